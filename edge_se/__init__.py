@@ -1,0 +1,1 @@
+"""Edge speech enhancement: the device runtime."""

@@ -1,0 +1,8 @@
+"""The one kind of error that a user can cause and put right."""
+
+
+class UserError(Exception):
+    """Something the user gave is wrong; the message is one sentence that says what to do.
+
+    The command line prints it without a traceback and exits with status 2.
+    """

@@ -1,0 +1,1 @@
+"""Host pipeline: architectures, training, calibration, quantization and evaluation."""

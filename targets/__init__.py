@@ -1,0 +1,1 @@
+"""Boards: what they are, and how a model gets onto them."""
