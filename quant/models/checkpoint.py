@@ -1,0 +1,106 @@
+"""Checkpoint files: reading them safely, and saying plainly what is wrong with a bad one."""
+
+import hashlib
+import io
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import Tensor, nn
+
+from edge_se.errors import UserError
+from quant.models import build_model
+
+# Keys under which training scripts of this family keep the weights.
+STATE_DICT_KEYS = ("model", "state_dict", "model_state_dict")
+NAMED_AT_MOST = 3  # keys that an error message spells out
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded network and where its weights came from."""
+
+    model: nn.Module
+    architecture: str
+    name: str
+    sha256: str
+
+
+def load_checkpoint(path: Path, architecture: str = "gtcrn") -> Checkpoint:
+    """Load a checkpoint into a network in evaluation mode.
+
+    Reads the authors' training checkpoints (`{"model": state_dict, ...}`), a bare state dict, and
+    safetensors. Pickles are read with weights only: nothing in the file is executed.
+
+    Raises:
+        UserError: the file is missing, truncated, not a checkpoint, or of another network.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"cannot read checkpoint {path}: {error.strerror or error}; check the path"
+        ) from error
+    state_dict = _unpickle(path, content) if path.suffix != ".safetensors" else _read(path, content)
+    model = build_model(architecture)
+    _check_keys(path, architecture, state_dict, model.state_dict())
+    model.load_state_dict(state_dict)
+    return Checkpoint(model.eval(), architecture, path.name, hashlib.sha256(content).hexdigest())
+
+
+def _read(path: Path, content: bytes) -> dict[str, Tensor]:
+    try:
+        return load_safetensors(content)
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} is not a complete safetensors file ({error}); export or download it again"
+        ) from error
+
+
+def _unpickle(path: Path, content: bytes) -> dict[str, Tensor]:
+    try:
+        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, ValueError, KeyError) as e:
+        raise UserError(
+            f"{path} is not a checkpoint that can be loaded safely: it is truncated, not a PyTorch "
+            "file, or holds more than weights; save its state dict again with torch.save"
+        ) from e
+    if isinstance(loaded, dict):
+        for key in STATE_DICT_KEYS:
+            if isinstance(loaded.get(key), dict):
+                loaded = loaded[key]
+                break
+    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise UserError(
+            f"{path} holds no state dict; expected tensors by name, alone or under the key 'model'"
+        )
+    return {key.removeprefix("module."): value for key, value in loaded.items()}
+
+
+def _check_keys(
+    path: Path, architecture: str, found: dict[str, Tensor], expected: dict[str, Tensor]
+) -> None:
+    faults = {
+        "missing": [key for key in expected if key not in found],
+        "unknown": [key for key in found if key not in expected],
+        "of the wrong shape": [
+            f"{key} {list(found[key].shape)} instead of {list(expected[key].shape)}"
+            for key in expected
+            if key in found and found[key].shape != expected[key].shape
+        ],
+    }
+    parts = [f"{_spell_out(keys)} {fault}" for fault, keys in faults.items() if keys]
+    if parts:
+        raise UserError(
+            f"{path} is no {architecture} checkpoint: {'; '.join(parts)}; "
+            "name its network with --architecture"
+        )
+
+
+def _spell_out(keys: list[str]) -> str:
+    rest = len(keys) - NAMED_AT_MOST
+    return ", ".join(keys[:NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,264 @@
+"""GTCRN: grouped temporal convolutional recurrent network for speech enhancement.
+
+X. Rong, T. Sun, X. Zhang, Y. Hu, C. Zhu, J. Lu, "GTCRN: A speech enhancement model requiring
+ultralow computational resources", ICASSP 2024; upstream code: github.com/Xiaobin-Rong/gtcrn.
+The modules carry upstream's state-dict names, so upstream's checkpoints load as they are.
+
+Shapes: B clips, C channels, T frames, F frequency bins or bands.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SAMPLE_RATE = 16000
+WINDOW = 512
+HOP = 256
+BINS = WINDOW // 2 + 1
+LOW_BANDS = 65  # lowest bins, passed on one to one
+HIGH_BANDS = 64  # equivalent-rectangular-bandwidth bands over the other 192 bins
+CHANNELS = 16
+DILATIONS = (1, 2, 5)
+MAGNITUDE_FLOOR = 1e-12  # added to the squared magnitude
+NORMALIZATION_EPSILON = 1e-8
+
+
+def erb_filter_bank() -> Tensor:
+    """Triangular filters that merge the upper 192 bins into 64 bands. Returns [64, 192].
+
+    Centres are equally spaced on the ERB-rate scale of Glasberg and Moore (1990).
+    """
+    rate_low, rate_high = (
+        21.4 * np.log10(0.00437 * hz + 1)
+        for hz in (LOW_BANDS / WINDOW * SAMPLE_RATE, SAMPLE_RATE / 2)
+    )
+    hertz = (10 ** (np.linspace(rate_low, rate_high, HIGH_BANDS) / 21.4) - 1) / 0.00437
+    centres = np.round(hertz / SAMPLE_RATE * WINDOW).astype(int)
+    bins = np.arange(BINS)
+    bank = np.zeros((HIGH_BANDS, BINS), dtype=np.float32)
+    for band, (left, right) in enumerate(zip(centres[:-1], centres[1:], strict=True)):
+        inside = (bins >= left) & (bins < right)
+        falling = ((right - bins) / (right - left))[inside]
+        bank[band, inside] = falling
+        if band + 1 < HIGH_BANDS - 1:
+            bank[band + 1, inside] = 1 - falling
+    last = slice(centres[-2], centres[-1] + 1)
+    bank[-1, last] = 1 - bank[-2, last]
+    return torch.from_numpy(bank[:, LOW_BANDS:].copy())
+
+
+class ERB(nn.Module):
+    """Fixed band merging and splitting between 257 bins and 129 bands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        high_bins = BINS - LOW_BANDS
+        self.erb_fc = nn.Linear(high_bins, HIGH_BANDS, bias=False)
+        self.ierb_fc = nn.Linear(HIGH_BANDS, high_bins, bias=False)
+        bank = erb_filter_bank()
+        self.erb_fc.weight = nn.Parameter(bank, requires_grad=False)
+        self.ierb_fc.weight = nn.Parameter(bank.T.contiguous(), requires_grad=False)
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Bins to bands: [..., 257] to [..., 129]."""
+        return torch.cat([x[..., :LOW_BANDS], self.erb_fc(x[..., LOW_BANDS:])], dim=-1)
+
+    def split(self, x: Tensor) -> Tensor:
+        """Bands to bins: [..., 129] to [..., 257]."""
+        return torch.cat([x[..., :LOW_BANDS], self.ierb_fc(x[..., LOW_BANDS:])], dim=-1)
+
+
+def extract_subband_features(x: Tensor) -> Tensor:
+    """Stack each band with its two neighbours: [B, C, T, F] to [B, 3C, T, F] (SFE)."""
+    padded = F.pad(x, (1, 1))
+    neighbours = [padded[..., k : k + x.shape[-1]] for k in range(3)]
+    return torch.stack(neighbours, dim=2).flatten(1, 2)
+
+
+class TRA(nn.Module):
+    """Temporal recurrent attention: one gate per channel and frame from the energies so far."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.att_gru = nn.GRU(channels, 2 * channels, batch_first=True)
+        self.att_fc = nn.Linear(2 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gate [B, C, T, F] by a value in (0, 1) per channel and frame."""
+        energy = x.square().mean(dim=-1).transpose(1, 2)
+        gate = torch.sigmoid(self.att_fc(self.att_gru(energy)[0]))
+        return x * gate.transpose(1, 2)[..., None]
+
+
+class ConvBlock(nn.Module):
+    """Convolution over frequency (transposed in the decoder), BatchNorm, activation."""
+
+    def __init__(
+        self, inputs: int, outputs: int, groups: int, transposed: bool, last: bool = False
+    ) -> None:
+        super().__init__()
+        convolution = nn.ConvTranspose2d if transposed else nn.Conv2d
+        self.conv = convolution(
+            inputs, outputs, (1, 5), stride=(1, 2), padding=(0, 2), groups=groups
+        )
+        self.bn = nn.BatchNorm2d(outputs)
+        self.act: nn.Module = nn.Tanh() if last else nn.PReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, T, F] to [B, C', T, F'] with F' about half or twice F."""
+        return self.act(self.bn(self.conv(x)))
+
+
+class GTConvBlock(nn.Module):
+    """Grouped temporal convolution: half of the channels is processed, then both are shuffled."""
+
+    def __init__(self, channels: int, dilation: int, transposed: bool) -> None:
+        super().__init__()
+        half = channels // 2
+        self.past_frames = 2 * dilation
+        convolution = nn.ConvTranspose2d if transposed else nn.Conv2d
+        self.point_conv1 = convolution(3 * half, channels, 1)
+        self.point_bn1 = nn.BatchNorm2d(channels)
+        self.point_act = nn.PReLU()
+        self.depth_conv = convolution(
+            channels,
+            channels,
+            (3, 3),
+            padding=(self.past_frames if transposed else 0, 1),
+            dilation=(dilation, 1),
+            groups=channels,
+        )
+        self.depth_bn = nn.BatchNorm2d(channels)
+        self.depth_act = nn.PReLU()
+        self.point_conv2 = convolution(channels, half, 1)
+        self.point_bn2 = nn.BatchNorm2d(half)
+        self.tra = TRA(half)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, T, F] to the same shape; frame t sees frames t - 2 * dilation to t."""
+        processed, passed = x.chunk(2, dim=1)
+        y = self.point_act(self.point_bn1(self.point_conv1(extract_subband_features(processed))))
+        y = F.pad(y, (0, 0, self.past_frames, 0))
+        y = self.depth_act(self.depth_bn(self.depth_conv(y)))
+        y = self.tra(self.point_bn2(self.point_conv2(y)))
+        return torch.stack([y, passed], dim=2).flatten(1, 2)
+
+
+class GRNN(nn.Module):
+    """Two GRUs, each over half of the features."""
+
+    def __init__(self, inputs: int, hidden: int, bidirectional: bool) -> None:
+        super().__init__()
+        options = {"batch_first": True, "bidirectional": bidirectional}
+        self.rnn1 = nn.GRU(inputs // 2, hidden // 2, **options)
+        self.rnn2 = nn.GRU(inputs // 2, hidden // 2, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, L, inputs] to [N, L, hidden], or twice that when bidirectional."""
+        first, second = x.chunk(2, dim=-1)
+        return torch.cat([self.rnn1(first)[0], self.rnn2(second)[0]], dim=-1)
+
+
+class DPGRNN(nn.Module):
+    """Dual-path grouped RNN: both ways over frequency, then forward over time."""
+
+    def __init__(self, channels: int, bands: int) -> None:
+        super().__init__()
+        self.intra_rnn = GRNN(channels, channels // 2, bidirectional=True)
+        self.intra_fc = nn.Linear(channels, channels)
+        self.intra_ln = nn.LayerNorm((bands, channels), eps=NORMALIZATION_EPSILON)
+        self.inter_rnn = GRNN(channels, channels, bidirectional=False)
+        self.inter_fc = nn.Linear(channels, channels)
+        self.inter_ln = nn.LayerNorm((bands, channels), eps=NORMALIZATION_EPSILON)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, T, F] to the same shape."""
+        batch, _, frames, bands = x.shape
+        x = x.permute(0, 2, 3, 1)
+        intra = self.intra_fc(self.intra_rnn(x.reshape(batch * frames, bands, -1)))
+        x = x + self.intra_ln(intra.reshape(batch, frames, bands, -1))
+        over_time = x.transpose(1, 2).reshape(batch * bands, frames, -1)
+        inter = self.inter_fc(self.inter_rnn(over_time))
+        x = x + self.inter_ln(inter.reshape(batch, bands, frames, -1).transpose(1, 2))
+        return x.permute(0, 3, 1, 2)
+
+
+class Encoder(nn.Module):
+    """Two down-sampling convolutions and three dilated blocks; keeps every output as a skip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.en_convs = nn.ModuleList(
+            [
+                ConvBlock(9, CHANNELS, groups=1, transposed=False),
+                ConvBlock(CHANNELS, CHANNELS, groups=2, transposed=False),
+                *(GTConvBlock(CHANNELS, dilation, transposed=False) for dilation in DILATIONS),
+            ]
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """[B, 9, T, 129] to the outputs of all blocks, the last being [B, 16, T, 33]."""
+        outputs = []
+        for block in self.en_convs:
+            x = block(x)
+            outputs.append(x)
+        return outputs
+
+
+class Decoder(nn.Module):
+    """The encoder mirrored; each block takes its input plus the encoder's skip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.de_convs = nn.ModuleList(
+            [
+                *(GTConvBlock(CHANNELS, dilation, transposed=True) for dilation in DILATIONS[::-1]),
+                ConvBlock(CHANNELS, CHANNELS, groups=2, transposed=True),
+                ConvBlock(CHANNELS, 2, groups=1, transposed=True, last=True),
+            ]
+        )
+
+    def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
+        """[B, 16, T, 33] and the encoder's outputs to [B, 2, T, 129]."""
+        for block, skip in zip(self.de_convs, reversed(skips), strict=True):
+            x = block(x + skip)
+        return x
+
+
+class GTCRN(nn.Module):
+    """The whole network over a clip's spectrogram (offline; the streaming step is derived)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.erb = ERB()
+        self.encoder = Encoder()
+        self.dpgrnn1 = DPGRNN(CHANNELS, 33)
+        self.dpgrnn2 = DPGRNN(CHANNELS, 33)
+        self.decoder = Decoder()
+
+    def mask(self, features: Tensor) -> Tensor:
+        """Features [B, 3, T, 257] (magnitude, real, imaginary) to a mask [B, 2, T, 257]."""
+        skips = self.encoder(extract_subband_features(self.erb.merge(features)))
+        x = self.dpgrnn2(self.dpgrnn1(skips[-1]))
+        return self.erb.split(self.decoder(x, skips))
+
+    def forward(self, spectrum: Tensor) -> Tensor:
+        """Enhance a spectrogram [B, 257, T, 2] (real, imaginary), as upstream's forward does.
+
+        Returns:
+            The enhanced spectrogram, same shape: the input times a complex ratio mask.
+        """
+        spectrum = spectrum.transpose(1, 2)
+        real, imaginary = spectrum.unbind(dim=-1)
+        magnitude = torch.sqrt(real.square() + imaginary.square() + MAGNITUDE_FLOOR)
+        mask = self.mask(torch.stack([magnitude, real, imaginary], dim=1))
+        mask_real, mask_imaginary = mask[:, 0], mask[:, 1]
+        enhanced = torch.stack(
+            [
+                real * mask_real - imaginary * mask_imaginary,
+                imaginary * mask_real + real * mask_imaginary,
+            ],
+            dim=-1,
+        )
+        return enhanced.transpose(1, 2)
