@@ -7,6 +7,8 @@ The modules carry upstream's state-dict names, so upstream's checkpoints load as
 Shapes: B clips, C channels, T frames, F frequency bins or bands.
 """
 
+import itertools
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ def erb_filter_bank() -> Tensor:
     centres = np.round(hertz / SAMPLE_RATE * WINDOW).astype(int)
     bins = np.arange(BINS)
     bank = np.zeros((HIGH_BANDS, BINS), dtype=np.float32)
-    for band, (left, right) in enumerate(zip(centres[:-1], centres[1:], strict=True)):
+    for band, (left, right) in enumerate(itertools.pairwise(centres)):
         inside = (bins >= left) & (bins < right)
         falling = ((right - bins) / (right - left))[inside]
         bank[band, inside] = falling
