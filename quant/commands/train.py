@@ -1,0 +1,140 @@
+"""Train a network on folders of clean speech and noise."""
+
+import argparse
+import hashlib
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_se.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--clean", type=Path, required=True, help="folder of clean speech")
+    parser.add_argument("--noise", type=Path, required=True, help="folder of noise")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
+    parser.add_argument("--architecture", default="gtcrn", help="network (default: gtcrn)")
+    parser.add_argument(
+        "--pattern",
+        nargs="+",
+        default=["*"],
+        metavar="GLOB",
+        help="use only files named so, such as 'train_*' (default: all)",
+    )
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float, help="training time (default: 90)")
+    budget.add_argument("--steps", type=int, help="number of batches instead")
+    parser.add_argument("--resume", action="store_true", help="continue the run in OUT")
+    parser.add_argument(
+        "--validation-pattern",
+        nargs="+",
+        metavar="GLOB",
+        help="files held out for validation, speech and noise (default: one in 20, by name)",
+    )
+    parser.add_argument(
+        "--validation-mixtures", type=int, default=24, metavar="N", help="default: 24"
+    )
+    parser.add_argument("--validate-every", type=int, default=500, metavar="STEPS")
+    parser.add_argument(
+        "--patience",
+        type=int,
+        default=20,
+        metavar="N",
+        help="stop after N validations without a better PESQ (default: 20)",
+    )
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a training clip")
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="threads that torch computes with")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that make mixtures (default: 1)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; returns the exit status."""
+    import torch
+
+    from quant.models import build_model
+    from quant.training.data import load_corpus
+    from quant.training.loop import BEST, Budget, RunOptions, Trainer, TrainingSettings
+    from quant.training.validation import score_noisy, validation_mixtures
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    speech_split = _split(arguments.clean, arguments)
+    noise_split = _split(arguments.noise, arguments)
+    speech, held_out_speech = (load_corpus(arguments.clean, paths) for paths in speech_split)
+    noise, held_out_noise = (load_corpus(arguments.noise, paths) for paths in noise_split)
+    for corpus in (speech, held_out_speech, noise, held_out_noise):
+        for clip in corpus.skipped:
+            print(f"skipped {clip}", file=sys.stderr)
+    settings = TrainingSettings(
+        architecture=arguments.architecture,
+        batch_size=arguments.batch_size,
+        seconds=arguments.seconds,
+        learning_rate=arguments.learning_rate,
+        seed=arguments.seed,
+    )
+    minutes = 90.0 if arguments.steps is None and arguments.minutes is None else arguments.minutes
+    options = RunOptions(
+        out=arguments.out,
+        budget=Budget(arguments.steps, minutes),
+        validate_every=arguments.validate_every,
+        patience=arguments.patience,
+        workers=arguments.workers,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
+    torch.manual_seed(arguments.seed)
+    trainer = Trainer(build_model(arguments.architecture), settings, options)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.resume:
+        trainer.resume()
+    elif (arguments.out / BEST).exists():
+        raise UserError(
+            f"{arguments.out} holds a training run already; add --resume or choose another folder."
+        )
+    print(
+        f"{speech.minutes:.1f} min of speech in {len(speech.clips)} clips, {noise.minutes:.1f} min"
+        f" of noise in {len(noise.clips)}; held out: {held_out_speech.minutes:.1f} and"
+        f" {held_out_noise.minutes:.1f} min",
+        flush=True,
+    )
+    mixtures = validation_mixtures(
+        held_out_speech, held_out_noise, arguments.validation_mixtures, seconds=4, seed=0
+    )
+    print(f"noisy validation mixtures: {score_noisy(mixtures)}", flush=True)
+    description = {
+        "command": shlex.join(["edge-se", *sys.argv[1:]]),
+        "speech": {"clips": len(speech.clips), "minutes": round(speech.minutes, 1)},
+        "noise": {"clips": len(noise.clips), "minutes": round(noise.minutes, 1)},
+        "torch": torch.__version__,
+    }
+    reason = trainer.run(speech, noise, mixtures, description)
+    best = trainer.progress
+    print(f"{reason} Best: PESQ-WB {best.best:.3f} at step {best.best_step}, {options.out / BEST}")
+    return 0
+
+
+def _split(folder: Path, arguments: argparse.Namespace) -> tuple[Sequence[Path], Sequence[Path]]:
+    """Split a folder's clips into those to train on and those held out for validation."""
+    from quant.clips import find_clips, matches
+
+    paths = find_clips(folder, arguments.pattern)
+    if arguments.validation_pattern:
+        held_out = [path for path in paths if matches(path, arguments.validation_pattern)]
+    else:
+        # By a hash of the name: a random choice that is the same on every machine.
+        ranked = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
+        held_out = ranked[: max(1, len(paths) // 20)]
+    chosen = set(held_out)
+    training = [path for path in paths if path not in chosen]
+    if not held_out or not training:
+        raise UserError(
+            f"{folder} needs clips both to train on and to hold out: {len(training)} to train on, "
+            f"{len(held_out)} held out."
+        )
+    return training, held_out

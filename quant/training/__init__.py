@@ -1,0 +1,1 @@
+"""Training of the streaming networks on folders of speech and noise."""

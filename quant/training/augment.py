@@ -1,0 +1,267 @@
+"""Random noisy mixtures: speech and noise as a microphone in a room would record them.
+
+Everything random comes from one `numpy.random.Generator`, so a mixture is a pure function of the
+clips and of the generator's state. Filters are applied as one product of spectra per signal, which
+keeps a 3 s mixture at about 15 ms of one core.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+
+from quant.clips import SAMPLE_RATE
+from quant.mixing import mixing_gains, random_part, rms
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """How mixtures vary; a `*_probability` says how often, a range what is drawn from evenly."""
+
+    snr_db: Range = (-5.0, 20.0)
+    level_dbfs: Range = (-35.0, -10.0)
+    speed_probability: float = 0.4
+    speed: Range = (0.85, 1.18)
+    noise_speed: Range = (0.7, 1.4)
+    equalize_probability: float = 0.6
+    equalize_db: float = 8.0
+    band_limit_probability: float = 0.1
+    band_limit_hz: Range = (3400.0, 7500.0)
+    reverb_probability: float = 0.35
+    reverb_seconds: Range = (0.1, 0.7)
+    direct_to_reverberant_db: Range = (-2.0, 12.0)
+    early_seconds: float = 0.05
+    second_noise_probability: float = 0.25
+    babble_probability: float = 0.1
+    coloured_noise_probability: float = 0.1
+    clip_probability: float = 0.05
+    clip_db: Range = (3.0, 12.0)
+
+
+def augmented_mixture(
+    speech: list[np.ndarray],
+    noise: list[np.ndarray],
+    length: int,
+    random: np.random.Generator,
+    settings: AugmentSettings,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make one noisy mixture and its target.
+
+    The target is the speech with the early part of the room's impulse response, at the gain that it
+    has in the mixture.
+
+    Args:
+        speech: clean clips to draw from, `int16` [n] each.
+        noise: noise clips to draw from, `int16` [n] each.
+        length: samples in the mixture.
+        random: source of every random choice.
+        settings: how mixtures vary.
+
+    Returns:
+        noisy and target, `float32` [length] each.
+    """
+    clean = _speech_part(speech, length, random, settings)
+    disturbance = _disturbance(speech, noise, length, random, settings)
+    microphone = _colour(random, settings) * _band_limit(random, settings)
+    voice = _colour(random, settings) * microphone
+    reverberant, target = _in_room(clean, voice, random, settings)
+    noise_colour = _colour(random, settings) * microphone
+    disturbance = _filtered(disturbance, noise_colour)
+    speech_gain, noise_gain = mixing_gains(
+        reverberant,
+        disturbance,
+        random.uniform(*settings.snr_db),
+        random.uniform(*settings.level_dbfs),
+    )
+    noisy = speech_gain * reverberant + noise_gain * disturbance
+    target = speech_gain * target
+    peak = np.abs(noisy).max()
+    if random.random() < settings.clip_probability:
+        limit = min(1.0, peak) * 10 ** (-random.uniform(*settings.clip_db) / 20)
+        noisy = np.clip(noisy, -limit, limit)
+    elif peak > 1:
+        noisy, target = noisy / peak, target / peak
+    return noisy.astype(np.float32), target.astype(np.float32)
+
+
+def room_impulse_response(
+    random: np.random.Generator, settings: AugmentSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make up a room: direct sound, sparse early reflections and an exponentially decaying tail.
+
+    The tail is Gaussian noise whose energy falls by 60 dB within the drawn reverberation time (the
+    statistical model of J. D. Polack, "La transmission de l'énergie sonore dans les salles", 1988).
+
+    Returns:
+        The whole response and its early part, both [n]; the direct sound is sample 0, gain 1.
+    """
+    seconds = random.uniform(*settings.reverb_seconds)
+    times = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    decay = 10 ** (-3 * times / seconds)
+    tail = random.standard_normal(len(times)) * decay
+    early = min(int(settings.early_seconds * SAMPLE_RATE), len(times))
+    # Before the echoes run together they are few: keep one sample in fifty, ever more of them.
+    density = np.linspace(0.02, 1.0, early) ** 2 + 0.005
+    tail[:early] *= (random.random(early) < density) / np.sqrt(density)
+    tail[: int(0.001 * SAMPLE_RATE)] = 0
+    ratio_db = random.uniform(*settings.direct_to_reverberant_db)
+    tail *= 10 ** (-ratio_db / 20) / np.sqrt(np.sum(tail**2))
+    tail[0] = 1
+    return tail, tail[:early]
+
+
+def _speech_part(
+    speech: list[np.ndarray],
+    length: int,
+    random: np.random.Generator,
+    settings: AugmentSettings,
+) -> np.ndarray:
+    """Cut out speech, at another speed (and pitch) now and then; short clips get silence around."""
+    speed = 1.0
+    if random.random() < settings.speed_probability:
+        speed = random.uniform(*settings.speed)
+    needed = int(np.ceil(length * speed)) + 8
+    for _ in range(8):
+        clip = speech[_longer_clips_more_often(speech, random)]
+        if len(clip) > needed:
+            part = random_part(clip, needed, random)
+        else:
+            part = np.zeros(needed, np.int16)
+            start = int(random.integers(needed - len(clip) + 1))
+            part[start : start + len(clip)] = clip
+        # A pause of a clip is no speech to mix at an SNR.
+        if rms(part) > 0.3 * rms(clip):
+            break
+    return _resampled(part, speed, length)
+
+
+def _longer_clips_more_often(clips: list[np.ndarray], random: np.random.Generator) -> int:
+    """Draw a clip with a probability that grows with its length, up to 15 s, by rejection."""
+    longest = 15 * SAMPLE_RATE
+    while True:
+        index = int(random.integers(len(clips)))
+        if random.random() * longest < len(clips[index]):
+            return index
+
+
+def _disturbance(
+    speech: list[np.ndarray],
+    noise: list[np.ndarray],
+    length: int,
+    random: np.random.Generator,
+    settings: AugmentSettings,
+) -> np.ndarray:
+    """Draw what disturbs: recorded noise mostly, else babble or coloured noise, or two of them."""
+    first = _one_disturbance(speech, noise, length, random, settings)
+    if random.random() < settings.second_noise_probability:
+        second = _one_disturbance(speech, noise, length, random, settings)
+        first = first / rms(first) + random.uniform(0.2, 1.0) * second / rms(second)
+    return first
+
+
+def _one_disturbance(
+    speech: list[np.ndarray],
+    noise: list[np.ndarray],
+    length: int,
+    random: np.random.Generator,
+    settings: AugmentSettings,
+) -> np.ndarray:
+    kind = random.random()
+    if kind < settings.babble_probability:
+        voices = int(random.integers(3, 9))
+        parts = [_speech_part(speech, length, random, settings) for _ in range(voices)]
+        return np.sum([part / rms(part) * random.uniform(0.4, 1) for part in parts], axis=0)
+    if kind < settings.babble_probability + settings.coloured_noise_probability:
+        return _coloured_noise(length, random)
+    speed = 1.0
+    if random.random() < settings.speed_probability:
+        speed = random.uniform(*settings.noise_speed)
+    for _ in range(20):
+        clip = noise[int(random.integers(len(noise)))]
+        part = random_part(clip, int(np.ceil(length * speed)) + 8, random)
+        # Noise that comes in bursts (thunder, an owl) has long gaps; the gain to reach the SNR
+        # would lift whatever hiss lies in them.
+        if rms(part) > 0.1 * rms(clip):
+            break
+    return _resampled(part, speed, length)
+
+
+def _coloured_noise(length: int, random: np.random.Generator) -> np.ndarray:
+    """White to brown noise, its loudness slowly moving in half of the cases."""
+    frequencies = np.arange(length // 2 + 1) + 1.0
+    spectrum = fft.rfft(random.standard_normal(length)) * frequencies ** -random.uniform(0, 1)
+    samples = fft.irfft(spectrum, length)
+    if random.random() < 0.5:
+        points = random.uniform(0.2, 1, size=int(random.integers(3, 12)))
+        grid = np.linspace(0, len(points) - 1, length)
+        samples = samples * np.interp(grid, np.arange(len(points)), points)
+    return samples
+
+
+def _resampled(part: np.ndarray, speed: float, length: int) -> np.ndarray:
+    samples = part.astype(np.float32) / 32768
+    if speed == 1.0:
+        return samples[:length]
+    import soxr
+
+    samples = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE, quality="MQ")
+    return np.pad(samples[:length], (0, max(0, length - len(samples))))
+
+
+def _frequencies() -> np.ndarray:
+    """Coarse frequency axis on which gain curves are drawn, in Hz."""
+    return np.linspace(0, SAMPLE_RATE / 2, 257)
+
+
+def _colour(random: np.random.Generator, settings: AugmentSettings) -> np.ndarray:
+    """Draw a smooth gain curve over frequency, [257]: a loudspeaker, microphone or distance."""
+    if random.random() >= settings.equalize_probability:
+        return np.ones(257)
+    controls = np.array([0, 100, 250, 600, 1500, 3500, 8000.0])
+    gains_db = random.uniform(-1, 1, len(controls)) * settings.equalize_db
+    return 10 ** (np.interp(_frequencies(), controls, gains_db) / 20)
+
+
+def _band_limit(random: np.random.Generator, settings: AugmentSettings) -> np.ndarray:
+    """Draw a low pass, [257], as of a narrow-band line or a low sample rate; mostly none."""
+    if random.random() >= settings.band_limit_probability:
+        return np.ones(257)
+    cutoff = random.uniform(*settings.band_limit_hz)
+    return 1 / np.sqrt(1 + (_frequencies() / cutoff) ** 40)
+
+
+def _spectrum_size(length: int, response: int) -> int:
+    return fft.next_fast_len(length + response, real=True)
+
+
+def _curve(gains: np.ndarray, size: int) -> np.ndarray:
+    """Stretch a gain curve [257] to the bins of a real FFT of this size."""
+    grid = np.linspace(0, len(gains) - 1, size // 2 + 1)
+    return np.interp(grid, np.arange(len(gains)), gains)
+
+
+def _filtered(samples: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    if (gains == 1).all():
+        return samples
+    size = _spectrum_size(len(samples), 512)
+    return fft.irfft(fft.rfft(samples, size) * _curve(gains, size), size)[: len(samples)]
+
+
+def _in_room(
+    clean: np.ndarray,
+    gains: np.ndarray,
+    random: np.random.Generator,
+    settings: AugmentSettings,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the speech as heard in a room, and with the early part of the response alone."""
+    if random.random() >= settings.reverb_probability:
+        filtered = _filtered(clean, gains)
+        return filtered, filtered
+    whole, early = room_impulse_response(random, settings)
+    size = _spectrum_size(len(clean), len(whole) + 512)
+    spectrum = fft.rfft(clean, size) * _curve(gains, size)
+    heard = fft.irfft(spectrum * fft.rfft(whole, size), size)[: len(clean)]
+    target = fft.irfft(spectrum * fft.rfft(early, size), size)[: len(clean)]
+    return heard, target

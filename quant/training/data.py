@@ -1,0 +1,118 @@
+"""The stream of training batches: batch `k` is a pure function of the clips, the seed and `k`.
+
+A run that resumes at step `k` therefore sees exactly the batches that it would have seen, whatever
+the number of worker processes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from quant.clips import SAMPLE_RATE, Clip, SkippedClip, find_clips, iterate_clips, require_clips
+from quant.training.augment import AugmentSettings, augmented_mixture
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Clips held in memory as `int16` [n] arrays at 16 kHz, with their names."""
+
+    names: tuple[str, ...]
+    clips: tuple[np.ndarray, ...]
+    skipped: tuple[SkippedClip, ...] = ()
+
+    @property
+    def minutes(self) -> float:
+        """Length of all clips in minutes."""
+        return sum(len(clip) for clip in self.clips) / SAMPLE_RATE / 60
+
+
+def load_corpus(folder: Path, paths: Sequence[Path]) -> Corpus:
+    """Read clips into memory, in 2 bytes a sample; unusable ones are skipped by name.
+
+    Raises:
+        UserError: no clip is usable.
+    """
+    names, clips, skipped = [], [], []
+    for result in iterate_clips(paths):
+        if isinstance(result, Clip):
+            names.append(result.path.relative_to(folder).as_posix())
+            samples = np.rint(np.clip(result.samples, -1, 1) * 32767)
+            clips.append(samples.astype(np.int16))
+        else:
+            skipped.append(result)
+    require_clips(folder, len(clips), skipped, minimum_clips=1)
+    return Corpus(tuple(names), tuple(clips), tuple(skipped))
+
+
+def find_training_clips(folder: Path, patterns: Sequence[str]) -> tuple[Path, ...]:
+    """Find the clips of a training folder (see `quant.clips.find_clips`)."""
+    return find_clips(folder, patterns)
+
+
+class MixtureStream(Dataset[Batch]):
+    """Batches of random mixtures, by number."""
+
+    def __init__(
+        self,
+        speech: Corpus,
+        noise: Corpus,
+        batch_size: int,
+        seconds: float,
+        seed: int,
+        settings: AugmentSettings,
+    ) -> None:
+        self._speech = list(speech.clips)
+        self._noise = list(noise.clips)
+        self._batch_size = batch_size
+        self._length = round(seconds * SAMPLE_RATE)
+        self._seed = seed
+        self._settings = settings
+
+    def __getitem__(self, number: int) -> Batch:
+        """Return batch `number`: noisy and target, `float32` [batch, samples] each."""
+        random = np.random.default_rng([self._seed, number])
+        pairs = [
+            augmented_mixture(self._speech, self._noise, self._length, random, self._settings)
+            for _ in range(self._batch_size)
+        ]
+        noisy, target = (np.stack(signals) for signals in zip(*pairs, strict=True))
+        return torch.from_numpy(noisy), torch.from_numpy(target)
+
+
+class _From:
+    """Endless batch numbers from a first one."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+
+    def __iter__(self) -> Iterator[int]:
+        number = self._first
+        while True:
+            yield number
+            number += 1
+
+
+def batches(stream: MixtureStream, first: int, workers: int) -> Iterable[Batch]:
+    """Yield batches `first`, `first + 1`, ... without end, made ahead in worker processes.
+
+    Args:
+        stream: what makes a batch of a number.
+        first: number of the first batch.
+        workers: processes that make batches ahead; 0 makes them in this process.
+    """
+    return DataLoader(
+        stream,
+        batch_size=None,
+        sampler=_From(first),
+        num_workers=workers,
+        prefetch_factor=8 if workers else None,
+        # Workers draw nothing from it, but the loader would otherwise draw from the global state,
+        # which a checkpoint saves.
+        generator=torch.Generator(),
+    )

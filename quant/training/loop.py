@@ -1,0 +1,287 @@
+"""The training loop.
+
+Adam with warm-up and cosine decay, a moving average of the weights, validation, early stopping, and
+checkpoints from which a run resumes exactly.
+"""
+
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from quant.mixing import Mixture
+from quant.training.augment import AugmentSettings
+from quant.training.checkpoint import Progress, load_state, save_state, write_tensors
+from quant.training.data import Corpus, MixtureStream, batches
+from quant.training.losses import hybrid_loss
+from quant.training.spectra import to_spectrogram
+from quant.training.validation import Scores, score_model
+
+LAST = "last.safetensors"
+BEST = "best.safetensors"
+HISTORY = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: a number of steps, or minutes of training time (validation excluded)."""
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def fraction(self, progress: Progress) -> float:
+        """Part of the budget that is spent, 0 to 1."""
+        if self.steps is not None:
+            return min(1.0, progress.step / self.steps)
+        assert self.minutes is not None
+        return min(1.0, progress.seconds / (60 * self.minutes))
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What must not change when a run resumes."""
+
+    architecture: str = "gtcrn"
+    batch_size: int = 16
+    seconds: float = 3.0
+    learning_rate: float = 2e-3
+    final_learning_rate: float = 1e-5
+    warmup_steps: int = 300
+    clip_gradient: float = 5.0
+    average_decay: float = 0.998
+    seed: int = 0
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+
+    def learning_rate_at(self, progress: Progress, budget: Budget) -> float:
+        """Learning rate of the next step: linear warm-up, then half a cosine over the budget."""
+        warmup = min(1.0, (progress.step + 1) / max(1, self.warmup_steps))
+        cosine = (1 + math.cos(math.pi * budget.fraction(progress))) / 2
+        span = self.learning_rate - self.final_learning_rate
+        return warmup * (self.final_learning_rate + span * cosine)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out; free to differ when it resumes."""
+
+    out: Path
+    budget: Budget
+    validate_every: int = 500
+    patience: int = 20
+    workers: int = 1
+    device: str = "cpu"
+
+
+class Trainer:
+    """One training run: the network, its optimizer, the average of its weights, and progress."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        settings: TrainingSettings,
+        options: RunOptions,
+    ) -> None:
+        self.settings = settings
+        self.options = options
+        self.device = torch.device(options.device)
+        self.model = model.to(self.device)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=settings.learning_rate, fused=True
+        )
+        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.progress = Progress()
+
+    def resume(self) -> None:
+        """Continue where the run in the output folder stopped.
+
+        Raises:
+            UserError: there is nothing to resume, or it was trained with other settings.
+        """
+        path = self.options.out / LAST
+        average, self.progress = load_state(path, self.model, self.optimizer, asdict(self.settings))
+        self.average = {name: value.to(self.device) for name, value in average.items()}
+
+    def save(self) -> None:
+        """Write the state of the run to `last.safetensors`."""
+        save_state(
+            self.options.out / LAST,
+            self.model,
+            self.average,
+            self.optimizer,
+            self.progress,
+            asdict(self.settings),
+        )
+
+    def run(
+        self, speech: Corpus, noise: Corpus, mixtures: list[Mixture], description: dict[str, Any]
+    ) -> str:
+        """Train until the budget is spent, validation stops improving, or a signal arrives.
+
+        Args:
+            speech: clean training speech.
+            noise: training noise.
+            mixtures: validation mixtures; none means no validation.
+            description: what to record in the best checkpoint (command, data).
+
+        Returns:
+            Why training ended, a sentence.
+        """
+        settings, options = self.settings, self.options
+        stream = MixtureStream(
+            speech, noise, settings.batch_size, settings.seconds, settings.seed, settings.augment
+        )
+        report = _Report(self)
+        with _interruptible() as interrupted:
+            for noisy, clean in batches(stream, self.progress.step, options.workers):
+                if options.budget.fraction(self.progress) >= 1:
+                    reason = "The budget is spent."
+                    break
+                if interrupted():
+                    reason = "Interrupted; continue with --resume."
+                    break
+                if self._stale(mixtures):
+                    reason = f"No better for {options.patience} validations."
+                    break
+                report.add(self.step(noisy, clean))
+                if self.progress.step % options.validate_every == 0:
+                    self._checkpoint(mixtures, description, report)
+        if self.progress.step % options.validate_every and not interrupted():
+            self._checkpoint(mixtures, description, report)
+        self.save()
+        return reason
+
+    def step(self, noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        """Take one optimizer step on samples [batch, n]; returns the loss, a scalar."""
+        started = time.perf_counter()
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate_at(self.progress, self.options.budget)
+        enhanced = self.model(to_spectrogram(noisy.to(self.device)))
+        loss = hybrid_loss(enhanced, to_spectrogram(clean.to(self.device)))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_gradient)
+        self.optimizer.step()
+        self._update_average()
+        self.progress = replace(
+            self.progress,
+            step=self.progress.step + 1,
+            seconds=self.progress.seconds + time.perf_counter() - started,
+        )
+        return loss.detach()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # Early on the average must forget the random start faster than its decay would.
+        step = self.progress.step
+        decay = min(self.settings.average_decay, (1 + step) / (10 + step))
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+    def _stale(self, mixtures: list[Mixture]) -> bool:
+        waited = self.progress.step - self.progress.best_step
+        return bool(mixtures) and waited >= self.options.patience * self.options.validate_every
+
+    def _checkpoint(
+        self, mixtures: list[Mixture], description: dict[str, Any], report: "_Report"
+    ) -> None:
+        scores = self._validate(mixtures) if mixtures else None
+        if scores is None or scores.pesq > self.progress.best:
+            best = scores.pesq if scores else self.progress.best
+            self.progress = replace(self.progress, best=best, best_step=self.progress.step)
+            self._save_best(scores, description)
+        self.save()
+        report.write(scores)
+
+    def _validate(self, mixtures: list[Mixture]) -> Scores:
+        """Score the averaged weights; the weights in training stay as they are."""
+        training = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        scores = score_model(self.model, mixtures, self.device)
+        self.model.load_state_dict(training)
+        return scores
+
+    def _save_best(self, scores: Scores | None, description: dict[str, Any]) -> None:
+        record = description | {
+            "architecture": self.settings.architecture,
+            "step": self.progress.step,
+            "training_minutes": round(self.progress.seconds / 60, 1),
+            "validation": asdict(scores) if scores else None,
+            "settings": asdict(self.settings),
+        }
+        path = self.options.out / BEST
+        write_tensors(path, self.average, {"edge_se_training": json.dumps(record)})
+
+
+class _Report:
+    """Lines of progress on the screen, and the same figures in `history.jsonl`."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._losses: list[torch.Tensor] = []
+        self._started = time.perf_counter()
+        self._start = trainer.progress
+
+    def add(self, loss: torch.Tensor) -> None:
+        """Note the loss of a step."""
+        self._losses.append(loss)
+
+    def write(self, scores: Scores | None) -> None:
+        """Print and record how the run stands."""
+        trainer, progress = self._trainer, self._trainer.progress
+        elapsed = time.perf_counter() - self._started
+        steps = progress.step - self._start.step
+        settings = trainer.settings
+        speed = steps * settings.batch_size * settings.seconds / elapsed
+        spent = trainer.options.budget.fraction(progress)
+        share = spent - trainer.options.budget.fraction(self._start)
+        left = elapsed / share * (1 - spent) if share > 0 else float("nan")
+        loss = float(torch.stack(self._losses).mean())
+        self._losses.clear()
+        entry = {
+            "step": progress.step,
+            "training_seconds": round(progress.seconds, 1),
+            "loss": round(loss, 5),
+            "learning_rate": settings.learning_rate_at(progress, trainer.options.budget),
+            "pesq": scores and round(scores.pesq, 4),
+            "si_snr": scores and round(scores.si_snr, 3),
+            "audio_seconds_per_second": round(speed, 1),
+        }
+        with (trainer.options.out / HISTORY).open("a") as history:
+            history.write(json.dumps(entry) + "\n")
+        mark = " *" if progress.best_step == progress.step else ""
+        print(
+            f"step {progress.step}  loss {loss:.3f}  {scores or 'not validated'}{mark}  "
+            f"{speed:.0f} s of audio per s  {_duration(left)} left",
+            flush=True,
+        )
+
+
+def _duration(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "?"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+@contextmanager
+def _interruptible() -> Iterator[Any]:
+    """Let SIGINT and SIGTERM ask for an end after the current step; yields whether one came."""
+    received: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, lambda got, _: received.append(got)) for number in signals]
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in zip(signals, previous, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,84 @@
+"""Validation on fixed mixtures of speech and noise that training never hears."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from edge_se.errors import UserError
+from quant.clips import SAMPLE_RATE
+from quant.mixing import Mixture, calibration_mixtures, random_part, rms
+from quant.training.data import Corpus
+from quant.training.spectra import to_samples, to_spectrogram
+
+SNRS_DB = (-2.5, 2.5, 7.5, 12.5)
+LEVELS_DBFS = (-32.0, -26.0, -20.0)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Means over the validation mixtures: PESQ-WB (ITU-T P.862.2, MOS-LQO) and SI-SNR in dB."""
+
+    pesq: float
+    si_snr: float
+
+    def __str__(self) -> str:
+        return f"PESQ-WB {self.pesq:.3f}, SI-SNR {self.si_snr:.2f} dB"
+
+
+def validation_mixtures(
+    speech: Corpus, noise: Corpus, count: int, seconds: float, seed: int
+) -> list[Mixture]:
+    """Mix `count` fixed mixtures of at most `seconds` from held-out speech and noise."""
+    random = np.random.default_rng([seed, 0])
+    parts: list[np.ndarray] = []
+    while len(parts) < count:
+        clip = speech.clips[len(parts) % len(speech.clips)].astype(np.float32) / 32768
+        part = clip
+        if len(clip) > seconds * SAMPLE_RATE:
+            part = max(
+                (random_part(clip, round(seconds * SAMPLE_RATE), random) for _ in range(4)), key=rms
+            )
+        parts.append(part)
+    noises = [clip.astype(np.float32) / 32768 for clip in noise.clips]
+    return calibration_mixtures(parts, noises, seed, SNRS_DB, LEVELS_DBFS)
+
+
+def score_noisy(mixtures: list[Mixture]) -> Scores:
+    """Score the mixtures as they are."""
+    return _mean_scores([mixture.noisy for mixture in mixtures], mixtures)
+
+
+@torch.inference_mode()
+def score_model(model: torch.nn.Module, mixtures: list[Mixture], device: torch.device) -> Scores:
+    """Score a model's output on the mixtures; the model is left in evaluation mode."""
+    model.eval()
+    enhanced = []
+    for mixture in mixtures:
+        noisy = torch.from_numpy(mixture.noisy)[None].to(device)
+        output = to_samples(model(to_spectrogram(noisy)), length=noisy.shape[-1])
+        enhanced.append(output[0].cpu().numpy())
+    return _mean_scores(enhanced, mixtures)
+
+
+def si_snr(enhanced: np.ndarray, clean: np.ndarray) -> float:
+    """Scale-invariant signal-to-noise ratio in dB of samples [n] (Le Roux et al., ICASSP 2019)."""
+    clean = clean.astype(np.float64) - clean.mean()
+    enhanced = enhanced.astype(np.float64) - enhanced.mean()
+    target = (enhanced @ clean) / (clean @ clean) * clean
+    error = enhanced - target
+    return float(10 * np.log10((target @ target) / (error @ error)))
+
+
+def _mean_scores(enhanced: list[np.ndarray], mixtures: list[Mixture]) -> Scores:
+    try:
+        from pesq import pesq
+    except ImportError as error:
+        raise UserError(
+            'validation needs PESQ: pip install "edge-se[evaluate]" (its build needs a C compiler).'
+        ) from error
+    pairs = list(zip(enhanced, (mixture.clean for mixture in mixtures), strict=True))
+    return Scores(
+        pesq=float(np.mean([pesq(SAMPLE_RATE, clean, output, "wb") for output, clean in pairs])),
+        si_snr=float(np.mean([si_snr(output, clean) for output, clean in pairs])),
+    )
