@@ -1,0 +1,48 @@
+"""What holds for every operator of a kind, as data."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Rules of one kind of operator.
+
+    Attributes:
+        builtin: TFLite's name of the operator.
+        options: TFLite's name of its options table, if it has one.
+        weighted: its second and third inputs are a weight and a bias.
+        output_axis: axis of the weight along which output channels lie.
+        passes_through: it moves values without computing, so that its output has its input's
+            range and quantization.
+        fixed_range: range that TFLite prescribes for its output.
+        dynamic: LiteRT runs it with 8-bit weights and float activations.
+    """
+
+    builtin: str
+    options: str | None = None
+    weighted: bool = False
+    output_axis: int = 0
+    passes_through: bool = False
+    fixed_range: tuple[float, float] | None = None
+    dynamic: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    "linear": Kind("FULLY_CONNECTED", "FullyConnectedOptions", weighted=True, dynamic=True),
+    "convolution": Kind("CONV_2D", "Conv2DOptions", weighted=True, dynamic=True),
+    "depthwise": Kind("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", weighted=True, output_axis=3),
+    "add": Kind("ADD", "AddOptions"),
+    "subtract": Kind("SUB", "SubOptions"),
+    "multiply": Kind("MUL", "MulOptions"),
+    "sigmoid": Kind("LOGISTIC", fixed_range=(0.0, 255 / 256)),
+    "tanh": Kind("TANH", fixed_range=(-1.0, 127 / 128)),
+    "leaky_relu": Kind("LEAKY_RELU", "LeakyReluOptions"),
+    "reciprocal_root": Kind("RSQRT"),
+    "mean": Kind("MEAN", "ReducerOptions"),
+    "concat": Kind("CONCATENATION", "ConcatenationOptions", passes_through=True),
+    "slice": Kind("SLICE", "SliceOptions", passes_through=True),
+    "split": Kind("SPLIT", "SplitOptions", passes_through=True),
+    "reshape": Kind("RESHAPE", "ReshapeOptions", passes_through=True),
+    "transpose": Kind("TRANSPOSE", "TransposeOptions", passes_through=True),
+    "reverse": Kind("REVERSE_V2", "ReverseV2Options", passes_through=True),
+}

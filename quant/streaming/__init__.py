@@ -1,0 +1,27 @@
+"""The streaming step of each architecture, described as a graph of one frame."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from edge_se.errors import UserError
+from quant.graph.graph import Graph
+from quant.streaming.gtcrn import describe_gtcrn
+
+STEPS: dict[str, Callable[..., Graph]] = {"gtcrn": describe_gtcrn}
+
+
+def describe_step(architecture: str, model: nn.Module) -> Graph:
+    """Describe one frame of a trained network: features and states in, mask and states out.
+
+    The graph's constants are differentiable functions of the network's parameters.
+
+    Raises:
+        UserError: the architecture does not run frame by frame.
+    """
+    if architecture not in STEPS:
+        raise UserError(
+            f"architecture {architecture!r} has no streaming step; "
+            f"those that have one: {', '.join(sorted(STEPS))}"
+        )
+    return STEPS[architecture](model)

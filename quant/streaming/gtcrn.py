@@ -1,0 +1,240 @@
+"""One frame of GTCRN: features [3, 257] and states in, mask [2, 257] and new states out.
+
+Equal to `quant.models.gtcrn.GTCRN.mask` frame by frame. Frequency runs along the width of
+[1, 1, width, channels] images and the rows of [33, 16] matrices.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from quant.graph.graph import UNIT_RANGE, Graph, Value
+from quant.models.gtcrn import (
+    BINS,
+    CHANNELS,
+    DPGRNN,
+    ERB,
+    GTCRN,
+    HIGH_BANDS,
+    LOW_BANDS,
+    ConvBlock,
+    GTConvBlock,
+)
+from quant.streaming.folding import (
+    channels_last,
+    depthwise_channels_last,
+    fold_batch_norm,
+    merge_grus,
+    two_phases,
+)
+from quant.streaming.recurrent import (
+    gru_over_rows,
+    gru_over_time,
+    layer_norm_residual,
+    recurrent_attention,
+)
+
+HALF = CHANNELS // 2
+# The band matrices are nearly diagonal: cut into this many blocks, most zeros are never touched.
+BAND_BLOCKS = 4
+
+
+def describe_gtcrn(model: GTCRN) -> Graph:
+    """Describe one frame of a trained GTCRN."""
+    graph = Graph()
+    features = graph.input("features", (3, BINS))
+    x = _neighbour_bands(graph, _merge_bands(graph, features, model.erb))
+    skips = []
+    for index, block in enumerate(model.encoder.en_convs):
+        with graph.scope(f"encoder.{index}"):
+            if isinstance(block, ConvBlock):
+                x = _down_sampling(graph, x, block)
+            else:
+                x = _temporal_block(graph, x, cast(GTConvBlock, block))
+        skips.append(x)
+    bands = x.shape[2]
+    rows = graph.reshape(x, (bands, CHANNELS), "bottleneck")
+    for name, dual_path in (("dpgrnn1", model.dpgrnn1), ("dpgrnn2", model.dpgrnn2)):
+        with graph.scope(name):
+            rows = _dual_path(graph, rows, dual_path)
+    x = graph.reshape(rows, (1, 1, bands, CHANNELS), "bottleneck_image")
+    for index, block in enumerate(model.decoder.de_convs):
+        with graph.scope(f"decoder.{index}"):
+            x = graph.add(x, skips[-1 - index], "skip")
+            if isinstance(block, GTConvBlock):
+                x = _temporal_block(graph, x, block)
+            else:
+                last = index == len(model.decoder.de_convs) - 1
+                x = _up_sampling(graph, x, cast(ConvBlock, block), last)
+    graph.output(_split_bands(graph, x, model.erb))
+    return graph
+
+
+def _nonzero_span(matrix: Tensor) -> tuple[int, int]:
+    """First and one past the last column that holds anything but zeros."""
+    columns = matrix.abs().sum(dim=0).nonzero()
+    return int(columns[0]), int(columns[-1]) + 1
+
+
+def _merge_bands(graph: Graph, features: Value, erb: ERB) -> Value:
+    """[3, 257] bins to [3, 131]: 129 bands between two zeros."""
+    with graph.scope("merge"):
+        silence = graph.constant(torch.zeros(3, 1), "edge")
+        parts = [silence, graph.slice(features, (0, 0), (3, LOW_BANDS), "low")]
+        for block, rows in enumerate(erb.erb_fc.weight.chunk(BAND_BLOCKS)):
+            first, last = _nonzero_span(rows)
+            with graph.scope(f"block{block}"):
+                bins = graph.slice(features, (0, LOW_BANDS + first), (3, last - first), "bins")
+                parts.append(graph.linear(bins, rows[:, first:last], None, "bands"))
+        # Five inputs at most: more are not accelerated.
+        high = graph.concat([*parts[2:], silence], 1, "high", mixed=True)
+        return graph.concat([*parts[:2], high], 1, "bands", mixed=True)
+
+
+def _neighbour_bands(graph: Graph, padded: Value) -> Value:
+    """Each band with its neighbours: [3, 131] to an image [1, 1, 129, 9], neighbour-major."""
+    bands = padded.shape[1] - 2
+    with graph.scope("neighbours"):
+        shifted = [
+            graph.slice(padded, (0, offset), (3, bands), f"shift{offset}") for offset in range(3)
+        ]
+        stacked = graph.concat(shifted, 0, "stacked")
+        image = graph.transpose(stacked, (1, 0), "transposed")
+        return graph.reshape(image, (1, 1, bands, 9), "image")
+
+
+def _activation(graph: Graph, x: Value, activation: nn.Module, name: str) -> Value:
+    """PReLU with one shared slope, which is a leaky ReLU."""
+    return graph.leaky_relu(x, cast(nn.PReLU, activation).weight[0], name)
+
+
+def _down_sampling(graph: Graph, x: Value, block: ConvBlock) -> Value:
+    weight, bias = fold_batch_norm(cast(nn.Conv2d, block.conv), block.bn)
+    if block.conv.groups == 1:
+        # The first convolution: upstream orders its inputs feature-major, the image is
+        # neighbour-major.
+        weight = weight.unflatten(1, (3, 3)).transpose(1, 2).flatten(1, 2)
+    y = graph.convolution(x, channels_last(weight), bias, "convolution", stride=2)
+    return _activation(graph, y, block.act, "activation")
+
+
+def _temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
+    """[1, 1, 33, 16] to the same shape, channels shuffled."""
+    bands = x.shape[2]
+    processed = graph.slice(x, (0, 0, 0, 0), (1, 1, bands, HALF), "processed")
+    passed = graph.slice(x, (0, 0, 0, HALF), (1, 1, bands, HALF), "passed")
+
+    # Three neighbouring bands per channel, then 1x1, is a convolution of three taps.
+    weight, bias = fold_batch_norm(block.point_conv1, block.point_bn1)
+    weight = weight.reshape(CHANNELS, HALF, 1, 3)
+    y = graph.convolution(processed, channels_last(weight), bias, "point1")
+    y = _activation(graph, y, block.point_act, "point1_activation")
+
+    window = graph.history(y, block.past_frames, "cache")
+    weight, bias = fold_batch_norm(block.depth_conv, block.depth_bn)
+    if isinstance(block.depth_conv, nn.ConvTranspose2d):
+        weight = weight.flip(2, 3)
+    dilation = block.depth_conv.dilation[0]
+    y = graph.depthwise_over_history(
+        window, depthwise_channels_last(weight), bias, dilation, "depth"
+    )
+    y = _activation(graph, y, block.depth_act, "depth_activation")
+
+    weight, bias = fold_batch_norm(block.point_conv2, block.point_bn2)
+    y = graph.convolution(y, channels_last(weight), bias, "point2")
+    gate = (block.tra.att_fc.weight, block.tra.att_fc.bias)
+    weights = merge_grus([(block.tra.att_gru, "", 0)], HALF)
+    y = recurrent_attention(
+        graph, graph.reshape(y, (bands, HALF), "rows"), weights, gate, "attention"
+    )
+
+    # Interleaving the channels of two images is transposing the pair of them.
+    with graph.scope("shuffle"):
+        flat = (1, bands * HALF)
+        pair = graph.concat(
+            [graph.reshape(y, flat, "first"), graph.reshape(passed, flat, "second")],
+            0,
+            "pair",
+            mixed=True,
+        )
+        image = graph.transpose(pair, (1, 0), "transposed")
+        return graph.reshape(image, (1, 1, bands, CHANNELS), "image")
+
+
+def _dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
+    """[33, 16] to the same shape.
+
+    Both groups and both directions over frequency are one GRU over the rows of [x, x reversed];
+    its hidden units are forward 1 and 2, backward 1 and 2, the backward ones in reversed rows.
+    """
+    intra, inter = block.intra_rnn, block.inter_rnn
+    both_ways = graph.concat([x, graph.reverse(x, 0, "reversed")], 1, "both_ways")
+    merged = merge_grus(
+        [
+            (intra.rnn1, "", 0),
+            (intra.rnn2, "", HALF),
+            (intra.rnn1, "_reverse", CHANNELS),
+            (intra.rnn2, "_reverse", CHANNELS + HALF),
+        ],
+        2 * CHANNELS,
+    )
+    states = gru_over_rows(graph, both_ways, merged, "intra")
+    aligned = graph.concat(
+        [states, graph.reverse(states, 0, "states_reversed")], 1, "states_both_ways"
+    )
+    forward1, backward1, forward2, backward2 = block.intra_fc.weight.chunk(4, dim=1)
+    unused = torch.zeros(CHANNELS, HALF)
+    weight = torch.cat([forward1, forward2, unused, unused, backward1, backward2], dim=1)
+    y = graph.linear(aligned, weight, block.intra_fc.bias, "intra_linear")
+    x = layer_norm_residual(graph, y, x, block.intra_ln, "intra_norm")
+
+    merged = merge_grus([(inter.rnn1, "", 0), (inter.rnn2, "", HALF)], CHANNELS)
+    state = gru_over_time(graph, x, merged, "inter")
+    y = graph.linear(state, block.inter_fc.weight, block.inter_fc.bias, "inter_linear")
+    return layer_norm_residual(graph, y, x, block.inter_ln, "inter_norm")
+
+
+def _up_sampling(graph: Graph, x: Value, block: ConvBlock, last: bool) -> Value:
+    """[1, 1, W, C] to [1, 1, 2 W - 1, C'], or after the last block the mask's bands [2, 2 W].
+
+    The last position of the latter is past the end and never read.
+    """
+    convolution = cast(nn.ConvTranspose2d, block.conv)
+    groups, outputs, width = convolution.groups, convolution.out_channels, x.shape[2]
+    weight, bias = fold_batch_norm(convolution, block.bn)
+    weight, bias = two_phases(weight, bias, groups)
+    y = graph.convolution(x, channels_last(weight), bias, "convolution")
+    if groups > 1:  # [group, phase, channel] to [phase, group, channel]
+        grouped = graph.reshape(y, (width, groups, 2, outputs // groups), "grouped")
+        y = graph.transpose(grouped, (0, 2, 1, 3), "phases")
+    if last:
+        rows = graph.reshape(y, (2 * width, outputs), "interleaved")
+        return graph.tanh(graph.transpose(rows, (1, 0), "bands"), "activation")
+    image = graph.reshape(y, (1, 1, 2 * width, outputs), "interleaved")
+    y = graph.slice(image, (0, 0, 0, 0), (1, 1, 2 * width - 1, outputs), "trimmed")
+    return _activation(graph, y, block.act, "activation")
+
+
+def _split_bands(graph: Graph, bands: Value, erb: ERB) -> Value:
+    """The mask of the bands [2, 130] to that of the bins [2, 257]."""
+    weight = erb.ierb_fc.weight
+    merge = erb.erb_fc.weight
+    # Bins are cut where the blocks of bands begin.
+    cuts = [_nonzero_span(rows)[0] for rows in merge.chunk(BAND_BLOCKS)][1:]
+    edges = [0, *cuts, BINS - LOW_BANDS]
+    with graph.scope("split"):
+        parts = [graph.slice(bands, (0, 0), (2, LOW_BANDS), "low")]
+        for block in range(BAND_BLOCKS):
+            rows = weight[edges[block] : edges[block + 1]]
+            first, last = _nonzero_span(rows)
+            assert last <= HIGH_BANDS
+            with graph.scope(f"block{block}"):
+                part = graph.slice(bands, (0, LOW_BANDS + first), (2, last - first), "bands")
+                # A weighted mean of values of tanh: it has their range.
+                bins = graph.linear(part, rows[:, first:last], None, "bins")
+                bins.fixed_range = UNIT_RANGE
+                parts.append(bins)
+    mask = graph.concat(parts, 1, "mask")
+    mask.fixed_range = UNIT_RANGE
+    return mask
