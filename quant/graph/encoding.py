@@ -1,0 +1,147 @@
+"""How every value of a graph is stored: which precision, scale and zero point.
+
+A value's precision follows from the operator that produces it. Operators that only move values
+(slices, reshapes, concatenations, transposes) share one encoding with their input, and a state's
+input shares one with its output, so that raw integers pass from frame to frame.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from quant.graph.graph import Graph, Operator, Range, Value
+
+
+class Precision(Enum):
+    """Arithmetic of an operator: its activations and its weights."""
+
+    FLOAT = "float"  # 32-bit float throughout
+    DYNAMIC = "dynamic"  # 8-bit weights, float activations quantized on the fly
+    INT8 = "int8"  # 8-bit weights and activations
+    INT16 = "int16x8"  # 8-bit weights, 16-bit activations
+
+    @property
+    def activations(self) -> "Precision":
+        """Precision of the values that such an operator reads and writes."""
+        return Precision.FLOAT if self is Precision.DYNAMIC else self
+
+
+# From the coarsest: values that must share one encoding take the finest of theirs.
+_FINENESS = [Precision.INT8, Precision.INT16, Precision.FLOAT]
+_LIMITS = {Precision.INT8: (-128, 127), Precision.INT16: (-32768, 32767)}
+DTYPES = {Precision.FLOAT: "float32", Precision.INT8: "int8", Precision.INT16: "int16"}
+SMALLEST_SCALE = 1e-9
+
+# Chooses the precision of an operator.
+Chooser = Callable[[Operator], Precision]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """real value = (stored value - zero_point) * scale; scale 0 for floats."""
+
+    precision: Precision
+    scale: float = 0.0
+    zero_point: int = 0
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Smallest and largest stored value."""
+        return _LIMITS[self.precision]
+
+    @property
+    def range(self) -> Range:
+        """Smallest and largest real value."""
+        low, high = self.limits
+        return (low - self.zero_point) * self.scale, (high - self.zero_point) * self.scale
+
+
+FLOAT = Encoding(Precision.FLOAT)
+
+
+def encode_range(low: float, high: float, precision: Precision) -> Encoding:
+    """The encoding of `precision` that covers [low, high] and holds zero exactly.
+
+    8-bit encodings are asymmetric, 16-bit ones symmetric (TFLite requires it).
+    """
+    if precision.activations is Precision.FLOAT:
+        return FLOAT
+    low, high = min(float(low), 0.0), max(float(high), 0.0)
+    if precision is Precision.INT16:
+        # (-1, 1) becomes the 1/32768 that TFLite fixes for sigmoid and tanh.
+        unit = max(-low, high) > 0.98 and max(-low, high) <= 1.0
+        bound = 32768 / 32767 if unit else max(-low, high)
+        scale = (1 / 32768) if unit else max(bound / 32767, SMALLEST_SCALE)
+        return Encoding(precision, float(np.float32(scale)))
+    scale = float(np.float32(max((high - low) / 255, SMALLEST_SCALE)))
+    zero_point = int(np.clip(np.rint(-128 - low / scale), -128, 127))
+    return Encoding(precision, scale, zero_point)
+
+
+class SharedEncodings:
+    """Groups of values that must share one encoding."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._parent: dict[Value, Value] = {}
+        self._graph = graph
+        for operator in graph.operators:
+            if operator.rule.passes_through and not operator.attributes.get("mixed"):
+                moved = [value for value in operator.inputs if value.constant is None]
+                for value in [*moved[1:], *operator.outputs]:
+                    self._unite(moved[0], value)
+        for state in graph.states:
+            self._unite(state.input, state.output)
+        self.members: dict[Value, list[Value]] = {}
+        values = [*graph.inputs, *(state.input for state in graph.states)]
+        values += [value for operator in graph.operators for value in operator.outputs]
+        for value in values:
+            self.members.setdefault(self.root(value), []).append(value)
+
+    def root(self, value: Value) -> Value:
+        """The value that stands for the group."""
+        while value in self._parent:
+            value = self._parent[value]
+        return value
+
+    def _unite(self, a: Value, b: Value) -> None:
+        a, b = self.root(a), self.root(b)
+        if a is not b:
+            self._parent[b] = a
+
+
+def assign_encodings(
+    graph: Graph, choose: Chooser, ranges: Mapping[str, Range], signals: Precision
+) -> dict[Value, Encoding]:
+    """Encode every value that is not a constant.
+
+    Args:
+        graph: the frame.
+        choose: precision of each operator.
+        ranges: calibrated ranges by range key; needed for values below float precision that
+            have no fixed range.
+        signals: precision of the input signals.
+
+    Raises:
+        KeyError: a range is missing.
+    """
+    shared = SharedEncodings(graph)
+    precisions = {value: signals.activations for value in graph.inputs}
+    for operator in graph.operators:
+        if not operator.rule.passes_through or operator.attributes.get("mixed"):
+            precision = choose(operator).activations
+            precisions |= dict.fromkeys(operator.outputs, precision)
+    encodings: dict[Value, Encoding] = {}
+    for members in shared.members.values():
+        computed = [value for value in members if value in precisions]
+        precision = max((precisions[value] for value in computed), key=_FINENESS.index)
+        if precision is Precision.FLOAT:
+            encoding = FLOAT
+        else:
+            spans = [value.fixed_range or ranges[value.range_key] for value in computed]
+            encoding = encode_range(
+                min(low for low, _ in spans), max(high for _, high in spans), precision
+            )
+        encodings |= dict.fromkeys(members, encoding)
+    return encodings

@@ -1,0 +1,69 @@
+"""Fake quantization: a graph run in torch with the rounding of its quantized TFLite file.
+
+Rounds weights and activations where the file does, with straight-through gradients (Jacob et al.,
+"Quantization and training of neural networks for efficient integer-arithmetic-only inference",
+CVPR 2018), so that quality can be predicted, and trained, without writing a file.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from quant.graph.encoding import Chooser, Encoding, Precision, encode_range
+from quant.graph.graph import Graph, Operator, Value
+from quant.graph.tflite import WEIGHT_LIMIT, weight_scales
+
+
+class FakeQuantizer:
+    """A hook for `quant.graph.execute` that rounds every tensor as the file stores it."""
+
+    def __init__(self, graph: Graph, encodings: Mapping[Value, Encoding], choose: Chooser) -> None:
+        self._encodings = encodings
+        self._constants: dict[Value, tuple[Operator, int]] = {}
+        for operator in graph.operators:
+            for position, value in enumerate(operator.inputs):
+                if value.constant is not None:
+                    self._constants[value] = (operator, position)
+        self._choose = choose
+
+    def __call__(self, value: Value, tensor: Tensor) -> Tensor:
+        """The tensor as it is after being stored."""
+        if value.constant is None:
+            return _round(tensor, self._encodings[value])
+        operator, position = self._constants[value]
+        return self._constant(operator, position, tensor)
+
+    def _constant(self, operator: Operator, position: int, tensor: Tensor) -> Tensor:
+        result = self._encodings[operator.outputs[0]]
+        if operator.rule.weighted:
+            quantized = (
+                result.precision is not Precision.FLOAT
+                or self._choose(operator) is Precision.DYNAMIC
+            )
+            is_weight = position == 1
+            return _round_weight(tensor, operator) if quantized and is_weight else tensor
+        if result.precision is Precision.FLOAT:
+            return tensor
+        if operator.rule.passes_through:
+            return _round(tensor, result)
+        own = encode_range(float(tensor.min()), float(tensor.max()), result.precision)
+        return _round(tensor, own)
+
+
+def _round(tensor: Tensor, encoding: Encoding) -> Tensor:
+    if encoding.precision is Precision.FLOAT:
+        return tensor
+    low, high = encoding.limits
+    return torch.fake_quantize_per_tensor_affine(
+        tensor, encoding.scale, encoding.zero_point, low, high
+    )
+
+
+def _round_weight(weight: Tensor, operator: Operator) -> Tensor:
+    axis = operator.rule.output_axis
+    scales = torch.from_numpy(weight_scales(weight.detach().numpy(), axis))
+    zero_points = torch.zeros(len(scales), dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(
+        weight, scales, zero_points, axis, -WEIGHT_LIMIT, WEIGHT_LIMIT
+    )

@@ -1,0 +1,324 @@
+"""Writing a graph as a TFLite flatbuffer, in any mixture of precisions.
+
+The file is written directly, without a converter: one TFLite operator per operator of the graph,
+plus the conversions where precisions or encodings meet. Nothing that a runtime does not need is
+stored (names of inner tensors, recorded ranges), and equal buffers, shapes and quantization
+tables are stored once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edge_se.quantized import quantize
+from quant.graph.encoding import DTYPES, Chooser, Encoding, Precision, encode_range
+from quant.graph.graph import Graph, Operator, Value
+
+_TENSOR_TYPES = {
+    "float32": schema.TensorType.FLOAT32,
+    "int8": schema.TensorType.INT8,
+    "int16": schema.TensorType.INT16,
+    "int32": schema.TensorType.INT32,
+    "int64": schema.TensorType.INT64,
+}
+_SAME_PADDING = 0
+WEIGHT_LIMIT = 127  # symmetric 8-bit weights
+_BIAS_LIMIT = 2**30
+_SMALLEST_WEIGHT_SCALE = 1e-12
+
+
+@dataclass(frozen=True)
+class WrittenModel:
+    """A flatbuffer and where the graph's values are in it, by tensor index."""
+
+    content: bytes
+    tensors: Mapping[Value, int]
+
+
+class _SharedTable:
+    """Mixin: pack an equal table once per file and refer to it from then on."""
+
+    packed: dict[tuple, int]
+    key: tuple
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - the generated class's name
+        if self.key not in self.packed:
+            self.packed[self.key] = super().Pack(builder)  # type: ignore[misc]
+        return self.packed[self.key]
+
+
+class _SharedQuantization(_SharedTable, schema.QuantizationParametersT):
+    pass
+
+
+def write_tflite(
+    graph: Graph, encodings: Mapping[Value, Encoding], choose: Chooser
+) -> WrittenModel:
+    """Write the graph as TFLite; `encodings` as `assign_encodings` gives them for `choose`."""
+    return _Writer(graph, encodings, choose).write()
+
+
+class _Writer:
+    def __init__(self, graph: Graph, encodings: Mapping[Value, Encoding], choose: Chooser) -> None:
+        self.graph = graph
+        self.encodings = encodings
+        self.choose = choose
+        self.buffers = [schema.BufferT()]
+        self.tensors: list[Any] = []
+        self.operators: list[Any] = []
+        self.codes: dict[str, int] = {}
+        self.indices: dict[Value, int] = {}
+        self._buffer_of: dict[bytes, int] = {}
+        self._constant_of: dict[tuple, int] = {}
+        self._converted: dict[tuple[Value, Encoding], int] = {}
+        self._tables: dict[tuple, int] = {}
+
+    def write(self) -> WrittenModel:
+        signals = [*self.graph.inputs, *(state.input for state in self.graph.states)]
+        for value in signals:
+            self._define(value, named=True)
+        for operator in self.graph.operators:
+            self._write_operator(operator)
+        results = [*self.graph.outputs, *(state.output for state in self.graph.states)]
+        for value in results:
+            self.tensors[self.indices[value]].name = value.name
+        subgraph = schema.SubGraphT()
+        subgraph.tensors, subgraph.operators = self.tensors, self.operators
+        subgraph.inputs = [self.indices[value] for value in signals]
+        subgraph.outputs = [self.indices[value] for value in results]
+        model = schema.ModelT()
+        model.version = 3
+        model.subgraphs = [subgraph]
+        model.buffers = self.buffers
+        model.operatorCodes = [self._operator_code(name) for name in self.codes]
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        kept = {value: self.indices[value] for value in [*signals, *results]}
+        return WrittenModel(bytes(builder.Output()), kept)
+
+    @staticmethod
+    def _operator_code(name: str) -> Any:
+        code = schema.OperatorCodeT()
+        code.builtinCode = getattr(schema.BuiltinOperator, name)
+        code.deprecatedBuiltinCode = min(code.builtinCode, 127)
+        code.version = 2 if name == "DEPTHWISE_CONV_2D" else 1  # 2 knows dilation
+        return code
+
+    # Tensors -------------------------------------------------------------------------------
+
+    def _tensor(
+        self,
+        shape: tuple[int, ...],
+        dtype: str,
+        buffer: int = 0,
+        scales: np.ndarray | None = None,
+        zero_point: int = 0,
+        axis: int = 0,
+    ) -> int:
+        tensor = schema.TensorT()
+        tensor.shape = list(shape)
+        tensor.type = _TENSOR_TYPES[dtype]
+        tensor.buffer = buffer
+        tensor.name = None
+        if scales is not None:
+            tensor.quantization = self._quantization(scales, zero_point, axis)
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def _quantization(self, scales: np.ndarray, zero_point: int, axis: int) -> Any:
+        table = _SharedQuantization()
+        table.packed = self._tables
+        table.key = (scales.tobytes(), zero_point, axis)
+        table.scale = scales.astype(np.float32)
+        table.zeroPoint = np.full(len(scales), zero_point, np.int64)
+        table.quantizedDimension = axis
+        return table
+
+    def _define(self, value: Value, named: bool = False) -> int:
+        encoding = self.encodings[value]
+        self.indices[value] = self._encoded_tensor(value.shape, encoding)
+        if named:
+            self.tensors[-1].name = value.name
+        return self.indices[value]
+
+    def _encoded_tensor(self, shape: tuple[int, ...], encoding: Encoding) -> int:
+        scales = None if encoding.precision is Precision.FLOAT else np.float32([encoding.scale])
+        dtype = DTYPES[encoding.precision]
+        return self._tensor(shape, dtype, scales=scales, zero_point=encoding.zero_point)
+
+    def _constant(
+        self,
+        content: np.ndarray,
+        scales: np.ndarray | None = None,
+        zero_point: int = 0,
+        axis: int = 0,
+    ) -> int:
+        content = np.ascontiguousarray(content)
+        raw = content.tobytes()
+        marks = None if scales is None else (scales.tobytes(), zero_point, axis)
+        key = (raw, content.shape, content.dtype.name, marks)
+        if key not in self._constant_of:
+            if raw not in self._buffer_of:
+                buffer = schema.BufferT()
+                buffer.data = np.frombuffer(raw, np.uint8)
+                self.buffers.append(buffer)
+                self._buffer_of[raw] = len(self.buffers) - 1
+            self._constant_of[key] = self._tensor(
+                content.shape, content.dtype.name, self._buffer_of[raw], scales, zero_point, axis
+            )
+        return self._constant_of[key]
+
+    # Operators -----------------------------------------------------------------------------
+
+    def _emit(self, builtin: str, inputs: list[int], outputs: list[int], options: Any) -> None:
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self.codes.setdefault(builtin, len(self.codes))
+        operator.inputs, operator.outputs = inputs, outputs
+        if options is not None:
+            name = type(options).__name__.removesuffix("T")
+            operator.builtinOptions = options
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
+        self.operators.append(operator)
+
+    def _read(self, value: Value, encoding: Encoding) -> int:
+        """Index of a tensor that holds `value` in `encoding`, converted if need be."""
+        if value.constant is not None:
+            return self._encoded_constant(value, encoding)
+        own = self.encodings[value]
+        if own == encoding:
+            return self.indices[value]
+        key = (value, encoding)
+        if key not in self._converted:
+            index = self._encoded_tensor(value.shape, encoding)
+            builtin = "DEQUANTIZE" if encoding.precision is Precision.FLOAT else "QUANTIZE"
+            self._emit(builtin, [self.indices[value]], [index], None)
+            self._converted[key] = index
+        return self._converted[key]
+
+    def _encoded_constant(self, value: Value, encoding: Encoding) -> int:
+        content = _array(value)
+        if encoding.precision is Precision.FLOAT:
+            return self._constant(content)
+        stored = quantize(
+            content, encoding.scale, encoding.zero_point, DTYPES[encoding.precision]
+        )
+        return self._constant(stored, np.float32([encoding.scale]), encoding.zero_point)
+
+    def _write_operator(self, operator: Operator) -> None:
+        result = self.encodings[operator.outputs[0]]
+        rule = operator.rule
+        if rule.weighted:
+            inputs = self._weighted_inputs(operator, result.precision)
+        elif rule.passes_through:
+            inputs = [self._read(value, result) for value in operator.inputs]
+        else:
+            inputs = [
+                self._read(value, self._encoding_at(value, result.precision))
+                for value in operator.inputs
+            ]
+        inputs = self._with_parameters(operator, inputs)
+        outputs = [self._define(value) for value in operator.outputs]
+        self._emit(rule.builtin, inputs, outputs, self._options(operator))
+
+    def _encoding_at(self, value: Value, precision: Precision) -> Encoding:
+        """The value's encoding if it has this precision, else its range at this precision."""
+        if value.constant is not None:
+            content = _array(value)
+            return encode_range(content.min(), content.max(), precision)
+        own = self.encodings[value]
+        if own.precision is precision or precision is Precision.FLOAT:
+            return own if own.precision is precision else Encoding(Precision.FLOAT)
+        if own.precision is Precision.FLOAT:
+            raise ValueError(f"{value.name} is float and has no range to quantize it by")
+        return encode_range(*own.range, precision)
+
+    def _weighted_inputs(self, operator: Operator, precision: Precision) -> list[int]:
+        source, weight, bias = operator.inputs
+        encoding = self._encoding_at(source, precision)
+        x = self._read(source, encoding)
+        chosen = self.choose(operator)
+        if precision is Precision.FLOAT and chosen is not Precision.DYNAMIC:
+            return [x, self._constant(_array(weight)), self._constant(_array(bias))]
+        axis = operator.rule.output_axis
+        kernel, offsets = _array(weight), _array(bias)
+        scales = weight_scales(kernel, axis)
+        if precision is not Precision.FLOAT:
+            # A channel of tiny weights still needs its bias to fit 32 bits.
+            scales = np.maximum(
+                scales, (np.abs(offsets) / (encoding.scale * _BIAS_LIMIT)).astype(np.float32)
+            )
+        broadcast = scales.reshape([-1 if d == axis else 1 for d in range(kernel.ndim)])
+        stored = np.clip(np.rint(kernel / broadcast), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+        kernel_index = self._constant(stored.astype(np.int8), scales, 0, axis)
+        if precision is Precision.FLOAT:
+            return [x, kernel_index, self._constant(offsets)]
+        bias_scales = (scales * np.float32(encoding.scale)).astype(np.float32)
+        bias_type = np.int64 if precision is Precision.INT16 else np.int32
+        stored_bias = np.rint(offsets / bias_scales.astype(np.float64)).astype(bias_type)
+        return [x, kernel_index, self._constant(stored_bias, bias_scales, 0, 0)]
+
+    def _with_parameters(self, operator: Operator, inputs: list[int]) -> list[int]:
+        """Add the parameters that TFLite takes as constant tensors."""
+        attributes = operator.attributes
+
+        def parameter(*numbers: int) -> int:
+            return self._constant(np.int32(numbers))
+
+        if operator.kind == "slice":
+            return [*inputs, parameter(*attributes["begin"]), parameter(*attributes["size"])]
+        if operator.kind == "split":
+            axis = self._constant(np.array(attributes["axis"], np.int32))
+            return [axis, *inputs]
+        if operator.kind == "reshape":
+            return [*inputs, parameter(*operator.outputs[0].shape)]
+        if operator.kind == "transpose":
+            return [*inputs, parameter(*attributes["permutation"])]
+        if operator.kind == "reverse":
+            return [*inputs, parameter(attributes["axis"])]
+        if operator.kind == "mean":
+            return [*inputs, parameter(*attributes["axes"])]
+        return inputs
+
+    def _options(self, operator: Operator) -> Any:
+        rule, attributes = operator.rule, operator.attributes
+        if rule.options is None:
+            return None
+        options = getattr(schema, f"{rule.options}T")()
+        if operator.kind in ("convolution", "depthwise"):
+            options.padding = _SAME_PADDING
+            options.strideH, options.strideW = attributes["stride"]
+            options.dilationHFactor, options.dilationWFactor = attributes["dilation"]
+        if operator.kind == "depthwise":
+            options.depthMultiplier = 1
+        elif operator.kind == "linear":
+            options.asymmetricQuantizeInputs = self.choose(operator) is Precision.DYNAMIC
+        elif operator.kind == "leaky_relu":
+            options.alpha = float(attributes["slope"])
+        elif operator.kind == "mean":
+            options.keepDims = True
+        elif operator.kind == "concat":
+            options.axis = attributes["axis"]
+        elif operator.kind == "split":
+            options.numSplits = len(operator.outputs)
+        elif operator.kind == "reshape":
+            options.newShape = list(operator.outputs[0].shape)
+        elif operator.kind in ("add", "subtract"):
+            # 16-bit sums: arbitrary scales instead of powers of two.
+            options.potScaleInt16 = False
+        return options
+
+
+def weight_scales(weight: np.ndarray, axis: int) -> np.ndarray:
+    """Scales of symmetric 8-bit weights, one per output channel along `axis`, as float32."""
+    per_channel = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
+    largest = np.abs(per_channel).max(axis=1) / WEIGHT_LIMIT
+    return np.maximum(largest, _SMALLEST_WEIGHT_SCALE).astype(np.float32)
+
+
+def _array(value: Value) -> np.ndarray:
+    assert value.constant is not None
+    return np.ascontiguousarray(value.constant.detach().numpy().astype(np.float32))
