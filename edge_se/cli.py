@@ -1,0 +1,131 @@
+"""The command line: finds commands, imports the one that is called, and reports errors.
+
+Commands are modules registered in the entry-point group `edge_se.commands`. Each has a docstring,
+whose first line is its summary, `add_arguments(parser)` and `run(arguments) -> exit code`.
+"""
+
+import argparse
+import ast
+import errno
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+from edge_se.errors import UserError
+
+GROUP = "edge_se.commands"
+OWN_PACKAGES = ("edge_se", "quant", "targets", "calib_data")
+# Extra that a command's imports come from, by module; the longest matching prefix counts.
+EXTRAS = {"quant": "quant", "targets": "quant", "quant.commands.evaluate": "quant,evaluate"}
+# What the system may refuse: the user can do something about it, and a traceback does not help.
+_SYSTEM_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT}
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+
+def find_commands() -> dict[str, str]:
+    """Module by command name, of all installed rooms, sorted by name."""
+    points = entry_points(group=GROUP)
+    return {point.name: point.value for point in sorted(points, key=lambda point: point.name)}
+
+
+def summary(module: str) -> str:
+    """First line of a module's docstring, read from its source without importing it."""
+    source = _source(module)
+    if source is None:
+        return "(not part of this installation)"
+    docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8")))
+    return (docstring or "").partition("\n")[0]
+
+
+def _source(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # its package is not there
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin is not None else None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code = _run(sys.argv[1:] if argv is None else list(argv))
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        print(f"edge-se: error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left; what is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in _SYSTEM_ERRORS:
+            raise
+        print(f"edge-se: error: {error.strerror}: {error.filename or 'output'}", file=sys.stderr)
+        return EXIT_USER_ERROR
+
+
+def _run(argv: list[str]) -> int:
+    commands = find_commands()
+    parser = argparse.ArgumentParser(
+        prog="edge-se",
+        description="Quantize GTCRN speech enhancement to INT8 TFLite and run it frame by frame.",
+        usage="edge-se COMMAND ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    parser.add_argument("-h", "--help", action="store_true", help="show this help and exit")
+    parser.add_argument("--version", action="version", version=f"edge-se {version('edge-se')}")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.help or arguments.command is None:
+        width = max(map(len, commands), default=0)
+        lines = [f"  {name:<{width}}  {summary(module)}" for name, module in commands.items()]
+        parser.epilog = "commands:\n" + "\n".join(lines) + "\n\nedge-se COMMAND --help says more"
+        parser.print_help()
+        return 0 if arguments.help else EXIT_USER_ERROR
+    if arguments.command not in commands:
+        known = ", ".join(commands)
+        raise UserError(f"there is no command {arguments.command!r}; choose from {known}")
+    return _call(arguments.command, commands[arguments.command], arguments.rest)
+
+
+def _call(command: str, module_name: str, argv: list[str]) -> int:
+    if _source(module_name) is None:
+        raise UserError(f"edge-se {command} is not part of this installation; pip install edge-se")
+    try:
+        module = importlib.import_module(module_name)
+        first, _, rest = (module.__doc__ or "").partition("\n")
+        parser = argparse.ArgumentParser(
+            prog=f"edge-se {command}", description=first, epilog=rest.strip() or None
+        )
+        module.add_arguments(parser)
+        code: int = module.run(parser.parse_args(argv))
+        return code
+    except ModuleNotFoundError as error:
+        extra = _missing_extra(module_name, error)
+        if extra is None:
+            raise
+        word = "extra" if "," not in extra else "extras"
+        raise UserError(
+            f"edge-se {command} needs the {word} '{extra}': pip install \"edge-se[{extra}]\""
+        ) from None
+
+
+def _missing_extra(module: str, error: ModuleNotFoundError) -> str | None:
+    """Extra that would bring the missing module; None when its absence is a bug of ours."""
+    missing = (error.name or "").partition(".")[0]
+    if not missing or missing in OWN_PACKAGES or importlib.util.find_spec(missing) is not None:
+        return None
+    prefixes = [prefix for prefix in EXTRAS if f"{module}.".startswith(f"{prefix}.")]
+    return EXTRAS[max(prefixes, key=len)] if prefixes else None

@@ -1,0 +1,164 @@
+"""Measure the time per frame, the real-time factor and the memory of a model on this machine."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_se.commands.options import add_model_arguments
+from edge_se.errors import UserError
+
+if TYPE_CHECKING:
+    from edge_se.benchmark import Frames, Measurement
+    from edge_se.enhancer import Enhancer
+
+DEFAULT_SECONDS = 30.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_model_arguments(parser)
+    parser.add_argument(
+        "--audio", type=Path, metavar="FILE", help="audio to process (default: bursts of noise)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_positive,
+        help=f"how much audio to process, repeating the file where it is shorter (default: the "
+        f"whole file, or {DEFAULT_SECONDS:g})",
+    )
+    parser.add_argument(
+        "--max-rtf", type=_positive, metavar="X", help="exit 1 if the real-time factor is above X"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the report as JSON (-: standard output)"
+    )
+    parser.add_argument(
+        "--paced", action="store_true", help="feed frames at real time and report wake-up jitter"
+    )
+    parser.add_argument(
+        "--histogram", type=Path, metavar="FILE", help="draw the frame times (needs matplotlib)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from edge_se.benchmark import load, measure
+    from edge_se.files import write_json
+
+    if arguments.histogram is not None:
+        _import_pyplot()  # before minutes of measuring
+    loaded = load(arguments.model, arguments.engine, arguments.runtime)
+    frames = _frames(loaded.enhancer, arguments.audio)
+    count = len(frames)
+    if arguments.seconds is not None or arguments.audio is None:
+        seconds = arguments.seconds or DEFAULT_SECONDS
+        count = max(1, round(seconds * loaded.enhancer.sample_rate / loaded.enhancer.hop_size))
+    measurement = measure(loaded, frames, count, arguments.paced)
+    report = measurement.report
+    if str(arguments.json) != "-":
+        print(format_report(report))
+    if arguments.json is not None:
+        write_json(arguments.json, report)
+    if arguments.histogram is not None:
+        _draw_histogram(arguments.histogram, measurement)
+    if arguments.max_rtf is not None and report["rtf"] > arguments.max_rtf:
+        print(
+            f"edge-se: real-time factor {report['rtf']:.4g} is above {arguments.max_rtf:g}",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """The report as a table for people; what the machine does not tell is left out."""
+    model, machine, frame = report["model"], report["machine"], report["frame_us"]
+    rows = [
+        ("model", f"{model['file']} ({model['architecture']}, {model['precision']})"),
+        ("size", f"{model['size_kb']} kB"),
+        ("engine", f"{model['runtime']} {model['runtime_version']}, {model['threads']} thread"),
+    ]
+    if "xnnpack_share" in model:
+        rows.append(("XNNPACK", f"{100 * model['xnnpack_share']:.0f} % of the operators"))
+    clock, heat = machine["clock_mhz"], machine["temperature_c"]
+    machine_words = [
+        machine["cpu"],
+        machine["architecture"],
+        machine["governor"] and f"governor {machine['governor']}",
+        clock and f"{clock:.0f} MHz",
+        heat and f"{heat:.1f} °C",
+        machine["load"] is not None and f"load {machine['load']:.2f}",
+    ]
+    stages = ", ".join(f"{name} {value}" for name, value in report["stage_us"].items())
+    rows += [
+        ("machine", ", ".join(word for word in machine_words if word)),
+        ("audio", f"{report['frames']} frames of {report['hop_ms']:g} ms"),
+        ("time per frame", ", ".join(f"{k} {v}" for k, v in frame.items()) + " µs"),
+        ("stages, median", f"{stages} µs"),
+        ("real-time factor", f"{report['rtf']:.5f} ({1 / report['rtf']:.0f} times real time)"),
+        ("deadline misses", f"{report['deadline_misses']} of {report['frames']}"),
+    ]
+    if "wake_up_us" in report:
+        late = ", ".join(f"{k} {v}" for k, v in report["wake_up_us"].items())
+        rows.append(("wake-up late by", f"{late} µs"))
+    start, before = report["start_s"], report["rss_before_load_mb"]
+    rows += [
+        (
+            "latency",
+            f"{report['latency_ms']:g} ms algorithmic, {frame['p50'] / 1000:.3f} ms compute",
+        ),
+        ("load", f"{report['load_s']:.3f} s"),
+        ("start to first frame", start and f"{start:.2f} s"),
+        ("peak memory", f"{report['peak_rss_mb']} MB"),
+        ("memory before loading", before and f"{before} MB"),
+    ]
+    return "\n".join(f"{name:<22} {value}" for name, value in rows if value)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _frames(enhancer: "Enhancer", path: Path | None) -> "Frames":
+    from edge_se.audio import read, resample
+    from edge_se.benchmark import bursts, frames_of
+
+    rate = enhancer.sample_rate
+    if path is None:
+        return frames_of(bursts(rate), enhancer.hop_size)
+    recording = read(path)
+    samples = resample(recording.samples.mean(axis=1), recording.rate, rate)
+    if not len(samples):
+        raise UserError(f"{path} holds no samples; give a longer file")
+    return frames_of(samples, enhancer.hop_size)
+
+
+def _import_pyplot() -> Any:
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        raise UserError("--histogram needs matplotlib; pip install matplotlib") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _draw_histogram(path: Path, measurement: "Measurement") -> None:
+    from edge_se.files import written_beside
+
+    pyplot = _import_pyplot()
+    figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
+    axes.hist(measurement.times / 1000, bins=100, log=True)
+    for name, value in measurement.report["frame_us"].items():
+        axes.axvline(value, color="black", linewidth=0.7, linestyle=":")
+        axes.text(value, axes.get_ylim()[1], name, rotation=90, ha="right", va="top", fontsize=8)
+    axes.set_xlabel("time per frame, µs")
+    axes.set_ylabel("frames")
+    axes.set_title(f"{measurement.report['model']['file']}: RTF {measurement.report['rtf']:.5f}")
+    with written_beside(path) as temporary:
+        figure.savefig(temporary, dpi=120)

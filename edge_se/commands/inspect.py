@@ -1,0 +1,106 @@
+"""Show what is inside a model file: states with scales, operators by precision, size, latency."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_se.engines import RUNTIMES
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("file", type=Path, help="model file, .tflite or .onnx")
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        help="TFLite interpreter (default: the first of these that is installed)",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write everything as JSON (-: standard output)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from edge_se.files import write_json
+    from edge_se.inspection import inspect_model
+
+    description = inspect_model(arguments.file, arguments.runtime)
+    if str(arguments.json) != "-":
+        print(format_description(description))
+    if arguments.json is not None:
+        write_json(arguments.json, description)
+    return 0
+
+
+def format_description(description: dict[str, Any]) -> str:
+    """The description of `edge_se.inspection.inspect_model` as text for people."""
+    manifest = description["manifest"]
+    facts = [
+        ("file", f"{description['file']}, {description['size_kb']} kB"),
+        ("model", f"{manifest['architecture']}, {manifest['precision']}"),
+        ("checkpoint", _words(manifest["checkpoint"])),
+        (
+            "signal",
+            f"{manifest['sample_rate']} Hz, window {manifest['window']}, hop {manifest['hop']}, "
+            f"{manifest['stft']} STFT, features {manifest['features']}",
+        ),
+        (
+            "latency",
+            f"{description['latency_ms']:g} ms algorithmic; output lags input by "
+            f"{description['latency_samples']} samples",
+        ),
+        ("calibration", _words(manifest["calibration"])),
+        ("quality", _words(manifest["quality"])),
+        ("made with", _words(manifest["tools"])),
+    ]
+    if "xnnpack_share" in description:
+        facts.append(("XNNPACK", f"takes {100 * description['xnnpack_share']:.0f} % of operators"))
+    tensors = [
+        (name, spec["shape"], spec["dtype"], spec["scale"], spec["zero_point"], "")
+        for name, spec in manifest["signals"].items()
+    ] + [
+        (s["name"], s["shape"], s["dtype"], s["scale"], s["zero_point"], f"{s['reset_value']:g}")
+        for s in manifest["states"]
+    ]
+    tensor_rows = [
+        (name, "x".join(map(str, shape)), dtype)
+        + ((f"{scale:.6g}", str(zero_point)) if scale else ("", ""))
+        + (reset,)
+        for name, shape, dtype, scale, zero_point, reset in tensors
+    ]
+    operators = description["operators"]
+    operator_rows = [(o["operator"], o["precision"], str(o["count"])) for o in operators]
+    total = sum(operator["count"] for operator in operators)
+    count = len(manifest["states"])
+    return "\n".join(
+        [
+            *(f"{name:<12} {value}" for name, value in facts if value),
+            "",
+            f"2 signals and {count} states ({description['state_bytes'] / 1000:.1f} kB)",
+            *_table(("name", "shape", "dtype", "scale", "zero point", "reset"), tensor_rows),
+            "",
+            f"{total} operators",
+            *_table(("operator", "precision", "count"), operator_rows),
+        ]
+    )
+
+
+def _words(content: dict[str, Any]) -> str:
+    """The short values of a mapping in one line; long and nested ones are left to the JSON."""
+    short = {
+        name: value
+        for name, value in content.items()
+        if isinstance(value, int | float | str) and len(str(value)) <= 64
+    }
+    return ", ".join(f"{name} {value}" for name, value in short.items())
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]

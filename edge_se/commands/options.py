@@ -1,0 +1,24 @@
+"""Arguments that several commands of the runtime share."""
+
+import argparse
+from pathlib import Path
+
+from edge_se.engines import ENGINES, RUNTIMES
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--model`, `--engine` and `--runtime`."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="model made by `edge-se quantize` or `edge-se convert` (default: the built-in one)",
+    )
+    parser.add_argument(
+        "--engine", choices=ENGINES, help="what runs the model (default: by the file's suffix)"
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        help="TFLite interpreter (default: the first of these that is installed)",
+    )

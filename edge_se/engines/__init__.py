@@ -1,0 +1,86 @@
+"""Engines: everything that can turn one hop of samples into one hop of enhanced samples.
+
+Nothing outside this package knows which one runs.
+"""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_se.errors import UserError
+from edge_se.manifest import Manifest
+from edge_se.states import StateCache
+
+# Model file suffix by engine; the first that fits is taken when no engine is asked for.
+ENGINES = {"tflite": ".tflite", "onnxruntime": ".onnx"}
+# TFLite interpreters, in the order they are tried.
+RUNTIMES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
+
+
+class Engine(Protocol):
+    """Turns one hop of samples into one hop of enhanced samples and owns its states.
+
+    Attributes:
+        manifest: Of the model it runs.
+        cache: The model's states, by name.
+    """
+
+    manifest: Manifest
+    cache: StateCache
+
+    def process(self, samples: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        """Take in one hop (float32 [hop]) and write one enhanced hop to `out` (float32 [hop])."""
+
+    def reset(self) -> None:
+        """Start anew, as after loading."""
+
+    def describe(self) -> dict[str, Any]:
+        """For reports: engine, runtime, runtime_version, threads, and what else matters."""
+
+
+class StagedEngine(Engine, Protocol):
+    """An engine whose `process` is its three stages called in this order."""
+
+    def analyse(self, samples: NDArray[np.float32]) -> None:
+        """Analysis: one hop of samples (float32 [hop]) to the step's features."""
+
+    def infer(self) -> None:
+        """Model: the one-frame step, and its states carried on."""
+
+    def synthesise(self, out: NDArray[np.float32]) -> None:
+        """Synthesis: the mask applied, and one enhanced hop written to `out` (float32 [hop])."""
+
+
+def load_engine(path: Path, engine: str | None = None, runtime: str | None = None) -> StagedEngine:
+    """Load a model into the engine that fits its file, warmed up and reset.
+
+    Args:
+        path: Model file, .tflite or .onnx.
+        engine: A name of `ENGINES`, or None for the one that the file's suffix asks for.
+        runtime: For TFLite, a name of `RUNTIMES`; None takes the first one installed.
+
+    Raises:
+        UserError: The file does not fit, or what is needed to run it is not installed.
+    """
+    if engine is None:
+        engine = next((name for name, suffix in ENGINES.items() if path.suffix == suffix), None)
+        if engine is None:
+            expected = " or ".join(ENGINES.values())
+            raise UserError(f"{path} is no model file; its name has to end in {expected}")
+    elif engine not in ENGINES:
+        raise UserError(f"there is no engine {engine!r}; choose from {', '.join(ENGINES)}")
+    elif path.suffix != ENGINES[engine]:
+        raise UserError(f"the engine {engine} runs {ENGINES[engine]} files, which {path} is not")
+    from edge_se.engines.loop import FrameLoop
+
+    if engine == "tflite":
+        from edge_se.engines.tflite import TfliteStep
+
+        return FrameLoop(TfliteStep(path, runtime))
+    if runtime is not None:
+        raise UserError(f"a runtime can be chosen for .tflite files only, which {path} is not")
+    from edge_se.engines.onnx import OnnxStep
+
+    return FrameLoop(OnnxStep(path))

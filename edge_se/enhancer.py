@@ -1,0 +1,141 @@
+"""The runtime's front door: frames or whole signals in, enhanced ones out."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from edge_se.engines import load_engine
+from edge_se.manifest import Manifest
+from edge_se.model_file import default_model_path
+from edge_se.states import StateCache
+from edge_se.stft import Samples
+
+_FLOAT32 = np.dtype(np.float32)
+
+
+class Enhancer:
+    """Speech enhancement frame by frame, with its states kept between calls.
+
+    One instance serves one stream; it is not safe to share between threads.
+
+    Attributes:
+        manifest: Of the model.
+        engine: What runs it; see `edge_se.engines.StagedEngine`.
+        hop_size: Samples per frame.
+        sample_rate: In Hz.
+        latency_samples: How far output samples lag input samples.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path | None = None,
+        engine: str | None = None,
+        runtime: str | None = None,
+    ) -> None:
+        """Load a model, warmed up and ready for its first frame.
+
+        Args:
+            model_path: A .tflite made by `edge-se quantize` or an .onnx made by `edge-se convert`;
+                None for the model that ships with the package.
+            engine: "tflite" or "onnxruntime"; None for the one that the file asks for.
+            runtime: "ai_edge_litert", "tflite_runtime" or "tensorflow"; None for the first one
+                installed.
+
+        Raises:
+            UserError: The model can't be loaded.
+        """
+        self.model_path = Path(model_path) if model_path is not None else default_model_path()
+        self.engine = load_engine(self.model_path, engine, runtime)
+        self.manifest: Manifest = self.engine.manifest
+        self.hop_size = self.manifest.hop
+        self.sample_rate = self.manifest.sample_rate
+        self.latency_samples = self.manifest.latency_samples
+        self._frame_shape = (self.hop_size,)
+        self._process = self.engine.process
+
+    @property
+    def states(self) -> StateCache:
+        """The model's states by name, as real values."""
+        return self.engine.cache
+
+    def process(self, frame: Samples, out: Samples | None = None) -> Samples:
+        """Enhance the next frame of a stream.
+
+        Args:
+            frame: float32 [hop_size], nominally in [-1, 1].
+            out: float32 [hop_size] to write into, which may be `frame` itself; a new array is made
+                when it is not given.
+
+        Returns:
+            The enhanced frame, `latency_samples` behind the input.
+
+        Raises:
+            ValueError: The frame or `out` has another shape or dtype, or the frame holds NaN or
+                infinity (which the states would keep for ever).
+        """
+        self._check_frame(frame)
+        # One inner product meets every sample: it is finite only if they all are.
+        if not math.isfinite(frame.dot(frame)):
+            raise ValueError("the frame holds NaN or infinite samples")
+        if out is None:
+            out = np.empty(self.hop_size, np.float32)
+        else:
+            self._check_frame(out)
+        self._process(frame, out)
+        return out
+
+    def enhance(self, samples: ArrayLike) -> Samples:
+        """Enhance a whole signal from a fresh start.
+
+        Args:
+            samples: Real floating point [n], nominally in [-1, 1], at `sample_rate`.
+
+        Returns:
+            float32 [n], aligned in time with the input. The states are reset before and after.
+
+        Raises:
+            ValueError: The signal is not one-dimensional, not floating point or not finite.
+        """
+        signal = np.asarray(samples)
+        if signal.ndim != 1 or not np.issubdtype(signal.dtype, np.floating):
+            raise ValueError(
+                f"a signal is one-dimensional floating point in [-1, 1], got {signal.dtype} of "
+                f"shape {signal.shape}"
+            )
+        if not np.isfinite(signal).all():
+            raise ValueError("the signal holds NaN or infinite samples")
+        hop, latency = self.hop_size, self.latency_samples
+        frames = -(-(len(signal) + latency) // hop)
+        # Input and output share this buffer: a frame is read before its output is written.
+        buffer = np.zeros(frames * hop, np.float32)
+        buffer[: len(signal)] = signal
+        self.reset()
+        for frame in buffer.reshape(frames, hop):
+            self._process(frame, frame)
+        self.reset()
+        return buffer[latency : latency + len(signal)]
+
+    def reset(self) -> None:
+        """Start anew, as after loading."""
+        self.engine.reset()
+
+    def describe(self) -> dict[str, Any]:
+        """What runs: model file, architecture, precision, size, engine and runtime."""
+        return {
+            "file": str(self.model_path),
+            "size_kb": round(self.model_path.stat().st_size / 1000, 1),
+            "architecture": self.manifest.architecture,
+            "precision": self.manifest.precision,
+            **self.engine.describe(),
+        }
+
+    def _check_frame(self, frame: Any) -> None:
+        right = isinstance(frame, np.ndarray) and frame.dtype == _FLOAT32
+        if not right or frame.shape != self._frame_shape:
+            got = (
+                f"{frame.dtype} of shape {frame.shape}" if hasattr(frame, "dtype") else type(frame)
+            )
+            raise ValueError(f"a frame is float32 of shape ({self.hop_size},), got {got}")

@@ -1,0 +1,286 @@
+"""The manifest of a model file: what the model takes, gives and carries from frame to frame.
+
+It travels as JSON inside the model file (see `model_file`), so that nothing is matched by position
+or by a tensor's name.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from edge_se.errors import UserError
+from edge_se.quantized import limits
+
+FORMAT_VERSION = 1
+
+# What this runtime knows how to do, by manifest field; anything else needs a newer one.
+UNDERSTOOD: Mapping[str, tuple[str, ...]] = {
+    "stft": ("float",),
+    "features": ("magnitude_real_imaginary",),
+    "level": ("none",),
+}
+DTYPES = ("float32", "int8", "int16")
+
+T = TypeVar("T")
+
+
+class _InvalidError(Exception):
+    """A manifest field is wrong; `Manifest.from_json` adds whose manifest it is."""
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise _InvalidError(message)
+
+
+def _check_quantization(what: str, dtype: str, scale: float, zero_point: int) -> None:
+    _check(dtype in DTYPES, f"{what} has the dtype {dtype!r}, not one of {', '.join(DTYPES)}")
+    if dtype == "float32":
+        _check(scale == 0 and zero_point == 0, f"{what} is float32 but has a scale or zero point")
+        return
+    _check(math.isfinite(scale) and scale > 0, f"{what} has the scale {scale}, not a positive one")
+    low, high = limits(dtype)
+    _check(low <= zero_point <= high, f"{what} has the zero point {zero_point}, outside {dtype}")
+
+
+def _check_shape(what: str, shape: tuple[int, ...]) -> None:
+    positive = all(isinstance(size, int) and size > 0 for size in shape)
+    _check(bool(shape) and positive, f"{what} has the shape {list(shape)}, not positive integers")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A signal's tensor: features into the step, or the mask out of it.
+
+    `tensor` is a tensor index in a .tflite, a tensor name in an .onnx; float tensors have scale 0.
+    """
+
+    tensor: int | str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """One state: a tensor that the step takes in and gives out again, changed, for the next frame.
+
+    Input and output share dtype, scale and zero point, so that raw values pass between frames.
+    `reset_value` is a real value.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float
+    zero_point: int
+    reset_value: float
+    input: int | str
+    output: int | str
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Tensors of the signals: features [3, bins] in, mask [2, bins] out."""
+
+    features: TensorSpec
+    mask: TensorSpec
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything the runtime has to know about a model.
+
+    Attributes:
+        architecture: Name of the network.
+        precision: What it was quantized to: "float", "dynamic", "int8", "int16x8".
+        sample_rate: In Hz.
+        window: STFT window in samples, two hops.
+        hop: Samples per frame.
+        stft: Kind of STFT.
+        features: Kind of features: rows of magnitude, real and imaginary part.
+        level: How the input's level is handled.
+        lookahead_frames: Frames by which the mask lags the features.
+        signals: Tensors of features and mask.
+        states: States, in the order of the step's inputs.
+        checkpoint: Name and SHA-256 of the weights it was made from.
+        recipe: Precision per scope, as it was applied.
+        calibration: Clips and ranges used.
+        quality: What was measured.
+        tools: Versions of what made it.
+    """
+
+    architecture: str
+    precision: str
+    sample_rate: int
+    window: int
+    hop: int
+    signals: Signals
+    states: tuple[StateSpec, ...]
+    stft: str = "float"
+    features: str = "magnitude_real_imaginary"
+    level: str = "none"
+    lookahead_frames: int = 0
+    checkpoint: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    tools: Mapping[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def bins(self) -> int:
+        """Number of frequency bins, `window / 2 + 1`."""
+        return self.window // 2 + 1
+
+    @property
+    def latency_samples(self) -> int:
+        """How far output samples lag input samples."""
+        return self.window - self.hop + self.lookahead_frames * self.hop
+
+    @property
+    def algorithmic_latency_ms(self) -> float:
+        """Latency including the hop that must be collected before a frame can be computed."""
+        return 1000 * (self.latency_samples + self.hop) / self.sample_rate
+
+    def to_json(self) -> str:
+        """The manifest as JSON, the same text for equal manifests."""
+        content = asdict(self)
+        content = {"format_version": content.pop("format_version"), **content}
+        return json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str | bytes, source: str) -> "Manifest":
+        """Read and validate a manifest.
+
+        Args:
+            text: JSON.
+            source: What to call the file in errors.
+
+        Raises:
+            UserError: It is not JSON, has a newer format version or a wrong field.
+        """
+        try:
+            content = json.loads(text)
+            _check(isinstance(content, dict), "it is not a JSON object")
+            version = content.get("format_version")
+            _check(isinstance(version, int), "it has no format_version")
+            if version > FORMAT_VERSION:
+                raise UserError(
+                    f"{source} has manifest format {version}, newer than the {FORMAT_VERSION} this "
+                    f"edge-se knows; upgrade edge-se"
+                )
+            return _manifest(content)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"the manifest in {source} is not JSON ({error}); make the model again"
+            ) from None
+        except _InvalidError as error:
+            raise UserError(
+                f"the manifest in {source} is wrong: {error}; make the model again"
+            ) from None
+
+
+def _manifest(content: Mapping[str, Any]) -> Manifest:
+    names = {f.name for f in fields(Manifest)}
+    unknown = sorted(set(content) - names)
+    _check(not unknown, f"it has the unknown field {', '.join(unknown)}")
+    for name, values in UNDERSTOOD.items():
+        value = content.get(name)
+        known = " or ".join(map(repr, values))
+        _check(value in values, f"its {name} is {value!r}, and this edge-se knows only {known}")
+    signals = _get(content, "signals", dict, "it")
+    manifest = Manifest(
+        format_version=content["format_version"],
+        architecture=_get(content, "architecture", str, "it"),
+        precision=_get(content, "precision", str, "it"),
+        sample_rate=_get(content, "sample_rate", int, "it"),
+        window=_get(content, "window", int, "it"),
+        hop=_get(content, "hop", int, "it"),
+        stft=content["stft"],
+        features=content["features"],
+        level=content["level"],
+        lookahead_frames=_get(content, "lookahead_frames", int, "it"),
+        signals=Signals(_tensor(signals, "features"), _tensor(signals, "mask")),
+        states=tuple(_state(state) for state in _get(content, "states", list, "it")),
+        checkpoint=_get(content, "checkpoint", dict, "it"),
+        recipe=_get(content, "recipe", dict, "it"),
+        calibration=_get(content, "calibration", dict, "it"),
+        quality=_get(content, "quality", dict, "it"),
+        tools=_get(content, "tools", dict, "it"),
+    )
+    _check_consistent(manifest)
+    return manifest
+
+
+def _check_consistent(manifest: Manifest) -> None:
+    _check(manifest.format_version >= 1, "its format_version is below 1")
+    _check(manifest.sample_rate > 0, f"its sample rate is {manifest.sample_rate}")
+    _check(
+        manifest.hop > 0 and manifest.window == 2 * manifest.hop,
+        f"its window of {manifest.window} samples is not two hops of {manifest.hop}",
+    )
+    _check(manifest.lookahead_frames >= 0, "its lookahead_frames is negative")
+    for what, spec, rows in (
+        ("features", manifest.signals.features, 3),
+        ("mask", manifest.signals.mask, 2),
+    ):
+        expected = (rows, manifest.bins)
+        _check(spec.shape == expected, f"{what} has the shape {list(spec.shape)}, not {expected}")
+    states = [state.name for state in manifest.states]
+    repeated = sorted({name for name in states if states.count(name) > 1})
+    _check(not repeated, f"it has two states called {', '.join(repeated)}")
+
+
+def _get(mapping: Mapping[str, Any], key: str, kind: type[T], what: str) -> T:
+    _check(key in mapping, f"{what} has no {key}")
+    value = mapping[key]
+    if kind is float and type(value) is int:
+        value = float(value)
+    # bool is an int to isinstance; a true zero point is a mistake.
+    right = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
+    _check(right, f"{what} has {key} {value!r}, which is not a {kind.__name__}")
+    return value
+
+
+def _tensor_reference(mapping: Mapping[str, Any], key: str, what: str) -> int | str:
+    value = _get(mapping, key, object, what)
+    valid = isinstance(value, str) or (type(value) is int and value >= 0)
+    _check(valid, f"{what} has {key} {value!r}, neither a tensor's index nor its name")
+    return value  # type: ignore[return-value]
+
+
+def _tensor(signals: Mapping[str, Any], name: str) -> TensorSpec:
+    content = _get(signals, name, dict, "signals")
+    spec = TensorSpec(
+        tensor=_tensor_reference(content, "tensor", name),
+        shape=tuple(_get(content, "shape", list, name)),
+        dtype=_get(content, "dtype", str, name),
+        scale=_get(content, "scale", float, name),
+        zero_point=_get(content, "zero_point", int, name),
+    )
+    _check_shape(name, spec.shape)
+    _check_quantization(name, spec.dtype, spec.scale, spec.zero_point)
+    return spec
+
+
+def _state(content: Any) -> StateSpec:
+    _check(isinstance(content, dict), f"a state is {content!r}, not an object")
+    what = f"state {_get(content, 'name', str, 'a state')}"
+    spec = StateSpec(
+        name=content["name"],
+        shape=tuple(_get(content, "shape", list, what)),
+        dtype=_get(content, "dtype", str, what),
+        scale=_get(content, "scale", float, what),
+        zero_point=_get(content, "zero_point", int, what),
+        reset_value=_get(content, "reset_value", float, what),
+        input=_tensor_reference(content, "input", what),
+        output=_tensor_reference(content, "output", what),
+    )
+    _check_shape(what, spec.shape)
+    _check_quantization(what, spec.dtype, spec.scale, spec.zero_point)
+    _check(math.isfinite(spec.reset_value), f"{what} has the reset value {spec.reset_value}")
+    return spec

@@ -1,0 +1,87 @@
+"""The model file: a .tflite with its manifest appended as an associated file of a ZIP archive.
+
+This is the convention of TFLite Metadata: any TFLite runtime loads the file and ignores what
+follows the flatbuffer, and any ZIP tool reads the manifest.
+"""
+
+import io
+import zipfile
+from pathlib import Path
+
+from edge_se.errors import UserError
+from edge_se.files import written_beside
+from edge_se.manifest import Manifest
+
+MANIFEST_NAME = "manifest.json"
+_FLATBUFFER_IDENTIFIER = b"TFL3"
+
+
+def default_model_path() -> Path:
+    """Path of the model that ships with the package.
+
+    Raises:
+        UserError: This installation holds none.
+    """
+    path = Path(__file__).parent / "models" / "default.tflite"
+    if not path.is_file():
+        raise UserError("this edge-se has no default model built in; name one with --model FILE")
+    return path
+
+
+def split(data: bytes) -> tuple[bytes, bytes | None]:
+    """Split a model file's bytes into the flatbuffer and the manifest's JSON (None without one)."""
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except zipfile.BadZipFile:
+        return data, None
+    with archive:
+        if MANIFEST_NAME not in archive.namelist():
+            return data, None
+        start = min(entry.header_offset for entry in archive.infolist())
+        return data[:start], archive.read(MANIFEST_NAME)
+
+
+def attach_manifest(tflite: bytes, manifest: Manifest) -> bytes:
+    """Append a manifest to a .tflite, in place of the one that it may have already.
+
+    The result depends on the arguments alone: the ZIP entry is stored with a fixed time.
+    """
+    flatbuffer, _ = split(tflite)
+    entry = zipfile.ZipInfo(MANIFEST_NAME, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.create_system = 3
+    entry.external_attr = 0o644 << 16
+    buffer = io.BytesIO(flatbuffer)
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
+        archive.writestr(entry, manifest.to_json())
+    return buffer.getvalue()
+
+
+def read_model(path: Path) -> tuple[bytes, Manifest]:
+    """Read a .tflite: its bytes (manifest included) and its manifest.
+
+    Raises:
+        UserError: There is no such file, it is no .tflite, or its manifest is missing or wrong.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no model file {path}")
+    data = path.read_bytes()
+    if data[4:8] != _FLATBUFFER_IDENTIFIER:
+        raise UserError(f"{path} is not a TFLite model; make one with edge-se quantize")
+    _, text = split(data)
+    if text is None:
+        raise UserError(
+            f"{path} is a TFLite model without an edge-se manifest; make one with edge-se quantize"
+        )
+    return data, Manifest.from_json(text, str(path))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest of a .tflite; raises as `read_model`."""
+    return read_model(path)[1]
+
+
+def write_model(path: Path, tflite: bytes, manifest: Manifest) -> None:
+    """Write a .tflite with its manifest, whole or not at all."""
+    data = attach_manifest(tflite, manifest)
+    with written_beside(path) as temporary:
+        temporary.write_bytes(data)

@@ -1,0 +1,87 @@
+"""The state cache: what a model remembers from one frame to the next, by name."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_se.manifest import StateSpec
+from edge_se.quantized import dequantize, limits, quantize
+
+
+def reset_array(spec: StateSpec) -> NDArray[Any]:
+    """The raw content of a state after reset: its reset value, quantized as the state is."""
+    value = np.full(spec.shape, spec.reset_value, np.float32)
+    if spec.dtype == "float32":
+        return value
+    return quantize(value, spec.scale, spec.zero_point, spec.dtype)
+
+
+def _raw_bytes(array: NDArray[Any]) -> memoryview:
+    return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+
+
+class StateCache(Mapping[str, NDArray[np.floating[Any]]]):
+    """States held in the step's own input buffers.
+
+    `cache["name"]` gives a copy of the state's real values as float32, whatever its dtype; `raw`
+    gives the values as stored.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[StateSpec],
+        inputs: Sequence[NDArray[Any]],
+        outputs: Sequence[NDArray[Any]],
+    ) -> None:
+        """Use `inputs` and `outputs` as they are: contiguous views of the step's tensors.
+
+        Each has the shape and dtype of its state; `outputs` is where the step leaves the new
+        states, which `carry` copies to `inputs`.
+        """
+        self._specs = {spec.name: spec for spec in specs}
+        self._inputs = dict(zip(self._specs, inputs, strict=True))
+        self._reset_arrays = [reset_array(spec) for spec in specs]
+        # Memoryviews copy raw bytes with a quarter of np.copyto's overhead.
+        self._copies = [
+            (_raw_bytes(target), _raw_bytes(source))
+            for target, source in zip(inputs, outputs, strict=True)
+        ]
+        self.reset()
+
+    def carry(self) -> None:
+        """Make the states that the step has put out its inputs for the next frame."""
+        for target, source in self._copies:
+            target[:] = source
+
+    def reset(self) -> None:
+        """Put every state back to its reset value."""
+        for target, value in zip(self._inputs.values(), self._reset_arrays, strict=True):
+            target[...] = value
+
+    def raw(self, name: str) -> NDArray[Any]:
+        """A copy of a state as stored (integers when quantized)."""
+        return self._inputs[name].copy()
+
+    def saturated(self) -> dict[str, int]:
+        """How many values of each state sit at an end of their integer range; 0 for float."""
+        counts = dict.fromkeys(self._specs, 0)
+        for name, spec in self._specs.items():
+            if spec.dtype != "float32":
+                values = self._inputs[name]
+                low, high = limits(spec.dtype)
+                counts[name] = int(np.count_nonzero((values == low) | (values == high)))
+        return counts
+
+    def __getitem__(self, name: str) -> NDArray[np.floating[Any]]:
+        spec, values = self._specs[name], self._inputs[name]
+        if spec.dtype == "float32":
+            return values.copy()
+        return dequantize(values, spec.scale, spec.zero_point)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)

@@ -1,0 +1,100 @@
+"""Short-time Fourier transform, one hop at a time: analysis, and synthesis by overlap-add.
+
+Analysis and synthesis both use the periodic square-root Hann window over two hops, so that their
+product sums to one and synthesis gives the analysed samples back, `window - hop` samples later.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples: TypeAlias = NDArray[np.float32]
+Spectrum: TypeAlias = NDArray[np.complex64]
+Transform: TypeAlias = Callable[[NDArray[Any], Any, NDArray[Any]], object]
+
+
+def square_root_hann(window: int) -> Samples:
+    """Periodic square-root Hann window, float32 [window]."""
+    return np.sin(np.pi * np.arange(window) / window).astype(np.float32)
+
+
+def _rfft(samples: NDArray[Any], factor: Any, out: NDArray[Any]) -> None:
+    np.multiply(np.fft.rfft(samples), factor, out=out, casting="same_kind")
+
+
+def _irfft(spectrum: NDArray[Any], factor: Any, out: NDArray[Any]) -> None:
+    # np.fft.irfft divides by the length already; the factor asks for the same.
+    np.multiply(np.fft.irfft(spectrum), factor * len(out), out=out, casting="same_kind")
+
+
+def _fastest_transforms() -> tuple[Transform, Transform]:
+    """Real FFT of even length and its inverse, as `f(input, factor, out)`.
+
+    NumPy 2 computes them in single precision by two ufuncs; calling these directly halves the time
+    of `np.fft.rfft(..., out=...)`, whose Python wrapper costs as much as the transform. NumPy 1 has
+    neither these ufuncs nor `out=`.
+    """
+    try:
+        from numpy.fft._pocketfft_umath import irfft, rfft_n_even
+    except ImportError:
+        return _rfft, _irfft
+    return rfft_n_even, irfft
+
+
+class Stft:
+    """Streaming STFT in float32 with preallocated buffers; starts from zeros.
+
+    The window at frame t holds the previous hop and the newest; the output of frame t is complete
+    for the previous hop, so output lags input by `window - hop` samples.
+
+    Attributes:
+        spectrum: complex64 [window / 2 + 1] of the newest window; `analyse` writes into it.
+    """
+
+    def __init__(self, window: int = 512, hop: int = 256) -> None:
+        """Window and hop in samples; raises ValueError unless the window is two hops."""
+        if window != 2 * hop:
+            raise ValueError(f"the window must be two hops long, got {window} and {hop}")
+        self.window, self.hop, self.bins = window, hop, window // 2 + 1
+        self._forward, self._inverse = _fastest_transforms()
+        self._unit, self._inverse_length = np.float32(1), np.float32(1 / window)
+        self._shape = square_root_hann(window)
+        self._history = np.zeros(window, np.float32)
+        self._windowed = np.empty(window, np.float32)
+        self.spectrum = np.empty(self.bins, np.complex64)
+        self._segment = np.empty(window, np.float32)
+        self._tail = np.zeros(hop, np.float32)
+        # Slices are views made once; making one per frame would cost as much as using it.
+        self._older, self._newer = self._history[:hop], self._history[hop:]
+        self._segment_head, self._segment_tail = self._segment[:hop], self._segment[hop:]
+
+    def analyse(self, samples: Samples) -> Spectrum:
+        """Take in one hop of samples (float32 [hop]) and return the spectrum of the newest window.
+
+        Returns:
+            complex64 [window / 2 + 1], the same buffer at each call.
+        """
+        self._older[...] = self._newer
+        self._newer[...] = samples
+        np.multiply(self._history, self._shape, out=self._windowed)
+        self._forward(self._windowed, self._unit, self.spectrum)
+        return self.spectrum
+
+    def synthesise(self, spectrum: Spectrum, out: Samples) -> None:
+        """Overlap-add one frame's spectrum (complex64 [bins]) and write the finished hop to `out`.
+
+        Args:
+            spectrum: Spectrum of the newest window; not changed.
+            out: float32 [hop].
+        """
+        self._inverse(spectrum, self._inverse_length, self._segment)
+        np.multiply(self._segment, self._shape, out=self._segment)
+        np.add(self._segment_head, self._tail, out=out)
+        self._tail[...] = self._segment_tail
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        self._history.fill(0)
+        self._tail.fill(0)
