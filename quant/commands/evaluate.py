@@ -1,0 +1,68 @@
+"""Score a model on noisy clips with known clean speech: PESQ-WB, STOI, SI-SNR, DNSMOS."""
+
+import argparse
+import json
+from pathlib import Path
+
+from edge_se.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--model", type=Path, help="model to score (default: the embedded one)")
+    parser.add_argument("--noisy", type=Path, required=True, help="folder of noisy clips")
+    parser.add_argument(
+        "--clean", type=Path, required=True, help="folder of clean clips with the same names"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all results there")
+    parser.add_argument(
+        "--dnsmos", type=Path, metavar="FILE", help="sig_bak_ovr.onnx, to score DNSMOS P.835 too"
+    )
+    parser.add_argument(
+        "--reference", type=Path, metavar="MODEL", help="compare with this (float) model"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="processes that score (default: 1)"
+    )
+    parser.add_argument(
+        "--summary", action="store_true", help="print means only, not a line per clip"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score and report; returns the exit status."""
+    from edge_se import Enhancer
+    from edge_se.files import written_beside
+    from quant.evaluation.evaluate import evaluate_pairs
+    from quant.evaluation.metrics import SAMPLE_RATE
+    from quant.evaluation.pairs import load_pairs
+    from quant.evaluation.report import format_report
+
+    if arguments.processes < 1:
+        raise UserError("--processes must be at least 1")
+    model = Enhancer(arguments.model)
+    reference = Enhancer(arguments.reference) if arguments.reference else None
+    for enhancer in filter(None, (model, reference)):
+        if enhancer.sample_rate != SAMPLE_RATE:
+            raise UserError(
+                f"{enhancer.model_path} runs at {enhancer.sample_rate} Hz; evaluate needs a model "
+                f"for {SAMPLE_RATE} Hz"
+            )
+    result = evaluate_pairs(
+        model.enhance,
+        load_pairs(arguments.noisy, arguments.clean),
+        reference=reference.enhance if reference else None,
+        dnsmos=arguments.dnsmos,
+        processes=arguments.processes,
+        progress=True,
+    )
+    print(format_report(result, per_clip=not arguments.summary))
+    if arguments.json:
+        described = {
+            "model": model.describe(),
+            "reference": reference.describe() if reference else None,
+            **result.to_dict(),
+        }
+        with written_beside(arguments.json) as path:
+            path.write_text(json.dumps(described, indent=1, allow_nan=False) + "\n")
+    return 0

@@ -1,0 +1,1 @@
+"""How good enhanced speech is: metrics, their means over a set of clips, and reports."""

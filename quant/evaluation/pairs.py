@@ -1,0 +1,124 @@
+"""Noisy clips and the clean speech in them, paired by file name or by a `pairs.csv`."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_se.errors import UserError
+from quant.clips import SkippedClip, find_clips, read_clip
+
+Samples = NDArray[np.float32]
+
+NAMED_AT_MOST = 3  # files that an error message spells out
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A noisy clip and its clean speech: float32 [n] each, 16 kHz, aligned in time.
+
+    Attributes:
+        name: What the clip is called in results.
+        noisy: Samples [n].
+        clean: Samples [n].
+        snr_db: Signal-to-noise ratio it was mixed at, where known.
+        noise_type: Kind of noise, where known.
+        level_dbfs: Level of the noisy clip, where known.
+    """
+
+    name: str
+    noisy: Samples
+    clean: Samples
+    snr_db: float | None = None
+    noise_type: str | None = None
+    level_dbfs: float | None = None
+
+
+def load_pairs(noisy_dir: Path, clean_dir: Path) -> tuple[Pair, ...]:
+    """Reads the pairs of two folders of WAV or FLAC files (any rate, channels averaged).
+
+    A noisy clip belongs to the clean clip with the same path inside its folder, whatever the
+    suffix. A `pairs.csv` beside the two folders may say otherwise, and may add what is known of a
+    clip: its columns are `noisy` and `clean` (paths from the folder it lies in) and, where known,
+    `snr_db`, `noise_type` and `level_dbfs`. Clean clips without a noisy one are ignored.
+
+    Raises:
+        UserError: A folder or a clean clip is missing, a clip is unusable, a pair's lengths
+            differ, or `pairs.csv` can't be read.
+    """
+    noisy_dir, clean_dir = noisy_dir.resolve(), clean_dir.resolve()
+    noisy_paths = find_clips(noisy_dir)
+    clean_by_key = {_key(path, clean_dir): path for path in find_clips(clean_dir)}
+    rows = _read_rows(noisy_dir, clean_dir)
+    found: list[tuple[Path, Path | None, dict[str, str]]] = []
+    for path in noisy_paths:
+        row = rows.get(path, {})
+        clean = noisy_dir.parent / row["clean"] if row else clean_by_key.get(_key(path, noisy_dir))
+        found.append((path, clean, row))
+    alone = [path.name for path, clean, _ in found if clean is None or not clean.is_file()]
+    if alone:
+        raise UserError(
+            f"{len(alone)} of the {len(found)} clips in {noisy_dir} have no clean clip of the same "
+            f"name in {clean_dir} ({_some(alone)}); add them, or a pairs.csv beside the two folders"
+        )
+    return tuple(_load_pair(n, c, noisy_dir, row) for n, c, row in found if c is not None)
+
+
+def _load_pair(noisy_path: Path, clean_path: Path, noisy_dir: Path, row: dict[str, str]) -> Pair:
+    noisy, clean = (_read(path) for path in (noisy_path, clean_path))
+    if noisy.shape != clean.shape:
+        raise UserError(
+            f"{noisy_path.name} has {len(noisy)} samples and its clean clip {len(clean)} (at 16 "
+            "kHz); a pair must be aligned and of one length"
+        )
+    return Pair(
+        name=_key(noisy_path, noisy_dir),
+        noisy=noisy,
+        clean=clean,
+        snr_db=_number(row, "snr_db"),
+        noise_type=row.get("noise_type") or None,
+        level_dbfs=_number(row, "level_dbfs"),
+    )
+
+
+def _read(path: Path) -> Samples:
+    clip = read_clip(path)
+    if isinstance(clip, SkippedClip):
+        raise UserError(f"{clip}; repair it or take it out")
+    return clip.samples
+
+
+def _read_rows(noisy_dir: Path, clean_dir: Path) -> dict[Path, dict[str, str]]:
+    """The rows of `pairs.csv` by noisy file, where one lies beside both folders."""
+    folder = noisy_dir.parent
+    path = folder / "pairs.csv"
+    if not path.is_file() or folder != clean_dir.parent:
+        return {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        if not {"noisy", "clean"} <= set(reader.fieldnames or ()):
+            raise UserError(f"{path} needs a header with the columns noisy and clean")
+        rows = list(reader)
+    if not all(row["noisy"] and row["clean"] for row in rows):
+        raise UserError(f"{path} has a row without a noisy or without a clean file; complete it")
+    return {(folder / row["noisy"]).resolve(): row for row in rows}
+
+
+def _number(row: dict[str, str], column: str) -> float | None:
+    text = (row.get(column) or "").strip()
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError(f"pairs.csv: {column} of {row['noisy']} is {text!r}, no number") from error
+
+
+def _key(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:NAMED_AT_MOST]) + (" ..." if len(names) > NAMED_AT_MOST else "")

@@ -1,0 +1,91 @@
+import argparse
+import json
+import shutil
+
+import pytest
+import soundfile as sf
+
+from calib_data import clips_folder
+from edge_se.errors import UserError
+from quant.commands import evaluate
+from quant.mixing import mix
+
+
+class HalvingEnhancer:
+    """Stands for a model: halves every sample."""
+
+    sample_rate = 16000
+
+    def __init__(self, model_path=None):
+        self.model_path = model_path
+
+    def enhance(self, samples):
+        return 0.5 * samples
+
+    def describe(self):
+        return {"file": str(self.model_path)}
+
+
+@pytest.fixture
+def folders(tmp_path):
+    noise, _ = sf.read(clips_folder() / "noise" / "white.flac", dtype="float32")
+    for name in ("en_01", "de_01"):
+        speech, _ = sf.read(clips_folder() / "clean" / f"{name}.flac", dtype="float32")
+        length = min(len(speech), len(noise))
+        mixture = mix(speech[:length], noise[:length], 5, -25)
+        for kind, samples in (("noisy", mixture.noisy), ("clean", mixture.clean)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            sf.write(tmp_path / kind / f"{name}.wav", samples, 16000)
+    return tmp_path
+
+
+def run(monkeypatch, *typed, enhancer=HalvingEnhancer) -> int:
+    monkeypatch.setattr("edge_se.Enhancer", enhancer, raising=False)
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    return evaluate.run(parser.parse_args([str(word) for word in typed]))
+
+
+def test_command_prints_a_table_and_writes_json(folders, monkeypatch, capsys):
+    status = run(
+        monkeypatch,
+        *("--model", "m.tflite", "--reference", "r.tflite"),
+        *("--noisy", folders / "noisy", "--clean", folders / "clean"),
+        *("--json", folders / "scores.json"),
+    )
+
+    printed = capsys.readouterr().out
+    written = json.loads((folders / "scores.json").read_text())
+    assert status == 0
+    assert [line.split()[0] for line in printed.splitlines()[2:4]] == ["de_01", "en_01"]
+    assert "Enhanced minus reference" in printed
+    assert written["model"] == {"file": "m.tflite"}
+    assert written["overall"]["clips"] == 2
+    assert written["differences"]["pesq"]["mean"] == 0
+
+
+def test_summary_leaves_the_clips_out(folders, monkeypatch, capsys):
+    run(monkeypatch, "--noisy", folders / "noisy", "--clean", folders / "clean", "--summary")
+
+    printed = capsys.readouterr().out
+    assert "de_01" not in printed
+    assert printed.splitlines()[-1].startswith("all")
+
+
+def test_a_model_for_another_rate_is_refused(folders, monkeypatch):
+    class At48(HalvingEnhancer):
+        sample_rate = 48000
+
+    with pytest.raises(UserError, match="runs at 48000 Hz"):
+        run(
+            monkeypatch,
+            *("--noisy", folders / "noisy", "--clean", folders / "clean"),
+            enhancer=At48,
+        )
+
+
+def test_clips_without_clean_ones_are_named(folders, monkeypatch):
+    shutil.move(folders / "clean" / "en_01.wav", folders / "clean" / "other.wav")
+
+    with pytest.raises(UserError, match=r"en_01\.wav"):
+        run(monkeypatch, "--noisy", folders / "noisy", "--clean", folders / "clean")

@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from edge_se.errors import UserError
+from quant.evaluation.pairs import load_pairs
+
+
+def write(path: Path, seconds: float = 1.0, rate: int = 16000, level: float = 0.1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = level * np.random.default_rng(0).standard_normal(round(seconds * rate))
+    sf.write(path, samples, rate)
+
+
+def test_clips_are_paired_by_name_whatever_the_suffix(tmp_path):
+    write(tmp_path / "noisy" / "room" / "a.wav")
+    write(tmp_path / "clean" / "room" / "a.flac")
+    write(tmp_path / "clean" / "unused.flac")
+
+    (pair,) = load_pairs(tmp_path / "noisy", tmp_path / "clean")
+
+    assert pair.name == "room/a"
+    assert pair.noisy.shape == pair.clean.shape == (16000,)
+    assert pair.snr_db is None
+
+
+def test_pairs_csv_names_the_clean_clip_and_what_is_known(tmp_path):
+    write(tmp_path / "noisy" / "a_5dB.wav")
+    write(tmp_path / "clean" / "a.wav")
+    (tmp_path / "pairs.csv").write_text(
+        "noisy,clean,snr_db,noise_type,level_dbfs\nnoisy/a_5dB.wav,clean/a.wav,5,rain,-20.5\n"
+    )
+
+    (pair,) = load_pairs(tmp_path / "noisy", tmp_path / "clean")
+
+    assert (pair.snr_db, pair.noise_type, pair.level_dbfs) == (5.0, "rain", -20.5)
+
+
+def test_relative_folders_find_pairs_csv_too(tmp_path, monkeypatch):
+    write(tmp_path / "noisy" / "a.wav")
+    write(tmp_path / "clean" / "a.wav")
+    (tmp_path / "pairs.csv").write_text("noisy,clean,snr_db\nnoisy/a.wav,clean/a.wav,10\n")
+    monkeypatch.chdir(tmp_path / "noisy")
+
+    (pair,) = load_pairs(Path(), Path("../clean"))
+
+    assert pair.snr_db == 10
+
+
+def test_other_rates_are_resampled(tmp_path):
+    write(tmp_path / "noisy" / "a.wav", rate=48000)
+    write(tmp_path / "clean" / "a.wav", rate=48000)
+
+    (pair,) = load_pairs(tmp_path / "noisy", tmp_path / "clean")
+
+    assert pair.noisy.shape == (16000,)
+
+
+def test_a_noisy_clip_without_its_clean_one_is_named(tmp_path):
+    write(tmp_path / "noisy" / "alone.wav")
+    write(tmp_path / "clean" / "other.wav")
+
+    with pytest.raises(UserError, match=r"1 of the 1 clips .* \(alone.wav\)"):
+        load_pairs(tmp_path / "noisy", tmp_path / "clean")
+
+
+def test_lengths_that_differ_are_told(tmp_path):
+    write(tmp_path / "noisy" / "a.wav", seconds=1.5)
+    write(tmp_path / "clean" / "a.wav", seconds=1.0)
+
+    with pytest.raises(UserError, match=r"a.wav has 24000 samples and its clean clip 16000"):
+        load_pairs(tmp_path / "noisy", tmp_path / "clean")
+
+
+def test_an_unusable_clip_is_named(tmp_path):
+    write(tmp_path / "noisy" / "a.wav")
+    write(tmp_path / "clean" / "a.wav", level=0.0)
+
+    with pytest.raises(UserError, match=r"a.wav: silent"):
+        load_pairs(tmp_path / "noisy", tmp_path / "clean")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("file,snr\nnoisy/a.wav,5\n", "columns noisy and clean"),
+        ("noisy,clean\nnoisy/a.wav\n", "without a noisy or without a clean"),
+        ("noisy,clean,snr_db\nnoisy/a.wav,clean/a.wav,loud\n", "'loud', no number"),
+    ],
+)
+def test_a_wrong_pairs_csv_is_explained(tmp_path, content, reason):
+    write(tmp_path / "noisy" / "a.wav")
+    write(tmp_path / "clean" / "a.wav")
+    (tmp_path / "pairs.csv").write_text(content)
+
+    with pytest.raises(UserError, match=reason):
+        load_pairs(tmp_path / "noisy", tmp_path / "clean")
