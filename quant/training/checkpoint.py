@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from edge_se.errors import UserError
 
@@ -94,7 +94,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
     """Write a safetensors file beside `path` and put it in place when complete."""
     unfinished = path.with_name(path.name + ".unfinished")
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(contiguous, unfinished, metadata)
+    unfinished.write_bytes(save(contiguous, metadata))
     unfinished.replace(path)
 
 

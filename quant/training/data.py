@@ -4,6 +4,7 @@ A run that resumes at step `k` therefore sees exactly the batches that it would 
 the number of worker processes.
 """
 
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,14 @@ def batches(stream: MixtureStream, first: int, workers: int) -> Iterable[Batch]:
         sampler=_From(first),
         num_workers=workers,
         prefetch_factor=8 if workers else None,
+        worker_init_fn=_leave_signals_to_the_parent,
         # Workers draw nothing from it, but the loader would otherwise draw from the global state,
         # which a checkpoint saves.
         generator=torch.Generator(),
     )
+
+
+def _leave_signals_to_the_parent(_: int) -> None:
+    # Ctrl-C reaches the whole process group; the parent finishes its step and ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -20,6 +20,7 @@ from quant.mixing import Mixture
 from quant.training.augment import AugmentSettings
 from quant.training.checkpoint import Progress, load_state, save_state, write_tensors
 from quant.training.data import Corpus, MixtureStream, batches
+from quant.training.fast_layers import use_fast_layers
 from quant.training.losses import hybrid_loss
 from quant.training.spectra import to_spectrogram
 from quant.training.validation import Scores, score_model
@@ -92,6 +93,8 @@ class Trainer:
         self.options = options
         self.device = torch.device(options.device)
         self.model = model.to(self.device)
+        if self.device.type == "cpu":
+            use_fast_layers(self.model)
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=settings.learning_rate, fused=True
         )
