@@ -47,16 +47,16 @@ class ScaleClasses:
             self._follow(operator)
         for value in graph.outputs:
             self._pin(self._scalings[value].classes)
+        self._roots = np.array([self._root(member) for member in range(len(self._parent))])
 
     def of(self, value: Value) -> Scaling:
         """Scaling of a value that is not a constant."""
         scaling = self._scalings[value]
-        roots = np.array([self._root(c) for c in range(len(self._parent))])
-        return Scaling(roots[scaling.classes], scaling.exponents)
+        return Scaling(self._roots[scaling.classes], scaling.exponents)
 
     def free(self) -> set[int]:
         """Classes whose scale may be chosen."""
-        return {self._root(c) for c in range(len(self._parent))} - {PINNED}
+        return {int(root) for root in np.unique(self._roots)} - {PINNED}
 
     # Union-find ----------------------------------------------------------------------------
 

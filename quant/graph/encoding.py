@@ -87,7 +87,7 @@ class SharedEncodings:
         self._parent: dict[Value, Value] = {}
         self._graph = graph
         for operator in graph.operators:
-            if operator.rule.passes_through and not operator.attributes.get("mixed"):
+            if operator.keeps_encoding:
                 moved = [value for value in operator.inputs if value.constant is None]
                 for value in [*moved[1:], *operator.outputs]:
                     self._unite(moved[0], value)
@@ -127,9 +127,9 @@ def assign_encodings(
         KeyError: a range is missing.
     """
     shared = SharedEncodings(graph)
-    precisions = {value: signals.activations for value in graph.inputs}
+    precisions = dict.fromkeys(graph.inputs, signals.activations)
     for operator in graph.operators:
-        if not operator.rule.passes_through or operator.attributes.get("mixed"):
+        if not operator.keeps_encoding:
             precision = choose(operator).activations
             precisions |= dict.fromkeys(operator.outputs, precision)
     encodings: dict[Value, Encoding] = {}

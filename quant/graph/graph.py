@@ -60,6 +60,11 @@ class Operator:
         return KINDS[self.kind]
 
     @property
+    def keeps_encoding(self) -> bool:
+        """It only moves values, all of which have one encoding."""
+        return self.rule.passes_through and not self.attributes.get("mixed", False)
+
+    @property
     def scope(self) -> str:
         """Name of its first output; recipes choose precision by it."""
         return self.outputs[0].name
@@ -238,7 +243,7 @@ class Graph:
         return self._elementwise("tanh", (x,), name)
 
     def leaky_relu(self, x: Value, slope: float, name: str) -> Value:
-        """x where positive, slope times x elsewhere: a PReLU with one shared slope."""
+        """X where positive, slope times x elsewhere: a PReLU with one shared slope."""
         return self._elementwise("leaky_relu", (x,), name, slope=slope)
 
     def reciprocal_root(self, x: Value, name: str) -> Value:

@@ -42,7 +42,7 @@ class FakeQuantizer:
                 or self._choose(operator) is Precision.DYNAMIC
             )
             is_weight = position == 1
-            return _round_weight(tensor, operator) if quantized and is_weight else tensor
+            return round_weight(tensor, operator) if quantized and is_weight else tensor
         if result.precision is Precision.FLOAT:
             return tensor
         if operator.rule.passes_through:
@@ -60,7 +60,8 @@ def _round(tensor: Tensor, encoding: Encoding) -> Tensor:
     )
 
 
-def _round_weight(weight: Tensor, operator: Operator) -> Tensor:
+def round_weight(weight: Tensor, operator: Operator) -> Tensor:
+    """The weight as its operator stores it in 8 bits, one scale per output channel."""
     axis = operator.rule.output_axis
     scales = torch.from_numpy(weight_scales(weight.detach().numpy(), axis))
     zero_points = torch.zeros(len(scales), dtype=torch.int32)

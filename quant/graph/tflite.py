@@ -203,9 +203,7 @@ class _Writer:
         content = _array(value)
         if encoding.precision is Precision.FLOAT:
             return self._constant(content)
-        stored = quantize(
-            content, encoding.scale, encoding.zero_point, DTYPES[encoding.precision]
-        )
+        stored = quantize(content, encoding.scale, encoding.zero_point, DTYPES[encoding.precision])
         return self._constant(stored, np.float32([encoding.scale]), encoding.zero_point)
 
     def _write_operator(self, operator: Operator) -> None:
@@ -297,7 +295,7 @@ class _Writer:
         elif operator.kind == "linear":
             options.asymmetricQuantizeInputs = self.choose(operator) is Precision.DYNAMIC
         elif operator.kind == "leaky_relu":
-            options.alpha = float(attributes["slope"])
+            options.alpha = float(attributes["slope"].detach())
         elif operator.kind == "mean":
             options.keepDims = True
         elif operator.kind == "concat":

@@ -8,7 +8,7 @@ from quant.streaming.folding import GRUWeights
 
 
 def _blend(graph: Graph, candidate: Value, update: Value, before: Value) -> Value:
-    """candidate + update * (before - candidate): the new hidden state."""
+    """Candidate + update * (before - candidate): the new hidden state."""
     change = graph.subtract(before, candidate, "change")
     state = graph.add(candidate, graph.multiply(update, change, "kept"), "state")
     state.fixed_range = UNIT_RANGE
@@ -91,7 +91,7 @@ def _row_step(
 def layer_norm_residual(
     graph: Graph, x: Value, residual: Value, norm: nn.LayerNorm, name: str
 ) -> Value:
-    """residual + LayerNorm(x) over all of [rows, features]."""
+    """Residual + LayerNorm(x) over all of [rows, features]."""
     with graph.scope(name):
         centred = graph.subtract(x, graph.mean(x, (0, 1), "mean"), "centred")
         variance = graph.mean(graph.multiply(centred, centred, "squared"), (0, 1), "variance")

@@ -1,0 +1,43 @@
+"""Bias correction: take back what rounding weights does to an operator's mean output.
+
+M. Nagel et al., ICCV 2019, section 4.2, with means from calibration. In quiet frames most of
+GTCRN's inner values are large constants with small changes; rounded weights shift their sums by
+more than the changes.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from quant.graph.encoding import Chooser, Precision
+from quant.graph.graph import Graph, Operator, Value
+from quant.graph.simulate import round_weight
+
+
+def correct_biases(graph: Graph, choose: Chooser, means: Mapping[Value, Tensor]) -> None:
+    """Correct, in place, the biases of operators whose weights will be rounded.
+
+    Args:
+        graph: the frame, in float.
+        choose: precision of each operator.
+        means: mean of each input channel of weighted operators.
+    """
+    for operator in graph.operators:
+        if operator.rule.weighted and choose(operator) is not Precision.FLOAT:
+            bias = operator.inputs[2]
+            assert bias.constant is not None
+            bias.constant = bias.constant - _mean_shift(operator, means[operator.inputs[0]])
+
+
+def _mean_shift(operator: Operator, mean: Tensor) -> Tensor:
+    """Mean change of each output channel by rounding the weights, padding left aside."""
+    weight = operator.inputs[1].constant
+    assert weight is not None
+    change = (round_weight(weight, operator) - weight).detach()
+    if operator.rule.output_axis == weight.dim() - 1:  # depthwise
+        return change.flatten(0, -2).sum(dim=0) * mean
+    per_tap = change.flatten(1, -2).sum(dim=1) if change.dim() > 2 else change
+    groups = len(mean) // per_tap.shape[1]
+    inputs = mean.view(groups, -1).repeat_interleave(len(per_tap) // groups, dim=0)
+    return torch.sum(per_tap * inputs, dim=1)

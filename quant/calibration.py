@@ -1,0 +1,157 @@
+"""Calibration: what values a network's tensors take while it enhances the calibration clips.
+
+The step runs over every frame of every clip; states are carried within a clip and start from zero
+in the next. Statistics are over all frames: TFLite tools that keep a moving average forget all but
+the last ones.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quant.equalization import PINNED, ScaleClasses
+from quant.frames import analyse, features
+from quant.graph.execute import run_sequence
+from quant.graph.graph import Graph, Value
+
+CLIPS_AT_ONCE = 8
+# Share of a tensor's elements that is kept for its percentiles, and the least number of a call.
+KEPT_SHARE = 50
+KEPT_AT_LEAST = 64
+ROWS_AT_ONCE = 4000
+MAGNITUDE_PERCENTILE = 99.9
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Statistics:
+    """What calibration saw of the values that operators compute.
+
+    Attributes:
+        samples: by range key, a seeded random sample of its elements, sorted, float32.
+        extremes: by range key, the smallest and largest of all its elements.
+        input_means: mean of each channel of a weighted operator's input, by that value.
+        magnitudes: a high percentile of the absolute value of each channel, for values whose
+            channels can be rescaled.
+        frames: number of frames seen.
+    """
+
+    samples: dict[str, np.ndarray] = field(default_factory=dict)
+    extremes: dict[str, tuple[float, float]] = field(default_factory=dict)
+    input_means: dict[Value, Tensor] = field(default_factory=dict)
+    magnitudes: dict[Value, np.ndarray] = field(default_factory=dict)
+    frames: int = 0
+
+
+def batches(clips: Sequence[np.ndarray]) -> Iterator[Tensor]:
+    """Clips of similar length together, each batch [clips, n], cut to its shortest clip's length.
+
+    No clip is padded: padding would put silence into the statistics that the clips do not have.
+    """
+    ordered = sorted(clips, key=len)
+    for first in range(0, len(ordered), CLIPS_AT_ONCE):
+        group = ordered[first : first + CLIPS_AT_ONCE]
+        shortest = len(group[0])
+        yield torch.from_numpy(np.stack([clip[:shortest] for clip in group]).astype(np.float32))
+
+
+@torch.no_grad()
+def calibrate(
+    graph: Graph,
+    clips: Sequence[np.ndarray],
+    classes: ScaleClasses | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Statistics:
+    """Run the graph over noisy clips and collect the statistics of its values.
+
+    Args:
+        graph: the frame, in float.
+        clips: noisy samples at 16 kHz, float32 [n] each.
+        classes: collect also the channel magnitudes that equalization needs.
+        progress: called with the number of clips done and their total.
+    """
+    observer = _Observer(graph, classes)
+    done = 0
+    for samples in batches(clips):
+        spectra = analyse(samples)
+        run_sequence(graph, {"features": features(spectra)}, observer)
+        observer.statistics.frames += spectra.shape[0] * spectra.shape[1]
+        done += len(samples)
+        progress(done, len(clips))
+    return observer.finish()
+
+
+class _Observer:
+    """Hook that leaves every tensor as it is."""
+
+    def __init__(self, graph: Graph, classes: ScaleClasses | None) -> None:
+        self.statistics = Statistics()
+        moved = {
+            value
+            for operator in graph.operators
+            if operator.keeps_encoding
+            for value in operator.outputs
+        }
+        self._skipped = moved | {state.input for state in graph.states}
+        self._weighted = {op.inputs[0] for op in graph.operators if op.rule.weighted}
+        self._scalable: set[Value] = set()
+        if classes is not None:
+            for operator in graph.operators:
+                value = operator.outputs[0]
+                if value not in moved and _is_scalable(classes, value):
+                    self._scalable.add(value)
+        self._random = torch.Generator().manual_seed(0)
+        self._kept: dict[str, list[Tensor]] = {}
+        self._sums: dict[Value, tuple[Tensor, int]] = {}
+        self._rows: dict[Value, list[Tensor]] = {}
+
+    def __call__(self, value: Value, tensor: Tensor) -> Tensor:
+        if value.constant is not None:
+            return tensor
+        if value in self._weighted:
+            rows = tensor.reshape(-1, tensor.shape[-1])
+            total, count = self._sums.get(value, (torch.zeros(1, dtype=torch.float64), 0))
+            self._sums[value] = (total + rows.sum(0, dtype=torch.float64), count + len(rows))
+        if value not in self._skipped:
+            self._keep(value.range_key, tensor)
+            if value in self._scalable:
+                rows = tensor.reshape(-1, tensor.shape[-1])
+                picked = self._pick(len(rows), min(len(rows), ROWS_AT_ONCE))
+                self._rows.setdefault(value, []).append(rows[picked].abs())
+        return tensor
+
+    def _pick(self, size: int, count: int) -> Tensor:
+        return torch.randint(size, (count,), generator=self._random)
+
+    def _keep(self, key: str, tensor: Tensor) -> None:
+        low, high = (float(bound) for bound in torch.aminmax(tensor))
+        old_low, old_high = self.statistics.extremes.get(key, (low, high))
+        self.statistics.extremes[key] = (min(low, old_low), max(high, old_high))
+        flat = tensor.reshape(-1)
+        count = min(len(flat), max(KEPT_AT_LEAST, len(flat) // KEPT_SHARE))
+        self._kept.setdefault(key, []).append(flat[self._pick(len(flat), count)])
+
+    def finish(self) -> Statistics:
+        """Sort and summarise what was kept."""
+        statistics = self.statistics
+        statistics.samples = {
+            key: np.sort(torch.cat(parts).numpy()) for key, parts in self._kept.items()
+        }
+        statistics.input_means = {
+            value: (total / count).float() for value, (total, count) in self._sums.items()
+        }
+        statistics.magnitudes = {
+            value: np.percentile(torch.cat(rows).numpy(), MAGNITUDE_PERCENTILE, axis=0)
+            for value, rows in self._rows.items()
+        }
+        return statistics
+
+
+def _is_scalable(classes: ScaleClasses, value: Value) -> bool:
+    scaling = classes.of(value)
+    by_channel = scaling.classes.reshape(-1, scaling.classes.shape[-1])
+    return bool((by_channel[0] != PINNED).any() and (scaling.exponents == 1).all())

@@ -1,0 +1,70 @@
+"""Recipes: which operator computes at which precision, as data."""
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edge_se.errors import UserError
+from quant.graph.encoding import Precision
+from quant.graph.graph import Operator
+
+
+@dataclass(frozen=True)
+class Override:
+    """Operators whose scope matches `pattern` compute at another precision."""
+
+    pattern: str
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Precision of every operator: the first matching override, else the default."""
+
+    name: str
+    default: Precision
+    overrides: tuple[Override, ...] = ()
+
+    def choose(self, operator: Operator) -> Precision:
+        """Precision of one operator; what has no 8-bit weights stays float when dynamic."""
+        for override in self.overrides:
+            if re.search(override.pattern, operator.scope):
+                chosen = override.precision
+                break
+        else:
+            chosen = self.default
+        if chosen is Precision.DYNAMIC and not operator.rule.dynamic:
+            return Precision.FLOAT
+        return chosen
+
+    def describe(self) -> dict[str, Any]:
+        """The recipe as plain data, for a manifest."""
+        content = asdict(self)
+        content["default"] = self.default.value
+        content["overrides"] = [
+            {"pattern": override.pattern, "precision": override.precision.value}
+            for override in self.overrides
+        ]
+        return content
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("float", Precision.FLOAT),
+        Recipe("dynamic", Precision.DYNAMIC),
+        Recipe("int8", Precision.INT8),
+        Recipe("int16x8", Precision.INT16),
+    )
+}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe called `name`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in RECIPES:
+        raise UserError(f"unknown precision {name!r}; choose one of: {', '.join(RECIPES)}")
+    return RECIPES[name]
