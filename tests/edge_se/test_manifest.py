@@ -1,0 +1,116 @@
+import json
+
+import pytest
+from tiny_model import tiny_flatbuffer
+
+from edge_se.errors import UserError
+from edge_se.manifest import Manifest
+
+
+def content() -> dict:
+    return json.loads(tiny_flatbuffer("int8")[1].to_json())
+
+
+def read(changed: dict) -> Manifest:
+    return Manifest.from_json(json.dumps(changed), "model.tflite")
+
+
+def test_a_manifest_survives_json():
+    manifest = tiny_flatbuffer("int8")[1]
+
+    assert Manifest.from_json(manifest.to_json(), "model.tflite") == manifest
+
+
+def test_equal_manifests_give_the_same_text():
+    manifest = tiny_flatbuffer("float32")[1]
+
+    again = Manifest.from_json(manifest.to_json(), "model.tflite")
+
+    assert again.to_json() == manifest.to_json()
+
+
+def test_latency_counts_window_and_lookahead():
+    manifest = read(content() | {"lookahead_frames": 2})
+
+    assert manifest.latency_samples == 256 + 2 * 256
+    assert manifest.algorithmic_latency_ms == 64.0
+
+
+def test_a_newer_format_asks_for_an_upgrade():
+    with pytest.raises(UserError, match=r"model.tflite has manifest format 2, newer .* upgrade"):
+        read(content() | {"format_version": 2})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("stft", "wavelet", "its stft is 'wavelet'"),
+        ("features", "mel", "its features is 'mel'"),
+        ("level", "loud", "its level is 'loud'"),
+        ("hop", 128, "window of 512 samples is not two hops of 128"),
+        ("hop", "256", "hop '256', which is not a int"),
+        ("sample_rate", 0, "sample rate is 0"),
+        ("lookahead_frames", -1, "lookahead_frames is negative"),
+        ("states", [3], "a state is 3"),
+        ("architecture", None, "architecture None"),
+        ("colour", "blue", "unknown field colour"),
+        ("format_version", None, "no format_version"),
+        ("format_version", 0, "format_version is below 1"),
+    ],
+)
+def test_a_wrong_field_is_named(field, value, complaint):
+    with pytest.raises(UserError, match=complaint):
+        read(content() | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("dtype", "float64", "dtype 'float64'"),
+        ("scale", 0.0, "scale 0.0"),
+        ("scale", -0.5, "scale -0.5"),
+        ("zero_point", 200, "zero point 200, outside int8"),
+        ("zero_point", True, "zero_point True"),
+        ("shape", [0, 257], "shape"),
+        ("shape", [], "shape"),
+        ("input", -1, "input -1"),
+        ("input", None, "input None"),
+        ("reset_value", "nothing", "reset_value 'nothing'"),
+    ],
+)
+def test_a_wrong_field_of_a_state_is_named(field, value, complaint):
+    changed = content()
+    changed["states"][0][field] = value
+
+    with pytest.raises(UserError, match=rf"state smoother.cache has .*{complaint}"):
+        read(changed)
+
+
+def test_signals_have_the_shape_that_the_window_asks_for():
+    changed = content()
+    changed["signals"]["mask"]["shape"] = [2, 129]
+
+    with pytest.raises(UserError, match=r"mask has the shape \[2, 129\]"):
+        read(changed)
+
+
+def test_a_float_tensor_has_no_scale():
+    changed = content()
+    changed["signals"]["mask"]["dtype"] = "float32"
+
+    with pytest.raises(UserError, match="mask is float32 but has a scale"):
+        read(changed)
+
+
+def test_state_names_are_unique():
+    changed = content()
+    changed["states"] *= 2
+
+    with pytest.raises(UserError, match="two states called smoother"):
+        read(changed)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", b"\xff\xfe"])
+def test_what_is_no_json_object_is_refused(text):
+    with pytest.raises(UserError, match="the manifest in model"):
+        Manifest.from_json(text, "model.tflite")
