@@ -252,8 +252,9 @@ def _concat(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
 
 
 def _slice(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    blocks = zip(operator.attributes["begin"], operator.attributes["size"], strict=True)
-    return [inputs[0][(slice(None), *(slice(begin, begin + size) for begin, size in blocks))]]
+    begin_and_size = zip(operator.attributes["begin"], operator.attributes["size"], strict=True)
+    block = (slice(None), *(slice(begin, begin + size) for begin, size in begin_and_size))
+    return [inputs[0][block]]
 
 
 def _split(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:

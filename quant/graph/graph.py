@@ -242,8 +242,8 @@ class Graph:
         """Hyperbolic tangent."""
         return self._elementwise("tanh", (x,), name)
 
-    def leaky_relu(self, x: Value, slope: float, name: str) -> Value:
-        """X where positive, slope times x elsewhere: a PReLU with one shared slope."""
+    def leaky_relu(self, x: Value, slope: Tensor, name: str) -> Value:
+        """X where positive, slope (a scalar) times x elsewhere: a PReLU with one shared slope."""
         return self._elementwise("leaky_relu", (x,), name, slope=slope)
 
     def reciprocal_root(self, x: Value, name: str) -> Value:

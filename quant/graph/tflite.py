@@ -146,7 +146,11 @@ class _Writer:
         return self.indices[value]
 
     def _encoded_tensor(self, shape: tuple[int, ...], encoding: Encoding) -> int:
-        scales = None if encoding.precision is Precision.FLOAT else np.float32([encoding.scale])
+        scales = (
+            None
+            if encoding.precision is Precision.FLOAT
+            else np.array([encoding.scale], np.float32)
+        )
         dtype = DTYPES[encoding.precision]
         return self._tensor(shape, dtype, scales=scales, zero_point=encoding.zero_point)
 
@@ -204,7 +208,7 @@ class _Writer:
         if encoding.precision is Precision.FLOAT:
             return self._constant(content)
         stored = quantize(content, encoding.scale, encoding.zero_point, DTYPES[encoding.precision])
-        return self._constant(stored, np.float32([encoding.scale]), encoding.zero_point)
+        return self._constant(stored, np.array([encoding.scale], np.float32), encoding.zero_point)
 
     def _write_operator(self, operator: Operator) -> None:
         result = self.encodings[operator.outputs[0]]
@@ -264,7 +268,7 @@ class _Writer:
         attributes = operator.attributes
 
         def parameter(*numbers: int) -> int:
-            return self._constant(np.int32(numbers))
+            return self._constant(np.array(numbers, np.int32))
 
         if operator.kind == "slice":
             return [*inputs, parameter(*attributes["begin"]), parameter(*attributes["size"])]

@@ -25,6 +25,8 @@ def fold_batch_norm(convolution: Convolution, norm: nn.BatchNorm2d) -> tuple[Ten
         inputs, outputs_per_group, *taps = weight.shape
         weight = weight.view(groups, inputs // groups, outputs_per_group, *taps)
         weight = weight.transpose(1, 2).reshape(-1, inputs // groups, *taps)
+    assert norm.running_mean is not None and norm.running_var is not None
+    assert convolution.bias is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     bias = (convolution.bias - norm.running_mean) * scale + norm.bias
     return weight * scale[:, None, None, None], bias

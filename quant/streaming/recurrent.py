@@ -55,8 +55,7 @@ def gru_over_rows(graph: Graph, x: Value, weights: GRUWeights, name: str) -> Val
         for row in range(x.shape[0]):
             with graph.scope("row", repeated=row):
                 states.append(_row_step(graph, projected, row, weights, states, size))
-        joined = graph.concat(states, 0, "states")
-    return joined
+        return graph.concat(states, 0, "states")
 
 
 def _row_step(
@@ -77,8 +76,8 @@ def _row_step(
         state = graph.subtract(proposal, graph.multiply(update, proposal, "kept"), "state")
         state.fixed_range = UNIT_RANGE
         return state
-    bias = torch.cat([torch.zeros(2 * size), weights.candidate_bias])
-    hidden = graph.linear(states[-1], weights.hidden_weight, bias, "hidden")
+    hidden_bias = torch.cat([torch.zeros(2 * size), weights.candidate_bias])
+    hidden = graph.linear(states[-1], weights.hidden_weight, hidden_bias, "hidden")
     gates_state = graph.slice(hidden, (0, 0), (1, 2 * size), "gates_state")
     candidate_state = graph.slice(hidden, (0, 2 * size), (1, size), "candidate_state")
     open_gates = graph.sigmoid(graph.add(gates_input, gates_state, "gates_sum"), "gates")
