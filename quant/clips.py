@@ -113,7 +113,8 @@ def read_clip(path: Path, minimum_seconds: float = MINIMUM_SECONDS) -> Clip | Sk
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
-        return SkippedClip(path, f"cannot be read as audio ({_one_line(error)})")
+        reason = str(error).rpartition(": ")[2].rstrip(".")
+        return SkippedClip(path, f"cannot be read as audio ({reason})")
     mono = samples.mean(axis=1)
     if not np.isfinite(mono).all():
         return SkippedClip(path, "holds values that are not finite")
@@ -171,7 +172,7 @@ def require_clips(
     noun = "clip" if usable == 1 else "clips"
     message = f"{folder} has {usable} usable {noun}, at least {minimum_clips} needed"
     if skipped:
-        named = "; ".join(f"{clip.path.name} is {clip.reason}" for clip in skipped[:3])
+        named = "; ".join(f"{clip.path.name}: {clip.reason}" for clip in skipped[:3])
         more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
         message += f" (skipped: {named}{more})"
     raise UserError(message + ".")
@@ -213,7 +214,3 @@ def read_calibration_clips(folder: Path, minimum_clips: int = 4) -> CalibrationC
     else:
         noisy = read_clips(folder, minimum_clips=minimum_clips, recursive=False)
     return CalibrationClips(noisy=noisy.clips, skipped=noisy.skipped)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

@@ -1,13 +1,15 @@
 """Train a network on folders of clean speech and noise."""
 
 import argparse
-import hashlib
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_se.errors import UserError
+
+if TYPE_CHECKING:
+    from quant.training.data import Corpus
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,19 +61,13 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from quant.models import build_model
-    from quant.training.data import load_corpus
     from quant.training.loop import BEST, Budget, RunOptions, Trainer, TrainingSettings
     from quant.training.validation import score_noisy, validation_mixtures
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    speech_split = _split(arguments.clean, arguments)
-    noise_split = _split(arguments.noise, arguments)
-    speech, held_out_speech = (load_corpus(arguments.clean, paths) for paths in speech_split)
-    noise, held_out_noise = (load_corpus(arguments.noise, paths) for paths in noise_split)
-    for corpus in (speech, held_out_speech, noise, held_out_noise):
-        for clip in corpus.skipped:
-            print(f"skipped {clip}", file=sys.stderr)
+    speech, held_out_speech = _load(arguments.clean, arguments)
+    noise, held_out_noise = _load(arguments.noise, arguments)
     settings = TrainingSettings(
         architecture=arguments.architecture,
         batch_size=arguments.batch_size,
@@ -119,22 +115,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _split(folder: Path, arguments: argparse.Namespace) -> tuple[Sequence[Path], Sequence[Path]]:
-    """Split a folder's clips into those to train on and those held out for validation."""
-    from quant.clips import find_clips, matches
+def _load(folder: Path, arguments: argparse.Namespace) -> tuple["Corpus", "Corpus"]:
+    """Read a folder's clips, name those that are skipped, and hold some out for validation."""
+    from quant.clips import find_clips
+    from quant.training.data import hold_out, load_corpus
 
-    paths = find_clips(folder, arguments.pattern)
-    if arguments.validation_pattern:
-        held_out = [path for path in paths if matches(path, arguments.validation_pattern)]
-    else:
-        # By a hash of the name: a random choice that is the same on every machine.
-        ranked = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
-        held_out = ranked[: max(1, len(paths) // 20)]
-    chosen = set(held_out)
-    training = [path for path in paths if path not in chosen]
-    if not held_out or not training:
-        raise UserError(
-            f"{folder} needs clips both to train on and to hold out: {len(training)} to train on, "
-            f"{len(held_out)} held out."
-        )
-    return training, held_out
+    corpus = load_corpus(folder, find_clips(folder, arguments.pattern))
+    for clip in corpus.skipped:
+        print(f"skipped {clip}", file=sys.stderr)
+    return hold_out(folder, corpus, arguments.validation_pattern)

@@ -4,16 +4,19 @@ A run that resumes at step `k` therefore sees exactly the batches that it would 
 the number of worker processes.
 """
 
+import hashlib
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from quant.clips import SAMPLE_RATE, Clip, SkippedClip, find_clips, iterate_clips, require_clips
+from edge_se.errors import UserError
+from quant.clips import SAMPLE_RATE, Clip, SkippedClip, iterate_clips, matches, require_clips
 from quant.training.augment import AugmentSettings, augmented_mixture
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -51,9 +54,37 @@ def load_corpus(folder: Path, paths: Sequence[Path]) -> Corpus:
     return Corpus(tuple(names), tuple(clips), tuple(skipped))
 
 
-def find_training_clips(folder: Path, patterns: Sequence[str]) -> tuple[Path, ...]:
-    """Find the clips of a training folder (see `quant.clips.find_clips`)."""
-    return find_clips(folder, patterns)
+def hold_out(folder: Path, corpus: Corpus, patterns: Sequence[str] | None) -> tuple[Corpus, Corpus]:
+    """Split a corpus into clips to train on and clips to validate on.
+
+    Args:
+        folder: where the clips are from, for the error message.
+        corpus: the usable clips.
+        patterns: globs on the names of files to hold out; None holds out one clip in 20 by a hash
+            of its name, a random choice that is the same on every machine.
+
+    Raises:
+        UserError: either part would be empty.
+    """
+    paths = [Path(name) for name in corpus.names]
+    if patterns is None:
+        order = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
+        held_out = set(order[: max(1, len(paths) // 20)])
+    else:
+        held_out = {path for path in paths if matches(path, patterns)}
+    if not 0 < len(held_out) < len(paths):
+        raise UserError(
+            f"{folder} needs clips both to train on and to hold out for validation, but of its "
+            f"{len(paths)} clips {len(held_out)} would be held out."
+        )
+    return (
+        _part(corpus, [path not in held_out for path in paths]),
+        _part(corpus, [path in held_out for path in paths]),
+    )
+
+
+def _part(corpus: Corpus, chosen: Sequence[bool]) -> Corpus:
+    return Corpus(tuple(compress(corpus.names, chosen)), tuple(compress(corpus.clips, chosen)))
 
 
 class MixtureStream(Dataset[Batch]):

@@ -73,7 +73,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         taps = self.weight[:, :, 0].unflatten(0, (self.groups, -1)).transpose(1, 2)
         even, odd = taps[..., [4, 2, 0]], F.pad(taps[..., [3, 1]], (1, 0))
         weight = torch.stack([even, odd], dim=2).flatten(0, 2)[:, :, None]
-        bias = self.bias.repeat_interleave(2)
+        bias = None if self.bias is None else self.bias.repeat_interleave(2)
         output = F.conv2d(input, weight, bias, padding=(0, 1), groups=self.groups)
         return output.unflatten(1, (-1, 2)).movedim(2, -1).flatten(-2)[..., :-1]
 
@@ -101,10 +101,16 @@ def _fast_equal(layer: nn.Module) -> nn.Module | None:
         return PReLU()
     if type(layer) is nn.ConvTranspose2d:
         geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-        plain = layer.output_padding == (0, 0) and layer.bias is not None
-        if geometry == ((1, 5), (1, 2), (0, 2), (1, 1)) and plain:
-            channels = (layer.in_channels, layer.out_channels)
-            return ConvTranspose2d(*channels, *geometry[:3], groups=layer.groups)
+        if geometry == ((1, 5), (1, 2), (0, 2), (1, 1)) and layer.output_padding == (0, 0):
+            return ConvTranspose2d(
+                layer.in_channels,
+                layer.out_channels,
+                kernel_size=(1, 5),
+                stride=(1, 2),
+                padding=(0, 2),
+                groups=layer.groups,
+                bias=layer.bias is not None,
+            )
     return None
 
 
@@ -116,7 +122,7 @@ class _Recurrence(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         length, _, size, clips = gates.shape
         # Slot t of the states is the state before step t: zero at the start.
         states = gates.new_empty(length + 1, size, clips)
@@ -151,7 +157,7 @@ class _Recurrence(torch.autograd.Function):
         return states[1:]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         states, parts, news, weight = ctx.saved_tensors
         length, size, clips = news.shape
         reset, update, state_new = parts.unbind(1)
@@ -180,12 +186,12 @@ class _Recurrence(torch.autograd.Function):
 
 class _PReLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
         return F.leaky_relu(x, weight.item())
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         of_x = torch.ops.aten.leaky_relu_backward(gradient, x, weight.item(), False)
         of_weight = torch.dot(gradient.reshape(-1), x.clamp(max=0).reshape(-1))

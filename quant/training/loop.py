@@ -155,7 +155,7 @@ class Trainer:
                 report.add(self.step(noisy, clean))
                 if self.progress.step % options.validate_every == 0:
                     self._checkpoint(mixtures, description, report)
-        if self.progress.step % options.validate_every and not interrupted():
+        if report.pending and not interrupted():
             self._checkpoint(mixtures, description, report)
         self.save()
         return reason
@@ -234,6 +234,11 @@ class _Report:
         self._losses: list[torch.Tensor] = []
         self._started = time.perf_counter()
         self._start = trainer.progress
+
+    @property
+    def pending(self) -> bool:
+        """Whether steps were taken since the last report."""
+        return bool(self._losses)
 
     def add(self, loss: torch.Tensor) -> None:
         """Note the loss of a step."""

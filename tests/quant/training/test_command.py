@@ -1,0 +1,70 @@
+"""`edge-se train` as a user types it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from quant.models.checkpoint import load_checkpoint
+
+QUICK = (
+    *("--batch-size", "2", "--seconds", "0.25", "--workers", "1", "--threads", "1"),
+    *("--validate-every", "2", "--validation-mixtures", "2"),
+)
+
+
+def train(folder, *arguments):
+    command = [sys.executable, "-m", "edge_se", "train", *QUICK]
+    folders = ["--clean", folder / "clean", "--noise", folder / "noise", "--out", folder / "run"]
+    return subprocess.run(
+        [*command, *folders, *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_training_writes_a_usable_checkpoint_and_resumes(training_folders):
+    (training_folders / "clean" / "broken.wav").write_bytes(b"RIFF")
+    first = train(training_folders, "--steps", "2")
+    again = train(training_folders, "--steps", "4", "--resume")
+
+    run = training_folders / "run"
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert "broken.wav: cannot be read" in first.stderr
+    assert "step 2 " in first.stdout and "step 4 " in again.stdout
+    load_checkpoint(run / "best.safetensors")
+    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in history] == [2, 4]
+
+
+@pytest.mark.slow
+def test_a_run_is_not_overwritten(training_folders):
+    train(training_folders, "--steps", "2")
+    second = train(training_folders, "--steps", "2")
+
+    assert second.returncode == 2
+    assert "holds a training run already" in second.stderr
+
+
+def test_a_folder_without_audio_is_one_clear_line(training_folders):
+    for path in (training_folders / "noise").iterdir():
+        path.unlink()
+
+    result = train(training_folders, "--steps", "2")
+
+    assert result.returncode == 2
+    assert result.stderr.strip().count("\n") == 0
+    assert "noise holds no WAV or FLAC file" in result.stderr
+    assert not (training_folders / "run").exists()
+
+
+def test_holding_out_everything_is_one_clear_line(training_folders):
+    result = train(training_folders, "--steps", "2", "--validation-pattern", "*")
+
+    assert result.returncode == 2
+    assert "of its 4 clips 4 would be held out" in result.stderr

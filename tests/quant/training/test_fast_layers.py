@@ -1,0 +1,61 @@
+"""The faster layers give torch's results and gradients, under torch's parameter names."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from quant.models import build_model
+from quant.training.fast_layers import use_fast_layers
+
+LAYERS = [
+    (nn.GRU(8, 4, batch_first=True, bidirectional=True), (6, 9, 8)),
+    (nn.GRU(8, 16, batch_first=True), (2, 11, 8)),
+    (nn.PReLU(), (2, 3, 5, 7)),
+    (nn.ConvTranspose2d(16, 2, (1, 5), stride=(1, 2), padding=(0, 2)), (2, 16, 4, 9)),
+    (nn.ConvTranspose2d(16, 8, (1, 5), stride=(1, 2), padding=(0, 2), groups=2), (2, 16, 4, 9)),
+]
+
+
+def run(layer, inputs):
+    inputs = inputs.clone().requires_grad_()
+    output = layer(inputs)
+    output = output[0] if isinstance(output, tuple) else output
+    weights = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view(output.shape)
+    (output * weights).sum().backward()
+    return [output.detach(), inputs.grad, *(parameter.grad for parameter in layer.parameters())]
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda value: str(value))
+def test_a_fast_layer_equals_torchs_in_output_and_gradients(layer, shape):
+    inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    original = nn.Sequential(copy.deepcopy(layer)).double()
+    fast = copy.deepcopy(original)
+
+    use_fast_layers(fast)
+
+    assert type(fast[0]) is not type(original[0])
+    for actual, expected in zip(run(fast[0], inputs), run(original[0], inputs), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_the_state_dict_stays_as_it_was():
+    model = build_model("gtcrn")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    use_fast_layers(model)
+
+    assert list(model.state_dict()) == list(before)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_the_whole_network_gives_the_same_output():
+    model = build_model("gtcrn").eval()
+    spectrogram = torch.randn(1, 257, 12, 2, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = model(spectrogram)
+        use_fast_layers(model)
+        actual = model(spectrogram)
+
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)

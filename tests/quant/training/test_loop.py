@@ -1,0 +1,139 @@
+"""A run that is interrupted and resumed ends exactly where an uninterrupted one does."""
+
+import json
+import signal
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from edge_se.errors import UserError
+from quant.models import build_model
+from quant.models.checkpoint import load_checkpoint
+from quant.training.checkpoint import Progress
+from quant.training.loop import Budget, RunOptions, Trainer, TrainingSettings
+from quant.training.validation import Scores, validation_mixtures
+
+SETTINGS = TrainingSettings(batch_size=2, seconds=0.25, warmup_steps=2)
+
+
+def trainer(out, steps=4, settings=SETTINGS, **options):
+    out.mkdir(exist_ok=True)
+    torch.manual_seed(3)
+    options = RunOptions(out, Budget(steps=steps), workers=0, **options)
+    return Trainer(build_model("gtcrn"), settings, options)
+
+
+def interrupt_after(run, steps):
+    take_step = run.step
+
+    def step(noisy, clean):
+        loss = take_step(noisy, clean)
+        if run.progress.step == steps:
+            signal.raise_signal(signal.SIGINT)
+        return loss
+
+    run.step = step
+
+
+def test_a_resumed_run_is_bit_identical(tmp_path, speech, noise):
+    whole = trainer(tmp_path / "whole")
+    whole.run(speech, noise, [], {})
+
+    first = trainer(tmp_path / "parts")
+    interrupt_after(first, 2)
+    reason = first.run(speech, noise, [], {})
+    torch.manual_seed(99)  # whatever state a new process starts with
+    second = trainer(tmp_path / "parts")
+    second.resume()
+    second.run(speech, noise, [], {})
+
+    assert "Interrupted" in reason
+    expected = load_file(tmp_path / "whole" / "last.safetensors")
+    actual = load_file(tmp_path / "parts" / "last.safetensors")
+    assert actual.keys() == expected.keys()
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
+
+
+def test_a_run_trains_the_weights_and_their_average(tmp_path, speech, noise):
+    run = trainer(tmp_path)
+    start = {name: value.clone() for name, value in run.model.state_dict().items()}
+
+    run.run(speech, noise, [], {})
+
+    name = "encoder.en_convs.0.conv.weight"
+    weights = run.model.state_dict()[name]
+    assert not torch.equal(weights, start[name])
+    assert not torch.equal(run.average[name], start[name])
+    assert not torch.equal(run.average[name], weights)
+
+
+def test_the_best_checkpoint_is_an_ordinary_one_with_its_history(tmp_path, speech, noise):
+    run = trainer(tmp_path)
+
+    run.run(speech, noise, validation_mixtures(speech, noise, 2, 1.0, seed=0), {"command": "x"})
+
+    load_checkpoint(tmp_path / "best.safetensors")
+    with safe_open(tmp_path / "best.safetensors", "pt") as file:
+        record = json.loads(file.metadata()["edge_se_training"])
+    assert record["command"] == "x"
+    assert record["step"] == 4
+    assert record["validation"]["pesq"] == run.progress.best
+    entry = json.loads((tmp_path / "history.jsonl").read_text().splitlines()[-1])
+    assert entry["step"] == 4
+
+
+def test_training_stops_when_validation_no_longer_improves(tmp_path, speech, noise, monkeypatch):
+    scores = iter([1.5, 1.4, 1.3, 1.2, 1.1])
+    monkeypatch.setattr(
+        "quant.training.loop.score_model",
+        lambda *_: Scores(pesq=next(scores), si_snr=9.0),
+    )
+    run = trainer(tmp_path, steps=100, validate_every=1, patience=2)
+
+    reason = run.run(speech, noise, [object()], {})
+
+    assert "No better for 2 validations" in reason
+    assert (run.progress.step, run.progress.best, run.progress.best_step) == (3, 1.5, 1)
+
+
+def test_resuming_with_other_settings_says_which(tmp_path, speech, noise):
+    trainer(tmp_path, steps=1).run(speech, noise, [], {})
+
+    with pytest.raises(UserError, match="trained with batch_size 2, not 3"):
+        trainer(tmp_path, settings=replace(SETTINGS, batch_size=3)).resume()
+
+
+def test_resuming_from_nothing_or_from_other_files_is_an_error(tmp_path, speech, noise):
+    with pytest.raises(UserError, match="to resume from"):
+        trainer(tmp_path).resume()
+    (tmp_path / "last.safetensors").write_bytes(b"torn off")
+    with pytest.raises(UserError, match="cannot be read"):
+        trainer(tmp_path).resume()
+    trainer(tmp_path / "run", steps=1).run(speech, noise, [], {})
+    (tmp_path / "run" / "best.safetensors").rename(tmp_path / "last.safetensors")
+    with pytest.raises(UserError, match="not a training state"):
+        trainer(tmp_path).resume()
+
+
+def test_the_learning_rate_warms_up_and_falls_to_its_end():
+    settings = TrainingSettings(learning_rate=1e-3, final_learning_rate=1e-5, warmup_steps=10)
+    budget = Budget(steps=1000)
+
+    rates = [settings.learning_rate_at(Progress(step=step), budget) for step in range(1001)]
+
+    assert rates[0] == pytest.approx(1e-4, rel=1e-3)
+    assert max(rates) == pytest.approx(1e-3, rel=1e-2)
+    assert rates[500] == pytest.approx((1e-3 + 1e-5) / 2)
+    assert rates[1000] == pytest.approx(1e-5)
+    assert all(later < earlier for earlier, later in pairwise(rates[10:]))
+
+
+def test_a_budget_in_minutes_counts_training_time():
+    budget = Budget(minutes=2)
+
+    assert budget.fraction(Progress(seconds=30)) == 0.25
+    assert budget.fraction(Progress(seconds=500)) == 1
