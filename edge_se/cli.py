@@ -5,19 +5,17 @@ whose first line is its summary, `add_arguments(parser)` and `run(arguments) -> 
 """
 
 import argparse
-import ast
 import errno
 import importlib
 import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points, version
 from pathlib import Path
 
 from edge_se.errors import UserError
 
-GROUP = "edge_se.commands"
+GROUP = OWN_COMMANDS = "edge_se.commands"
 OWN_PACKAGES = ("edge_se", "quant", "targets", "calib_data")
 # Extra that a command's imports come from, by module; the longest matching prefix counts.
 EXTRAS = {"quant": "quant", "targets": "quant", "quant.commands.evaluate": "quant,evaluate"}
@@ -31,12 +29,33 @@ EXIT_BROKEN_PIPE = 141
 
 def find_commands() -> dict[str, str]:
     """Module by command name, of all installed rooms, sorted by name."""
+    from importlib.metadata import entry_points
+
     points = entry_points(group=GROUP)
     return {point.name: point.value for point in sorted(points, key=lambda point: point.name)}
 
 
+def find_command(name: str) -> str:
+    """Module of a command; UserError when no room has it.
+
+    The runtime's own commands are found without a look into the installed packages' metadata, which
+    costs 4 MB and a tenth of a small board's start.
+    """
+    module = f"{OWN_COMMANDS}.{name}"
+    if name.isidentifier() and _source(module) is not None:
+        return module
+    commands = find_commands()
+    if name not in commands:
+        raise UserError(f"there is no command {name!r}; choose from {', '.join(commands)}")
+    if _source(commands[name]) is None:
+        raise UserError(f"edge-se {name} is not part of this installation; pip install edge-se")
+    return commands[name]
+
+
 def summary(module: str) -> str:
     """First line of a module's docstring, read from its source without importing it."""
+    import ast
+
     source = _source(module)
     if source is None:
         return "(not part of this installation)"
@@ -75,7 +94,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    commands = find_commands()
     parser = argparse.ArgumentParser(
         prog="edge-se",
         description="Quantize GTCRN speech enhancement to INT8 TFLite and run it frame by frame.",
@@ -84,25 +102,26 @@ def _run(argv: list[str]) -> int:
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this help and exit")
-    parser.add_argument("--version", action="version", version=f"edge-se {version('edge-se')}")
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
     parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
+    if arguments.version:
+        from importlib.metadata import version
+
+        print(f"edge-se {version('edge-se')}")
+        return 0
     if arguments.help or arguments.command is None:
+        commands = find_commands()
         width = max(map(len, commands), default=0)
         lines = [f"  {name:<{width}}  {summary(module)}" for name, module in commands.items()]
         parser.epilog = "commands:\n" + "\n".join(lines) + "\n\nedge-se COMMAND --help says more"
         parser.print_help()
         return 0 if arguments.help else EXIT_USER_ERROR
-    if arguments.command not in commands:
-        known = ", ".join(commands)
-        raise UserError(f"there is no command {arguments.command!r}; choose from {known}")
-    return _call(arguments.command, commands[arguments.command], arguments.rest)
+    return _call(arguments.command, find_command(arguments.command), arguments.rest)
 
 
 def _call(command: str, module_name: str, argv: list[str]) -> int:
-    if _source(module_name) is None:
-        raise UserError(f"edge-se {command} is not part of this installation; pip install edge-se")
     try:
         module = importlib.import_module(module_name)
         first, _, rest = (module.__doc__ or "").partition("\n")

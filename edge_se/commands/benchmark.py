@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_se.commands.options import add_model_arguments
 from edge_se.errors import UserError
+from edge_se.options import add_model_arguments
 
 if TYPE_CHECKING:
     from edge_se.benchmark import Frames, Measurement

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_se.commands.options import add_model_arguments
 from edge_se.errors import UserError
+from edge_se.options import add_model_arguments
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer

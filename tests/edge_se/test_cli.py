@@ -18,8 +18,7 @@ def command(monkeypatch):
         probe.add_arguments = lambda parser: None
         probe.run = run
         monkeypatch.setitem(sys.modules, module, probe)
-        monkeypatch.setattr(cli, "find_commands", lambda: {"probe": module})
-        monkeypatch.setattr(cli, "_source", lambda name: name)
+        monkeypatch.setattr(cli, "find_command", lambda name: module)
 
     return register
 
