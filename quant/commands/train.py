@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="use only files named so, such as 'train_*' (default: all)",
     )
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=float, help="training time (default: 90)")
-    budget.add_argument("--steps", type=int, help="number of batches instead")
+    budget.add_argument("--minutes", type=_positive(float), help="training time (default: 90)")
+    budget.add_argument("--steps", type=_positive(int), help="number of batches instead")
     parser.add_argument("--resume", action="store_true", help="continue the run in OUT")
     parser.add_argument(
         "--validation-pattern",
@@ -35,25 +36,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GLOB",
         help="files held out for validation, speech and noise (default: one in 20, by name)",
     )
-    parser.add_argument(
-        "--validation-mixtures", type=int, default=24, metavar="N", help="default: 24"
+    numbers: tuple[tuple[str, type, float, str], ...] = (
+        ("--validation-mixtures", int, 24, "mixtures to validate on"),
+        ("--validate-every", int, 400, "steps between validations"),
+        ("--patience", int, 20, "stop after so many validations without a better PESQ"),
+        ("--batch-size", int, 8, "mixtures in a batch"),
+        ("--seconds", float, 3.0, "length of a mixture"),
+        ("--learning-rate", float, 2e-3, "highest learning rate"),
     )
-    parser.add_argument("--validate-every", type=int, default=500, metavar="STEPS")
+    for name, kind, default, meaning in numbers:
+        parser.add_argument(
+            name,
+            type=_positive(kind),
+            default=default,
+            metavar="N",
+            help=f"{meaning} (default: {default:g})",
+        )
+    parser.add_argument("--seed", type=int, default=0, help="of weights and mixtures (default: 0)")
     parser.add_argument(
-        "--patience",
-        type=int,
-        default=20,
-        metavar="N",
-        help="stop after N validations without a better PESQ (default: 20)",
+        "--threads", type=_positive(int), help="threads to compute with (default: torch's choice)"
     )
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a training clip")
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, help="threads that torch computes with")
     parser.add_argument(
         "--workers", type=int, default=1, help="processes that make mixtures (default: 1)"
     )
+
+
+def _positive(kind: type) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"{text} is not positive")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names it when the text is no number
+    return parse
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from quant.models import build_model
-    from quant.training.loop import BEST, Budget, RunOptions, Trainer, TrainingSettings
+    from quant.training.loop import BEST, LAST, Budget, RunOptions, Trainer, TrainingSettings
     from quant.training.validation import score_noisy, validation_mixtures
 
     if arguments.threads:
@@ -86,13 +102,13 @@ def run(arguments: argparse.Namespace) -> int:
     )
     torch.manual_seed(arguments.seed)
     trainer = Trainer(build_model(arguments.architecture), settings, options)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.resume:
         trainer.resume()
-    elif (arguments.out / BEST).exists():
+    elif any((arguments.out / name).exists() for name in (LAST, BEST)):
         raise UserError(
             f"{arguments.out} holds a training run already; add --resume or choose another folder."
         )
+    arguments.out.mkdir(parents=True, exist_ok=True)
     print(
         f"{speech.minutes:.1f} min of speech in {len(speech.clips)} clips, {noise.minutes:.1f} min"
         f" of noise in {len(noise.clips)}; held out: {held_out_speech.minutes:.1f} and"

@@ -83,7 +83,7 @@ def load_state(
         if f"optimizer.exp_avg.{name}" in tensors:
             moments = {key: tensors[f"optimizer.{key}.{name}"] for key in MOMENTS}
             optimizer.state[parameter] = {
-                "step": torch.tensor(float(progress.step)),
+                "step": torch.tensor(float(progress.step), device=parameter.device),
                 **{key: value.to(parameter.device) for key, value in moments.items()},
             }
     torch.set_rng_state(tensors["random.torch"])

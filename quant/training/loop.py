@@ -50,7 +50,7 @@ class TrainingSettings:
     """What must not change when a run resumes."""
 
     architecture: str = "gtcrn"
-    batch_size: int = 16
+    batch_size: int = 8
     seconds: float = 3.0
     learning_rate: float = 2e-3
     final_learning_rate: float = 1e-5
@@ -74,7 +74,7 @@ class RunOptions:
 
     out: Path
     budget: Budget
-    validate_every: int = 500
+    validate_every: int = 400
     patience: int = 20
     workers: int = 1
     device: str = "cpu"

@@ -68,3 +68,10 @@ def test_holding_out_everything_is_one_clear_line(training_folders):
 
     assert result.returncode == 2
     assert "of its 4 clips 4 would be held out" in result.stderr
+
+
+def test_a_number_that_makes_no_sense_is_one_clear_line(training_folders):
+    result = train(training_folders, "--batch-size", "0")
+
+    assert result.returncode == 2
+    assert "argument --batch-size: 0 is not positive" in result.stderr
