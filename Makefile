@@ -1,0 +1,63 @@
+# Every target makes the virtual environment that it needs. PYTHON and VENV can be set from outside.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := demo
+
+.PHONY: setup demo test test-slow lint format benchmark default-model clean
+
+setup: $(INSTALLED)
+
+# torch goes in first and alone, so that nothing else decides which build of it is taken.
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	touch $@
+
+# The main job: quantize the embedded network with the embedded clips, enhance, benchmark, score.
+demo: $(INSTALLED)
+	mkdir -p $(DEMO)
+	$(BIN)/edge-se quantize --precision int8 --out $(DEMO)/gtcrn_int8.tflite
+	$(BIN)/edge-se quantize --precision float --out $(DEMO)/gtcrn_float.tflite
+	$(BIN)/python -m quant.demo mix $(DEMO)
+	$(BIN)/edge-se enhance $(DEMO)/noisy $(DEMO)/enhanced --model $(DEMO)/gtcrn_int8.tflite
+	$(BIN)/edge-se benchmark --model $(DEMO)/gtcrn_int8.tflite --max-rtf 0.5 \
+		--json $(DEMO)/benchmark.json
+	$(BIN)/edge-se evaluate --model $(DEMO)/gtcrn_int8.tflite \
+		--reference $(DEMO)/gtcrn_float.tflite --noisy $(DEMO)/noisy --clean $(DEMO)/clean \
+		--summary --json $(DEMO)/quality.json
+	$(BIN)/python -m quant.demo summary $(DEMO)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The embedded network in every precision, one after the other on this machine.
+benchmark: $(INSTALLED)
+	mkdir -p $(DEMO)
+	for precision in float dynamic int8; do \
+		$(BIN)/edge-se quantize --precision $$precision --out $(DEMO)/benchmark_$$precision.tflite \
+		&& $(BIN)/edge-se benchmark --model $(DEMO)/benchmark_$$precision.tflite --seconds 60 \
+		|| exit 1; \
+	done
+
+# Make the model file in the wheel again, after training or after a change of the graph.
+default-model: $(INSTALLED)
+	$(BIN)/edge-se quantize --precision int8 --out edge_se/models/default.tflite
+
+clean:
+	rm -rf $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
