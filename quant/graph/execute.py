@@ -201,7 +201,7 @@ def _linear(_: Operator, inputs: list[Tensor]) -> list[Tensor]:
     return [F.linear(*inputs)]
 
 
-def _same_padding(size: int, taps: int, stride: int, dilation: int) -> tuple[int, int]:
+def same_padding(size: int, taps: int, stride: int, dilation: int) -> tuple[int, int]:
     """TFLite's SAME padding: the smaller half goes before."""
     needed = (-(-size // stride) - 1) * stride + (taps - 1) * dilation + 1 - size
     before = max(needed, 0) // 2
@@ -213,7 +213,7 @@ def _convolve(operator: Operator, inputs: list[Tensor], weight: Tensor, groups: 
     x = inputs[0].flatten(0, 1).permute(0, 3, 1, 2)
     stride, dilation = operator.attributes["stride"], operator.attributes["dilation"]
     height, width = (
-        _same_padding(x.shape[2 + axis], weight.shape[2 + axis], stride[axis], dilation[axis])
+        same_padding(x.shape[2 + axis], weight.shape[2 + axis], stride[axis], dilation[axis])
         for axis in (0, 1)
     )
     y = F.conv2d(F.pad(x, (*width, *height)), weight, inputs[2], stride, 0, dilation, groups)

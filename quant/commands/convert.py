@@ -1,0 +1,41 @@
+"""Write the float streaming step of a network as ONNX, with named states."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "checkpoint",
+        nargs="?",
+        type=Path,
+        help=".tar, .pt or .safetensors with the trained weights (default: the built-in network)",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="model file to write (.onnx)")
+    parser.add_argument("--architecture", default="gtcrn", help="network (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert and say what was made."""
+    from edge_se.engines import ENGINES
+    from edge_se.errors import UserError
+    from edge_se.files import written_beside
+    from quant.checkpoints import default_checkpoint_path
+    from quant.models.checkpoint import load_checkpoint
+    from quant.onnx_step import build_onnx
+
+    suffix = ENGINES["onnxruntime"]
+    if arguments.out.suffix != suffix:
+        raise UserError(f"{arguments.out} has to end in {suffix} to be recognised as ONNX")
+    with written_beside(arguments.out) as temporary:
+        checkpoint = load_checkpoint(
+            arguments.checkpoint or default_checkpoint_path(), arguments.architecture
+        )
+        content = build_onnx(checkpoint)
+        temporary.write_bytes(content)
+    print(
+        f"wrote {arguments.out}: {checkpoint.architecture} from {checkpoint.name}, float, "
+        f"{len(content) / 1000:.0f} KB"
+    )
+    return 0
