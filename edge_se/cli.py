@@ -10,8 +10,10 @@ import importlib
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from edge_se.errors import UserError
 
@@ -74,7 +76,9 @@ def _source(module: str) -> Path | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
-        code = _run(sys.argv[1:] if argv is None else list(argv))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = _run(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()
         return code
     except UserError as error:
@@ -91,6 +95,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"edge-se: error: {error.strerror}: {error.filename or 'output'}", file=sys.stderr)
         return EXIT_USER_ERROR
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as what it says, without the place in the code that it comes from."""
+    print(f"edge-se: warning: {message}", file=sys.stderr)
 
 
 def _run(argv: list[str]) -> int:

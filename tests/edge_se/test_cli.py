@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import types
+import warnings
 
 import pytest
 
@@ -135,3 +136,10 @@ def test_a_closed_pipe_is_quiet(tiny_int8):
 
     assert "Traceback" not in result.stderr
     assert "BrokenPipe" not in result.stderr
+
+
+def test_a_warning_is_one_line(command, capsys, recwarn):
+    command(lambda arguments: warnings.warn("slow kernels", RuntimeWarning, stacklevel=1) or 0)
+
+    assert cli.main(["probe"]) == 0
+    assert capsys.readouterr().err == "edge-se: warning: slow kernels\n"
