@@ -190,8 +190,11 @@ def measure(loaded: Loaded, frames: Frames, count: int, paced: bool = False) -> 
         paced: Take the frame times at real time, one frame per hop, instead of back to back.
 
     Returns:
-        The report has the fields that the README describes; `frame_us` and `rtf` are of the whole
-        loop, `stage_us` are medians.
+        The report: `rtf` (processing time over audio time) and `frame_us` (percentiles) of the
+        whole loop, `stage_us` (medians), `frames`, `hop_ms`, `latency_ms` (algorithmic),
+        `deadline_misses`, `load_s`, `start_s` (process start to first frame), `peak_rss_mb`,
+        `rss_before_load_mb`, `threads`, `versions`, `machine`, `model`, and when paced
+        `wake_up_us` (lateness of wake-ups).
     """
     enhancer, manifest = loaded.enhancer, loaded.enhancer.manifest
     hop_s = manifest.hop / manifest.sample_rate

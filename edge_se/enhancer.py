@@ -22,6 +22,7 @@ class Enhancer:
     One instance serves one stream; it is not safe to share between threads.
 
     Attributes:
+        model_path: Of the model file.
         manifest: Of the model.
         engine: What runs it; see `edge_se.engines.StagedEngine`.
         hop_size: Samples per frame.

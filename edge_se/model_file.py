@@ -29,7 +29,11 @@ def default_model_path() -> Path:
 
 
 def split(data: bytes) -> tuple[bytes, bytes | None]:
-    """Split a model file's bytes into the flatbuffer and the manifest's JSON (None without one)."""
+    """Split a model file's bytes into the flatbuffer and the manifest's JSON (None without one).
+
+    Raises:
+        zipfile.BadZipFile: The manifest is damaged.
+    """
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except zipfile.BadZipFile:
@@ -67,7 +71,10 @@ def read_model(path: Path) -> tuple[bytes, Manifest]:
     data = path.read_bytes()
     if data[4:8] != _FLATBUFFER_IDENTIFIER:
         raise UserError(f"{path} is not a TFLite model; make one with edge-se quantize")
-    _, text = split(data)
+    try:
+        _, text = split(data)
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path} is damaged ({error}); make or copy it again") from None
     if text is None:
         raise UserError(
             f"{path} is a TFLite model without an edge-se manifest; make one with edge-se quantize"

@@ -35,6 +35,14 @@ def test_enhance_writes_what_the_enhancer_gives(edge_se, clip, tiny_int8, tmp_pa
     np.testing.assert_allclose(samples, expected, atol=0.51 / 32768)
 
 
+def test_enhance_has_a_model_built_in(edge_se, clip, tmp_path, noise):
+    result = edge_se("enhance", "in.wav", "out.wav")
+
+    assert result.returncode == 0, result.stderr
+    output, _ = soundfile.read(tmp_path / "out.wav")
+    assert np.mean(output**2) < 0.1 * np.mean(noise**2)
+
+
 def test_enhance_mirrors_a_folder(edge_se, tiny_int8, tmp_path, noise):
     for name in ("in/a.wav", "in/deep/b.flac"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -71,6 +71,15 @@ def test_what_is_no_tflite_is_refused(tmp_path):
         read_manifest(path)
 
 
+def test_a_damaged_manifest_is_refused(tmp_path):
+    path = tmp_path / "model.tflite"
+    write_model(path, *tiny_flatbuffer("int8"))
+    path.write_bytes(path.read_bytes().replace(b'"tiny"', b'"tinx"'))
+
+    with pytest.raises(UserError, match="is damaged"):
+        read_manifest(path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"there is no model file .*absent\.tflite"):
         read_manifest(tmp_path / "absent.tflite")

@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge_se.manifest import Manifest, Signals, StateSpec, TensorSpec
 from edge_se.model_file import write_model
-from edge_se.quantized import dequantize, quantize
+from edge_se.quantized import quantize
 
 BINS = 257
 RESET_VALUE = 0.25
@@ -185,6 +185,3 @@ def expected_output(samples: np.ndarray, lookahead: int = 0) -> np.ndarray:
     for t, segment in enumerate(np.fft.irfft(enhanced) * window):
         output[256 * t : 256 * t + 512] += segment
     return output[256 : 256 + len(samples)]
-
-
-__all__ = ["INT8", "dequantize", "expected_output", "tiny_flatbuffer", "write_tiny"]
