@@ -16,6 +16,7 @@ class Kind:
             range and quantization.
         fixed_range: range that TFLite prescribes for its output.
         dynamic: LiteRT runs it with 8-bit weights and float activations.
+        version: least version of the operator that does what the graph asks for.
     """
 
     builtin: str
@@ -25,12 +26,16 @@ class Kind:
     passes_through: bool = False
     fixed_range: tuple[float, float] | None = None
     dynamic: bool = False
+    version: int = 1
 
 
 KINDS: dict[str, Kind] = {
     "linear": Kind("FULLY_CONNECTED", "FullyConnectedOptions", weighted=True, dynamic=True),
     "convolution": Kind("CONV_2D", "Conv2DOptions", weighted=True, dynamic=True),
-    "depthwise": Kind("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", weighted=True, output_axis=3),
+    # Version 2 of the depthwise convolution knows dilation.
+    "depthwise": Kind(
+        "DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", weighted=True, output_axis=3, version=2
+    ),
     "add": Kind("ADD", "AddOptions"),
     "subtract": Kind("SUB", "SubOptions"),
     "multiply": Kind("MUL", "MulOptions"),

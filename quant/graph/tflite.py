@@ -8,6 +8,7 @@ tables are stored once.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import flatbuffers
@@ -28,6 +29,9 @@ _TENSOR_TYPES = {
 _SAME_PADDING = 0
 WEIGHT_LIMIT = 127  # symmetric 8-bit weights
 _BIAS_LIMIT = 2**30
+_BUFFER_ALIGNMENT = 16
+# First version of FULLY_CONNECTED whose dynamic kernel knows one scale per channel.
+_DYNAMIC_PER_CHANNEL_LINEAR = 12
 _SMALLEST_WEIGHT_SCALE = 1e-12
 
 
@@ -39,20 +43,44 @@ class WrittenModel:
     tensors: Mapping[Value, int]
 
 
-class _SharedTable:
-    """Mixin: pack an equal table once per file and refer to it from then on."""
+class _SharingBuilder(flatbuffers.Builder):
+    """Stores equal vectors and equal tables once; FlatBuffers may refer to them from many places.
 
-    packed: dict[tuple, int]
-    key: tuple
+    A model of tiny operators is mostly shapes, options and quantization tables.
+    """
 
-    def Pack(self, builder: Any) -> int:  # noqa: N802 - the generated class's name
-        if self.key not in self.packed:
-            self.packed[self.key] = super().Pack(builder)  # type: ignore[misc]
-        return self.packed[self.key]
+    def __init__(self) -> None:
+        super().__init__(1 << 20)
+        self._vectors: dict[tuple, int] = {}
+        self.tables: dict[tuple, int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - flatbuffers' name
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._vectors:
+            if x.dtype == np.uint8:
+                # Contents of buffers: kernels may read them as any type where they lie.
+                self.Prep(_BUFFER_ALIGNMENT, x.size)
+            self._vectors[key] = super().CreateNumpyVector(x)
+        return self._vectors[key]
 
 
-class _SharedQuantization(_SharedTable, schema.QuantizationParametersT):
-    pass
+class _Shared:
+    """Mixin: pack an equal table once per file."""
+
+    def Pack(self, builder: _SharingBuilder) -> int:  # noqa: N802 - the generated classes' name
+        fields = (
+            (k, v.tobytes() if isinstance(v, np.ndarray) else v) for k, v in vars(self).items()
+        )
+        key = (type(self).__name__, *sorted(fields))
+        if key not in builder.tables:
+            builder.tables[key] = super().Pack(builder)  # type: ignore[misc]
+        return builder.tables[key]
+
+
+@cache
+def _shared(name: str) -> type:
+    """The generated class of a table, packed once per file for equal contents."""
+    return type(f"{name}T", (_Shared, getattr(schema, f"{name}T")), {})
 
 
 def write_tflite(
@@ -70,12 +98,11 @@ class _Writer:
         self.buffers = [schema.BufferT()]
         self.tensors: list[Any] = []
         self.operators: list[Any] = []
-        self.codes: dict[str, int] = {}
+        self.codes: dict[tuple[str, int], int] = {}
         self.indices: dict[Value, int] = {}
         self._buffer_of: dict[bytes, int] = {}
         self._constant_of: dict[tuple, int] = {}
         self._converted: dict[tuple[Value, Encoding], int] = {}
-        self._tables: dict[tuple, int] = {}
 
     def write(self) -> WrittenModel:
         signals = [*self.graph.inputs, *(state.input for state in self.graph.states)]
@@ -94,19 +121,11 @@ class _Writer:
         model.version = 3
         model.subgraphs = [subgraph]
         model.buffers = self.buffers
-        model.operatorCodes = [self._operator_code(name) for name in self.codes]
-        builder = flatbuffers.Builder(1 << 20)
+        model.operatorCodes = [_operator_code(*code) for code in self.codes]
+        builder = _SharingBuilder()
         builder.Finish(model.Pack(builder), b"TFL3")
         kept = {value: self.indices[value] for value in [*signals, *results]}
         return WrittenModel(bytes(builder.Output()), kept)
-
-    @staticmethod
-    def _operator_code(name: str) -> Any:
-        code = schema.OperatorCodeT()
-        code.builtinCode = getattr(schema.BuiltinOperator, name)
-        code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-        code.version = 2 if name == "DEPTHWISE_CONV_2D" else 1  # 2 knows dilation
-        return code
 
     # Tensors -------------------------------------------------------------------------------
 
@@ -120,7 +139,7 @@ class _Writer:
         axis: int = 0,
     ) -> int:
         tensor = schema.TensorT()
-        tensor.shape = list(shape)
+        tensor.shape = np.array(shape, np.int32)
         tensor.type = _TENSOR_TYPES[dtype]
         tensor.buffer = buffer
         tensor.name = None
@@ -130,9 +149,7 @@ class _Writer:
         return len(self.tensors) - 1
 
     def _quantization(self, scales: np.ndarray, zero_point: int, axis: int) -> Any:
-        table = _SharedQuantization()
-        table.packed = self._tables
-        table.key = (scales.tobytes(), zero_point, axis)
+        table = _shared("QuantizationParameters")()
         table.scale = scales.astype(np.float32)
         table.zeroPoint = np.full(len(scales), zero_point, np.int64)
         table.quantizedDimension = axis
@@ -178,10 +195,13 @@ class _Writer:
 
     # Operators -----------------------------------------------------------------------------
 
-    def _emit(self, builtin: str, inputs: list[int], outputs: list[int], options: Any) -> None:
+    def _emit(
+        self, builtin: str, inputs: list[int], outputs: list[int], options: Any, version: int = 1
+    ) -> None:
         operator = schema.OperatorT()
-        operator.opcodeIndex = self.codes.setdefault(builtin, len(self.codes))
-        operator.inputs, operator.outputs = inputs, outputs
+        operator.opcodeIndex = self.codes.setdefault((builtin, version), len(self.codes))
+        operator.inputs = np.array(inputs, np.int32)
+        operator.outputs = np.array(outputs, np.int32)
         if options is not None:
             name = type(options).__name__.removesuffix("T")
             operator.builtinOptions = options
@@ -224,7 +244,13 @@ class _Writer:
             ]
         inputs = self._with_parameters(operator, inputs)
         outputs = [self._define(value) for value in operator.outputs]
-        self._emit(rule.builtin, inputs, outputs, self._options(operator))
+        self._emit(rule.builtin, inputs, outputs, self._options(operator), self._version(operator))
+
+    def _version(self, operator: Operator) -> int:
+        if operator.kind == "linear" and self.choose(operator) is Precision.DYNAMIC:
+            # Older kernels accept such weights and silently use one scale for all channels.
+            return _DYNAMIC_PER_CHANNEL_LINEAR
+        return operator.rule.version
 
     def _encoding_at(self, value: Value, precision: Precision) -> Encoding:
         """The value's encoding if it has this precision, else its range at this precision."""
@@ -289,7 +315,7 @@ class _Writer:
         rule, attributes = operator.rule, operator.attributes
         if rule.options is None:
             return None
-        options = getattr(schema, f"{rule.options}T")()
+        options = _shared(rule.options)()
         if operator.kind in ("convolution", "depthwise"):
             options.padding = _SAME_PADDING
             options.strideH, options.strideW = attributes["stride"]
@@ -307,11 +333,19 @@ class _Writer:
         elif operator.kind == "split":
             options.numSplits = len(operator.outputs)
         elif operator.kind == "reshape":
-            options.newShape = list(operator.outputs[0].shape)
+            options.newShape = np.array(operator.outputs[0].shape, np.int32)
         elif operator.kind in ("add", "subtract"):
             # 16-bit sums: arbitrary scales instead of powers of two.
             options.potScaleInt16 = False
         return options
+
+
+def _operator_code(name: str, version: int) -> Any:
+    code = schema.OperatorCodeT()
+    code.builtinCode = getattr(schema.BuiltinOperator, name)
+    code.deprecatedBuiltinCode = min(code.builtinCode, 127)
+    code.version = version
+    return code
 
 
 def weight_scales(weight: np.ndarray, axis: int) -> np.ndarray:
