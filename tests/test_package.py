@@ -89,9 +89,7 @@ def test_base_install_has_no_host_packages(installed: Path, tmp_path: Path) -> N
 
 
 def test_host_commands_name_the_missing_extra(installed: Path, tmp_path: Path) -> None:
-    result = _run(
-        installed / "edge-se", "quantize", "--out", "m.tflite", cwd=tmp_path, check=False
-    )
+    result = _run(installed / "edge-se", "quantize", "--out", "m.tflite", cwd=tmp_path, check=False)
 
     assert result.returncode == 2
     assert 'pip install "edge-se[quant]"' in result.stderr
