@@ -2,10 +2,8 @@
 
 import hashlib
 import io
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import torch
 from safetensors import SafetensorError
@@ -37,7 +35,8 @@ def load_checkpoint(path: Path, architecture: str = "gtcrn") -> Checkpoint:
     safetensors. Pickles are read with weights only: nothing in the file is executed.
 
     Raises:
-        UserError: the file is missing, truncated, not a checkpoint, or of another network.
+        UserError: the file is missing, truncated, not a checkpoint, of another network, or holds
+            weights that are not finite.
     """
     try:
         content = path.read_bytes()
@@ -48,6 +47,7 @@ def load_checkpoint(path: Path, architecture: str = "gtcrn") -> Checkpoint:
     state_dict = _unpickle(path, content) if path.suffix != ".safetensors" else _read(path, content)
     model = build_model(architecture)
     _check_keys(path, architecture, state_dict, model.state_dict())
+    _check_finite(path, state_dict)
     model.load_state_dict(state_dict)
     return Checkpoint(model.eval(), architecture, path.name, hashlib.sha256(content).hexdigest())
 
@@ -64,17 +64,19 @@ def _read(path: Path, content: bytes) -> dict[str, Tensor]:
 def _unpickle(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, ValueError, KeyError) as e:
+    except Exception as error:  # the unpickler raises nearly anything on damaged files
         raise UserError(
             f"{path} is not a checkpoint that can be loaded safely: it is truncated, not a PyTorch "
             "file, or holds more than weights; save its state dict again with torch.save"
-        ) from e
+        ) from error
     if isinstance(loaded, dict):
         for key in STATE_DICT_KEYS:
             if isinstance(loaded.get(key), dict):
                 loaded = loaded[key]
                 break
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
+    if not isinstance(loaded, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in loaded.items()
+    ):
         raise UserError(
             f"{path} holds no state dict; expected tensors by name, alone or under the key 'model'"
         )
@@ -98,6 +100,15 @@ def _check_keys(
         raise UserError(
             f"{path} is no {architecture} checkpoint: {'; '.join(parts)}; "
             "name its network with --architecture"
+        )
+
+
+def _check_finite(path: Path, weights: dict[str, Tensor]) -> None:
+    broken = [key for key, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise UserError(
+            f"{path} holds weights that are not finite: {_spell_out(broken)}; its training "
+            "diverged or the file is damaged, so take another one"
         )
 
 

@@ -1,0 +1,118 @@
+"""What many tests share: random weights, and graphs and model files run frame by frame."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from ai_edge_litert.interpreter import Interpreter
+from torch import Tensor, nn
+
+from edge_se.engines.loop import Step
+from edge_se.quantized import dequantize, quantize
+from quant.graph.execute import initial_states, run_step
+from quant.graph.graph import Graph, Value
+from quant.graph.tflite import WrittenModel
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def randomize(module: Module, seed: int) -> Module:
+    """Give a module random weights, slopes and BatchNorm statistics; evaluation mode."""
+    random = torch.Generator().manual_seed(seed)
+
+    def normal(like: Tensor, spread: float) -> Tensor:
+        return spread * torch.randn(like.shape, generator=random)
+
+    with torch.no_grad():
+        for part in module.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.running_mean.copy_(normal(part.running_mean, 0.3))
+                part.running_var.copy_(torch.exp(normal(part.running_var, 0.5)))
+            if isinstance(part, nn.BatchNorm2d | nn.LayerNorm):
+                part.weight.copy_(1 + normal(part.weight, 0.3))
+                part.bias.copy_(normal(part.bias, 0.3))
+            elif isinstance(part, nn.PReLU):
+                part.weight.copy_(0.3 + normal(part.weight, 0.4))
+            elif isinstance(part, nn.GRU | nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                for parameter in part.parameters(recurse=False):
+                    if parameter.requires_grad:
+                        fan = max(parameter[0].numel(), 1)
+                        parameter.copy_(normal(parameter, 0.7 / fan**0.5))
+    return module.eval()
+
+
+@torch.no_grad()
+def run_frames(graph: Graph, inputs: Tensor) -> Tensor:
+    """Run a graph with one input frame by frame: [clips, frames, *shape] to the same of its output.
+
+    States start from zero and are carried.
+    """
+    states = initial_states(graph, len(inputs))
+    outputs = []
+    for frame in inputs.unbind(dim=1):
+        (output,), states = run_step(graph, {graph.inputs[0].name: frame}, states)
+        outputs.append(output)
+    return torch.stack(outputs, dim=1)
+
+
+def run_tflite(
+    written: WrittenModel, inputs: Mapping[Value, np.ndarray], outputs: Sequence[Value]
+) -> list[np.ndarray]:
+    """Run a written graph once on real values, given and returned as float32."""
+    interpreter = Interpreter(model_content=written.content, num_threads=1)
+    interpreter.allocate_tensors()
+    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+    for value, real in inputs.items():
+        index = written.tensors[value]
+        dtype, (scale, zero_point) = details[index]["dtype"], details[index]["quantization"]
+        stored = real if dtype is np.float32 else quantize(real, scale, zero_point, dtype)
+        interpreter.set_tensor(index, np.ascontiguousarray(stored))
+    interpreter.invoke()
+    results = []
+    for value in outputs:
+        index = written.tensors[value]
+        raw, (scale, zero_point) = interpreter.get_tensor(index), details[index]["quantization"]
+        results.append(raw if raw.dtype == np.float32 else dequantize(raw, scale, zero_point))
+    return results
+
+
+def write(folder: Path, name: str, content: bytes) -> Path:
+    """Write a model file."""
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def masks(step: Step, frames: np.ndarray) -> np.ndarray:
+    """Run a model file's step on features [frames, 3, bins], carrying its states.
+
+    Returns:
+        Real masks, float32 [frames, 2, bins].
+    """
+    signals = step.manifest.signals
+    results = []
+    step.cache.reset()
+    for frame in frames:
+        _store(step.features, frame, signals.features)
+        step.run()
+        step.cache.carry()
+        mask = step.mask.copy()
+        if signals.mask.dtype != "float32":
+            mask = dequantize(mask, signals.mask.scale, signals.mask.zero_point)
+        results.append(mask)
+    return np.stack(results)
+
+
+def _store(target: np.ndarray, real: np.ndarray, spec: Any) -> None:
+    if spec.dtype == "float32":
+        target[...] = real
+    else:
+        quantize(real, spec.scale, spec.zero_point, spec.dtype, out=target)
+
+
+def snr_db(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Ratio of the energies of the reference and of the difference, in dB."""
+    difference = np.square(reference - estimate, dtype=np.float64).sum()
+    return float(10 * np.log10(np.square(reference, dtype=np.float64).sum() / difference))
