@@ -46,14 +46,19 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The embedded network in every precision, one after the other on this machine.
-benchmark: $(INSTALLED)
+# The embedded network in every precision, by turns in one run, and beside them what PEERS names:
+# the authors' streaming ONNX, a folder with DTLN's two stages.
+PRECISIONS := float dynamic int8
+PEERS ?= $(wildcard ../shared/assets/gtcrn/gtcrn_simple.onnx ../shared/assets/dtln)
+BENCHMARKED := $(PRECISIONS:%=$(DEMO)/gtcrn_%.tflite)
+
+benchmark: $(INSTALLED) $(BENCHMARKED)
+	$(BIN)/edge-se benchmark --model $(firstword $(BENCHMARKED)) --seconds 60 \
+		--json $(DEMO)/comparison.json --compare $(wordlist 2,9,$(BENCHMARKED)) $(PEERS)
+
+$(BENCHMARKED): $(DEMO)/gtcrn_%.tflite: $(INSTALLED) $(wildcard quant/*.py quant/*/*.py)
 	mkdir -p $(DEMO)
-	for precision in float dynamic int8; do \
-		$(BIN)/edge-se quantize --precision $$precision --out $(DEMO)/benchmark_$$precision.tflite \
-		&& $(BIN)/edge-se benchmark --model $(DEMO)/benchmark_$$precision.tflite --seconds 60 \
-		|| exit 1; \
-	done
+	$(BIN)/edge-se quantize --precision $* --out $@
 
 # Make the model file in the wheel again, after training or after a change of the graph.
 default-model: $(INSTALLED)

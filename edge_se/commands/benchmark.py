@@ -9,8 +9,9 @@ from edge_se.errors import UserError
 from edge_se.options import add_model_arguments
 
 if TYPE_CHECKING:
-    from edge_se.benchmark import Frames, Measurement
+    from edge_se.benchmark import Measurement
     from edge_se.enhancer import Enhancer
+    from edge_se.stft import Samples
 
 DEFAULT_SECONDS = 30.0
 
@@ -39,23 +40,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--histogram", type=Path, metavar="FILE", help="draw the frame times (needs matplotlib)"
     )
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PEER",
+        help="time these by turns with the model: other models of edge-se, the authors' streaming "
+        "ONNX of GTCRN, or a folder with both stages of DTLN",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from edge_se.benchmark import load, measure
+    from edge_se.benchmark import frames_of, load, measure
     from edge_se.files import write_json
 
     if arguments.histogram is not None:
         _import_pyplot()  # before minutes of measuring
     loaded = load(arguments.model, arguments.engine, arguments.runtime)
-    frames = _frames(loaded.enhancer, arguments.audio)
+    samples = _samples(loaded.enhancer, arguments.audio)
+    frames = frames_of(samples, loaded.enhancer.hop_size)
     count = len(frames)
     if arguments.seconds is not None or arguments.audio is None:
         seconds = arguments.seconds or DEFAULT_SECONDS
         count = max(1, round(seconds * loaded.enhancer.sample_rate / loaded.enhancer.hop_size))
     measurement = measure(loaded, frames, count, arguments.paced)
     report = measurement.report
+    if arguments.compare:  # after the measurement, whose memory figures know nothing of the peers
+        from edge_se.comparison import compare
+        from edge_se.peers import Ours, load_peer
+
+        peers = [Ours(loaded.enhancer), *map(load_peer, arguments.compare)]
+        seconds = count * loaded.enhancer.hop_size / loaded.enhancer.sample_rate
+        report["comparison"] = compare(peers, samples, seconds)
     if str(arguments.json) != "-":
         print(format_report(report))
     if arguments.json is not None:
@@ -113,7 +131,12 @@ def format_report(report: dict[str, Any]) -> str:
         ("peak memory", f"{report['peak_rss_mb']} MB"),
         ("memory before loading", before and f"{before} MB"),
     ]
-    return "\n".join(f"{name:<22} {value}" for name, value in rows if value)
+    table = "\n".join(f"{name:<22} {value}" for name, value in rows if value)
+    if "comparison" in report:
+        from edge_se.comparison import format_comparison
+
+        table += f"\n\n{format_comparison(report['comparison'])}"
+    return table
 
 
 def _positive(text: str) -> float:
@@ -123,18 +146,18 @@ def _positive(text: str) -> float:
     return value
 
 
-def _frames(enhancer: "Enhancer", path: Path | None) -> "Frames":
+def _samples(enhancer: "Enhancer", path: Path | None) -> "Samples":
     from edge_se.audio import read, resample
-    from edge_se.benchmark import bursts, frames_of
+    from edge_se.benchmark import bursts
 
     rate = enhancer.sample_rate
     if path is None:
-        return frames_of(bursts(rate), enhancer.hop_size)
+        return bursts(rate)
     recording = read(path)
     samples = resample(recording.samples.mean(axis=1), recording.rate, rate)
     if not len(samples):
         raise UserError(f"{path} holds no samples; give a longer file")
-    return frames_of(samples, enhancer.hop_size)
+    return samples
 
 
 def _import_pyplot() -> Any:

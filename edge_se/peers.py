@@ -1,0 +1,184 @@
+"""Other people's models as they are run, to measure against: the same audio in, enhanced audio out.
+
+Each is recognised by its inputs, runs in one thread and gets as fast a NumPy loop as ours.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_se.engines import ENGINES
+from edge_se.engines.onnx import MANIFEST_KEY, create_session
+from edge_se.enhancer import Enhancer
+from edge_se.errors import UserError
+from edge_se.stft import Samples, Stft
+
+DTLN_STAGES = ("model_quant_1.tflite", "model_quant_2.tflite")
+
+
+class Peer(Protocol):
+    """Something that enhances audio one hop at a time.
+
+    Attributes:
+        name: For tables.
+        size_kb: Of its files.
+        hop_size: Samples per frame.
+        sample_rate: In Hz.
+    """
+
+    name: str
+    size_kb: float
+    hop_size: int
+    sample_rate: int
+
+    def process(self, frame: Samples, out: Samples) -> object:
+        """Take in one hop (float32 [hop_size]) and write one enhanced hop to `out`."""
+
+
+def load_peer(path: Path) -> Peer:
+    """Load a model of ours, the authors' streaming ONNX of GTCRN, or a folder with DTLN's stages.
+
+    Raises:
+        UserError: It is none of these, or its runtime is not installed.
+    """
+    if path.is_dir():
+        return Dtln(path)
+    if path.suffix == ENGINES["onnxruntime"]:
+        session = create_session(path)
+        if MANIFEST_KEY not in session.get_modelmeta().custom_metadata_map:
+            return GtcrnOnnx(path, session)
+    return Ours(Enhancer(path))
+
+
+def _size_kb(*paths: Path) -> float:
+    return round(sum(path.stat().st_size for path in paths) / 1000, 1)
+
+
+class Ours:
+    """A model of this project in its frame loop; see `Peer`."""
+
+    def __init__(self, enhancer: Enhancer) -> None:
+        manifest = enhancer.manifest
+        self.name = f"{enhancer.model_path.name} ({manifest.architecture}, {manifest.precision})"
+        self.size_kb = _size_kb(enhancer.model_path)
+        self.hop_size, self.sample_rate = enhancer.hop_size, enhancer.sample_rate
+        self.process = enhancer.process
+
+
+class GtcrnOnnx:
+    """The authors' streaming export of GTCRN in onnxruntime; see `Peer`.
+
+    Run as upstream's `stream/gtcrn_stream.py` does: a dictionary of inputs per frame, the caches
+    handed from one call to the next.
+    """
+
+    hop_size, sample_rate = 256, 16000
+    _CACHES = ("conv_cache", "tra_cache", "inter_cache")
+
+    def __init__(self, path: Path, session: Any) -> None:
+        """Use a session of `create_session`; raises UserError when it has other inputs."""
+        self.name = f"{path.name} (the authors' GTCRN, onnxruntime)"
+        self.size_kb = _size_kb(path)
+        shapes = {node.name: node.shape for node in session.get_inputs()}
+        if set(shapes) != {"mix", *self._CACHES}:
+            raise UserError(
+                f"{path} has the inputs {', '.join(shapes)}: neither a model of edge-se nor the "
+                f"authors' streaming export of GTCRN, so there is no way to run it"
+            )
+        self._run = session.run
+        self._stft = Stft()
+        self._inputs: dict[str, NDArray[np.float32]] = {
+            name: np.zeros(shape, np.float32) for name, shape in shapes.items()
+        }
+        self._mix = self._inputs["mix"][0, :, 0]
+
+    def process(self, frame: Samples, out: Samples) -> None:
+        """Take in one hop (float32 [256]) and write one enhanced hop to `out`."""
+        spectrum = self._stft.analyse(frame)
+        self._mix[...] = spectrum.view(np.float32).reshape(-1, 2)
+        enhanced, *caches = self._run(None, self._inputs)
+        self._inputs.update(zip(self._CACHES, caches, strict=True))
+        self._stft.synthesise(enhanced.view(np.complex64).reshape(-1), out)
+
+
+class Dtln:
+    """DTLN, both stages in TFLite; see `Peer`.
+
+    Westhausen and Meyer, "Dual-Signal Transformation LSTM Network for Real-Time Noise Suppression",
+    2020; run as upstream's `real_time_processing_tf_lite.py`, with views of the tensors held, the
+    mask multiplied onto the spectrum without a detour over its phase, and real FFTs.
+    """
+
+    hop_size, sample_rate = 128, 16000
+    _WINDOW = 512
+
+    def __init__(self, folder: Path) -> None:
+        """Load both stages; raises UserError when one is missing."""
+        self.name = f"{folder.name} (DTLN INT8, TFLite)"
+        paths = [folder / name for name in DTLN_STAGES]
+        first, second = map(_Stage, paths)
+        self.size_kb = _size_kb(*paths)
+        self._stages = first, second
+        self._magnitude, self._mask = first.input[0, 0], first.output[0, 0]
+        self._estimate, self._block = second.input[0, 0], second.output[0, 0]
+        self._input, self._output = (np.zeros(self._WINDOW, np.float32) for _ in range(2))
+        self._spectrum = np.empty(self._WINDOW // 2 + 1, np.complex64)
+
+    def process(self, frame: Samples, out: Samples) -> None:
+        """Take in one hop (float32 [128]) and write one enhanced hop to `out`."""
+        first, second = self._stages
+        _shift(self._input, self.hop_size)
+        self._input[-self.hop_size :] = frame
+        self._spectrum[...] = np.fft.rfft(self._input)
+        np.abs(self._spectrum, out=self._magnitude)
+        first.run()
+        np.multiply(self._spectrum, self._mask, out=self._spectrum)
+        self._estimate[...] = np.fft.irfft(self._spectrum)
+        second.run()
+        _shift(self._output, self.hop_size)
+        self._output[-self.hop_size :] = 0
+        np.add(self._output, self._block, out=self._output)
+        out[...] = self._output[: self.hop_size]
+
+
+def _shift(buffer: Samples, hop: int) -> None:
+    buffer[:-hop] = buffer[hop:]
+
+
+class _Stage:
+    """One stage of DTLN: a signal and an LSTM state in, both out."""
+
+    def __init__(self, path: Path) -> None:
+        from edge_se.engines.tflite import create_interpreter, find_runtime
+
+        if not path.is_file():
+            raise UserError(
+                f"there is no {path}; DTLN is a folder with {' and '.join(DTLN_STAGES)}"
+            )
+        self._interpreter = create_interpreter(find_runtime(), path)
+        inputs = _by_rank(self._interpreter.get_input_details())
+        outputs = _by_rank(self._interpreter.get_output_details())
+        if set(inputs) != {3, 4} or set(outputs) != {3, 4}:
+            raise UserError(f"{path} is no stage of DTLN: its inputs or outputs are others")
+        self._invoke = self._interpreter._interpreter.Invoke
+        self._invoke()
+        self.input, self.output = self._view(inputs[3]), self._view(outputs[3])
+        self._state, self._next = self._view(inputs[4]), self._view(outputs[4])
+        self._state.fill(0)
+
+    def run(self) -> None:
+        """Compute one frame and carry the state on."""
+        self._invoke()
+        self._state[...] = self._next
+
+    def _view(self, tensor: int) -> NDArray[np.float32]:
+        view: NDArray[np.float32] = self._interpreter.tensor(tensor)()
+        return view
+
+
+def _by_rank(details: list[Mapping[str, Any]]) -> dict[int, int]:
+    """Tensor index by rank: signals have three axes, states four."""
+    return {len(detail["shape"]): int(detail["index"]) for detail in details}

@@ -1,0 +1,137 @@
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_onnx import write_tiny_onnx
+
+from edge_se import Enhancer
+from edge_se.comparison import compare, format_comparison, take_turns
+from edge_se.errors import UserError
+from edge_se.peers import Ours, load_peer
+
+
+class Recorder:
+    """A peer that notes the first sample of each frame it is given."""
+
+    size_kb = 0.0
+
+    def __init__(self, name: str, hop: int, rate: int = 16000, log: list | None = None) -> None:
+        self.name, self.hop_size, self.sample_rate = name, hop, rate
+        self.frames: list[float] = []
+        self.log = [] if log is None else log
+
+    def process(self, frame: np.ndarray, out: np.ndarray) -> None:
+        self.frames.append(frame[0])
+        self.log.append(self.name)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def stream(peer, samples: np.ndarray) -> np.ndarray:
+    """A whole signal through a peer, hop by hop; its latency is left in."""
+    frames = samples[: len(samples) // peer.hop_size * peer.hop_size].reshape(-1, peer.hop_size)
+    output = np.empty_like(frames)
+    for frame, out in zip(frames, output, strict=True):
+        peer.process(frame, out)
+    return output.ravel()
+
+
+def test_peers_get_the_same_audio_whatever_their_hop():
+    peers = [Recorder("long", 256), Recorder("short", 128)]
+
+    times = take_turns(peers, np.arange(15872, dtype=np.float32), seconds=2)
+
+    long, short = (peer.frames[200:] for peer in peers)
+    assert [len(t) for t in times] == [len(long), len(short)] == [125, 250]
+    assert short[::2] == long
+
+
+def test_peers_take_turns():
+    log: list[str] = []
+    peers = [Recorder("a", 256, log=log), Recorder("b", 256, log=log)]
+
+    take_turns(peers, np.zeros(16000, np.float32), seconds=0.8)
+
+    assert log[400:] == (["a"] * 25 + ["b"] * 25) * 2
+
+
+def test_peers_at_different_rates_are_refused():
+    with pytest.raises(UserError, match="8000 and 16000 Hz"):
+        take_turns([Recorder("a", 256), Recorder("b", 128, 8000)], np.zeros(9, np.float32), 1)
+
+
+def test_ratios_are_per_second_of_audio_and_to_the_first(tiny_float, noise):
+    peers = [Ours(Enhancer(tiny_float)), Recorder("short", 128)]
+
+    first, second = compare(peers, noise, seconds=0.5)
+
+    assert first["ratio"] == {"p5": 1, "p50": 1}
+    assert first["rtf"]["p5"] == pytest.approx(first["frame_us"]["p5"] / 16000, rel=0.02)
+    expected = second["rtf"]["p50"] / first["rtf"]["p50"]
+    assert second["ratio"]["p50"] == pytest.approx(expected, rel=0.2)
+
+
+def test_the_table_has_a_row_for_each(tiny_float, noise):
+    report = compare([Ours(Enhancer(tiny_float)), Recorder("short", 128)], noise, seconds=0.4)
+
+    rows = format_comparison(report).splitlines()
+
+    assert [row.split()[0] for row in rows[1:]] == ["tiny_float.tflite", "short"]
+
+
+def test_benchmark_compares_models_of_our_own(edge_se, tiny_float, tiny_int8, tmp_path):
+    write_tiny_onnx(tmp_path / "tiny.onnx")
+
+    result = edge_se(
+        *("benchmark", "--model", tiny_int8, "--seconds", 0.5, "--json", "report.json"),
+        *("--compare", tiny_float, "tiny.onnx"),
+    )
+
+    assert result.returncode == 0, result.stderr
+    names = [e["name"] for e in json.loads((tmp_path / "report.json").read_text())["comparison"]]
+    assert [name.split()[0] for name in names] == ["tiny_int8.tflite", tiny_float.name, "tiny.onnx"]
+
+
+def test_an_unknown_onnx_model_is_refused(tmp_path):
+    path = write_tiny_onnx(tmp_path / "plain.onnx", with_manifest=False)
+
+    with pytest.raises(UserError, match="no way to run it"):
+        load_peer(path)
+
+
+def test_a_folder_without_dtln_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"model_quant_1\.tflite; DTLN is a folder with"):
+        load_peer(tmp_path)
+
+
+def test_a_model_that_is_no_stage_of_dtln_is_refused(tmp_path, tiny_float):
+    for number in (1, 2):
+        (tmp_path / f"model_quant_{number}.tflite").write_bytes(tiny_float.read_bytes())
+
+    with pytest.raises(UserError, match="no stage of DTLN"):
+        load_peer(tmp_path)
+
+
+def test_the_authors_onnx_enhances_as_the_authors_did(assets):
+    samples, _ = soundfile.read(assets / "gtcrn" / "mix.wav", dtype="float32")
+    expected, _ = soundfile.read(assets / "gtcrn" / "enh.wav", dtype="float32")
+
+    output = stream(load_peer(assets / "gtcrn" / "gtcrn_simple.onnx"), samples)[256:]
+
+    assert correlation(output, expected[: len(output)]) > 0.99
+
+
+def test_dtln_enhances(assets, audio):
+    name = sorted((audio / "eval_public" / "noisy").iterdir())[0].name
+    noisy, clean = (
+        soundfile.read(audio / "eval_public" / kind / name, dtype="float32")[0]
+        for kind in ("noisy", "clean")
+    )
+
+    output = stream(load_peer(assets / "dtln"), noisy)[384:]
+
+    before, after = (correlation(x[: len(output)], clean[: len(output)]) for x in (noisy, output))
+    assert after > before
