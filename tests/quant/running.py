@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edge_se.engines.loop import Step
 from edge_se.quantized import dequantize, quantize
-from quant.graph.execute import initial_states, run_step
+from quant.graph.execute import Hook, initial_states, run_step
 from quant.graph.graph import Graph, Value
 from quant.graph.tflite import WrittenModel
 
@@ -44,7 +44,7 @@ def randomize(module: Module, seed: int) -> Module:
 
 
 @torch.no_grad()
-def run_frames(graph: Graph, inputs: Tensor) -> Tensor:
+def run_frames(graph: Graph, inputs: Tensor, hook: Hook = lambda value, tensor: tensor) -> Tensor:
     """Run a graph with one input frame by frame: [clips, frames, *shape] to the same of its output.
 
     States start from zero and are carried.
@@ -52,7 +52,7 @@ def run_frames(graph: Graph, inputs: Tensor) -> Tensor:
     states = initial_states(graph, len(inputs))
     outputs = []
     for frame in inputs.unbind(dim=1):
-        (output,), states = run_step(graph, {graph.inputs[0].name: frame}, states)
+        (output,), states = run_step(graph, {graph.inputs[0].name: frame}, states, hook)
         outputs.append(output)
     return torch.stack(outputs, dim=1)
 

@@ -1,0 +1,186 @@
+"""Scales and zero points: zero is exact, what is moved or carried keeps its encoding."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_graphs import constant
+
+from edge_se.quantized import dequantize, quantize
+from quant.graph.encoding import (
+    DTYPES,
+    FLOAT,
+    Encoding,
+    Precision,
+    assign_encodings,
+    encode_range,
+)
+from quant.graph.graph import UNIT_RANGE, Graph
+
+bounds = st.floats(-1e4, 1e4, width=32)
+INTEGER = [Precision.INT8, Precision.INT16]
+
+
+@pytest.mark.parametrize("precision", INTEGER)
+@settings(deadline=None)
+@given(low=bounds, high=bounds)
+def test_zero_is_exact_and_the_range_is_covered(precision, low, high):
+    low, high = min(low, high), max(low, high)
+
+    encoding = encode_range(low, high, precision)
+
+    stored = [
+        quantize(x, encoding.scale, encoding.zero_point, DTYPES[precision]) for x in (0, low, high)
+    ]
+    zero, *ends = (dequantize(x, encoding.scale, encoding.zero_point) for x in stored)
+    assert zero == 0
+    np.testing.assert_allclose(ends, [low, high], atol=1.01 * encoding.scale)
+
+
+@settings(deadline=None)
+@given(high=bounds)
+def test_16_bit_encodings_are_symmetric(high):
+    assert encode_range(0, high, Precision.INT16).zero_point == 0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "precision", "expected"),
+    [
+        (0.0, 255 / 256, Precision.INT8, Encoding(Precision.INT8, 1 / 256, -128)),
+        (*UNIT_RANGE, Precision.INT8, Encoding(Precision.INT8, 1 / 128, 0)),
+        (*UNIT_RANGE, Precision.INT16, Encoding(Precision.INT16, 1 / 32768, 0)),
+        (0.0, 255 / 256, Precision.INT16, Encoding(Precision.INT16, 1 / 32768, 0)),
+        (-2.0, 32767 / 16384, Precision.INT16, Encoding(Precision.INT16, 2 / 32767, 0)),
+        (-1.0, 3.0, Precision.FLOAT, FLOAT),
+        (-1.0, 3.0, Precision.DYNAMIC, FLOAT),
+    ],
+)
+def test_known_encodings(low, high, precision, expected):
+    encoding = encode_range(low, high, precision)
+
+    assert (encoding.precision, encoding.zero_point) == (expected.precision, expected.zero_point)
+    assert encoding.scale == pytest.approx(expected.scale, rel=1e-6)
+
+
+def test_range_of_an_encoding():
+    assert Encoding(Precision.INT8, 0.5, -28).range == (-50.0, 77.5)
+
+
+@pytest.fixture
+def graph() -> Graph:
+    """x -> linear -> recurrence and history -> moves -> linear."""
+    graph = Graph()
+    x = graph.input("x", (4, 8))
+    memory = graph.recurrent_state("memory", (4, 8))
+    mixed = graph.linear(x, constant(8, 8), None, "mixed")
+    opened = graph.sigmoid(graph.add(mixed, memory, "sum"), "gate")
+    after = graph.multiply(graph.tanh(mixed, "candidate"), opened, "after")
+    graph.carry(memory, after)
+    image = graph.reshape(after, (1, 1, 4, 8), "image")
+    window = graph.history(image, 2, "cache")
+    half = graph.slice(window, (0, 0, 0, 0), (1, 3, 4, 4), "half")
+    rows = graph.reshape(half, (6, 8), "rows")
+    graph.output(graph.linear(rows, constant(3, 8), None, "last"))
+    return graph
+
+
+RANGES = {"x": (-4.0, 4.0), "mixed": (-8.0, 2.0), "sum": (-9.0, 3.0), "last": (-1.0, 1.0)}
+
+
+def by_name(encodings):
+    return {value.name: encoding for value, encoding in encodings.items()}
+
+
+@pytest.mark.parametrize("precision", INTEGER)
+def test_states_have_one_encoding_in_and_out(graph, precision):
+    encodings = assign_encodings(graph, lambda _: precision, RANGES, precision)
+
+    for state in graph.states:
+        assert encodings[state.input] == encodings[state.output]
+
+
+@pytest.mark.parametrize("precision", INTEGER)
+def test_what_is_only_moved_keeps_its_encoding(graph, precision):
+    encodings = by_name(assign_encodings(graph, lambda _: precision, RANGES, precision))
+
+    moved = ["image", "cache", "cache.window", "cache.next", "half", "rows"]
+    assert {encodings[name] for name in moved} == {encodings["after"]}
+
+
+def test_gates_candidates_and_memories_have_fixed_scales(graph):
+    encodings = by_name(assign_encodings(graph, lambda _: Precision.INT8, RANGES, Precision.INT8))
+
+    assert encodings["gate"] == Encoding(Precision.INT8, 1 / 256, -128)
+    assert encodings["candidate"] == encodings["memory"] == Encoding(Precision.INT8, 1 / 128, 0)
+
+
+def test_parts_of_a_mixed_concatenation_keep_their_encodings():
+    graph = Graph()
+    small, large = graph.input("small", (1, 4)), graph.input("large", (1, 4))
+    joined = graph.concat([small, large], 1, "joined", mixed=True)
+    graph.output(joined)
+    ranges = {"small": (-1.0, 1.0), "large": (-50.0, 50.0), "joined": (-40.0, 40.0)}
+
+    encodings = assign_encodings(graph, lambda _: Precision.INT8, ranges, Precision.INT8)
+
+    scales = [encodings[value].scale for value in (small, large, joined)]
+    assert scales == pytest.approx([2 / 255, 100 / 255, 80 / 255])
+
+
+def test_parts_of_a_concatenation_share_the_widest_range():
+    graph = Graph()
+    small, large = graph.input("small", (1, 4)), graph.input("large", (1, 4))
+    joined = graph.concat([small, large], 1, "joined")
+    graph.output(joined)
+    ranges = {"small": (-9.0, 1.0), "large": (-5.0, 50.0)}
+
+    encodings = assign_encodings(graph, lambda _: Precision.INT8, ranges, Precision.INT8)
+
+    assert encodings[small] == encodings[large] == encodings[joined]
+    assert encodings[joined].scale == pytest.approx(59 / 255)
+
+
+def test_values_that_share_an_encoding_take_the_finest_precision(graph):
+    def choose(operator):
+        return Precision.INT16 if operator.scope == "after" else Precision.INT8
+
+    encodings = by_name(assign_encodings(graph, choose, RANGES, Precision.INT8))
+
+    finer = {name for name, e in encodings.items() if e.precision is Precision.INT16}
+    assert finer == {
+        *("after", "memory", "image", "cache", "cache.window", "cache.next", "half", "rows")
+    }
+
+
+def test_repeated_steps_share_a_range():
+    graph = Graph()
+    x = graph.input("x", (1, 4))
+    for row in range(3):
+        with graph.scope("row", repeated=row):
+            x = graph.linear(x, constant(4, 4), None, "y")
+    graph.output(x)
+
+    encodings = assign_encodings(
+        graph, lambda _: Precision.INT8, {"x": (-1, 1), "row.y": (-3, 3)}, Precision.INT8
+    )
+
+    steps = {encodings[operator.outputs[0]] for operator in graph.operators}
+    assert len(steps) == 1
+
+
+def test_a_missing_range_is_named(graph):
+    with pytest.raises(KeyError, match="mixed"):
+        assign_encodings(graph, lambda _: Precision.INT8, {"x": (-1, 1)}, Precision.INT8)
+
+
+def test_floats_need_no_ranges(graph):
+    encodings = assign_encodings(graph, lambda _: Precision.DYNAMIC, {}, Precision.DYNAMIC)
+
+    assert set(encodings.values()) == {FLOAT}
+
+
+def test_every_value_that_is_no_constant_is_encoded(graph):
+    encodings = assign_encodings(graph, lambda _: Precision.FLOAT, {}, Precision.FLOAT)
+
+    values = {v for op in graph.operators for v in (*op.inputs, *op.outputs)}
+    assert set(encodings) == {value for value in values if value.constant is None}

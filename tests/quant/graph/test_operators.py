@@ -1,0 +1,126 @@
+"""Every kind of operator computes the same in torch, TFLite and ONNX."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from running import run_tflite
+from small_graphs import BUILDERS, one_operator, random_inputs
+
+from quant.graph.encoding import FLOAT, Precision, assign_encodings
+from quant.graph.execute import run_step
+from quant.graph.graph import Graph
+from quant.graph.kinds import KINDS
+from quant.graph.onnx import write_onnx
+from quant.graph.simulate import FakeQuantizer
+from quant.graph.tflite import write_tflite
+
+# TFLite's 16-bit tanh and reciprocal root interpolate in tables; everything else is off by one
+# step at most.
+STEPS_OFF = {("tanh", Precision.INT16): 2, ("reciprocal_root", Precision.INT16): 80}
+DYNAMIC_KINDS = [name for name, kind in KINDS.items() if kind.dynamic]
+
+
+def run_torch(graph, inputs, hook=lambda value, tensor: tensor):
+    named = {value.name: tensor[None] for value, tensor in inputs.items()}
+    with torch.no_grad():
+        outputs, _ = run_step(graph, named, {}, hook)
+    return [output[0].numpy() for output in outputs]
+
+
+def run_written(graph, inputs, encodings, precision):
+    written = write_tflite(graph, encodings, lambda operator: precision)
+    given = {value: tensor.numpy() for value, tensor in inputs.items()}
+    return run_tflite(written, given, graph.outputs)
+
+
+def observed_ranges(graph: Graph, inputs) -> dict[str, tuple[float, float]]:
+    """The smallest and largest value of every tensor for these inputs."""
+    ranges = {}
+
+    def observe(value, tensor):
+        ranges[value.range_key] = (float(tensor.min()), float(tensor.max()))
+        return tensor
+
+    run_torch(graph, inputs, observe)
+    return ranges
+
+
+def test_every_kind_is_tested():
+    assert set(BUILDERS) == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_float_tflite_equals_torch(kind):
+    graph = one_operator(kind)
+    inputs = random_inputs(graph, kind)
+    encodings = assign_encodings(graph, lambda _: Precision.FLOAT, {}, Precision.FLOAT)
+
+    results = run_written(graph, inputs, encodings, Precision.FLOAT)
+
+    for result, expected in zip(results, run_torch(graph, inputs), strict=True):
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_onnx_equals_torch(kind):
+    graph = one_operator(kind)
+    inputs = random_inputs(graph, kind)
+    model = write_onnx(graph)
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+
+    results = session.run(None, {value.name: t.numpy() for value, t in inputs.items()})
+
+    for result, expected in zip(results, run_torch(graph, inputs), strict=True):
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.INT16])
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_integer_tflite_equals_its_simulation(kind, precision):
+    graph = one_operator(kind)
+    inputs = random_inputs(graph, kind)
+    ranges = observed_ranges(graph, inputs)
+    encodings = assign_encodings(graph, lambda _: precision, ranges, precision)
+    simulation = FakeQuantizer(graph, encodings, lambda _: precision)
+
+    results = run_written(graph, inputs, encodings, precision)
+
+    expected = run_torch(graph, inputs, simulation)
+    for value, result, simulated in zip(graph.outputs, results, expected, strict=True):
+        steps = np.rint(np.abs(result - simulated) / encodings[value].scale)
+        assert steps.max() <= STEPS_OFF.get((kind, precision), 1)
+        assert steps.mean() < STEPS_OFF.get((kind, precision), 1) / 2
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_simulation_is_close_to_float(kind):
+    graph = one_operator(kind)
+    inputs = random_inputs(graph, kind)
+    ranges = observed_ranges(graph, inputs)
+    encodings = assign_encodings(graph, lambda _: Precision.INT8, ranges, Precision.INT8)
+
+    simulated = run_torch(graph, inputs, FakeQuantizer(graph, encodings, lambda _: Precision.INT8))
+
+    for value, result in zip(run_torch(graph, inputs), simulated, strict=True):
+        assert np.abs(value - result).max() < 0.05 * np.abs(value).max()
+
+
+@pytest.mark.parametrize("kind", DYNAMIC_KINDS)
+def test_dynamic_tflite_equals_rounded_weights(kind):
+    graph = one_operator(kind)
+    inputs = random_inputs(graph)
+    encodings = dict.fromkeys([*graph.inputs, *graph.outputs], FLOAT)
+    simulation = FakeQuantizer(graph, encodings, lambda _: Precision.DYNAMIC)
+
+    (result,) = run_written(graph, inputs, encodings, Precision.DYNAMIC)
+
+    (expected,) = run_torch(graph, inputs, simulation)
+    # The activations, too, are rounded to 8 bits on the fly.
+    assert np.abs(result - expected).max() < 0.02 * np.abs(expected).max()
+    (exact,) = run_torch(graph, inputs)
+    assert np.abs(result - exact).max() > 1e-4

@@ -1,0 +1,99 @@
+"""Fake quantization rounds what the file stores, and lets gradients through."""
+
+import numpy as np
+import pytest
+import torch
+from running import run_frames
+from small_graphs import constant
+
+from quant.graph.encoding import Precision, assign_encodings
+from quant.graph.execute import run_sequence, run_step
+from quant.graph.graph import Graph
+from quant.graph.simulate import FakeQuantizer, round_weight
+
+RANGES = {"x": (-2.0, 2.0), "y": (-4.0, 4.0)}
+
+
+def linear_graph(weight, bias=None):
+    graph = Graph()
+    x = graph.input("x", (1, weight.shape[1]))
+    graph.output(graph.linear(x, weight, bias, "y"))
+    return graph
+
+
+def simulate(graph, precision, inputs):
+    encodings = assign_encodings(graph, lambda _: precision, RANGES, precision)
+    hook = FakeQuantizer(graph, encodings, lambda _: precision)
+    return run_step(graph, {"x": inputs}, {}, hook)[0][0]
+
+
+@pytest.mark.parametrize(
+    ("precision", "step"), [(Precision.INT8, 8 / 255), (Precision.INT16, 4 / 32767)]
+)
+def test_activations_lie_on_the_grid_of_their_encoding(precision, step):
+    graph = linear_graph(constant(3, 4))
+
+    result = simulate(graph, precision, torch.randn(50, 1, 4))
+
+    steps = result.numpy() / step
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-2)
+
+
+def test_float_rounds_nothing():
+    graph = linear_graph(constant(3, 4), constant(3))
+    inputs = torch.randn(5, 1, 4)
+
+    assert torch.equal(
+        simulate(graph, Precision.FLOAT, inputs), run_step(graph, {"x": inputs}, {})[0][0]
+    )
+
+
+def test_dynamic_rounds_weights_only():
+    weight = torch.tensor([[1.27, 0.004, 0.006], [12.7, 0.04, 0.06]])
+    graph = linear_graph(weight)
+
+    result = simulate(graph, Precision.DYNAMIC, torch.eye(3)[:, None])
+
+    torch.testing.assert_close(result[:, 0].T, torch.tensor([[1.27, 0.0, 0.01], [12.7, 0, 0.1]]))
+
+
+def test_weights_have_a_scale_per_output_channel():
+    graph = Graph()
+    window = graph.input("x", (1, 3, 9, 2))
+    weight = constant(1, 3, 3, 2) * torch.tensor([1.0, 100.0])
+    graph.depthwise_over_history(window, weight, torch.zeros(2), 1, "y")
+
+    rounded = round_weight(weight, graph.operators[0])
+
+    largest = weight.abs().amax(dim=(0, 1, 2))
+    assert ((rounded - weight).abs().amax(dim=(0, 1, 2)) <= 0.51 * largest / 127).all()
+
+
+def test_gradients_pass_through_and_stop_where_values_saturate():
+    weight = torch.tensor([[1.0, 0.5]], requires_grad=True)
+    inputs = torch.tensor([[1.0, 100.0]], requires_grad=True)
+
+    simulate(linear_graph(weight), Precision.INT8, inputs[None]).sum().backward()
+
+    assert weight.grad is not None and inputs.grad is not None
+    torch.testing.assert_close(weight.grad, torch.tensor([[1.0, 2.0]]), atol=0.02, rtol=0)
+    torch.testing.assert_close(inputs.grad, torch.tensor([[1.0, 0.0]]))
+
+
+def test_whole_clips_equal_frame_by_frame_in_integers_too():
+    graph = Graph()
+    x = graph.input("x", (4, 8))
+    memory = graph.recurrent_state("memory", (4, 8))
+    mixed = graph.linear(x, constant(8, 8), constant(8), "y")
+    after = graph.tanh(graph.add(mixed, memory, "sum"), "after")
+    graph.carry(memory, after)
+    window = graph.history(graph.reshape(after, (1, 1, 4, 8), "image"), 2, "cache")
+    graph.output(graph.slice(window, (0, 0, 0, 0), (1, 1, 4, 8), "oldest"))
+    ranges = RANGES | {"sum": (-5.0, 5.0)}
+    encodings = assign_encodings(graph, lambda _: Precision.INT8, ranges, Precision.INT8)
+    hook = FakeQuantizer(graph, encodings, lambda _: Precision.INT8)
+    inputs = torch.randn(2, 15, 4, 8)
+
+    (sequence,) = run_sequence(graph, {"x": inputs}, hook)
+
+    assert torch.equal(sequence, run_frames(graph, inputs, hook))

@@ -1,0 +1,222 @@
+"""The flatbuffer: equal things stored once, inner ones unnamed, conversions between precisions."""
+
+import collections
+
+import numpy as np
+import pytest
+import torch
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from running import run_tflite
+from small_graphs import constant, one_operator, random_inputs
+
+from quant.graph.encoding import Precision, assign_encodings
+from quant.graph.execute import run_step
+from quant.graph.graph import Graph
+from quant.graph.simulate import FakeQuantizer
+from quant.graph.tflite import weight_scales, write_tflite
+
+NAMES = {
+    code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")
+}
+RANGES = dict.fromkeys(("x", "first", "second", "last", "y"), (-6.0, 6.0))
+
+
+@pytest.fixture
+def chain() -> Graph:
+    """Three linear operators with the same weight, and states of both kinds."""
+    graph = Graph()
+    x = graph.input("x", (4, 8))
+    for name in ("first", "second", "last"):
+        x = graph.linear(x, 0.3 * constant(8, 8), constant(8), name)
+    memory = graph.recurrent_state("memory", (4, 8))
+    after = graph.multiply(graph.tanh(x, "candidate"), memory, "after")
+    graph.carry(memory, after)
+    window = graph.history(graph.reshape(x, (1, 1, 4, 8), "image"), 2, "cache")
+    graph.output(graph.slice(window, (0, 0, 0, 0), (1, 1, 4, 8), "oldest"))
+    return graph
+
+
+def write(graph, choose, signals=Precision.INT8, ranges=RANGES):
+    return write_tflite(graph, assign_encodings(graph, choose, ranges, signals), choose)
+
+
+def everywhere(precision):
+    return lambda operator: precision
+
+
+def subgraph_of(written):
+    model = schema.Model.GetRootAs(written.content, 0)
+    return model, model.Subgraphs(0)
+
+
+def operators_of(written) -> collections.Counter:
+    model, subgraph = subgraph_of(written)
+    codes = [model.OperatorCodes(i).BuiltinCode() for i in range(model.OperatorCodesLength())]
+    return collections.Counter(
+        NAMES[codes[subgraph.Operators(i).OpcodeIndex()]] for i in range(subgraph.OperatorsLength())
+    )
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_file_is_reproducible(chain, precision):
+    first, second = (write(chain, everywhere(precision), precision).content for _ in range(2))
+
+    assert first == second
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_one_operator_of_the_file_per_operator_of_the_graph(chain, precision):
+    written = write(chain, everywhere(precision), precision)
+
+    expected = collections.Counter(operator.rule.builtin for operator in chain.operators)
+    assert operators_of(written) == expected
+
+
+def test_only_signals_and_states_are_named(chain):
+    _, subgraph = subgraph_of(write(chain, everywhere(Precision.INT8)))
+
+    tensors = [subgraph.Tensors(index) for index in range(subgraph.TensorsLength())]
+    names = [tensor.Name().decode() for tensor in tensors if tensor.Name()]
+    assert sorted(names) == ["after", "cache", "cache.next", "memory", "oldest", "x"]
+
+
+def test_values_are_found_where_the_writer_says(chain):
+    written = write(chain, everywhere(Precision.INT8))
+    interpreter = Interpreter(model_content=written.content, num_threads=1)
+
+    found = {
+        detail["name"]: detail["index"]
+        for detail in (*interpreter.get_input_details(), *interpreter.get_output_details())
+    }
+    assert found == {value.name: index for value, index in written.tensors.items()}
+
+
+@pytest.mark.parametrize("precision", [Precision.FLOAT, Precision.INT8])
+def test_equal_weights_are_stored_once(chain, precision):
+    model, _ = subgraph_of(write(chain, everywhere(precision), precision))
+
+    contents = [model.Buffers(i).DataAsNumpy() for i in range(model.BuffersLength())]
+    stored = [buffer.tobytes() for buffer in contents if isinstance(buffer, np.ndarray)]
+    assert len(stored) == len(set(stored))
+    size = 64 * (4 if precision is Precision.FLOAT else 1)
+    assert [len(content) for content in stored].count(size) == 1
+
+
+def test_equal_quantization_tables_are_stored_once(chain):
+    _, subgraph = subgraph_of(write(chain, everywhere(Precision.INT8)))
+
+    tensors = (subgraph.Tensors(index) for index in range(subgraph.TensorsLength()))
+    tables = [table for tensor in tensors if (table := tensor.Quantization()) is not None]
+    contents = {
+        (table.ScaleAsNumpy().tobytes(), table.ZeroPointAsNumpy().tobytes()) for table in tables
+    }
+    assert len({table._tab.Pos for table in tables}) == len(contents) < len(tables)
+
+
+def test_contents_of_buffers_are_aligned(chain):
+    written = write(chain, everywhere(Precision.FLOAT), Precision.FLOAT)
+    model, _ = subgraph_of(written)
+
+    buffers = (model.Buffers(index) for index in range(model.BuffersLength()))
+    fields = [
+        buffer._tab.Offset(4) and buffer._tab.Vector(buffer._tab.Offset(4)) for buffer in buffers
+    ]
+    assert all(start % 16 == 0 for start in fields)
+
+
+def three_precisions(operator):
+    """8 bits, then 16, then 8 again, then float."""
+    finer = {"second": Precision.INT16, "y": Precision.FLOAT}
+    return finer.get(operator.scope, Precision.INT8)
+
+
+@pytest.fixture
+def mixed() -> Graph:
+    graph = Graph()
+    x = graph.input("x", (4, 8))
+    for name in ("first", "second", "last", "y"):
+        x = graph.linear(x, 0.3 * constant(8, 8), constant(8), name)
+    graph.output(x)
+    return graph
+
+
+def test_conversions_are_written_where_precisions_meet(mixed):
+    operators = operators_of(write(mixed, three_precisions))
+
+    assert operators == {"FULLY_CONNECTED": 4, "QUANTIZE": 2, "DEQUANTIZE": 1}
+
+
+def test_mixed_precisions_compute_what_their_simulation_does(mixed):
+    encodings = assign_encodings(mixed, three_precisions, RANGES, Precision.INT8)
+    written = write_tflite(mixed, encodings, three_precisions)
+    inputs = random_inputs(mixed)
+
+    (result,) = run_tflite(written, {v: t.numpy() for v, t in inputs.items()}, mixed.outputs)
+
+    named = {value.name: tensor[None] for value, tensor in inputs.items()}
+    (expected,), _ = run_step(mixed, named, {}, FakeQuantizer(mixed, encodings, three_precisions))
+    # The second value is rounded to 8 bits once more where the third operator reads it.
+    np.testing.assert_allclose(result, expected[0], atol=3 * 12 / 255)
+
+
+def test_a_value_is_converted_once_for_all_its_readers():
+    graph = Graph()
+    x = graph.input("x", (1, 8))
+    parts = [graph.tanh(x, "a"), graph.sigmoid(x, "b")]
+    graph.output(graph.multiply(*parts, "y"))
+
+    operators = operators_of(write(graph, everywhere(Precision.FLOAT)))
+
+    assert operators["DEQUANTIZE"] == 1
+
+
+def test_parts_of_a_mixed_concatenation_are_requantized():
+    graph = Graph()
+    small, large = graph.input("small", (1, 4)), graph.input("large", (1, 4))
+    graph.output(graph.concat([small, large], 1, "joined", mixed=True))
+    ranges = {"small": (-1.0, 1.0), "large": (-50.0, 50.0), "joined": (-50.0, 50.0)}
+
+    written = write(graph, everywhere(Precision.INT8), ranges=ranges)
+
+    assert operators_of(written) == {"QUANTIZE": 1, "CONCATENATION": 1}
+    inputs = {small: np.float32([[1, -1, 0.5, 0]]), large: np.float32([[50, -50, 25, 0]])}
+    (result,) = run_tflite(written, inputs, graph.outputs)
+    np.testing.assert_allclose(result, [[1, -1, 0.5, 0, 50, -50, 25, 0]], atol=0.3)
+
+
+def test_an_integer_operator_can_not_read_a_float_without_range():
+    graph = Graph()
+    x = graph.tanh(graph.input("x", (1, 8)), "first")
+    graph.output(graph.leaky_relu(x, torch.tensor(0.1), "y"))
+
+    def choose(operator):
+        return Precision.FLOAT if operator.scope == "first" else Precision.INT8
+
+    with pytest.raises(ValueError, match="first is float and has no range"):
+        write(graph, choose)
+
+
+def test_weights_have_a_scale_per_output_channel():
+    weight = np.array([[127.0, 1.0], [0.0, -1.27]], np.float32)
+
+    np.testing.assert_allclose(weight_scales(weight, 0), [1.0, 0.01])
+    np.testing.assert_allclose(weight_scales(weight, 1), [1.0, 0.01])
+
+
+def test_a_channel_of_zero_weights_keeps_its_bias():
+    graph = Graph()
+    weight = torch.stack([torch.zeros(8), constant(8)])
+    graph.output(graph.linear(graph.input("x", (1, 8)), weight, torch.tensor([5.0, 0.0]), "y"))
+
+    written = write(graph, everywhere(Precision.INT8))
+
+    (result,) = run_tflite(written, {graph.inputs[0]: np.ones((1, 8), np.float32)}, graph.outputs)
+    assert result[0, 0] == pytest.approx(5.0, abs=6 / 255)
+
+
+def test_dilated_depthwise_asks_for_a_kernel_that_knows_dilation():
+    written = write(one_operator("depthwise"), everywhere(Precision.FLOAT), Precision.FLOAT)
+    model, _ = subgraph_of(written)
+
+    assert model.OperatorCodes(0).Version() == 2
