@@ -1,0 +1,78 @@
+"""The ONNX graph: named signals and states, readable inner names, constants stored once."""
+
+import onnx
+import pytest
+import torch
+from small_graphs import constant
+
+from quant.graph.graph import Graph
+from quant.graph.onnx import OPSET, write_onnx
+
+
+@pytest.fixture
+def graph() -> Graph:
+    """Two steps of a repeated scope, and a history."""
+    graph = Graph()
+    x = graph.input("x", (1, 8))
+    for row in range(2):
+        with graph.scope("row", repeated=row):
+            x = graph.linear(x, constant(8, 8), None, "hidden")
+    memory = graph.recurrent_state("memory", (1, 8))
+    after = graph.tanh(graph.add(x, memory, "sum"), "after")
+    graph.carry(memory, after)
+    graph.history(graph.reshape(after, (1, 1, 2, 4), "image"), 2, "cache")
+    graph.output(graph.leaky_relu(after, torch.tensor(0.5), "y"))
+    return graph
+
+
+def test_signals_and_states_are_named(graph):
+    written = write_onnx(graph).graph
+
+    assert [value.name for value in written.input] == ["x", "memory", "cache"]
+    assert [value.name for value in written.output] == ["y", "memory.next", "cache.next"]
+
+
+def test_every_node_is_named_after_its_result(graph):
+    nodes = write_onnx(graph).graph.node
+
+    assert all(node.name == node.output[0] for node in nodes)
+    assert {"row00.hidden", "sum", "cache.window"} < {node.name for node in nodes}
+
+
+def test_equal_constants_are_stored_once_under_the_shared_name(graph):
+    names = [content.name for content in write_onnx(graph).graph.initializer]
+
+    assert names.count("row.hidden.weight") == 1
+    assert not any(name.startswith("row0") for name in names)
+
+
+def test_constants_that_differ_between_repeated_steps_keep_names_of_their_own():
+    graph = Graph()
+    x = graph.input("x", (1, 8))
+    for row in range(2):
+        with graph.scope("row", repeated=row):
+            x = graph.linear(x, constant(8, 8, seed=row), None, "hidden")
+    graph.output(x)
+
+    names = [content.name for content in write_onnx(graph).graph.initializer]
+
+    assert names == ["row.hidden.weight", "row01.hidden.weight"]
+
+
+def test_a_bias_of_zeros_is_left_out(graph):
+    (first, *_) = write_onnx(graph).graph.node
+
+    assert (first.op_type, list(first.input)) == ("Gemm", ["x", "row.hidden.weight"])
+
+
+def test_only_the_standard_opset_is_needed(graph):
+    model = write_onnx(graph)
+
+    onnx.checker.check_model(model, full_check=True)
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", OPSET)]
+
+
+def test_bytes_are_reproducible(graph):
+    first, second = (write_onnx(graph).SerializeToString(deterministic=True) for _ in range(2))
+
+    assert first == second
