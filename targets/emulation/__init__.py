@@ -1,0 +1,1 @@
+"""Boards emulated on a PC: the real wheels under user-mode emulation, instructions counted."""

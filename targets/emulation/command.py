@@ -1,0 +1,105 @@
+"""`edge-se boards emulate BOARD -- COMMAND`: an edge-se command on an emulated board."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_se.engines import RUNTIMES
+from edge_se.errors import UserError
+from targets.boards import Board
+
+# Counts hardly change from frame to frame, so that few frames tell what many would.
+DEFAULT_SECONDS = 2.0
+
+
+def emulate(board: Board, python: str, command: list[str]) -> int:
+    """Run a command of the device runtime on an emulated board, and return its exit code.
+
+    `benchmark` counts instructions instead of taking times, which mean nothing under emulation.
+
+    Raises:
+        UserError: The board can't be emulated here, or no command is given.
+    """
+    if not command:
+        raise UserError(
+            "say what to run there, as in: edge-se boards emulate pi4 -- benchmark --model FILE"
+        )
+    if command[0] == "benchmark":
+        return _benchmark(board, python, _parse(board, command[1:]))
+    from targets.emulation.emulator import emulated
+
+    with emulated(board, python) as machine:
+        return machine.run(["-m", "edge_se", *command]).returncode
+
+
+def _parse(board: Board, arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"edge-se boards emulate {board.key} -- benchmark",
+        description="Count the instructions per frame and project the real-time factor.",
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="a .tflite (default: the built-in one)"
+    )
+    parser.add_argument("--runtime", choices=RUNTIMES, help="TFLite interpreter, here and there")
+    parser.add_argument(
+        "--audio", type=Path, metavar="FILE", help="audio to process (default: bursts of noise)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help=f"how much audio to process (default: the whole file, or {DEFAULT_SECONDS:g})",
+    )
+    parser.add_argument(
+        "--max-rtf", type=float, metavar="X", help="exit 1 if a worst projection is above X"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the report as JSON (-: standard output)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _benchmark(board: Board, python: str, arguments: argparse.Namespace) -> int:
+    from edge_se.files import write_json
+    from edge_se.model_file import default_model_path, read_manifest
+    from targets.emulation.report import emulate_benchmark, format_report
+
+    model = arguments.model or default_model_path()
+    samples = _samples(arguments.audio, arguments.seconds, read_manifest(model).sample_rate)
+    report = emulate_benchmark(board, python, model, samples, arguments.runtime)
+    if str(arguments.json) != "-":
+        print(format_report(report))
+    if arguments.json is not None:
+        write_json(arguments.json, report)
+    if not report["agreement"]["agrees"]:
+        print("edge-se: the emulated board puts out something else", file=sys.stderr)
+        return 1
+    worst = max(entry["rtf"][1] for entry in report["projection"])
+    if arguments.max_rtf is not None and worst > arguments.max_rtf:
+        print(
+            f"edge-se: projected real-time factor {worst:.4g} is above {arguments.max_rtf:g}",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _samples(path: Path | None, seconds: float | None, rate: int) -> NDArray[np.float32]:
+    from edge_se.audio import read, resample
+    from edge_se.benchmark import bursts
+
+    if seconds is not None and not 0 < seconds < 3600:
+        raise UserError(f"{seconds:g} seconds can't be emulated; give --seconds above 0")
+    if path is None:
+        samples = bursts(rate)
+    else:
+        recording = read(path)
+        samples = resample(recording.samples.mean(axis=1), recording.rate, rate)
+    if not len(samples):
+        raise UserError(f"{path} holds no samples; give a longer file")
+    if seconds is None and path is None:
+        seconds = DEFAULT_SECONDS
+    count = len(samples) if seconds is None else max(1, round(seconds * rate))
+    return np.resize(samples, count).astype(np.float32, copy=False)
