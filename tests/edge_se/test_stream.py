@@ -1,0 +1,96 @@
+"""The stream command: what comes out of the pipe, and what it says at the end."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from edge_se import Enhancer
+
+
+def stream(model, data, *arguments, cwd):
+    command = [sys.executable, "-m", "edge_se", "stream", "--model", str(model), *arguments]
+    return subprocess.run(command, input=data, capture_output=True, cwd=cwd, timeout=60)
+
+
+def pcm(samples) -> np.ndarray:
+    return np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
+
+
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 32123])
+def test_output_is_the_enhanced_input_behind_by_the_latency(tiny_int8, noise, tmp_path, count):
+    samples = pcm(noise[:count])
+
+    result = stream(tiny_int8, samples.tobytes(), cwd=tmp_path)
+
+    assert result.returncode == 0, result.stderr
+    enhancer = Enhancer(tiny_int8)
+    expected = enhancer.enhance(samples.astype(np.float32) / 32768)
+    output = np.frombuffer(result.stdout, "<i2")
+    assert len(output) == count + enhancer.latency_samples
+    np.testing.assert_array_equal(output[enhancer.latency_samples :], pcm(expected))
+
+
+def test_a_summary_tells_times_and_missed_deadlines(tiny_int8, noise, tmp_path):
+    result = stream(tiny_int8, pcm(noise).tobytes(), "--json", "summary.json", cwd=tmp_path)
+
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["frames"] == len(noise) // 256
+    assert list(summary["frame_us"]) == ["p50", "p95", "p99", "max"]
+    assert list(summary["frame_us"].values()) == sorted(summary["frame_us"].values())
+    assert f"of {summary['frames']} deadlines missed" in result.stderr.decode()
+
+
+def start(model, cwd):
+    command = [sys.executable, "-m", "edge_se", "stream", "--model", str(model)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=cwd, **pipes)
+
+
+def test_every_frame_comes_out_before_the_next_goes_in(tiny_int8, noise, tmp_path):
+    with start(tiny_int8, tmp_path) as process:
+        for frame in pcm(noise[:2560]).reshape(-1, 256):
+            os.write(process.stdin.fileno(), frame.tobytes())
+            assert len(process.stdout.read(512)) == 512
+        process.stdin.close()
+        process.stdin = None
+        process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_stream_with_its_summary(tiny_int8, noise, tmp_path, number):
+    with start(tiny_int8, tmp_path) as process:
+        os.write(process.stdin.fileno(), pcm(noise[:512]).tobytes())
+        process.stdout.read(1024)  # so that at least the first frame is counted
+        process.send_signal(number)
+        _, messages = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert b"real-time factor" in messages
+
+
+def test_a_listener_that_leaves_gets_no_traceback(tiny_int8, noise, tmp_path):
+    with start(tiny_int8, tmp_path) as process:
+        process.stdout.close()
+        process.stdout = None
+        _, messages = process.communicate(pcm(noise).tobytes(), timeout=30)
+
+    assert process.returncode == 141
+    assert b"Traceback" not in messages
+
+
+def test_a_terminal_is_no_audio_device(tiny_int8, tmp_path):
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-m", "edge_se", "stream", "--model", str(tiny_int8)]
+
+    result = subprocess.run(command, stdin=terminal, capture_output=True, cwd=tmp_path, timeout=60)
+
+    os.close(controller)
+    os.close(terminal)
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"edge-se: error: raw audio from standard input would be the")
