@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from edge_se.enhancer import Enhancer
 from edge_se.machine import (
@@ -24,8 +24,9 @@ from edge_se.machine import (
     seconds_since_start,
     temperature,
 )
+from edge_se.quantized import SAMPLE_STEP, quantize
 
-Frames = NDArray[np.float32]
+Frames = NDArray[Any]  # float32, or int16 for an engine that takes them
 Times = NDArray[np.int64]
 
 PERCENTILES = {"p5": 5, "p50": 50, "p95": 95, "p99": 99, "max": 100}
@@ -51,13 +52,18 @@ class Loaded:
     resident_mb: float | None
 
 
-def load(model: Path | None, engine: str | None = None, runtime: str | None = None) -> Loaded:
+def load(
+    model: Path | None,
+    engine: str | None = None,
+    runtime: str | None = None,
+    stft: str | None = None,
+) -> Loaded:
     """Load a model as `Enhancer` does, and time it; raises UserError as `Enhancer`."""
     before = resident_mb()
     start = time.perf_counter()
-    enhancer = Enhancer(model, engine, runtime)
+    enhancer = Enhancer(model, engine, runtime, stft)
     load_s = time.perf_counter() - start
-    enhancer.process(np.zeros(enhancer.hop_size, np.float32))
+    enhancer.process(np.zeros(enhancer.hop_size, enhancer.sample_dtype))
     enhancer.reset()
     return Loaded(enhancer, round(load_s, 4), seconds_since_start(), before)
 
@@ -71,15 +77,17 @@ def bursts(rate: int) -> NDArray[np.float32]:
     return signal
 
 
-def frames_of(samples: NDArray[np.float32], hop: int) -> Frames:
-    """A signal [n] as frames [count, hop], the last one filled up with zeros."""
-    frames: Frames = np.zeros((-(-len(samples) // hop), hop), np.float32)
+def frames_of(samples: NDArray[np.float32], hop: int, dtype: DTypeLike = np.float32) -> Frames:
+    """A signal [n] as frames [count, hop] of float32 or int16, the last one filled with zeros."""
+    frames = np.zeros((-(-len(samples) // hop), hop), np.float32)
     frames.ravel()[: len(samples)] = samples
-    return frames
+    if np.dtype(dtype) == np.float32:
+        return frames
+    return quantize(frames, SAMPLE_STEP, 0, dtype)
 
 
-def repeat(frames: Frames, count: int) -> Iterator[NDArray[np.float32]]:
-    """`count` frames (float32 [hop]), from the first again after the last."""
+def repeat(frames: Frames, count: int) -> Iterator[NDArray[Any]]:
+    """`count` frames ([hop]), from the first again after the last."""
     return (frames[index % len(frames)] for index in range(count))
 
 
@@ -100,7 +108,7 @@ def undisturbed() -> Iterator[None]:
 def time_frames(process: Callable[[Any, Any], object], frames: Frames, count: int) -> Times:
     """Nanoseconds that `process(frame, out)` takes for each of `count` frames: int64 [count]."""
     times = np.empty(count, np.int64)
-    out = np.empty(frames.shape[1], np.float32)
+    out = np.empty(frames.shape[1], frames.dtype)
     clock = time.perf_counter_ns
     with undisturbed():
         for index, frame in enumerate(repeat(frames, count)):
@@ -113,7 +121,7 @@ def time_frames(process: Callable[[Any, Any], object], frames: Frames, count: in
 def time_stages(enhancer: Enhancer, frames: Frames, count: int) -> Times:
     """Nanoseconds that each of `STAGES` takes for each frame: int64 [count, 3]."""
     marks = np.empty((count, len(STAGES) + 1), np.int64)
-    out = np.empty(frames.shape[1], np.float32)
+    out = np.empty(frames.shape[1], frames.dtype)
     analyse, infer = enhancer.engine.analyse, enhancer.engine.infer
     synthesise, clock = enhancer.engine.synthesise, time.perf_counter_ns
     with undisturbed():
@@ -148,7 +156,7 @@ def pace_frames(
 ) -> Pacing:
     """Process each of `count` frames when its last sample would have been recorded."""
     times, wake_ups = (np.empty(count, np.int64) for _ in range(2))
-    out = np.empty(frames.shape[1], np.float32)
+    out = np.empty(frames.shape[1], frames.dtype)
     clock, hop_ns = time.perf_counter_ns, round(hop_s * 1e9)
     misses = 0
     with undisturbed():
@@ -185,7 +193,8 @@ def measure(loaded: Loaded, frames: Frames, count: int, paced: bool = False) -> 
 
     Args:
         loaded: From `load`.
-        frames: float32 [any, hop], at least one; repeated as often as needed.
+        frames: [any, hop] of the enhancer's sample dtype, at least one; repeated as often as
+            needed.
         count: How many frames to time.
         paced: Take the frame times at real time, one frame per hop, instead of back to back.
 

@@ -32,7 +32,7 @@ def take_turns(peers: Sequence[Peer], samples: Samples, seconds: float) -> list[
     rates = {peer.sample_rate for peer in peers}
     if len(rates) > 1:
         raise UserError(f"models at {' and '.join(map(str, sorted(rates)))} Hz can't be compared")
-    frames = [frames_of(samples, peer.hop_size) for peer in peers]
+    frames = [frames_of(samples, peer.hop_size, peer.sample_dtype) for peer in peers]
     per_turn = [max(1, round(TURN_S * peer.sample_rate / peer.hop_size)) for peer in peers]
     for peer, own in zip(peers, frames, strict=True):
         time_frames(peer.process, own, WARM_UP_FRAMES)

@@ -1,15 +1,17 @@
 """The runtime's front door: frames or whole signals in, enhanced ones out."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from edge_se.engines import load_engine
 from edge_se.manifest import Manifest
 from edge_se.model_file import default_model_path
+from edge_se.quantized import SAMPLE_STEP, Dequantizer, Quantizer
 from edge_se.states import StateCache
 from edge_se.stft import Samples
 
@@ -27,6 +29,7 @@ class Enhancer:
         engine: What runs it; see `edge_se.engines.StagedEngine`.
         hop_size: Samples per frame.
         sample_rate: In Hz.
+        sample_dtype: Of the samples that the engine takes without conversion, float32 or int16.
         latency_samples: How far output samples lag input samples.
     """
 
@@ -35,6 +38,7 @@ class Enhancer:
         model_path: str | Path | None = None,
         engine: str | None = None,
         runtime: str | None = None,
+        stft: str | None = None,
     ) -> None:
         """Load a model, warmed up and ready for its first frame.
 
@@ -44,31 +48,36 @@ class Enhancer:
             engine: "tflite" or "onnxruntime"; None for the one that the file asks for.
             runtime: "ai_edge_litert", "tflite_runtime" or "tensorflow"; None for the first one
                 installed.
+            stft: "float", or "fixed" for the one in integers; None for what the model says.
 
         Raises:
             UserError: The model can't be loaded.
         """
         self.model_path = Path(model_path) if model_path is not None else default_model_path()
-        self.engine = load_engine(self.model_path, engine, runtime)
+        self.engine = load_engine(self.model_path, engine, runtime, stft)
         self.manifest: Manifest = self.engine.manifest
         self.hop_size = self.manifest.hop
         self.sample_rate = self.manifest.sample_rate
         self.latency_samples = self.manifest.latency_samples
+        self.sample_dtype = self.engine.sample_dtype
         self._frame_shape = (self.hop_size,)
-        self._process = self.engine.process
+        self._dtypes = {_FLOAT32, self.sample_dtype}
+        self._process: Callable[[Samples, Samples], None] = self.engine.process
+        if self.sample_dtype != _FLOAT32:
+            self._process = IntegerSamples(self.engine.process, self.hop_size).process
 
     @property
     def states(self) -> StateCache:
         """The model's states by name, as real values."""
         return self.engine.cache
 
-    def process(self, frame: Samples, out: Samples | None = None) -> Samples:
+    def process(self, frame: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Enhance the next frame of a stream.
 
         Args:
-            frame: float32 [hop_size], nominally in [-1, 1].
-            out: float32 [hop_size] to write into, which may be `frame` itself; a new array is made
-                when it is not given.
+            frame: float32 [hop_size], nominally in [-1, 1]; or int16 where `sample_dtype` is.
+            out: Of the same shape and dtype, to write into, which may be `frame` itself; a new
+                array is made when it is not given.
 
         Returns:
             The enhanced frame, `latency_samples` behind the input.
@@ -77,14 +86,17 @@ class Enhancer:
             ValueError: The frame or `out` has another shape or dtype, or the frame holds NaN or
                 infinity (which the states would keep for ever).
         """
-        self._check_frame(frame)
+        self._check_frame(frame, self._dtypes)
+        if out is None:
+            out = np.empty(self.hop_size, frame.dtype)
+        else:
+            self._check_frame(out, {frame.dtype})
+        if frame.dtype != _FLOAT32:
+            self.engine.process(frame, out)
+            return out
         # One inner product meets every sample: it is finite only if they all are.
         if not math.isfinite(frame.dot(frame)):
             raise ValueError("the frame holds NaN or infinite samples")
-        if out is None:
-            out = np.empty(self.hop_size, np.float32)
-        else:
-            self._check_frame(out)
         self._process(frame, out)
         return out
 
@@ -133,10 +145,27 @@ class Enhancer:
             **self.engine.describe(),
         }
 
-    def _check_frame(self, frame: Any) -> None:
-        right = isinstance(frame, np.ndarray) and frame.dtype == _FLOAT32
+    def _check_frame(self, frame: Any, dtypes: set[np.dtype[Any]]) -> None:
+        right = isinstance(frame, np.ndarray) and frame.dtype in dtypes
         if not right or frame.shape != self._frame_shape:
             got = (
                 f"{frame.dtype} of shape {frame.shape}" if hasattr(frame, "dtype") else type(frame)
             )
-            raise ValueError(f"a frame is float32 of shape ({self.hop_size},), got {got}")
+            names = " or ".join(sorted(dtype.name for dtype in dtypes))
+            raise ValueError(f"a frame is {names} of shape ({self.hop_size},), got {got}")
+
+
+class IntegerSamples:
+    """Float samples in [-1, 1] in and out, around a `process` that takes and gives int16."""
+
+    def __init__(self, process: Callable[[Any, Any], object], hop: int) -> None:
+        self._process = process
+        self._quantize = Quantizer((hop,), SAMPLE_STEP, 0, np.int16)
+        self._dequantize = Dequantizer(SAMPLE_STEP, 0)
+        self._samples = np.empty(hop, np.int16)
+
+    def process(self, frame: Samples, out: Samples) -> None:
+        """Enhance one hop, float32 [hop] to float32 [hop]."""
+        self._quantize(frame, self._samples)
+        self._process(self._samples, self._samples)
+        self._dequantize(self._samples, out)

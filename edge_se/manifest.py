@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 
 # What this runtime knows how to do, by manifest field; anything else needs a newer one.
 UNDERSTOOD: Mapping[str, tuple[str, ...]] = {
-    "stft": ("float",),
+    "stft": ("float", "fixed"),
     "features": ("magnitude_real_imaginary",),
     "level": ("none",),
 }

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from edge_se.engines import ENGINES, RUNTIMES
+from edge_se.engines import ENGINES, RUNTIMES, STFTS
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--model`, `--engine` and `--runtime`."""
+    """Add `--model`, `--engine`, `--runtime` and `--stft`."""
     parser.add_argument(
         "--model",
         type=Path,
@@ -21,4 +21,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         choices=RUNTIMES,
         help="TFLite interpreter (default: the first of these that is installed)",
+    )
+    parser.add_argument(
+        "--stft",
+        choices=STFTS,
+        help="STFT in float32, or in integers from int16 samples to int16 samples, which needs a "
+        "full INT8 model (default: what the model says)",
     )

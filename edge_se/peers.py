@@ -26,6 +26,7 @@ class Peer(Protocol):
         name: For tables.
         size_kb: Of its files.
         hop_size: Samples per frame.
+        sample_dtype: Of its samples, float32 or int16.
         sample_rate: In Hz.
     """
 
@@ -33,9 +34,10 @@ class Peer(Protocol):
     size_kb: float
     hop_size: int
     sample_rate: int
+    sample_dtype: np.dtype[Any]
 
-    def process(self, frame: Samples, out: Samples) -> object:
-        """Take in one hop (float32 [hop_size]) and write one enhanced hop to `out`."""
+    def process(self, frame: NDArray[Any], out: NDArray[Any]) -> object:
+        """Take in one hop ([hop_size] of `sample_dtype`) and write one enhanced hop to `out`."""
 
 
 def load_peer(path: Path) -> Peer:
@@ -65,6 +67,7 @@ class Ours:
         self.name = f"{enhancer.model_path.name} ({manifest.architecture}, {manifest.precision})"
         self.size_kb = _size_kb(enhancer.model_path)
         self.hop_size, self.sample_rate = enhancer.hop_size, enhancer.sample_rate
+        self.sample_dtype = enhancer.sample_dtype
         self.process = enhancer.process
 
 
@@ -75,7 +78,7 @@ class GtcrnOnnx:
     handed from one call to the next.
     """
 
-    hop_size, sample_rate = 256, 16000
+    hop_size, sample_rate, sample_dtype = 256, 16000, np.dtype(np.float32)
     _CACHES = ("conv_cache", "tra_cache", "inter_cache")
 
     def __init__(self, path: Path, session: Any) -> None:
@@ -112,7 +115,7 @@ class Dtln:
     mask multiplied onto the spectrum without a detour over its phase, and real FFTs.
     """
 
-    hop_size, sample_rate = 128, 16000
+    hop_size, sample_rate, sample_dtype = 128, 16000, np.dtype(np.float32)
     _WINDOW = 512
 
     def __init__(self, folder: Path) -> None:

@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 Real: TypeAlias = NDArray[np.floating[Any]]
 Quantized: TypeAlias = NDArray[np.integer[Any]]
 
+# What one step of an int16 sample stands for.
+SAMPLE_STEP = 2.0**-15
+
 
 def limits(dtype: DTypeLike) -> tuple[int, int]:
     """Smallest and largest value of an integer dtype."""

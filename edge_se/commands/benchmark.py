@@ -58,9 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.histogram is not None:
         _import_pyplot()  # before minutes of measuring
-    loaded = load(arguments.model, arguments.engine, arguments.runtime)
+    loaded = load(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
     samples = _samples(loaded.enhancer, arguments.audio)
-    frames = frames_of(samples, loaded.enhancer.hop_size)
+    frames = frames_of(samples, loaded.enhancer.hop_size, loaded.enhancer.sample_dtype)
     count = len(frames)
     if arguments.seconds is not None or arguments.audio is None:
         seconds = arguments.seconds or DEFAULT_SECONDS
@@ -96,6 +96,7 @@ def format_report(report: dict[str, Any]) -> str:
         ("model", f"{model['file']} ({model['architecture']}, {model['precision']})"),
         ("size", f"{model['size_kb']} kB"),
         ("engine", f"{model['runtime']} {model['runtime_version']}, {model['threads']} thread"),
+        ("STFT", model["stft"]),
     ]
     if "xnnpack_share" in model:
         rows.append(("XNNPACK", f"{100 * model['xnnpack_share']:.0f} % of the operators"))

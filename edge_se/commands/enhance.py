@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     jobs = list(_jobs(arguments.input, arguments.output))
     from edge_se.enhancer import Enhancer
 
-    enhancer = Enhancer(arguments.model, arguments.engine, arguments.runtime)
+    enhancer = Enhancer(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
     failures = []
     for number, (source, target) in enumerate(jobs, start=1):
         progress = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""

@@ -17,6 +17,8 @@ from edge_se.states import StateCache
 ENGINES = {"tflite": ".tflite", "onnxruntime": ".onnx"}
 # TFLite interpreters, in the order they are tried.
 RUNTIMES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
+# Kinds of STFT: in float32, and in integers from int16 samples to int16 samples.
+STFTS = ("float", "fixed")
 
 
 class Engine(Protocol):
@@ -25,13 +27,15 @@ class Engine(Protocol):
     Attributes:
         manifest: Of the model it runs.
         cache: The model's states, by name.
+        sample_dtype: Of the samples it takes and gives: float32, in [-1, 1], or int16.
     """
 
     manifest: Manifest
     cache: StateCache
+    sample_dtype: np.dtype[Any]
 
-    def process(self, samples: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-        """Take in one hop (float32 [hop]) and write one enhanced hop to `out` (float32 [hop])."""
+    def process(self, samples: NDArray[Any], out: NDArray[Any]) -> None:
+        """Take in one hop ([hop] of `sample_dtype`) and write one enhanced hop to `out`."""
 
     def reset(self) -> None:
         """Start anew, as after loading."""
@@ -43,23 +47,26 @@ class Engine(Protocol):
 class StagedEngine(Engine, Protocol):
     """An engine whose `process` is its three stages called in this order."""
 
-    def analyse(self, samples: NDArray[np.float32]) -> None:
-        """Analysis: one hop of samples (float32 [hop]) to the step's features."""
+    def analyse(self, samples: NDArray[Any]) -> None:
+        """Analysis: one hop of samples ([hop] of `sample_dtype`) to the step's features."""
 
     def infer(self) -> None:
         """Model: the one-frame step, and its states carried on."""
 
-    def synthesise(self, out: NDArray[np.float32]) -> None:
-        """Synthesis: the mask applied, and one enhanced hop written to `out` (float32 [hop])."""
+    def synthesise(self, out: NDArray[Any]) -> None:
+        """Synthesis: the mask applied, and one enhanced hop written to `out`, as `process`."""
 
 
-def load_engine(path: Path, engine: str | None = None, runtime: str | None = None) -> StagedEngine:
+def load_engine(
+    path: Path, engine: str | None = None, runtime: str | None = None, stft: str | None = None
+) -> StagedEngine:
     """Load a model into the engine that fits its file, warmed up and reset.
 
     Args:
         path: Model file, .tflite or .onnx.
         engine: A name of `ENGINES`, or None for the one that the file's suffix asks for.
         runtime: For TFLite, a name of `RUNTIMES`; None takes the first one installed.
+        stft: A name of `STFTS`, or None for the one that the model's manifest says.
 
     Raises:
         UserError: The file does not fit, or what is needed to run it is not installed.
@@ -73,14 +80,16 @@ def load_engine(path: Path, engine: str | None = None, runtime: str | None = Non
         raise UserError(f"there is no engine {engine!r}; choose from {', '.join(ENGINES)}")
     elif path.suffix != ENGINES[engine]:
         raise UserError(f"the engine {engine} runs {ENGINES[engine]} files, which {path} is not")
+    if stft is not None and stft not in STFTS:
+        raise UserError(f"there is no STFT {stft!r}; choose from {', '.join(STFTS)}")
     from edge_se.engines.loop import FrameLoop
 
     if engine == "tflite":
         from edge_se.engines.tflite import TfliteStep
 
-        return FrameLoop(TfliteStep(path, runtime))
+        return FrameLoop(TfliteStep(path, runtime), stft)
     if runtime is not None:
         raise UserError(f"a runtime can be chosen for .tflite files only, which {path} is not")
     from edge_se.engines.onnx import OnnxStep
 
-    return FrameLoop(OnnxStep(path))
+    return FrameLoop(OnnxStep(path), stft)

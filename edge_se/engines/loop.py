@@ -1,7 +1,7 @@
 """The frame loop that all engines running a one-frame step share.
 
 samples -> analysis -> features -> step (states carried) -> mask on the spectrum -> synthesis.
-Nothing is allocated per frame: every array is made once, views are held, calls write into them.
+A signal path does what comes before and after the step, in float or in integers.
 """
 
 from typing import Any, Protocol
@@ -9,10 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.manifest import Manifest, TensorSpec
-from edge_se.quantized import Dequantizer, Quantizer
+from edge_se.manifest import Manifest
 from edge_se.states import StateCache
-from edge_se.stft import Samples, Spectrum, Stft
 
 WARM_UP_FRAMES = 3
 
@@ -39,125 +37,84 @@ class Step(Protocol):
         """As of `edge_se.engines.Engine`."""
 
 
-class FeatureWriter:
-    """Writes magnitude, real and imaginary part of a spectrum into the step's input [3, bins]."""
+class SignalPath(Protocol):
+    """What lies between samples and the one-frame step, in both directions.
 
-    def __init__(self, spectrum: Spectrum, target: NDArray[Any], spec: TensorSpec) -> None:
-        """Read from the buffer `spectrum` (complex64 [bins]), write to `target` as `spec` says."""
-        self._spectrum, self._real_part, self._imaginary_part = (
-            spectrum,
-            spectrum.real,
-            spectrum.imag,
-        )
-        self._target = target
-        self._quantize: Quantizer | None = None
-        self._rows = target
-        if spec.dtype != "float32":
-            self._quantize = Quantizer(spec.shape, spec.scale, spec.zero_point, spec.dtype)
-            self._rows = np.empty(spec.shape, np.float32)
-        self._magnitude, self._real, self._imaginary = self._rows
+    Attributes:
+        sample_dtype: Of the samples it takes and gives, float32 or int16.
+    """
 
-    def __call__(self) -> None:
-        """Write the features of the spectrum that the buffer holds now."""
-        np.abs(self._spectrum, self._magnitude)
-        self._real[...] = self._real_part
-        self._imaginary[...] = self._imaginary_part
-        if self._quantize is not None:
-            self._quantize(self._rows, self._target)
+    sample_dtype: np.dtype[Any]
 
+    def analyse(self, samples: NDArray[Any]) -> None:
+        """Analysis: one hop of samples to the step's features."""
 
-class MaskApplier:
-    """Multiplies a spectrum by the step's output [2, bins], real and imaginary row of the mask."""
-
-    def __init__(self, source: NDArray[Any], spec: TensorSpec) -> None:
-        bins = spec.shape[1]
-        self._source = source
-        self._dequantize: Dequantizer | None = None
-        self._rows = source
-        if spec.dtype != "float32":
-            self._dequantize = Dequantizer(spec.scale, spec.zero_point)
-            self._rows = np.empty(spec.shape, np.float32)
-        self._real, self._imaginary = self._rows
-        self._mask = np.empty(bins, np.complex64)
-        self._mask_real, self._mask_imaginary = self._mask.real, self._mask.imag
-        self._enhanced = np.empty(bins, np.complex64)
-
-    def __call__(self, spectrum: Spectrum) -> Spectrum:
-        """Give the enhanced spectrum (complex64 [bins]), the same buffer at each call."""
-        if self._dequantize is not None:
-            self._dequantize(self._source, self._rows)
-        self._mask_real[...] = self._real
-        self._mask_imaginary[...] = self._imaginary
-        return np.multiply(spectrum, self._mask, self._enhanced)
-
-
-class SpectrumDelay:
-    """Holds spectra back for as many frames as the mask lags the features."""
-
-    def __init__(self, frames: int, bins: int) -> None:
-        self._ring = np.zeros((frames + 1, bins), np.complex64)
-        self._newest = 0
-
-    def __call__(self, spectrum: Spectrum) -> Spectrum:
-        """Take in the newest spectrum and give the one that the newest mask belongs to."""
-        self._ring[self._newest] = spectrum
-        self._newest = (self._newest + 1) % len(self._ring)
-        return self._ring[self._newest]
+    def synthesise(self, out: NDArray[Any]) -> None:
+        """Synthesis: the mask applied, and one enhanced hop written to `out`."""
 
     def reset(self) -> None:
-        """Forget all spectra."""
-        self._ring.fill(0)
+        """Forget all samples."""
+
+    def describe(self) -> dict[str, Any]:
+        """What runs, for reports."""
+
+
+def make_path(stft: str, step: Step) -> SignalPath:
+    """The signal path of a kind of STFT ("float" or "fixed") around a step.
+
+    Raises:
+        UserError: The fixed-point path can't serve the step's model.
+    """
+    if stft == "fixed":
+        from edge_se.engines.fixed_path import FixedPath
+
+        return FixedPath(step.manifest, step.features, step.mask)
+    from edge_se.engines.float_path import FloatPath
+
+    return FloatPath(step.manifest, step.features, step.mask)
 
 
 class FrameLoop:
     """The engine around a step; see `edge_se.engines.StagedEngine`."""
 
-    def __init__(self, step: Step) -> None:
-        """Build the loop, run a few frames so that every page and cache is touched, and reset."""
-        manifest = step.manifest
-        self.manifest, self.cache = manifest, step.cache
-        self.describe = step.describe
-        self._stft = Stft(manifest.window, manifest.hop)
-        self._write_features = FeatureWriter(
-            self._stft.spectrum, step.features, manifest.signals.features
-        )
+    def __init__(self, step: Step, stft: str | None = None) -> None:
+        """Build the loop, run a few frames so that every page and cache is touched, and reset.
+
+        Args:
+            step: The one-frame step.
+            stft: "float" or "fixed"; None for what the manifest says.
+
+        Raises:
+            UserError: The fixed-point path can't serve this model.
+        """
+        self.manifest, self.cache = step.manifest, step.cache
+        self._step, self._path = step, make_path(stft or step.manifest.stft, step)
+        self.sample_dtype = self._path.sample_dtype
+        self.analyse, self.synthesise = self._path.analyse, self._path.synthesise
         self._run, self._carry = step.run, step.cache.carry
-        self._apply_mask = MaskApplier(step.mask, manifest.signals.mask)
-        self._delay: SpectrumDelay | None = None
-        if manifest.lookahead_frames:
-            self._delay = SpectrumDelay(manifest.lookahead_frames, manifest.bins)
-        self._masked = self._stft.spectrum  # the spectrum that the newest mask belongs to
         self.reset()
-        silence = np.zeros(manifest.hop, np.float32)
+        silence = np.zeros(self.manifest.hop, self.sample_dtype)
         for _ in range(WARM_UP_FRAMES):
             self.process(silence, silence)
         self.reset()
 
-    def process(self, samples: Samples, out: Samples) -> None:
-        """Take in one hop (float32 [hop]) and write one enhanced hop to `out` (float32 [hop])."""
+    def process(self, samples: NDArray[Any], out: NDArray[Any]) -> None:
+        """Take in one hop ([hop] of `sample_dtype`) and write one enhanced hop to `out`."""
         self.analyse(samples)
-        self.infer()
+        self._run()
+        self._carry()
         self.synthesise(out)
-
-    def analyse(self, samples: Samples) -> None:
-        """Analysis: one hop of samples to the step's features."""
-        self._stft.analyse(samples)
-        self._write_features()
-        if self._delay is not None:
-            self._masked = self._delay(self._stft.spectrum)
 
     def infer(self) -> None:
         """Model: the one-frame step, and its states carried on."""
         self._run()
         self._carry()
 
-    def synthesise(self, out: Samples) -> None:
-        """Synthesis: the mask applied, and one enhanced hop written to `out`."""
-        self._stft.synthesise(self._apply_mask(self._masked), out)
-
     def reset(self) -> None:
         """Forget samples and states."""
-        self._stft.reset()
-        if self._delay is not None:
-            self._delay.reset()
+        self._path.reset()
         self.cache.reset()
+
+    def describe(self) -> dict[str, Any]:
+        """What runs: the step's engine and runtime, and the STFT."""
+        return {**self._step.describe(), **self._path.describe()}

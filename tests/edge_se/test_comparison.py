@@ -15,6 +15,7 @@ class Recorder:
     """A peer that notes the first sample of each frame it is given."""
 
     size_kb = 0.0
+    sample_dtype = np.dtype(np.float32)
 
     def __init__(self, name: str, hop: int, rate: int = 16000, log: list | None = None) -> None:
         self.name, self.hop_size, self.sample_rate = name, hop, rate

@@ -1,0 +1,145 @@
+"""The signal path in integers: int16 samples to the step's quantized input, and back.
+
+`FixedPath` is the definition, built on `edge_se.fixed`; docs/fixed-point.md explains it.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_se.errors import UserError
+from edge_se.fixed import (
+    ANALYSIS_WINDOW,
+    BINS,
+    GUARD_BITS,
+    HOP,
+    LONGEST_SHIFT,
+    SCALE_BITS,
+    SEGMENT_LIMIT,
+    TABLE_BITS,
+    WINDOW,
+    Integers,
+    analyse,
+    magnitude,
+    mantissa,
+    overlapped,
+    round_shift,
+    saturate,
+)
+from edge_se.manifest import Manifest, TensorSpec
+from edge_se.quantized import limits
+
+INT16 = limits(np.int16)
+# Binary exponents of a model's scales that no shift can serve: steps of the features finer than
+# 2**-50, masks that amplify 128-fold and more.
+_FINEST_FEATURES, _COARSEST_MASK = 50, {"int8": 0, "int16": -8}
+
+
+class FeatureScale:
+    """Integers with a common exponent to the step's quantized input, by multiply and shift."""
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self.multiplier, self.exponent = mantissa(1 / spec.scale, SCALE_BITS)
+        self.zero_point, self.limits = spec.zero_point, limits(spec.dtype)
+
+    def shift(self, exponent: int) -> int:
+        """Bits to shift products to the right, for values that stand for 2**-(exponent + 31)."""
+        return min(2 * SCALE_BITS + exponent - self.exponent, LONGEST_SHIFT)
+
+    def __call__(self, values: Integers, exponent: int) -> Integers:
+        """Quantized values, saturated, of values that stand for 2**-(exponent + 31) each."""
+        quantized = round_shift(values * self.multiplier, self.shift(exponent))
+        return saturate(quantized + self.zero_point, *self.limits)
+
+
+class MaskScale:
+    """The mask's scale, as a window that carries its mantissa and a shift that has its exponent."""
+
+    def __init__(self, spec: TensorSpec) -> None:
+        factor, self.exponent = mantissa(spec.scale, TABLE_BITS)
+        self.zero_point = spec.zero_point
+        self.window = round_shift(ANALYSIS_WINDOW * factor, TABLE_BITS)
+
+    def shift(self, analysis: int, synthesis: int) -> int:
+        """Bits to shift windowed values to the right, for the exponents of both transforms."""
+        # 9 bits of the transform, 31 of its input, 15 of the window; samples have 15, guards 8.
+        fractional = analysis + synthesis - self.exponent + 9 + 31 + TABLE_BITS
+        return min(fractional - 15 - GUARD_BITS, LONGEST_SHIFT)
+
+    def __call__(self, signal: Integers, analysis: int, synthesis: int) -> Integers:
+        """Windowed segment [512] in steps of 2**-8 of a sample's, saturated."""
+        segment = round_shift(signal * self.window, self.shift(analysis, synthesis))
+        return saturate(segment, -SEGMENT_LIMIT, SEGMENT_LIMIT)
+
+
+def check_served(manifest: Manifest) -> None:
+    """Raise UserError when the fixed-point path can't serve a model."""
+    features, mask = manifest.signals.features, manifest.signals.mask
+    if "float32" in (features.dtype, mask.dtype):
+        raise UserError(
+            f"the fixed-point STFT needs integer features and masks, which a model of precision "
+            f"{manifest.precision} has not; quantize with --precision int8 or take the float STFT"
+        )
+    if manifest.window != WINDOW:
+        raise UserError(
+            f"the fixed-point STFT has a window of {WINDOW} samples, the model one of "
+            f"{manifest.window}; take the float STFT"
+        )
+    finest = FeatureScale(features).exponent > _FINEST_FEATURES
+    if finest or MaskScale(mask).exponent > _COARSEST_MASK[mask.dtype]:
+        raise UserError(
+            f"the scales {features.scale:g} of the features and {mask.scale:g} of the mask are out "
+            f"of the fixed-point STFT's reach; take the float STFT"
+        )
+
+
+class FixedPath:
+    """STFT, features and mask in integers; see `edge_se.engines.loop.SignalPath`."""
+
+    sample_dtype = np.dtype(np.int16)
+
+    def __init__(self, manifest: Manifest, features: NDArray[Any], mask: NDArray[Any]) -> None:
+        """Write features into, and read masks from, the step's integer buffers.
+
+        Raises:
+            UserError: The model has float features or masks, another window, or scales out of
+                reach.
+        """
+        check_served(manifest)
+        self._features, self._mask = features, mask
+        self._feature_scale = FeatureScale(manifest.signals.features)
+        self._mask_scale = MaskScale(manifest.signals.mask)
+        self._samples = np.zeros(WINDOW, np.int64)
+        # Spectra and their exponents, the newest last; the mask belongs to the first.
+        delay = manifest.lookahead_frames
+        self._spectra = np.zeros((delay + 1, 2, BINS), np.int64)
+        self._exponents = np.zeros(delay + 1, np.int64)
+        self._tail = np.zeros(HOP, np.int64)
+
+    def analyse(self, samples: NDArray[np.int16]) -> None:
+        """Analysis: one hop of samples (int16 [256]) to the step's features."""
+        self._samples[:HOP] = self._samples[HOP:]
+        self._samples[HOP:] = samples
+        spectrum, exponent = analyse(self._samples)
+        rows = np.concatenate([magnitude(spectrum)[None], spectrum])
+        self._features[...] = self._feature_scale(rows, exponent)
+        self._spectra[:-1], self._spectra[-1] = self._spectra[1:], spectrum
+        self._exponents[:-1], self._exponents[-1] = self._exponents[1:], exponent
+
+    def synthesise(self, out: NDArray[np.int16]) -> None:
+        """Synthesis: the mask applied, and one enhanced hop (int16 [256]) written to `out`."""
+        mask = self._mask.astype(np.int64) - self._mask_scale.zero_point
+        signal, exponent = overlapped(mask, self._spectra[0])
+        segment = self._mask_scale(signal, int(self._exponents[0]), exponent)
+        out[...] = saturate(round_shift(self._tail + segment[:HOP], GUARD_BITS), *INT16)
+        self._tail[...] = segment[HOP:]
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        for array in (self._samples, self._spectra, self._exponents, self._tail):
+            array.fill(0)
+
+    def describe(self) -> dict[str, Any]:
+        """What runs, for reports."""
+        return {"stft": "fixed (numpy)"}
