@@ -170,6 +170,10 @@ class _Writer:
             group=groups,
             pads=[pads[side] for side in (0, 1) for pads in padding],
         )
+        if operator.attributes.get("rectified", False):
+            rectified = f"{result}.rectified"
+            self._node("Relu", [after], [rectified])
+            after = rectified
         self._node("Transpose", [after], [result], perm=_CHANNELS_LAST)
 
     def _write_reciprocal_root(self, operator: Operator) -> None:

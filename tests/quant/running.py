@@ -112,7 +112,15 @@ def _store(target: np.ndarray, real: np.ndarray, spec: Any) -> None:
         quantize(real, spec.scale, spec.zero_point, spec.dtype, out=target)
 
 
-def snr_db(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Ratio of the energies of the reference and of the difference, in dB."""
-    difference = np.square(reference - estimate, dtype=np.float64).sum()
-    return float(10 * np.log10(np.square(reference, dtype=np.float64).sum() / difference))
+def snr_db(frames: np.ndarray, reference: np.ndarray, estimate: np.ndarray) -> float:
+    """How well a mask's enhanced spectra match those of a reference mask, in dB.
+
+    Args:
+        frames: features [frames, 3, bins], whose spectra the masks enhance.
+        reference: masks [frames, 2, bins].
+        estimate: masks [frames, 2, bins].
+    """
+    spectra = frames[:, 1] + 1j * frames[:, 2]
+    expected = spectra * (reference[:, 0] + 1j * reference[:, 1])
+    error = expected - spectra * (estimate[:, 0] + 1j * estimate[:, 1])
+    return float(10 * np.log10((np.abs(expected) ** 2).sum() / (np.abs(error) ** 2).sum()))
