@@ -1,0 +1,275 @@
+"""The fixed-point signal path as a whole: no float, no overflow, and how near it is to float64."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from fixed_signals import (
+    BINS,
+    FEATURES,
+    HOP,
+    MASK,
+    at_level,
+    buffers,
+    manifest,
+    passing_mask,
+    reference,
+    snr_db,
+    stream,
+)
+from fixed_vectors import VECTORS, compute
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_model import expected_output
+
+from calib_data import clips_folder
+from edge_se import Enhancer
+from edge_se.engines.fixed_path import FixedPath
+from edge_se.errors import UserError
+from edge_se.manifest import TensorSpec
+from edge_se.quantized import quantize
+
+INT16_MASK = TensorSpec(1, (2, BINS), "int16", 2.0**-13, 0)
+LARGEST = 2**31
+
+
+class Watched(np.ndarray):
+    """Integers whose every operation is checked: no float, and no factor wider than 32 bits."""
+
+    operations = 0
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options) -> Any:
+        Watched.operations += 1
+        plain = [x.view(np.ndarray) if isinstance(x, Watched) else x for x in inputs]
+        result = getattr(ufunc, method)(*plain, **options)
+        for array in (*plain, result):
+            assert np.asarray(array).dtype.kind in "iub", (ufunc, array)
+        if ufunc is np.multiply:
+            assert all(np.abs(np.asarray(x)).max() <= LARGEST for x in plain)
+        assert np.abs(np.asarray(result, np.float64)).max() < 2**62.6
+        return watched(result)
+
+    def __array_function__(self, function, types, arguments, options) -> Any:
+        return watched(super().__array_function__(function, types, arguments, options))
+
+
+def watched(result: Any) -> Any:
+    return result.view(Watched) if isinstance(result, np.ndarray) else result
+
+
+def watch(path: FixedPath) -> FixedPath:
+    """Have everything that a path computes with watched."""
+    for name, value in vars(path).items():
+        if isinstance(value, np.ndarray):
+            setattr(path, name, watched(value))
+    return path
+
+
+def make(mask_spec: TensorSpec = MASK, mask: np.ndarray | None = None) -> FixedPath:
+    described = manifest(mask=mask_spec)
+    features, buffer = buffers(described)
+    buffer[...] = passing_mask(mask_spec) if mask is None else mask
+    return FixedPath(described, features, buffer)
+
+
+def white(dbfs: float) -> np.ndarray:
+    return at_level(np.random.default_rng(1).standard_normal(32000), dbfs)
+
+
+def speech(name: str, dbfs: float) -> np.ndarray:
+    import soundfile
+
+    samples, _ = soundfile.read(clips_folder() / "clean" / f"{name}.flac")
+    return at_level(samples[:64000], dbfs)
+
+
+signals = st.one_of(
+    st.sampled_from([0, 1, -1, 32767, -32768]).map(lambda v: np.full(4 * HOP, v)),
+    st.integers(1, 512).map(lambda n: np.where(np.arange(4 * HOP) // n % 2, 32767, -32768)),
+    st.tuples(st.integers(0, 4 * HOP - 1), st.sampled_from([1, -1, 32767, -32768])).map(
+        lambda impulse: np.where(np.arange(4 * HOP) == impulse[0], impulse[1], 0)
+    ),
+    st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 15)).map(
+        lambda seed: np.random.default_rng(seed[0]).integers(-(2 ** seed[1]), 2 ** seed[1], 4 * HOP)
+    ),
+    st.integers(0, 256).map(
+        lambda k: np.where(np.cos(2 * np.pi * k * np.arange(4 * HOP) / 512) >= 0, 32767, -32768)
+    ),
+).map(lambda x: x.astype(np.int16))
+masks = st.one_of(
+    st.sampled_from([-128, 0, 5, 127]).map(lambda v: np.full((2, BINS), v, np.int8)),
+    st.integers(0, 99).map(
+        lambda seed: np.random.default_rng(seed).choice([-128, 127], (2, BINS)).astype(np.int8)
+    ),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(signals, masks)
+def test_nothing_is_float_or_overflows(samples, mask):
+    path = watch(make(mask=mask))
+    before = Watched.operations
+
+    stream(path, samples)
+
+    assert Watched.operations - before > 4 * 200
+
+
+@settings(max_examples=30, deadline=None)
+@given(signals)
+def test_sixteen_bit_masks_do_not_overflow_either(samples):
+    stream(watch(make(INT16_MASK, np.full((2, BINS), -32768, np.int16))), samples)
+
+
+@settings(max_examples=60, deadline=None)
+@given(signals)
+def test_output_is_the_reference_saturated(samples):
+    path = make()
+
+    output = stream(path, samples)
+
+    expected = np.clip(reference(samples, path._mask), -32768, 32767)
+    np.testing.assert_allclose(output, expected, atol=8)
+
+
+def test_silence_stays_silent():
+    path = make()
+
+    output = stream(path, np.zeros(4 * HOP, np.int16))
+
+    assert not output.any()
+    assert (path._features == FEATURES.zero_point).all()
+
+
+@pytest.mark.parametrize(("dbfs", "least"), [(-20, 78), (-50, 50)])
+def test_white_noise_is_as_good_as_int16_allows(dbfs, least):
+    path, samples = make(), white(dbfs)
+
+    assert snr_db(reference(samples, path._mask), stream(path, samples)) > least
+
+
+@pytest.mark.parametrize(("dbfs", "least"), [(-20, 78), (-50, 50)])
+@pytest.mark.parametrize("name", ["en_03", "de_01", "tr_01"])
+def test_speech_is_as_good_as_int16_allows(name, dbfs, least):
+    path, samples = make(), speech(name, dbfs)
+
+    assert snr_db(reference(samples, path._mask), stream(path, samples)) > least
+
+
+@pytest.mark.parametrize("spec", [FEATURES, TensorSpec(0, (3, BINS), "int16", 300 / 32768, 0)])
+def test_features_are_the_spectrum_s_quantized(spec):
+    described = manifest(features=spec)
+    features, mask = buffers(described)
+    samples = white(-20)[: 2 * HOP]
+
+    stream(FixedPath(described, features, mask), samples)
+
+    window = np.sin(np.pi * np.arange(512) / 512)
+    spectrum = np.fft.rfft(samples / 32768 * window)
+    rows = np.stack([np.abs(spectrum), spectrum.real, spectrum.imag])
+    exact = rows / spec.scale + spec.zero_point
+    assert np.abs(features - exact)[np.abs(exact) < 127].max() < 0.51
+    np.testing.assert_array_equal(
+        features, np.clip(features, *np.clip([exact.min() - 1, exact.max() + 1], -32768, 32767))
+    )
+
+
+def test_int8_features_saturate():
+    described = manifest(features=replace(FEATURES, scale=1e-4))
+    features, mask = buffers(described)
+
+    stream(FixedPath(described, features, mask), white(-20)[:HOP])
+
+    assert features[0].min() == features[0].max() == 127
+    assert set(np.unique(features[1])) == {-128, 127} or features[1].min() == -128
+
+
+def test_the_mask_may_lag():
+    described = manifest(lookahead_frames=2)
+    features, mask = buffers(described)
+    mask[...] = passing_mask()
+    samples = white(-20)[: 8 * HOP]
+
+    output = stream(FixedPath(described, features, mask), samples)
+
+    np.testing.assert_array_equal(output[2 * HOP :], stream(make(), samples)[: -2 * HOP])
+
+
+def test_reset_forgets_everything():
+    path, samples = make(), white(-20)[: 6 * HOP]
+    first = stream(path, samples)
+
+    path.reset()
+
+    np.testing.assert_array_equal(stream(path, samples), first)
+
+
+def test_vectors_are_reproduced_bit_for_bit():
+    stored = json.loads(VECTORS.read_text())
+
+    assert compute() == stored
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"features": TensorSpec(0, (3, BINS))}, "quantize with --precision int8"),
+        ({"mask": TensorSpec(1, (2, BINS))}, "quantize with --precision int8"),
+        ({"mask": replace(MASK, scale=1.0)}, "out of the fixed-point STFT's reach"),
+        ({"mask": replace(INT16_MASK, scale=0.01)}, "out of the fixed-point STFT's reach"),
+        ({"features": replace(FEATURES, scale=1e-20)}, "out of the fixed-point STFT's reach"),
+        ({"window": 256, "hop": 128}, "a window of 512 samples"),
+    ],
+)
+def test_models_out_of_reach_are_refused(changes, message):
+    described = replace(
+        manifest(**{k: v for k, v in changes.items() if k in ("features", "mask")}),
+        **{k: v for k, v in changes.items() if k in ("window", "hop")},
+    )
+
+    with pytest.raises(UserError, match=message):
+        FixedPath(described, *buffers(described))
+
+
+def test_a_float_model_is_refused_at_the_command_line(edge_se, tiny_float):
+    result = edge_se("enhance", "in.wav", "out.wav", "--model", tiny_float, "--stft", "fixed")
+
+    assert result.returncode == 2
+    assert "in.wav" in result.stderr  # its absence is noticed first
+
+
+def test_an_int8_model_has_no_float_from_samples_to_samples(tiny_int8, noise):
+    enhancer = Enhancer(tiny_int8, stft="fixed")
+    samples = quantize(noise[:HOP], 2.0**-15, 0, np.int16)
+    watch(enhancer.engine._path)
+
+    output = enhancer.process(samples)
+
+    step = enhancer.engine._step
+    arrays = [output, step.features, step.mask, *(step.cache.raw(name) for name in step.cache)]
+    assert [array.dtype.name for array in arrays] == ["int16", "int8", "int8", "int8"]
+
+
+def test_enhancing_gives_what_the_float_path_gives(tiny_int8, noise):
+    fixed, floating = (Enhancer(tiny_int8, stft=stft).enhance(noise) for stft in ("fixed", "float"))
+
+    assert fixed.dtype == np.float32 and fixed.shape == noise.shape
+    assert snr_db(floating, fixed) > 40
+    assert snr_db(expected_output(noise), fixed) > 25
+
+
+def test_float_and_int16_frames_give_the_same(tiny_int8, noise):
+    frame = quantize(noise[:HOP], 2.0**-15, 0, np.int16)
+    first, second = (Enhancer(tiny_int8, stft="fixed") for _ in range(2))
+
+    for _ in range(2):
+        integers, floats = first.process(frame), second.process(frame / np.float32(32768))
+
+    np.testing.assert_array_equal(integers / np.float32(32768), floats)
+
+
+def test_the_float_path_takes_no_int16_frames(tiny_int8):
+    with pytest.raises(ValueError, match="a frame is float32"):
+        Enhancer(tiny_int8, stft="float").process(np.zeros(HOP, np.int16))
