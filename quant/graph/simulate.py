@@ -26,11 +26,16 @@ class FakeQuantizer:
                 if value.constant is not None:
                     self._constants[value] = (operator, position)
         self._choose = choose
+        # Moving rounded values rounds nothing.
+        self._moved = {state.input for state in graph.states}
+        for operator in graph.operators:
+            if operator.keeps_encoding:
+                self._moved.update(operator.outputs)
 
     def __call__(self, value: Value, tensor: Tensor) -> Tensor:
         """The tensor as it is after being stored."""
         if value.constant is None:
-            return _round(tensor, self._encodings[value])
+            return tensor if value in self._moved else _round(tensor, self._encodings[value])
         operator, position = self._constants[value]
         return self._constant(operator, position, tensor)
 
@@ -47,7 +52,8 @@ class FakeQuantizer:
             return tensor
         if operator.rule.passes_through:
             return _round(tensor, result)
-        own = encode_range(float(tensor.min()), float(tensor.max()), result.precision)
+        low, high = torch.aminmax(tensor.detach())
+        own = encode_range(float(low), float(high), result.precision)
         return _round(tensor, own)
 
 
