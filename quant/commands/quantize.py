@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quant.clips import CalibrationClips
+    from quant.models.checkpoint import Checkpoint
+    from quant.recipes import Recipe
 
 PRECISIONS = ("int8", "int16x8", "dynamic", "float")
 
@@ -47,50 +49,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Quantize and say what was made."""
-    from calib_data import clips_folder
+    from edge_se.engines import ENGINES
     from edge_se.errors import UserError
     from edge_se.files import written_beside
     from quant.checkpoints import default_checkpoint_path
-    from quant.clips import read_calibration_clips
     from quant.models.checkpoint import load_checkpoint
-    from quant.pipeline import (
-        build_float,
-        build_quantized,
-        calibrate_checkpoint,
-        default_ranges,
-        noisy_clips,
-    )
-    from quant.ranges import read_ranges, write_ranges
+    from quant.pipeline import build_float
     from quant.recipes import find_recipe
 
-    if not arguments.out.parent.is_dir():
-        raise UserError(f"there is no folder {arguments.out.parent} to write to; create it")
-    checkpoint = load_checkpoint(
-        arguments.checkpoint or default_checkpoint_path(), arguments.architecture
-    )
+    suffix = ENGINES["tflite"]
+    if arguments.out.suffix != suffix:
+        raise UserError(f"{arguments.out} has to end in {suffix} to be recognised as TFLite")
     recipe = find_recipe(arguments.precision)
-    if recipe.name == "float":
-        content = build_float(checkpoint, recipe)
-    else:
-        clips = read_calibration_clips(arguments.calibration_clips or clips_folder())
-        for skipped in clips.skipped:
-            print(f"skipped {skipped}", file=sys.stderr)
-        noisy = noisy_clips(clips)
-        with _ProgressBars() as progress:
-            calibrated = calibrate_checkpoint(checkpoint, noisy, progress)
-        ranges = default_ranges(calibrated, recipe)
-        if arguments.ranges:
-            ranges |= read_ranges(arguments.ranges)
-        if arguments.save_ranges:
-            write_ranges(arguments.save_ranges, ranges)
-        content = build_quantized(calibrated, recipe, ranges, _describe(clips, noisy, calibrated))
+    # A place that can't be written to is found before minutes of calibration.
     with written_beside(arguments.out) as temporary:
+        checkpoint = load_checkpoint(
+            arguments.checkpoint or default_checkpoint_path(), arguments.architecture
+        )
+        if recipe.name == "float":
+            content = build_float(checkpoint, recipe)
+        else:
+            content = _calibrate_and_build(arguments, checkpoint, recipe)
         temporary.write_bytes(content)
     print(
         f"wrote {arguments.out}: {checkpoint.architecture} from {checkpoint.name}, "
         f"{recipe.name}, {len(content) / 1000:.0f} KB"
     )
     return 0
+
+
+def _calibrate_and_build(
+    arguments: argparse.Namespace, checkpoint: "Checkpoint", recipe: "Recipe"
+) -> bytes:
+    from calib_data import clips_folder
+    from edge_se.errors import UserError
+    from quant.clips import read_calibration_clips
+    from quant.pipeline import build_quantized, calibrate_checkpoint, default_ranges, noisy_clips
+    from quant.ranges import read_ranges, write_ranges
+
+    given = read_ranges(arguments.ranges) if arguments.ranges else {}
+    clips = read_calibration_clips(arguments.calibration_clips or clips_folder())
+    for skipped in clips.skipped:
+        print(f"skipped {skipped}", file=sys.stderr)
+    noisy = noisy_clips(clips)
+    with _ProgressBars() as progress:
+        calibrated = calibrate_checkpoint(checkpoint, noisy, progress)
+    ranges = default_ranges(calibrated, recipe)
+    unknown = [key for key in given if key not in ranges]
+    if unknown:
+        raise UserError(
+            f"{arguments.ranges} gives a range to {unknown[0]}, which is no tensor of this "
+            "network; --save-ranges shows their names"
+        )
+    ranges |= given
+    content = build_quantized(calibrated, recipe, ranges, _describe(clips, noisy, calibrated))
+    if arguments.save_ranges:
+        write_ranges(arguments.save_ranges, ranges)
+    return content
 
 
 def _describe(clips: "CalibrationClips", noisy: list, calibrated: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for running.py
 
 from running import randomize
 
+import edge_se.cli
 from calib_data import clips_folder
 from quant.checkpoints import default_checkpoint_path
 from quant.clips import read_clip
@@ -28,6 +29,7 @@ from quant.pipeline import CalibratedGraph, calibrate_checkpoint
 torch.set_num_threads(1)
 
 Command = Callable[..., subprocess.CompletedProcess]
+Main = Callable[..., tuple[int, str, str]]
 OFFICIAL = ("dns3", "vctk")
 
 
@@ -84,8 +86,23 @@ def calibrated(_calibrated) -> CalibratedGraph:
 
 
 @pytest.fixture
-def edge_se(tmp_path) -> Command:
-    """Run the command line in an empty folder: `edge_se("convert", "--out", "step.onnx")`."""
+def main(tmp_path, monkeypatch, capsys) -> Main:
+    """Run the command line's `main` in an empty folder; gives exit code, output and errors.
+
+    As `typed` below, without the seconds that a new process takes to import torch.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments) -> tuple[int, str, str]:
+        code = edge_se.cli.main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def typed(tmp_path) -> Command:
+    """Run the command line as typed, in an empty folder: `typed("convert", "--out", "x.onnx")`."""
 
     def run(*arguments) -> subprocess.CompletedProcess:
         return subprocess.run(

@@ -1,0 +1,115 @@
+"""`edge-se quantize` as a user types it, on a folder of his own clips."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from edge_se import Enhancer
+from edge_se.model_file import read_manifest
+
+# 16-bit activations run on TFLite's reference kernels.
+pytestmark = pytest.mark.filterwarnings("ignore:XNNPACK took none")
+
+
+@pytest.fixture
+def clips(tmp_path, noisy):
+    """Noisy clips as people have them: other rates, several channels, and one that is broken."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    forms = [(8000, 1, "wav"), (44100, 2, "wav"), (16000, 6, "flac"), (48000, 1, "flac")]
+    for index, (rate, channels, suffix) in enumerate(forms):
+        samples = np.repeat(noisy[index][:, None], channels, axis=1)
+        soundfile.write(folder / f"clip_{index}.{suffix}", samples[: rate * 3 // 4], rate)
+    (folder / "broken.wav").write_bytes(b"RIFF")
+    return folder
+
+
+def test_a_folder_of_clips_makes_a_model(typed, clips, tmp_path):
+    result = typed("quantize", "--calibration-clips", clips, "--out", "model.tflite")
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("wrote model.tflite: gtcrn from default.safetensors, int8, ")
+    assert "broken.wav: cannot be read as audio" in result.stderr
+    calibration = read_manifest(tmp_path / "model.tflite").calibration
+    assert (calibration["clips"], calibration["skipped"]) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("int8", "int8"), ("int16x8", "int16"), ("dynamic", "float32"), ("float", "float32")],
+)
+def test_every_precision_makes_a_model_that_runs(main, clips, noisy, tmp_path, precision, dtype):
+    code, output, _ = main(
+        *("quantize", "--calibration-clips", clips),
+        *("--precision", precision, "--out", "model.tflite"),
+    )
+
+    assert code == 0
+    assert f"default.safetensors, {precision}, " in output
+    assert read_manifest(tmp_path / "model.tflite").signals.features.dtype == dtype
+    enhanced = Enhancer(tmp_path / "model.tflite").enhance(noisy[0])
+    assert 0 < np.abs(enhanced).max() <= 1.5
+
+
+def test_official_checkpoints_are_quantized_reproducibly(main, official_path, clips, tmp_path):
+    for name in ("first.tflite", "second.tflite"):
+        main("quantize", official_path, "--calibration-clips", clips, "--out", name)
+
+    first, second = (tmp_path / name for name in ("first.tflite", "second.tflite"))
+    assert first.read_bytes() == second.read_bytes()
+    assert read_manifest(first).checkpoint["name"] == official_path.name
+
+
+def test_saved_ranges_give_the_same_scales_and_edited_ones_others(main, clips, tmp_path):
+    quantize = ("quantize", "--calibration-clips", clips)
+    main(*quantize, "--out", "first.tflite", "--save-ranges", "ranges.json")
+    (tmp_path / "edited.json").write_text(json.dumps({"features": [-9.0, 9.0]}))
+
+    main(*quantize, "--out", "second.tflite", "--ranges", "ranges.json")
+    main(*quantize, "--out", "third.tflite", "--ranges", "edited.json")
+
+    first, second, third = (
+        read_manifest(tmp_path / f"{name}.tflite") for name in ("first", "second", "third")
+    )
+    scales = [state.scale for state in second.states]
+    assert [state.scale for state in first.states] == pytest.approx(scales, rel=1e-6)
+    assert third.signals.features.scale == pytest.approx(18 / 255)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("nowhere.tar",), "cannot read checkpoint nowhere.tar: No such file"),
+        (("few/0.wav",), "few/0.wav is not a checkpoint that can be loaded safely"),
+        (("--calibration-clips", "nowhere"), "nowhere is not a folder"),
+        (("--calibration-clips", "few"), "few has 3 usable clips, at least 4 needed"),
+        (("--calibration-clips", "empty"), "empty holds no WAV or FLAC file"),
+        (("--ranges", "nowhere.json"), "cannot read ranges nowhere.json"),
+        (("--ranges", "typo.json"), "typo.json gives a range to featurs, which is no tensor"),
+        (("--save-ranges", "nowhere/ranges.json"), "there is no folder nowhere"),
+        (("--out", "model.onnx"), "model.onnx has to end in .tflite"),
+        (("--out", "nowhere/model.tflite"), "there is no folder nowhere"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(
+    main, clips, tmp_path, arguments, complaint
+):
+    (clips / "broken.wav").unlink()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "few").mkdir()
+    for index in range(3):
+        shutil.copy(clips / "clip_0.wav", tmp_path / "few" / f"{index}.wav")
+    (tmp_path / "typo.json").write_text('{"featurs": [-1, 1]}')
+    before = sorted(tmp_path.rglob("*"))
+
+    code, _, errors = main(
+        "quantize", "--calibration-clips", clips, "--out", "model.tflite", *arguments
+    )
+
+    assert code == 2
+    message = errors.splitlines()[-1]
+    assert message.startswith(f"edge-se: error: {complaint}")
+    assert sorted(tmp_path.rglob("*")) == before
