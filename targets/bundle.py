@@ -1,0 +1,188 @@
+"""Bundles: everything that a board without internet needs to run a model, in one archive.
+
+An archive holds one folder `edge-se-bundle` with the model, the wheels, the installer, a systemd
+unit, a description and checksums of them all. It depends on its contents alone, byte for byte.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import struct
+import tarfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_se.errors import UserError
+from edge_se.files import written_beside
+from edge_se.model_file import read_model
+from targets.boards import Board, required_wheels
+from targets.wheels import INSTALLER, fetch_wheels, runtime_wheel
+
+FORMAT_VERSION = 1
+FOLDER = "edge-se-bundle"
+CHECKSUMS, DESCRIPTION, SCRIPT = "SHA256SUMS", "bundle.json", "install.py"
+_BOARD_FILES = Path(__file__).parent / "board"
+# Byte-compiled modules lie beside the sources once a wheel is installed, and are about as large.
+_COMPILED = 2.1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle in memory.
+
+    Attributes:
+        id: Of the release that it makes, known before it is on the board.
+        description: Content of its bundle.json.
+        data: The archive, a .tar.gz.
+        installer: Text of its install.py.
+    """
+
+    id: str
+    description: dict[str, Any]
+    data: bytes
+    installer: str
+
+
+def build_bundle(board: Board, python: str, model: Path) -> Bundle:
+    """Build a bundle for a board.
+
+    Args:
+        board: What it is for.
+        python: Version there, such as "3.11".
+        model: A .tflite with its manifest.
+
+    Raises:
+        UserError: The model is none, or a wheel can't be had.
+    """
+    data, manifest = read_model(model)
+    pins = required_wheels(board, python)
+    wheels = {path.name: path.read_bytes() for path in fetch_wheels(pins, board.platform, python)}
+    pip = fetch_wheels([INSTALLER], board.platform, python)
+    wheels.update({path.name: path.read_bytes() for path in pip})
+    wheels.update([runtime_wheel()])
+    files = {
+        "edge-se.service": (_BOARD_FILES / "edge-se.service").read_bytes(),
+        SCRIPT: (_BOARD_FILES / SCRIPT).read_bytes(),
+        "model.tflite": data,
+        **{f"wheels/{name}": content for name, content in wheels.items()},
+    }
+    description = {
+        "format_version": FORMAT_VERSION,
+        "edge_se": _version_of_runtime(wheels),
+        "board": board.key,
+        "platform": {
+            "name": board.platform.key,
+            "machines": list(board.platform.machines),
+            "bits": board.platform.bits,
+        },
+        "python": python,
+        "runtime": board.platform.runtime.interpreter,
+        "system_numpy": board.platform.runtime.uses_system_packages,
+        "model": {
+            "name": model.name,
+            "architecture": manifest.architecture,
+            "precision": manifest.precision,
+            "sha256": hashlib.sha256(data).hexdigest(),
+        },
+        "installed_bytes": len(data) + sum(map(_installed_size, wheels.values())),
+    }
+    files[DESCRIPTION] = (json.dumps(description, indent=2) + "\n").encode()
+    files[CHECKSUMS] = _checksums(files)
+    return _bundle(description, files)
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a bundle that `edge-se bundle` wrote.
+
+    Raises:
+        UserError: There is no such file, or it is no whole bundle.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no bundle {path}")
+    files = {}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                content = archive.extractfile(member)
+                files[member.name.removeprefix(f"{FOLDER}/")] = content.read() if content else b""
+        description = json.loads(files[DESCRIPTION])
+        whole = files[CHECKSUMS] == _checksums(files)
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, KeyError, ValueError):
+        whole = False
+    if not whole:
+        raise UserError(f"{path} is no whole bundle; make it again with edge-se bundle")
+    if description["format_version"] != FORMAT_VERSION:
+        raise UserError(f"{path} was made by another edge-se; make it again with this one")
+    return _bundle(description, files, path.read_bytes())
+
+
+def write_bundle(path: Path, bundle: Bundle) -> None:
+    """Write a bundle, whole or not at all."""
+    if not path.name.endswith(".tar.gz"):
+        raise UserError(f"a bundle's name ends in .tar.gz, which {path} does not")
+    with written_beside(path) as temporary:
+        temporary.write_bytes(bundle.data)
+
+
+def _bundle(
+    description: dict[str, Any], files: dict[str, bytes], data: bytes | None = None
+) -> Bundle:
+    return Bundle(
+        id=hashlib.sha256(files[CHECKSUMS]).hexdigest()[:12],
+        description=description,
+        data=_archive(files) if data is None else data,
+        installer=files[SCRIPT].decode(),
+    )
+
+
+def _version_of_runtime(wheels: dict[str, bytes]) -> str:
+    return next(name.split("-")[1] for name in wheels if name.startswith("edge_se-"))
+
+
+def _installed_size(wheel: bytes) -> int:
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        sizes = (
+            entry.file_size * (_COMPILED if entry.filename.endswith(".py") else 1)
+            for entry in archive.infolist()
+        )
+        return round(sum(sizes))
+
+
+def _checksums(files: dict[str, bytes]) -> bytes:
+    """What sha256sum would print for all files but the checksums themselves."""
+    lines = [
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+        for name, content in sorted(files.items())
+        if name != CHECKSUMS
+    ]
+    return "".join(lines).encode()
+
+
+def _archive(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in sorted(files.items()):
+            member = tarfile.TarInfo(f"{FOLDER}/{name}")
+            member.size = len(content)
+            member.mode = 0o755 if name == SCRIPT else 0o644
+            archive.addfile(member, io.BytesIO(content))
+    return _gzip_stored(buffer.getvalue())
+
+
+def _gzip_stored(data: bytes) -> bytes:
+    """A gzip file of stored blocks.
+
+    Almost all of a bundle is compressed already, and versions of zlib compress differently.
+    """
+    size = 0xFFFF
+    blocks = [data[start : start + size] for start in range(0, len(data), size)] or [b""]
+    parts = [b"\x1f\x8b\x08\0\0\0\0\0\0\xff"]
+    for index, block in enumerate(blocks):
+        last = index == len(blocks) - 1
+        parts += [struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF), block]
+    parts.append(struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF))
+    return b"".join(parts)

@@ -1,0 +1,329 @@
+"""Bundles: what is in them, the same bytes every time, and what is refused."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from dataclasses import replace
+from importlib.metadata import version
+
+import pytest
+
+from edge_se.errors import UserError
+from edge_se.model_file import default_model_path
+from targets import bundle as bundles
+from targets.board import install
+from targets.boards import find_board
+from targets.bundle import build_bundle, read_bundle, write_bundle
+from targets.deployment import Target, plan
+from targets.remote import Connection
+from targets.wheels import runtime_wheel
+
+MODEL = default_model_path()
+
+
+def wheel(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{path.name.split('-')[0]}/__init__.py", "x = 1\n" * 100)
+    return path
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """Build a bundle with small wheels in place of those from the package index."""
+
+    def fetch(pins, platform, python):
+        names = (f"{pin.replace('==', '-')}-py3-none-any.whl" for pin in pins)
+        return [wheel(tmp_path / name) for name in sorted(names)]
+
+    monkeypatch.setattr(bundles, "fetch_wheels", fetch)
+    return lambda board="pi4", python="3.11", model=MODEL: build_bundle(
+        find_board(board), python, model
+    )
+
+
+def contents(bundle) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(bundle.data)) as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive}
+
+
+def test_a_bundle_holds_what_the_board_needs(build):
+    files = contents(build())
+
+    names = {name.removeprefix("edge-se-bundle/") for name in files}
+    assert {"SHA256SUMS", "bundle.json", "install.py", "edge-se.service", "model.tflite"} < names
+    wheels = {name.split("/")[1].split("-")[0] for name in names if name.startswith("wheels/")}
+    assert wheels == {"ai", "numpy", "pip", "edge_se"}
+    assert files["edge-se-bundle/model.tflite"] == MODEL.read_bytes()
+
+
+def test_32_bit_arm_gets_no_numpy_and_sees_the_systems(build):
+    bundle = build("armv7")
+
+    assert not any("numpy" in name for name in contents(bundle))
+    assert bundle.description["system_numpy"]
+
+
+def test_the_same_bundle_has_the_same_bytes(build, tmp_path):
+    first = build()
+    copy = tmp_path / MODEL.name
+    shutil.copyfile(MODEL, copy)
+    os.utime(copy, (0, 0))
+
+    assert build(model=copy).data == first.data
+
+
+def test_another_model_makes_another_release(build):
+    assert build().id != build("pi5").id
+
+
+def test_the_checksums_are_those_that_sha256sum_checks(build):
+    files = contents(build())
+
+    lines = files.pop("edge-se-bundle/SHA256SUMS").decode().splitlines()
+
+    listed = {f"edge-se-bundle/{line.split('  ')[1]}": line.split("  ")[0] for line in lines}
+    assert listed == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+
+
+def test_a_bundle_is_read_as_it_was_written(build, tmp_path):
+    bundle = build()
+    write_bundle(tmp_path / "b.tar.gz", bundle)
+
+    assert read_bundle(tmp_path / "b.tar.gz") == bundle
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "text"])
+def test_a_damaged_bundle_is_refused(build, tmp_path, damage):
+    data = bytearray(build().data)
+    if damage == "cut":
+        data = data[: len(data) // 2]
+    elif damage == "flipped":
+        data[len(data) // 2] ^= 1
+    else:
+        data = bytearray(b"no bundle")
+    path = tmp_path / "b.tar.gz"
+    path.write_bytes(data)
+
+    with pytest.raises(UserError, match="is no whole bundle; make it again with edge-se bundle"):
+        read_bundle(path)
+
+
+def test_only_an_archives_name_is_written_to(build, tmp_path):
+    with pytest.raises(UserError, match=r"a bundle's name ends in \.tar\.gz"):
+        write_bundle(tmp_path / "bundle.zip", build())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--board", "pi9"), "there is no board 'pi9'"),
+        (("--board", "pi4", "--python", "3.9"), "ai-edge-litert 2.3.0 has no aarch64 wheel for"),
+        (("--board", "pi4", "--model", "absent.tflite"), "there is no model file absent.tflite"),
+    ],
+)
+def test_the_command_says_what_is_wrong(edge_se, tmp_path, arguments, complaint):
+    result = edge_se("bundle", *arguments, "--out", "b.tar.gz")
+
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"edge-se: error: {complaint}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_runtimes_wheel_is_the_same_every_time_and_installs(tmp_path):
+    name, data = runtime_wheel()
+    (tmp_path / name).write_bytes(data)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+
+    subprocess.run([*command, "--target", tmp_path / "site", tmp_path / name], check=True)
+
+    assert runtime_wheel() == (name, data)
+    site = {path.name for path in (tmp_path / "site").iterdir()}
+    assert site == {"bin", "edge_se", f"edge_se-{version('edge-se')}.dist-info"}
+    listing = subprocess.run(
+        [sys.executable, "-m", "edge_se", "--help"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site"), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+    )
+    assert "stream" in listing.stdout
+
+
+FACTS = {
+    "machine": "aarch64",
+    "bits": 64,
+    "model": "Raspberry Pi 4 Model B Rev 1.4",
+    "python": "3.11",
+    "has_venv": True,
+    "numpy": None,
+    "free_bytes": 10**9,
+    "root": "/home/pi/edge-se",
+    "incoming": {},
+    "current": None,
+    "releases": [],
+    "history": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("board", "facts", "sentence"),
+    [
+        (
+            "pi4",
+            {"machine": "x86_64"},
+            "the bundle is for aarch64, but the board is a x86_64 with 64-bit Python; make one for "
+            "it",
+        ),
+        (
+            "pi4",
+            {"bits": 32},
+            "the bundle is for aarch64, but the board is a aarch64 with 32-bit Python; make one "
+            "for it",
+        ),
+        (
+            "pi4",
+            {"python": "3.13"},
+            "the bundle is for Python 3.11, but the board's is 3.13; make one with --python 3.13",
+        ),
+        (
+            "pi4",
+            {"has_venv": False},
+            "the board's Python has no venv module; install it: sudo apt install python3-venv",
+        ),
+        (
+            "armv7",
+            {"machine": "armv7l", "bits": 32},
+            "the board's own numpy has to be of version 1, but is missing; install it: sudo apt "
+            "install python3-numpy",
+        ),
+        (
+            "armv7",
+            {"machine": "armv7l", "bits": 32, "numpy": "2.1.0"},
+            "the board's own numpy has to be of version 1, but is 2.1.0; install it: sudo apt "
+            "install python3-numpy",
+        ),
+    ],
+)
+def test_a_board_that_does_not_fit_is_told_in_one_sentence(build, board, facts, sentence):
+    target = Target(Connection("pi@board"), "~/edge-se", {**FACTS, **facts})
+
+    with pytest.raises(UserError) as caught:
+        plan(target, build(board))
+
+    assert str(caught.value) == f"pi@board: {sentence}"
+
+
+def test_a_board_without_room_is_told_how_much_it_needs(build):
+    target = Target(Connection("pi@board"), "~/edge-se", {**FACTS, "free_bytes": 5_000_000})
+
+    with pytest.raises(UserError, match=r"has 5 MB free in /home/pi/edge-se, but .* needs \d+ MB"):
+        plan(target, build())
+
+
+def test_what_has_arrived_is_not_sent_again(build):
+    bundle = build()
+    archive = f"edge-se-{bundle.id}.tar.gz"
+    half = bundle.data[: len(bundle.data) // 2]
+    arrived = {"bytes": len(half), "sha256": hashlib.sha256(half).hexdigest()}
+    target = Target(Connection("pi@board"), "~/edge-se", {**FACTS, "incoming": {archive: arrived}})
+
+    assert plan(target, bundle).arrived == len(half)
+
+
+def test_what_has_arrived_damaged_is_sent_again(build):
+    bundle = build()
+    archive = f"edge-se-{bundle.id}.tar.gz"
+    arrived = {"bytes": 1000, "sha256": "0" * 64}
+    target = Target(Connection("pi@board"), "~/edge-se", {**FACTS, "incoming": {archive: arrived}})
+
+    assert plan(target, bundle).arrived == 0
+
+
+def test_the_installer_finds_a_damaged_file(build, tmp_path):
+    for name, data in contents(build()).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    folder = tmp_path / "edge-se-bundle"
+    install.verify(folder)
+    (folder / "model.tflite").write_bytes(b"damaged")
+
+    with pytest.raises(install.RefusedError, match=r"model\.tflite of the bundle is damaged"):
+        install.verify(folder)
+
+
+def test_the_installer_refuses_paths_that_lead_elsewhere(tmp_path):
+    with tarfile.open(tmp_path / "b.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("edge-se-bundle/../../escaped")
+        archive.addfile(member)
+
+    with pytest.raises(install.RefusedError, match="is no whole edge-se bundle"):
+        install.unpack(tmp_path / "b.tar.gz")
+
+    assert not (tmp_path.parent / "escaped").exists()
+
+
+def test_only_the_releases_used_last_are_kept(tmp_path):
+    for number in range(6):
+        folder = tmp_path / "releases" / f"r{number}"
+        folder.mkdir(parents=True)
+        release = {"installed": f"2026-01-0{number + 1}", "model": "m", "rtf": 0.1}
+        (folder / "report.json").write_text(json.dumps({"release": release}))
+        install.switch(tmp_path, f"r{number}")
+
+    install.prune(tmp_path)
+
+    state = install.status(tmp_path)
+    assert state["current"] == "r5"
+    assert [release["id"] for release in state["releases"]] == ["r3", "r4", "r5"]
+
+
+def test_the_installer_speaks_of_throttling(monkeypatch):
+    monkeypatch.setattr(install, "read_text", lambda path: "50005")
+
+    flags = install.throttling()
+
+    assert flags == {
+        "flags": "0x50005",
+        "set": [
+            "under-voltage",
+            "throttled",
+            "under-voltage has occurred",
+            "throttling has occurred",
+        ],
+    }
+
+
+def test_the_unit_passes_systemds_check(tool, build, tmp_path):
+    verifier = tool("systemd-analyze")
+    unit = contents(build())["edge-se-bundle/edge-se.service"].decode()
+    path = tmp_path / "edge-se.service"
+    path.write_text(unit.replace("@ROOT@", "/home/pi/edge-se"))
+
+    result = subprocess.run(
+        [verifier, "--user", "verify", path],
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert "edge-se.service" not in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("board", "tag"), [("pi4", "aarch64"), ("armv7", "armv7l")])
+def test_a_bundle_holds_wheels_for_its_board(board, tag):
+    bundle = build_bundle(find_board(board), "3.11", MODEL)
+
+    wheels = [name for name in contents(bundle) if name.endswith(".whl")]
+    assert all(tag in name or "none-any" in name for name in wheels)
+    assert any(tag in name for name in wheels)
+    assert replace(bundle, data=b"") == replace(
+        build_bundle(find_board(board), "3.11", MODEL), data=b""
+    )
