@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_se.core import load_core
 from edge_se.engines import ENGINES
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest
@@ -21,7 +22,8 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
 
     Returns:
         `file`, `size_kb`, `latency_ms`, `latency_samples`, `operators` (a list of `operator`,
-        `precision`, `count`, most frequent first), `state_bytes`, `manifest`, and for .tflite
+        `precision`, `count`, most frequent first), `state_bytes`, `fixed_stft` (what
+        would run the fixed-point STFT here, "compiled" or "numpy"), `manifest`, and for .tflite
         `xnnpack_share`.
 
     Raises:
@@ -39,6 +41,7 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
         "state_bytes": sum(
             int(np.prod(state.shape)) * np.dtype(state.dtype).itemsize for state in manifest.states
         ),
+        "fixed_stft": "numpy" if load_core() is None else "compiled",
         **further,
         "operators": [
             {"operator": name, "precision": precision, "count": count}

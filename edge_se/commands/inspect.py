@@ -44,7 +44,8 @@ def format_description(description: dict[str, Any]) -> str:
         (
             "signal",
             f"{manifest['sample_rate']} Hz, window {manifest['window']}, hop {manifest['hop']}, "
-            f"{manifest['stft']} STFT, features {manifest['features']}",
+            f"{manifest['stft']} STFT (fixed would be {description['fixed_stft']}), "
+            f"features {manifest['features']}",
         ),
         (
             "latency",

@@ -62,10 +62,19 @@ class SignalPath(Protocol):
 def make_path(stft: str, step: Step) -> SignalPath:
     """The signal path of a kind of STFT ("float" or "fixed") around a step.
 
+    The fixed one runs in the compiled core where there is one; the bits are the same.
+
     Raises:
         UserError: The fixed-point path can't serve the step's model.
     """
     if stft == "fixed":
+        from edge_se.core import load_core
+
+        core = load_core()
+        if core is not None:
+            from edge_se.engines.compiled_path import CompiledPath
+
+            return CompiledPath(core, step.manifest, step.features, step.mask)
         from edge_se.engines.fixed_path import FixedPath
 
         return FixedPath(step.manifest, step.features, step.mask)

@@ -1,0 +1,58 @@
+"""The compiled core: the fixed-point signal path in C, for where a compiler was at hand.
+
+`fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, in a few microseconds. It
+is one shared library called through ctypes, so one wheel serves every Python of a platform.
+"""
+
+import ctypes
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+LIBRARY = "_fixed.so"
+# What `edge_se_core_version` of the library has to say.
+VERSION = 1
+_ARRAYS = (
+    *("window", "synthesis", "cosines", "sines", "twiddles", "samples", "output", "spectra"),
+    *("exponents", "tail", "features", "mask"),
+)
+_NUMBERS = (
+    *("delay", "feature_bytes", "feature_multiplier", "feature_exponent", "feature_zero_point"),
+    *("feature_low", "feature_high", "mask_bytes", "mask_exponent", "mask_zero_point"),
+)
+
+
+class Context(ctypes.Structure):
+    """`struct context` of fixed.c: addresses of arrays that the caller keeps, and parameters."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in _ARRAYS),
+        *((name, ctypes.c_int32) for name in _NUMBERS),
+    ]
+
+
+@cache
+def load_core() -> Any | None:
+    """The library, or None where none was built; a warning where the one there is another's."""
+    path = Path(__file__).parent / LIBRARY
+    if not path.is_file():
+        return None
+    try:
+        # PyDLL keeps the interpreter's lock: releasing it costs as much as the call takes.
+        library = ctypes.PyDLL(str(path))
+        version = int(library.edge_se_core_version())
+    except (OSError, AttributeError) as error:
+        warnings.warn(f"{path} can't be used ({error}); NumPy runs instead", stacklevel=2)
+        return None
+    if version != VERSION:
+        warnings.warn(
+            f"{path} is of another version of edge-se; NumPy runs instead, or build it again with "
+            f"python -m edge_se.core.build",
+            stacklevel=2,
+        )
+        return None
+    library.edge_se_fixed_analyse.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    library.edge_se_fixed_synthesise.argtypes = [ctypes.c_void_p]
+    library.edge_se_fixed_analyse.restype = library.edge_se_fixed_synthesise.restype = None
+    return library

@@ -1,0 +1,76 @@
+"""The fixed-point signal path in the compiled core: the same bits as `FixedPath`, much sooner."""
+
+import ctypes
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_se.core import Context
+from edge_se.engines.fixed_path import FixedPath
+from edge_se.fixed import ANALYSIS_WINDOW, BINS, COSINES, HOP, SINES, TWIDDLES, WINDOW
+from edge_se.manifest import Manifest
+
+
+class CompiledPath(FixedPath):
+    """`FixedPath` with its arithmetic done by the core; see `edge_se.engines.loop.SignalPath`."""
+
+    def __init__(
+        self, library: Any, manifest: Manifest, features: NDArray[Any], mask: NDArray[Any]
+    ) -> None:
+        """As `FixedPath`, with a library that `edge_se.core.load_core` gives."""
+        super().__init__(manifest, features, mask)
+        delay = manifest.lookahead_frames
+        twiddles = np.concatenate([TWIDDLES[n].ravel() for n in (256, 64, 16)])
+        self._spectra = np.zeros((delay + 1, 2, BINS), np.int32)
+        self._exponents = np.zeros(delay + 1, np.int32)
+        self._tail = np.zeros(HOP, np.int32)
+        self._samples = np.zeros(WINDOW, np.int16)
+        self._newest = self._samples[HOP:]
+        self._output = np.zeros(HOP, np.int16)
+        # The core reads and writes these where they are: they must live as long as the path.
+        self._arrays: dict[str, NDArray[Any]] = {
+            "window": ANALYSIS_WINDOW.astype(np.int32),
+            "synthesis": self._mask_scale.window.astype(np.int32),
+            "cosines": COSINES.astype(np.int32),
+            "sines": SINES.astype(np.int32),
+            "twiddles": twiddles.astype(np.int32),
+            "samples": self._samples,
+            "output": self._output,
+            "spectra": self._spectra,
+            "exponents": self._exponents,
+            "tail": self._tail,
+            "features": features,
+            "mask": mask,
+        }
+        scale = self._feature_scale
+        self._context = Context(
+            **{name: array.ctypes.data for name, array in self._arrays.items()},
+            delay=delay,
+            feature_bytes=features.itemsize,
+            feature_multiplier=scale.multiplier,
+            feature_exponent=scale.exponent,
+            feature_zero_point=scale.zero_point,
+            feature_low=scale.limits[0],
+            feature_high=scale.limits[1],
+            mask_bytes=mask.itemsize,
+            mask_exponent=self._mask_scale.exponent,
+            mask_zero_point=self._mask_scale.zero_point,
+        )
+        self._address = ctypes.addressof(self._context)
+        self._analyse = library.edge_se_fixed_analyse
+        self._synthesise = library.edge_se_fixed_synthesise
+
+    def analyse(self, samples: NDArray[np.int16]) -> None:
+        """Analysis: one hop of samples (int16 [256]) to the step's features."""
+        self._newest[...] = samples
+        self._analyse(self._address, 0)
+
+    def synthesise(self, out: NDArray[np.int16]) -> None:
+        """Synthesis: the mask applied, and one enhanced hop (int16 [256]) written to `out`."""
+        self._synthesise(self._address)
+        out[...] = self._output
+
+    def describe(self) -> dict[str, Any]:
+        """What runs, for reports."""
+        return {"stft": "fixed (compiled)"}

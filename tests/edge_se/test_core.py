@@ -1,0 +1,190 @@
+"""The compiled core: the same bits as NumPy's, and an installation without it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixed_signals import BINS, FEATURES, HOP, MASK, buffers, manifest, passing_mask
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_se import Enhancer, core
+from edge_se.core.build import BuildError, compile_core, find_compiler
+from edge_se.engines.compiled_path import CompiledPath
+from edge_se.engines.fixed_path import FixedPath
+from edge_se.manifest import TensorSpec
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+INT16_FEATURES = TensorSpec(0, (3, BINS), "int16", 300 / 32768, 0)
+INT16_MASK = TensorSpec(1, (2, BINS), "int16", 2.0**-13, 0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with the library, as the build leaves it."""
+    try:
+        find_compiler()
+    except BuildError as error:
+        pytest.skip(str(error))
+    path = tmp_path_factory.mktemp("core")
+    compile_core(path)
+    return path
+
+
+@pytest.fixture
+def from_folder(monkeypatch):
+    """Have a folder stand for the one that the package looks for its library in."""
+
+    def use(path: Path) -> None:
+        monkeypatch.setattr(core, "__file__", str(path / "__init__.py"))
+        core.load_core.cache_clear()
+
+    yield use
+    monkeypatch.undo()
+    core.load_core.cache_clear()
+
+
+@pytest.fixture
+def library(folder, from_folder):
+    from_folder(folder)
+    return core.load_core()
+
+
+def hops(seed: int, count: int) -> np.ndarray:
+    """Noise whose level jumps, with silence, full scale and impulses among it."""
+    random = np.random.default_rng(seed)
+    bits = random.integers(0, 17, count)
+    samples = random.integers(-32768, 32768, (count, HOP)) >> bits[:, None]
+    samples[random.integers(0, count)] = random.choice([-32768, 32767], HOP)
+    samples[random.integers(0, count)] = -32768 * (np.arange(HOP) == 17)
+    return samples.astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    ("features", "mask"), [(FEATURES, MASK), (INT16_FEATURES, INT16_MASK)], ids=["int8", "int16"]
+)
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_bits_equal_those_of_the_numpy_model(library, features, mask, lookahead):
+    described = manifest(features, mask, lookahead_frames=lookahead)
+    low, high = np.iinfo(mask.dtype).min, np.iinfo(mask.dtype).max
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.integers(0, 2**32 - 1))
+    def check(seed: int) -> None:
+        ours, theirs = buffers(described), buffers(described)
+        paths = FixedPath(described, *ours), CompiledPath(library, described, *theirs)
+        random = np.random.default_rng(seed)
+        outputs = np.empty((2, HOP), np.int16)
+        for frame in hops(seed, 8):
+            ours[1][...] = theirs[1][...] = random.integers(low, high + 1, (2, BINS))
+            for path, output in zip(paths, outputs, strict=True):
+                path.analyse(frame)
+                path.synthesise(output)
+            np.testing.assert_array_equal(ours[0], theirs[0])
+            np.testing.assert_array_equal(paths[0]._spectra, paths[1]._spectra)
+            np.testing.assert_array_equal(outputs[0], outputs[1])
+
+    check()
+
+
+def test_reset_forgets_everything(library):
+    described = manifest()
+    features, mask = buffers(described)
+    mask[...] = passing_mask()
+    path = CompiledPath(library, described, features, mask)
+
+    def run() -> np.ndarray:
+        outputs = np.empty((8, HOP), np.int16)
+        for frame, output in zip(hops(0, 8), outputs, strict=True):
+            path.analyse(frame)
+            path.synthesise(output)
+        return outputs
+
+    first = run()
+    path.reset()
+
+    np.testing.assert_array_equal(run(), first)
+
+
+def test_models_run_alike_with_and_without_it(folder, from_folder, tiny_int8, noise, tmp_path):
+    outputs, words = [], []
+    for place in (folder, tmp_path):
+        from_folder(place)
+        enhancer = Enhancer(tiny_int8, stft="fixed")
+        outputs.append(enhancer.enhance(noise))
+        words.append(enhancer.describe()["stft"])
+
+    assert words == ["fixed (compiled)", "fixed (numpy)"]
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_a_library_of_another_version_is_left_alone(folder, from_folder, monkeypatch):
+    from_folder(folder)
+    monkeypatch.setattr(core, "VERSION", core.VERSION + 1)
+
+    with pytest.warns(UserWarning, match="of another version"):
+        assert core.load_core() is None
+
+
+def test_a_damaged_library_is_left_alone(from_folder, tmp_path):
+    (tmp_path / core.LIBRARY).write_bytes(b"no library")
+    from_folder(tmp_path)
+
+    with pytest.warns(UserWarning, match="NumPy runs instead"):
+        assert core.load_core() is None
+
+
+def test_a_compiler_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(BuildError, match="false failed"):
+        compile_core(tmp_path, ["false"])
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_machine_without_a_compiler_is_told_apart(tmp_path, monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(BuildError, match="no C compiler"):
+        find_compiler()
+
+
+def build_wheel(folder: Path, **environment: str) -> zipfile.ZipFile:
+    """A wheel of edge_se alone, built from a copy of the sources."""
+    source = folder / "source"
+    ignored = shutil.ignore_patterns("__pycache__", "*.so")
+    shutil.copytree(REPOSITORY / "edge_se", source / "edge_se", ignore=ignored)
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    options = ["--no-build-isolation", "--no-deps", "--quiet", "--wheel-dir", folder]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", *options, source],
+        check=True,
+        env=os.environ | environment,
+    )
+    (wheel,) = folder.glob("*.whl")
+    return zipfile.ZipFile(wheel)
+
+
+@pytest.mark.slow
+def test_with_a_compiler_the_wheel_is_one_for_the_platform_and_any_python(folder, tmp_path):
+    wheel = build_wheel(tmp_path)
+
+    assert Path(wheel.filename).name.split("-")[2:4] == ["py3", "none"]
+    assert not wheel.filename.endswith("-any.whl")
+    assert f"edge_se/core/{core.LIBRARY}" in wheel.namelist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [{"CC": "false"}, {"EDGE_SE_PURE": "1"}])
+def test_without_a_compiler_the_wheel_is_one_for_all(tmp_path, environment):
+    wheel = build_wheel(tmp_path, **environment)
+
+    assert wheel.filename.endswith("-py3-none-any.whl")
+    assert f"edge_se/core/{core.LIBRARY}" not in wheel.namelist()
+    assert "edge_se/core/fixed.c" in wheel.namelist()
