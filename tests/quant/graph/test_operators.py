@@ -16,8 +16,8 @@ from quant.graph.onnx import write_onnx
 from quant.graph.simulate import FakeQuantizer
 from quant.graph.tflite import write_tflite
 
-# TFLite's 16-bit tanh and reciprocal root interpolate in tables; everything else is off by one
-# step at most.
+# TFLite's 16-bit tanh and reciprocal root interpolate in tables; whatever else computes is off by
+# one step at most.
 STEPS_OFF = {("tanh", Precision.INT16): 2, ("reciprocal_root", Precision.INT16): 80}
 DYNAMIC_KINDS = [name for name, kind in KINDS.items() if kind.dynamic]
 
@@ -91,10 +91,11 @@ def test_integer_tflite_equals_its_simulation(kind, precision):
     results = run_written(graph, inputs, encodings, precision)
 
     expected = run_torch(graph, inputs, simulation)
+    most = 0 if KINDS[kind].passes_through else STEPS_OFF.get((kind, precision), 1)
     for value, result, simulated in zip(graph.outputs, results, expected, strict=True):
-        steps = np.rint(np.abs(result - simulated) / encodings[value].scale)
-        assert steps.max() <= STEPS_OFF.get((kind, precision), 1)
-        assert steps.mean() < STEPS_OFF.get((kind, precision), 1) / 2
+        steps = np.abs(result - simulated) / encodings[value].scale
+        assert steps.max() <= most + 0.01
+        assert steps.mean() <= most / 2 + 0.01
 
 
 @pytest.mark.parametrize("kind", BUILDERS)

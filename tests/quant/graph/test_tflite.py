@@ -92,15 +92,30 @@ def test_values_are_found_where_the_writer_says(chain):
     assert found == {value.name: index for value, index in written.tensors.items()}
 
 
+def contents_of(model) -> list[bytes]:
+    contents = [model.Buffers(i).DataAsNumpy() for i in range(model.BuffersLength())]
+    return [content.tobytes() for content in contents if isinstance(content, np.ndarray)]
+
+
 @pytest.mark.parametrize("precision", [Precision.FLOAT, Precision.INT8])
 def test_equal_weights_are_stored_once(chain, precision):
     model, _ = subgraph_of(write(chain, everywhere(precision), precision))
 
-    contents = [model.Buffers(i).DataAsNumpy() for i in range(model.BuffersLength())]
-    stored = [buffer.tobytes() for buffer in contents if isinstance(buffer, np.ndarray)]
-    assert len(stored) == len(set(stored))
+    stored = contents_of(model)
     size = 64 * (4 if precision is Precision.FLOAT else 1)
+    assert len(stored) == len(set(stored))
     assert [len(content) for content in stored].count(size) == 1
+
+
+def test_equal_weights_of_different_shapes_are_stored_once():
+    graph = Graph()
+    x, weight = graph.input("x", (1, 8)), constant(4, 8)
+    graph.linear(x, weight, None, "narrow")
+    graph.output(graph.linear(graph.reshape(x, (2, 4), "rows"), weight.view(8, 4), None, "wide"))
+
+    model, _ = subgraph_of(write(graph, everywhere(Precision.FLOAT), Precision.FLOAT))
+
+    assert contents_of(model).count(weight.numpy().tobytes()) == 1
 
 
 def test_equal_quantization_tables_are_stored_once(chain):
