@@ -193,7 +193,7 @@ def build_counter(emulator: Sequence[str]) -> Path:
     """The counting plugin, compiled for that emulator and kept in the cache.
 
     Raises:
-        UserError: There is no compiler.
+        UserError: There is no working compiler.
     """
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
@@ -206,6 +206,8 @@ def build_counter(emulator: Sequence[str]) -> Path:
     if not target.is_file():
         temporary = target.with_suffix(f".{os.getpid()}")
         command = [compiler, "-O2", "-fPIC", "-shared", f"-DAPI={interface}"]
-        subprocess.run([*command, "-o", str(temporary), str(source)], check=True)
+        built = subprocess.run([*command, "-o", str(temporary), str(source)], capture_output=True)
+        if built.returncode != 0:
+            raise UserError(f"{compiler} can't compile {source.name}; install gcc and libc6-dev")
         temporary.replace(target)
     return target

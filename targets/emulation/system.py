@@ -18,7 +18,7 @@ from targets.cache import cache_folder, folder_beside
 # Debian release by the Python version that it brings.
 RELEASES = {"3.11": "bookworm", "3.13": "trixie"}
 EMULATOR = "qemu-aarch64"
-_NEEDED_TOOLS = ("apt-get", "dpkg-deb")
+_NEEDED_TOOLS = ("apt-get", "dpkg", "dpkg-deb")
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,7 @@ def find_mirror() -> Mirror:
     Raises:
         UserError: This is no Debian-like system, or its apt knows no Debian mirror.
     """
-    missing = [tool for tool in _NEEDED_TOOLS if shutil.which(tool) is None]
-    if missing:
-        raise UserError(f"emulation needs {' and '.join(missing)}; use a machine with Debian")
+    _require_tools()
     wanted = ["Identifier: Packages", "Origin: Debian"]
     fields = "$(LABEL)|$(REPO_URI)|$(SIGNED_BY)"
     text = _output(["apt-get", "indextargets", "--format", fields, *wanted])
@@ -62,6 +60,12 @@ def find_mirror() -> Mirror:
         "emulation needs a Debian mirror in apt's configuration, with its lists fetched; "
         "run apt-get update, or use a machine with Debian"
     )
+
+
+def _require_tools() -> None:
+    missing = [tool for tool in _NEEDED_TOOLS if shutil.which(tool) is None]
+    if missing:
+        raise UserError(f"emulation needs {' and '.join(missing)}; use a machine with Debian")
 
 
 def _debian_keys() -> str | None:
@@ -129,9 +133,13 @@ def find_emulator() -> list[str]:
         return [installed]
     folder = cache_folder("emulation") / "emulator"
     if not folder.is_dir():
+        _require_tools()
         architecture = _output(["dpkg", "--print-architecture"]).strip()
         with folder_beside(folder) as temporary:
             unpack_packages(temporary, "bookworm", architecture, ["qemu-user"])
+            for other in (temporary / "usr" / "bin").glob("qemu-*"):
+                if other.name != EMULATOR:
+                    other.unlink()  # the other architectures take a hundred megabytes
     # Its own loader and libraries, so that it does not matter what this machine has.
     loader = next(folder.glob("lib*/ld-linux*.so.*"))
     libraries = ":".join(str(path) for path in sorted(folder.glob("**/*-linux-gnu")))

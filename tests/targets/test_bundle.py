@@ -1,5 +1,6 @@
 """Bundles: what is in them, the same bytes every time, and what is refused."""
 
+import ast
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ import tarfile
 import zipfile
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -281,6 +283,10 @@ def test_only_the_releases_used_last_are_kept(tmp_path):
     state = install.status(tmp_path)
     assert state["current"] == "r5"
     assert [release["id"] for release in state["releases"]] == ["r3", "r4", "r5"]
+
+
+def test_the_installer_is_read_by_pythons_that_it_has_to_refuse():
+    ast.parse(Path(install.__file__).read_text(), feature_version=(3, 7))
 
 
 def test_the_installer_speaks_of_throttling(monkeypatch):

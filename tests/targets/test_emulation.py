@@ -109,7 +109,19 @@ def test_int8_uses_the_dot_products_of_an_emulated_pi5(tool, edge_se, tmp_path):
         tool(name)
 
     edge_se(
-        *("boards", "emulate", "pi5", "--", "benchmark", "--seconds", 0.5, "--json", "report.json")
+        *(
+            "boards",
+            "emulate",
+            "--python",
+            "3.13",
+            "pi5",
+            "--",
+            "benchmark",
+            "--seconds",
+            0.5,
+            "--json",
+            "report.json",
+        )
     )
 
     report = json.loads((tmp_path / "report.json").read_text())
