@@ -63,8 +63,9 @@ class Ours:
     """A model of this project in its frame loop; see `Peer`."""
 
     def __init__(self, enhancer: Enhancer) -> None:
-        manifest = enhancer.manifest
-        self.name = f"{enhancer.model_path.name} ({manifest.architecture}, {manifest.precision})"
+        manifest, stft = enhancer.manifest, enhancer.describe()["stft"]
+        kind = f"{manifest.architecture}, {manifest.precision}, {stft} STFT"
+        self.name = f"{enhancer.model_path.name} ({kind})"
         self.size_kb = _size_kb(enhancer.model_path)
         self.hop_size, self.sample_rate = enhancer.hop_size, enhancer.sample_rate
         self.sample_dtype = enhancer.sample_dtype

@@ -15,7 +15,7 @@ from pathlib import Path
 from edge_se.core import LIBRARY
 
 SOURCE = Path(__file__).parent / "fixed.c"
-FLAGS = ("-std=c99", "-O3", "-shared", "-fPIC", "-fvisibility=default")
+FLAGS = ("-std=c99", "-O3", "-s", "-shared", "-fPIC")
 
 
 class BuildError(Exception):
