@@ -16,7 +16,7 @@ from setuptools.command.build_py import build_py
 sys.path.insert(0, str(Path(__file__).parent))
 
 from edge_se.core import LIBRARY
-from edge_se.core.build import SOURCE, BuildError, compile_core
+from edge_se.core.build import BuildError, compile_core
 
 
 class BuildWithCore(build_py):
@@ -25,7 +25,8 @@ class BuildWithCore(build_py):
     def run(self) -> None:
         """Build, with the core where it can be compiled."""
         super().run()
-        folder = SOURCE.parent if self.editable_mode else Path(self.build_lib, "edge_se", "core")
+        root = Path(__file__).parent if self.editable_mode else Path(self.build_lib)
+        folder = root / "edge_se" / "core"
         (folder / LIBRARY).unlink(missing_ok=True)  # of an earlier build
         if os.environ.get("EDGE_SE_PURE") == "1":
             return

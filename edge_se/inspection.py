@@ -22,9 +22,8 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
 
     Returns:
         `file`, `size_kb`, `latency_ms`, `latency_samples`, `operators` (a list of `operator`,
-        `precision`, `count`, most frequent first), `state_bytes`, `fixed_stft` (what
-        would run the fixed-point STFT here, "compiled" or "numpy"), `manifest`, and for .tflite
-        `xnnpack_share`.
+        `precision`, `count`, most frequent first), `state_bytes`, `stft_core` (what
+        runs the STFT here, "compiled" or "numpy"), `manifest`, and for .tflite `xnnpack_share`.
 
     Raises:
         UserError: The file can't be read as a model.
@@ -41,7 +40,7 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
         "state_bytes": sum(
             int(np.prod(state.shape)) * np.dtype(state.dtype).itemsize for state in manifest.states
         ),
-        "fixed_stft": "numpy" if load_core() is None else "compiled",
+        "stft_core": "numpy" if load_core() is None else "compiled",
         **further,
         "operators": [
             {"operator": name, "precision": precision, "count": count}

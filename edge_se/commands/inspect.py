@@ -44,7 +44,7 @@ def format_description(description: dict[str, Any]) -> str:
         (
             "signal",
             f"{manifest['sample_rate']} Hz, window {manifest['window']}, hop {manifest['hop']}, "
-            f"{manifest['stft']} STFT (fixed would be {description['fixed_stft']}), "
+            f"{manifest['stft']} STFT ({description['stft_core']} here), "
             f"features {manifest['features']}",
         ),
         (

@@ -1,7 +1,8 @@
-"""The compiled core: the fixed-point signal path in C, for where a compiler was at hand.
+"""The compiled core: signal paths in C, for where a compiler was at hand.
 
-`fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, in a few microseconds. It
-is one shared library called through ctypes, so one wheel serves every Python of a platform.
+`fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` the same
+samples, up to rounding, as `edge_se.stft.Stft`, in a few microseconds each. They are one shared
+library called through ctypes, so one wheel serves every Python of a platform.
 """
 
 import ctypes
@@ -10,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-LIBRARY = "_fixed.so"
+LIBRARY = "_core.so"
 # What `edge_se_core_version` of the library has to say.
-VERSION = 1
+VERSION = 2
 _ARRAYS = (
     *("window", "synthesis", "cosines", "sines", "twiddles", "samples", "output", "spectra"),
     *("exponents", "tail", "features", "mask"),
@@ -29,6 +30,18 @@ class Context(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_void_p) for name in _ARRAYS),
         *((name, ctypes.c_int32) for name in _NUMBERS),
+    ]
+
+
+class StftContext(ctypes.Structure):
+    """`struct stft` of float.c: addresses of arrays that the caller keeps."""
+
+    _fields_ = [
+        (name, ctypes.c_void_p)
+        for name in (
+            *("window", "cosines", "sines", "twiddles", "samples", "spectrum", "masked"),
+            *("tail", "output"),
+        )
     ]
 
 
@@ -53,6 +66,8 @@ def load_core() -> Any | None:
         )
         return None
     library.edge_se_fixed_analyse.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    library.edge_se_fixed_synthesise.argtypes = [ctypes.c_void_p]
-    library.edge_se_fixed_analyse.restype = library.edge_se_fixed_synthesise.restype = None
+    for name in ("fixed_synthesise", "stft_analyse", "stft_synthesise"):
+        getattr(library, f"edge_se_{name}").argtypes = [ctypes.c_void_p]
+    for name in ("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"):
+        getattr(library, f"edge_se_{name}").restype = None
     return library

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_se.core import LIBRARY
 
-SOURCE = Path(__file__).parent / "fixed.c"
+SOURCES = tuple(Path(__file__).parent / name for name in ("fixed.c", "float.c"))
 FLAGS = ("-std=c99", "-O3", "-s", "-shared", "-fPIC")
 
 
@@ -46,9 +46,8 @@ def compile_core(folder: Path, compiler: Sequence[str] | None = None) -> Path:
     library = folder / LIBRARY
     temporary = folder / f".{os.getpid()}{LIBRARY}"
     try:
-        result = subprocess.run(
-            [*command, *FLAGS, str(SOURCE), "-o", str(temporary)], capture_output=True, text=True
-        )
+        arguments = [*FLAGS, *map(str, SOURCES), "-o", str(temporary)]
+        result = subprocess.run([*command, *arguments], capture_output=True, text=True)
         if result.returncode:
             raise BuildError(f"{shlex.join(command)} failed: {result.stderr.strip()}")
         temporary.replace(library)
@@ -61,6 +60,6 @@ def compile_core(folder: Path, compiler: Sequence[str] | None = None) -> Path:
 
 if __name__ == "__main__":
     try:
-        print(compile_core(SOURCE.parent))
+        print(compile_core(Path(__file__).parent))
     except BuildError as error:
         sys.exit(f"edge-se: error: {error}")

@@ -9,7 +9,6 @@
 #define WINDOW 512
 #define HOP 256
 #define BINS 257
-#define POINTS 256
 #define BLOCK_BITS 20
 #define GUARD_BITS 8
 #define TABLE_BITS 15
@@ -69,47 +68,8 @@ static inline int32_t turned_imaginary(int32_t re, int32_t im, int32_t cosine, i
     return (int32_t)(((int64_t)re * sine + (int64_t)im * cosine + (1 << (TABLE_BITS - 1))) >> TABLE_BITS);
 }
 
-/* One radix-4 stage of Stockham's FFT: x[q + s (p + r n/4)] to y[q + s (4 p + r)], s = 256 / n. */
-static inline void stage(int n, const int32_t *restrict xr, const int32_t *restrict xi,
-                         int32_t *restrict yr, int32_t *restrict yi, const int32_t *restrict twiddles)
-{
-    const int quarter = n / 4, s = POINTS / n;
-    const int32_t *cosines = twiddles, *sines = twiddles + 3 * quarter;
-    for (int p = 0; p < quarter; p++) {
-        for (int q = 0; q < s; q++) {
-            const int from = q + s * p, to = q + 4 * s * p;
-            const int32_t ar = xr[from], br = xr[from + 64], cr = xr[from + 128], dr = xr[from + 192];
-            const int32_t ai = xi[from], bi = xi[from + 64], ci = xi[from + 128], di = xi[from + 192];
-            const int32_t sum_r = ar + cr, sum_i = ai + ci, even_r = ar - cr, even_i = ai - ci;
-            const int32_t rest_r = br + dr, rest_i = bi + di, odd_r = br - dr, odd_i = bi - di;
-            const int32_t re[3] = {even_r + odd_i, sum_r - rest_r, even_r - odd_i};
-            const int32_t im[3] = {even_i - odd_r, sum_i - rest_i, even_i + odd_r};
-            yr[to] = sum_r + rest_r;
-            yi[to] = sum_i + rest_i;
-            for (int r = 0; r < 3; r++) {
-                const int at = to + (r + 1) * s;
-                if (n > 4) {
-                    const int32_t cosine = cosines[r * quarter + p], sine = sines[r * quarter + p];
-                    yr[at] = turned_real(re[r], im[r], cosine, sine);
-                    yi[at] = turned_imaginary(re[r], im[r], cosine, sine);
-                } else {
-                    yr[at] = re[r];
-                    yi[at] = im[r];
-                }
-            }
-        }
-    }
-}
-
-/* Unscaled complex FFT of 256 points in place. */
-static void fft(int32_t *re, int32_t *im, const int32_t *twiddles)
-{
-    int32_t other_re[POINTS], other_im[POINTS];
-    stage(256, re, im, other_re, other_im, twiddles);
-    stage(64, other_re, other_im, re, im, twiddles + 2 * 3 * 64);
-    stage(16, re, im, other_re, other_im, twiddles + 2 * 3 * (64 + 16));
-    stage(4, other_re, other_im, re, im, twiddles);
-}
+typedef int32_t value;
+#include "fft.h"
 
 /* Largest integer whose square is at most x, for x < 2^62. */
 static inline uint32_t square_root(uint64_t x)
@@ -237,5 +197,5 @@ void edge_se_fixed_synthesise(struct context *c)
 /* Raised whenever `struct context` or what the functions do changes. */
 int edge_se_core_version(void)
 {
-    return 1;
+    return 2;
 }

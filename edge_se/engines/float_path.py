@@ -3,14 +3,18 @@
 Nothing is allocated per frame: every array is made once, views are held, calls write into them.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_se.core import load_core
 from edge_se.manifest import Manifest, TensorSpec
 from edge_se.quantized import Dequantizer, Quantizer
 from edge_se.stft import Samples, Spectrum, Stft
+
+if TYPE_CHECKING:
+    from edge_se.engines.compiled_stft import CompiledStft
 
 
 class FeatureWriter:
@@ -83,6 +87,16 @@ class SpectrumDelay:
         self._ring.fill(0)
 
 
+def make_stft(window: int, hop: int) -> "Stft | CompiledStft":
+    """The STFT, in the compiled core where that is and has the window."""
+    core = load_core()
+    if core is None or window != 512:
+        return Stft(window, hop)
+    from edge_se.engines.compiled_stft import CompiledStft
+
+    return CompiledStft(core)
+
+
 class FloatPath:
     """STFT, features and mask in float32; see `edge_se.engines.loop.SignalPath`."""
 
@@ -90,7 +104,7 @@ class FloatPath:
 
     def __init__(self, manifest: Manifest, features: NDArray[Any], mask: NDArray[Any]) -> None:
         """Write features into, and read masks from, the step's buffers, of any dtype."""
-        self._stft = Stft(manifest.window, manifest.hop)
+        self._stft = make_stft(manifest.window, manifest.hop)
         signals = manifest.signals
         self._write_features = FeatureWriter(self._stft.spectrum, features, signals.features)
         self._apply_mask = MaskApplier(mask, signals.mask)
@@ -118,4 +132,4 @@ class FloatPath:
 
     def describe(self) -> dict[str, Any]:
         """What runs, for reports."""
-        return {"stft": "float"}
+        return {"stft": f"float ({'numpy' if isinstance(self._stft, Stft) else 'compiled'})"}

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from edge_se import Enhancer, core
 from edge_se.core.build import BuildError, compile_core, find_compiler
 from edge_se.engines.compiled_path import CompiledPath
+from edge_se.engines.compiled_stft import CompiledStft
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.manifest import TensorSpec
+from edge_se.stft import Stft
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 INT16_FEATURES = TensorSpec(0, (3, BINS), "int16", 300 / 32768, 0)
@@ -111,16 +113,56 @@ def test_reset_forgets_everything(library):
     np.testing.assert_array_equal(run(), first)
 
 
-def test_models_run_alike_with_and_without_it(folder, from_folder, tiny_int8, noise, tmp_path):
+@pytest.mark.parametrize(("stft", "tolerance"), [("fixed", 0), ("float", 1e-6)])
+def test_models_run_alike_with_and_without_it(
+    folder, from_folder, tiny_float, tiny_int8, noise, tmp_path, stft, tolerance
+):
+    model = tiny_int8 if stft == "fixed" else tiny_float
     outputs, words = [], []
     for place in (folder, tmp_path):
         from_folder(place)
-        enhancer = Enhancer(tiny_int8, stft="fixed")
+        enhancer = Enhancer(model, stft=stft)
         outputs.append(enhancer.enhance(noise))
         words.append(enhancer.describe()["stft"])
 
-    assert words == ["fixed (compiled)", "fixed (numpy)"]
-    np.testing.assert_array_equal(*outputs)
+    assert words == [f"{stft} (compiled)", f"{stft} (numpy)"]
+    np.testing.assert_allclose(*outputs, rtol=0, atol=tolerance)
+
+
+def check_the_float_stft(library, seed, level):
+    stft, model = CompiledStft(library), Stft()
+    random = np.random.default_rng(seed)
+    outputs = np.empty((2, HOP), np.float32)
+    for _ in range(6):
+        frame = (level * random.uniform(-1, 1, HOP)).astype(np.float32)
+        mask = random.standard_normal(BINS) + 1j * random.standard_normal(BINS)
+        spectra = [part.analyse(frame).copy() for part in (stft, model)]
+        np.testing.assert_allclose(*spectra, rtol=0, atol=1e-5 * level)
+        stft.synthesise((spectra[1] * mask).astype(np.complex64), outputs[0])
+        model.synthesise((spectra[1] * mask).astype(np.complex64), outputs[1])
+        np.testing.assert_allclose(*outputs, rtol=0, atol=1e-5 * level)
+
+
+@pytest.mark.parametrize("level", [1e-6, 1.0, 1e6])
+def test_the_float_stft_equals_numpy_s_up_to_rounding(library, level):
+    settings(max_examples=10, deadline=None)(
+        given(st.integers(0, 2**32 - 1))(lambda seed: check_the_float_stft(library, seed, level))
+    )()
+
+
+def test_the_float_stft_forgets_everything_at_reset(library):
+    stft, frames = CompiledStft(library), np.eye(3, HOP, dtype=np.float32)
+
+    def run() -> np.ndarray:
+        outputs = np.empty_like(frames)
+        for frame, output in zip(frames, outputs, strict=True):
+            stft.synthesise(stft.analyse(frame), output)
+        return outputs
+
+    first = run()
+    stft.reset()
+
+    np.testing.assert_array_equal(run(), first)
 
 
 def test_a_library_of_another_version_is_left_alone(folder, from_folder, monkeypatch):
@@ -187,4 +229,5 @@ def test_without_a_compiler_the_wheel_is_one_for_all(tmp_path, environment):
 
     assert wheel.filename.endswith("-py3-none-any.whl")
     assert f"edge_se/core/{core.LIBRARY}" not in wheel.namelist()
-    assert "edge_se/core/fixed.c" in wheel.namelist()
+    sources = {f"edge_se/core/{name}" for name in ("fixed.c", "float.c", "fft.h")}
+    assert sources <= set(wheel.namelist())
