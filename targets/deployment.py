@@ -82,16 +82,25 @@ class Plan:
         """Whether the board uses this very release already."""
         return bool(self.target.facts["current"] == self.bundle.id)
 
+    @property
+    def installed(self) -> bool:
+        """Whether the release is on the board already, in use or not."""
+        return self.bundle.id in [one["id"] for one in self.target.facts["releases"]]
+
+    @property
+    def missing(self) -> int:
+        """Bytes that have to be sent."""
+        return 0 if self.installed else len(self.bundle.data) - self.arrived
+
     def describe(self) -> str:
         """For people."""
         facts, target = self.target.facts, self.target
         if self.in_use:
             return f"release {self.bundle.id} is in use on {target.connection.host} already"
-        rest = len(self.bundle.data) - self.arrived
         return (
             f"{target.connection.host} ({facts['model'] or target.board.name}, Python "
-            f"{target.python}) would get {rest / 1e6:.1f} MB and use release {self.bundle.id} "
-            f"instead of {facts['current'] or 'none'} in {facts['root']}"
+            f"{target.python}) would get {self.missing / 1e6:.1f} MB and use release "
+            f"{self.bundle.id} instead of {facts['current'] or 'none'} in {facts['root']}"
         )
 
 
@@ -102,15 +111,14 @@ def plan(target: Target, bundle: Bundle) -> Plan:
         UserError: The board can't take it.
     """
     archive = f"edge-se-{bundle.id}.tar.gz"
-    arrived = _arrived(target.facts, archive, bundle.data)
-    known = [release["id"] for release in target.facts["releases"]]
-    if bundle.id not in known:
-        room = 2 * len(bundle.data) - arrived  # the archive, and what is unpacked from it
+    planned = Plan(target, bundle, archive, _arrived(target.facts, archive, bundle.data))
+    if not planned.installed:
+        room = planned.missing + len(bundle.data)  # the archive, and what is unpacked from it
         try:
             installer.check_board(target.facts, bundle.description, room)
         except installer.RefusedError as error:
             raise UserError(f"{target.connection.host}: {error}") from None
-    return Plan(target, bundle, archive, arrived)
+    return planned
 
 
 def _arrived(facts: dict[str, Any], archive: str, data: bytes) -> int:
@@ -139,17 +147,21 @@ def deploy(
     """
     target, bundle = planned.target, planned.bundle
     connection, root = target.connection, target.facts["root"]
-    if planned.arrived < len(bundle.data):
-        rest = (len(bundle.data) - planned.arrived) / 1e6
-        say(f"sending {rest:.1f} MB to {connection.host}")
+    if planned.missing:
+        say(f"sending {planned.missing / 1e6:.1f} MB to {connection.host}")
         connection.append(f"{root}/incoming/{planned.archive}", bundle.data, planned.arrived)
-    say(f"installing release {bundle.id}")
-    arguments = ["--root", root, "--archive", planned.archive, "--max-rtf", f"{max_rtf:g}"]
+    if planned.installed:
+        say(f"switching to release {bundle.id}, which is installed there")
+        arguments = ["use", "--release", bundle.id]
+    else:
+        say(f"installing release {bundle.id}")
+        arguments = ["install", "--archive", planned.archive]
+    arguments += ["--root", root, "--max-rtf", f"{max_rtf:g}"]
     if service:
         arguments.append("--service")
     current = target.facts["current"]
     try:
-        answer = connection.installer(bundle.installer, "install", *arguments)
+        answer = connection.installer(bundle.installer, *arguments)
     except RefusedError as error:
         stays = f"release {current} stays in use" if current else "nothing is in use there"
         raise UserError(f"{connection.host}: {error}; {stays}") from None

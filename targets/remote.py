@@ -87,9 +87,12 @@ class Connection:
             raise UserError(
                 f"{self.host} has no {self.python}; install it there: sudo apt install python3"
             )
+        if "SyntaxError" in messages:
+            raise UserError(f"the Python of {self.host} is too old; edge-se needs 3.10 or later")
         if process.returncode not in (0, EXIT_REFUSED):
             self._fail(process.returncode, messages)
-        answer: dict[str, Any] = json.loads(output)
+        # A login shell may have greeted first.
+        answer: dict[str, Any] = json.loads(output[output.find(b"{\n") :])
         if process.returncode == EXIT_REFUSED:
             raise RefusedError(answer["error"])
         return answer

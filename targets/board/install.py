@@ -2,7 +2,9 @@
 """Installs an edge-se bundle on the board that it runs on, as a release of its own.
 
     install.py [install]                     from the folder of an unpacked bundle
-    install.py status | report | rollback | probe
+    install.py use --release ID              go to a release that is installed
+    install.py rollback                      go to the release in use before
+    install.py status | report | probe       releases, report of the one in use, facts
 
 It needs the standard library alone, in one file, and runs on Pythons older than edge-se wants, so
 that it can say so. A release is switched to, by replacing one link, only after its model has
@@ -232,13 +234,16 @@ def locked(root: Path) -> Iterator[None]:
 def install(root: Path, bundle: Path, max_rtf: float, service: bool) -> dict[str, Any]:
     """Install an unpacked bundle as a release, and switch to it when it has proved itself."""
     release = sha256(bundle / "SHA256SUMS")[:12]
-    state = status(root)
-    installed = release in [one["id"] for one in state["releases"]]
-    if not installed:
+    if release not in [one["id"] for one in status(root)["releases"]]:
         build(root, bundle, root / "releases" / release, max_rtf)
+    return use(root, release, max_rtf, service)
+
+
+def use(root: Path, release: str, max_rtf: float, service: bool) -> dict[str, Any]:
+    """Switch to a release that is installed already."""
     report = stored_report(root, release)
     check_speed(report["benchmark"], max_rtf)
-    changed = state["current"] != release
+    changed = status(root)["current"] != release
     if changed or service:
         activate(root, release, service)
         prune(root)
@@ -421,6 +426,8 @@ def act(arguments: argparse.Namespace) -> dict[str, Any]:
     with locked(root):
         if arguments.action == "rollback":
             return rollback(root)
+        if arguments.action == "use":
+            return use(root, arguments.release, arguments.max_rtf, arguments.service)
         if arguments.archive is None:
             here = Path(__file__).resolve().parent
             return install(root, here, arguments.max_rtf, arguments.service)
@@ -438,10 +445,11 @@ def act(arguments: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(description="Install an edge-se bundle on this board.")
-    actions = ["install", "status", "report", "rollback", "probe"]
+    actions = ["install", "use", "rollback", "status", "report", "probe"]
     parser.add_argument("action", choices=actions, nargs="?", default="install")
     parser.add_argument("--root", default="~/edge-se", help="where to install")
     parser.add_argument("--archive", help="a bundle in ROOT/incoming (default: this folder)")
+    parser.add_argument("--release", help="ID of the installed release to use")
     parser.add_argument("--max-rtf", type=float, default=0.5, help="highest real-time factor")
     parser.add_argument("--service", action="store_true", help="start the live stream, now and on")
     result: dict[str, Any]

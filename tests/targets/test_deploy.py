@@ -13,6 +13,8 @@ import pytest
 
 from edge_se.manifest import Manifest
 from edge_se.model_file import attach_manifest, default_model_path, read_model
+from targets.boards import find_board
+from targets.bundle import build_bundle, write_bundle
 from targets.remote import Connection
 
 MODEL = default_model_path()
@@ -22,6 +24,15 @@ MODEL = default_model_path()
 def board(start_loopback, tmp_path_factory):
     """A board whose releases the tests of this module share, in their order."""
     return start_loopback(tmp_path_factory.mktemp("board"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """The first release's bundle: of the built-in model, for this machine."""
+    path = tmp_path_factory.mktemp("bundle") / "bundle.tar.gz"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    write_bundle(path, build_bundle(find_board("x86-64"), python, MODEL))
+    return path
 
 
 @pytest.fixture
@@ -82,6 +93,24 @@ def test_a_refused_key_is_named(board, deploy, tmp_path):
     assert error(deploy(config=config)) == "board refuses your key; add it with ssh-copy-id board"
 
 
+def test_a_python_that_is_too_old_is_named(board, deploy):
+    old = board.config.with_name("bin") / "python-old"
+    old.write_text("#!/bin/sh\ncat >/dev/null\necho 'SyntaxError: invalid syntax' >&2\nexit 1\n")
+    old.chmod(0o755)
+
+    message = error(deploy("--python", "python-old"))
+
+    assert message == "the Python of board is too old; edge-se needs 3.10 or later"
+
+
+def test_a_greeting_of_the_login_shell_does_no_harm(board, deploy):
+    greeting = board.config.with_name("bin") / "python-greeting"
+    greeting.write_text('#!/bin/sh\necho "Welcome {home}"\nexec python3 "$@"\n')
+    greeting.chmod(0o755)
+
+    assert deploy("--list", "--python", "python-greeting").stdout.startswith("no releases in")
+
+
 def test_a_host_without_an_ssh_server_is_named(board, deploy):
     config = board.configured("closed", Port="1")
 
@@ -123,14 +152,14 @@ class TestReleases:
         assert "MB and use release" in result.stdout
         assert tree(board.home) == before
 
-    def test_a_lost_connection_is_resumed(self, board, deploy, tmp_path):
+    def test_a_lost_connection_is_resumed(self, board, bundle, deploy, tmp_path):
         relay = tmp_path / "relay.py"
         relay.write_text(RELAY)
         proxy = f"{sys.executable} {relay} %h %p 20000000"
         config = board.configured("cut", ProxyCommand=proxy)
-        message = error(deploy(config=config))
+        message = error(deploy("--bundle", bundle, config=config))
 
-        planned = deploy("--dry-run").stdout
+        planned = deploy("--bundle", bundle, "--dry-run").stdout
 
         assert message.startswith("the connection to board was lost")
         assert current(board) is None
@@ -139,8 +168,8 @@ class TestReleases:
         whole = int(arrived.stat().st_size)
         assert float(planned.split(" would get ")[1].split(" MB")[0]) < 45 - whole / 1e6
 
-    def test_the_first_deployment_installs_and_reports(self, board, deploy, tmp_path):
-        result = deploy("--json", "report.json")
+    def test_the_first_deployment_installs_and_reports(self, board, bundle, deploy, tmp_path):
+        result = deploy("--bundle", bundle, "--json", "report.json")
 
         assert result.returncode == 0, result.stderr
         sent = next(line for line in result.stderr.splitlines() if line.startswith("sending"))
@@ -168,10 +197,10 @@ class TestReleases:
 
         assert len(result.stdout) == 51200 + 512
 
-    def test_the_same_bundle_again_does_nothing(self, board, deploy):
+    def test_the_same_bundle_again_does_nothing(self, board, bundle, deploy):
         before = tree(board.home)
 
-        result = deploy()
+        result = deploy("--bundle", bundle)
 
         assert result.returncode == 0, result.stderr
         assert "is in use on board already" in result.stderr
@@ -218,6 +247,17 @@ class TestReleases:
         assert current(board) == second
         assert f"* {first}" in listing
         assert f"  {second}" in listing
+
+    def test_a_release_that_is_there_is_used_without_sending_it(self, board, deploy, tmp_path):
+        second = current(board)
+        assert deploy("--rollback").returncode == 0
+        model = relabelled(tmp_path / "two.tflite", quality={"note": "two"})
+
+        result = deploy("--model", model)
+
+        assert result.returncode == 0, result.stderr
+        assert "sending" not in result.stderr
+        assert current(board) == second
 
     def test_a_connection_lost_while_installing_leaves_a_release_in_use(
         self, board, deploy, tmp_path
