@@ -47,7 +47,8 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 # The embedded network in every precision, by turns in one run, and beside them what PEERS names:
-# the authors' streaming ONNX, a folder with DTLN's two stages.
+# the authors' streaming ONNX, a folder with DTLN's two stages. Then, where a board can be emulated,
+# its instructions per frame.
 PRECISIONS := float dynamic int8
 PEERS ?= $(wildcard ../shared/assets/gtcrn/gtcrn_simple.onnx ../shared/assets/dtln)
 BENCHMARKED := $(PRECISIONS:%=$(DEMO)/gtcrn_%.tflite)
@@ -55,6 +56,9 @@ BENCHMARKED := $(PRECISIONS:%=$(DEMO)/gtcrn_%.tflite)
 benchmark: $(INSTALLED) $(BENCHMARKED)
 	$(BIN)/edge-se benchmark --model $(firstword $(BENCHMARKED)) --seconds 60 \
 		--json $(DEMO)/comparison.json --compare $(wordlist 2,9,$(BENCHMARKED)) $(PEERS)
+	for model in $(BENCHMARKED); do \
+		$(BIN)/edge-se boards emulate pi4 -- benchmark --model $$model --seconds 0.5 || exit 0; \
+	done
 
 $(BENCHMARKED): $(DEMO)/gtcrn_%.tflite: $(INSTALLED) $(wildcard quant/*.py quant/*/*.py)
 	mkdir -p $(DEMO)
