@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_se.enhancer import Enhancer
     from edge_se.files import write_json
 
-    enhancer = Enhancer(arguments.model, arguments.engine, arguments.runtime)
+    enhancer = Enhancer(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
     stream = Stream(enhancer)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from fixed_signals import (
     BINS,
     FEATURES,
@@ -79,8 +80,6 @@ def white(dbfs: float) -> np.ndarray:
 
 
 def speech(name: str, dbfs: float) -> np.ndarray:
-    import soundfile
-
     samples, _ = soundfile.read(clips_folder() / "clean" / f"{name}.flac")
     return at_level(samples[:64000], dbfs)
 
@@ -233,11 +232,23 @@ def test_models_out_of_reach_are_refused(changes, message):
         FixedPath(described, *buffers(described))
 
 
-def test_a_float_model_is_refused_at_the_command_line(edge_se, tiny_float):
+def test_enhance_refuses_a_float_model(edge_se, tiny_float, tmp_path):
+    soundfile.write(tmp_path / "in.wav", np.zeros(999, np.int16), 16000)
+
     result = edge_se("enhance", "in.wav", "out.wav", "--model", tiny_float, "--stft", "fixed")
 
     assert result.returncode == 2
-    assert "in.wav" in result.stderr  # its absence is noticed first
+    assert "quantize with --precision int8 or take the float STFT" in result.stderr
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_every_command_that_has_the_option_heeds_it(edge_se, tiny_float):
+    stream = edge_se("stream", "--model", tiny_float, "--stft", "fixed", input="")
+    benchmark = edge_se("benchmark", "--model", tiny_float, "--stft", "fixed")
+
+    for result in (stream, benchmark):
+        assert result.returncode == 2
+        assert "the fixed-point STFT needs integer features" in result.stderr
 
 
 def test_an_int8_model_has_no_float_from_samples_to_samples(tiny_int8, noise, monkeypatch):
