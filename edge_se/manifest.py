@@ -19,7 +19,7 @@ FORMAT_VERSION = 1
 UNDERSTOOD: Mapping[str, tuple[str, ...]] = {
     "stft": ("float", "fixed"),
     "features": ("magnitude_real_imaginary",),
-    "level": ("none",),
+    "level": ("none", "power_of_two"),
 }
 DTYPES = ("float32", "int8", "int16")
 
@@ -102,7 +102,8 @@ class Manifest:
         hop: Samples per frame.
         stft: Kind of STFT.
         features: Kind of features: rows of magnitude, real and imaginary part.
-        level: How the input's level is handled.
+        level: How the input's level is handled: "none", or "power_of_two" (see `edge_se.level`).
+        level_dbfs: Level that features are normalized to, if they are.
         lookahead_frames: Frames by which the mask lags the features.
         signals: Tensors of features and mask.
         states: States, in the order of the step's inputs.
@@ -123,6 +124,7 @@ class Manifest:
     stft: str = "float"
     features: str = "magnitude_real_imaginary"
     level: str = "none"
+    level_dbfs: float = 0.0
     lookahead_frames: int = 0
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -203,6 +205,7 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         stft=content["stft"],
         features=content["features"],
         level=content["level"],
+        level_dbfs=_get({"level_dbfs": 0.0, **content}, "level_dbfs", float, "it"),
         lookahead_frames=_get(content, "lookahead_frames", int, "it"),
         signals=Signals(_tensor(signals, "features"), _tensor(signals, "mask")),
         states=tuple(_state(state) for state in _get(content, "states", list, "it")),
@@ -224,6 +227,7 @@ def _check_consistent(manifest: Manifest) -> None:
         f"its window of {manifest.window} samples is not two hops of {manifest.hop}",
     )
     _check(manifest.lookahead_frames >= 0, "its lookahead_frames is negative")
+    _check(math.isfinite(manifest.level_dbfs), f"its level_dbfs is {manifest.level_dbfs}")
     for what, spec, rows in (
         ("features", manifest.signals.features, 3),
         ("mask", manifest.signals.mask, 2),

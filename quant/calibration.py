@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from quant.equalization import PINNED, ScaleClasses
-from quant.frames import analyse, features
+from quant.frames import heard
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph, Value
 
@@ -65,6 +65,7 @@ def calibrate(
     clips: Sequence[np.ndarray],
     classes: ScaleClasses | None = None,
     progress: Progress = lambda done, total: None,
+    level_dbfs: float | None = None,
 ) -> Statistics:
     """Run the graph over noisy clips and collect the statistics of its values.
 
@@ -73,12 +74,13 @@ def calibrate(
         clips: noisy samples at 16 kHz, float32 [n] each.
         classes: collect also the channel magnitudes that equalization needs.
         progress: called with the number of clips done and their total.
+        level_dbfs: level that features are normalized to, if they are.
     """
     observer = _Observer(graph, classes)
     done = 0
     for samples in batches(clips):
-        spectra = analyse(samples)
-        run_sequence(graph, {"features": features(spectra)}, observer)
+        spectra, inputs = heard(samples, level_dbfs)
+        run_sequence(graph, {"features": inputs}, observer)
         observer.statistics.frames += spectra.shape[0] * spectra.shape[1]
         done += len(samples)
         progress(done, len(clips))

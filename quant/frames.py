@@ -3,10 +3,12 @@
 The loop starts from zeros: frame t holds the samples of hop t - 1 and of hop t.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edge_se.level import LevelNormalizer
 from quant.models.gtcrn import HOP, MAGNITUDE_FLOOR, WINDOW
 
 
@@ -35,6 +37,28 @@ def features(spectra: Tensor) -> Tensor:
     real, imaginary = spectra.real, spectra.imag
     magnitude = torch.sqrt(real.square() + imaginary.square() + MAGNITUDE_FLOOR)
     return torch.stack([magnitude, real, imaginary], dim=-2)
+
+
+def frame_gains(samples: Tensor, level_dbfs: float | None) -> Tensor:
+    """The features' gain in each frame of `analyse`: samples [clips, n] to [clips, frames].
+
+    As the frame loop normalizes the level to `level_dbfs`; all ones for None.
+    """
+    hops = -(-samples.shape[-1] // HOP) + 1
+    if level_dbfs is None:
+        return torch.ones(len(samples), hops)
+    padded = F.pad(samples, (0, hops * HOP - samples.shape[-1])).unflatten(-1, (hops, HOP))
+    exponents = np.empty(padded.shape[:2], np.float32)
+    for clip, clip_hops in enumerate(padded.numpy()):
+        normalizer = LevelNormalizer(level_dbfs)
+        exponents[clip] = [normalizer(hop) for hop in clip_hops]
+    return torch.from_numpy(np.exp2(exponents))
+
+
+def heard(samples: Tensor, level_dbfs: float | None) -> tuple[Tensor, Tensor]:
+    """Spectra [clips, frames, 257] and what the network takes of them [clips, frames, 3, 257]."""
+    spectra = analyse(samples)
+    return spectra, features(spectra) * frame_gains(samples, level_dbfs)[..., None, None]
 
 
 def apply_mask(spectra: Tensor, mask: Tensor) -> Tensor:

@@ -38,11 +38,19 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class CalibratedGraph:
-    """One frame of a network, equalized, and the statistics of its values."""
+    """One frame of a network, equalized, and the statistics of its values.
+
+    Attributes:
+        checkpoint: the network.
+        graph: its equalized step.
+        statistics: of the step's values.
+        level_dbfs: level that features are normalized to, if they are.
+    """
 
     checkpoint: Checkpoint
     graph: Graph
     statistics: Statistics
+    level_dbfs: float | None = None
 
 
 def noisy_clips(clips: CalibrationClips, seed: int = CALIBRATION_SEED) -> list[np.ndarray]:
@@ -62,18 +70,35 @@ def calibrate_checkpoint(
     checkpoint: Checkpoint,
     noisy: Sequence[np.ndarray],
     progress: Progress = lambda stage, done, total: None,
+    level_dbfs: float | None = None,
+    split_activations: bool = False,
 ) -> CalibratedGraph:
-    """Equalize the network's step and collect the statistics of the equalized one."""
-    graph = describe_step(checkpoint.architecture, checkpoint.model)
+    """Equalize the network's step and collect the statistics of the equalized one.
+
+    Args:
+        checkpoint: the network.
+        noisy: what it hears, float32 [n] each.
+        progress: told how far each stage is.
+        level_dbfs: level that features are normalized to, if they are.
+        split_activations: describe the step as 8 bits hold it better.
+    """
+    graph = describe_step(checkpoint.architecture, checkpoint.model, split_activations)
     classes = ScaleClasses(graph)
     before = calibrate(
-        graph, noisy, classes, lambda done, total: progress("equalization", done, total)
+        graph,
+        noisy,
+        classes,
+        lambda done, total: progress("equalization", done, total),
+        level_dbfs,
     )
     equalize(graph, classes, choose_scales(classes, before.magnitudes))
     after = calibrate(
-        graph, noisy, progress=lambda done, total: progress("calibration", done, total)
+        graph,
+        noisy,
+        progress=lambda done, total: progress("calibration", done, total),
+        level_dbfs=level_dbfs,
     )
-    return CalibratedGraph(checkpoint, graph, after)
+    return CalibratedGraph(checkpoint, graph, after, level_dbfs)
 
 
 def default_ranges(calibrated: CalibratedGraph, recipe: Recipe) -> dict[str, Range]:
@@ -86,7 +111,7 @@ def default_ranges(calibrated: CalibratedGraph, recipe: Recipe) -> dict[str, Ran
 def build_float(checkpoint: Checkpoint, recipe: Recipe) -> bytes:
     """The float model file: the step as it is, nothing calibrated."""
     graph = describe_step(checkpoint.architecture, checkpoint.model)
-    return _build(checkpoint, graph, recipe, {}, {})
+    return _build(CalibratedGraph(checkpoint, graph, Statistics()), recipe, {}, {})
 
 
 def build_quantized(
@@ -104,17 +129,17 @@ def build_quantized(
         calibration: what the manifest says of the clips.
     """
     correct_biases(calibrated.graph, recipe.choose, calibrated.statistics.input_means)
-    return _build(calibrated.checkpoint, calibrated.graph, recipe, ranges, calibration)
+    return _build(calibrated, recipe, ranges, calibration)
 
 
 def _build(
-    checkpoint: Checkpoint,
-    graph: Graph,
+    calibrated: CalibratedGraph,
     recipe: Recipe,
     ranges: Mapping[str, Range],
     calibration: Mapping[str, Any],
 ) -> bytes:
-    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.default)
+    checkpoint, graph, level_dbfs = calibrated.checkpoint, calibrated.graph, calibrated.level_dbfs
+    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
     written = write_tflite(graph, encodings, recipe.choose)
     (features,), (mask,) = graph.inputs, graph.outputs
     manifest = Manifest(
@@ -123,6 +148,8 @@ def _build(
         sample_rate=SAMPLE_RATE,
         window=WINDOW,
         hop=HOP,
+        level="none" if level_dbfs is None else "power_of_two",
+        level_dbfs=level_dbfs or 0.0,
         signals=Signals(_tensor(written, features, encodings), _tensor(written, mask, encodings)),
         states=tuple(
             StateSpec(

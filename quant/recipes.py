@@ -25,6 +25,17 @@ class Recipe:
     default: Precision
     overrides: tuple[Override, ...] = ()
 
+    @property
+    def splits_activations(self) -> bool:
+        """Whether the step is described as 8 bits hold it better."""
+        return self.default is Precision.INT8 and not self.overrides
+
+    @property
+    def signals(self) -> Precision:
+        """Precision of the input signals: that of the override which names them, if one does."""
+        found = (o.precision for o in self.overrides if re.search(o.pattern, "features"))
+        return next(found, self.default)
+
     def choose(self, operator: Operator) -> Precision:
         """Precision of one operator; what has no 8-bit weights stays float when dynamic."""
         for override in self.overrides:
@@ -54,6 +65,12 @@ RECIPES = {
         Recipe("float", Precision.FLOAT),
         Recipe("dynamic", Precision.DYNAMIC),
         Recipe("int8", Precision.INT8),
+        # Quiet frames of good recordings live in the lowest bits of the features.
+        Recipe(
+            "int8_float_front",
+            Precision.INT8,
+            (Override(r"^(features$|merge\.|neighbours\.|encoder\.0\.)", Precision.FLOAT),),
+        ),
         Recipe("int16x8", Precision.INT16),
     )
 }

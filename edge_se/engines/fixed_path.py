@@ -27,6 +27,7 @@ from edge_se.fixed import (
     round_shift,
     saturate,
 )
+from edge_se.level import make_normalizer
 from edge_se.manifest import Manifest, TensorSpec
 from edge_se.quantized import limits
 
@@ -110,6 +111,7 @@ class FixedPath:
         self._features, self._mask = features, mask
         self._feature_scale = FeatureScale(manifest.signals.features)
         self._mask_scale = MaskScale(manifest.signals.mask)
+        self._normalize = make_normalizer(manifest)
         self._samples = np.zeros(WINDOW, np.int64)
         # Spectra and their exponents, the newest last; the mask belongs to the first.
         delay = manifest.lookahead_frames
@@ -123,7 +125,8 @@ class FixedPath:
         self._samples[HOP:] = samples
         spectrum, exponent = analyse(self._samples)
         rows = np.concatenate([magnitude(spectrum)[None], spectrum])
-        self._features[...] = self._feature_scale(rows, exponent)
+        gain = self._normalize(samples / 32768) if self._normalize else 0
+        self._features[...] = self._feature_scale(rows, exponent - gain)
         self._spectra[:-1], self._spectra[-1] = self._spectra[1:], spectrum
         self._exponents[:-1], self._exponents[-1] = self._exponents[1:], exponent
 
@@ -137,6 +140,8 @@ class FixedPath:
 
     def reset(self) -> None:
         """Forget all samples."""
+        if self._normalize is not None:
+            self._normalize.reset()
         for array in (self._samples, self._spectra, self._exponents, self._tail):
             array.fill(0)
 

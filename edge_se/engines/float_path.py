@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.core import load_core
+from edge_se.level import make_normalizer
 from edge_se.manifest import Manifest, TensorSpec
 from edge_se.quantized import Dequantizer, Quantizer
 from edge_se.stft import Samples, Spectrum, Stft
@@ -35,11 +36,13 @@ class FeatureWriter:
             self._rows = np.empty(spec.shape, np.float32)
         self._magnitude, self._real, self._imaginary = self._rows
 
-    def __call__(self) -> None:
-        """Write the features of the spectrum that the buffer holds now."""
+    def __call__(self, exponent: int = 0) -> None:
+        """Write the features, times 2**exponent, of the spectrum that the buffer holds now."""
         np.abs(self._spectrum, self._magnitude)
         self._real[...] = self._real_part
         self._imaginary[...] = self._imaginary_part
+        if exponent:
+            np.multiply(self._rows, np.float32(2.0**exponent), self._rows)
         if self._quantize is not None:
             self._quantize(self._rows, self._target)
 
@@ -107,6 +110,7 @@ class FloatPath:
         self._stft = make_stft(manifest.window, manifest.hop)
         signals = manifest.signals
         self._write_features = FeatureWriter(self._stft.spectrum, features, signals.features)
+        self._normalize = make_normalizer(manifest)
         self._apply_mask = MaskApplier(mask, signals.mask)
         self._delay: SpectrumDelay | None = None
         if manifest.lookahead_frames:
@@ -116,7 +120,7 @@ class FloatPath:
     def analyse(self, samples: Samples) -> None:
         """Analysis: one hop of samples to the step's features."""
         self._stft.analyse(samples)
-        self._write_features()
+        self._write_features(self._normalize(samples) if self._normalize else 0)
         if self._delay is not None:
             self._masked = self._delay(self._stft.spectrum)
 
@@ -127,6 +131,8 @@ class FloatPath:
     def reset(self) -> None:
         """Forget all samples."""
         self._stft.reset()
+        if self._normalize is not None:
+            self._normalize.reset()
         if self._delay is not None:
             self._delay.reset()
 

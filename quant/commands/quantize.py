@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from quant.models.checkpoint import Checkpoint
     from quant.recipes import Recipe
 
-PRECISIONS = ("int8", "int16x8", "dynamic", "float")
+PRECISIONS = ("int8", "int8_float_front", "int16x8", "dynamic", "float")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=PRECISIONS,
         default="int8",
-        help="int8: weights, activations, states, inputs and outputs in 8 bits; int16x8: "
+        help="int8: weights, activations, states, inputs and outputs in 8 bits; "
+        "int8_float_front: so from the second convolution on, float before; int16x8: "
         "activations in 16; dynamic: 8-bit weights only; float (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--level-dbfs",
+        type=float,
+        metavar="DB",
+        help="bring the network's input near this level, by powers of two that follow the "
+        "signal: for inputs far quieter or louder than the calibration clips (default: never)",
     )
     parser.add_argument(
         "--ranges",
@@ -84,7 +92,12 @@ def _calibrate_and_build(
     from calib_data import clips_folder
     from edge_se.errors import UserError
     from quant.clips import read_calibration_clips
-    from quant.pipeline import build_quantized, calibrate_checkpoint, default_ranges, noisy_clips
+    from quant.pipeline import (
+        build_quantized,
+        calibrate_checkpoint,
+        default_ranges,
+        noisy_clips,
+    )
     from quant.ranges import read_ranges, write_ranges
 
     given = read_ranges(arguments.ranges) if arguments.ranges else {}
@@ -93,7 +106,9 @@ def _calibrate_and_build(
         print(f"skipped {skipped}", file=sys.stderr)
     noisy = noisy_clips(clips)
     with _ProgressBars() as progress:
-        calibrated = calibrate_checkpoint(checkpoint, noisy, progress)
+        calibrated = calibrate_checkpoint(
+            checkpoint, noisy, progress, arguments.level_dbfs, recipe.splits_activations
+        )
     ranges = default_ranges(calibrated, recipe)
     unknown = [key for key in given if key not in ranges]
     if unknown:

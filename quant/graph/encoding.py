@@ -6,7 +6,7 @@ input shares one with its output, so that raw integers pass from frame to frame.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
@@ -40,11 +40,15 @@ Chooser = Callable[[Operator], Precision]
 
 @dataclass(frozen=True)
 class Encoding:
-    """real value = (stored value - zero_point) * scale; scale 0 for floats."""
+    """real value = (stored value - zero_point) * scale; scale 0 for floats.
+
+    A float value has the range, if one is known, by which operators of other precisions read it.
+    """
 
     precision: Precision
     scale: float = 0.0
     zero_point: int = 0
+    float_range: Range | None = field(default=None, compare=False)
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -53,7 +57,15 @@ class Encoding:
 
     @property
     def range(self) -> Range:
-        """Smallest and largest real value."""
+        """Smallest and largest real value.
+
+        Raises:
+            ValueError: it is a float without a range.
+        """
+        if self.precision is Precision.FLOAT:
+            if self.float_range is None:
+                raise ValueError("a float value without a range can't be quantized")
+            return self.float_range
         low, high = self.limits
         return (low - self.zero_point) * self.scale, (high - self.zero_point) * self.scale
 
@@ -136,12 +148,14 @@ def assign_encodings(
     for members in shared.members.values():
         computed = [value for value in members if value in precisions]
         precision = max((precisions[value] for value in computed), key=_FINENESS.index)
-        if precision is Precision.FLOAT:
+        if precision is Precision.FLOAT and not all(v.range_key in ranges for v in computed):
             encoding = FLOAT
         else:
             spans = [value.fixed_range or ranges[value.range_key] for value in computed]
-            encoding = encode_range(
-                min(low for low, _ in spans), max(high for _, high in spans), precision
-            )
+            low, high = min(low for low, _ in spans), max(high for _, high in spans)
+            if precision is Precision.FLOAT:
+                encoding = Encoding(precision, float_range=(low, high))
+            else:
+                encoding = encode_range(low, high, precision)
         encodings |= dict.fromkeys(members, encoding)
     return encodings

@@ -222,7 +222,8 @@ def _convolve(operator: Operator, inputs: list[Tensor], weight: Tensor, groups: 
 
 def _convolution(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
     weight = inputs[1].permute(0, 3, 1, 2)
-    return [_convolve(operator, inputs, weight, inputs[0].shape[-1] // weight.shape[1])]
+    y = _convolve(operator, inputs, weight, inputs[0].shape[-1] // weight.shape[1])
+    return [torch.relu(y) if operator.attributes["rectified"] else y]
 
 
 def _depthwise(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:

@@ -185,14 +185,22 @@ class Graph:
         return self._add("linear", inputs, [(x.shape[0], weight.shape[0])], name)[0]
 
     def convolution(
-        self, x: Value, weight: Tensor, bias: Tensor, name: str, stride: int = 1
+        self,
+        x: Value,
+        weight: Tensor,
+        bias: Tensor,
+        name: str,
+        stride: int = 1,
+        rectified: bool = False,
     ) -> Value:
-        """[1, 1, W, C] with weight [outputs, 1, taps, C / groups], zero-padded: W / stride."""
+        """[1, 1, W, C] with weight [outputs, 1, taps, C / groups], zero-padded: W / stride.
+
+        What is below zero becomes zero if `rectified`.
+        """
         inputs = [x, self.constant(weight, f"{name}.weight"), self.constant(bias, f"{name}.bias")]
         shape = (1, 1, -(-x.shape[2] // stride), weight.shape[0])
-        return self._add("convolution", inputs, [shape], name, stride=(1, stride), dilation=(1, 1))[
-            0
-        ]
+        attributes = {"stride": (1, stride), "dilation": (1, 1), "rectified": rectified}
+        return self._add("convolution", inputs, [shape], name, **attributes)[0]
 
     def depthwise_over_history(
         self, window: Value, weight: Tensor, bias: Tensor, dilation: int, name: str

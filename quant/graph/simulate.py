@@ -19,13 +19,14 @@ class FakeQuantizer:
     """A hook for `quant.graph.execute` that rounds every tensor as the file stores it."""
 
     def __init__(self, graph: Graph, encodings: Mapping[Value, Encoding], choose: Chooser) -> None:
-        self._encodings = encodings
+        self._encodings = dict(encodings) | _entries(graph, encodings)
         self._constants: dict[Value, tuple[Operator, int]] = {}
         for operator in graph.operators:
             for position, value in enumerate(operator.inputs):
                 if value.constant is not None:
                     self._constants[value] = (operator, position)
         self._choose = choose
+        self._rounded: dict[Value, Tensor] = {}
         # Moving rounded values rounds nothing.
         self._moved = {state.input for state in graph.states}
         for operator in graph.operators:
@@ -37,7 +38,11 @@ class FakeQuantizer:
         if value.constant is None:
             return tensor if value in self._moved else _round(tensor, self._encodings[value])
         operator, position = self._constants[value]
-        return self._constant(operator, position, tensor)
+        if torch.is_grad_enabled():
+            return self._constant(operator, position, tensor)
+        if value not in self._rounded:  # a recurrence reads its constants in every frame
+            self._rounded[value] = self._constant(operator, position, tensor)
+        return self._rounded[value]
 
     def _constant(self, operator: Operator, position: int, tensor: Tensor) -> Tensor:
         result = self._encodings[operator.outputs[0]]
@@ -55,6 +60,20 @@ class FakeQuantizer:
         low, high = torch.aminmax(tensor.detach())
         own = encode_range(float(low), float(high), result.precision)
         return _round(tensor, own)
+
+
+def _entries(graph: Graph, encodings: Mapping[Value, Encoding]) -> dict[Value, Encoding]:
+    """Encodings in which float values enter quantized operators, where all their readers are."""
+    readers: dict[Value, set[Precision]] = {}
+    for operator in graph.operators:
+        for value in operator.inputs:
+            precision = encodings[operator.outputs[0]].precision
+            readers.setdefault(value, set()).add(precision)
+    return {
+        value: encode_range(*encoding.range, *readers[value])
+        for value, encoding in encodings.items()
+        if encoding.float_range is not None and len(readers.get(value, ())) == 1
+    }
 
 
 def _round(tensor: Tensor, encoding: Encoding) -> Tensor:

@@ -260,7 +260,7 @@ class _Writer:
         own = self.encodings[value]
         if own.precision is precision or precision is Precision.FLOAT:
             return own if own.precision is precision else Encoding(Precision.FLOAT)
-        if own.precision is Precision.FLOAT:
+        if own.precision is Precision.FLOAT and own.float_range is None:
             raise ValueError(f"{value.name} is float and has no range to quantize it by")
         return encode_range(*own.range, precision)
 
@@ -320,6 +320,8 @@ class _Writer:
             options.padding = _SAME_PADDING
             options.strideH, options.strideW = attributes["stride"]
             options.dilationHFactor, options.dilationWFactor = attributes["dilation"]
+        if attributes.get("rectified"):
+            options.fusedActivationFunction = schema.ActivationFunctionType.RELU
         if operator.kind == "depthwise":
             options.depthMultiplier = 1
         elif operator.kind == "linear":

@@ -11,10 +11,16 @@ from quant.streaming.gtcrn import describe_gtcrn
 STEPS: dict[str, Callable[..., Graph]] = {"gtcrn": describe_gtcrn}
 
 
-def describe_step(architecture: str, model: nn.Module) -> Graph:
+def describe_step(architecture: str, model: nn.Module, split_activations: bool = False) -> Graph:
     """Describe one frame of a trained network: features and states in, mask and states out.
 
     The graph's constants are differentiable functions of the network's parameters.
+
+    Args:
+        architecture: name of the network.
+        model: the network.
+        split_activations: compute the same in a way that 8 bits hold better, at the price of a
+            few operators more.
 
     Raises:
         UserError: the architecture does not run frame by frame.
@@ -24,4 +30,4 @@ def describe_step(architecture: str, model: nn.Module) -> Graph:
             f"architecture {architecture!r} has no streaming step; "
             f"those that have one: {', '.join(sorted(STEPS))}"
         )
-    return STEPS[architecture](model)
+    return STEPS[architecture](model, split_activations)

@@ -40,8 +40,8 @@ HALF = CHANNELS // 2
 BAND_BLOCKS = 4
 
 
-def describe_gtcrn(model: GTCRN) -> Graph:
-    """Describe one frame of a trained GTCRN."""
+def describe_gtcrn(model: GTCRN, split_activations: bool = False) -> Graph:
+    """Describe one frame of a trained GTCRN; see `quant.streaming.describe_step`."""
     graph = Graph()
     features = graph.input("features", (3, BINS))
     x = _neighbour_bands(graph, _merge_bands(graph, features, model.erb))
@@ -49,7 +49,7 @@ def describe_gtcrn(model: GTCRN) -> Graph:
     for index, block in enumerate(model.encoder.en_convs):
         with graph.scope(f"encoder.{index}"):
             if isinstance(block, ConvBlock):
-                x = _down_sampling(graph, x, block)
+                x = _down_sampling(graph, x, block, split_activations and index == 0)
             else:
                 x = _temporal_block(graph, x, cast(GTConvBlock, block))
         skips.append(x)
@@ -109,14 +109,32 @@ def _activation(graph: Graph, x: Value, activation: nn.Module, name: str) -> Val
     return graph.leaky_relu(x, cast(nn.PReLU, activation).weight[0], name)
 
 
-def _down_sampling(graph: Graph, x: Value, block: ConvBlock) -> Value:
+def _down_sampling(graph: Graph, x: Value, block: ConvBlock, split: bool = False) -> Value:
     weight, bias = fold_batch_norm(cast(nn.Conv2d, block.conv), block.bn)
     if block.conv.groups == 1:
         # The first convolution: upstream orders its inputs feature-major, the image is
         # neighbour-major.
         weight = weight.unflatten(1, (3, 3)).transpose(1, 2).flatten(1, 2)
+    if split:
+        return _split_activation(graph, x, channels_last(weight), bias, block.act)
     y = graph.convolution(x, channels_last(weight), bias, "convolution", stride=2)
     return _activation(graph, y, block.act, "activation")
+
+
+def _split_activation(
+    graph: Graph, x: Value, weight: Tensor, bias: Tensor, activation: nn.Module
+) -> Value:
+    """A convolution and its leaky ReLU as the difference of two rectified convolutions.
+
+    Of a loud frame, what the convolution gives below zero is tens of times larger than what it
+    gives above, until the slope shrinks it. Apart, each side has a range of its own.
+    """
+    slope = cast(nn.PReLU, activation).weight[0]
+    above = graph.convolution(x, weight, bias, "above", stride=2, rectified=True)
+    shrink = -slope.abs()
+    below = graph.convolution(x, shrink * weight, shrink * bias, "below", stride=2, rectified=True)
+    join = graph.subtract if slope >= 0 else graph.add
+    return join(above, below, "activation")
 
 
 def _temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:

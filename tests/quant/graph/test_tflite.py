@@ -209,7 +209,7 @@ def test_an_integer_operator_can_not_read_a_float_without_range():
         return Precision.FLOAT if operator.scope == "first" else Precision.INT8
 
     with pytest.raises(ValueError, match="first is float and has no range"):
-        write(graph, choose)
+        write(graph, choose, ranges={"x": (-1.0, 1.0), "y": (-1.0, 1.0)})
 
 
 def test_weights_have_a_scale_per_output_channel():

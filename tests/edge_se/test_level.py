@@ -1,0 +1,50 @@
+"""Level normalization follows the input's level by powers of two, and only as far as needed."""
+
+import numpy as np
+import pytest
+
+from edge_se.level import LARGEST_EXPONENT, LevelNormalizer
+
+
+def noise(level_dbfs: float, hops: int) -> np.ndarray:
+    samples = np.random.default_rng(0).standard_normal((hops, 256))
+    return (samples * 10 ** (level_dbfs / 20)).astype(np.float32)
+
+
+def exponents(normalizer: LevelNormalizer, hops: np.ndarray) -> list[int]:
+    return [normalizer(hop) for hop in hops]
+
+
+@pytest.mark.parametrize(("level_dbfs", "exponent"), [(-46, 3), (-28, 0), (-25, 0), (-10, -3)])
+def test_a_steady_level_reaches_the_power_of_two_nearest_the_target(level_dbfs, exponent):
+    reached = exponents(LevelNormalizer(-28.0), noise(level_dbfs, 600))[-1]
+
+    # The estimate reads half an octave more than the mean, and small errors are left alone.
+    assert abs(reached - exponent) <= 1
+
+
+def test_a_steady_level_near_the_target_is_left_as_it_is():
+    assert set(exponents(LevelNormalizer(-28.0), noise(-26, 300))) == {0}
+
+
+def test_silence_changes_nothing():
+    normalizer = LevelNormalizer(-28.0)
+    exponents(normalizer, noise(-10, 300))
+    before = normalizer(np.zeros(256, np.float32))
+
+    assert set(exponents(normalizer, np.zeros((500, 256), np.float32))) == {before}
+
+
+def test_the_gain_is_bounded():
+    loud, quiet = LevelNormalizer(-60.0), LevelNormalizer(0.0)
+
+    assert exponents(loud, noise(0, 500))[-1] == -LARGEST_EXPONENT
+    assert exponents(quiet, noise(-60, 3000))[-1] == LARGEST_EXPONENT
+
+
+def test_reset_forgets_the_level():
+    normalizer = LevelNormalizer(-28.0)
+    first = exponents(normalizer, noise(-12, 100))
+    normalizer.reset()
+
+    assert exponents(normalizer, noise(-12, 100)) == first
