@@ -17,7 +17,8 @@ from targets.boards import Platform
 from targets.cache import cache_folder, folder_beside
 
 INSTALLER = "pip==25.3"
-_PACKAGED = (".py", ".tflite", ".typed")
+# Libraries compiled here stay here: a board compiles the core from its sources, if it can.
+_PACKAGED = (".py", ".tflite", ".typed", ".c", ".h")
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
