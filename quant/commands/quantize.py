@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from quant.models.checkpoint import Checkpoint
     from quant.recipes import Recipe
 
-PRECISIONS = ("int8", "int8_float_front", "int16x8", "dynamic", "float")
+PRECISIONS = ("auto", "int8", "int8_float_front", "int16x8", "dynamic", "float")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="int8",
         help="int8: weights, activations, states, inputs and outputs in 8 bits; "
         "int8_float_front: so from the second convolution on, float before; int16x8: "
-        "activations in 16; dynamic: 8-bit weights only; float (default: %(default)s)",
+        "activations in 16; dynamic: 8-bit weights only; float; auto: the cheapest of int8, "
+        "int8_float_front and dynamic within the quality budget (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--quality-budget",
+        type=float,
+        default=0.02,
+        metavar="PESQ",
+        help="what auto may lose, in PESQ-WB; measured as SNR to the float network "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--level-dbfs",
@@ -68,16 +77,21 @@ def run(arguments: argparse.Namespace) -> int:
     suffix = ENGINES["tflite"]
     if arguments.out.suffix != suffix:
         raise UserError(f"{arguments.out} has to end in {suffix} to be recognised as TFLite")
-    recipe = find_recipe(arguments.precision)
+    if arguments.quality_budget <= 0:
+        raise UserError("--quality-budget has to be above 0, as in --quality-budget 0.02")
+    automatic = arguments.precision == "auto"
+    if automatic and arguments.level_dbfs is not None:
+        raise UserError("--precision auto keeps the level; name a precision beside --level-dbfs")
+    recipe = None if automatic else find_recipe(arguments.precision)
     # A place that can't be written to is found before minutes of calibration.
     with written_beside(arguments.out) as temporary:
         checkpoint = load_checkpoint(
             arguments.checkpoint or default_checkpoint_path(), arguments.architecture
         )
-        if recipe.name == "float":
+        if recipe is not None and recipe.name == "float":
             content = build_float(checkpoint, recipe)
         else:
-            content = _calibrate_and_build(arguments, checkpoint, recipe)
+            recipe, content = _calibrate_and_build(arguments, checkpoint, recipe)
         temporary.write_bytes(content)
     print(
         f"wrote {arguments.out}: {checkpoint.architecture} from {checkpoint.name}, "
@@ -87,10 +101,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _calibrate_and_build(
-    arguments: argparse.Namespace, checkpoint: "Checkpoint", recipe: "Recipe"
-) -> bytes:
+    arguments: argparse.Namespace, checkpoint: "Checkpoint", recipe: "Recipe | None"
+) -> "tuple[Recipe, bytes]":
+    """Calibrate and build by the recipe, or by the one that `choose_recipe` finds for None."""
     from calib_data import clips_folder
     from edge_se.errors import UserError
+    from quant.auto import choose_recipe, split_clips
     from quant.clips import read_calibration_clips
     from quant.pipeline import (
         build_quantized,
@@ -105,11 +121,19 @@ def _calibrate_and_build(
     for skipped in clips.skipped:
         print(f"skipped {skipped}", file=sys.stderr)
     noisy = noisy_clips(clips)
+    details: dict[str, Any] = {}
     with _ProgressBars() as progress:
-        calibrated = calibrate_checkpoint(
-            checkpoint, noisy, progress, arguments.level_dbfs, recipe.splits_activations
-        )
-    ranges = default_ranges(calibrated, recipe)
+        if recipe is None:
+            noisy, judged = split_clips(clips)
+            budget = arguments.quality_budget
+            chosen, tried = choose_recipe(checkpoint, noisy, judged, budget, progress)
+            recipe, calibrated, ranges = chosen.recipe, chosen.calibrated, chosen.ranges
+            details = {"quality_budget": budget, "snr_to_float_db": tried}
+        else:
+            calibrated = calibrate_checkpoint(
+                checkpoint, noisy, progress, arguments.level_dbfs, recipe.splits_activations
+            )
+            ranges = default_ranges(calibrated, recipe)
     unknown = [key for key in given if key not in ranges]
     if unknown:
         raise UserError(
@@ -117,10 +141,11 @@ def _calibrate_and_build(
             "network; --save-ranges shows their names"
         )
     ranges |= given
-    content = build_quantized(calibrated, recipe, ranges, _describe(clips, noisy, calibrated))
+    details = _describe(clips, noisy, calibrated) | details
+    content = build_quantized(calibrated, recipe, ranges, details)
     if arguments.save_ranges:
         write_ranges(arguments.save_ranges, ranges)
-    return content
+    return recipe, content
 
 
 def _describe(clips: "CalibrationClips", noisy: list, calibrated: Any) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""The choice of a recipe: the cheapest INT8 candidate whose output is near enough to float.
+
+Candidates are tried from the cheapest on a board. Nearness is the compressed-spectrum SNR to the
+float network on mixtures that were not used for calibration, so that it can be measured without
+clean speech; a quality budget in PESQ stands for an SNR as below.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from quant.bias_correction import correct_biases
+from quant.clips import CalibrationClips
+from quant.graph.encoding import assign_encodings
+from quant.graph.graph import Range
+from quant.graph.simulate import FakeQuantizer
+from quant.models.checkpoint import Checkpoint
+from quant.pipeline import (
+    CALIBRATION_SEED,
+    CalibratedGraph,
+    Progress,
+    calibrate_checkpoint,
+    default_ranges,
+    noisy_clips,
+)
+from quant.range_search import Scene, compressed_snr
+from quant.recipes import RECIPES, Recipe
+from quant.streaming import describe_step
+
+# From the cheapest. Instructions per frame on an emulated Cortex-A72, of a prototype's graph:
+# static INT8 1.01 M, dynamic 1.33 M; a float front adds a few percent to the former.
+CANDIDATES = ("int8", "int8_float_front", "dynamic")
+JUDGED_CLIPS = 8
+JUDGED_SAMPLES = 48000
+# 40 noisy clips, one checkpoint: 0.09 PESQ lost at 15.0 dB, 0.018 at 18.0 dB.
+_ANCHOR_DB, _ANCHOR_LOSS, _DB_PER_FACTOR_FIVE = 15.0, 0.09, 3.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe made ready, and how near its output is to float.
+
+    Attributes:
+        recipe: the recipe.
+        calibrated: the network, calibrated for it, its biases not yet corrected.
+        ranges: of its values.
+        snr_db: mean compressed-spectrum SNR to float.
+    """
+
+    recipe: Recipe
+    calibrated: CalibratedGraph
+    ranges: dict[str, Range]
+    snr_db: float
+
+
+def needed_snr_db(quality_budget: float) -> float:
+    """Compressed-spectrum SNR in dB at which about `quality_budget` PESQ-WB is lost."""
+    return _ANCHOR_DB + _DB_PER_FACTOR_FIVE * math.log(_ANCHOR_LOSS / quality_budget, 5)
+
+
+def split_clips(clips: CalibrationClips) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Noisy clips to calibrate with and others to judge by: other mixtures, or every fifth clip."""
+    noisy = noisy_clips(clips)
+    if not clips.noisy:
+        return noisy, noisy_clips(clips, CALIBRATION_SEED + 1)
+    return [clip for index, clip in enumerate(noisy) if index % 5], noisy[::5]
+
+
+def choose_recipe(
+    checkpoint: Checkpoint,
+    calibration: Sequence[np.ndarray],
+    judged: Sequence[np.ndarray],
+    quality_budget: float,
+    progress: Progress = lambda stage, done, total: None,
+    make: Callable[[str], Recipe] = RECIPES.__getitem__,
+) -> tuple[Candidate, list[tuple[str, float]]]:
+    """Try candidates until one is within the budget.
+
+    Args:
+        checkpoint: the network.
+        calibration: noisy clips to calibrate with, float32 [n] each.
+        judged: other noisy clips, to judge by.
+        quality_budget: PESQ-WB that may be lost.
+        progress: told how far each stage is.
+        make: recipe of a name.
+
+    Returns:
+        The first candidate within the budget, or the nearest to float if none is; and the name and
+        SNR of every candidate tried.
+    """
+    length = min(JUDGED_SAMPLES, *(len(clip) for clip in judged[:JUDGED_CLIPS]))
+    scene = Scene.of([clip[:length] for clip in judged[:JUDGED_CLIPS]], None)
+    needed, tried = needed_snr_db(quality_budget), []
+    for name in CANDIDATES:
+        tried.append(_prepare(checkpoint, make(name), calibration, scene, progress))
+        if tried[-1].snr_db >= needed:
+            break
+    else:
+        tried.sort(key=lambda candidate: candidate.snr_db)
+    reasons = [(candidate.recipe.name, candidate.snr_db) for candidate in tried]
+    return tried[-1], reasons
+
+
+@torch.no_grad()
+def _prepare(
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    calibration: Sequence[np.ndarray],
+    scene: Scene,
+    progress: Progress,
+) -> Candidate:
+    split = recipe.splits_activations
+    calibrated = calibrate_checkpoint(checkpoint, calibration, progress, None, split)
+    graph, ranges = calibrated.graph, default_ranges(calibrated, recipe)
+    reference = scene.enhance(describe_step(checkpoint.architecture, checkpoint.model))
+    biases = [op.inputs[2] for op in graph.operators if op.rule.weighted]
+    before = [bias.constant for bias in biases]
+    correct_biases(graph, recipe.choose, calibrated.statistics.input_means)
+    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
+    hook = FakeQuantizer(graph, encodings, recipe.choose)
+    snr_db = float(compressed_snr(scene.enhance(graph, hook), reference).mean())
+    for bias, constant in zip(biases, before, strict=True):
+        bias.constant = constant
+    return Candidate(recipe, calibrated, ranges, snr_db)
