@@ -66,7 +66,7 @@ $(BENCHMARKED): $(DEMO)/gtcrn_%.tflite: $(INSTALLED) $(wildcard quant/*.py quant
 
 # Make the model file in the wheel again, after training or after a change of the graph.
 default-model: $(INSTALLED)
-	$(BIN)/edge-se quantize --precision int8 --out edge_se/models/default.tflite
+	$(BIN)/edge-se quantize --precision int8_float_front --out edge_se/models/default.tflite
 
 clean:
 	rm -rf $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

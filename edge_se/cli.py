@@ -20,7 +20,12 @@ from edge_se.errors import UserError
 GROUP = OWN_COMMANDS = "edge_se.commands"
 OWN_PACKAGES = ("edge_se", "quant", "targets", "calib_data")
 # Extra that a command's imports come from, by module; the longest matching prefix counts.
-EXTRAS = {"quant": "quant", "targets": "quant", "quant.commands.evaluate": "quant,evaluate"}
+EXTRAS = {
+    "quant": "quant",
+    "targets": "quant",
+    "quant.commands.evaluate": "quant,evaluate",
+    "quant.commands.train": "quant,evaluate",
+}
 # What the system may refuse: the user can do something about it, and a traceback does not help.
 _SYSTEM_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT}
 

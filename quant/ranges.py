@@ -6,6 +6,7 @@ saturated.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -93,7 +94,11 @@ def read_ranges(path: Path) -> dict[str, Range]:
         raise UserError(
             f'{path} holds no ranges ({error}); expected {{"tensor": [low, high], ...}}'
         ) from error
-    wrong = [key for key, (low, high) in ranges.items() if not low <= 0 <= high or low == high]
+    wrong = [
+        key
+        for key, (low, high) in ranges.items()
+        if not low <= 0 <= high or low == high or not math.isfinite(high - low)
+    ]
     if wrong:
-        raise UserError(f"{path} gives {wrong[0]} a range that does not hold zero; correct it")
+        raise UserError(f"{path} gives {wrong[0]} no finite range that holds zero; correct it")
     return ranges

@@ -48,6 +48,12 @@ class Recipe:
             return Precision.FLOAT
         return chosen
 
+    @property
+    def needs_ranges(self) -> bool:
+        """Some of its activations are below float precision."""
+        precisions = {self.default, *(override.precision for override in self.overrides)}
+        return bool(precisions & {Precision.INT8, Precision.INT16})
+
     def describe(self) -> dict[str, Any]:
         """The recipe as plain data, for a manifest."""
         content = asdict(self)

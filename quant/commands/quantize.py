@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        default="int8",
+        default="auto",
         help="int8: weights, activations, states, inputs and outputs in 8 bits; "
         "int8_float_front: so from the second convolution on, float before; int16x8: "
         "activations in 16; dynamic: 8-bit weights only; float; auto: the cheapest of int8, "
@@ -83,6 +83,11 @@ def run(arguments: argparse.Namespace) -> int:
     if automatic and arguments.level_dbfs is not None:
         raise UserError("--precision auto keeps the level; name a precision beside --level-dbfs")
     recipe = None if automatic else find_recipe(arguments.precision)
+    for option in ("ranges", "save_ranges"):
+        if getattr(arguments, option) and (recipe is None or not recipe.needs_ranges):
+            raise UserError(
+                f"--{option.replace('_', '-')} needs a --precision with calibrated ranges, as int8"
+            )
     # A place that can't be written to is found before minutes of calibration.
     with written_beside(arguments.out) as temporary:
         checkpoint = load_checkpoint(

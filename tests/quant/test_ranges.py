@@ -86,7 +86,7 @@ def test_a_range_without_zero_is_named(tmp_path, span):
     path = tmp_path / "ranges.json"
     path.write_text(f'{{"good": [-1, 1], "bad": {span}}}')
 
-    with pytest.raises(UserError, match="gives bad a range that does not hold zero"):
+    with pytest.raises(UserError, match="gives bad no finite range that holds zero"):
         read_ranges(path)
 
 
