@@ -23,7 +23,7 @@ SAMPLE_RATE = 16000
 CLIPS = 8
 SNRS_DB = (0.0, 5.0, 10.0, 15.0)
 LEVELS_DBFS = (-30.0, -20.0)
-SHOWN = "clip_2"  # the clip in the picture
+SHOWN = "clip_1"  # the clip in the picture
 
 
 def mix(folder: Path) -> None:
