@@ -49,7 +49,7 @@ format: $(INSTALLED)
 # The embedded network in every precision, by turns in one run, and beside them what PEERS names:
 # the authors' streaming ONNX, a folder with DTLN's two stages. Then, where a board can be emulated,
 # its instructions per frame.
-PRECISIONS := float dynamic int8
+PRECISIONS := float dynamic int8 auto
 PEERS ?= $(wildcard ../shared/assets/gtcrn/gtcrn_simple.onnx ../shared/assets/dtln)
 BENCHMARKED := $(PRECISIONS:%=$(DEMO)/gtcrn_%.tflite)
 
