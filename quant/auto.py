@@ -8,6 +8,7 @@ clean speech; a quality budget in PESQ stands for an SNR as below.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -95,8 +96,16 @@ def choose_recipe(
     length = min(JUDGED_SAMPLES, *(len(clip) for clip in judged[:JUDGED_CLIPS]))
     scene = Scene.of([clip[:length] for clip in judged[:JUDGED_CLIPS]], None)
     needed, tried = needed_snr_db(quality_budget), []
+    with torch.no_grad():
+        reference = scene.enhance(describe_step(checkpoint.architecture, checkpoint.model))
+
+    @cache
+    def calibrated(split: bool) -> CalibratedGraph:
+        return calibrate_checkpoint(checkpoint, calibration, progress, None, split)
+
     for name in CANDIDATES:
-        tried.append(_prepare(checkpoint, make(name), calibration, scene, progress))
+        recipe = make(name)
+        tried.append(_judge(recipe, calibrated(recipe.splits_activations), scene, reference))
         if tried[-1].snr_db >= needed:
             break
     else:
@@ -106,17 +115,11 @@ def choose_recipe(
 
 
 @torch.no_grad()
-def _prepare(
-    checkpoint: Checkpoint,
-    recipe: Recipe,
-    calibration: Sequence[np.ndarray],
-    scene: Scene,
-    progress: Progress,
+def _judge(
+    recipe: Recipe, calibrated: CalibratedGraph, scene: Scene, reference: torch.Tensor
 ) -> Candidate:
-    split = recipe.splits_activations
-    calibrated = calibrate_checkpoint(checkpoint, calibration, progress, None, split)
+    """Measure a recipe; the calibrated graph is left as it was, for others to share."""
     graph, ranges = calibrated.graph, default_ranges(calibrated, recipe)
-    reference = scene.enhance(describe_step(checkpoint.architecture, checkpoint.model))
     biases = [op.inputs[2] for op in graph.operators if op.rule.weighted]
     before = [bias.constant for bias in biases]
     correct_biases(graph, recipe.choose, calibrated.statistics.input_means)

@@ -108,11 +108,8 @@ def projections_apart() -> Iterator[None]:
         candidate_state = graph.linear(
             states[-1], weights.hidden_weight[rest], weights.candidate_bias, "candidate_state"
         )
-        open_gates = graph.sigmoid(graph.add(gates_input, gates_state, "gates_sum"), "gates")
-        reset, update = graph.split(open_gates, 1, 2, "gate")
-        remembered = graph.multiply(reset, candidate_state, "reset_state")
-        proposal = graph.tanh(graph.add(candidate_input, remembered, "candidate_sum"), "candidate")
-        return recurrent._blend(graph, proposal, update, states[-1])
+        gates_sum = graph.add(gates_input, gates_state, "gates_sum")
+        return recurrent.new_state(graph, gates_sum, candidate_input, candidate_state, states[-1])
 
     first = recurrent._row_step
     with patch.object(recurrent, "_row_step", step):

@@ -3,17 +3,13 @@
 import argparse
 from pathlib import Path
 
+from quant.commands.options import add_network_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "checkpoint",
-        nargs="?",
-        type=Path,
-        help=".tar, .pt or .safetensors with the trained weights (default: the built-in network)",
-    )
+    add_network_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="model file to write (.onnx)")
-    parser.add_argument("--architecture", default="gtcrn", help="network (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quant.commands.options import add_network_arguments
+
 if TYPE_CHECKING:
     from quant.clips import CalibrationClips
     from quant.models.checkpoint import Checkpoint
@@ -15,14 +17,8 @@ PRECISIONS = ("auto", "int8", "int8_float_front", "int16x8", "dynamic", "float")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "checkpoint",
-        nargs="?",
-        type=Path,
-        help=".tar, .pt or .safetensors with the trained weights (default: the built-in network)",
-    )
+    add_network_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="model file to write (.tflite)")
-    parser.add_argument("--architecture", default="gtcrn", help="network (default: %(default)s)")
     parser.add_argument(
         "--calibration-clips",
         type=Path,

@@ -15,6 +15,16 @@ def _blend(graph: Graph, candidate: Value, update: Value, before: Value) -> Valu
     return state
 
 
+def new_state(
+    graph: Graph, gates_sum: Value, candidate_input: Value, candidate_state: Value, before: Value
+) -> Value:
+    """A gated recurrent unit's state from the sums of its gates and the parts of its candidate."""
+    reset, update = graph.split(graph.sigmoid(gates_sum, "gates"), 1, 2, "gate")
+    remembered = graph.multiply(reset, candidate_state, "reset_state")
+    candidate = graph.tanh(graph.add(candidate_input, remembered, "candidate_sum"), "candidate")
+    return _blend(graph, candidate, update, before)
+
+
 def gru_over_time(graph: Graph, x: Value, weights: GRUWeights, name: str) -> Value:
     """One step of a GRU whose state is carried over frames: [rows, I] to [rows, H].
 
@@ -34,11 +44,8 @@ def gru_over_time(graph: Graph, x: Value, weights: GRUWeights, name: str) -> Val
         candidate_state = graph.linear(
             before, weights.hidden_weight[candidate], weights.candidate_bias, "candidate_state"
         )
-        open_gates = graph.sigmoid(graph.add(from_input, from_state, "gates_sum"), "gates")
-        reset, update = graph.split(open_gates, 1, 2, "gate")
-        remembered = graph.multiply(reset, candidate_state, "reset_state")
-        proposal = graph.tanh(graph.add(candidate_input, remembered, "candidate_sum"), "candidate")
-        after = _blend(graph, proposal, update, before)
+        gates_sum = graph.add(from_input, from_state, "gates_sum")
+        after = new_state(graph, gates_sum, candidate_input, candidate_state, before)
         graph.carry(before, after)
     return after
 
@@ -80,11 +87,8 @@ def _row_step(
     hidden = graph.linear(states[-1], weights.hidden_weight, hidden_bias, "hidden")
     gates_state = graph.slice(hidden, (0, 0), (1, 2 * size), "gates_state")
     candidate_state = graph.slice(hidden, (0, 2 * size), (1, size), "candidate_state")
-    open_gates = graph.sigmoid(graph.add(gates_input, gates_state, "gates_sum"), "gates")
-    reset, update = graph.split(open_gates, 1, 2, "gate")
-    remembered = graph.multiply(reset, candidate_state, "reset_state")
-    proposal = graph.tanh(graph.add(candidate_input, remembered, "candidate_sum"), "candidate")
-    return _blend(graph, proposal, update, states[-1])
+    gates_sum = graph.add(gates_input, gates_state, "gates_sum")
+    return new_state(graph, gates_sum, candidate_input, candidate_state, states[-1])
 
 
 def layer_norm_residual(
