@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from edge_se.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from quant.training.data import Corpus
 
 
@@ -52,6 +54,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="N",
             help=f"{meaning} (default: {default:g})",
         )
+    parser.add_argument(
+        "--outlier-weight",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="weight of the penalty on rare, large activations, bad for 8 bits (default: 0)",
+    )
+    parser.add_argument(
+        "--init", type=Path, metavar="CHECKPOINT", help="start from the weights of this checkpoint"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights and mixtures (default: 0)")
     parser.add_argument(
         "--threads", type=_positive(int), help="threads to compute with (default: torch's choice)"
@@ -76,7 +88,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit status."""
     import torch
 
-    from quant.models import build_model
     from quant.training.loop import BEST, LAST, Budget, RunOptions, Trainer, TrainingSettings
     from quant.training.validation import score_noisy, validation_mixtures
 
@@ -89,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         seconds=arguments.seconds,
         learning_rate=arguments.learning_rate,
+        outlier_weight=arguments.outlier_weight,
         seed=arguments.seed,
     )
     minutes = 90.0 if arguments.steps is None and arguments.minutes is None else arguments.minutes
@@ -101,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
     torch.manual_seed(arguments.seed)
-    trainer = Trainer(build_model(arguments.architecture), settings, options)
+    trainer = Trainer(_network(arguments), settings, options)
     if arguments.resume:
         trainer.resume()
     elif any((arguments.out / name).exists() for name in (LAST, BEST)):
@@ -129,6 +141,17 @@ def run(arguments: argparse.Namespace) -> int:
     best = trainer.progress
     print(f"{reason} Best: PESQ-WB {best.best:.3f} at step {best.best_step}, {options.out / BEST}")
     return 0
+
+
+def _network(arguments: argparse.Namespace) -> "nn.Module":
+    """A new network, or that of the checkpoint to start from."""
+    from quant.models import build_model
+    from quant.models.checkpoint import load_checkpoint
+
+    if arguments.init is None:
+        return build_model(arguments.architecture)
+    checkpoint = load_checkpoint(arguments.init, arguments.architecture)
+    return checkpoint.model
 
 
 def _load(folder: Path, arguments: argparse.Namespace) -> tuple["Corpus", "Corpus"]:

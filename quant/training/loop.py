@@ -22,6 +22,7 @@ from quant.training.checkpoint import Progress, load_state, save_state, write_te
 from quant.training.data import Corpus, MixtureStream, batches
 from quant.training.fast_layers import use_fast_layers
 from quant.training.losses import hybrid_loss
+from quant.training.outliers import OutlierPenalty
 from quant.training.spectra import to_spectrogram
 from quant.training.validation import Scores, score_model
 
@@ -57,6 +58,7 @@ class TrainingSettings:
     warmup_steps: int = 300
     clip_gradient: float = 5.0
     average_decay: float = 0.998
+    outlier_weight: float = 0.0
     seed: int = 0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
@@ -95,6 +97,7 @@ class Trainer:
         self.model = model.to(self.device)
         if self.device.type == "cpu":
             use_fast_layers(self.model)
+        self._outliers = OutlierPenalty(self.model) if settings.outlier_weight else None
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=settings.learning_rate, fused=True
         )
@@ -168,6 +171,8 @@ class Trainer:
             group["lr"] = self.settings.learning_rate_at(self.progress, self.options.budget)
         enhanced = self.model(to_spectrogram(noisy.to(self.device)))
         loss = hybrid_loss(enhanced, to_spectrogram(clean.to(self.device)))
+        if self._outliers is not None:
+            loss = loss + self.settings.outlier_weight * self._outliers.take()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_gradient)

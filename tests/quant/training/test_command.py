@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+from quant.checkpoints import default_checkpoint_path
 from quant.models.checkpoint import load_checkpoint
 
 QUICK = (
@@ -75,3 +77,16 @@ def test_a_number_that_makes_no_sense_is_one_clear_line(training_folders):
 
     assert result.returncode == 2
     assert "argument --batch-size: 0 is not positive" in result.stderr
+
+
+@pytest.mark.slow
+def test_training_starts_from_a_checkpoint_and_keeps_outliers_down(training_folders):
+    run = training_folders / "run"
+    options = ("--init", default_checkpoint_path(), "--learning-rate", "1e-9", "--steps", "2")
+
+    result = train(training_folders, *options, "--outlier-weight", "0.5")
+
+    assert result.returncode == 0, result.stderr
+    trained = load_checkpoint(run / "best.safetensors").model
+    for name, weight in load_checkpoint(default_checkpoint_path()).model.named_parameters():
+        torch.testing.assert_close(trained.get_parameter(name), weight, atol=1e-6, rtol=0)

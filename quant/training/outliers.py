@@ -1,0 +1,55 @@
+"""Penalty on rare, large activations, which leave no resolution for the others in 8 bits.
+
+A tensor has one scale: one frame that reaches a hundred times the usual values takes all but two
+or three of its 255 steps. Trained freely, GTCRN has such frames (the authors' DNS3 checkpoint
+reaches 300 where 99.9 % of the values lie below 7). Keeping what a network computes within the
+range that its quantized form can hold is the activations' side of range regularization:
+A. Kundu et al., "R2 Loss: Range Restriction Loss for Model Compression and Quantization", 2023.
+"""
+
+import torch
+from torch import Tensor, nn
+
+# How many times its root mean square a value may reach for free.
+BOUND = 6.0
+
+
+class OutlierPenalty:
+    """Collects, while the network runs, by how much its activations exceed their usual size.
+
+    Watches every BatchNorm and PReLU, so the output of every convolution before and after its
+    activation.
+    """
+
+    def __init__(self, model: nn.Module, bound: float = BOUND) -> None:
+        self._bound = bound
+        self._excesses: list[Tensor] = []
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.PReLU):
+                module.register_forward_hook(self._watch)
+
+    def _watch(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if module.training:
+            self._excesses.append(relative_excess(output, self._bound))
+
+    def take(self) -> Tensor:
+        """The mean over what was watched since the last call, a scalar."""
+        penalty = torch.stack(self._excesses).mean()
+        self._excesses.clear()
+        return penalty
+
+
+def relative_excess(x: Tensor, bound: float = BOUND) -> Tensor:
+    """Mean squared excess of |x| over `bound` times its root mean square, in units of the latter.
+
+    The root mean square counts as given: to make everything larger does not help.
+
+    Args:
+        x: float, any shape.
+        bound: multiple of the root mean square that is free.
+
+    Returns:
+        A scalar, 0 where no element exceeds the bound.
+    """
+    usual = x.detach().square().mean().sqrt() + 1e-8
+    return torch.relu(x.abs() / usual - bound).square().mean()
