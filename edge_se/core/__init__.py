@@ -13,10 +13,10 @@ from typing import Any
 
 LIBRARY = "_core.so"
 # What `edge_se_core_version` of the library has to say.
-VERSION = 2
+VERSION = 3
 _ARRAYS = (
     *("window", "synthesis", "cosines", "sines", "twiddles", "samples", "output", "spectra"),
-    *("exponents", "tail", "features", "mask"),
+    *("exponents", "tail", "level", "features", "mask"),
 )
 _NUMBERS = (
     *("delay", "feature_bytes", "feature_multiplier", "feature_exponent", "feature_zero_point"),
@@ -31,6 +31,12 @@ class Context(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in _ARRAYS),
         *((name, ctypes.c_int32) for name in _NUMBERS),
     ]
+
+
+class Level(ctypes.Structure):
+    """`struct level` of level.h, as after a reset."""
+
+    _fields_ = [(name, ctypes.c_int32) for name in ("target", "estimate", "hops", "exponent")]
 
 
 class StftContext(ctypes.Structure):
@@ -65,9 +71,7 @@ def load_core() -> Any | None:
             stacklevel=2,
         )
         return None
-    library.edge_se_fixed_analyse.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    for name in ("fixed_synthesise", "stft_analyse", "stft_synthesise"):
-        getattr(library, f"edge_se_{name}").argtypes = [ctypes.c_void_p]
     for name in ("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"):
-        getattr(library, f"edge_se_{name}").restype = None
+        function = getattr(library, f"edge_se_{name}")
+        function.argtypes, function.restype = [ctypes.c_void_p], None
     return library

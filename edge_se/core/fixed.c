@@ -16,6 +16,19 @@
 #define LONGEST_SHIFT 63
 #define SEGMENT_LIMIT (1 << 30)
 
+static inline int bit_length(uint64_t x)
+{
+#ifdef __GNUC__
+    return x ? 64 - __builtin_clzll(x) : 0;
+#else
+    int bits = 0;
+    for (; x; x >>= 1) bits++;
+    return bits;
+#endif
+}
+
+#include "level.h"
+
 /* Mirrored by edge_se.core.Context. */
 struct context {
     const int32_t *window;     /* [512] analysis */
@@ -28,6 +41,7 @@ struct context {
     int32_t *spectra;          /* [delay + 1][2][257], newest last */
     int32_t *exponents;        /* [delay + 1] */
     int32_t *tail;             /* [256] */
+    struct level *level;       /* none where features keep the input's level */
     void *features;            /* [3][257] int8 or int16 */
     const void *mask;          /* [2][257] int8 or int16 */
     int32_t delay;
@@ -44,17 +58,6 @@ static inline int64_t round_shift(int64_t x, int bits)
 static inline int64_t saturate(int64_t x, int64_t low, int64_t high)
 {
     return x < low ? low : x > high ? high : x;
-}
-
-static inline int bit_length(uint64_t x)
-{
-#ifdef __GNUC__
-    return x ? 64 - __builtin_clzll(x) : 0;
-#else
-    int bits = 0;
-    for (; x; x >>= 1) bits++;
-    return bits;
-#endif
 }
 
 /* A product with cosine + i sine, rounded once for each part. */
@@ -101,8 +104,8 @@ static void quantize(const struct context *c, const int32_t *values, int row, in
     }
 }
 
-/* The newest samples' features, times 2^gain. */
-void edge_se_fixed_analyse(struct context *c, int gain)
+/* The newest samples' features. */
+void edge_se_fixed_analyse(struct context *c)
 {
     int32_t products[WINDOW], re[POINTS], im[POINTS], magnitudes[BINS];
     uint32_t peak = 0;
@@ -132,6 +135,7 @@ void edge_se_fixed_analyse(struct context *c, int gain)
         magnitudes[k] = (int32_t)square_root(
             (uint64_t)((int64_t)real[k] * real[k] + (int64_t)imaginary[k] * imaginary[k]));
     }
+    const int gain = c->level ? level_exponent(c->level, c->samples + HOP, HOP) : 0;
     int shift = 2 * SCALE_BITS + exponent - gain - c->feature_exponent;
     shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
     quantize(c, magnitudes, 0, shift);
@@ -197,5 +201,5 @@ void edge_se_fixed_synthesise(struct context *c)
 /* Raised whenever `struct context` or what the functions do changes. */
 int edge_se_core_version(void)
 {
-    return 2;
+    return 3;
 }

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.core import Context
+from edge_se.core import Context, Level
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.fixed import ANALYSIS_WINDOW, BINS, COSINES, HOP, SINES, TWIDDLES, WINDOW
 from edge_se.manifest import Manifest
@@ -44,8 +44,10 @@ class CompiledPath(FixedPath):
             "mask": mask,
         }
         scale = self._feature_scale
+        self._level = None if self._normalize is None else Level(target=self._normalize.target)
         self._context = Context(
             **{name: array.ctypes.data for name, array in self._arrays.items()},
+            level=None if self._level is None else ctypes.addressof(self._level),
             delay=delay,
             feature_bytes=features.itemsize,
             feature_multiplier=scale.multiplier,
@@ -60,16 +62,23 @@ class CompiledPath(FixedPath):
         self._address = ctypes.addressof(self._context)
         self._analyse = library.edge_se_fixed_analyse
         self._synthesise = library.edge_se_fixed_synthesise
+        self.reset()
 
     def analyse(self, samples: NDArray[np.int16]) -> None:
         """Analysis: one hop of samples (int16 [256]) to the step's features."""
         self._newest[...] = samples
-        self._analyse(self._address, 0)
+        self._analyse(self._address)
 
     def synthesise(self, out: NDArray[np.int16]) -> None:
         """Synthesis: the mask applied, and one enhanced hop (int16 [256]) written to `out`."""
         self._synthesise(self._address)
         out[...] = self._output
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        super().reset()
+        if self._level is not None:
+            self._level.estimate, self._level.hops, self._level.exponent = self._level.target, 0, 0
 
     def describe(self) -> dict[str, Any]:
         """What runs, for reports."""

@@ -125,7 +125,9 @@ class FixedPath:
         self._samples[HOP:] = samples
         spectrum, exponent = analyse(self._samples)
         rows = np.concatenate([magnitude(spectrum)[None], spectrum])
-        gain = self._normalize(samples / 32768) if self._normalize else 0
+        gain = 0
+        if self._normalize is not None:
+            gain = self._normalize(int(np.square(self._samples[HOP:]).sum()))
         self._features[...] = self._feature_scale(rows, exponent - gain)
         self._spectra[:-1], self._spectra[-1] = self._spectra[1:], spectrum
         self._exponents[:-1], self._exponents[-1] = self._exponents[1:], exponent

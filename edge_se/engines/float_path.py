@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.core import load_core
-from edge_se.level import make_normalizer
+from edge_se.level import hop_energy, make_normalizer
 from edge_se.manifest import Manifest, TensorSpec
 from edge_se.quantized import Dequantizer, Quantizer
 from edge_se.stft import Samples, Spectrum, Stft
@@ -120,7 +120,7 @@ class FloatPath:
     def analyse(self, samples: Samples) -> None:
         """Analysis: one hop of samples to the step's features."""
         self._stft.analyse(samples)
-        self._write_features(self._normalize(samples) if self._normalize else 0)
+        self._write_features(self._normalize(hop_energy(samples)) if self._normalize else 0)
         if self._delay is not None:
             self._masked = self._delay(self._stft.spectrum)
 

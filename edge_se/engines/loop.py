@@ -71,7 +71,7 @@ def make_path(stft: str, step: Step) -> SignalPath:
         from edge_se.core import load_core
 
         core = load_core()
-        if core is not None and step.manifest.level == "none":
+        if core is not None:
             from edge_se.engines.compiled_path import CompiledPath
 
             return CompiledPath(core, step.manifest, step.features, step.mask)

@@ -70,9 +70,9 @@ def hops(seed: int, count: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("features", "mask"), [(FEATURES, MASK), (INT16_FEATURES, INT16_MASK)], ids=["int8", "int16"]
 )
-@pytest.mark.parametrize("lookahead", [0, 2])
-def test_bits_equal_those_of_the_numpy_model(library, features, mask, lookahead):
-    described = manifest(features, mask, lookahead_frames=lookahead)
+@pytest.mark.parametrize(("lookahead", "level"), [(0, "none"), (2, "none"), (0, "power_of_two")])
+def test_bits_equal_those_of_the_numpy_model(library, features, mask, lookahead, level):
+    described = manifest(features, mask, lookahead_frames=lookahead, level=level, level_dbfs=-28.0)
     low, high = np.iinfo(mask.dtype).min, np.iinfo(mask.dtype).max
 
     @settings(max_examples=25, deadline=None)
@@ -94,23 +94,53 @@ def test_bits_equal_those_of_the_numpy_model(library, features, mask, lookahead)
     check()
 
 
-def test_reset_forgets_everything(library):
-    described = manifest()
+def speech_like(seed: int, count: int) -> np.ndarray:
+    """Noise whose level drifts by 60 dB, with pauses."""
+    random = np.random.default_rng(seed)
+    level = 10 ** (np.cumsum(random.normal(0, 2, count)).clip(-30, 30) / 20 - 1.5)
+    level[random.random(count) < 0.2] = 0
+    samples = random.standard_normal((count, HOP)) * level[:, None] * 32768
+    return samples.clip(-32768, 32767).astype(np.int16)
+
+
+def test_the_level_s_bits_equal_those_of_the_numpy_model(library):
+    described = manifest(level="power_of_two", level_dbfs=-28.0)
+    ours, theirs = buffers(described), buffers(described)
+    model, path = FixedPath(described, *ours), CompiledPath(library, described, *theirs)
+    gains = set()
+    for frame in speech_like(0, 3000):
+        model.analyse(frame)
+        path.analyse(frame)
+        gains.add(path._level.exponent)
+        assert (path._level.estimate, path._level.hops, path._level.exponent) == (
+            model._normalize._estimate,
+            model._normalize._hops,
+            model._normalize._exponent,
+        )
+        np.testing.assert_array_equal(ours[0], theirs[0])
+
+    assert len(gains) > 4
+
+
+@pytest.mark.parametrize("level", ["none", "power_of_two"])
+def test_reset_forgets_everything(library, level):
+    described = manifest(level=level, level_dbfs=-28.0)
     features, mask = buffers(described)
     mask[...] = passing_mask()
     path = CompiledPath(library, described, features, mask)
 
-    def run() -> np.ndarray:
+    def run() -> tuple[np.ndarray, np.ndarray]:
         outputs = np.empty((8, HOP), np.int16)
         for frame, output in zip(hops(0, 8), outputs, strict=True):
             path.analyse(frame)
             path.synthesise(output)
-        return outputs
+        return outputs, features.copy()
 
     first = run()
     path.reset()
 
-    np.testing.assert_array_equal(run(), first)
+    for before, after in zip(first, run(), strict=True):
+        np.testing.assert_array_equal(before, after)
 
 
 @pytest.mark.parametrize(("stft", "tolerance"), [("fixed", 0), ("float", 1e-6)])
@@ -229,5 +259,5 @@ def test_without_a_compiler_the_wheel_is_one_for_all(tmp_path, environment):
 
     assert wheel.filename.endswith("-py3-none-any.whl")
     assert f"edge_se/core/{core.LIBRARY}" not in wheel.namelist()
-    sources = {f"edge_se/core/{name}" for name in ("fixed.c", "float.c", "fft.h")}
+    sources = {f"edge_se/core/{name}" for name in ("fixed.c", "float.c", "fft.h", "level.h")}
     assert sources <= set(wheel.namelist())

@@ -116,6 +116,16 @@ def test_nothing_is_float_or_overflows(samples, mask):
     assert Watched.operations - before > 4 * 200
 
 
+def test_nothing_is_float_with_a_normalized_level():
+    described = manifest(level="power_of_two", level_dbfs=-28.0)
+    path = watch(FixedPath(described, *buffers(described)))
+
+    stream(path, white(-50)[: 200 * HOP])
+
+    assert path._normalize._exponent > 1
+    assert all(type(value) is int for value in vars(path._normalize).values())
+
+
 @settings(max_examples=30, deadline=None)
 @given(signals)
 def test_sixteen_bit_masks_do_not_overflow_either(samples):

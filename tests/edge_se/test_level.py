@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from edge_se.level import LARGEST_EXPONENT, LevelNormalizer
+from edge_se.level import (
+    LARGEST_EXPONENT,
+    ONE,
+    SILENCE,
+    LevelNormalizer,
+    hop_energy,
+    hop_level,
+    level_of,
+)
 
 
 def noise(level_dbfs: float, hops: int) -> np.ndarray:
@@ -12,7 +20,7 @@ def noise(level_dbfs: float, hops: int) -> np.ndarray:
 
 
 def exponents(normalizer: LevelNormalizer, hops: np.ndarray) -> list[int]:
-    return [normalizer(hop) for hop in hops]
+    return [normalizer(hop_energy(hop)) for hop in hops]
 
 
 @pytest.mark.parametrize(("level_dbfs", "exponent"), [(-46, 3), (-28, 0), (-25, 0), (-10, -3)])
@@ -27,10 +35,26 @@ def test_a_steady_level_near_the_target_is_left_as_it_is():
     assert set(exponents(LevelNormalizer(-28.0), noise(-26, 300))) == {0}
 
 
+@pytest.mark.parametrize("energy", [1, 2, 3, 1000, 2**27 + 1, 2**38, 2**60])
+def test_levels_are_octaves_of_rms(energy):
+    assert hop_level(energy) / ONE == pytest.approx(np.log2(energy) / 2, abs=0.0041)
+
+
+def test_levels_are_what_dbfs_say():
+    level = hop_level(hop_energy(np.full(256, 10 ** (-20 / 20), np.float32)))
+
+    assert level == pytest.approx(level_of(-20), abs=0.0041 * ONE)
+    assert level_of(-65) == SILENCE
+
+
+def test_energies_too_large_for_a_float_saturate():
+    assert hop_energy(np.full(256, 1e12, np.float32)) == 2**60
+
+
 def test_silence_changes_nothing():
     normalizer = LevelNormalizer(-28.0)
     exponents(normalizer, noise(-10, 300))
-    before = normalizer(np.zeros(256, np.float32))
+    before = normalizer(0)
 
     assert set(exponents(normalizer, np.zeros((500, 256), np.float32))) == {before}
 

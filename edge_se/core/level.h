@@ -1,0 +1,56 @@
+/* Level normalization in integers: the same bits as edge_se/level.py, which explains the numbers.
+   The includer defines bit_length. */
+
+#define LEVEL_ONE 65536
+#define LEVEL_SILENCE 537640
+#define LEVEL_LARGEST_EXPONENT 4
+#define LEVEL_RISE 6554
+#define LEVEL_FALL 164
+#define LEVEL_FIRST_WEIGHT 10
+#define LEVEL_MOST_HOPS 32768
+#define LEVEL_HYSTERESIS 81920
+#define LEVEL_CURVATURE 22545
+
+/* Mirrored by edge_se.core.Level. */
+struct level {
+    int32_t target;
+    int32_t estimate; /* the target at reset; the others are 0 then */
+    int32_t hops;
+    int32_t exponent;
+};
+
+/* Octaves of RMS, 16 fractional bits, of an energy from 1 to 2^46. */
+static inline int32_t hop_level(uint64_t energy)
+{
+    const int whole = bit_length(energy) - 1;
+    const int64_t fraction = (int64_t)((energy << 16) >> whole) - LEVEL_ONE;
+    const int64_t arc = (fraction * (LEVEL_ONE - fraction)) >> 16;
+    const int64_t curved = fraction + ((LEVEL_CURVATURE * arc) >> 16);
+    return (int32_t)((whole << 15) + (curved >> 1));
+}
+
+/* Take in one hop; the exponent of two that its frame's features are multiplied by. */
+static int level_exponent(struct level *l, const int16_t *samples, int count)
+{
+    uint64_t energy = 0;
+    for (int n = 0; n < count; n++) energy += (uint32_t)((int32_t)samples[n] * samples[n]);
+    const int32_t level = energy ? hop_level(energy) : 0;
+    if (level <= LEVEL_SILENCE) return l->exponent;
+    if (l->hops < LEVEL_MOST_HOPS) l->hops++;
+    const int32_t distance = level - l->estimate;
+    if (distance > 0) {
+        l->estimate += (int32_t)(((int64_t)LEVEL_RISE * distance) >> 16);
+    } else {
+        const int32_t first = -distance / (LEVEL_FIRST_WEIGHT + l->hops);
+        const int32_t fall = -distance < LEVEL_FALL ? -distance : LEVEL_FALL;
+        l->estimate -= first > fall ? first : fall;
+    }
+    const int32_t wanted = l->target - l->estimate, off = wanted - l->exponent * LEVEL_ONE;
+    if (off > LEVEL_HYSTERESIS || off < -LEVEL_HYSTERESIS) {
+        const int32_t nearest = (wanted + LEVEL_ONE / 2) >> 16;
+        l->exponent = nearest > LEVEL_LARGEST_EXPONENT    ? LEVEL_LARGEST_EXPONENT
+                      : nearest < -LEVEL_LARGEST_EXPONENT ? -LEVEL_LARGEST_EXPONENT
+                                                          : nearest;
+    }
+    return l->exponent;
+}
