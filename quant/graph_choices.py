@@ -83,7 +83,7 @@ def grus_apart() -> Iterator[None]:
             states.append(merged(graph, x, part, f"{name}.{quarter}"))
         return graph.concat(states, 1, "states")
 
-    with patch.object(gtcrn, "gru_over_rows", apart):
+    with patch.object(recurrent, "gru_over_rows", apart):
         yield
 
 

@@ -50,8 +50,28 @@ def erb_filter_bank() -> Tensor:
     return torch.from_numpy(bank[:, LOW_BANDS:].copy())
 
 
-class ERB(nn.Module):
-    """Fixed band merging and splitting between 257 bins and 129 bands."""
+class Bands(nn.Module):
+    """Fixed band merging and splitting between 257 bins and 129 bands; the matrices are a child's.
+
+    Attributes:
+        merging: [64, 192], from the upper bins to bands.
+        splitting: [192, 64], from bands to the upper bins.
+    """
+
+    merging: Tensor
+    splitting: Tensor
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Bins to bands: [..., 257] to [..., 129]."""
+        return torch.cat([x[..., :LOW_BANDS], F.linear(x[..., LOW_BANDS:], self.merging)], dim=-1)
+
+    def split(self, x: Tensor) -> Tensor:
+        """Bands to bins: [..., 129] to [..., 257]."""
+        return torch.cat([x[..., :LOW_BANDS], F.linear(x[..., LOW_BANDS:], self.splitting)], dim=-1)
+
+
+class ERB(Bands):
+    """Bands whose matrices are weights that are not trained."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,13 +82,15 @@ class ERB(nn.Module):
         self.erb_fc.weight = nn.Parameter(bank, requires_grad=False)
         self.ierb_fc.weight = nn.Parameter(bank.T.contiguous(), requires_grad=False)
 
-    def merge(self, x: Tensor) -> Tensor:
-        """Bins to bands: [..., 257] to [..., 129]."""
-        return torch.cat([x[..., :LOW_BANDS], self.erb_fc(x[..., LOW_BANDS:])], dim=-1)
+    @property
+    def merging(self) -> Tensor:  # type: ignore[override]
+        """[64, 192]."""
+        return self.erb_fc.weight
 
-    def split(self, x: Tensor) -> Tensor:
-        """Bands to bins: [..., 129] to [..., 257]."""
-        return torch.cat([x[..., :LOW_BANDS], self.ierb_fc(x[..., LOW_BANDS:])], dim=-1)
+    @property
+    def splitting(self) -> Tensor:  # type: ignore[override]
+        """[192, 64]."""
+        return self.ierb_fc.weight
 
 
 def extract_subband_features(x: Tensor) -> Tensor:

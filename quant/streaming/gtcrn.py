@@ -9,15 +9,15 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from quant.graph.graph import UNIT_RANGE, Graph, Value
+from quant.graph.graph import Graph, Value
 from quant.models.gtcrn import (
     BINS,
     CHANNELS,
     DPGRNN,
-    ERB,
     GTCRN,
     HIGH_BANDS,
     LOW_BANDS,
+    Bands,
     ConvBlock,
     GTConvBlock,
 )
@@ -29,7 +29,7 @@ from quant.streaming.folding import (
     two_phases,
 )
 from quant.streaming.recurrent import (
-    gru_over_rows,
+    gru_both_ways,
     gru_over_time,
     layer_norm_residual,
     recurrent_attention,
@@ -44,30 +44,30 @@ def describe_gtcrn(model: GTCRN, split_activations: bool = False) -> Graph:
     """Describe one frame of a trained GTCRN; see `quant.streaming.describe_step`."""
     graph = Graph()
     features = graph.input("features", (3, BINS))
-    x = _neighbour_bands(graph, _merge_bands(graph, features, model.erb))
+    x = neighbour_bands(graph, merge_bands(graph, features, model.erb))
     skips = []
     for index, block in enumerate(model.encoder.en_convs):
         with graph.scope(f"encoder.{index}"):
             if isinstance(block, ConvBlock):
-                x = _down_sampling(graph, x, block, split_activations and index == 0)
+                x = down_sampling(graph, x, block, split_activations and index == 0)
             else:
-                x = _temporal_block(graph, x, cast(GTConvBlock, block))
+                x = temporal_block(graph, x, cast(GTConvBlock, block))
         skips.append(x)
     bands = x.shape[2]
     rows = graph.reshape(x, (bands, CHANNELS), "bottleneck")
-    for name, dual_path in (("dpgrnn1", model.dpgrnn1), ("dpgrnn2", model.dpgrnn2)):
+    for name, paths in (("dpgrnn1", model.dpgrnn1), ("dpgrnn2", model.dpgrnn2)):
         with graph.scope(name):
-            rows = _dual_path(graph, rows, dual_path)
+            rows = dual_path(graph, rows, paths)
     x = graph.reshape(rows, (1, 1, bands, CHANNELS), "bottleneck_image")
     for index, block in enumerate(model.decoder.de_convs):
         with graph.scope(f"decoder.{index}"):
             x = graph.add(x, skips[-1 - index], "skip")
             if isinstance(block, GTConvBlock):
-                x = _temporal_block(graph, x, block)
+                x = temporal_block(graph, x, block)
             else:
                 last = index == len(model.decoder.de_convs) - 1
-                x = _up_sampling(graph, x, cast(ConvBlock, block), last)
-    graph.output(_split_bands(graph, x, model.erb))
+                x = up_sampling(graph, x, cast(ConvBlock, block), last)
+    graph.output(split_bands(graph, x, model.erb))
     return graph
 
 
@@ -77,12 +77,12 @@ def _nonzero_span(matrix: Tensor) -> tuple[int, int]:
     return int(columns[0]), int(columns[-1]) + 1
 
 
-def _merge_bands(graph: Graph, features: Value, erb: ERB) -> Value:
+def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
     """[3, 257] bins to [3, 131]: 129 bands between two zeros."""
     with graph.scope("merge"):
         silence = graph.constant(torch.zeros(3, 1), "edge")
         parts = [silence, graph.slice(features, (0, 0), (3, LOW_BANDS), "low")]
-        for block, rows in enumerate(erb.erb_fc.weight.chunk(BAND_BLOCKS)):
+        for block, rows in enumerate(erb.merging.chunk(BAND_BLOCKS)):
             first, last = _nonzero_span(rows)
             with graph.scope(f"block{block}"):
                 bins = graph.slice(features, (0, LOW_BANDS + first), (3, last - first), "bins")
@@ -92,7 +92,7 @@ def _merge_bands(graph: Graph, features: Value, erb: ERB) -> Value:
         return graph.concat([*parts[:2], high], 1, "bands", mixed=True)
 
 
-def _neighbour_bands(graph: Graph, padded: Value) -> Value:
+def neighbour_bands(graph: Graph, padded: Value) -> Value:
     """Each band with its neighbours: [3, 131] to an image [1, 1, 129, 9], neighbour-major."""
     bands = padded.shape[1] - 2
     with graph.scope("neighbours"):
@@ -104,12 +104,13 @@ def _neighbour_bands(graph: Graph, padded: Value) -> Value:
         return graph.reshape(image, (1, 1, bands, 9), "image")
 
 
-def _activation(graph: Graph, x: Value, activation: nn.Module, name: str) -> Value:
+def leaky_relu(graph: Graph, x: Value, activation: nn.Module, name: str) -> Value:
     """PReLU with one shared slope, which is a leaky ReLU."""
     return graph.leaky_relu(x, cast(nn.PReLU, activation).weight[0], name)
 
 
-def _down_sampling(graph: Graph, x: Value, block: ConvBlock, split: bool = False) -> Value:
+def down_sampling(graph: Graph, x: Value, block: ConvBlock, split: bool = False) -> Value:
+    """[1, 1, W, C] to [1, 1, W / 2, C'], rounded up; the first block's image is neighbour-major."""
     weight, bias = fold_batch_norm(cast(nn.Conv2d, block.conv), block.bn)
     if block.conv.groups == 1:
         # The first convolution: upstream orders its inputs feature-major, the image is
@@ -118,7 +119,7 @@ def _down_sampling(graph: Graph, x: Value, block: ConvBlock, split: bool = False
     if split:
         return _split_activation(graph, x, channels_last(weight), bias, block.act)
     y = graph.convolution(x, channels_last(weight), bias, "convolution", stride=2)
-    return _activation(graph, y, block.act, "activation")
+    return leaky_relu(graph, y, block.act, "activation")
 
 
 def _split_activation(
@@ -137,7 +138,7 @@ def _split_activation(
     return join(above, below, "activation")
 
 
-def _temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
+def temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
     """[1, 1, 33, 16] to the same shape, channels shuffled."""
     bands = x.shape[2]
     processed = graph.slice(x, (0, 0, 0, 0), (1, 1, bands, HALF), "processed")
@@ -147,7 +148,7 @@ def _temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
     weight, bias = fold_batch_norm(block.point_conv1, block.point_bn1)
     weight = weight.reshape(CHANNELS, HALF, 1, 3)
     y = graph.convolution(processed, channels_last(weight), bias, "point1")
-    y = _activation(graph, y, block.point_act, "point1_activation")
+    y = leaky_relu(graph, y, block.point_act, "point1_activation")
 
     window = graph.history(y, block.past_frames, "cache")
     weight, bias = fold_batch_norm(block.depth_conv, block.depth_bn)
@@ -157,7 +158,7 @@ def _temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
     y = graph.depthwise_over_history(
         window, depthwise_channels_last(weight), bias, dilation, "depth"
     )
-    y = _activation(graph, y, block.depth_act, "depth_activation")
+    y = leaky_relu(graph, y, block.depth_act, "depth_activation")
 
     weight, bias = fold_batch_norm(block.point_conv2, block.point_bn2)
     y = graph.convolution(y, channels_last(weight), bias, "point2")
@@ -180,14 +181,13 @@ def _temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
         return graph.reshape(image, (1, 1, bands, CHANNELS), "image")
 
 
-def _dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
+def dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
     """[33, 16] to the same shape.
 
-    Both groups and both directions over frequency are one GRU over the rows of [x, x reversed];
-    its hidden units are forward 1 and 2, backward 1 and 2, the backward ones in reversed rows.
+    Both groups and both directions over frequency are one GRU, with the hidden units forward 1 and
+    2, backward 1 and 2.
     """
     intra, inter = block.intra_rnn, block.inter_rnn
-    both_ways = graph.concat([x, graph.reverse(x, 0, "reversed")], 1, "both_ways")
     merged = merge_grus(
         [
             (intra.rnn1, "", 0),
@@ -197,14 +197,16 @@ def _dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
         ],
         2 * CHANNELS,
     )
-    states = gru_over_rows(graph, both_ways, merged, "intra")
-    aligned = graph.concat(
-        [states, graph.reverse(states, 0, "states_reversed")], 1, "states_both_ways"
-    )
     forward1, backward1, forward2, backward2 = block.intra_fc.weight.chunk(4, dim=1)
-    unused = torch.zeros(CHANNELS, HALF)
-    weight = torch.cat([forward1, forward2, unused, unused, backward1, backward2], dim=1)
-    y = graph.linear(aligned, weight, block.intra_fc.bias, "intra_linear")
+    y = gru_both_ways(
+        graph,
+        x,
+        merged,
+        torch.cat([forward1, forward2], dim=1),
+        torch.cat([backward1, backward2], dim=1),
+        block.intra_fc.bias,
+        "intra",
+    )
     x = layer_norm_residual(graph, y, x, block.intra_ln, "intra_norm")
 
     merged = merge_grus([(inter.rnn1, "", 0), (inter.rnn2, "", HALF)], CHANNELS)
@@ -213,7 +215,7 @@ def _dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
     return layer_norm_residual(graph, y, x, block.inter_ln, "inter_norm")
 
 
-def _up_sampling(graph: Graph, x: Value, block: ConvBlock, last: bool) -> Value:
+def up_sampling(graph: Graph, x: Value, block: ConvBlock, last: bool) -> Value:
     """[1, 1, W, C] to [1, 1, 2 W - 1, C'], or after the last block the mask's bands [2, 2 W].
 
     The last position of the latter is past the end and never read.
@@ -231,28 +233,26 @@ def _up_sampling(graph: Graph, x: Value, block: ConvBlock, last: bool) -> Value:
         return graph.tanh(graph.transpose(rows, (1, 0), "bands"), "activation")
     image = graph.reshape(y, (1, 1, 2 * width, outputs), "interleaved")
     y = graph.slice(image, (0, 0, 0, 0), (1, 1, 2 * width - 1, outputs), "trimmed")
-    return _activation(graph, y, block.act, "activation")
+    return leaky_relu(graph, y, block.act, "activation")
 
 
-def _split_bands(graph: Graph, bands: Value, erb: ERB) -> Value:
+def split_bands(graph: Graph, bands: Value, erb: Bands) -> Value:
     """The mask of the bands [2, 130] to that of the bins [2, 257]."""
-    weight = erb.ierb_fc.weight
-    merge = erb.erb_fc.weight
     # Bins are cut where the blocks of bands begin.
-    cuts = [_nonzero_span(rows)[0] for rows in merge.chunk(BAND_BLOCKS)][1:]
+    cuts = [_nonzero_span(rows)[0] for rows in erb.merging.chunk(BAND_BLOCKS)][1:]
     edges = [0, *cuts, BINS - LOW_BANDS]
     with graph.scope("split"):
         parts = [graph.slice(bands, (0, 0), (2, LOW_BANDS), "low")]
         for block in range(BAND_BLOCKS):
-            rows = weight[edges[block] : edges[block + 1]]
+            rows = erb.splitting[edges[block] : edges[block + 1]]
             first, last = _nonzero_span(rows)
             assert last <= HIGH_BANDS
             with graph.scope(f"block{block}"):
                 part = graph.slice(bands, (0, LOW_BANDS + first), (2, last - first), "bands")
-                # A weighted mean of values of tanh: it has their range.
+                # A weighted mean of bands: it has their range.
                 bins = graph.linear(part, rows[:, first:last], None, "bins")
-                bins.fixed_range = UNIT_RANGE
+                bins.fixed_range = bands.fixed_range
                 parts.append(bins)
     mask = graph.concat(parts, 1, "mask")
-    mask.fixed_range = UNIT_RANGE
+    mask.fixed_range = bands.fixed_range
     return mask

@@ -65,6 +65,40 @@ def gru_over_rows(graph: Graph, x: Value, weights: GRUWeights, name: str) -> Val
         return graph.concat(states, 0, "states")
 
 
+def gru_both_ways(
+    graph: Graph,
+    x: Value,
+    weights: GRUWeights,
+    forward_weight: Tensor,
+    backward_weight: Tensor,
+    bias: Tensor | None,
+    name: str,
+) -> Value:
+    """A GRU over the rows of x in both directions, and a linear layer on its states.
+
+    Args:
+        graph: the frame.
+        x: [rows, I].
+        weights: of the GRU over [x, x reversed], forward hidden units before backward ones.
+        forward_weight: of the linear layer, [outputs, H / 2], for the forward units.
+        backward_weight: the same for the backward units.
+        bias: of the linear layer, [outputs].
+        name: of the GRU's scope.
+
+    Returns:
+        [rows, outputs].
+    """
+    both_ways = graph.concat([x, graph.reverse(x, 0, "reversed")], 1, "both_ways")
+    states = gru_over_rows(graph, both_ways, weights, name)
+    # The backward units lie in reversed rows; of each half only one direction is read.
+    aligned = graph.concat(
+        [states, graph.reverse(states, 0, "states_reversed")], 1, "states_both_ways"
+    )
+    unused = torch.zeros_like(forward_weight)
+    weight = torch.cat([forward_weight, unused, unused, backward_weight], dim=1)
+    return graph.linear(aligned, weight, bias, f"{name}_linear")
+
+
 def _row_step(
     graph: Graph,
     projected: Value,
@@ -91,19 +125,23 @@ def _row_step(
     return new_state(graph, gates_sum, candidate_input, candidate_state, states[-1])
 
 
+def layer_norm(graph: Graph, x: Value, norm: nn.LayerNorm, axes: tuple[int, ...]) -> Value:
+    """LayerNorm(x) of [rows, features] over `axes`."""
+    centred = graph.subtract(x, graph.mean(x, axes, "mean"), "centred")
+    variance = graph.mean(graph.multiply(centred, centred, "squared"), axes, "variance")
+    epsilon = graph.constant(torch.full((1, 1), norm.eps), "epsilon")
+    inverse = graph.reciprocal_root(graph.add(variance, epsilon, "floored"), "inverse")
+    normalized = graph.multiply(centred, inverse, "normalized")
+    scaled = graph.multiply(normalized, graph.constant(norm.weight, "weight"), "scaled")
+    return graph.add(scaled, graph.constant(norm.bias, "bias"), "shifted")
+
+
 def layer_norm_residual(
     graph: Graph, x: Value, residual: Value, norm: nn.LayerNorm, name: str
 ) -> Value:
     """Residual + LayerNorm(x) over all of [rows, features]."""
     with graph.scope(name):
-        centred = graph.subtract(x, graph.mean(x, (0, 1), "mean"), "centred")
-        variance = graph.mean(graph.multiply(centred, centred, "squared"), (0, 1), "variance")
-        epsilon = graph.constant(torch.full((1, 1), norm.eps), "epsilon")
-        inverse = graph.reciprocal_root(graph.add(variance, epsilon, "floored"), "inverse")
-        normalized = graph.multiply(centred, inverse, "normalized")
-        scaled = graph.multiply(normalized, graph.constant(norm.weight, "weight"), "scaled")
-        shifted = graph.add(scaled, graph.constant(norm.bias, "bias"), "shifted")
-        return graph.add(residual, shifted, "sum")
+        return graph.add(residual, layer_norm(graph, x, norm, (0, 1)), "sum")
 
 
 def recurrent_attention(

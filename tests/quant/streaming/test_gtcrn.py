@@ -11,13 +11,13 @@ from quant.graph.graph import Graph
 from quant.models.gtcrn import DPGRNN, ERB, GTCRN, ConvBlock, GTConvBlock, extract_subband_features
 from quant.streaming import describe_step
 from quant.streaming.gtcrn import (
-    _down_sampling,
-    _dual_path,
-    _merge_bands,
-    _neighbour_bands,
-    _split_bands,
-    _temporal_block,
-    _up_sampling,
+    down_sampling,
+    dual_path,
+    merge_bands,
+    neighbour_bands,
+    split_bands,
+    temporal_block,
+    up_sampling,
 )
 
 TOLERANCE = {"atol": 1e-4, "rtol": 0}
@@ -48,7 +48,7 @@ def test_down_sampling(inputs, groups, bands):
     # The first block's image has the three neighbours of all features before the next neighbour.
     order = [3 * feature + k for k in range(3) for feature in range(3)] if groups == 1 else ...
     graph = Graph()
-    graph.output(_down_sampling(graph, graph.input("x", (1, 1, bands, inputs)), block))
+    graph.output(down_sampling(graph, graph.input("x", (1, 1, bands, inputs)), block))
 
     assert_streaming_equals_offline(graph, as_images(x[:, order]), as_images(block(x)))
 
@@ -58,7 +58,7 @@ def test_up_sampling():
     block = randomize(ConvBlock(16, 16, 2, transposed=True), 0)
     x = clips(16, 33)
     graph = Graph()
-    graph.output(_up_sampling(graph, graph.input("x", (1, 1, 33, 16)), block, last=False))
+    graph.output(up_sampling(graph, graph.input("x", (1, 1, 33, 16)), block, last=False))
 
     assert_streaming_equals_offline(graph, as_images(x), as_images(block(x)))
 
@@ -68,7 +68,7 @@ def test_last_up_sampling_gives_rows_of_the_mask_and_one_band_too_many():
     block = randomize(ConvBlock(16, 2, 1, transposed=True, last=True), 0)
     x = clips(16, 65)
     graph = Graph()
-    bands = _up_sampling(graph, graph.input("x", (1, 1, 65, 16)), block, last=True)
+    bands = up_sampling(graph, graph.input("x", (1, 1, 65, 16)), block, last=True)
     graph.output(graph.slice(bands, (0, 0), (2, 129), "bands_read"))
 
     assert bands.shape == (2, 130)
@@ -82,7 +82,7 @@ def test_temporal_block(transposed, dilation):
     block = randomize(GTConvBlock(16, dilation, transposed), 0)
     x = clips(16, 33)
     graph = Graph()
-    graph.output(_temporal_block(graph, graph.input("x", (1, 1, 33, 16)), block))
+    graph.output(temporal_block(graph, graph.input("x", (1, 1, 33, 16)), block))
 
     assert_streaming_equals_offline(graph, as_images(x), as_images(block(x)))
 
@@ -92,7 +92,7 @@ def test_dual_path():
     block = randomize(DPGRNN(16, 33), 0)
     x = clips(16, 33)
     graph = Graph()
-    graph.output(_dual_path(graph, graph.input("x", (33, 16)), block))
+    graph.output(dual_path(graph, graph.input("x", (33, 16)), block))
 
     expected = block(x).permute(0, 2, 3, 1)
     assert_streaming_equals_offline(graph, x.permute(0, 2, 3, 1), expected)
@@ -103,7 +103,7 @@ def test_bands_and_their_neighbours():
     erb, x = ERB(), clips(3, 257)
     graph = Graph()
     features = graph.input("x", (3, 257))
-    graph.output(_neighbour_bands(graph, _merge_bands(graph, features, erb)))
+    graph.output(neighbour_bands(graph, merge_bands(graph, features, erb)))
 
     expected = extract_subband_features(erb.merge(x))
     neighbour_major = expected.unflatten(1, (3, 3)).transpose(1, 2).flatten(1, 2)
@@ -114,7 +114,7 @@ def test_bands_and_their_neighbours():
 def test_split_bands():
     erb, x = ERB(), clips(2, 129)
     graph = Graph()
-    graph.output(_split_bands(graph, graph.input("x", (2, 130)), erb))
+    graph.output(split_bands(graph, graph.input("x", (2, 130)), erb))
 
     padded = torch.nn.functional.pad(x, (0, 1), value=99.0).transpose(1, 2)
     assert_streaming_equals_offline(graph, padded, erb.split(x).transpose(1, 2))
