@@ -25,7 +25,7 @@ _NUMBERS = (
 
 
 class Context(ctypes.Structure):
-    """`struct context` of fixed.c: addresses of arrays that the caller keeps, and parameters."""
+    """`struct context` of fixed_path.h: addresses of arrays that the caller keeps, and parameters."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in _ARRAYS),
@@ -40,7 +40,7 @@ class Level(ctypes.Structure):
 
 
 class StftContext(ctypes.Structure):
-    """`struct stft` of float.c: addresses of arrays that the caller keeps."""
+    """`struct stft` of stft.h: addresses of arrays that the caller keeps."""
 
     _fields_ = [
         (name, ctypes.c_void_p)

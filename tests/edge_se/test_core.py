@@ -259,5 +259,5 @@ def test_without_a_compiler_the_wheel_is_one_for_all(tmp_path, environment):
 
     assert wheel.filename.endswith("-py3-none-any.whl")
     assert f"edge_se/core/{core.LIBRARY}" not in wheel.namelist()
-    sources = {f"edge_se/core/{name}" for name in ("fixed.c", "float.c", "fft.h", "level.h")}
-    assert sources <= set(wheel.namelist())
+    names = ("fixed.c", "fixed_path.h", "float.c", "stft.h", "fft.h", "level.h")
+    assert {f"edge_se/core/{name}" for name in names} <= set(wheel.namelist())

@@ -1,0 +1,199 @@
+/* The fixed-point signal path of docs/fixed-point.md: the same bits as edge_se/engines/fixed_path.py.
+
+   C99, integers only, no library functions. The caller owns all memory; tables come from the caller
+   too, so that they are made in one place. Right shifts of negative numbers are arithmetic, as every
+   compiler that this is built with has them. */
+
+#include <stdint.h>
+
+#define WINDOW 512
+#define HOP 256
+#define BINS 257
+#define BLOCK_BITS 20
+#define GUARD_BITS 8
+#define TABLE_BITS 15
+#define SCALE_BITS 31
+#define LONGEST_SHIFT 63
+#define SEGMENT_LIMIT (1 << 30)
+
+static inline int bit_length(uint64_t x)
+{
+#ifdef __GNUC__
+    return x ? 64 - __builtin_clzll(x) : 0;
+#else
+    int bits = 0;
+    for (; x; x >>= 1) bits++;
+    return bits;
+#endif
+}
+
+#include "level.h"
+
+/* Mirrored by edge_se.core.Context. */
+struct context {
+    const int32_t *window;     /* [512] analysis */
+    const int32_t *synthesis;  /* [512] with the mantissa of the mask's scale */
+    const int32_t *cosines;    /* [257] */
+    const int32_t *sines;      /* [257] */
+    const int32_t *twiddles;   /* [2][3][64], then [2][3][16], then [2][3][4] */
+    int16_t *samples;          /* [512] previous and newest hop */
+    int16_t *output;           /* [256] enhanced hop */
+    int32_t *spectra;          /* [delay + 1][2][257], newest last */
+    int32_t *exponents;        /* [delay + 1] */
+    int32_t *tail;             /* [256] */
+    struct level *level;       /* none where features keep the input's level */
+    void *features;            /* [3][257] int8 or int16 */
+    const void *mask;          /* [2][257] int8 or int16 */
+    int32_t delay;
+    int32_t feature_bytes, feature_multiplier, feature_exponent, feature_zero_point;
+    int32_t feature_low, feature_high;
+    int32_t mask_bytes, mask_exponent, mask_zero_point;
+};
+
+static inline int64_t round_shift(int64_t x, int bits)
+{
+    return bits > 0 ? (x + ((int64_t)1 << (bits - 1))) >> bits : x * ((int64_t)1 << -bits);
+}
+
+static inline int64_t saturate(int64_t x, int64_t low, int64_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* A product with cosine + i sine, rounded once for each part. */
+static inline int32_t turned_real(int32_t re, int32_t im, int32_t cosine, int32_t sine)
+{
+    return (int32_t)(((int64_t)re * cosine - (int64_t)im * sine + (1 << (TABLE_BITS - 1))) >> TABLE_BITS);
+}
+
+static inline int32_t turned_imaginary(int32_t re, int32_t im, int32_t cosine, int32_t sine)
+{
+    return (int32_t)(((int64_t)re * sine + (int64_t)im * cosine + (1 << (TABLE_BITS - 1))) >> TABLE_BITS);
+}
+
+typedef int32_t value;
+#include "fft.h"
+
+/* Largest integer whose square is at most x, for x < 2^62. */
+static inline uint32_t square_root(uint64_t x)
+{
+    if (x == 0) return 0;
+    const int shift = (64 - bit_length(x)) & ~1; /* an even one, so that the root shifts by half */
+    const uint64_t scaled = x << shift;          /* 2^62 to 2^64 */
+    const uint32_t top = (uint32_t)(scaled >> 32);
+    /* A line within 5 %, two Newton steps on 16 bits and one on 32: at most two above the root of
+       `scaled`, never below it, and so at most one above that of x. */
+    uint32_t root = (uint32_t)(((uint64_t)top * 43691 >> 32) + 23211);
+    root = (root + top / root) >> 1;
+    root = (root + top / root) >> 1;
+    uint64_t wide = (uint64_t)root << 16;
+    wide = (wide + scaled / wide) >> 1;
+    wide >>= shift / 2;
+    return (uint32_t)(wide - (wide * wide > x));
+}
+
+static void quantize(const struct context *c, const int32_t *values, int row, int shift)
+{
+    for (int k = 0; k < BINS; k++) {
+        const int64_t scaled = round_shift((int64_t)values[k] * c->feature_multiplier, shift);
+        const int64_t q = saturate(scaled + c->feature_zero_point, c->feature_low, c->feature_high);
+        if (c->feature_bytes == 1)
+            ((int8_t *)c->features)[row * BINS + k] = (int8_t)q;
+        else
+            ((int16_t *)c->features)[row * BINS + k] = (int16_t)q;
+    }
+}
+
+/* The newest samples' features. */
+static void fixed_analyse(struct context *c)
+{
+    int32_t products[WINDOW], re[POINTS], im[POINTS], magnitudes[BINS];
+    uint32_t peak = 0;
+    for (int n = 0; n < WINDOW; n++) {
+        products[n] = (int32_t)c->samples[n] * c->window[n];
+        const uint32_t size = (uint32_t)(products[n] < 0 ? -products[n] : products[n]);
+        peak = size > peak ? size : peak;
+    }
+    const int exponent = BLOCK_BITS - bit_length(peak);
+    for (int n = 0; n < POINTS; n++) {
+        re[n] = (int32_t)round_shift(products[2 * n], -exponent);
+        im[n] = (int32_t)round_shift(products[2 * n + 1], -exponent);
+    }
+    fft(re, im, c->twiddles);
+
+    const int size = 2 * BINS;
+    for (int n = 0; n < c->delay * size; n++) c->spectra[n] = c->spectra[n + size];
+    for (int n = 0; n < c->delay; n++) c->exponents[n] = c->exponents[n + 1];
+    int32_t *real = c->spectra + c->delay * size, *imaginary = real + BINS;
+    c->exponents[c->delay] = exponent;
+    for (int k = 0; k < BINS; k++) {
+        const int low = k % POINTS, high = (POINTS - k) % POINTS;
+        const int32_t both_r = re[low] + re[high], both_i = im[low] - im[high];
+        const int32_t apart_r = re[low] - re[high], apart_i = im[low] + im[high];
+        real[k] = both_r + turned_real(apart_r, apart_i, -c->sines[k], -c->cosines[k]);
+        imaginary[k] = both_i + turned_imaginary(apart_r, apart_i, -c->sines[k], -c->cosines[k]);
+        magnitudes[k] = (int32_t)square_root(
+            (uint64_t)((int64_t)real[k] * real[k] + (int64_t)imaginary[k] * imaginary[k]));
+    }
+    const int gain = c->level ? level_exponent(c->level, c->samples + HOP, HOP) : 0;
+    int shift = 2 * SCALE_BITS + exponent - gain - c->feature_exponent;
+    shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
+    quantize(c, magnitudes, 0, shift);
+    quantize(c, real, 1, shift);
+    quantize(c, imaginary, 2, shift);
+    for (int n = 0; n < HOP; n++) c->samples[n] = c->samples[HOP + n];
+}
+
+static inline int32_t mask_value(const struct context *c, int index)
+{
+    const int32_t stored = c->mask_bytes == 1 ? ((const int8_t *)c->mask)[index]
+                                              : ((const int16_t *)c->mask)[index];
+    return stored - c->mask_zero_point;
+}
+
+/* The mask applied; the finished hop is in `output`. */
+static void fixed_synthesise(struct context *c)
+{
+    int64_t masked_re[BINS], masked_im[BINS];
+    int32_t block_re[BINS], block_im[BINS], re[POINTS], im[POINTS];
+    const int32_t *real = c->spectra, *imaginary = real + BINS;
+    for (int k = 0; k < BINS; k++) {
+        const int64_t mask_re = mask_value(c, k), mask_im = mask_value(c, BINS + k);
+        masked_re[k] = real[k] * mask_re - imaginary[k] * mask_im;
+        masked_im[k] = real[k] * mask_im + imaginary[k] * mask_re;
+    }
+    masked_im[0] = masked_im[BINS - 1] = 0;
+    uint64_t peak = 0;
+    for (int k = 0; k < BINS; k++) {
+        const uint64_t size_re = (uint64_t)(masked_re[k] < 0 ? -masked_re[k] : masked_re[k]);
+        const uint64_t size_im = (uint64_t)(masked_im[k] < 0 ? -masked_im[k] : masked_im[k]);
+        peak = size_re > peak ? size_re : peak;
+        peak = size_im > peak ? size_im : peak;
+    }
+    const int exponent = BLOCK_BITS - bit_length(peak);
+    for (int k = 0; k < BINS; k++) {
+        block_re[k] = (int32_t)round_shift(masked_re[k], -exponent);
+        block_im[k] = (int32_t)round_shift(masked_im[k], -exponent);
+    }
+    for (int k = 0; k < POINTS; k++) {
+        const int32_t both_r = block_re[k] + block_re[POINTS - k];
+        const int32_t both_i = block_im[k] - block_im[POINTS - k];
+        const int32_t apart_r = block_re[k] - block_re[POINTS - k];
+        const int32_t apart_i = block_im[k] + block_im[POINTS - k];
+        re[k] = both_r + turned_real(apart_r, apart_i, -c->sines[k], c->cosines[k]);
+        im[k] = both_i + turned_imaginary(apart_r, apart_i, -c->sines[k], c->cosines[k]);
+    }
+    fft(im, re, c->twiddles); /* parts swapped: the inverse */
+
+    int shift = c->exponents[0] + exponent - c->mask_exponent + 9 + 31 + TABLE_BITS - 15 - GUARD_BITS;
+    shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
+    for (int n = 0; n < WINDOW; n++) {
+        const int64_t value = (int64_t)(n % 2 ? im[n / 2] : re[n / 2]) * c->synthesis[n];
+        const int32_t segment = (int32_t)saturate(round_shift(value, shift), -SEGMENT_LIMIT, SEGMENT_LIMIT);
+        if (n < HOP)
+            c->output[n] = (int16_t)saturate(
+                round_shift((int64_t)c->tail[n] + segment, GUARD_BITS), INT16_MIN, INT16_MAX);
+        else
+            c->tail[n - HOP] = segment;
+    }
+}
