@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_se.audio import resample
 from edge_se.benchmark import WARM_UP_FRAMES, Times, frames_of, time_frames
-from edge_se.errors import UserError
 from edge_se.peers import Peer
 from edge_se.stft import Samples
 
@@ -19,20 +19,22 @@ def take_turns(peers: Sequence[Peer], samples: Samples, seconds: float) -> list[
     """Time each peer over the same audio, in turns of `TURN_S` seconds, after a warm-up each.
 
     Args:
-        peers: What to time; all at one sample rate.
-        samples: float32 [n], repeated as often as needed.
+        peers: What to time.
+        samples: float32 [n] at the first one's sample rate, repeated as often as needed; peers at
+            another rate get them resampled.
         seconds: How much audio each one processes; rounded up to whole turns.
 
     Returns:
         For each peer nanoseconds per frame of its own hop, int64 [frames].
 
     Raises:
-        UserError: The sample rates differ.
+        UserError: The sample rates differ and soxr is not installed.
     """
-    rates = {peer.sample_rate for peer in peers}
-    if len(rates) > 1:
-        raise UserError(f"models at {' and '.join(map(str, sorted(rates)))} Hz can't be compared")
-    frames = [frames_of(samples, peer.hop_size, peer.sample_dtype) for peer in peers]
+    rate = peers[0].sample_rate
+    frames = [
+        frames_of(resample(samples, rate, peer.sample_rate), peer.hop_size, peer.sample_dtype)
+        for peer in peers
+    ]
     per_turn = [max(1, round(TURN_S * peer.sample_rate / peer.hop_size)) for peer in peers]
     for peer, own in zip(peers, frames, strict=True):
         time_frames(peer.process, own, WARM_UP_FRAMES)

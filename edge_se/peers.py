@@ -3,7 +3,10 @@
 Each is recognised by its inputs, runs in one thread and gets as fast a NumPy loop as ours.
 """
 
+import ctypes
+import importlib.util
 from collections.abc import Mapping
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +19,7 @@ from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError
 from edge_se.stft import Samples, Stft
 
+RNNOISE = "rnnoise"
 DTLN_STAGES = ("model_quant_1.tflite", "model_quant_2.tflite")
 
 
@@ -41,11 +45,19 @@ class Peer(Protocol):
 
 
 def load_peer(path: Path) -> Peer:
-    """Load a model of ours, the authors' streaming ONNX of GTCRN, or a folder with DTLN's stages.
+    """Load what a path names.
+
+    Args:
+        path: A model of ours, the authors' streaming ONNX of GTCRN, a folder with DTLN's stages,
+            RNNoise's shared library (.so), or `RNNOISE` for the installed one.
 
     Raises:
         UserError: It is none of these, or its runtime is not installed.
     """
+    if str(path) == RNNOISE:
+        return Rnnoise(find_rnnoise())
+    if path.suffix == ".so":
+        return Rnnoise(path)
     if path.is_dir():
         return Dtln(path)
     if path.suffix == ENGINES["onnxruntime"]:
@@ -181,6 +193,57 @@ class _Stage:
     def _view(self, tensor: int) -> NDArray[np.float32]:
         view: NDArray[np.float32] = self._interpreter.tensor(tensor)()
         return view
+
+
+def find_rnnoise() -> Path:
+    """The shared library that the package pyrnnoise brings, or the system's.
+
+    Raises:
+        UserError: There is neither.
+    """
+    package = importlib.util.find_spec("pyrnnoise")
+    if package is not None and package.origin is not None:
+        return Path(package.origin).with_name("librnnoise.so")
+    system = find_library("rnnoise")
+    if system is None:
+        raise UserError(
+            "RNNoise's library is not installed; pip install pyrnnoise, or name a librnnoise.so"
+        )
+    return Path(system)
+
+
+class Rnnoise:
+    """RNNoise in C; see `Peer`.
+
+    Valin, "A Hybrid DSP/Deep Learning Approach to Real-Time Full-Band Speech Enhancement", 2018.
+    Runs at 48 kHz, and skips its network in digital silence.
+    """
+
+    hop_size, sample_rate, sample_dtype = 480, 48000, np.dtype(np.float32)
+
+    def __init__(self, path: Path) -> None:
+        """Load the library, which has its weights inside; raises UserError when it is none."""
+        try:
+            library = ctypes.PyDLL(str(path))  # keeping the lock costs less, as in our core
+            create, process = library.rnnoise_create, library.rnnoise_process_frame
+            hop = int(library.rnnoise_get_frame_size())
+        except (OSError, AttributeError) as error:
+            raise UserError(f"{path} is no RNNoise library ({error})") from None
+        if hop != self.hop_size:
+            raise UserError(f"{path} has frames of {hop} samples, not of {self.hop_size}")
+        self.name = f"{path.name} (RNNoise in C, 48 kHz)"
+        self.size_kb = _size_kb(path) if path.is_file() else 0.0
+        create.argtypes, create.restype = [ctypes.c_void_p], ctypes.c_void_p
+        process.argtypes, process.restype = [ctypes.c_void_p] * 3, ctypes.c_float
+        self._library, self._run, self._state = library, process, create(None)
+        self._samples = np.zeros(hop, np.float32)
+        self._address = self._samples.ctypes.data
+
+    def process(self, frame: Samples, out: Samples) -> None:
+        """Take in one hop (float32 [480]) and write one enhanced hop to `out`."""
+        np.multiply(frame, 32768, out=self._samples)
+        self._run(self._state, self._address, self._address)
+        np.multiply(self._samples, 1 / 32768, out=out)
 
 
 def _by_rank(details: list[Mapping[str, Any]]) -> dict[int, int]:

@@ -47,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="PEER",
         help="time these by turns with the model: other models of edge-se, the authors' streaming "
-        "ONNX of GTCRN, or a folder with both stages of DTLN",
+        "ONNX of GTCRN, a folder with both stages of DTLN, or rnnoise (the library of pip's "
+        "pyrnnoise or of the system; or a librnnoise.so)",
     )
 
 

@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from tiny_onnx import write_tiny_onnx
 
+import edge_se.peers
 from edge_se import Enhancer
 from edge_se.comparison import compare, format_comparison, take_turns
 from edge_se.errors import UserError
@@ -59,9 +61,13 @@ def test_peers_take_turns():
     assert log[400:] == (["a"] * 25 + ["b"] * 25) * 2
 
 
-def test_peers_at_different_rates_are_refused():
-    with pytest.raises(UserError, match="8000 and 16000 Hz"):
-        take_turns([Recorder("a", 256), Recorder("b", 128, 8000)], np.zeros(9, np.float32), 1)
+def test_a_peer_at_another_rate_gets_the_same_seconds_resampled():
+    peers = [Recorder("a", 256), Recorder("b", 480, 48000)]
+
+    times = take_turns(peers, np.full(16000, 0.5, np.float32), 0.8)
+
+    assert [len(t) for t in times] == [50, 80]
+    assert peers[1].frames[-1] == pytest.approx(0.5, abs=1e-3)
 
 
 def test_ratios_are_per_second_of_audio_and_to_the_first(tiny_float, noise):
@@ -123,6 +129,30 @@ def test_the_authors_onnx_enhances_as_the_authors_did(assets):
     output = stream(load_peer(assets / "gtcrn" / "gtcrn_simple.onnx"), samples)[256:]
 
     assert correlation(output, expected[: len(output)]) > 0.99
+
+
+def test_rnnoise_takes_noise_away():
+    pytest.importorskip("pyrnnoise", reason="pyrnnoise is not installed")
+    noise = (0.05 * np.random.default_rng(0).standard_normal(96000)).astype(np.float32)
+
+    output = stream(load_peer(Path("rnnoise")), noise)
+
+    assert np.std(output[48000:]) < 0.3 * np.std(noise)
+
+
+def test_rnnoise_that_is_not_there_is_told_apart(monkeypatch):
+    monkeypatch.setattr(edge_se.peers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(edge_se.peers, "find_library", lambda name: None)
+
+    with pytest.raises(UserError, match="pip install pyrnnoise"):
+        load_peer(Path("rnnoise"))
+
+
+def test_a_library_that_is_not_rnnoise_is_refused(tmp_path):
+    (tmp_path / "librnnoise.so").write_bytes(b"none")
+
+    with pytest.raises(UserError, match="no RNNoise library"):
+        load_peer(tmp_path / "librnnoise.so")
 
 
 def test_dtln_enhances(assets, audio):
