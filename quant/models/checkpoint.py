@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -11,7 +13,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from edge_se.errors import UserError
-from quant.models import build_model
+from quant.models import ARCHITECTURES, OPTIONS_OF, build_model
 
 # Keys under which training scripts of this family keep the weights.
 STATE_DICT_KEYS = ("model", "state_dict", "model_state_dict")
@@ -28,11 +30,16 @@ class Checkpoint:
     sha256: str
 
 
-def load_checkpoint(path: Path, architecture: str = "gtcrn") -> Checkpoint:
+def load_checkpoint(path: Path, architecture: str = "gtcrn", **options: Any) -> Checkpoint:
     """Load a checkpoint into a network in evaluation mode.
 
     Reads the authors' training checkpoints (`{"model": state_dict, ...}`), a bare state dict, and
     safetensors. Pickles are read with weights only: nothing in the file is executed.
+
+    Args:
+        path: of the file.
+        architecture: name of the network.
+        options: of `build_model`; those that the weights tell need not be given.
 
     Raises:
         UserError: the file is missing, truncated, not a checkpoint, of another network, or holds
@@ -45,7 +52,8 @@ def load_checkpoint(path: Path, architecture: str = "gtcrn") -> Checkpoint:
             f"cannot read checkpoint {path}: {error.strerror or error}; check the path"
         ) from error
     state_dict = _unpickle(path, content) if path.suffix != ".safetensors" else _read(path, content)
-    model = build_model(architecture)
+    known = OPTIONS_OF[architecture](state_dict) if architecture in OPTIONS_OF else {}
+    model = build_model(architecture, **(known | options))
     _check_keys(path, architecture, state_dict, model.state_dict())
     _check_finite(path, state_dict)
     model.load_state_dict(state_dict)
@@ -97,10 +105,29 @@ def _check_keys(
     }
     parts = [f"{_spell_out(keys)} {fault}" for fault, keys in faults.items() if keys]
     if parts:
-        raise UserError(
-            f"{path} is no {architecture} checkpoint: {'; '.join(parts)}; "
+        nearest, share = nearest_architecture(found)
+        advice = (
+            f"of the known layouts this is the nearest all the same ({share:.0%} of the names), so "
+            "it is another version of this network, or was built with other options"
+            if nearest == architecture
+            else f"the nearest known layout is that of {nearest} ({share:.0%} of the names); "
             "name its network with --architecture"
         )
+        raise UserError(f"{path} is no {architecture} checkpoint: {'; '.join(parts)}; {advice}")
+
+
+def nearest_architecture(names: Collection[str]) -> tuple[str, float]:
+    """The architecture whose state dict has most names in common with `names`, and their share.
+
+    The share is of all names of either, 0 to 1.
+    """
+    shares = {}
+    for architecture in ARCHITECTURES:
+        with torch.device("meta"):
+            known = build_model(architecture).state_dict().keys()
+        shares[architecture] = len(known & set(names)) / len(known | set(names))
+    nearest = max(shares, key=lambda architecture: shares[architecture])
+    return nearest, shares[nearest]
 
 
 def _check_finite(path: Path, weights: dict[str, Tensor]) -> None:
