@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 
 from calib_data import clips_folder
 from edge_se import Enhancer
-from quant.checkpoints import default_checkpoint_path
 from quant.clips import read_clips
 from quant.frames import analyse, apply_mask, features, synthesize
-from quant.models import ARCHITECTURES
-from quant.models.checkpoint import load_checkpoint
+from quant.models import build_model
 
 WINDOW, HOP = 512, 256
 SAMPLES = 40 * HOP
+# Networks that run frame by frame without looking ahead, with their options.
+CAUSAL: tuple[tuple[str, dict[str, object]], ...] = (
+    ("gtcrn", {}),
+    ("gtcrn_light", {"causal": True}),
+)
 Signal = NDArray[np.float32]
 
 
@@ -25,10 +28,12 @@ def noise() -> Signal:
     return np.random.default_rng(1).normal(0, 0.1, SAMPLES).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=CAUSAL, ids=lambda network: network[0])
 def offline(request: pytest.FixtureRequest) -> Callable[[Signal], Signal]:
     """The network over the whole clip at once, with the loop's frames."""
-    model = load_checkpoint(default_checkpoint_path(), request.param).model
+    architecture, options = request.param
+    torch.manual_seed(0)
+    model = build_model(architecture, **options).eval()
 
     @torch.no_grad()
     def enhance(samples: Signal) -> Signal:

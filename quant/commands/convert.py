@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from quant.commands.options import add_network_arguments
+from quant.commands.options import add_network_arguments, load_network
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,17 +17,13 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_se.engines import ENGINES
     from edge_se.errors import UserError
     from edge_se.files import written_beside
-    from quant.checkpoints import default_checkpoint_path
-    from quant.models.checkpoint import load_checkpoint
     from quant.onnx_step import build_onnx
 
     suffix = ENGINES["onnxruntime"]
     if arguments.out.suffix != suffix:
         raise UserError(f"{arguments.out} has to end in {suffix} to be recognised as ONNX")
     with written_beside(arguments.out) as temporary:
-        checkpoint = load_checkpoint(
-            arguments.checkpoint or default_checkpoint_path(), arguments.architecture
-        )
+        checkpoint = load_network(arguments)
         content = build_onnx(checkpoint)
         temporary.write_bytes(content)
     print(

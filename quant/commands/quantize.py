@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quant.commands.options import add_network_arguments
+from quant.commands.options import add_network_arguments, load_network
 
 if TYPE_CHECKING:
     from quant.clips import CalibrationClips
@@ -65,8 +65,6 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_se.engines import ENGINES
     from edge_se.errors import UserError
     from edge_se.files import written_beside
-    from quant.checkpoints import default_checkpoint_path
-    from quant.models.checkpoint import load_checkpoint
     from quant.pipeline import build_float
     from quant.recipes import find_recipe
 
@@ -86,9 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
     # A place that can't be written to is found before minutes of calibration.
     with written_beside(arguments.out) as temporary:
-        checkpoint = load_checkpoint(
-            arguments.checkpoint or default_checkpoint_path(), arguments.architecture
-        )
+        checkpoint = load_network(arguments)
         if recipe is not None and recipe.name == "float":
             content = build_float(checkpoint, recipe)
         else:

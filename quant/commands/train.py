@@ -5,9 +5,10 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_se.errors import UserError
+from quant.commands.options import add_architecture_arguments
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clean", type=Path, required=True, help="folder of clean speech")
     parser.add_argument("--noise", type=Path, required=True, help="folder of noise")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
-    parser.add_argument("--architecture", default="gtcrn", help="network (default: gtcrn)")
+    add_architecture_arguments(parser)
     parser.add_argument(
         "--pattern",
         nargs="+",
@@ -95,8 +96,11 @@ def run(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(arguments.threads)
     speech, held_out_speech = _load(arguments.clean, arguments)
     noise, held_out_noise = _load(arguments.noise, arguments)
+    torch.manual_seed(arguments.seed)
+    network, architecture, network_options = _network(arguments)
     settings = TrainingSettings(
-        architecture=arguments.architecture,
+        architecture=architecture,
+        network_options=network_options,
         batch_size=arguments.batch_size,
         seconds=arguments.seconds,
         learning_rate=arguments.learning_rate,
@@ -112,8 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
-    torch.manual_seed(arguments.seed)
-    trainer = Trainer(_network(arguments), settings, options)
+    trainer = Trainer(network, settings, options)
     if arguments.resume:
         trainer.resume()
     elif any((arguments.out / name).exists() for name in (LAST, BEST)):
@@ -143,15 +146,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _network(arguments: argparse.Namespace) -> "nn.Module":
-    """A new network, or that of the checkpoint to start from."""
+def _network(arguments: argparse.Namespace) -> "tuple[nn.Module, str, dict[str, Any]]":
+    """A new network, or that of the checkpoint to start from; its architecture and options."""
     from quant.models import build_model
-    from quant.models.checkpoint import load_checkpoint
+    from quant.models.checkpoint import DEFAULT_ARCHITECTURE, load_checkpoint
 
+    options = dict(arguments.network_option)
     if arguments.init is None:
-        return build_model(arguments.architecture)
-    checkpoint = load_checkpoint(arguments.init, arguments.architecture)
-    return checkpoint.model
+        architecture = arguments.architecture or DEFAULT_ARCHITECTURE
+        return build_model(architecture, **options), architecture, options
+    checkpoint = load_checkpoint(arguments.init, arguments.architecture, **options)
+    return checkpoint.model, checkpoint.architecture, dict(checkpoint.options)
 
 
 def _load(folder: Path, arguments: argparse.Namespace) -> tuple["Corpus", "Corpus"]:

@@ -2,8 +2,9 @@
 
 import hashlib
 import io
-from collections.abc import Collection
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,38 @@ from quant.models import ARCHITECTURES, OPTIONS_OF, build_model
 
 # Keys under which training scripts of this family keep the weights.
 STATE_DICT_KEYS = ("model", "state_dict", "model_state_dict")
+# Key of a safetensors file's metadata: JSON of the architecture and its options.
+NETWORK_KEY = "edge_se_network"
+DEFAULT_ARCHITECTURE = "gtcrn"
 NAMED_AT_MOST = 3  # keys that an error message spells out
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded network and where its weights came from."""
+    """A loaded network and where its weights came from.
+
+    Attributes:
+        model: in evaluation mode.
+        architecture: its name.
+        name: of the file.
+        sha256: of the file.
+        options: of `build_model`, those that are not the default's.
+    """
 
     model: nn.Module
     architecture: str
     name: str
     sha256: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load_checkpoint(path: Path, architecture: str = "gtcrn", **options: Any) -> Checkpoint:
+def network_metadata(architecture: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """What a safetensors file's metadata says of its network, so that it need not be named."""
+    network = {"architecture": architecture, "options": dict(options)}
+    return {NETWORK_KEY: json.dumps(network)}
+
+
+def load_checkpoint(path: Path, architecture: str | None = None, **options: Any) -> Checkpoint:
     """Load a checkpoint into a network in evaluation mode.
 
     Reads the authors' training checkpoints (`{"model": state_dict, ...}`), a bare state dict, and
@@ -38,8 +57,8 @@ def load_checkpoint(path: Path, architecture: str = "gtcrn", **options: Any) -> 
 
     Args:
         path: of the file.
-        architecture: name of the network.
-        options: of `build_model`; those that the weights tell need not be given.
+        architecture: name of the network; None for what the file's metadata says, or else GTCRN.
+        options: of `build_model`; those that the file tells need not be given.
 
     Raises:
         UserError: the file is missing, truncated, not a checkpoint, of another network, or holds
@@ -52,12 +71,31 @@ def load_checkpoint(path: Path, architecture: str = "gtcrn", **options: Any) -> 
             f"cannot read checkpoint {path}: {error.strerror or error}; check the path"
         ) from error
     state_dict = _unpickle(path, content) if path.suffix != ".safetensors" else _read(path, content)
+    stated, stated_options = _stated_network(path, content)
+    if architecture is not None and stated not in (None, architecture):
+        raise UserError(f"{path} holds a {stated}, not a {architecture}; leave --architecture out")
+    architecture = architecture or stated or DEFAULT_ARCHITECTURE
     known = OPTIONS_OF[architecture](state_dict) if architecture in OPTIONS_OF else {}
-    model = build_model(architecture, **(known | options))
+    options = known | stated_options | options
+    model = build_model(architecture, **options)
     _check_keys(path, architecture, state_dict, model.state_dict())
     _check_finite(path, state_dict)
     model.load_state_dict(state_dict)
-    return Checkpoint(model.eval(), architecture, path.name, hashlib.sha256(content).hexdigest())
+    digest = hashlib.sha256(content).hexdigest()
+    return Checkpoint(model.eval(), architecture, path.name, digest, options)
+
+
+def _stated_network(path: Path, content: bytes) -> tuple[str | None, dict[str, Any]]:
+    """Architecture and options that a safetensors file's metadata states, if it does."""
+    if path.suffix != ".safetensors":
+        return None, {}
+    # The format: the header's length in 8 bytes, then the header, JSON.
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    text = header.get("__metadata__", {}).get(NETWORK_KEY)
+    if text is None:
+        return None, {}
+    network = json.loads(text)
+    return network["architecture"], network["options"]
 
 
 def _read(path: Path, content: bytes) -> dict[str, Tensor]:

@@ -250,22 +250,12 @@ class Decoder(nn.Module):
         return x
 
 
-class GTCRN(nn.Module):
-    """The whole network over a clip's spectrogram (offline; the streaming step is derived)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.erb = ERB()
-        self.encoder = Encoder()
-        self.dpgrnn1 = DPGRNN(CHANNELS, 33)
-        self.dpgrnn2 = DPGRNN(CHANNELS, 33)
-        self.decoder = Decoder()
+class MaskingNetwork(nn.Module):
+    """A network that enhances a spectrogram by a complex ratio mask, which `mask` computes."""
 
     def mask(self, features: Tensor) -> Tensor:
         """Features [B, 3, T, 257] (magnitude, real, imaginary) to a mask [B, 2, T, 257]."""
-        skips = self.encoder(extract_subband_features(self.erb.merge(features)))
-        x = self.dpgrnn2(self.dpgrnn1(skips[-1]))
-        return self.erb.split(self.decoder(x, skips))
+        raise NotImplementedError
 
     def forward(self, spectrum: Tensor) -> Tensor:
         """Enhance a spectrogram [B, 257, T, 2] (real, imaginary), as upstream's forward does.
@@ -286,3 +276,21 @@ class GTCRN(nn.Module):
             dim=-1,
         )
         return enhanced.transpose(1, 2)
+
+
+class GTCRN(MaskingNetwork):
+    """The whole network over a clip's spectrogram (offline; the streaming step is derived)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.erb = ERB()
+        self.encoder = Encoder()
+        self.dpgrnn1 = DPGRNN(CHANNELS, 33)
+        self.dpgrnn2 = DPGRNN(CHANNELS, 33)
+        self.decoder = Decoder()
+
+    def mask(self, features: Tensor) -> Tensor:
+        """Features [B, 3, T, 257] (magnitude, real, imaginary) to a mask [B, 2, T, 257]."""
+        skips = self.encoder(extract_subband_features(self.erb.merge(features)))
+        x = self.dpgrnn2(self.dpgrnn1(skips[-1]))
+        return self.erb.split(self.decoder(x, skips))

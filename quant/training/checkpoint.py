@@ -126,7 +126,8 @@ def _check_settings(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -
     # Settings are compared as they come back from JSON, where tuples are lists.
     wanted = json.loads(json.dumps(wanted))
     for name in sorted(saved.keys() | wanted.keys()):
-        if saved.get(name) != wanted.get(name):
+        # A setting that older runs did not know was off.
+        if saved.get(name) != wanted.get(name) and (name in saved or wanted[name]):
             raise UserError(
                 f"{path} was trained with {name} {saved.get(name)}, not {wanted.get(name)}; resume "
                 "with the same settings."

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from quant.mixing import Mixture
+from quant.models.checkpoint import network_metadata
 from quant.training.augment import AugmentSettings
 from quant.training.checkpoint import Progress, load_state, save_state, write_tensors
 from quant.training.data import Corpus, MixtureStream, batches
@@ -51,6 +52,7 @@ class TrainingSettings:
     """What must not change when a run resumes."""
 
     architecture: str = "gtcrn"
+    network_options: dict[str, Any] = field(default_factory=dict)
     batch_size: int = 8
     seconds: float = 3.0
     learning_rate: float = 2e-3
@@ -228,7 +230,8 @@ class Trainer:
             "settings": asdict(self.settings),
         }
         path = self.options.out / BEST
-        write_tensors(path, self.average, {"edge_se_training": json.dumps(record)})
+        network = network_metadata(self.settings.architecture, self.settings.network_options)
+        write_tensors(path, self.average, network | {"edge_se_training": json.dumps(record)})
 
 
 class _Report:

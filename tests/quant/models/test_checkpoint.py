@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from edge_se.errors import UserError
-from quant.models.checkpoint import load_checkpoint
+from quant.models import build_model
+from quant.models.checkpoint import load_checkpoint, network_metadata
 
 
 @pytest.fixture
@@ -71,6 +72,38 @@ def test_checkpoint_says_where_it_came_from(tmp_path, weights):
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert (checkpoint.architecture, checkpoint.name) == ("gtcrn", "network.pt")
     assert checkpoint.sha256 == digest
+
+
+def test_metadata_names_the_network(tmp_path):
+    network = build_model("gtcrn_light", causal=True)
+    metadata = network_metadata("gtcrn_light", {"causal": True})
+    save_file(network.state_dict(), tmp_path / "light.safetensors", metadata)
+
+    checkpoint = load_checkpoint(tmp_path / "light.safetensors")
+
+    assert (checkpoint.architecture, checkpoint.options) == ("gtcrn_light", {"causal": True})
+
+
+def test_given_options_go_before_those_of_the_metadata(tmp_path):
+    network = build_model("gtcrn_light", causal=True)
+    metadata = network_metadata("gtcrn_light", {"causal": True})
+    save_file(network.state_dict(), tmp_path / "light.safetensors", metadata)
+
+    checkpoint = load_checkpoint(tmp_path / "light.safetensors", causal=False)
+
+    assert checkpoint.options == {"causal": False}
+
+
+def test_another_architecture_than_the_metadata_names_is_refused(tmp_path, weights):
+    save_file(weights, tmp_path / "network.safetensors", network_metadata("gtcrn", {}))
+
+    with pytest.raises(UserError, match="holds a gtcrn, not a gtcrn_light"):
+        load_checkpoint(tmp_path / "network.safetensors", "gtcrn_light")
+
+
+def test_an_unknown_option_is_named():
+    with pytest.raises(UserError, match=r"gtcrn_light has no option 'casual'; .* causal"):
+        build_model("gtcrn_light", casual=True)
 
 
 def test_network_is_in_evaluation_mode(default_checkpoint):
