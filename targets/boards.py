@@ -72,6 +72,10 @@ class Platform:
         machines: What `platform.machine()` may say there.
         bits: Size of a pointer.
         wheel_tags: Platform tags of wheels that run there.
+        target: What C compilers call it.
+        glibc: The oldest C library that compiled code has to run with, such as "2.28".
+        cpu: The oldest processor that compiled code has to run on, as compilers call it; None for
+            the target's own.
         runtime: What serves it.
     """
 
@@ -79,7 +83,15 @@ class Platform:
     machines: tuple[str, ...]
     bits: int
     wheel_tags: tuple[str, ...]
+    target: str
+    glibc: str
+    cpu: str | None
     runtime: Runtime
+
+    @property
+    def compiled_tag(self) -> str:
+        """Platform tag of a wheel with code compiled for it."""
+        return f"manylinux_{self.glibc.replace('.', '_')}_{self.machines[0]}"
 
 
 @dataclass(frozen=True)
@@ -147,6 +159,9 @@ def load_boards() -> Mapping[str, Board]:
             tuple(entry["machines"]),
             entry["bits"],
             tuple(entry["wheel_tags"]),
+            entry["target"],
+            entry["glibc"],
+            entry.get("cpu"),
             runtimes[entry["runtime"]],
         )
         for key, entry in content["platforms"].items()
@@ -190,9 +205,14 @@ def detect_board(machine: str, bits: int, model: str | None) -> Board:
     if not fitting:
         raise UserError(
             f"the board is a {machine} with {bits}-bit Python, for which there is no TFLite "
-            f"runtime; use one of {', '.join(_platform_names())}"
+            f"runtime; use one of {', '.join(sorted(load_platforms()))}"
         )
     return (named or generic)[0]
+
+
+def load_platforms() -> Mapping[str, Platform]:
+    """All platforms that boards have, by key."""
+    return {board.platform.key: board.platform for board in load_boards().values()}
 
 
 def required_wheels(board: Board, python: str) -> tuple[str, ...]:
@@ -208,7 +228,3 @@ def required_wheels(board: Board, python: str) -> tuple[str, ...]:
             f"{python}; use Python {' or '.join(wheels)}"
         )
     return wheels[python]
-
-
-def _platform_names() -> list[str]:
-    return sorted({board.platform.key for board in load_boards().values()})

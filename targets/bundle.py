@@ -56,14 +56,14 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
         model: A .tflite with its manifest.
 
     Raises:
-        UserError: The model is none, or a wheel can't be had.
+        UserError: The model is none, a wheel can't be had, or there is no compiler for the board.
     """
     data, manifest = read_model(model)
     pins = required_wheels(board, python)
     wheels = {path.name: path.read_bytes() for path in fetch_wheels(pins, board.platform, python)}
     pip = fetch_wheels([INSTALLER], board.platform, python)
     wheels.update({path.name: path.read_bytes() for path in pip})
-    wheels.update([runtime_wheel()])
+    wheels.update([runtime_wheel(board.platform)])
     files = {
         "edge-se.service": (_BOARD_FILES / "edge-se.service").read_bytes(),
         SCRIPT: (_BOARD_FILES / SCRIPT).read_bytes(),

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import edge_se
 from edge_se.cli import GROUP
+from edge_se.core import LIBRARY
 from edge_se.errors import UserError
 from targets.boards import Platform
 from targets.cache import cache_folder, folder_beside
+from targets.cross import core_library
 
 INSTALLER = "pip==25.3"
-# Libraries compiled here stay here: a board compiles the core from its sources, if it can.
+# Libraries compiled for this machine stay here.
 _PACKAGED = (".py", ".tflite", ".typed", ".c", ".h")
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -62,13 +64,16 @@ def _download(pins: Sequence[str], platform: Platform, python: str, folder: Path
         )
 
 
-def runtime_wheel() -> tuple[str, bytes]:
+def runtime_wheel(platform: Platform) -> tuple[str, bytes]:
     """File name and content of a wheel that holds this very `edge_se`, without the host's rooms.
 
-    The content depends on the sources alone, byte for byte: entries are stored, sorted and have a
-    fixed time.
+    The core in it is compiled for the platform. The content depends on sources and compiler alone,
+    byte for byte: entries are stored, sorted and have a fixed time.
+
+    Raises:
+        UserError: There is no compiler for the platform.
     """
-    name, release = "edge_se", version("edge-se")
+    name, release, tag = "edge_se", version("edge-se"), f"py3-none-{platform.compiled_tag}"
     information = f"{name}-{release}.dist-info"
     package = Path(edge_se.__file__).parent
     files = {
@@ -76,9 +81,10 @@ def runtime_wheel() -> tuple[str, bytes]:
         for path in package.rglob("*")
         if path.suffix in _PACKAGED
     }
+    files[f"{name}/core/{LIBRARY}"] = core_library(platform)
     files[f"{information}/METADATA"] = _metadata_text(release).encode()
     files[f"{information}/WHEEL"] = (
-        b"Wheel-Version: 1.0\nGenerator: edge-se\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        f"Wheel-Version: 1.0\nGenerator: edge-se\nRoot-Is-Purelib: false\nTag: {tag}\n".encode()
     )
     files[f"{information}/entry_points.txt"] = _entry_points_text(package).encode()
     record = "".join(_record_line(path, data) for path, data in sorted(files.items()))
@@ -90,7 +96,7 @@ def runtime_wheel() -> tuple[str, bytes]:
             entry.create_system = 3
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, data)
-    return f"{name}-{release}-py3-none-any.whl", buffer.getvalue()
+    return f"{name}-{release}-{tag}.whl", buffer.getvalue()
 
 
 def _metadata_text(release: str) -> str:

@@ -339,10 +339,6 @@ def make_environment(bundle: Path, environment: Path, system_packages: bool) -> 
     python = environment / "bin" / "python"
     command = [python, pip / "pip", "install", "--no-index", "--no-deps", "--no-cache-dir"]
     run([*command, "--disable-pip-version-check", *wheels], "installing the wheels")
-    try:
-        run([python, "-m", "edge_se.core.build"], "compiling the core")
-    except RefusedError as error:  # boards without a compiler are served as well
-        say(f"{error}; NumPy does its work")
 
 
 def smoke_test(folder: Path) -> None:

@@ -1,12 +1,10 @@
 """An emulated board: runs edge-se there and counts the instructions of its frame loop."""
 
-import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -18,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.core.build import BuildError, compile_core
 from edge_se.errors import UserError
 from targets.boards import Board, required_wheels
 from targets.cache import cache_folder, folder_beside
@@ -28,7 +25,6 @@ from targets.wheels import fetch_wheels, runtime_wheel
 ROOM = Path(__file__).parent
 # In the order of counter.c.
 CLASSES = ("integer", "branch", "memory", "vector_memory", "vector", "dot_product")
-CROSS_COMPILER = "aarch64-linux-gnu-gcc"
 STAGES = ("analysis", "model", "synthesis")
 WARM_UP_FRAMES = 10
 STAGED_FRAMES = 20
@@ -172,29 +168,10 @@ def emulated(board: Board, python: str) -> Iterator[EmulatedBoard]:
             (root / entry.name).symlink_to(entry)
         (root / "proc").mkdir()
         (root / "proc" / "cpuinfo").write_text(cpuinfo(board))
-        name, content = runtime_wheel()
+        name, content = runtime_wheel(board.platform)
         (scratch / name).write_bytes(content)
         _unpack(scratch / name, scratch / "site")
-        compiler = cross_compiler()
-        if compiler is not None:
-            try:
-                compile_core(scratch / "site" / "edge_se" / "core", compiler)
-            except BuildError as error:
-                raise UserError(f"the core can't be compiled for the board ({error})") from None
         yield EmulatedBoard(board, python, tuple(emulator), root, site, scratch)
-
-
-def cross_compiler() -> list[str] | None:
-    """Command of a C compiler for 64-bit Arm Linux, None where there is none.
-
-    Without one the emulated board runs NumPy instead of the compiled core, as a board without a
-    compiler does.
-    """
-    if shutil.which(CROSS_COMPILER) is not None:
-        return [CROSS_COMPILER]
-    if importlib.util.find_spec("ziglang") is not None:
-        return [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu"]
-    return None
 
 
 def _unpacked_wheels(board: Board, python: str) -> Path:

@@ -12,10 +12,6 @@ from edge_se.enhancer import Enhancer
 from targets.boards import Board, load_boards
 from targets.emulation.emulator import Counts, emulated
 
-_NO_COMPILER = (
-    "(as on a board without a compiler; to count with the compiled core, install ziglang with pip "
-    "or gcc-aarch64-linux-gnu with apt)"
-)
 # Largest difference allowed between samples put out here and there, by precision; full scale is 1.
 # Dynamic models quantize activations anew for every frame, so that a last bit of difference in the
 # spectrum may move a whole quantization step.
@@ -104,7 +100,6 @@ def format_report(report: dict[str, Any]) -> str:
         f"{model['file']} ({model['architecture']}, {model['precision']}), {model['runtime']} "
         f"{model['runtime_version']}, STFT {model['stft']}, Python {report['python']}, on an "
         f"emulated {report['core']}",
-        *([] if "compiled" in model["stft"] else [_NO_COMPILER]),
         "",
         f"instructions per frame of {report['hop_ms']:g} ms, whole loop, mean of "
         f"{report['frames']} frames: {counts['total']:,.0f}",

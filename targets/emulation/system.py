@@ -17,7 +17,8 @@ from targets.cache import cache_folder, folder_beside
 
 # Debian release by the Python version that it brings.
 RELEASES = {"3.11": "bookworm", "3.13": "trixie"}
-EMULATOR = "qemu-aarch64"
+# Emulators by the machine they are.
+EMULATORS = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm"}
 _NEEDED_TOOLS = ("apt-get", "dpkg", "dpkg-deb")
 
 
@@ -120,30 +121,31 @@ def unpack_packages(folder: Path, release: str, architecture: str, names: Sequen
     shutil.rmtree(state)
 
 
-def find_emulator() -> list[str]:
-    """Command that starts the emulator: this machine's, or one unpacked into the cache.
+def find_emulator(machine: str = "aarch64") -> list[str]:
+    """Command that starts an emulator of `EMULATORS`: this machine's, or one unpacked in the cache.
 
     Only a dynamically linked one can load a plugin.
 
     Raises:
         UserError: It can't be had.
     """
-    installed = shutil.which(EMULATOR)
+    name = EMULATORS[machine]
+    installed = shutil.which(name)
     if installed is not None and _loads_plugins([installed]):
         return [installed]
-    folder = cache_folder("emulation") / "emulator"
+    folder = cache_folder("emulation") / "emulators"
     if not folder.is_dir():
         _require_tools()
         architecture = _output(["dpkg", "--print-architecture"]).strip()
         with folder_beside(folder) as temporary:
             unpack_packages(temporary, "bookworm", architecture, ["qemu-user"])
             for other in (temporary / "usr" / "bin").glob("qemu-*"):
-                if other.name != EMULATOR:
+                if other.name not in EMULATORS.values():
                     other.unlink()  # the other architectures take a hundred megabytes
     # Its own loader and libraries, so that it does not matter what this machine has.
     loader = next(folder.glob("lib*/ld-linux*.so.*"))
     libraries = ":".join(str(path) for path in sorted(folder.glob("**/*-linux-gnu")))
-    return [str(loader), "--library-path", libraries, str(folder / "usr" / "bin" / EMULATOR)]
+    return [str(loader), "--library-path", libraries, str(folder / "usr" / "bin" / name)]
 
 
 def _loads_plugins(emulator: Sequence[str]) -> bool:

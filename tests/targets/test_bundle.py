@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_se.core import LIBRARY
 from edge_se.errors import UserError
 from edge_se.model_file import default_model_path
 from targets import bundle as bundles
+from targets import cross
 from targets.board import install
 from targets.boards import find_board
 from targets.bundle import build_bundle, read_bundle, write_bundle
@@ -62,6 +64,33 @@ def test_a_bundle_holds_what_the_board_needs(build):
     wheels = {name.split("/")[1].split("-")[0] for name in names if name.startswith("wheels/")}
     assert wheels == {"ai", "numpy", "pip", "edge_se"}
     assert files["edge-se-bundle/model.tflite"] == MODEL.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("board", "tag", "machine"),
+    [
+        ("pi4", "manylinux_2_28_aarch64", 183),
+        ("armv7", "manylinux_2_31_armv7l", 40),
+        ("x86-64", "manylinux_2_28_x86_64", 62),
+    ],
+)
+def test_a_bundle_carries_the_core_compiled_for_the_board(build, board, tag, machine):
+    files = contents(build(board))
+
+    (name,) = (name for name in files if "/edge_se-" in name)
+    assert name.endswith(f"-py3-none-{tag}.whl")
+    with zipfile.ZipFile(io.BytesIO(files[name])) as archive:
+        library = archive.read(f"edge_se/core/{LIBRARY}")
+    assert library[:4] == b"\x7fELF"
+    assert int.from_bytes(library[18:20], "little") == machine
+
+
+def test_without_a_cross_compiler_there_is_no_bundle(build, monkeypatch):
+    monkeypatch.setattr(cross.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", "")
+
+    with pytest.raises(UserError, match="pip install ziglang, or install aarch64-linux-gnu-gcc"):
+        build()
 
 
 def test_32_bit_arm_gets_no_numpy_and_sees_the_systems(build):
@@ -138,13 +167,14 @@ def test_the_command_says_what_is_wrong(edge_se, tmp_path, arguments, complaint)
 
 
 def test_the_runtimes_wheel_is_the_same_every_time_and_installs(tmp_path):
-    name, data = runtime_wheel()
+    here = find_board("x86-64").platform
+    name, data = runtime_wheel(here)
     (tmp_path / name).write_bytes(data)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
 
     subprocess.run([*command, "--target", tmp_path / "site", tmp_path / name], check=True)
 
-    assert runtime_wheel() == (name, data)
+    assert runtime_wheel(here) == (name, data)
     site = {path.name for path in (tmp_path / "site").iterdir()}
     assert site == {"bin", "edge_se", f"edge_se-{version('edge-se')}.dist-info"}
     listing = subprocess.run(

@@ -178,8 +178,7 @@ class TestReleases:
         release = report["release"]["id"]
         assert current(board) == release
         assert 0 < report["benchmark"]["rtf"] < 0.5
-        compiler = shutil.which("cc", path="/usr/bin:/bin")
-        assert ("compiled" in report["benchmark"]["model"]["stft"]) == (compiler is not None)
+        assert "compiled" in report["benchmark"]["model"]["stft"]
         assert {"governor", "temperature_c", "clock_mhz"} <= set(report["benchmark"]["machine"])
         kept = tmp_path / "state" / "edge-se" / "deployments" / "board" / f"{release}.json"
         assert json.loads(kept.read_text()) == report

@@ -1,0 +1,51 @@
+"""C for the platforms of boards, compiled on this machine."""
+
+import importlib.util
+import shutil
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from edge_se.core.build import BuildError, compile_core
+from edge_se.errors import UserError
+from targets.boards import Platform
+
+
+def find_cross_compiler(platform: Platform) -> list[str]:
+    """Command of a C compiler for a platform: zig's (the package ziglang), or Debian's gcc for it.
+
+    zig's links against the platform's oldest C library, whatever this machine has.
+
+    Raises:
+        UserError: There is neither.
+    """
+    if importlib.util.find_spec("ziglang") is not None:
+        command = [sys.executable, "-m", "ziglang", "cc"]
+        command += ["-target", f"{platform.target}.{platform.glibc}"]
+        return [*command, f"-mcpu={platform.cpu.replace('-', '_')}"] if platform.cpu else command
+    gcc = f"{platform.target}-gcc"
+    if shutil.which(gcc) is None:
+        raise UserError(
+            f"compiling for {platform.key} needs a cross compiler; pip install ziglang, or "
+            f"install {gcc}"
+        )
+    return [gcc, f"-mcpu={platform.cpu}"] if platform.cpu else [gcc]
+
+
+def core_library(platform: Platform) -> bytes:
+    """The compiled core (see `edge_se.core`) for a platform; the same bytes every time.
+
+    Raises:
+        UserError: There is no compiler for it, or it failed.
+    """
+    return _compiled_core(platform.key, tuple(find_cross_compiler(platform)))
+
+
+@cache
+def _compiled_core(platform: str, compiler: tuple[str, ...]) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="edge-se-") as folder:
+        try:
+            return compile_core(Path(folder), compiler).read_bytes()
+        except BuildError as error:
+            raise UserError(f"the core can't be compiled for {platform} ({error})") from None

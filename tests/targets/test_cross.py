@@ -1,0 +1,98 @@
+"""C compiled for boards: the core gives the NumPy model's bits on emulated ones."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import edge_se.core
+from edge_se.core import build
+from edge_se.engines.compiled_path import CompiledPath
+from edge_se.engines.fixed_path import FixedPath
+from edge_se.manifest import Manifest, Signals, TensorSpec
+from targets.boards import load_platforms
+from targets.cross import _compiled_core, core_library
+from targets.emulation.system import find_emulator
+
+BINS, HOP = 257, 256
+# Statically linked, so that it runs under an emulator without a system.
+STATIC = {"aarch64": ("aarch64-linux-musl", ()), "armv7l": ("arm-linux-musleabihf", ("cortex_a9",))}
+NO_LIBRARY = SimpleNamespace(edge_se_fixed_analyse=None, edge_se_fixed_synthesise=None)
+
+
+def hops(count: int) -> np.ndarray:
+    """Noise of all levels, int16 [count, 256], with full scale and an impulse among it."""
+    random = np.random.default_rng(0)
+    samples = random.integers(-32768, 32768, (count, HOP)) >> random.integers(0, 17, (count, 1))
+    samples[3], samples[5] = -32768, -32768 * (np.arange(HOP) == 17)
+    return samples.astype(np.int16)
+
+
+def guest(folder: Path, machine: str) -> list[str]:
+    """Command that runs core_guest.c on an emulated machine."""
+    target, cpu = STATIC[machine]
+    binary = folder / machine
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "ziglang", "cc", "-target", target, "-static"),
+            *(f"-mcpu={name}" for name in cpu),
+            *(flag for flag in build.FLAGS if flag not in ("-shared", "-fPIC")),
+            *("-I", Path(edge_se.core.__file__).parent, Path(__file__).with_name("core_guest.c")),
+            *("-o", binary),
+        ],
+        check=True,
+    )
+    return [*find_emulator(machine), str(binary)]
+
+
+@pytest.mark.parametrize("platform", load_platforms().values(), ids=lambda p: p.key)
+def test_the_core_compiles_to_the_same_bytes_every_time(platform):
+    first = core_library(platform)
+    _compiled_core.cache_clear()
+
+    assert core_library(platform) == first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", STATIC)
+@pytest.mark.parametrize(("dtype", "level"), [("int8", "none"), ("int16", "power_of_two")])
+def test_bits_on_an_emulated_board_equal_those_of_the_numpy_model(
+    tool, tmp_path, machine, dtype, level
+):
+    for name in ("apt-get", "dpkg-deb"):
+        tool(name)
+    narrow = dtype == "int8"
+    features = TensorSpec(0, (3, BINS), dtype, 0.05 if narrow else 0.01, -3 if narrow else 0)
+    mask = TensorSpec(1, (2, BINS), dtype, 0.011 if narrow else 2.0**-13, 5 if narrow else 0)
+    manifest = Manifest(
+        *("none", "int8", 16000, 512, HOP, Signals(features, mask), ()),
+        level=level,
+        level_dbfs=-28.0,
+    )
+    arrays = [np.zeros(spec.shape, dtype) for spec in (features, mask)]
+    model = FixedPath(manifest, *arrays)
+    told = CompiledPath(NO_LIBRARY, manifest, *arrays)
+    numbers = [getattr(told._context, name) for name in edge_se.core._NUMBERS]
+    normalizer = model._normalize
+    tables = ("window", "synthesis", "cosines", "sines", "twiddles")
+    sent = [
+        np.array([*numbers, normalizer is not None, normalizer.target if normalizer else 0]),
+        *(told._arrays[name] for name in tables),
+    ]
+    message = b"".join(table.astype(np.int32).tobytes() for table in sent)
+    random, expected = np.random.default_rng(1), b""
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    for frame in hops(60):
+        arrays[1][...] = random.integers(low, high + 1, (2, BINS))
+        message += frame.tobytes() + arrays[1].tobytes()
+        output = np.empty(HOP, np.int16)
+        model.analyse(frame)
+        model.synthesise(output)
+        expected += arrays[0].tobytes() + output.tobytes()
+
+    found = subprocess.run(guest(tmp_path, machine), input=message, capture_output=True, check=True)
+
+    assert found.stdout == expected
