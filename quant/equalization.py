@@ -120,6 +120,9 @@ class ScaleClasses:
             last = len(operator.inputs[0].shape) - 1
             self._level(given[0], range(last))
             results = [self._fresh(output.shape, (last,))]
+        elif operator.kind == "resize":
+            level = self._level(given[0], (1, 2))
+            results = [_broadcast(level, output.shape)]
         elif rule.passes_through:
             results = _move(operator, given)
         elif operator.kind == "leaky_relu":
@@ -191,13 +194,14 @@ def _broadcast_axes(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[in
 def _move(operator: Operator, given: list[Scaling]) -> list[Scaling]:
     """What an operator that only moves elements does, done to their classes."""
     moved = [
-        _move_array(operator, [getattr(scaling, part) for scaling in given])
+        move_array(operator, [getattr(scaling, part) for scaling in given])
         for part in ("classes", "exponents")
     ]
     return [Scaling(c, e) for c, e in zip(*moved, strict=True)]
 
 
-def _move_array(operator: Operator, arrays: list[np.ndarray]) -> list[np.ndarray]:
+def move_array(operator: Operator, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """What an operator that only moves elements does, done to arrays of its inputs' shapes."""
     attributes, x = operator.attributes, arrays[0]
     if operator.kind == "concat":
         return [np.concatenate(arrays, axis=attributes["axis"])]
@@ -212,6 +216,8 @@ def _move_array(operator: Operator, arrays: list[np.ndarray]) -> list[np.ndarray
         return [x.transpose(attributes["permutation"])]
     if operator.kind == "reverse":
         return [np.flip(x, attributes["axis"])]
+    if operator.kind == "pad":  # zeros stay zeros whatever their scale
+        return [np.pad(x, attributes["amounts"], mode="edge")]
     raise ValueError(f"no rule for moving elements by {operator.kind}")
 
 

@@ -142,7 +142,8 @@ def assign_encodings(
     precisions = dict.fromkeys(graph.inputs, signals.activations)
     for operator in graph.operators:
         if not operator.keeps_encoding:
-            precision = choose(operator).activations
+            chosen = Precision.FLOAT if operator.rule.float_only else choose(operator)
+            precision = chosen.activations
             precisions |= dict.fromkeys(operator.outputs, precision)
     encodings: dict[Value, Encoding] = {}
     for members in shared.members.values():

@@ -93,9 +93,15 @@ def run_sequence(
                 continue
             for value in operator.inputs:
                 state = histories.get(value)
-                if state is not None and value not in values and state.source in values:
-                    past = _past_frames(values[state.source], clips, frames, value.shape[1])
-                    values[value] = hook(value, past)
+                if state is None or state.source is None or value in values:
+                    continue
+                if state.source.constant is not None:
+                    newest = state.source.constant.expand(clips * frames, *state.source.shape)
+                elif state.source in values:
+                    newest = values[state.source]
+                else:
+                    continue
+                values[value] = hook(value, _past_frames(newest, clips, frames, value.shape[1]))
             if all(value.constant is not None or value in values for value in operator.inputs):
                 _run(operator, values, hook)
             else:
@@ -197,8 +203,9 @@ def _run(operator: Operator, values: Values, hook: Hook) -> None:
         values[value] = hook(value, tensor)
 
 
-def _linear(_: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    return [F.linear(*inputs)]
+def _linear(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
+    y = F.linear(*inputs)
+    return [torch.relu(y) if operator.attributes["rectified"] else y]
 
 
 def same_padding(size: int, taps: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -212,11 +219,13 @@ def _convolve(operator: Operator, inputs: list[Tensor], weight: Tensor, groups: 
     """Weight [outputs, inputs / groups, height, width]."""
     x = inputs[0].flatten(0, 1).permute(0, 3, 1, 2)
     stride, dilation = operator.attributes["stride"], operator.attributes["dilation"]
-    height, width = (
-        same_padding(x.shape[2 + axis], weight.shape[2 + axis], stride[axis], dilation[axis])
-        for axis in (0, 1)
-    )
-    y = F.conv2d(F.pad(x, (*width, *height)), weight, inputs[2], stride, 0, dilation, groups)
+    if not operator.attributes.get("padded"):
+        height, width = (
+            same_padding(x.shape[2 + axis], weight.shape[2 + axis], stride[axis], dilation[axis])
+            for axis in (0, 1)
+        )
+        x = F.pad(x, (*width, *height))
+    y = F.conv2d(x, weight, inputs[2], stride, 0, dilation, groups)
     return y.permute(0, 2, 3, 1).unflatten(0, inputs[0].shape[:2])
 
 
@@ -274,6 +283,28 @@ def _reverse(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
     return [inputs[0].flip(operator.attributes["axis"] + 1)]
 
 
+def _pad(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
+    amounts = [amount for pair in reversed(operator.attributes["amounts"]) for amount in pair]
+    return [F.pad(inputs[0], amounts)]
+
+
+def _resize(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
+    x = inputs[0].flatten(0, 1).permute(0, 3, 1, 2)
+    y = F.interpolate(x, operator.attributes["size"], mode="bilinear", align_corners=True)
+    return [y.permute(0, 2, 3, 1).unflatten(0, inputs[0].shape[:2])]
+
+
+def _lstm(_: Operator, inputs: list[Tensor]) -> list[Tensor]:
+    x, *given = inputs
+    weights = []
+    for input_weight, state_weight, bias in (given[:3], given[3:]):
+        weights += [input_weight, state_weight, bias, torch.zeros_like(bias)]
+    zeros = x.new_zeros(2, x.shape[0], weights[1].shape[1])
+    rows = x[:, :, 0]  # [clips, time, 1, inputs]
+    y = torch.lstm(rows, (zeros, zeros), weights, True, 1, 0.0, False, True, True)[0]
+    return [y[:, :, None]]
+
+
 def _leaky_relu(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
     slope = operator.attributes["slope"]
     return [torch.where(inputs[0] > 0, inputs[0], inputs[0] * slope)]
@@ -297,4 +328,7 @@ _FUNCTIONS: dict[str, Callable[[Operator, list[Tensor]], list[Tensor]]] = {
     "reshape": _reshape,
     "transpose": _transpose,
     "reverse": _reverse,
+    "pad": _pad,
+    "resize": _resize,
+    "lstm": _lstm,
 }

@@ -86,13 +86,18 @@ class State:
 
 
 class Graph:
-    """A graph under construction, and its result."""
+    """A graph under construction, and its result.
+
+    Attributes:
+        lookahead: frames by which the outputs lag the inputs.
+    """
 
     def __init__(self) -> None:
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.states: list[State] = []
         self.operators: list[Operator] = []
+        self.lookahead = 0
         self._names: set[str] = set()
         self._scopes: list[tuple[str, str]] = []
 
@@ -154,6 +159,25 @@ class Graph:
         self.states.append(State(past.name, past, after, newest))
         return window
 
+    def delayed(self, newest: Value, frames: int, name: str) -> Value:
+        """`newest` [1, 1, W, C] as it was `frames` frames ago; zeros before the start."""
+        window = self.history(newest, frames, name)
+        return self.slice(window, (0, 0, 0, 0), newest.shape, f"{name}.oldest")
+
+    def presence(self, frames: int, name: str) -> Value:
+        """Whether there was a frame 0 to `frames` frames ago: [1, frames + 1, 1, 1], oldest first.
+
+        1 for frames since the start, 0 for those before it. What a network computes with a delay
+        from zeros before the start is not zero; multiplied by this it is.
+        """
+        past = self._value(name, (1, frames, 1, 1))
+        one = self.constant(torch.ones(1, 1, 1, 1), f"{name}.now")
+        window = self.concat([past, one], axis=1, name=f"{name}.window", mixed=True)
+        past.fixed_range = window.fixed_range = (0.0, 1.0)
+        after = self.slice(window, (0, 1, 0, 0), past.shape, name=f"{name}.next")
+        self.states.append(State(past.name, past, after, one))
+        return window
+
     # Operators -----------------------------------------------------------------------------
 
     def _add(
@@ -178,11 +202,17 @@ class Graph:
         """A constant of the graph."""
         return self._value(name, content.shape, content)
 
-    def linear(self, x: Value, weight: Tensor, bias: Tensor | None, name: str) -> Value:
-        """[rows, inputs] times weight [outputs, inputs] plus bias: [rows, outputs]."""
+    def linear(
+        self, x: Value, weight: Tensor, bias: Tensor | None, name: str, rectified: bool = False
+    ) -> Value:
+        """[rows, inputs] times weight [outputs, inputs] plus bias: [rows, outputs].
+
+        What is below zero becomes zero if `rectified`.
+        """
         bias = torch.zeros(weight.shape[0]) if bias is None else bias
         inputs = [x, self.constant(weight, f"{name}.weight"), self.constant(bias, f"{name}.bias")]
-        return self._add("linear", inputs, [(x.shape[0], weight.shape[0])], name)[0]
+        shape = (x.shape[0], weight.shape[0])
+        return self._add("linear", inputs, [shape], name, rectified=rectified)[0]
 
     def convolution(
         self,
@@ -201,6 +231,46 @@ class Graph:
         shape = (1, 1, -(-x.shape[2] // stride), weight.shape[0])
         attributes = {"stride": (1, stride), "dilation": (1, 1), "rectified": rectified}
         return self._add("convolution", inputs, [shape], name, **attributes)[0]
+
+    def image_convolution(
+        self,
+        x: Value,
+        weight: Tensor,
+        bias: Tensor,
+        name: str,
+        stride: int = 1,
+        dilation: tuple[int, int] = (1, 1),
+        rectified: bool = False,
+    ) -> Value:
+        """[1, H, W, C] with weight [outputs, taps, taps, C]: [1, H / stride, W / stride, outputs].
+
+        Half of the (odd) taps see zeros beyond each border, whatever the stride; H and W are
+        multiples of it. What is below zero becomes zero if `rectified`.
+        """
+        taps, height, width = weight.shape[1], x.shape[1], x.shape[2]
+        if stride > 1 and taps > 1:
+            # TFLite's own padding would put its zeros after the last row and column only.
+            before = taps // 2
+            x = self.pad(x, ((0, 0), (before, 0), (before, 0), (0, 0)), f"{name}.padded")
+        inputs = [x, self.constant(weight, f"{name}.weight"), self.constant(bias, f"{name}.bias")]
+        return self._add(
+            "convolution",
+            inputs,
+            [(1, height // stride, width // stride, weight.shape[0])],
+            name,
+            stride=(stride, stride),
+            dilation=dilation,
+            rectified=rectified,
+            padded=stride > 1 and taps > 1,
+        )[0]
+
+    def image_depthwise(
+        self, x: Value, weight: Tensor, dilation: tuple[int, int], name: str
+    ) -> Value:
+        """[1, H, W, C] with weight [1, taps, taps, C], zero-padded: the same shape."""
+        bias = torch.zeros(x.shape[3])
+        inputs = [x, self.constant(weight, f"{name}.weight"), self.constant(bias, f"{name}.bias")]
+        return self._add("depthwise", inputs, [x.shape], name, stride=(1, 1), dilation=dilation)[0]
 
     def depthwise_over_history(
         self, window: Value, weight: Tensor, bias: Tensor, dilation: int, name: str
@@ -287,6 +357,32 @@ class Graph:
         """Reorder the axes."""
         shape = [x.shape[axis] for axis in permutation]
         return self._add("transpose", [x], [shape], name, permutation=tuple(permutation))[0]
+
+    def pad(self, x: Value, amounts: Sequence[tuple[int, int]], name: str) -> Value:
+        """Zeros before and after each axis."""
+        shape = [
+            size + before + after for size, (before, after) in zip(x.shape, amounts, strict=True)
+        ]
+        return self._add("pad", [x], [shape], name, amounts=tuple(amounts))[0]
+
+    def resize(self, x: Value, size: tuple[int, int], name: str) -> Value:
+        """[1, h, w, C] interpolated bilinearly to [1, *size, C], corners aligned."""
+        return self._add("resize", [x], [(1, *size, x.shape[3])], name, size=size)[0]
+
+    def bidirectional_lstm(self, x: Value, weights: Sequence[Tensor], name: str) -> Value:
+        """A bidirectional LSTM over time, from zero states: [T, 1, I] to [T, 1, 2 H].
+
+        Args:
+            x: the sequence.
+            weights: forward, then backward: input weight [4 H, I], state weight [4 H, H] and bias
+                [4 H]; gates in the order input, forget, cell, output, as torch has them.
+            name: of the result.
+        """
+        parts = ("input_weight", "state_weight", "bias")
+        names = [f"{name}.{way}.{part}" for way in ("forward", "backward") for part in parts]
+        constants = [self.constant(w, n) for w, n in zip(weights, names, strict=True)]
+        shape = (x.shape[0], 1, 2 * weights[1].shape[1])
+        return self._add("lstm", [x, *constants], [shape], name)[0]
 
     def reverse(self, x: Value, axis: int, name: str) -> Value:
         """Reverse the order along `axis`."""

@@ -12,10 +12,11 @@ class Kind:
         options: TFLite's name of its options table, if it has one.
         weighted: its second and third inputs are a weight and a bias.
         output_axis: axis of the weight along which output channels lie.
-        passes_through: it moves values without computing, so that its output has its input's
-            range and quantization.
+        passes_through: it moves values, or mixes neighbours, without computing new ones, so that
+            its output has its input's range and quantization.
         fixed_range: range that TFLite prescribes for its output.
         dynamic: LiteRT runs it with 8-bit weights and float activations.
+        float_only: it stays float, whatever precision is chosen for it.
         version: least version of the operator that does what the graph asks for.
     """
 
@@ -26,6 +27,7 @@ class Kind:
     passes_through: bool = False
     fixed_range: tuple[float, float] | None = None
     dynamic: bool = False
+    float_only: bool = False
     version: int = 1
 
 
@@ -50,4 +52,11 @@ KINDS: dict[str, Kind] = {
     "reshape": Kind("RESHAPE", "ReshapeOptions", passes_through=True),
     "transpose": Kind("TRANSPOSE", "TransposeOptions", passes_through=True),
     "reverse": Kind("REVERSE_V2", "ReverseV2Options", passes_through=True),
+    "pad": Kind("PAD", "PadOptions", passes_through=True),
+    "resize": Kind("RESIZE_BILINEAR", "ResizeBilinearOptions", passes_through=True, version=3),
+    # Its integer kernel knows one direction, 16-bit cells and five inner scales per gate; every
+    # error of a state is carried on to the end of the sequence.
+    "lstm": Kind(
+        "BIDIRECTIONAL_SEQUENCE_LSTM", "BidirectionalSequenceLSTMOptions", float_only=True
+    ),
 }

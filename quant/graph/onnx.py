@@ -63,6 +63,9 @@ class _Writer:
             "slice": self._write_slice,
             "reshape": self._write_reshape,
             "reverse": self._write_reverse,
+            "pad": self._write_pad,
+            "resize": self._write_resize,
+            "lstm": self._write_lstm,
         }
 
     def write(self) -> onnx.ModelProto:
@@ -137,7 +140,12 @@ class _Writer:
         assert bias.constant is not None
         biased = bool(bias.constant.any())
         inputs = [self._name(value) for value in ((x, weight, bias) if biased else (x, weight))]
-        self._node("Gemm", inputs, [self._name(operator.outputs[0])], transB=1)
+        result = self._name(operator.outputs[0])
+        if operator.attributes["rectified"]:
+            self._node("Gemm", inputs, [f"{result}.sums"], transB=1)
+            self._node("Relu", [f"{result}.sums"], [result])
+        else:
+            self._node("Gemm", inputs, [result], transB=1)
 
     def _write_convolution(self, operator: Operator) -> None:
         """Weight [outputs, height, width, inputs / groups]."""
@@ -153,10 +161,16 @@ class _Writer:
         assert weight.constant is not None
         kernel = weight.constant.detach().permute(axes).numpy()
         stride, dilation = operator.attributes["stride"], operator.attributes["dilation"]
-        padding = [
-            same_padding(x.shape[1 + axis], kernel.shape[2 + axis], stride[axis], dilation[axis])
-            for axis in (0, 1)
-        ]
+        padding = (
+            [(0, 0), (0, 0)]
+            if operator.attributes.get("padded")
+            else [
+                same_padding(
+                    x.shape[1 + axis], kernel.shape[2 + axis], stride[axis], dilation[axis]
+                )
+                for axis in (0, 1)
+            ]
+        )
         result = self._name(operator.outputs[0])
         before, after = f"{result}.channels_first", f"{result}.convolved"
         self._node("Transpose", [self._name(x)], [before], perm=_CHANNELS_FIRST)
@@ -198,3 +212,52 @@ class _Writer:
         before_first = -operator.inputs[0].shape[axis] - 1
         parameters = (-1, before_first, axis, -1)
         self._emit("Slice", operator, [self._integers(number) for number in parameters])
+
+    def _write_pad(self, operator: Operator) -> None:
+        amounts = operator.attributes["amounts"]
+        pads = [pair[side] for side in (0, 1) for pair in amounts]
+        self._emit("Pad", operator, [self._integers(*pads)])
+
+    def _write_resize(self, operator: Operator) -> None:
+        result = self._name(operator.outputs[0])
+        before, after = f"{result}.channels_first", f"{result}.resized"
+        _, height, width, channels = operator.outputs[0].shape
+        self._node("Transpose", [self._name(operator.inputs[0])], [before], perm=_CHANNELS_FIRST)
+        self._node(
+            "Resize",
+            [before, "", "", self._integers(1, channels, height, width)],
+            [after],
+            mode="linear",
+            coordinate_transformation_mode="align_corners",
+        )
+        self._node("Transpose", [after], [result], perm=_CHANNELS_LAST)
+
+    def _write_lstm(self, operator: Operator) -> None:
+        """ONNX keeps directions in an axis, and gates in the order input, output, forget, cell."""
+        x, *weights = operator.inputs
+        parts = []
+        for position in range(3):
+            ways = [_array(weights[position + 3 * way]) for way in (0, 1)]
+            gates = [np.split(way, 4) for way in ways]
+            stacked = np.stack([np.concatenate([g[0], g[3], g[1], g[2]]) for g in gates])
+            parts.append(stacked)
+        parts[2] = np.concatenate([parts[2], np.zeros_like(parts[2])], axis=1)  # the states' biases
+        names = [self._constant(part, weights[index]) for index, part in enumerate(parts)]
+        result = self._name(operator.outputs[0])
+        hidden = operator.outputs[0].shape[2] // 2
+        self._node(
+            "LSTM",
+            [self._name(x), *names],
+            [f"{result}.ways"],
+            hidden_size=hidden,
+            direction="bidirectional",
+        )
+        # [time, direction, clip, hidden] to [time, clip, both directions].
+        self._node("Transpose", [f"{result}.ways"], [f"{result}.joined"], perm=(0, 2, 1, 3))
+        shape = self._integers(*operator.outputs[0].shape)
+        self._node("Reshape", [f"{result}.joined", shape], [result])
+
+
+def _array(value: Value) -> np.ndarray:
+    assert value.constant is not None
+    return value.constant.detach().numpy()

@@ -26,7 +26,8 @@ _TENSOR_TYPES = {
     "int32": schema.TensorType.INT32,
     "int64": schema.TensorType.INT64,
 }
-_SAME_PADDING = 0
+_SAME_PADDING, _VALID_PADDING = 0, 1
+_ABSENT = -1  # an optional input that an operator is not given
 WEIGHT_LIMIT = 127  # symmetric 8-bit weights
 _BIAS_LIMIT = 2**30
 _BUFFER_ALIGNMENT = 16
@@ -155,6 +156,12 @@ class _Writer:
         table.quantizedDimension = axis
         return table
 
+    def _variable(self, shape: tuple[int, ...]) -> int:
+        """A float tensor that its operator keeps between invocations, zero at first."""
+        index = self._tensor(shape, "float32")
+        self.tensors[index].isVariable = True
+        return index
+
     def _define(self, value: Value, named: bool = False) -> int:
         encoding = self.encodings[value]
         self.indices[value] = self._encoded_tensor(value.shape, encoding)
@@ -235,6 +242,8 @@ class _Writer:
         rule = operator.rule
         if rule.weighted:
             inputs = self._weighted_inputs(operator, result.precision)
+        elif operator.kind == "lstm":
+            inputs = self._lstm_inputs(operator)
         elif rule.passes_through:
             inputs = [self._read(value, result) for value in operator.inputs]
         else:
@@ -289,6 +298,22 @@ class _Writer:
         stored_bias = np.rint(offsets / bias_scales.astype(np.float64)).astype(bias_type)
         return [x, kernel_index, self._constant(stored_bias, bias_scales, 0, 0)]
 
+    def _lstm_inputs(self, operator: Operator) -> list[int]:
+        """The 48 inputs of a bidirectional LSTM; peepholes, projections and a second input are not.
+
+        Its states are variables: whoever invokes the file for another sequence resets them.
+        """
+        x, *weights = operator.inputs
+        inputs, states = [self._read(x, Encoding(Precision.FLOAT))], []
+        for direction in (weights[:3], weights[3:]):
+            input_weights, state_weights, biases = (
+                [self._constant(gate) for gate in np.split(_array(part), 4)] for part in direction
+            )
+            inputs += [*input_weights, *state_weights, *[_ABSENT] * 3, *biases, *[_ABSENT] * 2]
+            hidden = direction[1].shape[1]
+            states += [self._variable((1, hidden)), self._variable((1, hidden))]
+        return [*inputs, *states, *[_ABSENT] * 9]
+
     def _with_parameters(self, operator: Operator, inputs: list[int]) -> list[int]:
         """Add the parameters that TFLite takes as constant tensors."""
         attributes = operator.attributes
@@ -309,6 +334,10 @@ class _Writer:
             return [*inputs, parameter(attributes["axis"])]
         if operator.kind == "mean":
             return [*inputs, parameter(*attributes["axes"])]
+        if operator.kind == "pad":
+            return [*inputs, self._constant(np.array(attributes["amounts"], np.int32))]
+        if operator.kind == "resize":
+            return [*inputs, parameter(*attributes["size"])]
         return inputs
 
     def _options(self, operator: Operator) -> Any:
@@ -317,7 +346,8 @@ class _Writer:
             return None
         options = _shared(rule.options)()
         if operator.kind in ("convolution", "depthwise"):
-            options.padding = _SAME_PADDING
+            padded = attributes.get("padded", False)
+            options.padding = _VALID_PADDING if padded else _SAME_PADDING
             options.strideH, options.strideW = attributes["stride"]
             options.dilationHFactor, options.dilationWFactor = attributes["dilation"]
         if attributes.get("rectified"):
@@ -330,6 +360,11 @@ class _Writer:
             options.alpha = float(attributes["slope"].detach())
         elif operator.kind == "mean":
             options.keepDims = True
+        elif operator.kind == "resize":
+            options.alignCorners = True
+        elif operator.kind == "lstm":
+            options.fusedActivationFunction = schema.ActivationFunctionType.TANH
+            options.mergeOutputs = options.timeMajor = True
         elif operator.kind == "concat":
             options.axis = attributes["axis"]
         elif operator.kind == "split":

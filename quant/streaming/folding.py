@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Convolution = nn.Conv2d | nn.ConvTranspose2d
+Convolution = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+BatchNorm = nn.BatchNorm2d | nn.BatchNorm1d
 
 
-def fold_batch_norm(convolution: Convolution, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight [outputs, inputs / groups, height, width] and bias with the BatchNorm folded in.
+def fold_batch_norm(convolution: Convolution, norm: BatchNorm) -> tuple[Tensor, Tensor]:
+    """Weight [outputs, inputs / groups, ...] and bias [outputs] with the BatchNorm folded in.
 
     A transposed convolution's weight comes in the same axis order, its taps not yet reversed.
     """
@@ -25,11 +26,26 @@ def fold_batch_norm(convolution: Convolution, norm: nn.BatchNorm2d) -> tuple[Ten
         inputs, outputs_per_group, *taps = weight.shape
         weight = weight.view(groups, inputs // groups, outputs_per_group, *taps)
         weight = weight.transpose(1, 2).reshape(-1, inputs // groups, *taps)
+    return fold_into(weight, convolution.bias, norm)
+
+
+def fold_into(
+    weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d | nn.BatchNorm1d
+) -> tuple[Tensor, Tensor]:
+    """Weight [outputs, ...] and bias [outputs] of a convolution with the BatchNorm folded in."""
     assert norm.running_mean is not None and norm.running_var is not None
-    assert convolution.bias is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    bias = (convolution.bias - norm.running_mean) * scale + norm.bias
-    return weight * scale[:, None, None, None], bias
+    centre = -norm.running_mean if bias is None else bias - norm.running_mean
+    gain = scale.view(-1, *[1] * (weight.dim() - 1))
+    return weight * gain, centre * scale + norm.bias
+
+
+def separable(depthwise: nn.Conv2d | nn.ConvTranspose2d, pointwise: nn.Conv2d) -> Tensor:
+    """A depthwise convolution and the 1x1 one after it as one: [outputs, inputs, height, width].
+
+    Taps of a transposed convolution are not yet reversed.
+    """
+    return pointwise.weight * depthwise.weight[None, :, 0]
 
 
 def channels_last(weight: Tensor) -> Tensor:

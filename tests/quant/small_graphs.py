@@ -31,6 +31,12 @@ def _depthwise(graph: Graph) -> Value:
     return graph.depthwise_over_history(x, weight, bias, 2, "result")
 
 
+def _lstm(graph: Graph) -> Value:
+    shapes = ((16, 6), (16, 4), (16,)) * 2
+    weights = [0.5 * constant(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+    return graph.bidirectional_lstm(graph.input("x", (9, 1, 6)), weights, "result")
+
+
 def _binary(kind: str) -> Callable[[Graph], Value]:
     def build(graph: Graph) -> Value:
         x, y = graph.input("x", (6, 8)), graph.input("y", (1, 8))
@@ -72,6 +78,11 @@ BUILDERS: dict[str, Callable[[Graph], Value]] = {
     "split": _split,
     "reshape": lambda graph: graph.reshape(graph.input("x", (6, 8)), (4, 12), "result"),
     "transpose": lambda graph: graph.transpose(graph.input("x", (2, 3, 4)), (2, 0, 1), "result"),
+    "pad": lambda graph: graph.pad(
+        graph.input("x", (1, 4, 3, 2)), ((0, 0), (1, 2), (1, 0), (0, 0)), "result"
+    ),
+    "resize": lambda graph: graph.resize(graph.input("x", (1, 4, 3, 8)), (8, 6), "result"),
+    "lstm": _lstm,
     "reverse": lambda graph: graph.reverse(graph.input("x", (6, 8)), 0, "result"),
 }
 

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 from running import run_tflite
-from small_graphs import BUILDERS, one_operator, random_inputs
+from small_graphs import BUILDERS, constant, one_operator, random_inputs
 
 from quant.graph.encoding import FLOAT, Precision, assign_encodings
 from quant.graph.execute import run_step
@@ -18,8 +18,16 @@ from quant.graph.tflite import write_tflite
 
 # TFLite's 16-bit tanh and reciprocal root interpolate in tables; whatever else computes is off by
 # one step at most.
-STEPS_OFF = {("tanh", Precision.INT16): 2, ("reciprocal_root", Precision.INT16): 80}
+STEPS_OFF = {
+    ("tanh", Precision.INT16): 2,
+    ("reciprocal_root", Precision.INT16): 80,
+    # Interpolated values are rounded, which the simulation leaves out; those of 16 bits at
+    # positions in 10-bit fixed point.
+    ("resize", Precision.INT8): 1,
+    ("resize", Precision.INT16): 64,
+}
 DYNAMIC_KINDS = [name for name, kind in KINDS.items() if kind.dynamic]
+INTEGER_KINDS = [name for name, kind in KINDS.items() if not kind.float_only]
 
 
 def run_torch(graph, inputs, hook=lambda value, tensor: tensor):
@@ -80,7 +88,7 @@ def test_onnx_equals_torch(kind):
 
 
 @pytest.mark.parametrize("precision", [Precision.INT8, Precision.INT16])
-@pytest.mark.parametrize("kind", BUILDERS)
+@pytest.mark.parametrize("kind", INTEGER_KINDS)
 def test_integer_tflite_equals_its_simulation(kind, precision):
     graph = one_operator(kind)
     inputs = random_inputs(graph, kind)
@@ -91,7 +99,7 @@ def test_integer_tflite_equals_its_simulation(kind, precision):
     results = run_written(graph, inputs, encodings, precision)
 
     expected = run_torch(graph, inputs, simulation)
-    most = 0 if KINDS[kind].passes_through else STEPS_OFF.get((kind, precision), 1)
+    most = STEPS_OFF.get((kind, precision), 0 if KINDS[kind].passes_through else 1)
     for value, result, simulated in zip(graph.outputs, results, expected, strict=True):
         steps = np.abs(result - simulated) / encodings[value].scale
         assert steps.max() <= most + 0.01
@@ -125,3 +133,28 @@ def test_dynamic_tflite_equals_rounded_weights(kind):
     assert np.abs(result - expected).max() < 0.02 * np.abs(expected).max()
     (exact,) = run_torch(graph, inputs)
     assert np.abs(result - exact).max() > 1e-4
+
+
+def test_float_only_kinds_stay_float_in_an_integer_graph():
+    graph = one_operator("lstm")
+    encodings = assign_encodings(graph, lambda _: Precision.INT8, {"x": (-4, 4)}, Precision.INT8)
+    assert encodings[graph.outputs[0]].precision is Precision.FLOAT
+
+
+@pytest.mark.parametrize(("taps", "stride", "dilation"), [(3, 2, (1, 1)), (3, 1, (4, 2))])
+def test_image_convolution_pads_as_torch_does(taps, stride, dilation):
+    graph = Graph()
+    x = graph.input("x", (1, 12, 16, 3))
+    weight, bias = constant(5, taps, taps, 3), constant(5, seed=1)
+    graph.output(
+        graph.image_convolution(x, weight, bias, "result", stride, dilation, rectified=True)
+    )
+    inputs = random_inputs(graph)
+    encodings = assign_encodings(graph, lambda _: Precision.FLOAT, {}, Precision.FLOAT)
+
+    (result,) = run_written(graph, inputs, encodings, Precision.FLOAT)
+
+    given = inputs[x].permute(0, 3, 1, 2)
+    kernel = weight.permute(0, 3, 1, 2)
+    expected = torch.relu(torch.conv2d(given, kernel, bias, stride, dilation, dilation))
+    np.testing.assert_allclose(result, expected.permute(0, 2, 3, 1), atol=1e-5)

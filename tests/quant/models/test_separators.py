@@ -3,27 +3,23 @@
 import numpy as np
 import pytest
 import torch
-from separators import fill_by_rule
+from separators import REFERENCE_OPTIONS, fill_by_rule
 
 from edge_se.errors import UserError
 from quant.models import build_model
 from quant.models.cascaded_aspp import Aggressiveness
 from quant.models.checkpoint import load_checkpoint
 
-OPTIONS = {
-    "cascaded_aspp": {"n_fft": 512},
-    "cascaded_lstm": {"n_fft": 512, "nout": 16, "nout_lstm": 64},
-}
 TOLERANCE = 1e-4
 
 
 def load_separator(name, assets):
     """A separator with the reference's weights, and the reference."""
     content = np.load(assets / "reference" / f"{name}_reference.npz")
-    return fill_by_rule(build_model(name, **OPTIONS[name]), int(content["seed"])), content
+    return fill_by_rule(build_model(name, **REFERENCE_OPTIONS[name]), int(content["seed"])), content
 
 
-@pytest.fixture(scope="module", params=sorted(OPTIONS))
+@pytest.fixture(scope="module", params=sorted(REFERENCE_OPTIONS))
 def separator(request, assets):
     """Each separator and its reference in turn."""
     return load_separator(request.param, assets)
@@ -65,13 +61,15 @@ def test_state_dict_has_upstreams_names(separator):
 
 @pytest.mark.parametrize(("name", "outputs"), [("cascaded_aspp", 3), ("cascaded_lstm", 2)])
 def test_training_mode_gives_auxiliary_masks(name, outputs):
-    network = build_model(name, **OPTIONS[name]).train()
+    network = build_model(name, **REFERENCE_OPTIONS[name]).train()
     masks = network(torch.rand(1, 2, 257, 32))
     assert [mask.shape for mask in masks] == [(1, 2, 257, 32)] * outputs
 
 
 def test_activation_and_dropout_are_options():
-    network = build_model("cascaded_lstm", **OPTIONS["cascaded_lstm"], activation="leaky_relu")
+    network = build_model(
+        "cascaded_lstm", **REFERENCE_OPTIONS["cascaded_lstm"], activation="leaky_relu"
+    )
     assert isinstance(network.stg1_high_band_net.dec1.block.conv[2], torch.nn.LeakyReLU)
     with pytest.raises(UserError, match="no activation 'gelu'"):
         build_model("cascaded_aspp", encoder_activation="gelu")
