@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test test-slow lint format benchmark default-model clean
+.PHONY: setup demo test test-slow lint format benchmark default-model wheels clean
 
 setup: $(INSTALLED)
 
@@ -67,6 +67,10 @@ $(BENCHMARKED): $(DEMO)/gtcrn_%.tflite: $(INSTALLED) $(wildcard quant/*.py quant
 # Make the model file in the wheel again, after training or after a change of the graph.
 default-model: $(INSTALLED)
 	$(BIN)/edge-se quantize --precision int8_float_front --out edge_se/models/default.tflite
+
+# Wheels in dist/: for each platform of boards.toml, with the core compiled for it, and a pure one.
+wheels: $(INSTALLED)
+	$(BIN)/python -m targets.release dist
 
 clean:
 	rm -rf $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -2,7 +2,6 @@
 
 import importlib.util
 import shutil
-import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -20,9 +19,10 @@ def find_cross_compiler(platform: Platform) -> list[str]:
     Raises:
         UserError: There is neither.
     """
-    if importlib.util.find_spec("ziglang") is not None:
-        command = [sys.executable, "-m", "ziglang", "cc"]
-        command += ["-target", f"{platform.target}.{platform.glibc}"]
+    ziglang = importlib.util.find_spec("ziglang")
+    if ziglang is not None and ziglang.origin is not None:
+        zig = str(Path(ziglang.origin).with_name("zig"))
+        command = [zig, "cc", "-target", f"{platform.target}.{platform.glibc}"]
         return [*command, f"-mcpu={platform.cpu.replace('-', '_')}"] if platform.cpu else command
     gcc = f"{platform.target}-gcc"
     if shutil.which(gcc) is None:

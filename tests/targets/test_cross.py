@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 
 import edge_se.core
-from edge_se.core import build
+from edge_se.core import LIBRARY, build
 from edge_se.engines.compiled_path import CompiledPath
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.manifest import Manifest, Signals, TensorSpec
 from targets.boards import load_platforms
 from targets.cross import _compiled_core, core_library
 from targets.emulation.system import find_emulator
+from targets.release import build_wheels
 
 BINS, HOP = 257, 256
 # Statically linked, so that it runs under an emulator without a system.
@@ -96,3 +98,15 @@ def test_bits_on_an_emulated_board_equal_those_of_the_numpy_model(
     found = subprocess.run(guest(tmp_path, machine), input=message, capture_output=True, check=True)
 
     assert found.stdout == expected
+
+
+@pytest.mark.slow
+def test_there_is_a_wheel_for_each_platform_and_one_for_all_others(tmp_path):
+    build_wheels(tmp_path)
+
+    tags = {path.name.split("-", 2)[2] for path in tmp_path.iterdir()}
+    compiled = {f"py3-none-{platform.compiled_tag}.whl" for platform in load_platforms().values()}
+    assert tags == compiled | {"py3-none-any.whl"}
+    for path in tmp_path.iterdir():
+        with zipfile.ZipFile(path) as wheel:
+            assert (f"edge_se/core/{LIBRARY}" in wheel.namelist()) == ("any" not in path.name)
