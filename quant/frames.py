@@ -61,8 +61,15 @@ def heard(samples: Tensor, level_dbfs: float | None) -> tuple[Tensor, Tensor]:
     return spectra, features(spectra) * frame_gains(samples, level_dbfs)[..., None, None]
 
 
-def apply_mask(spectra: Tensor, mask: Tensor) -> Tensor:
-    """Spectra [..., 257] times the complex ratio mask [..., 2, 257]."""
+def apply_mask(spectra: Tensor, mask: Tensor, lookahead: int = 0) -> Tensor:
+    """Spectra [..., frames, 257] times the complex ratio mask [..., frames, 2, 257].
+
+    A mask that lags by `lookahead` frames meets the spectra of so many frames ago, zeros at first.
+    """
+    if lookahead:
+        delayed = spectra.roll(lookahead, dims=-2)
+        delayed[..., :lookahead, :] = 0
+        spectra = delayed
     return spectra * torch.complex(mask[..., 0, :], mask[..., 1, :])
 
 

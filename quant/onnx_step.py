@@ -33,11 +33,12 @@ def build_onnx(checkpoint: Checkpoint) -> bytes:
         sample_rate=SAMPLE_RATE,
         window=WINDOW,
         hop=HOP,
+        lookahead_frames=graph.lookahead,
         signals=Signals(
             TensorSpec(features.name, features.shape), TensorSpec(mask.name, mask.shape)
         ),
         states=tuple(_state(state) for state in graph.states),
-        checkpoint={"name": checkpoint.name, "sha256": checkpoint.sha256},
+        checkpoint=checkpoint.describe(),
         recipe=recipe.describe(),
         tools={
             "python": platform.python_version(),

@@ -150,6 +150,7 @@ def _build(
         hop=HOP,
         level="none" if level_dbfs is None else "power_of_two",
         level_dbfs=level_dbfs or 0.0,
+        lookahead_frames=graph.lookahead,
         signals=Signals(_tensor(written, features, encodings), _tensor(written, mask, encodings)),
         states=tuple(
             StateSpec(
@@ -164,7 +165,7 @@ def _build(
             )
             for state in graph.states
         ),
-        checkpoint={"name": checkpoint.name, "sha256": checkpoint.sha256},
+        checkpoint=checkpoint.describe(),
         recipe=recipe.describe(),
         calibration=dict(calibration),
         tools=_tool_versions(),

@@ -70,7 +70,7 @@ class Scene:
         """Enhanced spectra [clips, frames, 257]."""
         inputs = {"features": self.inputs}
         (mask,) = run_sequence(graph, inputs, hook) if hook else run_sequence(graph, inputs)
-        return apply_mask(self.spectra, mask)
+        return apply_mask(self.spectra, mask, graph.lookahead)
 
 
 def compressed_snr(spectra: Tensor, reference: Tensor) -> Tensor:

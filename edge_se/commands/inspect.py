@@ -40,6 +40,7 @@ def format_description(description: dict[str, Any]) -> str:
     facts = [
         ("file", f"{description['file']}, {description['size_kb']} kB"),
         ("model", f"{manifest['architecture']}, {manifest['precision']}"),
+        ("options", _words(manifest["checkpoint"].get("options", {}))),
         ("checkpoint", _words(manifest["checkpoint"])),
         (
             "signal",
@@ -49,8 +50,8 @@ def format_description(description: dict[str, Any]) -> str:
         ),
         (
             "latency",
-            f"{description['latency_ms']:g} ms algorithmic; output lags input by "
-            f"{description['latency_samples']} samples",
+            f"{description['latency_ms']:g} ms algorithmic{_lookahead(manifest)}; output lags input "
+            f"by {description['latency_samples']} samples",
         ),
         ("calibration", _words(manifest["calibration"])),
         ("quality", _words(manifest["quality"])),
@@ -86,6 +87,13 @@ def format_description(description: dict[str, Any]) -> str:
             *_table(("operator", "precision", "count"), operator_rows),
         ]
     )
+
+
+def _lookahead(manifest: dict[str, Any]) -> str:
+    """The share of the latency that is the network's look-ahead, if it has one."""
+    frames = manifest["lookahead_frames"]
+    milliseconds = 1000 * frames * manifest["hop"] / manifest["sample_rate"]
+    return f", {milliseconds:g} ms of it look-ahead of {frames} frames" if frames else ""
 
 
 def _words(content: dict[str, Any]) -> str:

@@ -42,6 +42,11 @@ class Checkpoint:
     sha256: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def describe(self) -> dict[str, Any]:
+        """What a model file's manifest says of it."""
+        description: dict[str, Any] = {"name": self.name, "sha256": self.sha256}
+        return description | ({"options": dict(self.options)} if self.options else {})
+
 
 def network_metadata(architecture: str, options: Mapping[str, Any]) -> dict[str, str]:
     """What a safetensors file's metadata says of its network, so that it need not be named."""

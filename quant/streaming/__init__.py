@@ -7,8 +7,12 @@ from torch import nn
 from edge_se.errors import UserError
 from quant.graph.graph import Graph
 from quant.streaming.gtcrn import describe_gtcrn
+from quant.streaming.gtcrn_light import describe_gtcrn_light
 
-STEPS: dict[str, Callable[..., Graph]] = {"gtcrn": describe_gtcrn}
+STEPS: dict[str, Callable[..., Graph]] = {
+    "gtcrn": describe_gtcrn,
+    "gtcrn_light": describe_gtcrn_light,
+}
 
 
 def describe_step(architecture: str, model: nn.Module, split_activations: bool = False) -> Graph:

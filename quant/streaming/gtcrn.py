@@ -116,10 +116,17 @@ def down_sampling(graph: Graph, x: Value, block: ConvBlock, split: bool = False)
         # The first convolution: upstream orders its inputs feature-major, the image is
         # neighbour-major.
         weight = weight.unflatten(1, (3, 3)).transpose(1, 2).flatten(1, 2)
+    return strided_convolution(graph, x, weight, bias, block.act, split)
+
+
+def strided_convolution(
+    graph: Graph, x: Value, weight: Tensor, bias: Tensor, activation: nn.Module, split: bool
+) -> Value:
+    """`down_sampling` by a weight [outputs, inputs / groups, 1, taps] and bias [outputs]."""
     if split:
-        return _split_activation(graph, x, channels_last(weight), bias, block.act)
+        return _split_activation(graph, x, channels_last(weight), bias, activation)
     y = graph.convolution(x, channels_last(weight), bias, "convolution", stride=2)
-    return leaky_relu(graph, y, block.act, "activation")
+    return leaky_relu(graph, y, activation, "activation")
 
 
 def _split_activation(
@@ -221,8 +228,21 @@ def up_sampling(graph: Graph, x: Value, block: ConvBlock, last: bool) -> Value:
     The last position of the latter is past the end and never read.
     """
     convolution = cast(nn.ConvTranspose2d, block.conv)
-    groups, outputs, width = convolution.groups, convolution.out_channels, x.shape[2]
     weight, bias = fold_batch_norm(convolution, block.bn)
+    return transposed_convolution(graph, x, weight, bias, convolution.groups, block.act, last)
+
+
+def transposed_convolution(
+    graph: Graph,
+    x: Value,
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+    activation: nn.Module,
+    last: bool,
+) -> Value:
+    """`up_sampling` by a weight [outputs, inputs / groups, 1, 5] and bias [outputs]."""
+    outputs, width = len(bias), x.shape[2]
     weight, bias = two_phases(weight, bias, groups)
     y = graph.convolution(x, channels_last(weight), bias, "convolution")
     if groups > 1:  # [group, phase, channel] to [phase, group, channel]
@@ -230,10 +250,13 @@ def up_sampling(graph: Graph, x: Value, block: ConvBlock, last: bool) -> Value:
         y = graph.transpose(grouped, (0, 2, 1, 3), "phases")
     if last:
         rows = graph.reshape(y, (2 * width, outputs), "interleaved")
-        return graph.tanh(graph.transpose(rows, (1, 0), "bands"), "activation")
+        bands = graph.transpose(rows, (1, 0), "bands")
+        if isinstance(activation, nn.Tanh):
+            return graph.tanh(bands, "activation")
+        return leaky_relu(graph, bands, activation, "activation")
     image = graph.reshape(y, (1, 1, 2 * width, outputs), "interleaved")
     y = graph.slice(image, (0, 0, 0, 0), (1, 1, 2 * width - 1, outputs), "trimmed")
-    return leaky_relu(graph, y, block.act, "activation")
+    return leaky_relu(graph, y, activation, "activation")
 
 
 def split_bands(graph: Graph, bands: Value, erb: Bands) -> Value:

@@ -25,10 +25,13 @@ def new_state(
     return _blend(graph, candidate, update, before)
 
 
-def gru_over_time(graph: Graph, x: Value, weights: GRUWeights, name: str) -> Value:
+def gru_over_time(
+    graph: Graph, x: Value, weights: GRUWeights, name: str, present: Value | None = None
+) -> Value:
     """One step of a GRU whose state is carried over frames: [rows, I] to [rows, H].
 
     The projections of x and of the state stay apart until they are added: their ranges differ.
+    With `present` ([1, 1], 0 or 1) the state stays zero until that is 1.
     """
     size = weights.hidden
     gates, candidate = slice(None, 2 * size), slice(2 * size, None)
@@ -46,6 +49,8 @@ def gru_over_time(graph: Graph, x: Value, weights: GRUWeights, name: str) -> Val
         )
         gates_sum = graph.add(from_input, from_state, "gates_sum")
         after = new_state(graph, gates_sum, candidate_input, candidate_state, before)
+        if present is not None:
+            after = graph.multiply(after, present, "present_state")
         graph.carry(before, after)
     return after
 

@@ -42,7 +42,7 @@ def test_number_of_trained_parameters():
 
 @pytest.mark.parametrize(("causal", "lookahead"), [(True, 0), (False, LOOKAHEAD)])
 def test_a_mask_depends_on_no_frame_beyond_the_lookahead(causal, lookahead, frames):
-    model = randomize(GTCRNLight(causal=causal), 0)
+    model, frames = randomize(GTCRNLight(causal=causal), 0).double(), frames.double()
     changed = frames.clone()
     changed[:, 100:] += 1
 

@@ -191,5 +191,5 @@ def test_gradients_reach_every_trained_parameter(frames):
 
 
 def test_an_architecture_without_a_step_is_named(random_network):
-    with pytest.raises(UserError, match=r"'gtcrn_light' has no streaming step; .*: gtcrn"):
-        describe_step("gtcrn_light", random_network)
+    with pytest.raises(UserError, match=r"'cascaded_lstm' has no streaming step; .*: gtcrn"):
+        describe_step("cascaded_lstm", random_network)
