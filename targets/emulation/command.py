@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.engines import RUNTIMES
 from edge_se.errors import UserError
+from edge_se.options import add_model_arguments
 from targets.boards import Board
 
 # Counts hardly change from frame to frame, so that few frames tell what many would.
@@ -40,10 +40,7 @@ def _parse(board: Board, arguments: list[str]) -> argparse.Namespace:
         prog=f"edge-se boards emulate {board.key} -- benchmark",
         description="Count the instructions per frame and project the real-time factor.",
     )
-    parser.add_argument(
-        "--model", type=Path, metavar="FILE", help="a .tflite (default: the built-in one)"
-    )
-    parser.add_argument("--runtime", choices=RUNTIMES, help="TFLite interpreter, here and there")
+    add_model_arguments(parser)
     parser.add_argument(
         "--audio", type=Path, metavar="FILE", help="audio to process (default: bursts of noise)"
     )
@@ -68,7 +65,9 @@ def _benchmark(board: Board, python: str, arguments: argparse.Namespace) -> int:
 
     model = arguments.model or default_model_path()
     samples = _samples(arguments.audio, arguments.seconds, read_manifest(model).sample_rate)
-    report = emulate_benchmark(board, python, model, samples, arguments.runtime)
+    report = emulate_benchmark(
+        board, python, model, samples, arguments.engine, arguments.runtime, arguments.stft
+    )
     if str(arguments.json) != "-":
         print(format_report(report))
     if arguments.json is not None:

@@ -39,13 +39,13 @@ class Counted:
     Attributes:
         per_frame: Instructions of the whole loop for one frame, by class.
         stages: The same for each stage.
-        enhanced: What it put out, float32 [frames, hop].
+        enhanced: What it put out, [frames, hop] of the engine's sample dtype.
         engine: What ran, as `edge_se.engines.Engine.describe` says.
     """
 
     per_frame: Counts
     stages: dict[str, Counts]
-    enhanced: NDArray[np.float32]
+    enhanced: NDArray[Any]
     engine: dict[str, Any]
 
 
@@ -91,14 +91,19 @@ class EmulatedBoard:
         return subprocess.run([*command, str(python), *arguments], env=environment, **options)
 
     def count(
-        self, model: Path, samples: NDArray[np.float32], runtime: str | None = None
+        self,
+        model: Path,
+        samples: NDArray[np.float32],
+        engine: str | None = None,
+        runtime: str | None = None,
+        stft: str | None = None,
     ) -> Counted:
         """Count the instructions that the frame loop takes for a signal.
 
         Args:
             model: A model file.
-            samples: float32 [n] at the model's rate.
-            runtime: As of `edge_se.Enhancer`.
+            samples: float32 [n] at the model's rate; the loop gets them as the engine takes them.
+            engine, runtime, stft: As of `edge_se.Enhancer`.
 
         Raises:
             UserError: The model does not run there.
@@ -106,7 +111,9 @@ class EmulatedBoard:
         job, counts = self.scratch / "job.json", self.scratch / "counts.txt"
         orders = {
             "model": str(model.resolve()),
+            "engine": engine,
             "runtime": runtime,
+            "stft": stft,
             "warm_up_frames": WARM_UP_FRAMES,
             "staged_frames": STAGED_FRAMES,
         }

@@ -19,11 +19,11 @@ from edge_se.enhancer import Enhancer
 def main(job: Path) -> None:
     """Do the job, and write the enhanced frames and what ran them beside it."""
     orders = json.loads(job.read_text())
-    enhancer = Enhancer(orders["model"], runtime=orders["runtime"])
+    enhancer = Enhancer(orders["model"], orders["engine"], orders["runtime"], orders["stft"])
     samples = np.load(job.with_name("samples.npy"))
-    inputs = frames_of(samples, enhancer.hop_size)
+    inputs = frames_of(samples, enhancer.hop_size, enhancer.sample_dtype)
     outputs = np.empty_like(inputs)
-    scratch = np.empty(enhancer.hop_size, np.float32)
+    scratch = np.empty(enhancer.hop_size, enhancer.sample_dtype)
     pairs = list(zip(inputs, outputs, strict=True))
     process, mark = enhancer.process, os.getppid
     for frame in inputs[: orders["warm_up_frames"]]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge_se.benchmark import frames_of
 from edge_se.enhancer import Enhancer
+from edge_se.quantized import SAMPLE_STEP, dequantize
 from targets.boards import Board, load_boards
 from targets.emulation.emulator import Counts, emulated
 
@@ -25,7 +26,13 @@ TOLERANCES = {
 
 
 def emulate_benchmark(
-    board: Board, python: str, model: Path, samples: NDArray[np.float32], runtime: str | None
+    board: Board,
+    python: str,
+    model: Path,
+    samples: NDArray[np.float32],
+    engine: str | None = None,
+    runtime: str | None = None,
+    stft: str | None = None,
 ) -> dict[str, Any]:
     """Count, compare and project, ready for JSON.
 
@@ -34,21 +41,22 @@ def emulate_benchmark(
         python: Version there, such as "3.11".
         model: A model file.
         samples: float32 [n] at the model's rate.
-        runtime: As of `edge_se.Enhancer`.
+        engine, runtime, stft: As of `edge_se.Enhancer`.
 
     Raises:
         UserError: The board can't be emulated here, or the model does not run.
     """
     start = time.perf_counter()
-    here = Enhancer(model, runtime=runtime)
+    here = Enhancer(model, engine, runtime, stft)
     expected = _enhanced(here, samples)
     with emulated(board, python) as machine:
         prepared = time.perf_counter()
-        counted = machine.count(model, samples, runtime)
+        counted = machine.count(model, samples, engine, runtime, stft)
+    found = _full_scale(counted.enhanced)
     manifest = here.manifest
     hop_s = manifest.hop / manifest.sample_rate
     total = sum(counted.per_frame.values())
-    difference = float(np.abs(expected - counted.enhanced).max())
+    difference = float(np.abs(expected - found).max())
     tolerance = TOLERANCES[manifest.precision]
     return {
         "board": board.key,
@@ -63,7 +71,7 @@ def emulate_benchmark(
             "largest_difference": difference,
             "tolerance": tolerance,
             "agrees": difference <= tolerance,
-            "snr_db": _snr_db(expected, counted.enhanced),
+            "snr_db": _snr_db(expected, found),
         },
         "prepare_s": round(prepared - start, 1),
         "emulate_s": round(time.perf_counter() - prepared, 1),
@@ -130,11 +138,16 @@ def format_report(report: dict[str, Any]) -> str:
 
 
 def _enhanced(enhancer: Enhancer, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    inputs = frames_of(samples, enhancer.hop_size)
+    inputs = frames_of(samples, enhancer.hop_size, enhancer.sample_dtype)
     outputs = np.empty_like(inputs)
     for frame, out in zip(inputs, outputs, strict=True):
         enhancer.process(frame, out)
-    return outputs
+    return _full_scale(outputs)
+
+
+def _full_scale(frames: NDArray[Any]) -> NDArray[np.float32]:
+    """Frames of int16 as float, full scale being 1; float ones as they are."""
+    return frames if frames.dtype == np.float32 else dequantize(frames, SAMPLE_STEP, 0)
 
 
 def _same_core(board: Board) -> list[Board]:
