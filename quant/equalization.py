@@ -36,12 +36,14 @@ class ScaleClasses:
         self._parent = [PINNED]
         self._scalings: dict[Value, Scaling] = {}
         self._histories = {
-            state.input: state.source for state in graph.states if state.source is not None
+            state.input: state.source
+            for state in graph.states
+            if state.source is not None and state.source.constant is None
         }
         for value in graph.inputs:
             self._scalings[value] = self._pinned(value.shape)
         for state in graph.states:
-            if state.source is None:
+            if state.input not in self._histories:
                 self._scalings[state.input] = self._pinned(state.input.shape)
         for operator in graph.operators:
             self._follow(operator)
