@@ -12,7 +12,7 @@ from edge_se.stft import Samples, Spectrum, square_root_hann
 _WINDOW, _HOP = 512, 256
 
 
-def _twiddles() -> NDArray[np.float64]:
+def twiddles() -> NDArray[np.float64]:
     """exp(-2 pi i p r / n) for n = 256, 64, 16, r = 1, 2, 3, p < n / 4; real parts, imaginary."""
     angles = [2 * np.pi * np.arange(1, 4)[:, None] * np.arange(n // 4) / n for n in (256, 64, 16)]
     return np.concatenate([part.ravel() for a in angles for part in (np.cos(a), -np.sin(a))])
@@ -34,7 +34,7 @@ class CompiledStft:
             "window": square_root_hann(_WINDOW),
             "cosines": np.cos(angles).astype(np.float32),
             "sines": np.sin(angles).astype(np.float32),
-            "twiddles": _twiddles().astype(np.float32),
+            "twiddles": twiddles().astype(np.float32),
             "samples": self._samples,
             "spectrum": self.spectrum,
             "masked": self._masked,

@@ -1,0 +1,242 @@
+"""What a frame consists of for a generated engine: layers, each a loop over rows.
+
+A row is one frequency position with its channels. Weights are float32 NumPy arrays; `Value`s are
+those of the graph, so that calibrated ranges find them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quant.graph.graph import Value
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class View:
+    """Some neighbouring channels of a value."""
+
+    value: Value
+    first: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Bins to bands, for magnitude, real and imaginary part alike.
+
+    Attributes:
+        matrix: [bands, bins].
+    """
+
+    features: Value
+    matrix: Floats
+    result: Value
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Convolution over the rows, zero-padded, and its activation.
+
+    Attributes:
+        weight: [phases, groups, outputs, taps, inputs], of one group.
+        bias: [phases, groups, outputs].
+        before: rows of padding before the first.
+        phases: rows that each position gives; they lie one after the other.
+        slope: of the leaky ReLU; 1 where there is none.
+        bounded: tanh follows.
+    """
+
+    x: View
+    weight: Floats
+    bias: Floats
+    stride: int
+    before: int
+    slope: float
+    bounded: bool
+    result: Value
+    positions: int
+
+    @property
+    def phases(self) -> int:
+        """Rows that each position gives."""
+        return self.weight.shape[0]
+
+
+@dataclass(frozen=True)
+class BandConvolution:
+    """The first convolution: over bands, each with its neighbours, three rows of features.
+
+    Attributes:
+        weight: [outputs, taps, 3], the neighbours' taps summed into one another.
+        edge: [2, outputs, 3]: what that counts too much at the first output for the first band,
+            and at the last for the last band, where a neighbour lies in the padding.
+    """
+
+    x: Value
+    weight: Floats
+    edge: Floats
+    bias: Floats
+    stride: int
+    before: int
+    slope: float
+    result: Value
+    positions: int
+
+
+@dataclass(frozen=True)
+class Temporal:
+    """Depthwise convolution over three rows and three frames, and its leaky ReLU.
+
+    Attributes:
+        weight: [3 frames, 3 rows, channels], oldest first.
+        frames: past frames that are kept.
+    """
+
+    x: Value
+    state: str
+    frames: int
+    weight: Floats
+    bias: Floats
+    slope: float
+    result: Value
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Gated recurrent units, C equal groups of H units side by side, none seeing another's.
+
+    Attributes:
+        firsts: first input channel of each group.
+        backward: whether each group runs from the last row to the first.
+        input_weight: [C, 3, H, I], gates in the order reset, update, candidate.
+        input_bias: [C, 3, H].
+        hidden_weight: [C, 3, H, H].
+        candidate_bias: [C, H], added to the candidate's hidden projection.
+    """
+
+    firsts: tuple[int, ...]
+    backward: tuple[bool, ...]
+    input_weight: Floats
+    input_bias: Floats
+    hidden_weight: Floats
+    candidate_bias: Floats
+
+    @property
+    def units(self) -> int:
+        """Hidden units of all groups."""
+        return self.candidate_bias.size
+
+
+@dataclass(frozen=True)
+class GateValues:
+    """Values of a recurrent unit whose ranges matter: sums before the gates, and the new state."""
+
+    gates_sum: Value
+    candidate_state: Value
+    candidate_sum: Value
+    state: Value
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A recurrent unit over the rows of one frame, from zero, both ways."""
+
+    x: Value
+    cell: Cell
+    values: GateValues
+    result: Value
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """A recurrent unit over frames, each row for itself, with its state carried."""
+
+    x: Value
+    cell: Cell
+    values: GateValues
+    state: str
+    result: Value
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """A linear layer, normalized over the whole frame, added to what was before.
+
+    Attributes:
+        weight: [outputs, inputs].
+        scale, shift: [rows, outputs].
+    """
+
+    x: Value
+    linear: Value
+    residual: Value
+    weight: Floats
+    bias: Floats
+    scale: Floats
+    shift: Floats
+    epsilon: float
+    result: Value
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Channels times gates from their energies so far, shuffled with channels passed along.
+
+    result[row, 2 c] = x[row, c] * gate[c]; result[row, 2 c + 1] = passed[row, c].
+    """
+
+    x: Value
+    energy: Value
+    cell: Cell
+    values: GateValues
+    state: str
+    gate_weight: Floats
+    gate_bias: Floats
+    gate_input: Value
+    gated: Value
+    passed: View
+    result: Value
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Two values added."""
+
+    a: Value
+    b: Value
+    result: Value
+
+
+@dataclass(frozen=True)
+class Split:
+    """Bands of the mask to bins.
+
+    Attributes:
+        matrix: [bins, bands], for both parts alike.
+    """
+
+    x: Value
+    matrix: Floats
+    result: Value
+
+
+Layer = (
+    Merge
+    | BandConvolution
+    | Convolution
+    | Temporal
+    | Scan
+    | Recurrence
+    | Normalization
+    | Attention
+    | Sum
+    | Split
+)
+
+
+def rows_of(value: Value) -> int:
+    """Rows of an image [1, 1, rows, channels] or a matrix [rows, channels]."""
+    return value.shape[-2]

@@ -1,0 +1,95 @@
+"""Pieces of generated C: tables, functions for shapes, and the frame's statements."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH = 100
+_C_TYPES = {
+    np.dtype(np.float32): "float",
+    np.dtype(np.int8): "int8_t",
+    np.dtype(np.int16): "int16_t",
+    np.dtype(np.int32): "int32_t",
+    np.dtype(np.uint8): "uint8_t",
+    np.dtype(np.uint16): "uint16_t",
+}
+
+
+def identifier(name: str) -> str:
+    """A value's dotted name as a C identifier."""
+    return re.sub(r"\W", "_", name)
+
+
+def number(value: Any) -> str:
+    """A constant: integers as they are, floats by the shortest digits that give them back."""
+    if isinstance(value, np.floating | float):
+        digits = np.format_float_scientific(np.float32(value), unique=True, trim="-", exp_digits=1)
+        plain = np.format_float_positional(np.float32(value), unique=True, trim="-")
+        shortest = min(plain, digits, key=len)
+        return f"{shortest}f" if "." in shortest or "e" in shortest else f"{shortest}.f"
+    return str(int(value))
+
+
+class Source:
+    """A C file under construction."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, str] = {}
+        self._functions: dict[str, str] = {}
+        self.statements: list[str] = []
+
+    def table(self, name: str, content: NDArray[Any]) -> str:
+        """Add a constant table (flattened) under a value's name; its identifier."""
+        name = identifier(name)
+        if name in self._tables:
+            raise ValueError(f"two tables are called {name}")
+        numbers = ",".join(number(value) for value in content.ravel())
+        body = "\n".join(textwrap.wrap(numbers.replace(",", ", "), WIDTH)).replace(", ", ",")
+        kind = _C_TYPES[content.dtype]
+        self._tables[name] = f"static const {kind} {name}[{content.size}] ALIGNED = {{\n{body}}};"
+        return name
+
+    def function(self, stem: str, parameters: str, body: str) -> str:
+        """Add a function, or find the one with the same body; its name."""
+        code = f"({parameters})\n{{\n{textwrap.indent(body.strip(), '    ')}\n}}"
+        if code not in self._functions:
+            count = sum(name.startswith(f"{stem}_") for name in self._functions.values())
+            self._functions[code] = f"{stem}_{count}"
+        return self._functions[code]
+
+    def say(self, statement: str) -> None:
+        """Add a statement of the frame."""
+        self.statements.append(statement)
+
+    def call(self, function: str, *arguments: str) -> None:
+        """Add a call of a function as a statement of the frame."""
+        self.say(f"{function}({', '.join(arguments)});")
+
+    @property
+    def tables(self) -> str:
+        """All tables as C."""
+        return "\n".join(self._tables.values())
+
+    @property
+    def functions(self) -> str:
+        """All functions as C."""
+        return "\n\n".join(f"APART void {name}{code}" for code, name in self._functions.items())
+
+    @property
+    def body(self) -> str:
+        """The frame's statements."""
+        return indented(self.statements)
+
+
+def indented(lines: Sequence[str]) -> str:
+    """Lines of a function's body."""
+    return textwrap.indent("\n".join(lines), "    ")
+
+
+def initializer(**fields: Any) -> str:
+    """A struct's value in the order of its fields."""
+    return "{" + ", ".join(str(value) for value in fields.values()) + "}"
