@@ -19,6 +19,7 @@ SAMPLES = 40 * HOP
 CAUSAL: tuple[tuple[str, dict[str, object]], ...] = (
     ("gtcrn", {}),
     ("gtcrn_light", {"causal": True}),
+    ("gtcrn_unet", {}),
 )
 Signal = NDArray[np.float32]
 

@@ -7,6 +7,7 @@ the meaning of a value here. Layouts are TFLite's: images are [1, height, width,
 time as height and frequency as width; matrices are [rows, features].
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -120,6 +121,17 @@ class Graph:
             raise ValueError(f"two values are called {full}")
         self._names.add(full)
         return Value(full, tuple(int(size) for size in shape), constant, key)
+
+    @property
+    def multiplications(self) -> int:
+        """Multiply-accumulates of the weighted operators of a frame."""
+        count = 0
+        for operator in self.operators:
+            if operator.rule.weighted:
+                weight = operator.inputs[1].shape
+                per_result = math.prod(weight) // weight[operator.rule.output_axis]
+                count += math.prod(operator.outputs[0].shape) * per_result
+        return count
 
     # Signals and states --------------------------------------------------------------------
 

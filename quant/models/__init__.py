@@ -11,10 +11,12 @@ from quant.models.cascaded_aspp import CascadedASPPNet
 from quant.models.cascaded_lstm import CascadedNet, options_of
 from quant.models.gtcrn import GTCRN
 from quant.models.gtcrn_light import GTCRNLight
+from quant.models.gtcrn_unet import GTCRNUNet
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "gtcrn": GTCRN,
     "gtcrn_light": GTCRNLight,
+    "gtcrn_unet": GTCRNUNet,
     "cascaded_aspp": CascadedASPPNet,
     "cascaded_lstm": CascadedNet,
 }

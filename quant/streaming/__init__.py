@@ -8,10 +8,12 @@ from edge_se.errors import UserError
 from quant.graph.graph import Graph
 from quant.streaming.gtcrn import describe_gtcrn
 from quant.streaming.gtcrn_light import describe_gtcrn_light
+from quant.streaming.gtcrn_unet import describe_gtcrn_unet
 
 STEPS: dict[str, Callable[..., Graph]] = {
     "gtcrn": describe_gtcrn,
     "gtcrn_light": describe_gtcrn_light,
+    "gtcrn_unet": describe_gtcrn_unet,
 }
 
 
