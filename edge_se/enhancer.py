@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge_se.core import load_core
 from edge_se.engines import load_engine
 from edge_se.manifest import Manifest
 from edge_se.model_file import default_model_path
@@ -64,7 +65,7 @@ class Enhancer:
         self._dtypes = {_FLOAT32, self.sample_dtype}
         self._process: Callable[[Samples, Samples], None] = self.engine.process
         if self.sample_dtype != _FLOAT32:
-            self._process = IntegerSamples(self.engine.process, self.hop_size).process
+            self._process = _float_samples(self.engine.process, self.hop_size)
 
     @property
     def states(self) -> StateCache:
@@ -153,6 +154,16 @@ class Enhancer:
             )
             names = " or ".join(sorted(dtype.name for dtype in dtypes))
             raise ValueError(f"a frame is {names} of shape ({self.hop_size},), got {got}")
+
+
+def _float_samples(process: Callable[[Any, Any], object], hop: int) -> Callable[[Any, Any], None]:
+    """A `process` of float samples around one of int16, by the compiled core where there is one."""
+    core = load_core()
+    if core is None or hop != 256:
+        return IntegerSamples(process, hop).process
+    from edge_se.engines.compiled_samples import CompiledSamples
+
+    return CompiledSamples(core, process).process
 
 
 class IntegerSamples:

@@ -13,7 +13,11 @@ from typing import Any
 
 LIBRARY = "_core.so"
 # What `edge_se_core_version` of the library has to say.
-VERSION = 3
+VERSION = 4
+_FUNCTIONS = (
+    *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
+    *("samples_to_int16", "samples_to_float"),
+)
 _ARRAYS = (
     *("window", "synthesis", "cosines", "sines", "twiddles", "samples", "output", "spectra"),
     *("exponents", "tail", "level", "features", "mask"),
@@ -25,7 +29,7 @@ _NUMBERS = (
 
 
 class Context(ctypes.Structure):
-    """`struct context` of fixed_path.h: addresses of arrays that the caller keeps, and parameters."""
+    """`struct context` of fixed_path.h: addresses of arrays the caller keeps, and parameters."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in _ARRAYS),
@@ -51,6 +55,12 @@ class StftContext(ctypes.Structure):
     ]
 
 
+class Samples(ctypes.Structure):
+    """`struct samples` of samples.h: addresses of arrays that the caller keeps."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("floats", "integers")]
+
+
 @cache
 def load_core() -> Any | None:
     """The library, or None where none was built; a warning where the one there is another's."""
@@ -71,7 +81,7 @@ def load_core() -> Any | None:
             stacklevel=2,
         )
         return None
-    for name in ("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"):
+    for name in _FUNCTIONS:
         function = getattr(library, f"edge_se_{name}")
         function.argtypes, function.restype = [ctypes.c_void_p], None
     return library

@@ -1,6 +1,7 @@
 /* What the library exports of the fixed-point signal path. */
 
 #include "fixed_path.h"
+#include "samples.h"
 
 void edge_se_fixed_analyse(struct context *c)
 {
@@ -12,8 +13,18 @@ void edge_se_fixed_synthesise(struct context *c)
     fixed_synthesise(c);
 }
 
-/* Raised whenever `struct context` or what the functions do changes. */
+void edge_se_samples_to_int16(struct samples *c)
+{
+    samples_to_int16(c);
+}
+
+void edge_se_samples_to_float(struct samples *c)
+{
+    samples_to_float(c);
+}
+
+/* Raised whenever a struct or what the functions do changes. */
 int edge_se_core_version(void)
 {
-    return 3;
+    return 4;
 }

@@ -92,10 +92,38 @@ static inline uint32_t square_root(uint64_t x)
     return (uint32_t)(wide - (wide * wide > x));
 }
 
+/* A left shift for positive, a right shift with rounding for negative `bits` of a whole block: the
+   same instructions for both. */
+struct shift {
+    int left, right;
+    int64_t half;
+};
+
+static inline struct shift shift_of(int bits)
+{
+    const struct shift s = {bits > 0 ? bits : 0, bits < 0 ? -bits : 0,
+                            bits < 0 ? (int64_t)1 << (-bits - 1) : 0};
+    return s;
+}
+
+/* X[k] + X*[256 - k] + (X[k] - X*[256 - k]) (-sin + i sign cos), of x [257]. */
+static inline void fold(int count, const int32_t *restrict xr, const int32_t *restrict xi,
+                        int32_t *restrict yr, int32_t *restrict yi, const int32_t *restrict sines,
+                        const int32_t *restrict cosines, int sign)
+{
+    for (int k = 0; k < count; k++) {
+        const int32_t both_r = xr[k] + xr[POINTS - k], both_i = xi[k] - xi[POINTS - k];
+        const int32_t apart_r = xr[k] - xr[POINTS - k], apart_i = xi[k] + xi[POINTS - k];
+        yr[k] = both_r + turned_real(apart_r, apart_i, -sines[k], sign * cosines[k]);
+        yi[k] = both_i + turned_imaginary(apart_r, apart_i, -sines[k], sign * cosines[k]);
+    }
+}
+
 static void quantize(const struct context *c, const int32_t *values, int row, int shift)
 {
+    const int64_t half = (int64_t)1 << (shift - 1);
     for (int k = 0; k < BINS; k++) {
-        const int64_t scaled = round_shift((int64_t)values[k] * c->feature_multiplier, shift);
+        const int64_t scaled = ((int64_t)values[k] * c->feature_multiplier + half) >> shift;
         const int64_t q = saturate(scaled + c->feature_zero_point, c->feature_low, c->feature_high);
         if (c->feature_bytes == 1)
             ((int8_t *)c->features)[row * BINS + k] = (int8_t)q;
@@ -107,34 +135,31 @@ static void quantize(const struct context *c, const int32_t *values, int row, in
 /* The newest samples' features. */
 static void fixed_analyse(struct context *c)
 {
-    int32_t products[WINDOW], re[POINTS], im[POINTS], magnitudes[BINS];
+    int32_t products[WINDOW], re[BINS], im[BINS], magnitudes[BINS];
     uint32_t peak = 0;
     for (int n = 0; n < WINDOW; n++) {
         products[n] = (int32_t)c->samples[n] * c->window[n];
-        const uint32_t size = (uint32_t)(products[n] < 0 ? -products[n] : products[n]);
-        peak = size > peak ? size : peak;
+        peak |= (uint32_t)(products[n] < 0 ? -products[n] : products[n]); /* of its bit length */
     }
     const int exponent = BLOCK_BITS - bit_length(peak);
+    const struct shift s = shift_of(exponent);
+    const int32_t half = (int32_t)s.half;
     for (int n = 0; n < POINTS; n++) {
-        re[n] = (int32_t)round_shift(products[2 * n], -exponent);
-        im[n] = (int32_t)round_shift(products[2 * n + 1], -exponent);
+        re[n] = ((int32_t)((uint32_t)products[2 * n] << s.left) + half) >> s.right;
+        im[n] = ((int32_t)((uint32_t)products[2 * n + 1] << s.left) + half) >> s.right;
     }
     fft(re, im, c->twiddles);
+    re[POINTS] = re[0], im[POINTS] = im[0];
 
     const int size = 2 * BINS;
     for (int n = 0; n < c->delay * size; n++) c->spectra[n] = c->spectra[n + size];
     for (int n = 0; n < c->delay; n++) c->exponents[n] = c->exponents[n + 1];
     int32_t *real = c->spectra + c->delay * size, *imaginary = real + BINS;
     c->exponents[c->delay] = exponent;
-    for (int k = 0; k < BINS; k++) {
-        const int low = k % POINTS, high = (POINTS - k) % POINTS;
-        const int32_t both_r = re[low] + re[high], both_i = im[low] - im[high];
-        const int32_t apart_r = re[low] - re[high], apart_i = im[low] + im[high];
-        real[k] = both_r + turned_real(apart_r, apart_i, -c->sines[k], -c->cosines[k]);
-        imaginary[k] = both_i + turned_imaginary(apart_r, apart_i, -c->sines[k], -c->cosines[k]);
+    fold(BINS, re, im, real, imaginary, c->sines, c->cosines, -1);
+    for (int k = 0; k < BINS; k++)
         magnitudes[k] = (int32_t)square_root(
             (uint64_t)((int64_t)real[k] * real[k] + (int64_t)imaginary[k] * imaginary[k]));
-    }
     const int gain = c->level ? level_exponent(c->level, c->samples + HOP, HOP) : 0;
     int shift = 2 * SCALE_BITS + exponent - gain - c->feature_exponent;
     shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
@@ -144,56 +169,59 @@ static void fixed_analyse(struct context *c)
     for (int n = 0; n < HOP; n++) c->samples[n] = c->samples[HOP + n];
 }
 
-static inline int32_t mask_value(const struct context *c, int index)
+/* The mask [2][257] without its zero point. */
+static inline void read_mask(const struct context *c, int32_t *mask)
 {
-    const int32_t stored = c->mask_bytes == 1 ? ((const int8_t *)c->mask)[index]
-                                              : ((const int16_t *)c->mask)[index];
-    return stored - c->mask_zero_point;
+    const int32_t zero_point = c->mask_zero_point;
+    if (c->mask_bytes == 1)
+        for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int8_t *)c->mask)[n] - zero_point;
+    else
+        for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int16_t *)c->mask)[n] - zero_point;
+}
+
+/* A windowed sample in steps of 2^-8. */
+static inline int32_t segment_value(int32_t x, int32_t window, int64_t half, int shift)
+{
+    return (int32_t)saturate(((int64_t)x * window + half) >> shift, -SEGMENT_LIMIT, SEGMENT_LIMIT);
 }
 
 /* The mask applied; the finished hop is in `output`. */
 static void fixed_synthesise(struct context *c)
 {
+    int32_t mask[2 * BINS], block_re[BINS], block_im[BINS], re[POINTS], im[POINTS];
     int64_t masked_re[BINS], masked_im[BINS];
-    int32_t block_re[BINS], block_im[BINS], re[POINTS], im[POINTS];
     const int32_t *real = c->spectra, *imaginary = real + BINS;
+    read_mask(c, mask);
     for (int k = 0; k < BINS; k++) {
-        const int64_t mask_re = mask_value(c, k), mask_im = mask_value(c, BINS + k);
-        masked_re[k] = real[k] * mask_re - imaginary[k] * mask_im;
-        masked_im[k] = real[k] * mask_im + imaginary[k] * mask_re;
+        masked_re[k] = (int64_t)real[k] * mask[k] - (int64_t)imaginary[k] * mask[BINS + k];
+        masked_im[k] = (int64_t)real[k] * mask[BINS + k] + (int64_t)imaginary[k] * mask[k];
     }
     masked_im[0] = masked_im[BINS - 1] = 0;
     uint64_t peak = 0;
     for (int k = 0; k < BINS; k++) {
-        const uint64_t size_re = (uint64_t)(masked_re[k] < 0 ? -masked_re[k] : masked_re[k]);
-        const uint64_t size_im = (uint64_t)(masked_im[k] < 0 ? -masked_im[k] : masked_im[k]);
-        peak = size_re > peak ? size_re : peak;
-        peak = size_im > peak ? size_im : peak;
+        peak |= (uint64_t)(masked_re[k] < 0 ? -masked_re[k] : masked_re[k]);
+        peak |= (uint64_t)(masked_im[k] < 0 ? -masked_im[k] : masked_im[k]);
     }
     const int exponent = BLOCK_BITS - bit_length(peak);
+    const struct shift s = shift_of(exponent);
     for (int k = 0; k < BINS; k++) {
-        block_re[k] = (int32_t)round_shift(masked_re[k], -exponent);
-        block_im[k] = (int32_t)round_shift(masked_im[k], -exponent);
+        block_re[k] = (int32_t)(((int64_t)((uint64_t)masked_re[k] << s.left) + s.half) >> s.right);
+        block_im[k] = (int32_t)(((int64_t)((uint64_t)masked_im[k] << s.left) + s.half) >> s.right);
     }
-    for (int k = 0; k < POINTS; k++) {
-        const int32_t both_r = block_re[k] + block_re[POINTS - k];
-        const int32_t both_i = block_im[k] - block_im[POINTS - k];
-        const int32_t apart_r = block_re[k] - block_re[POINTS - k];
-        const int32_t apart_i = block_im[k] + block_im[POINTS - k];
-        re[k] = both_r + turned_real(apart_r, apart_i, -c->sines[k], c->cosines[k]);
-        im[k] = both_i + turned_imaginary(apart_r, apart_i, -c->sines[k], c->cosines[k]);
-    }
+    fold(POINTS, block_re, block_im, re, im, c->sines, c->cosines, 1);
     fft(im, re, c->twiddles); /* parts swapped: the inverse */
 
     int shift = c->exponents[0] + exponent - c->mask_exponent + 9 + 31 + TABLE_BITS - 15 - GUARD_BITS;
     shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
-    for (int n = 0; n < WINDOW; n++) {
-        const int64_t value = (int64_t)(n % 2 ? im[n / 2] : re[n / 2]) * c->synthesis[n];
-        const int32_t segment = (int32_t)saturate(round_shift(value, shift), -SEGMENT_LIMIT, SEGMENT_LIMIT);
-        if (n < HOP)
-            c->output[n] = (int16_t)saturate(
-                round_shift((int64_t)c->tail[n] + segment, GUARD_BITS), INT16_MIN, INT16_MAX);
-        else
-            c->tail[n - HOP] = segment;
+    const int64_t half = (int64_t)1 << (shift - 1);
+    int32_t segment[WINDOW];
+    for (int n = 0; n < POINTS; n++) {
+        segment[2 * n] = segment_value(re[n], c->synthesis[2 * n], half, shift);
+        segment[2 * n + 1] = segment_value(im[n], c->synthesis[2 * n + 1], half, shift);
+    }
+    for (int n = 0; n < HOP; n++) {
+        const int64_t sum = (int64_t)c->tail[n] + segment[n];
+        c->output[n] = (int16_t)saturate(round_shift(sum, GUARD_BITS), INT16_MIN, INT16_MAX);
+        c->tail[n] = segment[HOP + n];
     }
 }

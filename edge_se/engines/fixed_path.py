@@ -33,8 +33,8 @@ from edge_se.quantized import limits
 
 INT16 = limits(np.int16)
 # Binary exponents of a model's scales that no shift can serve: steps of the features finer than
-# 2**-50, masks that amplify 128-fold and more.
-_FINEST_FEATURES, _COARSEST_MASK = 50, {"int8": 0, "int16": -8}
+# 2**-46, masks that amplify 128-fold and more.
+_FINEST_FEATURES, _COARSEST_MASK = 46, {"int8": 0, "int16": -8}
 
 
 class FeatureScale:

@@ -103,7 +103,9 @@ class EmulatedBoard:
         Args:
             model: A model file.
             samples: float32 [n] at the model's rate; the loop gets them as the engine takes them.
-            engine, runtime, stft: As of `edge_se.Enhancer`.
+            engine: As of `edge_se.Enhancer`.
+            runtime: The same.
+            stft: The same.
 
         Raises:
             UserError: The model does not run there.

@@ -41,7 +41,9 @@ def emulate_benchmark(
         python: Version there, such as "3.11".
         model: A model file.
         samples: float32 [n] at the model's rate.
-        engine, runtime, stft: As of `edge_se.Enhancer`.
+        engine: As of `edge_se.Enhancer`.
+        runtime: The same.
+        stft: The same.
 
     Raises:
         UserError: The board can't be emulated here, or the model does not run.

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from edge_se import Enhancer, core
 from edge_se.core.build import BuildError, compile_core, find_compiler
 from edge_se.engines.compiled_path import CompiledPath
+from edge_se.engines.compiled_samples import CompiledSamples
 from edge_se.engines.compiled_stft import CompiledStft
 from edge_se.engines.fixed_path import FixedPath
+from edge_se.enhancer import IntegerSamples
 from edge_se.manifest import TensorSpec
 from edge_se.stft import Stft
 
@@ -195,6 +197,26 @@ def test_the_float_stft_forgets_everything_at_reset(library):
     np.testing.assert_array_equal(run(), first)
 
 
+def check_samples(library, seed, level):
+    frame = (level * np.random.default_rng(seed).uniform(-1, 1, HOP)).astype(np.float32)
+    frame[:4] = (np.arange(4) + 0.5) / 32768  # halves
+    outputs, integers = np.empty((2, HOP), np.float32), []
+
+    def keep(frame: np.ndarray, out: np.ndarray) -> None:
+        integers.append(frame.copy())
+
+    CompiledSamples(library, keep).process(frame, outputs[0])
+    IntegerSamples(keep, HOP).process(frame, outputs[1])
+    np.testing.assert_array_equal(*integers)
+    np.testing.assert_array_equal(*outputs)
+
+
+@pytest.mark.parametrize("level", [1e-9, 1e-4, 0.3, 1.0, 1.5, 1e30])
+def test_float_samples_become_the_same_int16(library, level):
+    for seed in range(20):
+        check_samples(library, seed, level)
+
+
 def test_a_library_of_another_version_is_left_alone(folder, from_folder, monkeypatch):
     from_folder(folder)
     monkeypatch.setattr(core, "VERSION", core.VERSION + 1)
@@ -259,5 +281,5 @@ def test_without_a_compiler_the_wheel_is_one_for_all(tmp_path, environment):
 
     assert wheel.filename.endswith("-py3-none-any.whl")
     assert f"edge_se/core/{core.LIBRARY}" not in wheel.namelist()
-    names = ("fixed.c", "fixed_path.h", "float.c", "stft.h", "fft.h", "level.h")
+    names = ("fixed.c", "fixed_path.h", "float.c", "stft.h", "fft.h", "level.h", "samples.h")
     assert {f"edge_se/core/{name}" for name in names} <= set(wheel.namelist())
