@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 
 from edge_se.errors import UserError
+from edge_se.options import add_model_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--model", type=Path, help="model to score (default: the embedded one)")
+    add_model_arguments(parser)
     parser.add_argument("--noisy", type=Path, required=True, help="folder of noisy clips")
     parser.add_argument(
         "--clean", type=Path, required=True, help="folder of clean clips with the same names"
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.processes < 1:
         raise UserError("--processes must be at least 1")
-    model = Enhancer(arguments.model)
+    model = Enhancer(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
     reference = Enhancer(arguments.reference) if arguments.reference else None
     for enhancer in filter(None, (model, reference)):
         if enhancer.sample_rate != SAMPLE_RATE:

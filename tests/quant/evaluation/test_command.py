@@ -16,14 +16,14 @@ class HalvingEnhancer:
 
     sample_rate = 16000
 
-    def __init__(self, model_path=None):
-        self.model_path = model_path
+    def __init__(self, model_path=None, engine=None, runtime=None, stft=None):
+        self.model_path, self.stft = model_path, stft
 
     def enhance(self, samples):
         return 0.5 * samples
 
     def describe(self):
-        return {"file": str(self.model_path)}
+        return {"file": str(self.model_path), "stft": self.stft}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def run(monkeypatch, *typed, enhancer=HalvingEnhancer) -> int:
 def test_command_prints_a_table_and_writes_json(folders, monkeypatch, capsys):
     status = run(
         monkeypatch,
-        *("--model", "m.tflite", "--reference", "r.tflite"),
+        *("--model", "m.tflite", "--stft", "fixed", "--reference", "r.tflite"),
         *("--noisy", folders / "noisy", "--clean", folders / "clean"),
         *("--json", folders / "scores.json"),
     )
@@ -59,7 +59,7 @@ def test_command_prints_a_table_and_writes_json(folders, monkeypatch, capsys):
     assert status == 0
     assert [line.split()[0] for line in printed.splitlines()[2:4]] == ["de_01", "en_01"]
     assert "Enhanced minus reference" in printed
-    assert written["model"] == {"file": "m.tflite"}
+    assert written["model"] == {"file": "m.tflite", "stft": "fixed"}
     assert written["overall"]["clips"] == 2
     assert written["differences"]["pesq"]["mean"] == 0
 
