@@ -23,8 +23,8 @@ _FORMATS = {
     ".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".oga": "OGG", ".opus": "OGG", ".mp3": "MP3",
     ".aif": "AIFF", ".aiff": "AIFF", ".au": "AU", ".caf": "CAF", ".w64": "W64", ".rf64": "RF64",
 }  # fmt: skip
-_PCM_16 = "PCM_16"
-_PCM_16_SCALE = 2.0**-15
+PCM_16 = "PCM_16"
+PCM_16_SCALE = 2.0**-15
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Recording:
 
     samples: NDArray[np.float32]
     rate: int
-    subtype: str = _PCM_16
+    subtype: str = PCM_16
 
 
 class SignalEnhancer(Protocol):
@@ -51,7 +51,8 @@ class SignalEnhancer(Protocol):
         """Enhance a whole signal [n], aligned in time."""
 
 
-def _soundfile() -> ModuleType | None:
+def load_soundfile() -> ModuleType | None:
+    """The module soundfile, or None where it is not installed."""
     try:
         import soundfile
     except ModuleNotFoundError:
@@ -65,7 +66,7 @@ def _soundfile() -> ModuleType | None:
 
 def suffixes() -> frozenset[str]:
     """Suffixes of the audio files that can be read and written here, lower case, with the dot."""
-    return frozenset({".wav"} if _soundfile() is None else _FORMATS)
+    return frozenset({".wav"} if load_soundfile() is None else _FORMATS)
 
 
 def read(path: Path) -> Recording:
@@ -77,7 +78,7 @@ def read(path: Path) -> Recording:
     """
     if not path.is_file():
         raise UserError(f"there is no audio file {path}")
-    soundfile = _soundfile()
+    soundfile = load_soundfile()
     if soundfile is None:
         return _read_wave(path)
     try:
@@ -105,7 +106,7 @@ def _read_wave(path: Path) -> Recording:
         raise UserError(f"{path} has {8 * width}-bit samples; to read it, {INSTALL_HINT}")
     whole = len(data) - len(data) % (2 * channels)
     values = np.frombuffer(data[:whole], "<i2").astype(np.int16).reshape(-1, channels)
-    samples = dequantize(values, _PCM_16_SCALE, 0).astype(np.float32, copy=False)
+    samples = dequantize(values, PCM_16_SCALE, 0).astype(np.float32, copy=False)
     return Recording(samples, rate)
 
 
@@ -119,7 +120,7 @@ def write(path: Path, recording: Recording) -> None:
         UserError: The suffix names no format this installation can write, or the format can't hold
             the recording.
     """
-    soundfile = _soundfile()
+    soundfile = load_soundfile()
     if soundfile is None:
         _write_wave(path, recording)
         return
@@ -132,9 +133,9 @@ def write(path: Path, recording: Recording) -> None:
     elif not soundfile.check_format(name, subtype):
         subtype = soundfile.default_subtype(name)
     samples: NDArray[np.float32 | np.integer] = recording.samples
-    if subtype == _PCM_16:
+    if subtype == PCM_16:
         # libsndfile would scale by 32767: reading and writing would not cancel.
-        samples = quantize(samples, _PCM_16_SCALE, 0, np.int16)
+        samples = quantize(samples, PCM_16_SCALE, 0, np.int16)
     with written_beside(path) as temporary:
         try:
             soundfile.write(str(temporary), samples, recording.rate, subtype, format=name)
@@ -145,7 +146,7 @@ def write(path: Path, recording: Recording) -> None:
 def _write_wave(path: Path, recording: Recording) -> None:
     if path.suffix.lower() != ".wav":
         raise UserError(f"{path} does not end in .wav; to write other formats, {INSTALL_HINT}")
-    values = quantize(recording.samples, _PCM_16_SCALE, 0, np.int16)
+    values = quantize(recording.samples, PCM_16_SCALE, 0, np.int16)
     with written_beside(path) as temporary, wave.open(str(temporary), "wb") as file:
         file.setparams((values.shape[1], 2, recording.rate, 0, "NONE", ""))
         file.writeframes(values.astype("<i2", copy=False).tobytes())

@@ -21,7 +21,8 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
         runtime: TFLite runtime that reads the graph; None takes the first one installed.
 
     Returns:
-        `file`, `size_kb`, `latency_ms`, `latency_samples`, `operators` (a list of `operator`,
+        `file`, `size_kb`, `latency_ms` and `latency_samples` (None of a separator, which hears the
+        whole recording first), `operators` (a list of `operator`,
         `precision`, `count`, most frequent first), `state_bytes`, `stft_core` (what
         runs the STFT here, "compiled" or "numpy"), `manifest`, and for .tflite `xnnpack_share`.
 
@@ -35,12 +36,12 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
     return {
         "file": str(path),
         "size_kb": round(path.stat().st_size / 1000, 1),
-        "latency_ms": manifest.algorithmic_latency_ms,
-        "latency_samples": manifest.latency_samples,
+        "latency_ms": manifest.algorithmic_latency_ms if manifest.chunk is None else None,
+        "latency_samples": manifest.latency_samples if manifest.chunk is None else None,
         "state_bytes": sum(
             int(np.prod(state.shape)) * np.dtype(state.dtype).itemsize for state in manifest.states
         ),
-        "stft_core": "numpy" if load_core() is None else "compiled",
+        "stft_core": "numpy" if manifest.chunk or load_core() is None else "compiled",
         **further,
         "operators": [
             {"operator": name, "precision": precision, "count": count}

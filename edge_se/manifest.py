@@ -18,7 +18,7 @@ FORMAT_VERSION = 1
 # What this runtime knows how to do, by manifest field; anything else needs a newer one.
 UNDERSTOOD: Mapping[str, tuple[str, ...]] = {
     "stft": ("float", "fixed"),
-    "features": ("magnitude_real_imaginary",),
+    "features": ("magnitude_real_imaginary", "stereo_magnitude"),
     "level": ("none", "power_of_two"),
 }
 DTYPES = ("float32", "int8", "int16")
@@ -84,10 +84,31 @@ class StateSpec:
 
 @dataclass(frozen=True)
 class Signals:
-    """Tensors of the signals: features [3, bins] in, mask [2, bins] out."""
+    """Tensors of the signals: features [3, bins] in, mask [2, bins] out.
+
+    Of a separator: features [1, frames, bins, 2] in, mask [1, frames - 2 * offset, bins, 2] out.
+    """
 
     features: TensorSpec
     mask: TensorSpec
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What a separator takes at once, instead of one frame.
+
+    Attributes:
+        frames: Frames in.
+        offset: Frames on either side for which it gives no mask: they see too little around them.
+    """
+
+    frames: int
+    offset: int
+
+    @property
+    def kept(self) -> int:
+        """Frames out."""
+        return self.frames - 2 * self.offset
 
 
 @dataclass(frozen=True)
@@ -98,15 +119,17 @@ class Manifest:
         architecture: Name of the network.
         precision: What it was quantized to: "float", "dynamic", "int8", "int16x8".
         sample_rate: In Hz.
-        window: STFT window in samples, two hops.
+        window: STFT window in samples, two hops; of a separator, its n_fft.
         hop: Samples per frame.
         stft: Kind of STFT.
-        features: Kind of features: rows of magnitude, real and imaginary part.
+        features: Kind of features: rows of magnitude, real and imaginary part; of a separator,
+            both channels' magnitudes, the recording's largest being 1.
         level: How the input's level is handled: "none", or "power_of_two" (see `edge_se.level`).
         level_dbfs: Level that features are normalized to, if they are.
         lookahead_frames: Frames by which the mask lags the features.
         signals: Tensors of features and mask.
         states: States, in the order of the step's inputs.
+        chunk: What a separator takes at once; None for a model that runs frame by frame.
         checkpoint: Name and SHA-256 of the weights it was made from.
         recipe: Precision per scope, as it was applied.
         calibration: Clips and ranges used.
@@ -126,6 +149,7 @@ class Manifest:
     level: str = "none"
     level_dbfs: float = 0.0
     lookahead_frames: int = 0
+    chunk: Chunk | None = None
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
@@ -209,6 +233,7 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         lookahead_frames=_get(content, "lookahead_frames", int, "it"),
         signals=Signals(_tensor(signals, "features"), _tensor(signals, "mask")),
         states=tuple(_state(state) for state in _get(content, "states", list, "it")),
+        chunk=_chunk(content.get("chunk")),
         checkpoint=_get(content, "checkpoint", dict, "it"),
         recipe=_get(content, "recipe", dict, "it"),
         calibration=_get(content, "calibration", dict, "it"),
@@ -222,21 +247,47 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
 def _check_consistent(manifest: Manifest) -> None:
     _check(manifest.format_version >= 1, "its format_version is below 1")
     _check(manifest.sample_rate > 0, f"its sample rate is {manifest.sample_rate}")
-    _check(
-        manifest.hop > 0 and manifest.window == 2 * manifest.hop,
-        f"its window of {manifest.window} samples is not two hops of {manifest.hop}",
-    )
     _check(manifest.lookahead_frames >= 0, "its lookahead_frames is negative")
     _check(math.isfinite(manifest.level_dbfs), f"its level_dbfs is {manifest.level_dbfs}")
-    for what, spec, rows in (
-        ("features", manifest.signals.features, 3),
-        ("mask", manifest.signals.mask, 2),
-    ):
-        expected = (rows, manifest.bins)
-        _check(spec.shape == expected, f"{what} has the shape {list(spec.shape)}, not {expected}")
+    separates = manifest.features == "stereo_magnitude"
+    _check(
+        separates == (manifest.chunk is not None),
+        f"its features are {manifest.features!r}, but its chunk is {manifest.chunk}",
+    )
+    _check_hop(manifest)
+    bins, chunk = manifest.bins, manifest.chunk
+    shapes: dict[str, tuple[int, ...]] = {"features": (3, bins), "mask": (2, bins)}
+    if chunk is not None:
+        _check(not manifest.states, "it has a chunk and states")
+        _check(chunk.offset >= 0 and chunk.kept > 0, f"its chunk is {chunk}, which keeps no frame")
+        shapes = {"features": (1, chunk.frames, bins, 2), "mask": (1, chunk.kept, bins, 2)}
+    for what, expected in shapes.items():
+        shape = getattr(manifest.signals, what).shape
+        _check(shape == expected, f"{what} has the shape {list(shape)}, not {expected}")
     states = [state.name for state in manifest.states]
     repeated = sorted({name for name in states if states.count(name) > 1})
     _check(not repeated, f"it has two states called {', '.join(repeated)}")
+
+
+def _check_hop(manifest: Manifest) -> None:
+    window, hop = manifest.window, manifest.hop
+    if manifest.chunk is None:
+        _check(
+            hop > 0 and window == 2 * hop,
+            f"its window of {window} samples is not two hops of {hop}",
+        )
+    else:
+        _check(
+            0 < 2 * hop <= window and window % 2 == 0,
+            f"its hop of {hop} samples is not between 1 and half its window of {window}",
+        )
+
+
+def _chunk(content: Any) -> Chunk | None:
+    if content is None:
+        return None
+    _check(isinstance(content, dict), f"its chunk is {content!r}, not an object")
+    return Chunk(_get(content, "frames", int, "chunk"), _get(content, "offset", int, "chunk"))
 
 
 def _get(mapping: Mapping[str, Any], key: str, kind: type[T], what: str) -> T:
@@ -288,3 +339,22 @@ def _state(content: Any) -> StateSpec:
     _check_quantization(what, spec.dtype, spec.scale, spec.zero_point)
     _check(math.isfinite(spec.reset_value), f"{what} has the reset value {spec.reset_value}")
     return spec
+
+
+def require_frames(manifest: Manifest, path: object) -> None:
+    """Raise UserError unless the model of the file `path` runs frame by frame."""
+    if manifest.chunk is not None:
+        raise UserError(
+            f"{path} separates vocals from music in windows of {manifest.chunk.frames} frames; "
+            "run it by edge-se separate"
+        )
+
+
+def require_chunk(manifest: Manifest, path: object) -> Chunk:
+    """The chunk of a separator; raise UserError where the model of `path` is none."""
+    if manifest.chunk is None:
+        raise UserError(
+            f"{path} enhances speech frame by frame ({manifest.architecture}); run it by edge-se "
+            "enhance, or name a separator"
+        )
+    return manifest.chunk

@@ -5,7 +5,7 @@ in the next. Statistics are over all frames: TFLite tools that keep a moving ave
 the last ones.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,14 +76,34 @@ def calibrate(
         progress: called with the number of clips done and their total.
         level_dbfs: level that features are normalized to, if they are.
     """
+    heard_clips = (heard(samples, level_dbfs)[1] for samples in batches(clips))
+    return observe(graph, heard_clips, len(clips), classes, progress)
+
+
+@torch.no_grad()
+def observe(
+    graph: Graph,
+    features: Iterable[Tensor],
+    clips: int,
+    classes: ScaleClasses | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Statistics:
+    """Run the graph over features and collect the statistics of its values.
+
+    Args:
+        graph: the frame (or window), in float.
+        features: its input, batch by batch: [clips, frames, *shape] each.
+        clips: how many there are in all.
+        classes: collect also the channel magnitudes that equalization needs.
+        progress: called with the number of clips done and their total.
+    """
     observer = _Observer(graph, classes)
     done = 0
-    for samples in batches(clips):
-        spectra, inputs = heard(samples, level_dbfs)
-        run_sequence(graph, {"features": inputs}, observer)
-        observer.statistics.frames += spectra.shape[0] * spectra.shape[1]
-        done += len(samples)
-        progress(done, len(clips))
+    for batch in features:
+        run_sequence(graph, {"features": batch}, observer)
+        observer.statistics.frames += batch.shape[0] * batch.shape[1]
+        done += len(batch)
+        progress(done, clips)
     return observer.finish()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_se.manifest import Manifest, Signals, StateSpec, TensorSpec
+from edge_se.manifest import Chunk, Manifest, Signals, StateSpec, TensorSpec
 from edge_se.model_file import attach_manifest
 from quant.bias_correction import correct_biases
 from quant.calibration import Statistics, calibrate
@@ -37,20 +37,33 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
+class SignalFormat:
+    """What a model file hears, as its manifest says it; the default is that of enhancers."""
+
+    sample_rate: int = SAMPLE_RATE
+    window: int = WINDOW
+    hop: int = HOP
+    features: str = "magnitude_real_imaginary"
+    chunk: Chunk | None = None
+
+
+@dataclass(frozen=True)
 class CalibratedGraph:
-    """One frame of a network, equalized, and the statistics of its values.
+    """One frame (or window) of a network, equalized, and the statistics of its values.
 
     Attributes:
         checkpoint: the network.
         graph: its equalized step.
         statistics: of the step's values.
         level_dbfs: level that features are normalized to, if they are.
+        format: of its signals.
     """
 
     checkpoint: Checkpoint
     graph: Graph
     statistics: Statistics
     level_dbfs: float | None = None
+    format: SignalFormat = SignalFormat()
 
 
 def noisy_clips(clips: CalibrationClips, seed: int = CALIBRATION_SEED) -> list[np.ndarray]:
@@ -111,7 +124,7 @@ def default_ranges(calibrated: CalibratedGraph, recipe: Recipe) -> dict[str, Ran
 def build_float(checkpoint: Checkpoint, recipe: Recipe) -> bytes:
     """The float model file: the step as it is, nothing calibrated."""
     graph = describe_step(checkpoint.architecture, checkpoint.model)
-    return _build(CalibratedGraph(checkpoint, graph, Statistics()), recipe, {}, {})
+    return build(CalibratedGraph(checkpoint, graph, Statistics()), recipe, {}, {})
 
 
 def build_quantized(
@@ -129,15 +142,16 @@ def build_quantized(
         calibration: what the manifest says of the clips.
     """
     correct_biases(calibrated.graph, recipe.choose, calibrated.statistics.input_means)
-    return _build(calibrated, recipe, ranges, calibration)
+    return build(calibrated, recipe, ranges, calibration)
 
 
-def _build(
+def build(
     calibrated: CalibratedGraph,
     recipe: Recipe,
     ranges: Mapping[str, Range],
     calibration: Mapping[str, Any],
 ) -> bytes:
+    """The model file of the graph as it is; see `build_quantized`."""
     checkpoint, graph, level_dbfs = calibrated.checkpoint, calibrated.graph, calibrated.level_dbfs
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
     written = write_tflite(graph, encodings, recipe.choose)
@@ -145,9 +159,7 @@ def _build(
     manifest = Manifest(
         architecture=checkpoint.architecture,
         precision=recipe.name,
-        sample_rate=SAMPLE_RATE,
-        window=WINDOW,
-        hop=HOP,
+        **vars(calibrated.format),
         level="none" if level_dbfs is None else "power_of_two",
         level_dbfs=level_dbfs or 0.0,
         lookahead_frames=graph.lookahead,

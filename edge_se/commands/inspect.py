@@ -48,11 +48,8 @@ def format_description(description: dict[str, Any]) -> str:
             f"{manifest['stft']} STFT ({description['stft_core']} here), "
             f"features {manifest['features']}",
         ),
-        (
-            "latency",
-            f"{description['latency_ms']:g} ms algorithmic{_lookahead(manifest)}; output lags input "
-            f"by {description['latency_samples']} samples",
-        ),
+        ("windows", _windows(manifest)),
+        ("latency", _latency(description)),
         ("calibration", _words(manifest["calibration"])),
         ("quality", _words(manifest["quality"])),
         ("made with", _words(manifest["tools"])),
@@ -86,6 +83,26 @@ def format_description(description: dict[str, Any]) -> str:
             f"{total} operators",
             *_table(("operator", "precision", "count"), operator_rows),
         ]
+    )
+
+
+def _windows(manifest: dict[str, Any]) -> str:
+    """What a separator takes at once; nothing for a model that runs frame by frame."""
+    chunk = manifest["chunk"]
+    if chunk is None:
+        return ""
+    seconds = chunk["frames"] * manifest["hop"] / manifest["sample_rate"]
+    return (
+        f"of {chunk['frames']} frames ({seconds:.1f} s), cropped by {chunk['offset']} at each end"
+    )
+
+
+def _latency(description: dict[str, Any]) -> str:
+    if description["latency_ms"] is None:
+        return ""
+    return (
+        f"{description['latency_ms']:g} ms algorithmic{_lookahead(description['manifest'])}; "
+        f"output lags input by {description['latency_samples']} samples"
     )
 
 

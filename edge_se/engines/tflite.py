@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_se.engines import RUNTIMES
 from edge_se.errors import UserError
-from edge_se.manifest import Manifest, StateSpec, TensorSpec
+from edge_se.manifest import Manifest, StateSpec, TensorSpec, require_frames
 from edge_se.model_file import read_manifest
 from edge_se.states import StateCache
 
@@ -153,9 +153,10 @@ class TfliteStep:
             UserError: The model, its manifest or the runtime don't fit each other.
         """
         self.manifest = read_manifest(path)
+        require_frames(self.manifest, path)
         chosen = find_runtime(runtime)
         self._interpreter = create_interpreter(chosen, path)
-        _check_tensors(self._interpreter, self.manifest, path)
+        check_tensors(self._interpreter, self.manifest, path)
         # The public invoke() refuses to run while views of tensors are held; holding them is safe,
         # since memory moves only when tensors are allocated anew, which nothing here does again.
         self.run = self._interpreter._interpreter.Invoke
@@ -192,7 +193,7 @@ class TfliteStep:
         return view
 
 
-def _check_tensors(interpreter: Any, manifest: Manifest, path: Path) -> None:
+def check_tensors(interpreter: Any, manifest: Manifest, path: Path) -> None:
     """Compare the manifest with the interpreter's tensors; UserError where they differ."""
     inputs = {int(detail["index"]): detail for detail in interpreter.get_input_details()}
     outputs = {int(detail["index"]): detail for detail in interpreter.get_output_details()}

@@ -4,11 +4,10 @@ Upstream: version 4 of github.com/tsurumeso/vocal-remover. Two nets for the low 
 the bins, then two over all of them; each sees the input and everything before it.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
+from edge_se.separator import Aggressiveness
 from quant.models.separation_blocks import (
     ASPP,
     BlockOptions,
@@ -23,22 +22,6 @@ OFFSET = 128  # frames on each side of a window that see too little of their sur
 DILATIONS = ((4, 4), (8, 8), (16, 16))
 BAND_WIDTH, FULL_WIDTH = 16, 32  # channels of the first two stages' nets and of the last one's
 BRIDGES = (8, 16)  # channels of the bridges before the second and third stage
-
-
-@dataclass(frozen=True)
-class Aggressiveness:
-    """How much further down small mask values are pushed: mask ** (1 + value).
-
-    Below `split_bin` by a third of `value` only.
-    """
-
-    split_bin: int
-    value: float
-
-    def apply(self, mask: Tensor) -> Tensor:
-        """Sharpen a mask [B, 2, F, T]."""
-        low, high = mask[:, :, : self.split_bin], mask[:, :, self.split_bin :]
-        return torch.cat([low ** (1 + self.value / 3), high ** (1 + self.value)], dim=2)
 
 
 class BaseASPPNet(nn.Module):
@@ -130,7 +113,9 @@ class CascadedASPPNet(nn.Module):
                 for out, features in ((self.aux1_out, first), (self.aux2_out, second))
             )
             return mask, first_mask, second_mask
-        return aggressiveness.apply(mask) if aggressiveness else mask
+        if aggressiveness is None:
+            return mask
+        return mask ** torch.from_numpy(aggressiveness.exponents(bins + 1))[:, None]
 
     def predict_mask(
         self, magnitude: Tensor, aggressiveness: Aggressiveness | None = None

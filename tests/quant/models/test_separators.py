@@ -6,8 +6,8 @@ import torch
 from separators import REFERENCE_OPTIONS, fill_by_rule
 
 from edge_se.errors import UserError
+from edge_se.separator import Aggressiveness
 from quant.models import build_model
-from quant.models.cascaded_aspp import Aggressiveness
 from quant.models.checkpoint import load_checkpoint
 
 TOLERANCE = 1e-4

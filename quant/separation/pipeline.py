@@ -1,0 +1,133 @@
+"""From a separator's checkpoint and mixtures to its model file.
+
+Only what differs from a network that runs frame by frame is here: the graph is that of one window,
+and its input is a window of magnitudes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edge_se.errors import UserError
+from edge_se.manifest import Chunk
+from edge_se.offline_stft import Analysis
+from edge_se.separator import cut_windows
+from quant.calibration import Statistics, observe
+from quant.graph.graph import Graph, Range
+from quant.models.checkpoint import Checkpoint
+from quant.pipeline import CalibratedGraph, Progress, SignalFormat, build
+from quant.ranges import percentile_ranges
+from quant.recipes import Recipe
+from quant.separation import describe_window
+
+# Upstream's defaults: frames of a window by architecture, then of the signal.
+WINDOW_FRAMES = {"cascaded_aspp": 512, "cascaded_lstm": 256}
+SAMPLE_RATE = 44100
+# Windows to calibrate with, evenly taken from all that the clips give.
+CALIBRATION_WINDOWS = 24
+PERCENTILE = 99.99
+
+
+@dataclass(frozen=True)
+class SeparationOptions:
+    """What a separator's checkpoint does not tell.
+
+    Attributes:
+        sample_rate: in Hz.
+        hop: in samples; None for half of the network's n_fft.
+        frames: of a window; None for the architecture's default.
+    """
+
+    sample_rate: int = SAMPLE_RATE
+    hop: int | None = None
+    frames: int | None = None
+
+
+def separator_format(checkpoint: Checkpoint, options: SeparationOptions) -> SignalFormat:
+    """What the model file of a separator hears.
+
+    Raises:
+        UserError: the options don't fit the network.
+    """
+    model = checkpoint.model
+    n_fft, offset = cast(int, model.n_fft), cast(int, model.offset)
+    hop = n_fft // 2 if options.hop is None else options.hop
+    if not 0 < 2 * hop <= n_fft:
+        raise UserError(f"a hop of {hop} samples is not between 1 and half the n_fft of {n_fft}")
+    if options.sample_rate <= 0:
+        raise UserError(f"a sample rate of {options.sample_rate} Hz is none")
+    frames = WINDOW_FRAMES[checkpoint.architecture] if options.frames is None else options.frames
+    chunk = Chunk(frames, offset)
+    return SignalFormat(options.sample_rate, n_fft, hop, "stereo_magnitude", chunk)
+
+
+def windows_of(samples: np.ndarray, form: SignalFormat) -> Iterator[Tensor]:
+    """The windows of magnitudes that a recording is separated in.
+
+    Args:
+        samples: float32 [n, 2] at the format's rate.
+        form: the separator's.
+
+    Yields:
+        float32 [1, 1, 1, frames, bins, 2]: one clip's one window as the graph's input.
+    """
+    assert form.chunk is not None
+    analysis = Analysis(form.window, form.hop, samples.shape[1])
+    spectra = np.concatenate([analysis.push(samples), analysis.finish()])
+    peak = max(float(np.abs(spectra).max()), np.finfo(np.float32).tiny)
+    for window, _ in cut_windows([spectra], form.chunk):
+        yield torch.from_numpy(np.abs(window) / np.float32(peak))[None, None, None]
+
+
+def pick_windows(
+    mixtures: Sequence[np.ndarray], form: SignalFormat, count: int = CALIBRATION_WINDOWS
+) -> list[Tensor]:
+    """At most `count` windows, evenly taken from those of all mixtures."""
+    windows = [window for samples in mixtures for window in windows_of(samples, form)]
+    if len(windows) <= count:
+        return windows
+    return [windows[index * len(windows) // count] for index in range(count)]
+
+
+def calibrate_separator(
+    checkpoint: Checkpoint,
+    form: SignalFormat,
+    windows: Sequence[Tensor],
+    progress: Progress = lambda stage, done, total: None,
+) -> CalibratedGraph:
+    """Collect the statistics of a window's values; nothing is equalized.
+
+    Args:
+        checkpoint: the network.
+        form: of its signals.
+        windows: as `pick_windows` gives them.
+        progress: told how far the calibration is.
+    """
+    graph = _graph(checkpoint, form)
+    statistics = observe(
+        graph,
+        windows,
+        len(windows),
+        progress=lambda done, total: progress("calibration", done, total),
+    )
+    return CalibratedGraph(checkpoint, graph, statistics, None, form)
+
+
+def separator_ranges(statistics: Statistics) -> dict[str, Range]:
+    """Ranges of a separator's values."""
+    return percentile_ranges(statistics, (), PERCENTILE)
+
+
+def build_float_separator(checkpoint: Checkpoint, form: SignalFormat, recipe: Recipe) -> bytes:
+    """The float model file of a separator."""
+    graph = _graph(checkpoint, form)
+    return build(CalibratedGraph(checkpoint, graph, Statistics(), None, form), recipe, {}, {})
+
+
+def _graph(checkpoint: Checkpoint, form: SignalFormat) -> Graph:
+    assert form.chunk is not None
+    return describe_window(checkpoint.architecture, checkpoint.model, form.chunk.frames)
