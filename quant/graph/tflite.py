@@ -103,6 +103,7 @@ class _Writer:
         self.indices: dict[Value, int] = {}
         self._buffer_of: dict[bytes, int] = {}
         self._constant_of: dict[tuple, int] = {}
+        self._quantizations: dict[tuple, Any] = {}
         self._converted: dict[tuple[Value, Encoding], int] = {}
 
     def write(self) -> WrittenModel:
@@ -139,7 +140,7 @@ class _Writer:
         zero_point: int = 0,
         axis: int = 0,
     ) -> int:
-        tensor = schema.TensorT()
+        tensor = _shared("Tensor")()
         tensor.shape = np.array(shape, np.int32)
         tensor.type = _TENSOR_TYPES[dtype]
         tensor.buffer = buffer
@@ -150,11 +151,14 @@ class _Writer:
         return len(self.tensors) - 1
 
     def _quantization(self, scales: np.ndarray, zero_point: int, axis: int) -> Any:
-        table = _shared("QuantizationParameters")()
-        table.scale = scales.astype(np.float32)
-        table.zeroPoint = np.full(len(scales), zero_point, np.int64)
-        table.quantizedDimension = axis
-        return table
+        key = (scales.tobytes(), zero_point, axis)
+        if key not in self._quantizations:  # one object, so that tensors with it are equal
+            table = _shared("QuantizationParameters")()
+            table.scale = scales.astype(np.float32)
+            table.zeroPoint = np.full(len(scales), zero_point, np.int64)
+            table.quantizedDimension = axis
+            self._quantizations[key] = table
+        return self._quantizations[key]
 
     def _variable(self, shape: tuple[int, ...]) -> int:
         """A float tensor that its operator keeps between invocations, zero at first."""
