@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quant.models.checkpoint import Checkpoint
+    from quant.training.data import Corpus
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +48,49 @@ def load_network(arguments: argparse.Namespace) -> "Checkpoint":
         arguments.architecture,
         **dict(arguments.network_option),
     )
+
+
+def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what a command trains on and validates with."""
+    parser.add_argument("--clean", type=Path, required=True, help="folder of clean speech")
+    parser.add_argument("--noise", type=Path, required=True, help="folder of noise")
+    parser.add_argument(
+        "--pattern",
+        nargs="+",
+        default=["*"],
+        metavar="GLOB",
+        help="use only files named so, such as 'train_*' (default: all)",
+    )
+    parser.add_argument(
+        "--validation-pattern",
+        nargs="+",
+        metavar="GLOB",
+        help="files held out for validation, speech and noise (default: one in 20, by name)",
+    )
+
+
+def load_corpus_parts(folder: Path, arguments: argparse.Namespace) -> tuple["Corpus", "Corpus"]:
+    """Read a folder's clips, name those that are skipped, and hold some out for validation."""
+    from quant.clips import find_clips
+    from quant.training.data import hold_out, load_corpus
+
+    corpus = load_corpus(folder, find_clips(folder, arguments.pattern))
+    for clip in corpus.skipped:
+        print(f"skipped {clip}", file=sys.stderr)
+    return hold_out(folder, corpus, arguments.validation_pattern)
+
+
+def positive(kind: type) -> Callable[[str], float]:
+    """A parser of numbers above 0."""
+
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"{text} is not positive")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names it when the text is no number
+    return parse
 
 
 def _network_option(text: str) -> tuple[str, Any]:

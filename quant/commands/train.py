@@ -3,42 +3,30 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_se.errors import UserError
-from quant.commands.options import add_architecture_arguments
+from quant.commands.options import (
+    add_architecture_arguments,
+    add_corpus_arguments,
+    load_corpus_parts,
+    positive,
+)
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from quant.training.data import Corpus
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--clean", type=Path, required=True, help="folder of clean speech")
-    parser.add_argument("--noise", type=Path, required=True, help="folder of noise")
+    add_corpus_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
     add_architecture_arguments(parser)
-    parser.add_argument(
-        "--pattern",
-        nargs="+",
-        default=["*"],
-        metavar="GLOB",
-        help="use only files named so, such as 'train_*' (default: all)",
-    )
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=_positive(float), help="training time (default: 90)")
-    budget.add_argument("--steps", type=_positive(int), help="number of batches instead")
+    budget.add_argument("--minutes", type=positive(float), help="training time (default: 90)")
+    budget.add_argument("--steps", type=positive(int), help="number of batches instead")
     parser.add_argument("--resume", action="store_true", help="continue the run in OUT")
-    parser.add_argument(
-        "--validation-pattern",
-        nargs="+",
-        metavar="GLOB",
-        help="files held out for validation, speech and noise (default: one in 20, by name)",
-    )
     numbers: tuple[tuple[str, type, float, str], ...] = (
         ("--validation-mixtures", int, 24, "mixtures to validate on"),
         ("--validate-every", int, 400, "steps between validations"),
@@ -50,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, kind, default, meaning in numbers:
         parser.add_argument(
             name,
-            type=_positive(kind),
+            type=positive(kind),
             default=default,
             metavar="N",
             help=f"{meaning} (default: {default:g})",
@@ -67,22 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights and mixtures (default: 0)")
     parser.add_argument(
-        "--threads", type=_positive(int), help="threads to compute with (default: torch's choice)"
+        "--threads", type=positive(int), help="threads to compute with (default: torch's choice)"
     )
     parser.add_argument(
         "--workers", type=int, default=1, help="processes that make mixtures (default: 1)"
     )
-
-
-def _positive(kind: type) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not positive")
-        return value
-
-    parse.__name__ = kind.__name__  # argparse names it when the text is no number
-    return parse
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -94,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    speech, held_out_speech = _load(arguments.clean, arguments)
-    noise, held_out_noise = _load(arguments.noise, arguments)
+    speech, held_out_speech = load_corpus_parts(arguments.clean, arguments)
+    noise, held_out_noise = load_corpus_parts(arguments.noise, arguments)
     torch.manual_seed(arguments.seed)
     network, architecture, network_options = _network(arguments)
     settings = TrainingSettings(
@@ -157,14 +134,3 @@ def _network(arguments: argparse.Namespace) -> "tuple[nn.Module, str, dict[str, 
         return build_model(architecture, **options), architecture, options
     checkpoint = load_checkpoint(arguments.init, arguments.architecture, **options)
     return checkpoint.model, checkpoint.architecture, dict(checkpoint.options)
-
-
-def _load(folder: Path, arguments: argparse.Namespace) -> tuple["Corpus", "Corpus"]:
-    """Read a folder's clips, name those that are skipped, and hold some out for validation."""
-    from quant.clips import find_clips
-    from quant.training.data import hold_out, load_corpus
-
-    corpus = load_corpus(folder, find_clips(folder, arguments.pattern))
-    for clip in corpus.skipped:
-        print(f"skipped {clip}", file=sys.stderr)
-    return hold_out(folder, corpus, arguments.validation_pattern)

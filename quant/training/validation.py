@@ -47,7 +47,7 @@ def validation_mixtures(
 
 def score_noisy(mixtures: list[Mixture]) -> Scores:
     """Score the mixtures as they are."""
-    return _mean_scores([mixture.noisy for mixture in mixtures], mixtures)
+    return score_signals([mixture.noisy for mixture in mixtures], mixtures)
 
 
 @torch.inference_mode()
@@ -59,10 +59,11 @@ def score_model(model: torch.nn.Module, mixtures: list[Mixture], device: torch.d
         noisy = torch.from_numpy(mixture.noisy)[None].to(device)
         output = to_samples(model(to_spectrogram(noisy)), length=noisy.shape[-1])
         enhanced.append(output[0].cpu().numpy())
-    return _mean_scores(enhanced, mixtures)
+    return score_signals(enhanced, mixtures)
 
 
-def _mean_scores(enhanced: list[np.ndarray], mixtures: list[Mixture]) -> Scores:
+def score_signals(enhanced: list[np.ndarray], mixtures: list[Mixture]) -> Scores:
+    """Score signals, each enhanced from one of the mixtures."""
     pairs = list(zip(enhanced, (mixture.clean for mixture in mixtures), strict=True))
     return Scores(
         pesq=float(np.mean([_pesq(output, clean) for output, clean in pairs])),
