@@ -16,20 +16,27 @@
 /* Samples beyond are clipped; full scale is 1. */
 #define SAMPLE_LIMIT 1024.0f
 
+#define TANH_P0 7030.21817f
+#define TANH_P1 864.784091f
+#define TANH_P2 16.0003825f
+#define TANH_P3 0.0275978137f
+#define TANH_Q0 7030.25011f
+#define TANH_Q1 3208.09342f
+#define TANH_Q2 148.106436f
+
 enum activation { LINEAR, LEAKY, STEEP, BOUNDED };
 
-/* A rational function within 2e-7 of tanh. */
+/* x P(x^2) / Q(x^2), within 1e-6 of tanh; Q's highest coefficient is 1. */
 INLINE f4 f4_tanh(f4 x)
 {
-    x = f4_max(f4_min(x, f4_all(7.6f)), f4_all(-7.6f));
+    x = f4_max(f4_min(x, f4_all(7)), f4_all(-7));
     const f4 u = f4_mul(x, x);
-    f4 above = f4_fma(f4_all(7.353312815286403e-06f), u, f4_all(-6.5041324725535855e-09f));
-    above = f4_fma(f4_all(0.0027207084814648073f), u, above);
-    above = f4_fma(f4_all(0.12735598988920888f), u, above);
-    above = f4_fma(f4_all(0.9999994942457315f), u, above);
-    f4 below = f4_fma(f4_all(0.022952149846758058f), u, f4_all(0.00019993146451484595f));
-    below = f4_fma(f4_all(0.4606872239174792f), u, below);
-    below = f4_fma(f4_all(1), u, below);
+    f4 above = f4_fma(f4_all(TANH_P2), u, f4_all(TANH_P3));
+    above = f4_fma(f4_all(TANH_P1), u, above);
+    above = f4_fma(f4_all(TANH_P0), u, above);
+    f4 below = f4_add(u, f4_all(TANH_Q2));
+    below = f4_fma(f4_all(TANH_Q1), u, below);
+    below = f4_fma(f4_all(TANH_Q0), u, below);
     return f4_div(f4_mul(x, above), below);
 }
 
@@ -61,17 +68,18 @@ INLINE void convolve_group(const struct convolution c, const float *x, const flo
                            float *y, int group)
 {
     const int quads = c.outputs / 4, of_phase = c.outputs / c.phases;
-    for (int first = 0; first < c.positions; first += c.block) {
+    ROLLED for (int first = 0; first < c.positions; first += c.block) {
         const int from = first + c.block <= c.positions ? first : c.positions - c.block;
         f4 sums[BLOCK_LIMIT][QUAD_LIMIT];
         UNROLL for (int p = 0; p < c.block; p++)
             UNROLL for (int o = 0; o < quads; o++) sums[p][o] = f4_load(bias + 4 * o);
-        UNROLL for (int t = 0; t < c.taps; t++) {
-            UNROLL for (int i = 0; i < c.inputs; i += 4) {
+        ROLLED for (int t = 0; t < c.taps; t++) {
+            ROLLED for (int i = 0; i < c.inputs; i += 4) {
                 f4 given[BLOCK_LIMIT];
                 UNROLL for (int p = 0; p < c.block; p++)
                     given[p] = f4_load(x + (from + p) * c.step + t * c.row + i);
-                UNROLL for (int k = 0; k < 4 && i + k < c.inputs; k++) {
+                const int lanes = c.inputs - i < 4 ? c.inputs - i : 4;
+                UNROLL for (int k = 0; k < lanes; k++) {
                     UNROLL for (int o = 0; o < quads; o++) {
                         const f4 w = f4_load(weight + (t * c.inputs + i + k) * c.outputs + 4 * o);
                         UNROLL for (int p = 0; p < c.block; p++)
@@ -106,7 +114,7 @@ INLINE void convolve_group(const struct convolution c, const float *x, const flo
 INLINE void convolve(const struct convolution c, const float *x, const float *weight,
                      const float *bias, float slope, float *y)
 {
-    UNROLL for (int g = 0; g < c.groups; g++)
+    ROLLED for (int g = 0; g < c.groups; g++)
         convolve_group(c, x + g * c.inputs, weight + g * c.taps * c.inputs * c.outputs,
                        bias + g * c.outputs, 0, 0, slope, y, g);
 }
@@ -117,11 +125,11 @@ INLINE void convolve_frames(int rows, int channels, int block, const float *olde
                             const float *bias, enum activation kind, float slope, float *y)
 {
     const float *const frames[3] = {oldest, middle, newest};
-    for (int c = 0; c < channels; c += 4) {
+    ROLLED for (int c = 0; c < channels; c += 4) {
         f4 w[9];
         UNROLL for (int k = 0; k < 9; k++) w[k] = f4_load(weight + k * channels + c);
         const f4 b = f4_load(bias + c);
-        for (int first = 0; first < rows; first += block) {
+        ROLLED for (int first = 0; first < rows; first += block) {
             const int from = first + block <= rows ? first : rows - block;
             f4 sums[BLOCK_LIMIT];
             UNROLL for (int p = 0; p < block; p++) sums[p] = b;
@@ -164,12 +172,12 @@ struct recurrence {
 INLINE void recur(const struct recurrence r, const struct cell *cell, const float *x, float *state)
 {
     const int quads = r.units / 4, gates = 3 * r.units;
-    UNROLL for (int g = 0; g < r.groups; g++) {
+    ROLLED for (int g = 0; g < r.groups; g++) {
         const float *input = cell->input + g * r.inputs * gates;
         const float *hidden = cell->hidden + g * r.units * gates;
         const float *input_bias = cell->input_bias + g * gates;
         const float *hidden_bias = cell->hidden_bias + g * r.units;
-        for (int first = 0; first < r.rows; first += r.block) {
+        ROLLED for (int first = 0; first < r.rows; first += r.block) {
             f4 sums[BLOCK_LIMIT][4][4]; /* reset, update, candidate, remembered */
             UNROLL for (int p = 0; p < r.block; p++)
                 UNROLL for (int q = 0; q < quads; q++) {
@@ -177,7 +185,7 @@ INLINE void recur(const struct recurrence r, const struct cell *cell, const floa
                         sums[p][gate][q] = f4_load(input_bias + gate * r.units + 4 * q);
                     sums[p][3][q] = f4_load(hidden_bias + 4 * q);
                 }
-            UNROLL for (int i = 0; i < r.inputs; i += 4) {
+            ROLLED for (int i = 0; i < r.inputs; i += 4) {
                 f4 given[BLOCK_LIMIT];
                 UNROLL for (int p = 0; p < r.block; p++)
                     given[p] = f4_load(x + ((first + p) * r.groups + g) * r.inputs + i);
@@ -189,7 +197,7 @@ INLINE void recur(const struct recurrence r, const struct cell *cell, const floa
                                 sums[p][gate][q] = f4_fma_lane(sums[p][gate][q], w, given[p], k);
                         }
             }
-            UNROLL for (int i = 0; i < r.units; i += 4) {
+            ROLLED for (int i = 0; i < r.units; i += 4) {
                 f4 given[BLOCK_LIMIT];
                 UNROLL for (int p = 0; p < r.block; p++)
                     given[p] = f4_load(state + ((first + p) * r.groups + g) * r.units + i);
@@ -221,7 +229,7 @@ INLINE void scan(int rows, int groups, const struct cell *cell, const int *place
 {
     f4 state[GROUP_LIMIT];
     UNROLL for (int g = 0; g < groups; g++) state[g] = f4_all(0);
-    for (int k = 0; k < rows; k++) {
+    ROLLED for (int k = 0; k < rows; k++) {
         UNROLL for (int g = 0; g < groups; g++) {
             const int row = backward[g] ? rows - 1 - k : k;
             const float *given = projected + (row * groups + place[g]) * 12;
@@ -347,18 +355,18 @@ INLINE void mask_bands(int bins, const float *bands, const float *spectrum, floa
     }
 }
 
-/* Samples that no microphone gives are made harmless: NaN and infinity become silence. */
+/* Samples that no microphone gives are made harmless: NaN and infinity become silence. Told by
+   their bits, so that no compiler's assumption about numbers can undo it. */
 INLINE void accept(int count, const float *in, float *samples)
 {
     for (int n = 0; n < count; n++) {
-        union {
-            float real;
-            uint32_t bits;
-        } x;
-        x.real = in[n];
-        x.bits &= (x.bits & 0x7f800000u) == 0x7f800000u ? 0 : UINT32_MAX;
-        x.real = x.real < SAMPLE_LIMIT ? x.real : SAMPLE_LIMIT;
-        samples[n] = x.real > -SAMPLE_LIMIT ? x.real : -SAMPLE_LIMIT;
+        uint32_t bits;
+        memcpy(&bits, in + n, sizeof bits);
+        bits = (bits & 0x7f800000u) == 0x7f800000u ? 0 : bits;
+        float sample;
+        memcpy(&sample, &bits, sizeof sample);
+        sample = sample < SAMPLE_LIMIT ? sample : SAMPLE_LIMIT;
+        samples[n] = sample > -SAMPLE_LIMIT ? sample : -SAMPLE_LIMIT;
     }
 }
 

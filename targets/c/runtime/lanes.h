@@ -5,9 +5,18 @@
 #ifndef LANES_H
 #define LANES_H
 
+#if defined(__GNUC__) && !defined(__clang__)
+/* Scheduling before register allocation moves so many loads up that sums are spilled. */
+#pragma GCC optimize("no-schedule-insns")
+#endif
+
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
 #define APART static __attribute__((noinline))
+#else
+#define APART static __attribute__((noinline, noclone))
+#endif
 #define ALIGNED __attribute__((aligned(16)))
 #else
 #define INLINE static inline
@@ -17,10 +26,13 @@
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define ROLLED _Pragma("clang loop unroll(disable)")
 #elif defined(__GNUC__)
 #define UNROLL _Pragma("GCC unroll 64")
+#define ROLLED _Pragma("GCC unroll 1")
 #else
 #define UNROLL
+#define ROLLED
 #endif
 
 #if defined(__GNUC__) && (defined(__ARM_NEON) || defined(__SSE2__))
@@ -35,18 +47,29 @@ INLINE f4 f4_add(f4 a, f4 b) { return a + b; }
 INLINE f4 f4_sub(f4 a, f4 b) { return a - b; }
 INLINE f4 f4_mul(f4 a, f4 b) { return a * b; }
 INLINE f4 f4_div(f4 a, f4 b) { return a / b; }
-/* sum + a * b, and the same with one lane of b */
+/* sum + a * b */
 INLINE f4 f4_fma(f4 sum, f4 a, f4 b) { return sum + a * b; }
-INLINE f4 f4_fma_lane(f4 sum, f4 a, f4 b, int lane)
-{
-    return sum + a * (f4){b[lane], b[lane], b[lane], b[lane]};
-}
 INLINE float f4_sum(f4 a) { return (a[0] + a[1]) + (a[2] + a[3]); }
 
 #if defined(__ARM_NEON)
 #include <arm_neon.h>
 INLINE f4 f4_min(f4 a, f4 b) { return (f4)vminq_f32((float32x4_t)a, (float32x4_t)b); }
 INLINE f4 f4_max(f4 a, f4 b) { return (f4)vmaxq_f32((float32x4_t)a, (float32x4_t)b); }
+/* sum + a * b with one lane of b */
+INLINE f4 f4_fma_lane(f4 sum, f4 a, f4 b, int lane)
+{
+#if defined(__aarch64__)
+    /* Said outright, or gcc loads each lane on its own. */
+    switch (lane) {
+    case 0: return (f4)vfmaq_laneq_f32((float32x4_t)sum, (float32x4_t)a, (float32x4_t)b, 0);
+    case 1: return (f4)vfmaq_laneq_f32((float32x4_t)sum, (float32x4_t)a, (float32x4_t)b, 1);
+    case 2: return (f4)vfmaq_laneq_f32((float32x4_t)sum, (float32x4_t)a, (float32x4_t)b, 2);
+    default: return (f4)vfmaq_laneq_f32((float32x4_t)sum, (float32x4_t)a, (float32x4_t)b, 3);
+    }
+#else
+    return sum + a * b[lane];
+#endif
+}
 /* {a0, b0, a1, b1, a2, b2, a3, b3} */
 INLINE void f4_store_pairs(float *x, f4 a, f4 b)
 {
@@ -57,6 +80,7 @@ INLINE void f4_store_pairs(float *x, f4 a, f4 b)
 #include <xmmintrin.h>
 INLINE f4 f4_min(f4 a, f4 b) { return (f4)_mm_min_ps((__m128)a, (__m128)b); }
 INLINE f4 f4_max(f4 a, f4 b) { return (f4)_mm_max_ps((__m128)a, (__m128)b); }
+INLINE f4 f4_fma_lane(f4 sum, f4 a, f4 b, int lane) { return sum + a * b[lane]; }
 INLINE void f4_store_pairs(float *x, f4 a, f4 b)
 {
     f4_store(x, (f4)_mm_unpacklo_ps((__m128)a, (__m128)b));
