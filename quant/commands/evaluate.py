@@ -1,4 +1,8 @@
-"""Score a model on noisy clips with known clean speech: PESQ-WB, STOI, SI-SNR, DNSMOS."""
+"""Score a model on noisy clips with known clean speech: PESQ-WB, STOI, SI-SNR, DNSMOS.
+
+A separator is compared with a float one (--reference), with true vocals (--clean), and its windows
+with one pass over the whole recording (--checkpoint).
+"""
 
 import argparse
 import json
@@ -11,9 +15,11 @@ from edge_se.options import add_model_arguments
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_model_arguments(parser)
-    parser.add_argument("--noisy", type=Path, required=True, help="folder of noisy clips")
     parser.add_argument(
-        "--clean", type=Path, required=True, help="folder of clean clips with the same names"
+        "--noisy", type=Path, required=True, help="folder of noisy clips, or of mixtures"
+    )
+    parser.add_argument(
+        "--clean", type=Path, help="folder of clean clips (or vocals) with the same names"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all results there")
     parser.add_argument(
@@ -21,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--reference", type=Path, metavar="MODEL", help="compare with this (float) model"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="a separator's trained weights, to measure what its windows cost at their seams",
     )
     parser.add_argument(
         "--processes", type=int, default=1, metavar="N", help="processes that score (default: 1)"
@@ -33,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Score and report; returns the exit status."""
     from edge_se import Enhancer
+    from edge_se.engines import ENGINES
     from edge_se.files import written_beside
+    from edge_se.model_file import read_manifest
+    from quant.commands.separators import evaluate_separator_model
     from quant.evaluation.evaluate import evaluate_pairs
     from quant.evaluation.metrics import SAMPLE_RATE
     from quant.evaluation.pairs import load_pairs
@@ -41,6 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.processes < 1:
         raise UserError("--processes must be at least 1")
+    path = arguments.model
+    if path is not None and path.suffix == ENGINES["tflite"] and read_manifest(path).chunk:
+        return evaluate_separator_model(arguments)
+    if arguments.clean is None or arguments.checkpoint is not None:
+        raise UserError("an enhancer is scored with --clean DIR, and --checkpoint is none of its")
     model = Enhancer(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
     reference = Enhancer(arguments.reference) if arguments.reference else None
     for enhancer in filter(None, (model, reference)):

@@ -76,9 +76,11 @@ def pyramid(graph: Graph, x: Value, block: ASPP, name: str) -> Value:
         return convolution_block(graph, joined, block.joint, "bottleneck")
 
 
-def input_bands(graph: Graph, features: Value) -> tuple[Value, Value, Value]:
+def input_bands(graph: Graph, frames: int, bins: int) -> tuple[Value, Value, Value]:
     """The input without its highest bin, then its lower and its upper half."""
-    _, frames, bins, channels = features.shape
+    channels = 2
+    features = graph.input("features", (1, frames, bins, channels))
+    features.fixed_range = (0.0, 1.0)  # a recording's largest magnitude is 1
     half = (bins - 1) // 2
     whole = graph.slice(features, (0, 0, 0, 0), (1, frames, 2 * half, channels), "bins")
     low = graph.slice(features, (0, 0, 0, 0), (1, frames, half, channels), "low")

@@ -15,8 +15,7 @@ from quant.separation.blocks import (
 def describe_cascaded_aspp(model: CascadedASPPNet, frames: int) -> Graph:
     """Describe a window of `frames` frames; see `quant.separation.describe_window`."""
     graph = Graph()
-    features = graph.input("features", (1, frames, model.n_fft // 2 + 1, 2))
-    x, low, high = input_bands(graph, features)
+    x, low, high = input_bands(graph, frames, model.n_fft // 2 + 1)
     bands = [
         _net(graph, low, model.stg1_low_band_net, "stg1_low"),
         _net(graph, high, model.stg1_high_band_net, "stg1_high"),

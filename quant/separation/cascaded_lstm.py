@@ -21,8 +21,7 @@ from quant.streaming.folding import fold_batch_norm
 def describe_cascaded_lstm(model: CascadedNet, frames: int) -> Graph:
     """Describe a window of `frames` frames; see `quant.separation.describe_window`."""
     graph = Graph()
-    features = graph.input("features", (1, frames, model.n_fft // 2 + 1, 2))
-    x, low, high = input_bands(graph, features)
+    x, low, high = input_bands(graph, frames, model.n_fft // 2 + 1)
     low1 = _low_net(graph, low, model.stg1_low_band_net, "stg1_low")
     high1 = _net(graph, high, model.stg1_high_band_net, "stg1_high")
     low_input = graph.concat([low, low1], 3, "stg2_low_input", mixed=True)

@@ -39,12 +39,12 @@ class SeparationOptions:
     Attributes:
         sample_rate: in Hz.
         hop: in samples; None for half of the network's n_fft.
-        frames: of a window; None for the architecture's default.
+        window_frames: of a window; None for the architecture's default.
     """
 
     sample_rate: int = SAMPLE_RATE
     hop: int | None = None
-    frames: int | None = None
+    window_frames: int | None = None
 
 
 def separator_format(checkpoint: Checkpoint, options: SeparationOptions) -> SignalFormat:
@@ -60,7 +60,7 @@ def separator_format(checkpoint: Checkpoint, options: SeparationOptions) -> Sign
         raise UserError(f"a hop of {hop} samples is not between 1 and half the n_fft of {n_fft}")
     if options.sample_rate <= 0:
         raise UserError(f"a sample rate of {options.sample_rate} Hz is none")
-    frames = WINDOW_FRAMES[checkpoint.architecture] if options.frames is None else options.frames
+    frames = options.window_frames or WINDOW_FRAMES[checkpoint.architecture]
     chunk = Chunk(frames, offset)
     return SignalFormat(options.sample_rate, n_fft, hop, "stereo_magnitude", chunk)
 
@@ -91,6 +91,12 @@ def pick_windows(
     if len(windows) <= count:
         return windows
     return [windows[index * len(windows) // count] for index in range(count)]
+
+
+def split_windows(windows: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Windows to calibrate with, and every fourth to judge by; a single one has to do for both."""
+    rest = [window for index, window in enumerate(windows) if index % 4]
+    return rest or list(windows), list(windows[::4])
 
 
 def calibrate_separator(

@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for tiny_model and tiny_onnx
 
 from tiny_model import write_tiny
+from tiny_separator import write_separator
 
 Command = Callable[..., subprocess.CompletedProcess]
 
@@ -23,6 +24,16 @@ def tiny_float(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_int8(tmp_path_factory) -> Path:
     return write_tiny(tmp_path_factory.mktemp("models") / "tiny_int8.tflite", "int8")
+
+
+@pytest.fixture(scope="session")
+def tiny_separator(tmp_path_factory) -> Path:
+    return write_separator(tmp_path_factory.mktemp("models") / "separator.tflite")
+
+
+@pytest.fixture(scope="session")
+def tiny_separator_int8(tmp_path_factory) -> Path:
+    return write_separator(tmp_path_factory.mktemp("models") / "separator_int8.tflite", "int8")
 
 
 @pytest.fixture(scope="session", params=["float32", "int8"])

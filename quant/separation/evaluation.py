@@ -1,0 +1,210 @@
+"""How near a separator's file is to the float network, to the true stems, and at its seams."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edge_se.engines.window import TfliteWindow
+from edge_se.errors import UserError
+from edge_se.manifest import Chunk, Manifest
+from edge_se.separator import Separator
+from quant.clips import SkippedClip, find_clips
+from quant.evaluation.metrics import MetricError, snr
+from quant.models.separation_blocks import TIME_MULTIPLE
+from quant.pipeline import SignalFormat
+from quant.separation.clips import read_stereo
+from quant.separation.pipeline import windows_of
+
+# Frames on each side of the border of two windows that count as its seam.
+SEAM_FRAMES = 8
+# Names of what is measured, and their headings.
+MEASURES = {
+    "mask_snr_db": "mask SNR",
+    "accompaniment_snr_db": "accompaniment SNR",
+    "vocals_snr_db": "vocals SNR",
+    "vocals_sdr_db": "vocals SDR",
+    "mixture_sdr_db": "mixture SDR",
+    "long_pass_mask_snr_db": "long pass SNR",
+    "seam_mask_snr_db": "at seams",
+    "between_seams_mask_snr_db": "between seams",
+    "seam_largest_error": "largest error",
+}
+
+Scores = dict[str, float]
+
+
+@torch.no_grad()
+def network_mask(model: nn.Module, window: Tensor) -> np.ndarray:
+    """The network's mask of a window [1, 1, 1, frames, bins, 2]: float32 [kept, bins, 2]."""
+    magnitude = window[0, 0].permute(0, 3, 2, 1)
+    predict = cast(Callable[[Tensor], Tensor], model.predict_mask)
+    return predict(magnitude)[0].permute(2, 1, 0).numpy()
+
+
+def mask_quality(path: Path, model: nn.Module, windows: Sequence[Tensor]) -> Scores:
+    """How near a file's masks are to the float network's, over some windows."""
+    file = TfliteWindow(path)
+    found = np.stack([file.run(window[0, 0, 0].numpy()) for window in windows])
+    wanted = np.stack([network_mask(model, window) for window in windows])
+    return {
+        "mask_snr_db": _snr(found, wanted),
+        "mask_largest_error": round(float(np.abs(found - wanted).max()), 4),
+    }
+
+
+def evaluate_separator(
+    model: Separator,
+    mixtures: Path,
+    reference: Separator | None = None,
+    vocals: Path | None = None,
+    network: nn.Module | None = None,
+) -> list[dict[str, float | str]]:
+    """Measure a separator on a folder of mixtures.
+
+    Args:
+        model: to be measured.
+        mixtures: folder of audio files.
+        reference: the same network in float: SNR of masks and stems to it.
+        vocals: folder of true vocals with the same names: SDR of the vocals, and of the mixture
+            as it is.
+        network: its trained weights: SNR of its masks in windows to those of one long pass.
+
+    Returns:
+        What was measured of each clip, and its `name`.
+
+    Raises:
+        UserError: a clip can't be used, or there is nothing to compare with.
+    """
+    if reference is None and vocals is None and network is None:
+        raise UserError(
+            "a separator is compared with something: give --reference MODEL, --clean DIR with "
+            "vocals of the same names, or --checkpoint FILE"
+        )
+    rows: list[dict[str, float | str]] = []
+    for path in find_clips(mixtures):
+        samples = _read(path, model.sample_rate)
+        row: dict[str, float | str] = {"name": path.name}
+        found = model.separate(samples)
+        if reference is not None:
+            row |= _against_reference(model, reference, samples, found)
+        if vocals is not None:
+            row |= _against_truth(samples, found[0], vocals / path.name, model.sample_rate)
+        if network is not None:
+            row |= seam_scores(network, samples, format_of(model.manifest))
+        rows.append(row)
+    return rows
+
+
+def format_of(manifest: Manifest) -> SignalFormat:
+    """What the model file of a manifest hears."""
+    return SignalFormat(
+        manifest.sample_rate, manifest.window, manifest.hop, manifest.features, manifest.chunk
+    )
+
+
+def _read(path: Path, rate: int) -> np.ndarray:
+    samples = read_stereo(path, rate)
+    if isinstance(samples, SkippedClip):
+        raise UserError(f"{samples}")
+    return samples
+
+
+def _against_reference(
+    model: Separator,
+    reference: Separator,
+    samples: np.ndarray,
+    found: tuple[np.ndarray, np.ndarray],
+) -> Scores:
+    wanted = reference.separate(samples)
+    windows = [window[0, 0, 0].numpy() for window in windows_of(samples, format_of(model.manifest))]
+    masks, wanted_masks = (np.stack([m.mask(w) for w in windows]) for m in (model, reference))
+    return {
+        "mask_snr_db": _snr(masks, wanted_masks),
+        "accompaniment_snr_db": _snr(found[1], wanted[1]),
+        "vocals_snr_db": _snr(found[0], wanted[0]),
+    }
+
+
+def _against_truth(samples: np.ndarray, found: np.ndarray, path: Path, rate: int) -> Scores:
+    truth = _read(path, rate)
+    if truth.shape != samples.shape:
+        raise UserError(f"{path} is {len(truth)} samples long, its mixture {len(samples)}")
+    return {"vocals_sdr_db": _snr(found, truth), "mixture_sdr_db": _snr(samples, truth)}
+
+
+def _snr(found: np.ndarray, wanted: np.ndarray) -> float:
+    try:
+        return round(snr(found.ravel(), wanted.ravel()), 2)
+    except MetricError as error:
+        raise UserError(f"a clip can't be judged: {error}") from None
+
+
+# Seams ---------------------------------------------------------------------------------------
+
+
+def seam_scores(model: nn.Module, samples: np.ndarray, form: SignalFormat) -> Scores:
+    """How far masks made in windows are from those of one pass over the whole recording.
+
+    The receptive field (dilated convolutions, up-sampling with aligned corners, recurrent layers)
+    reaches beyond the offset, so that the two differ, most next to the borders of windows.
+    """
+    assert form.chunk is not None
+    windows = list(windows_of(samples, form))
+    whole = whole_magnitude(windows, form.chunk)
+    cut = np.concatenate([network_mask(model, window) for window in windows])
+    long = network_mask(model, whole)[: len(cut)]
+    kept = form.chunk.kept
+    position = np.arange(len(long)) % kept
+    distance = np.minimum(position + 1, kept - position)
+    # The recording's own ends are no seams.
+    inner = (np.arange(len(long)) >= kept // 2) & (np.arange(len(long)) < len(cut) - kept // 2)
+    seam = (distance <= SEAM_FRAMES) & inner
+    scores = {
+        "long_pass_mask_snr_db": _snr(cut, long),
+        "seam_largest_error": round(float(np.abs(cut - long).max()), 4),
+    }
+    if seam.any():
+        scores |= {
+            "seam_mask_snr_db": _snr(cut[seam], long[seam]),
+            "between_seams_mask_snr_db": _snr(cut[~seam], long[~seam]),
+        }
+    return scores
+
+
+def whole_magnitude(windows: Sequence[Tensor], chunk: Chunk) -> Tensor:
+    """The windows joined into one [1, 1, 1, frames, bins, 2], as long as a network takes it."""
+    head = windows[0][:, :, :, : chunk.offset + chunk.kept]
+    middles = [w[:, :, :, chunk.offset : chunk.offset + chunk.kept] for w in windows[1:]]
+    tail = windows[-1][:, :, :, chunk.offset + chunk.kept :]
+    joined = torch.cat([head, *middles, tail], dim=3)
+    return F.pad(joined, (0, 0, 0, 0, 0, -joined.shape[3] % TIME_MULTIPLE))
+
+
+# Report --------------------------------------------------------------------------------------
+
+
+def format_separation(rows: Sequence[dict[str, float | str]], per_clip: bool = True) -> str:
+    """What `evaluate_separator` found as a table; dB but for the largest error of the mask."""
+    names = [name for name in MEASURES if any(name in row for row in rows)]
+    mean: dict[str, float | str] = {"name": f"mean of {len(rows)}"}
+    for name in names:
+        mean[name] = float(np.mean([row[name] for row in rows if name in row]))
+    shown = [*rows, mean] if per_clip else [mean]
+    lines = [["clip", *(MEASURES[name] for name in names)]]
+    lines += [[str(row["name"]), *_cells(row, names)] for row in shown]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(names) + 1)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _cells(row: dict[str, float | str], names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        digits = 4 if name == "seam_largest_error" else 1
+        yield f"{row[name]:.{digits}f}" if name in row else "-"
