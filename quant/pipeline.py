@@ -156,14 +156,18 @@ def build(
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
     written = write_tflite(graph, encodings, recipe.choose)
     (features,), (mask,) = graph.inputs, graph.outputs
+    signals = Signals(_tensor(written, features, encodings), _tensor(written, mask, encodings))
+    # In integers where those are all that a model takes and gives: it costs less in the core.
+    is_integer = "float32" not in (signals.features.dtype, signals.mask.dtype)
     manifest = Manifest(
         architecture=checkpoint.architecture,
         precision=recipe.name,
         **vars(calibrated.format),
+        stft="fixed" if is_integer and calibrated.format.chunk is None else "float",
         level="none" if level_dbfs is None else "power_of_two",
         level_dbfs=level_dbfs or 0.0,
         lookahead_frames=graph.lookahead,
-        signals=Signals(_tensor(written, features, encodings), _tensor(written, mask, encodings)),
+        signals=signals,
         states=tuple(
             StateSpec(
                 name=state.name,

@@ -4,6 +4,7 @@ samples -> analysis -> features -> step (states carried) -> mask on the spectrum
 A signal path does what comes before and after the step, in float or in integers.
 """
 
+import warnings
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,7 +63,8 @@ class SignalPath(Protocol):
 def make_path(stft: str, step: Step) -> SignalPath:
     """The signal path of a kind of STFT ("float" or "fixed") around a step.
 
-    The fixed one runs in the compiled core where there is one; the bits are the same.
+    The fixed one runs in the compiled core where there is one; without it the bits are the same, but
+    a warning says that it takes several times as long as the network.
 
     Raises:
         UserError: The fixed-point path can't serve the step's model.
@@ -77,6 +79,12 @@ def make_path(stft: str, step: Step) -> SignalPath:
             return CompiledPath(core, step.manifest, step.features, step.mask)
         from edge_se.engines.fixed_path import FixedPath
 
+        warnings.warn(
+            "the fixed-point STFT runs in NumPy, several times slower than the model: install a "
+            "wheel of edge-se for this platform, or take the float STFT (--stft float)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return FixedPath(step.manifest, step.features, step.mask)
     from edge_se.engines.float_path import FloatPath
 

@@ -145,6 +145,7 @@ def test_reset_forgets_everything(library, level):
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.filterwarnings("ignore:the fixed-point STFT runs in NumPy")
 @pytest.mark.parametrize(("stft", "tolerance"), [("fixed", 0), ("float", 1e-6)])
 def test_models_run_alike_with_and_without_it(
     folder, from_folder, tiny_float, tiny_int8, noise, tmp_path, stft, tolerance
@@ -223,6 +224,15 @@ def test_a_library_of_another_version_is_left_alone(folder, from_folder, monkeyp
 
     with pytest.warns(UserWarning, match="of another version"):
         assert core.load_core() is None
+
+
+def test_without_the_core_a_warning_says_what_the_fixed_stft_costs(
+    from_folder, tiny_int8, tmp_path
+):
+    from_folder(tmp_path)
+
+    with pytest.warns(RuntimeWarning, match="in NumPy, several times slower than the model"):
+        Enhancer(tiny_int8, stft="fixed")
 
 
 def test_a_damaged_library_is_left_alone(from_folder, tmp_path):

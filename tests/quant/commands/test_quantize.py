@@ -9,7 +9,6 @@ import soundfile
 
 from edge_se import Enhancer
 from edge_se.model_file import read_manifest
-from quant.auto import CANDIDATES
 
 # 16-bit activations run on TFLite's reference kernels.
 pytestmark = pytest.mark.filterwarnings("ignore:XNNPACK took none")
@@ -33,10 +32,8 @@ def test_a_folder_of_clips_makes_a_model(typed, clips, tmp_path):
 
     assert result.returncode == 0, result.stderr
     chosen = read_manifest(tmp_path / "model.tflite").precision
-    assert chosen in CANDIDATES
-    assert result.stdout.startswith(
-        f"wrote model.tflite: gtcrn from default.safetensors, {chosen}, "
-    )
+    assert f"wrote model.tflite: gtcrn from default.safetensors, {chosen}, " in result.stdout
+    assert "on Raspberry Pi 4 Model B" in result.stdout.replace("On ", "on ")
     assert "broken.wav: cannot be read as audio" in result.stderr
     calibration = read_manifest(tmp_path / "model.tflite").calibration
     # The fourth clip is kept to judge by.
@@ -61,7 +58,9 @@ def test_every_precision_makes_a_model_that_runs(main, clips, noisy, tmp_path, p
 
     assert code == 0
     assert f"default.safetensors, {precision}, " in output
-    assert read_manifest(tmp_path / "model.tflite").signals.features.dtype == dtype
+    manifest = read_manifest(tmp_path / "model.tflite")
+    assert manifest.signals.features.dtype == dtype
+    assert manifest.stft == ("float" if dtype == "float32" else "fixed")
     enhanced = Enhancer(tmp_path / "model.tflite").enhance(noisy[0])
     assert 0 < np.abs(enhanced).max() <= 1.5
 
@@ -76,7 +75,20 @@ def test_official_checkpoints_are_quantized_reproducibly(main, official_path, cl
     assert read_manifest(first).checkpoint["name"] == official_path.name
 
 
-def test_saved_ranges_give_the_same_scales_and_edited_ones_others(main, clips, tmp_path):
+@pytest.mark.parametrize("method", ["min-max", "percentile", "mse"])
+def test_every_range_method_makes_a_model_with_ranges_of_its_own(main, clips, tmp_path, method):
+    quantize = ("quantize", "--precision", "int8", "--calibration-clips", clips)
+    main(*quantize, "--out", "model.tflite", "--range-method", method, "--save-ranges", "r.json")
+    main(*quantize, "--out", "again.tflite", "--save-ranges", "default.json")
+
+    ranges, default = (
+        json.loads((tmp_path / name).read_text()) for name in ("r.json", "default.json")
+    )
+    assert Enhancer(tmp_path / "model.tflite").manifest.precision == "int8"
+    assert (ranges == default) is (method == "percentile")
+
+
+def test_saved_ranges_give_the_same_file_and_edited_ones_another(main, clips, tmp_path):
     quantize = ("quantize", "--precision", "int8", "--calibration-clips", clips)
     main(*quantize, "--out", "first.tflite", "--save-ranges", "ranges.json")
     (tmp_path / "edited.json").write_text(json.dumps({"features": [-9.0, 9.0]}))
@@ -84,11 +96,9 @@ def test_saved_ranges_give_the_same_scales_and_edited_ones_others(main, clips, t
     main(*quantize, "--out", "second.tflite", "--ranges", "ranges.json")
     main(*quantize, "--out", "third.tflite", "--ranges", "edited.json")
 
-    first, second, third = (
-        read_manifest(tmp_path / f"{name}.tflite") for name in ("first", "second", "third")
-    )
-    scales = [state.scale for state in second.states]
-    assert [state.scale for state in first.states] == pytest.approx(scales, rel=1e-6)
+    first, second = (tmp_path / f"{name}.tflite" for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
+    third = read_manifest(tmp_path / "third.tflite")
     assert third.signals.features.scale == pytest.approx(18 / 255)
 
 
