@@ -45,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Score and report; returns the exit status."""
     from edge_se import Enhancer
-    from edge_se.engines import ENGINES
     from edge_se.files import written_beside
-    from edge_se.model_file import read_manifest
     from quant.commands.separators import evaluate_separator_model
     from quant.evaluation.evaluate import evaluate_pairs
     from quant.evaluation.metrics import SAMPLE_RATE
@@ -56,8 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.processes < 1:
         raise UserError("--processes must be at least 1")
-    path = arguments.model
-    if path is not None and path.suffix == ENGINES["tflite"] and read_manifest(path).chunk:
+    if _is_separator(arguments.model):
         return evaluate_separator_model(arguments)
     if arguments.clean is None or arguments.checkpoint is not None:
         raise UserError("an enhancer is scored with --clean DIR, and --checkpoint is none of its")
@@ -87,3 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
         with written_beside(arguments.json) as path:
             path.write_text(json.dumps(described, indent=1, allow_nan=False) + "\n")
     return 0
+
+
+def _is_separator(path: Path | None) -> bool:
+    """Whether a model file is a separator's; whatever else is wrong with it is told later."""
+    from edge_se.engines import ENGINES
+    from edge_se.model_file import read_manifest
+
+    if path is None or path.suffix != ENGINES["tflite"] or not path.is_file():
+        return False
+    return read_manifest(path).chunk is not None
