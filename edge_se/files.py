@@ -34,6 +34,20 @@ def written_beside(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those it lies in, if they are missing.
+
+    Raises:
+        UserError: It can't be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the folder {path} can't be made ({error.strerror}); choose another one"
+        ) from None
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON for people and machines, whole or not at all; `-` is standard output."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -1,41 +1,49 @@
-"""The choice of a recipe: the cheapest INT8 candidate whose output is near enough to float.
+"""The choice of a recipe: the cheapest INT8 candidate on a board whose output is near enough.
 
-Candidates are tried from the cheapest on a board. Nearness is the compressed-spectrum SNR to the
-float network on mixtures that were not used for calibration, so that it can be measured without
-clean speech; a quality budget in PESQ stands for an SNR as below.
+Candidates are static INT8, static INT8 with a few scopes left float, and dynamic INT8. What they
+cost comes from a checked-in table of instructions (`quant.costs`), so that the choice does not
+depend on the machine that makes it; what they lose is measured on mixtures that calibration did not
+see. Float is no candidate, but its cost is always found beside theirs.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 
-from quant.bias_correction import correct_biases
+from quant.bias_correction import corrected_biases
 from quant.clips import CalibrationClips
-from quant.graph.encoding import assign_encodings
+from quant.costs.table import Board, Cost, predict
+from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.graph import Range
 from quant.graph.simulate import FakeQuantizer
+from quant.judge import Judge, JudgedClips, Quality
 from quant.models.checkpoint import Checkpoint
 from quant.pipeline import (
     CALIBRATION_SEED,
     CalibratedGraph,
     Progress,
+    build,
+    build_float,
     calibrate_checkpoint,
     default_ranges,
     noisy_clips,
 )
-from quant.range_search import Scene, compressed_snr
-from quant.recipes import RECIPES, Recipe
+from quant.recipes import RECIPES, Override, Recipe
+from quant.scopes import Scope, find_scopes
 from quant.streaming import describe_step
 
-# From the cheapest. Instructions per frame on an emulated Cortex-A72, of a prototype's graph:
-# static INT8 1.01 M, dynamic 1.33 M; a float front adds a few percent to the former.
-CANDIDATES = ("int8", "int8_float_front", "dynamic")
-JUDGED_CLIPS = 8
-JUDGED_SAMPLES = 48000
+NAMED = ("int8", "int8_float_front", "dynamic")
+# Static INT8 with the one to this many scopes float that hurt most in 8 bits.
+FLOAT_SCOPES = 3
+JUDGED_CLIPS, JUDGED_SAMPLES = 16, 48000
+RANKED_CLIPS, RANKED_SAMPLES = 4, 32000
+# What else may be lost beside a PESQ-WB of the budget, for each of its units.
+BESIDE_PESQ = {"stoi": 0.25, "si_snr_db": 25.0}
 # Two draws, 64 mixtures of training speakers, DNS3 checkpoint: int8 lost 0.105 PESQ at 15.4 dB,
 # int8_float_front 0.0375 at about 19 dB; between and beyond, the loss is taken as exponential.
 _ANCHOR_DB, _ANCHOR_LOSS, _DB_PER_FACTOR_E = 15.4, 0.105, 3.5
@@ -43,19 +51,99 @@ _ANCHOR_DB, _ANCHOR_LOSS, _DB_PER_FACTOR_E = 15.4, 0.105, 3.5
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recipe made ready, and how near its output is to float.
+    """A recipe made ready, what it costs and what it loses.
 
     Attributes:
         recipe: the recipe.
-        calibrated: the network, calibrated for it, its biases not yet corrected.
+        calibrated: the network, calibrated for it.
         ranges: of its values.
-        snr_db: mean compressed-spectrum SNR to float.
+        quality: measured on the judged clips.
+        cost: predicted on the board.
+        size: of the file in bytes.
     """
 
     recipe: Recipe
     calibrated: CalibratedGraph
     ranges: dict[str, Range]
-    snr_db: float
+    quality: Quality
+    cost: Cost
+    size: int
+
+    def beats(self, other: "Candidate") -> bool:
+        """Whether it is both faster and nearer to float."""
+        return (
+            self.cost.instructions < other.cost.instructions
+            and self.quality.compressed_snr_db > other.quality.compressed_snr_db
+        )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What `choose_recipe` chose and why.
+
+    Attributes:
+        chosen: one of the candidates.
+        candidates: all that were tried.
+        board: the costs are of.
+        budget: PESQ-WB that may be lost.
+        float_cost: of the float file on the board.
+        float_size: of the float file in bytes.
+    """
+
+    chosen: Candidate
+    candidates: tuple[Candidate, ...]
+    board: Board
+    budget: float
+    float_cost: Cost
+    float_size: int
+
+    @property
+    def float_is_faster(self) -> bool:
+        """Whether the float file takes fewer instructions than the chosen one."""
+        return self.float_cost.instructions < self.chosen.cost.instructions
+
+    def verdict(self, candidate: Candidate) -> str:
+        """Why a candidate was taken or left."""
+        within = within_budget(candidate.quality, self.budget)
+        if candidate is self.chosen:
+            return (
+                "chosen: the cheapest within the budget"
+                if within
+                else ("chosen: none is within the budget, this is the nearest to float")
+            )
+        winner = next((other for other in self.candidates if other.beats(candidate)), None)
+        if winner is not None:
+            return f"slower and worse than {winner.recipe.name}"
+        if candidate.size > self.float_size:
+            return "larger than float"
+        return "dearer than the chosen one" if within else "over the budget"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a manifest and for reports."""
+        return {
+            "board": self.board.key,
+            "core": self.board.core,
+            "quality_budget": self.budget,
+            "judged_by": criterion(self.chosen.quality, self.budget),
+            "chosen": self.chosen.recipe.name,
+            "float": {
+                "instructions": round(self.float_cost.instructions),
+                "bytes": self.float_size,
+                "faster_than_chosen": self.float_is_faster,
+            },
+            "candidates": [
+                {
+                    "name": candidate.recipe.name,
+                    "overrides": candidate.recipe.describe()["overrides"],
+                    "instructions": round(candidate.cost.instructions),
+                    "estimated_operators": candidate.cost.estimated,
+                    "bytes": candidate.size,
+                    "verdict": self.verdict(candidate),
+                    **_rounded(candidate.quality.to_dict()),
+                }
+                for candidate in self.candidates
+            ],
+        }
 
 
 def needed_snr_db(quality_budget: float) -> float:
@@ -63,69 +151,180 @@ def needed_snr_db(quality_budget: float) -> float:
     return _ANCHOR_DB + _DB_PER_FACTOR_E * math.log(_ANCHOR_LOSS / quality_budget)
 
 
-def split_clips(clips: CalibrationClips) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Noisy clips to calibrate with and others to judge by: other mixtures, or every fifth clip."""
-    noisy = noisy_clips(clips)
+def limits(budget: float) -> dict[str, float]:
+    """What may be lost by metric under a budget in PESQ-WB."""
+    return {"pesq": budget, **{name: factor * budget for name, factor in BESIDE_PESQ.items()}}
+
+
+def within_budget(quality: Quality, budget: float) -> bool:
+    """Whether a quality is near enough to float.
+
+    Where clean speech is known, mean loss and its standard error together must stay within each
+    limit, so that luck with a few clips does not decide; else the SNR must be worth the budget.
+    """
+    if not quality.losses:
+        return quality.compressed_snr_db >= needed_snr_db(budget)
+    return all(
+        quality.losses[name].mean + quality.losses[name].error <= limit
+        for name, limit in limits(budget).items()
+    )
+
+
+def criterion(quality: Quality, budget: float) -> str:
+    """What `within_budget` asks for, in words."""
+    if not quality.losses:
+        needed = needed_snr_db(budget)
+        return f"compressed-spectrum SNR to float of at least {needed:.1f} dB (no clean speech)"
+    parts = [f"{name} {limit:g}" for name, limit in limits(budget).items()]
+    return "mean loss plus its standard error at most " + ", ".join(parts)
+
+
+def split_clips(
+    clips: CalibrationClips, count: int = JUDGED_CLIPS, samples: int = JUDGED_SAMPLES
+) -> tuple[list[np.ndarray], JudgedClips]:
+    """Noisy clips to calibrate with, and others to judge by: new mixtures, or every fifth clip."""
     if not clips.noisy:
-        return noisy, noisy_clips(clips, CALIBRATION_SEED + 1)
-    return [clip for index, clip in enumerate(noisy) if index % 5], noisy[::5]
+        return noisy_clips(clips), JudgedClips.of(clips, CALIBRATION_SEED + 1, count, samples)
+    kept = tuple(clip for index, clip in enumerate(clips.noisy) if index % 5)
+    judged = CalibrationClips(noisy=clips.noisy[::5])
+    return [clip.samples for clip in kept], JudgedClips.of(judged, 0, count, samples)
 
 
 def choose_recipe(
     checkpoint: Checkpoint,
     calibration: Sequence[np.ndarray],
-    judged: Sequence[np.ndarray],
+    judged: JudgedClips,
     quality_budget: float,
+    board: Board,
     progress: Progress = lambda stage, done, total: None,
-    make: Callable[[str], Recipe] = RECIPES.__getitem__,
-) -> tuple[Candidate, list[tuple[str, float]]]:
-    """Try candidates until one is within the budget.
+    make: Callable[[Recipe], Recipe] = lambda recipe: recipe,
+) -> Decision:
+    """Try all candidates and choose the cheapest within the budget.
+
+    If none is within it, the nearest to float is chosen. What is both slower and worse than another
+    candidate, or larger than float, is not.
 
     Args:
         checkpoint: the network.
         calibration: noisy clips to calibrate with, float32 [n] each.
-        judged: other noisy clips, to judge by.
+        judged: other clips, to judge by.
         quality_budget: PESQ-WB that may be lost.
+        board: that the file is for.
         progress: told how far each stage is.
-        make: recipe of a name.
-
-    Returns:
-        The first candidate within the budget, or the nearest to float if none is; and the name and
-        SNR of every candidate tried.
+        make: changes every recipe before it is tried.
     """
-    length = min(JUDGED_SAMPLES, *(len(clip) for clip in judged[:JUDGED_CLIPS]))
-    scene = Scene.of([clip[:length] for clip in judged[:JUDGED_CLIPS]], None)
-    needed, tried = needed_snr_db(quality_budget), []
-    with torch.no_grad():
-        reference = scene.enhance(describe_step(checkpoint.architecture, checkpoint.model))
 
     @cache
     def calibrated(split: bool) -> CalibratedGraph:
         return calibrate_checkpoint(checkpoint, calibration, progress, None, split)
 
-    for name in CANDIDATES:
-        recipe = make(name)
-        tried.append(_judge(recipe, calibrated(recipe.splits_activations), scene, reference))
-        if tried[-1].snr_db >= needed:
-            break
-    else:
-        tried.sort(key=lambda candidate: candidate.snr_db)
-    reasons = [(candidate.recipe.name, candidate.snr_db) for candidate in tried]
-    return tried[-1], reasons
+    with torch.no_grad():
+        step = describe_step(checkpoint.architecture, checkpoint.model)
+        judge = Judge(judged, step, tuple(limits(quality_budget)))
+        ranking = Judge(judged.first(RANKED_CLIPS, RANKED_SAMPLES), step, ())
+        recipes = [RECIPES[name] for name in NAMED]
+        hurting = _hurting(calibrated(True), ranking, progress)
+        for count in range(1, FLOAT_SCOPES + 1):
+            recipes.append(mixed_recipe(hurting[:count]))
+        candidates = []
+        for done, recipe in enumerate(map(make, recipes)):
+            candidates.append(_try(recipe, calibrated(recipe.splits_activations), judge, board))
+            progress("candidates", done + 1, len(recipes))
+    plain = build_float(checkpoint, RECIPES["float"])
+    allowed = [c for c in candidates if c.size <= len(plain)] or candidates
+    allowed = [c for c in allowed if not any(other.beats(c) for other in allowed)]
+    near = [c for c in allowed if within_budget(c.quality, quality_budget)]
+    chosen = (
+        min(near, key=lambda c: c.cost.instructions)
+        if near
+        else max(allowed, key=lambda c: c.quality.compressed_snr_db)
+    )
+    float_cost = predict(plain, board.core)
+    return Decision(chosen, tuple(candidates), board, quality_budget, float_cost, len(plain))
 
 
-@torch.no_grad()
-def _judge(
-    recipe: Recipe, calibrated: CalibratedGraph, scene: Scene, reference: torch.Tensor
-) -> Candidate:
-    """Measure a recipe; the calibrated graph is left as it was, for others to share."""
-    graph, ranges = calibrated.graph, default_ranges(calibrated, recipe)
-    biases = [op.inputs[2] for op in graph.operators if op.rule.weighted]
-    before = [bias.constant for bias in biases]
-    correct_biases(graph, recipe.choose, calibrated.statistics.input_means)
+def format_decision(decision: Decision) -> str:
+    """What was tried and why it was taken or left, for people."""
+    rows = [["candidate", "instructions", "KB", "dB to float", *limits(decision.budget), ""]]
+    for candidate in decision.candidates:
+        losses = candidate.quality.losses
+        rows.append(
+            [
+                candidate.recipe.name,
+                f"{candidate.cost.instructions / 1000:.0f} K",
+                f"{candidate.size / 1000:.0f}",
+                f"{candidate.quality.compressed_snr_db:.1f}",
+                *(f"{-losses[name].mean:+.3f}" if losses else "-" for name in rows[0][4:-1]),
+                decision.verdict(candidate),
+            ]
+        )
+    cost, size = decision.float_cost.instructions, decision.float_size
+    rows.append(["float", f"{cost / 1000:.0f} K", f"{size / 1000:.0f}", "", "", "", "", ""])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if 0 < column < len(row) - 1 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    ratio = decision.chosen.cost.instructions / cost
+    speed = (
+        f"Float would be faster on {decision.board.name}: {decision.chosen.recipe.name} takes "
+        f"{ratio - 1:.0%} more instructions."
+        if decision.float_is_faster
+        else f"On {decision.board.name} {decision.chosen.recipe.name} takes {1 - ratio:.0%} fewer "
+        "instructions than float."
+    )
+    return "\n".join([f"for {decision.board.name}, instructions per frame:", *lines, speed])
+
+
+def mixed_recipe(scopes: Sequence[Scope], precision: Precision = Precision.FLOAT) -> Recipe:
+    """Static INT8 with these scopes in another precision."""
+    overrides = tuple(Override(scope.pattern, precision) for scope in scopes)
+    return Recipe(f"int8_{len(scopes)}_float", Precision.INT8, overrides)
+
+
+def simulate(
+    calibrated: CalibratedGraph, recipe: Recipe, ranges: dict[str, Range]
+) -> FakeQuantizer:
+    """The rounding of a recipe's file, for the calibrated graph with its biases as they are."""
+    graph = calibrated.graph
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
-    hook = FakeQuantizer(graph, encodings, recipe.choose)
-    snr_db = float(compressed_snr(scene.enhance(graph, hook), reference).mean())
-    for bias, constant in zip(biases, before, strict=True):
-        bias.constant = constant
-    return Candidate(recipe, calibrated, ranges, snr_db)
+    return FakeQuantizer(graph, encodings, recipe.choose)
+
+
+def measure(
+    calibrated: CalibratedGraph, recipe: Recipe, ranges: dict[str, Range], judge: Judge
+) -> Quality:
+    """Judge a recipe; the calibrated graph is left as it was."""
+    graph, means = calibrated.graph, calibrated.statistics.input_means
+    with corrected_biases(graph, recipe.choose, means):
+        return judge.measure(graph, simulate(calibrated, recipe, ranges))
+
+
+def _try(recipe: Recipe, calibrated: CalibratedGraph, judge: Judge, board: Board) -> Candidate:
+    graph, ranges = calibrated.graph, default_ranges(calibrated, recipe)
+    with corrected_biases(graph, recipe.choose, calibrated.statistics.input_means):
+        content = build(calibrated, recipe, ranges, {})
+        quality = judge.measure(graph, simulate(calibrated, recipe, ranges))
+    cost = predict(content, board.core)
+    return Candidate(recipe, calibrated, ranges, quality, cost, len(content))
+
+
+def _hurting(calibrated: CalibratedGraph, judge: Judge, progress: Progress) -> list[Scope]:
+    """Scopes of static INT8 by how much is gained when each is left float, the most first."""
+    scopes, gains = find_scopes(calibrated.graph), {}
+    for done, scope in enumerate(scopes):
+        recipe = mixed_recipe([scope])
+        ranges = default_ranges(calibrated, recipe)
+        gains[scope] = measure(calibrated, recipe, ranges, judge).compressed_snr_db
+        progress("scopes", done + 1, len(scopes))
+    return sorted(scopes, key=gains.__getitem__, reverse=True)
+
+
+def _rounded(content: Any) -> Any:
+    """Figures that a last bit's difference between machines does not change."""
+    if isinstance(content, dict):
+        return {name: _rounded(entry) for name, entry in content.items()}
+    return round(content, 3) if isinstance(content, float) else content

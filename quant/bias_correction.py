@@ -5,7 +5,8 @@ GTCRN's inner values are large constants with small changes; rounded weights shi
 more than the changes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -28,6 +29,21 @@ def correct_biases(graph: Graph, choose: Chooser, means: Mapping[Value, Tensor])
             bias = operator.inputs[2]
             assert bias.constant is not None
             bias.constant = bias.constant - _mean_shift(operator, means[operator.inputs[0]])
+
+
+@contextmanager
+def corrected_biases(
+    graph: Graph, choose: Chooser, means: Mapping[Value, Tensor]
+) -> Iterator[None]:
+    """Biases corrected within the block, as they were after it; arguments of `correct_biases`."""
+    biases = [operator.inputs[2] for operator in graph.operators if operator.rule.weighted]
+    before = [bias.constant for bias in biases]
+    correct_biases(graph, choose, means)
+    try:
+        yield
+    finally:
+        for bias, constant in zip(biases, before, strict=True):
+            bias.constant = constant
 
 
 def _mean_shift(operator: Operator, mean: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class Recipe:
     @property
     def splits_activations(self) -> bool:
         """Whether the step is described as 8 bits hold it better."""
-        return self.default is Precision.INT8 and not self.overrides
+        return self.default is Precision.INT8 and self.signals is Precision.INT8
 
     @property
     def signals(self) -> Precision:

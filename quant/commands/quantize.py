@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quant.commands.options import add_network_arguments, load_network
+from quant.commands.separators import (
+    add_separator_arguments,
+    is_separator,
+    quantize_separator,
+)
 
 if TYPE_CHECKING:
     from quant.clips import CalibrationClips
@@ -31,16 +36,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="int8: weights, activations, states, inputs and outputs in 8 bits; "
         "int8_float_front: so from the second convolution on, float before; int16x8: "
-        "activations in 16; dynamic: 8-bit weights only; float; auto: the cheapest of int8, "
-        "int8_float_front and dynamic within the quality budget (default: %(default)s)",
+        "activations in 16; dynamic: 8-bit weights only; float; auto: the cheapest on the board of "
+        "int8, int8 with a few scopes float, and dynamic, within the quality budget "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--quality-budget",
         type=float,
         default=0.02,
         metavar="PESQ",
-        help="what auto may lose, in PESQ-WB; measured as SNR to the float network "
+        help="what auto may lose, in PESQ-WB; with noisy clips alone, where PESQ can't be "
+        "measured, an SNR to the float network stands for it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--board",
+        default="pi4",
+        metavar="NAME",
+        help="board that auto makes the file cheap for, as edge-se boards lists them "
         "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--range-method",
+        choices=("min-max", "percentile", "mse"),
+        help="ranges between the smallest and largest values, between percentiles for each kind of "
+        "tensor, or with the least squared error (default: percentile; with 16 bits min-max)",
     )
     parser.add_argument(
         "--level-dbfs",
@@ -58,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-ranges", type=Path, metavar="FILE", help="write the tensor ranges used (JSON)"
     )
+    add_separator_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -77,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     if automatic and arguments.level_dbfs is not None:
         raise UserError("--precision auto keeps the level; name a precision beside --level-dbfs")
     recipe = None if automatic else find_recipe(arguments.precision)
-    for option in ("ranges", "save_ranges"):
+    for option in ("ranges", "save_ranges", "range_method"):
         if getattr(arguments, option) and (recipe is None or not recipe.needs_ranges):
             raise UserError(
                 f"--{option.replace('_', '-')} needs a --precision with calibrated ranges, as int8"
@@ -85,7 +105,9 @@ def run(arguments: argparse.Namespace) -> int:
     # A place that can't be written to is found before minutes of calibration.
     with written_beside(arguments.out) as temporary:
         checkpoint = load_network(arguments)
-        if recipe is not None and recipe.name == "float":
+        if is_separator(checkpoint, arguments):
+            recipe, content = quantize_separator(arguments, checkpoint, recipe, temporary)
+        elif recipe is not None and recipe.name == "float":
             content = build_float(checkpoint, recipe)
         else:
             recipe, content = _calibrate_and_build(arguments, checkpoint, recipe)
@@ -103,34 +125,44 @@ def _calibrate_and_build(
     """Calibrate and build by the recipe, or by the one that `choose_recipe` finds for None."""
     from calib_data import clips_folder
     from edge_se.errors import UserError
-    from quant.auto import choose_recipe, split_clips
+    from quant.auto import choose_recipe, format_decision, split_clips
     from quant.clips import read_calibration_clips
+    from quant.commands.progress import ProgressBars
+    from quant.costs.table import find_board
     from quant.pipeline import (
         build_quantized,
         calibrate_checkpoint,
         default_ranges,
         noisy_clips,
     )
-    from quant.ranges import read_ranges, write_ranges
+    from quant.ranges import RANGE_METHODS, read_ranges, write_ranges
 
+    board = find_board(arguments.board)
     given = read_ranges(arguments.ranges) if arguments.ranges else {}
     clips = read_calibration_clips(arguments.calibration_clips or clips_folder())
     for skipped in clips.skipped:
         print(f"skipped {skipped}", file=sys.stderr)
     noisy = noisy_clips(clips)
     details: dict[str, Any] = {}
-    with _ProgressBars() as progress:
+    decision = None
+    with ProgressBars() as progress:
         if recipe is None:
             noisy, judged = split_clips(clips)
-            budget = arguments.quality_budget
-            chosen, tried = choose_recipe(checkpoint, noisy, judged, budget, progress)
+            decision = choose_recipe(
+                checkpoint, noisy, judged, arguments.quality_budget, board, progress
+            )
+            chosen = decision.chosen
             recipe, calibrated, ranges = chosen.recipe, chosen.calibrated, chosen.ranges
-            details = {"quality_budget": budget, "snr_to_float_db": tried}
+            details = {"decision": decision.to_dict()}
         else:
             calibrated = calibrate_checkpoint(
                 checkpoint, noisy, progress, arguments.level_dbfs, recipe.splits_activations
             )
-            ranges = default_ranges(calibrated, recipe)
+            method = RANGE_METHODS.get(arguments.range_method)
+            ranges = method(calibrated.statistics) if method else default_ranges(calibrated, recipe)
+            details = {"range_method": arguments.range_method} if method else {}
+    if decision is not None:
+        print(format_decision(decision))
     unknown = [key for key in given if key not in ranges]
     if unknown:
         raise UserError(
@@ -153,25 +185,3 @@ def _describe(clips: "CalibrationClips", noisy: list, calibrated: Any) -> dict[s
         "skipped": len(clips.skipped),
         "frames": calibrated.statistics.frames,
     }
-
-
-class _ProgressBars:
-    """One bar on standard error per stage."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-
-    def __enter__(self) -> "_ProgressBars":
-        return self
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        from tqdm import tqdm
-
-        if self._bar is None or self._bar.desc != stage:
-            self.__exit__()
-            self._bar = tqdm(total=total, desc=stage, unit="clip", file=sys.stderr)
-        self._bar.update(done - self._bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()

@@ -26,6 +26,7 @@ from quant.pipeline import (
     default_ranges,
     noisy_clips,
 )
+from quant.ranges import extreme_ranges
 from quant.recipes import find_recipe
 
 # 16-bit activations run on TFLite's reference kernels.
@@ -221,7 +222,7 @@ def test_every_int8_operator_is_at_most_one_step_off_its_simulation(calibrated, 
 def test_default_ranges_of_16_bits_are_the_extremes(calibrated):
     ranges = default_ranges(calibrated, find_recipe("int16x8"))
 
-    assert ranges == calibrated.statistics.extremes
+    assert ranges == extreme_ranges(calibrated.statistics)
 
 
 def test_noisy_clips_are_taken_as_they_are_and_others_mixed(noisy):

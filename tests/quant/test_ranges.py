@@ -6,7 +6,9 @@ import pytest
 from edge_se.errors import UserError
 from quant.calibration import Statistics
 from quant.ranges import (
+    RANGE_METHODS,
     RangeRule,
+    error_optimal_ranges,
     extreme_ranges,
     percentile_ranges,
     read_ranges,
@@ -52,6 +54,45 @@ def test_extremes_are_the_smallest_and_largest(statistics):
     assert extreme_ranges(statistics) == {"both.signs": (-5000.0, 7000.0)}
 
 
+def gaussian(count: int = 200_001) -> np.ndarray:
+    """Samples of a normal distribution, as even as can be, sorted."""
+    from scipy.stats import norm
+
+    return norm.ppf((np.arange(count) + 0.5) / count).astype(np.float32)
+
+
+def test_the_error_optimal_range_of_a_normal_distribution_is_the_published_one():
+    """Banner et al. (2019): 8 bits clip best at 3.92 standard deviations."""
+    samples = gaussian()
+    statistics = Statistics({"x": samples}, {"x": (float(samples[0]), float(samples[-1]))})
+
+    low, high = error_optimal_ranges(statistics)["x"]
+
+    assert (low, high) == pytest.approx((-3.92, 3.92), rel=0.05)
+
+
+def test_an_error_optimal_range_weighs_a_single_far_value_against_all_others():
+    """The derivative of (far - high)^2 + count * ((high - low) / 255)^2 / 12 is zero there."""
+    samples, far = gaussian(), 60.0
+    statistics = Statistics({"x": samples}, {"x": (float(samples[0]), far)})
+
+    low, high = error_optimal_ranges(statistics)["x"]
+
+    weight = len(samples) / (12 * 255**2)
+    assert high == pytest.approx((far + weight * low) / (1 + weight), rel=0.03)
+
+
+@pytest.mark.parametrize("method", sorted(RANGE_METHODS))
+def test_every_method_s_ranges_survive_their_file(method, tmp_path):
+    samples = gaussian(1001)
+    statistics = Statistics({"x": samples}, {"x": (float(samples[0]), float(samples[-1]))})
+    ranges = RANGE_METHODS[method](statistics)
+
+    write_ranges(tmp_path / "ranges.json", ranges)
+
+    assert read_ranges(tmp_path / "ranges.json") == ranges
+
+
 def test_file_gives_the_ranges_back(tmp_path):
     ranges = {"a": (-1.25, 3.0), "b.c": (0.0, 1e-7), "d": (-12345.678, 0.0)}
 
@@ -64,8 +105,8 @@ def test_file_has_one_tensor_a_line(tmp_path):
     write_ranges(tmp_path / "ranges.json", {"a": (-1.0, 3.0), "b": (0.0, 0.5)})
 
     assert (tmp_path / "ranges.json").read_text().splitlines()[1:3] == [
-        '  "a": [-1, 3],',
-        '  "b": [0, 0.5]',
+        '  "a": [-1.0, 3.0],',
+        '  "b": [0.0, 0.5]',
     ]
 
 

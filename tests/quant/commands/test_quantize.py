@@ -81,9 +81,8 @@ def test_every_range_method_makes_a_model_with_ranges_of_its_own(main, clips, tm
     main(*quantize, "--out", "model.tflite", "--range-method", method, "--save-ranges", "r.json")
     main(*quantize, "--out", "again.tflite", "--save-ranges", "default.json")
 
-    ranges, default = (
-        json.loads((tmp_path / name).read_text()) for name in ("r.json", "default.json")
-    )
+    ranges = json.loads((tmp_path / "r.json").read_text())
+    default = json.loads((tmp_path / "default.json").read_text())
     assert Enhancer(tmp_path / "model.tflite").manifest.precision == "int8"
     assert (ranges == default) is (method == "percentile")
 

@@ -1,0 +1,56 @@
+"""Measure what each part of a network loses in 8 bits, in 16, and gains when left float."""
+
+import argparse
+from pathlib import Path
+
+from quant.commands.options import add_network_arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_network_arguments(parser)
+    parser.add_argument(
+        "--clips",
+        type=Path,
+        metavar="DIR",
+        help="folder with clean/ and noise/, or with noisy clips (default: the built-in clips)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for sensitivity.json, sensitivity.txt and sensitivity.png; made if missing",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Calibrate, measure every scope, print the table and write it with a plot."""
+    from calib_data import clips_folder
+    from edge_se.files import make_folder, write_json, written_beside
+    from quant.auto import split_clips
+    from quant.clips import read_calibration_clips
+    from quant.commands.options import load_network
+    from quant.commands.progress import ProgressBars
+    from quant.judge import Judge
+    from quant.pipeline import calibrate_checkpoint
+    from quant.sensitivity import draw_sensitivity, format_sensitivity, measure_sensitivity
+    from quant.streaming import describe_step
+
+    make_folder(arguments.out)
+    checkpoint = load_network(arguments)
+    noisy, judged = split_clips(read_calibration_clips(arguments.clips or clips_folder()))
+    with ProgressBars() as progress:
+        calibrated = calibrate_checkpoint(checkpoint, noisy, progress, None, True)
+        step = describe_step(checkpoint.architecture, checkpoint.model)
+        sensitivity = measure_sensitivity(calibrated, Judge(judged, step), progress)
+    table = format_sensitivity(sensitivity)
+    print(table)
+    write_json(arguments.out / "sensitivity.json", sensitivity.to_dict())
+    for name, write in (
+        ("sensitivity.txt", lambda path: path.write_text(table + "\n")),
+        ("sensitivity.png", lambda path: draw_sensitivity(sensitivity, path)),
+    ):
+        with written_beside(arguments.out / name) as temporary:
+            write(temporary)
+    return 0

@@ -1,0 +1,327 @@
+"""Counting what operators cost: `python -m targets.emulation.costs` writes quant's cost table.
+
+Every operator that a recipe puts into a file is run by itself on each emulated core, once and
+several times in one model; the difference is its cost. What is left of a frame (analysis,
+synthesis, states, the delegate's partitions) is told apart by the frame loop of tiny models. Whole
+files are only used to check the sums: `--check` prints predicted and counted totals of files.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from edge_se.benchmark import bursts
+from edge_se.errors import UserError
+from edge_se.files import written_beside
+from quant.calibration import Statistics
+from quant.checkpoints import default_checkpoint_path
+from quant.costs.operators import FileOperator, describe_operators, parse, repeated
+from quant.costs.table import TABLE_FILE, Counted, LoopCost, Table, load_table, predict
+from quant.graph.encoding import Precision, assign_encodings
+from quant.graph.graph import Graph, Range, Value
+from quant.graph.tflite import write_tflite
+from quant.models import build_model
+from quant.models.checkpoint import Checkpoint, load_checkpoint
+from quant.pipeline import CalibratedGraph, build_quantized
+from quant.recipes import RECIPES, Override, Recipe
+from quant.scopes import find_scopes
+from quant.streaming import STEPS, describe_step
+from targets.boards import Board, load_boards
+from targets.emulation.emulator import EmulatedBoard, build_counter, emulated
+
+COPIES = 5
+FAN = 9  # sums of a fan graph
+PYTHON = "3.11"
+PROBE_SECONDS = 0.3
+# States of the tiny models: their number and the elements of each.
+PROBES = {"few": (2, 64), "many": (12, 64), "large": (12, 1024)}
+TYPES = {"float32": Precision.FLOAT, "int8": Precision.INT8, "int16": Precision.INT16}
+# Types of features and mask that the tiny models have; each with every number of states.
+SIGNALS = [("float32", "float32"), ("int8", "int8"), ("int16", "int16"), ("float32", "int8")]
+HEADER = """\
+# Instructions of operators on emulated cores. Written by `python -m targets.emulation.costs`.
+# A row: type, work (multiplications, or elements moved), then one count per core.
+"""
+
+
+# What there is to count -----------------------------------------------------------------------
+
+
+def made_up_ranges(graph: Graph) -> dict[str, Range]:
+    """Ranges that all differ, so that conversions appear wherever real ranges need them."""
+    values = [*graph.inputs, *(value for op in graph.operators for value in op.outputs)]
+    keys = dict.fromkeys(value.range_key for value in values)
+    return {key: (-1.0 - index / 1000, 1.0 + index / 1000) for index, key in enumerate(keys)}
+
+
+def reference_recipes(graph: Graph) -> Iterator[Recipe]:
+    """All named recipes, and INT8 with each scope in another precision."""
+    yield from RECIPES.values()
+    for scope in find_scopes(graph):
+        for precision in (Precision.FLOAT, Precision.INT16):
+            yield Recipe("int8", Precision.INT8, (Override(scope.pattern, precision),))
+
+
+def probe_graph(states: int, size: int) -> Graph:
+    """Hardly a network: its mask is the tanh of its features, its states are of theirs."""
+    graph = Graph()
+    features = graph.input("features", (3, 257))
+    for index in range(states):
+        before = graph.recurrent_state(f"state{index}", (1, size))
+        graph.carry(before, graph.tanh(before, f"state{index}.next"))
+    graph.output(graph.tanh(graph.slice(features, (0, 0), (2, 257), "rows"), "mask"))
+    return graph
+
+
+def fan_graph(chained: bool) -> Graph:
+    """Sums one after the other, of which the last comes out, or side by side, where all do."""
+    graph = Graph()
+    x = graph.input("x", (1, 64))
+    sums: list[Value] = []
+    for index in range(FAN):
+        sums.append(graph.add(sums[-1] if chained and sums else x, x, f"sum{index}"))
+    for value in sums[-1:] if chained else sums:
+        graph.output(value)
+    return graph
+
+
+def probe_files() -> dict[tuple[str, str, str], bytes]:
+    """Model files of probe graphs, by types of features and mask and by name of the probe."""
+    checkpoint = Checkpoint(nn.Identity(), "probe", "probe", 64 * "0")
+    files = {}
+    for features, mask in SIGNALS:
+        override = Override("^features$", TYPES[features])
+        recipe = Recipe(TYPES[mask].value, TYPES[mask], (override,))
+        for probe, (states, size) in PROBES.items():
+            graph = probe_graph(states, size)
+            calibrated = CalibratedGraph(checkpoint, graph, Statistics())
+            ranges = made_up_ranges(graph)
+            files[features, mask, probe] = build_quantized(calibrated, recipe, ranges, {})
+    return files
+
+
+Found = dict[str, tuple[FileOperator, Any, int]]
+
+
+def add_operators(found: Found, content: bytes) -> None:
+    """Add those operators of a file that are not found yet: its description, file and place."""
+    file = parse(content)
+    for position, operator in enumerate(describe_operators(file)):
+        found.setdefault(operator.key, (operator, file, position))
+
+
+def collect_operators() -> Found:
+    """Every operator of every architecture in every recipe, by key."""
+    found: Found = {}
+    for architecture in STEPS:
+        model = (
+            load_checkpoint(default_checkpoint_path()).model
+            if architecture == "gtcrn"
+            else build_model(architecture).eval()
+        )
+        for recipe in reference_recipes(describe_step(architecture, model)):
+            graph = describe_step(architecture, model, recipe.splits_activations)
+            ranges = made_up_ranges(graph)
+            encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
+            add_operators(found, write_tflite(graph, encodings, recipe.choose).content)
+    return found
+
+
+# Counting -------------------------------------------------------------------------------------
+
+
+def count_models(machine: EmulatedBoard, paths: list[Path]) -> tuple[np.ndarray, list[bool]]:
+    """Instructions of one invocation of each model, and whether XNNPACK took anything of it."""
+    listed, counts = machine.scratch / "models.json", machine.scratch / "counts.txt"
+    listed.write_text(json.dumps([str(path) for path in paths]))
+    guest = Path(__file__).with_name("guest_operators.py")
+    machine.run(
+        [str(guest), str(listed)],
+        plugin=f"{build_counter(machine.emulator)},out={counts}",
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
+    marks = np.loadtxt(counts, dtype=np.int64).sum(axis=1)
+    marking = marks[1] - marks[0]
+    delegated = json.loads(listed.with_name("delegated.json").read_text())
+    return marks[3::2] - marks[2::2] - marking, delegated
+
+
+def count_loop(machine: EmulatedBoard, path: Path, samples: NDArray[np.float32]) -> float:
+    """Instructions of the whole loop for a frame.
+
+    Raises:
+        UserError: the STFT does not run in the compiled core, as on boards it does.
+    """
+    counted = machine.count(path, samples)
+    if "compiled" not in counted.engine["stft"]:
+        raise UserError("counting needs the compiled core on the emulated board; install ziglang")
+    return sum(counted.per_frame.values())
+
+
+def write_models(found: Found, folder: Path) -> list[Path]:
+    """Two small models for each operator, then the two fans."""
+    paths = []
+    for index, (_, file, position) in enumerate(found.values()):
+        for copies in (1, COPIES):
+            paths.append(folder / f"{index}_{copies}.tflite")
+            paths[-1].write_bytes(repeated(file, position, copies))
+    for chained in (False, True):
+        graph = fan_graph(chained)
+        encodings = assign_encodings(graph, lambda _: Precision.FLOAT, {}, Precision.FLOAT)
+        written = write_tflite(graph, encodings, lambda _: Precision.FLOAT)
+        paths.append(folder / f"fan_{chained}.tflite")
+        paths[-1].write_bytes(written.content)
+    return paths
+
+
+def count_core(
+    board: Board, found: Found, paths: list[Path], probes: Mapping[tuple[str, str, str], Path]
+) -> tuple[dict[str, Counted], LoopCost]:
+    """What every operator and the rest of the loop cost on a board's core."""
+    assert board.core is not None
+    core = board.core.key
+    samples = np.resize(bursts(16000), int(16000 * PROBE_SECONDS)).astype(np.float32)
+    with emulated(board, PYTHON) as machine:
+        counts, delegated = count_models(machine, paths)
+        loops = {key: count_loop(machine, path, samples) for key, path in probes.items()}
+    *singles, side_by_side, chained = counts
+    border = (side_by_side - chained) / (FAN - 1)
+    single, several = np.array(singles[::2]), np.array(singles[1::2])
+    slopes, taken = (several - single) / (COPIES - 1), np.array(delegated[1:-2:2])
+    written = np.array([len(operator.outputs) for operator, _, _ in found.values()])
+    read = np.array([len(set(operator.inputs)) for operator, _, _ in found.values()])
+    own = slopes - border * written * taken
+    invocation = float(np.median((single - slopes)[~taken]))
+    partition = np.median((single - slopes - border * read)[taken]) - invocation
+    operators = {
+        key: Counted(
+            operator.kind, operator.type, operator.work, bool(is_taken), {core: round(cost, 1)}
+        )
+        for (key, (operator, _, _)), cost, is_taken in zip(found.items(), own, taken, strict=True)
+    }
+    free = dict.fromkeys(TYPES, 0.0)
+    known = LoopCost(0.0, free, free, 0.0, 0.0, float(partition), float(border))
+    table = Table({}, {core: known}, operators)
+    rows, rest = [], []
+    for (features, mask, probe), path in probes.items():
+        states, size = PROBES[probe]
+        carried = states * size * np.dtype(mask).itemsize
+        narrow = [(signal, kind) for kind in ("int8", "int16") for signal in (features, mask)]
+        rows.append([1.0, *(float(signal == kind) for signal, kind in narrow), states, carried])
+        rest.append(
+            loops[features, mask, probe] - predict(path.read_bytes(), core, table).instructions
+        )
+    solved = np.linalg.lstsq(np.array(rows), np.array(rest), rcond=None)[0]
+    frame, features8, mask8, features16, mask16, state, state_byte = map(float, solved)
+    loop = LoopCost(
+        frame=round(frame, 1),
+        features={"float32": 0.0, "int8": round(features8, 1), "int16": round(features16, 1)},
+        mask={"float32": 0.0, "int8": round(mask8, 1), "int16": round(mask16, 1)},
+        state=round(state, 1),
+        state_byte=round(state_byte, 3),
+        partition=round(float(partition), 1),
+        border=round(float(border), 1),
+    )
+    return operators, loop
+
+
+# Writing and checking -------------------------------------------------------------------------
+
+
+def cores() -> dict[str, Board]:
+    """One board of each core that can be emulated, by the core's key."""
+    return {board.core.key: board for board in load_boards().values() if board.core is not None}
+
+
+def count_all() -> str:
+    """Count on all cores; the table as TOML."""
+    found = collect_operators()
+    files = probe_files()
+    for content in files.values():
+        add_operators(found, content)
+    lines = [HEADER, f"cores = {json.dumps(list(cores()))}\n"]
+    for key, board in load_boards().items():
+        if board.core is not None and board.instructions_per_second is not None:
+            speeds = [round(speed) for speed in board.instructions_per_second]
+            lines.append(
+                f"[boards.{key}]\nname = {json.dumps(board.name)}\n"
+                f"core = {json.dumps(board.core.key)}\ninstructions_per_second = {speeds}\n"
+            )
+    counted: dict[str, dict[str, Counted]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_models(found, Path(folder))
+        probes = {}
+        for names, content in files.items():
+            probes[names] = Path(folder) / f"probe_{'_'.join(names)}.tflite"
+            probes[names].write_bytes(content)
+        for core, board in tqdm(cores().items(), desc="cores"):
+            counted[core], loop = count_core(board, found, paths, probes)
+            lines.append(f"[loop.{core}]")
+            lines += [f"{name} = {_toml(value)}" for name, value in asdict(loop).items()]
+            lines.append("")
+    for section, delegated in (("delegated", True), ("interpreted", False)):
+        lines.append(f"[{section}]")
+        for key in sorted(found):
+            entries = [counted[core][key] for core in counted]
+            if entries[0].delegated is delegated:
+                numbers = [round(counted[core][key].instructions[core]) for core in counted]
+                row = [entries[0].type, entries[0].work, *numbers]
+                lines.append(f"{json.dumps(key)} = {json.dumps(row)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: float | Mapping[str, float]) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {entry}" for name, entry in value.items()) + " }"
+    return str(value)
+
+
+def check(files: list[Path], seconds: float) -> None:
+    """Print what files cost by the table and as counted, on every core."""
+    print("| file | core | predicted | counted | difference | not in the table |")
+    print("|---|---|---|---|---|---|")
+    samples = np.resize(bursts(16000), int(16000 * seconds)).astype(np.float32)
+    for core, board in cores().items():
+        with emulated(board, PYTHON) as machine:
+            for file in files:
+                cost = predict(file.read_bytes(), core)
+                counted = count_loop(machine, file, samples)
+                print(
+                    f"| {file.stem} | {core} | {cost.instructions:,.0f} | {counted:,.0f} | "
+                    f"{cost.instructions / counted - 1:+.1%} | {cost.estimated} |",
+                    flush=True,
+                )
+
+
+def main() -> None:
+    """Write the table, or check it with files."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--check", type=Path, nargs="+", metavar="FILE", help="only compare these files with it"
+    )
+    arguments = parser.parse_args()
+    if arguments.check:
+        check(arguments.check, PROBE_SECONDS)
+        return
+    with written_beside(TABLE_FILE) as temporary:
+        temporary.write_text(count_all(), encoding="utf-8")
+    load_table.cache_clear()
+    print(f"wrote {TABLE_FILE}: {len(load_table().operators)} operators")
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        main()
