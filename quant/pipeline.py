@@ -24,7 +24,7 @@ from quant.graph.tflite import WrittenModel, write_tflite
 from quant.mixing import calibration_mixtures
 from quant.models.checkpoint import Checkpoint
 from quant.models.gtcrn import HOP, SAMPLE_RATE, WINDOW
-from quant.ranges import GTCRN_RULES, extreme_ranges, percentile_ranges
+from quant.ranges import extreme_ranges, percentile_ranges, range_rules
 from quant.recipes import Recipe
 from quant.streaming import describe_step
 
@@ -118,7 +118,8 @@ def default_ranges(calibrated: CalibratedGraph, recipe: Recipe) -> dict[str, Ran
     """Percentiles where values have 8 bits; 16 bits have room for the extremes."""
     if recipe.default is Precision.INT16:
         return extreme_ranges(calibrated.statistics)
-    return percentile_ranges(calibrated.statistics, GTCRN_RULES)
+    rules = range_rules(calibrated.checkpoint.architecture)
+    return percentile_ranges(calibrated.statistics, rules)
 
 
 def build_float(checkpoint: Checkpoint, recipe: Recipe) -> bytes:

@@ -46,6 +46,19 @@ GTCRN_RULES = (
     RangeRule(r"^decoder\.4\.convolution$", 99.0),
 )
 
+LIGHT_RULES = (
+    RangeRule(r"^(features$|merge\.)", 99.9),
+    RangeRule(r"^(encoder\.0\.|decoder\.4\.skip$)", 99.8),
+    RangeRule(r"gate\.(squared|energy)$", 99.98),
+    RangeRule(r"", 99.95),
+)
+_RULES = {"gtcrn_light": LIGHT_RULES}
+
+
+def range_rules(architecture: str) -> Sequence[RangeRule]:
+    """Percentiles for each tensor of a network; GTCRN's for those of its blocks."""
+    return _RULES.get(architecture, GTCRN_RULES)
+
 
 def extreme_ranges(statistics: Statistics) -> dict[str, Range]:
     """The smallest and largest value of every tensor."""
@@ -130,10 +143,10 @@ def _rounded(low: float, high: float) -> Range:
 
 
 # What a range can be chosen by, on the command line; percentiles by the rules for each tensor.
-RANGE_METHODS: Mapping[str, Callable[[Statistics], dict[str, Range]]] = {
-    "min-max": extreme_ranges,
-    "percentile": lambda statistics: percentile_ranges(statistics, GTCRN_RULES),
-    "mse": error_optimal_ranges,
+RANGE_METHODS: Mapping[str, Callable[[Statistics, Sequence[RangeRule]], dict[str, Range]]] = {
+    "min-max": lambda statistics, rules: extreme_ranges(statistics),
+    "percentile": percentile_ranges,
+    "mse": lambda statistics, rules: error_optimal_ranges(statistics),
 }
 
 

@@ -135,7 +135,7 @@ def _calibrate_and_build(
         default_ranges,
         noisy_clips,
     )
-    from quant.ranges import RANGE_METHODS, read_ranges, write_ranges
+    from quant.ranges import RANGE_METHODS, range_rules, read_ranges, write_ranges
 
     board = find_board(arguments.board)
     given = read_ranges(arguments.ranges) if arguments.ranges else {}
@@ -159,7 +159,11 @@ def _calibrate_and_build(
                 checkpoint, noisy, progress, arguments.level_dbfs, recipe.splits_activations
             )
             method = RANGE_METHODS.get(arguments.range_method)
-            ranges = method(calibrated.statistics) if method else default_ranges(calibrated, recipe)
+            ranges = (
+                method(calibrated.statistics, range_rules(checkpoint.architecture))
+                if method
+                else default_ranges(calibrated, recipe)
+            )
             details = {"range_method": arguments.range_method} if method else {}
     if decision is not None:
         print(format_decision(decision))

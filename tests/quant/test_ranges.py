@@ -86,7 +86,7 @@ def test_an_error_optimal_range_weighs_a_single_far_value_against_all_others():
 def test_every_method_s_ranges_survive_their_file(method, tmp_path):
     samples = gaussian(1001)
     statistics = Statistics({"x": samples}, {"x": (float(samples[0]), float(samples[-1]))})
-    ranges = RANGE_METHODS[method](statistics)
+    ranges = RANGE_METHODS[method](statistics, ())
 
     write_ranges(tmp_path / "ranges.json", ranges)
 
