@@ -48,18 +48,14 @@ class LoopCost:
     """Instructions of a frame that are not an operator's.
 
     Attributes:
-        frame: analysis, invocation and synthesis, where features and mask are float.
-        features: what features of a type add to that.
-        mask: what a mask of a type adds.
+        frame: analysis, invocation and synthesis, by types of features and mask (`frame_key`).
         state: each state carried.
         state_byte: each byte of it.
         partition: each run of operators that the delegate takes together.
         border: each tensor that enters or leaves such a run.
     """
 
-    frame: float
-    features: Mapping[str, float]
-    mask: Mapping[str, float]
+    frame: Mapping[str, float]
     state: float
     state_byte: float
     partition: float
@@ -129,6 +125,11 @@ def load_table() -> Table:
     return Table(boards, loops, operators)
 
 
+def frame_key(features: str, mask: str) -> str:
+    """Key of `LoopCost.frame` for dtypes of the signals."""
+    return f"{features}_{mask}"
+
+
 def find_board(key: str) -> Board:
     """The counted board of that name.
 
@@ -173,8 +174,7 @@ def predict(content: bytes, core: str, table: Table | None = None) -> Cost:
         by_kind[entry.kind, entry.type] = count + 1, total
     loop = table.loops[core]
     sizes = [int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in manifest.states]
-    signals = manifest.signals
-    rest = loop.frame + loop.features[signals.features.dtype] + loop.mask[signals.mask.dtype]
+    rest = loop.frame[frame_key(manifest.signals.features.dtype, manifest.signals.mask.dtype)]
     rest += loop.state * len(sizes) + loop.state_byte * sum(sizes)
     outputs = {int(index) for index in model.subgraphs[0].outputs}
     borders = partition_borders(operators, [entry.delegated for entry in found], outputs)

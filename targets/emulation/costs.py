@@ -7,6 +7,7 @@ files are only used to check the sums: `--check` prints predicted and counted to
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import tempfile
@@ -27,7 +28,7 @@ from edge_se.files import written_beside
 from quant.calibration import Statistics
 from quant.checkpoints import default_checkpoint_path
 from quant.costs.operators import FileOperator, describe_operators, parse, repeated
-from quant.costs.table import TABLE_FILE, Counted, LoopCost, Table, load_table, predict
+from quant.costs.table import TABLE_FILE, Counted, LoopCost, Table, frame_key, load_table, predict
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.graph import Graph, Range, Value
 from quant.graph.tflite import write_tflite
@@ -47,8 +48,9 @@ PROBE_SECONDS = 0.3
 # States of the tiny models: their number and the elements of each.
 PROBES = {"few": (2, 64), "many": (12, 64), "large": (12, 1024)}
 TYPES = {"float32": Precision.FLOAT, "int8": Precision.INT8, "int16": Precision.INT16}
-# Types of features and mask that the tiny models have; each with every number of states.
-SIGNALS = [("float32", "float32"), ("int8", "int8"), ("int16", "int16"), ("float32", "int8")]
+# Types of features and mask that the tiny models have, and which of them tell what states cost.
+SIGNALS = list(itertools.product(TYPES, TYPES))
+WITH_STATES = [("float32", "float32"), ("int8", "int8")]
 HEADER = """\
 # Instructions of operators on emulated cores. Written by `python -m targets.emulation.costs`.
 # A row: type, work (multiplications, or elements moved), then one count per core.
@@ -103,7 +105,8 @@ def probe_files() -> dict[tuple[str, str, str], bytes]:
     for features, mask in SIGNALS:
         override = Override("^features$", TYPES[features])
         recipe = Recipe(TYPES[mask].value, TYPES[mask], (override,))
-        for probe, (states, size) in PROBES.items():
+        probes = PROBES if (features, mask) in WITH_STATES else {"few": PROBES["few"]}
+        for probe, (states, size) in probes.items():
             graph = probe_graph(states, size)
             calibrated = CalibratedGraph(checkpoint, graph, Statistics())
             ranges = made_up_ranges(graph)
@@ -211,24 +214,21 @@ def count_core(
         )
         for (key, (operator, _, _)), cost, is_taken in zip(found.items(), own, taken, strict=True)
     }
-    free = dict.fromkeys(TYPES, 0.0)
-    known = LoopCost(0.0, free, free, 0.0, 0.0, float(partition), float(border))
+    free = {frame_key(*both): 0.0 for both in SIGNALS}
+    known = LoopCost(free, 0.0, 0.0, float(partition), float(border))
     table = Table({}, {core: known}, operators)
     rows, rest = [], []
     for (features, mask, probe), path in probes.items():
         states, size = PROBES[probe]
         carried = states * size * np.dtype(mask).itemsize
-        narrow = [(signal, kind) for kind in ("int8", "int16") for signal in (features, mask)]
-        rows.append([1.0, *(float(signal == kind) for signal, kind in narrow), states, carried])
+        rows.append([*(float(both == (features, mask)) for both in SIGNALS), states, carried])
         rest.append(
             loops[features, mask, probe] - predict(path.read_bytes(), core, table).instructions
         )
     solved = np.linalg.lstsq(np.array(rows), np.array(rest), rcond=None)[0]
-    frame, features8, mask8, features16, mask16, state, state_byte = map(float, solved)
+    *frames, state, state_byte = map(float, solved)
     loop = LoopCost(
-        frame=round(frame, 1),
-        features={"float32": 0.0, "int8": round(features8, 1), "int16": round(features16, 1)},
-        mask={"float32": 0.0, "int8": round(mask8, 1), "int16": round(mask16, 1)},
+        frame={frame_key(*both): round(f, 1) for both, f in zip(SIGNALS, frames, strict=True)},
         state=round(state, 1),
         state_byte=round(state_byte, 3),
         partition=round(float(partition), 1),

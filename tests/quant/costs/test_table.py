@@ -17,8 +17,6 @@ from quant.costs.table import (
 from quant.pipeline import build_float
 from quant.recipes import find_recipe
 
-FREE = {"float32": 0.0, "int8": 0.0, "int16": 0.0}
-
 
 @pytest.fixture(scope="module")
 def float_file(default_checkpoint) -> bytes:
@@ -47,7 +45,7 @@ def test_the_embedded_file_has_a_cost_on_every_board(board):
 
 
 def test_a_cost_is_the_sum_of_its_operators_and_the_loop(float_file):
-    loop = LoopCost(1000.0, FREE, FREE, 10.0, 0.5, 100.0, 1.0)
+    loop = LoopCost({"float32_float32": 1000.0}, 10.0, 0.5, 100.0, 1.0)
     ones = {
         entry.key: Counted(entry.kind, entry.type, entry.work, True, {"core": 1.0})
         for entry in describe_operators(parse(float_file))
