@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 def separate_file(separator: "Separator", source: "StereoFile", targets: list[Path]) -> str:
     """Write both stems of a file; returns what it took, for people."""
     from edge_se.audio_blocks import Resampler, StereoWriter
+    from edge_se.machine import peak_resident_mb
 
     length = sum(len(block) for block in source.blocks(source.rate))
     if not length:
@@ -96,7 +97,8 @@ def separate_file(separator: "Separator", source: "StereoFile", targets: list[Pa
     times = separator.window_seconds
     return (
         f"{seconds:.1f} s of audio in {elapsed:.2f} s (RTF {elapsed / seconds:.3f}), "
-        f"{len(times)} windows of {1000 * statistics.median(times):.0f} ms (median, model only)"
+        f"{len(times)} windows of {1000 * statistics.median(times):.0f} ms (median, model only), "
+        f"peak memory {peak_resident_mb():.0f} MB"
     )
 
 

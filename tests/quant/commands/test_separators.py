@@ -1,0 +1,127 @@
+"""A separator from its checkpoint to separated stems, by the commands that a user types."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from separators import SMALL_OPTIONS, fill_by_rule
+
+from edge_se.inspection import inspect_model
+from edge_se.model_file import read_manifest
+from quant.models import build_model
+
+RATE = 8000
+OPTIONS = ("--sample-rate", RATE, "--hop", 48)
+WINDOWS = {"cascaded_aspp": 400, "cascaded_lstm": 192}
+
+
+def write_mixtures(folder, count=3, rate=RATE, channels=2):
+    """Tones in noise, two seconds each."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    time = np.arange(2 * rate) / rate
+    for index in range(count):
+        tone = 0.2 * np.sin(2 * np.pi * (300 + 200 * index) * time) * np.sin(3 * time) ** 2
+        noise = 0.02 * random.standard_normal((len(time), channels))
+        soundfile.write(folder / f"{index}.wav", tone[:, None] + noise, rate)
+    return folder
+
+
+@pytest.fixture(params=sorted(SMALL_OPTIONS))
+def architecture(request):
+    return request.param
+
+
+@pytest.fixture
+def quantize(main, tmp_path, architecture):
+    """Run `quantize` on a small separator; gives the file and what was printed."""
+    model = fill_by_rule(build_model(architecture, **SMALL_OPTIONS[architecture]))
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    options = ["--network-option", "n_fft=128"] if architecture == "cascaded_aspp" else []
+    options += ["--window-frames", WINDOWS[architecture], *OPTIONS]
+
+    def run(name, *arguments):
+        command = ("quantize", "weights.pth", "--architecture", architecture, *options)
+        code, printed, errors = main(*command, "--out", name, *arguments)
+        assert code == 0, errors
+        return tmp_path / name, printed
+
+    return run
+
+
+def test_int8_is_static_per_channel_and_near_float(quantize, architecture, tmp_path):
+    clips = write_mixtures(tmp_path / "clips")
+
+    path, printed = quantize("int8.tflite", "--calibration-clips", clips)
+
+    manifest = read_manifest(path)
+    assert "mask SNR to the float network" in printed
+    assert manifest.precision == "int8"
+    assert manifest.quality["mask_snr_db"] > 20
+    assert (manifest.sample_rate, manifest.window, manifest.hop) == (RATE, 128, 48)
+    assert (manifest.signals.features.dtype, manifest.signals.mask.dtype) == ("int8", "int8")
+    computed = {
+        operator["operator"]: operator["precision"]
+        for operator in inspect_model(path)["operators"]
+        if operator["operator"] not in ("DEQUANTIZE", "RESHAPE")
+    }
+    stays_float = {name for name, precision in computed.items() if precision == "float32"}
+    with_lstm = architecture == "cascaded_lstm"
+    assert stays_float == ({"BIDIRECTIONAL_SEQUENCE_LSTM"} if with_lstm else set())
+
+
+def test_evaluate_and_inspect_work_on_separators(quantize, main, tmp_path):
+    mixtures = write_mixtures(tmp_path / "mix", count=2)
+    path, _ = quantize("dynamic.tflite", "--precision", "dynamic", "--calibration-clips", mixtures)
+    reference, _ = quantize("float.tflite", "--precision", "float")
+
+    code, printed, errors = main(
+        *("evaluate", "--model", path, "--reference", reference, "--noisy", mixtures),
+        *("--clean", mixtures, "--checkpoint", "weights.pth", "--json", "scores.json"),
+    )
+
+    assert code == 0, errors
+    assert "mask SNR" in printed and "at seams" in printed
+    clips = json.loads((tmp_path / "scores.json").read_text())["clips"]
+    assert [clip["name"] for clip in clips] == ["0.wav", "1.wav"]
+    assert clips[0]["mask_snr_db"] > 20
+    code, printed, _ = main("inspect", path)
+    assert code == 0 and "cropped by" in printed
+
+
+def test_mono_clips_of_another_rate_calibrate_too(quantize, tmp_path):
+    clips = write_mixtures(tmp_path / "clips", count=1, rate=16000, channels=1)
+    path, _ = quantize("int8.tflite", "--calibration-clips", clips)
+    assert read_manifest(path).calibration["clips"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--level-dbfs", "-20"), "--level-dbfs means nothing to cascaded_lstm"),
+        (("--precision", "int8_float_front"), "is for enhancers"),
+        (("--hop", "100"), "hop of 100 samples is not between 1 and half the n_fft"),
+        (("--window-frames", "150"), "multiple of 16 above 128"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(main, tmp_path, arguments, complaint):
+    model = build_model("cascaded_lstm", **SMALL_OPTIONS["cascaded_lstm"])
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    precision = () if "--precision" in arguments else ("--precision", "int8")
+
+    code, _, errors = main(
+        *("quantize", "weights.pth", "--architecture", "cascaded_lstm", "--out", "x.tflite"),
+        *(*precision, *arguments),
+    )
+
+    assert code == 2
+    assert complaint in errors
+    assert not (tmp_path / "x.tflite").exists()
+
+
+def test_an_enhancer_has_no_windows(main):
+    code, _, errors = main("quantize", "--window-frames", 256, "--out", "x.tflite")
+    assert code == 2
+    assert "--window-frames means nothing to gtcrn, which is an enhancer" in errors

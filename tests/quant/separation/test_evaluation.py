@@ -1,0 +1,59 @@
+"""What is measured of separators: seams that one window has not, and that more windows have."""
+
+import numpy as np
+import pytest
+import torch
+from separators import SMALL_OPTIONS, fill_by_rule
+
+from edge_se.manifest import Chunk
+from quant.models import build_model
+from quant.pipeline import SignalFormat
+from quant.separation.evaluation import seam_scores, whole_magnitude
+from quant.separation.pipeline import pick_windows, split_windows, windows_of
+
+FORMAT = SignalFormat(8000, 128, 64, "stereo_magnitude", Chunk(160, 64))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return fill_by_rule(build_model("cascaded_lstm", **SMALL_OPTIONS["cascaded_lstm"]))
+
+
+def stereo(frames: int) -> np.ndarray:
+    """Noise that gives this many frames."""
+    random = np.random.default_rng(frames)
+    return (0.1 * random.standard_normal((64 * (frames - 1), 2))).astype(np.float32)
+
+
+def test_a_single_window_has_no_seam(network):
+    scores = seam_scores(network, stereo(32), FORMAT)
+    assert scores["long_pass_mask_snr_db"] > 90
+    assert "seam_mask_snr_db" not in scores
+
+
+def test_windows_differ_from_one_pass_most_at_their_seams(network):
+    scores = seam_scores(network, stereo(128), FORMAT)
+    assert scores["seam_mask_snr_db"] < scores["between_seams_mask_snr_db"]
+    assert 15 < scores["long_pass_mask_snr_db"] < 90
+
+
+def test_windows_join_to_the_whole_recording():
+    windows = list(windows_of(stereo(100), FORMAT))
+
+    whole = whole_magnitude(windows, FORMAT.chunk)
+
+    assert whole.shape == (1, 1, 1, 64 + 4 * 32 + 64, 65, 2)
+    for index, window in enumerate(windows):
+        assert torch.equal(whole[:, :, :, 32 * index : 32 * index + 160], window)
+
+
+def test_the_recordings_peak_is_one():
+    windows = torch.cat(list(windows_of(stereo(100), FORMAT)))
+    assert float(windows.max()) == 1.0
+
+
+def test_judged_windows_are_not_calibrated_with():
+    windows = pick_windows([stereo(400)], FORMAT, count=8)
+    calibration, judged = split_windows(windows)
+    assert (len(calibration), len(judged)) == (6, 2)
+    assert not any(window is other for window in calibration for other in judged)
