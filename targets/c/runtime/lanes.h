@@ -5,35 +5,7 @@
 #ifndef LANES_H
 #define LANES_H
 
-#if defined(__GNUC__) && !defined(__clang__)
-/* Scheduling before register allocation moves so many loads up that sums are spilled. */
-#pragma GCC optimize("no-schedule-insns")
-#endif
-
-#if defined(__GNUC__)
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define APART static __attribute__((noinline))
-#else
-#define APART static __attribute__((noinline, noclone))
-#endif
-#define ALIGNED __attribute__((aligned(16)))
-#else
-#define INLINE static inline
-#define APART static
-#define ALIGNED
-#endif
-
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#define ROLLED _Pragma("clang loop unroll(disable)")
-#elif defined(__GNUC__)
-#define UNROLL _Pragma("GCC unroll 64")
-#define ROLLED _Pragma("GCC unroll 1")
-#else
-#define UNROLL
-#define ROLLED
-#endif
+#include "compiler.h"
 
 #if defined(__GNUC__) && (defined(__ARM_NEON) || defined(__SSE2__))
 

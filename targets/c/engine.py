@@ -1,0 +1,257 @@
+"""What the engines of all arithmetics share: the walk over the layers, places, shapes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quant.graph.graph import Value
+from targets.c.layers import (
+    Attention,
+    BandConvolution,
+    Convolution,
+    Floats,
+    Layer,
+    Merge,
+    Normalization,
+    Recurrence,
+    Scan,
+    Split,
+    Sum,
+    Temporal,
+    rows_of,
+)
+from targets.c.memory import Plan, Shape, plan_memory
+from targets.c.source import Source, initializer
+
+BINS, WINDOW, HOP = 257, 512, 256
+QUAD = 4
+# Positions whose sums are kept in registers at once, by channels.
+BLOCKS = {4: 13, 8: 3, 16: 3, 24: 3, 32: 3}
+ROWS_AT_ONCE = 3
+
+Fields = dict[str, tuple[str, int]]
+
+
+class Engine(ABC):
+    """Writes the frame of some layers; `source`, `state` and `scratch` hold the result.
+
+    Attributes:
+        source: tables, functions and statements.
+        state: fields of the state, by name: C type and count.
+        scratch: fields of the frame's memory on the stack.
+    """
+
+    # C types of values and of samples; headers of this room and of the core, the last ones being
+    # those that the frame includes.
+    element: ClassVar[str]
+    samples: ClassVar[str]
+    runtime: ClassVar[tuple[str, ...]]
+    core: ClassVar[tuple[str, ...]]
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.source = Source()
+        self.plan: Plan = plan_memory(layers)
+        self.state: Fields = {}
+        self.scratch: Fields = {
+            name: (self.element, shape.size) for name, shape in self.plan.buffers.items()
+        }
+        self._open(layers)
+        self._clear_margins()
+        writers: dict[type, Callable[[Any], None]] = {
+            Merge: self._merge,
+            BandConvolution: self._band_convolution,
+            Convolution: self._convolution,
+            Temporal: self._temporal,
+            Scan: self._scan,
+            Recurrence: self._recurrence,
+            Normalization: self._normalization,
+            Attention: self._attention,
+            Sum: self._sum,
+            Split: self._split,
+        }
+        for layer in layers:
+            writers[type(layer)](layer)
+        self._close()
+
+    def _clear_margins(self) -> None:
+        for name, shape in self.plan.buffers.items():
+            margins = ((0, shape.before), (shape.before + shape.rows, shape.after))
+            for start, rows in margins:
+                if rows:
+                    pointer = moved(f"k.{name}", start * shape.channels)
+                    size = f"sizeof({self.element}) * {rows * shape.channels}"
+                    self.source.call("memset", pointer, "0", size)
+
+    @abstractmethod
+    def _open(self, layers: Sequence[Layer]) -> None:
+        """Samples to features."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Mask to samples."""
+
+    @abstractmethod
+    def _merge(self, layer: Merge) -> None: ...
+
+    @abstractmethod
+    def _band_convolution(self, layer: BandConvolution) -> None: ...
+
+    @abstractmethod
+    def _convolution(self, layer: Convolution) -> None: ...
+
+    @abstractmethod
+    def _temporal(self, layer: Temporal) -> None: ...
+
+    @abstractmethod
+    def _scan(self, layer: Scan) -> None: ...
+
+    @abstractmethod
+    def _recurrence(self, layer: Recurrence) -> None: ...
+
+    @abstractmethod
+    def _normalization(self, layer: Normalization) -> None: ...
+
+    @abstractmethod
+    def _attention(self, layer: Attention) -> None: ...
+
+    @abstractmethod
+    def _sum(self, layer: Sum) -> None: ...
+
+    @abstractmethod
+    def _split(self, layer: Split) -> None: ...
+
+    # Places and shapes ---------------------------------------------------------------------
+
+    def at(self, value: Value) -> str:
+        """Pointer to a value's first row."""
+        return self.plan.places[value].base
+
+    def shape_of(self, value: Value) -> Shape:
+        """Of the buffer that holds a value."""
+        return self.plan.places[value].shape
+
+    def clear_ends(self, layer: BandConvolution) -> tuple[str, str]:
+        """Copy the first and the last band; their name, and the input's first row."""
+        shape = self.shape_of(layer.x)
+        row, x = shape.channels, self.at(layer.x)
+        size = f"sizeof({self.element}) * {row}"
+        self.source.say(f"{self.element} ends[{2 * row}];")
+        self.source.call("memcpy", "ends", x, size)
+        self.source.call("memcpy", f"ends + {row}", moved(x, (shape.rows - 1) * row), size)
+        return "ends", moved(x, -layer.before * row)
+
+    def convolution_shape(self, layer: Convolution | BandConvolution, **more: Any) -> str:
+        """Initializer of `struct convolution`."""
+        if isinstance(layer, BandConvolution):
+            outputs, taps, inputs = layer.weight.shape
+            phases, groups, value = 1, 1, layer.x
+            inputs = more.pop("inputs", inputs)
+            kind = leaky(layer.slope)
+        else:
+            phases, groups, outputs, taps, inputs = layer.weight.shape
+            value = layer.x.value
+            kind = "BOUNDED" if layer.bounded else leaky(layer.slope)
+        row = self.shape_of(value).channels
+        return initializer(
+            positions=layer.positions,
+            block=BLOCKS[phases * outputs],
+            step=layer.stride * row,
+            taps=taps,
+            inputs=inputs,
+            row=row,
+            groups=groups,
+            outputs=phases * outputs,
+            phases=phases,
+            channels=groups * outputs,
+            **more,
+            activation=kind,
+        )
+
+    @staticmethod
+    def linear_shape(
+        rows: int, groups: int, inputs: int, outputs: int, kind: str = "LINEAR", **more: Any
+    ) -> str:
+        """Initializer of `struct convolution` for rows of groups of inputs and outputs."""
+        return initializer(
+            positions=rows,
+            block=BLOCKS[outputs],
+            step=groups * inputs,
+            taps=1,
+            inputs=inputs,
+            row=groups * inputs,
+            groups=groups,
+            outputs=outputs,
+            phases=1,
+            channels=groups * outputs,
+            **more,
+            activation=kind,
+        )
+
+
+def scan_order(layer: Scan) -> list[int]:
+    """The groups of a scan, those that read the same channels together.
+
+    Raises:
+        ValueError: The kernel does not serve its groups.
+    """
+    units = layer.cell.hidden_weight.shape[-1]
+    if units != QUAD:
+        raise ValueError(f"{layer.result.name} has groups of {units} units, expected {QUAD}")
+    groups = range(len(layer.cell.firsts))
+    return sorted(groups, key=lambda group: (layer.cell.firsts[group], group))
+
+
+def check_recurrence(layer: Recurrence) -> None:
+    """Raise ValueError unless groups read the channels in their order."""
+    groups, _, _, inputs = layer.cell.input_weight.shape
+    if any(layer.cell.backward) or layer.cell.firsts != tuple(g * inputs for g in range(groups)):
+        raise ValueError(f"{layer.result.name} reads its input in another order")
+
+
+def merge_bands(layer: Merge) -> tuple[int, list[tuple[int, NDArray[Any]]]]:
+    """How many low bands are bins; of each other band, its first bin and its weights."""
+    alike = identity_rows(layer.matrix)
+    if layer.matrix[:alike, alike:].any() or layer.matrix[alike:, :alike].any():
+        raise ValueError("low bins are spread over several bands")
+    spans = [(row, np.flatnonzero(row)) for row in layer.matrix[alike:]]
+    return alike, [(int(s[0]), row[s[0] : s[-1] + 1]) for row, s in spans]
+
+
+def split_bins(layer: Split) -> tuple[int, NDArray[np.uint8], Floats]:
+    """How many low bins are bands; of the other bins, the first of two bands, and both weights."""
+    alike = identity_rows(layer.matrix)
+    rest = layer.matrix[alike:]
+    spans = [np.flatnonzero(row) for row in rest]
+    first = [min(int(span[0]), rest.shape[1] - 2) for span in spans]
+    if any(span[-1] - f > 1 for span, f in zip(spans, first, strict=True)):
+        raise ValueError("a bin of the mask depends on more than two bands")
+    weight = np.stack([row[f : f + 2] for row, f in zip(rest, first, strict=True)])
+    return alike, np.array(first, np.uint8), weight
+
+
+def identity_rows(matrix: Floats) -> int:
+    """How many of the first rows pass their column on and nothing else."""
+    same = (matrix == np.eye(*matrix.shape, dtype=matrix.dtype)).all(axis=1)
+    return int(np.argmin(same)) if not same.all() else len(same)
+
+
+def elements(value: Value, shape: Shape) -> int:
+    """Elements of a value in its buffer, padding left aside."""
+    return rows_of(value) * shape.channels
+
+
+def leaky(slope: float) -> str:
+    """The activation of a leaky ReLU."""
+    if slope == 1:
+        return "LINEAR"
+    return "LEAKY" if slope < 1 else "STEEP"
+
+
+def moved(pointer: str, offset: int) -> str:
+    """A pointer expression moved by some elements; constants are added up."""
+    base, _, constant = pointer.partition(" + ")
+    total = int(constant or 0) + offset
+    return base if not total else f"{base} {'+' if total > 0 else '-'} {abs(total)}"

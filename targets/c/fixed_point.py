@@ -1,0 +1,178 @@
+"""Layers in integers: what docs/c-engine.md calls tables and multipliers, from floats and steps.
+
+A value has 16 bits and a step, what one unit stands for. Weights have 8 bits and one step for each
+output. Sums have 32 bits; everything that could take a sum out of them is refused here, so that
+the engine need not look.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from targets.c.layers import Cell, Floats
+
+WEIGHT_LIMIT = 127
+SUM_LIMIT = 2**31 - 1
+# Fractional bits of sums before gates, of gates and states, of normalized values, of the
+# multipliers of sums of two values, and of weights between bands of the mask.
+SUM_BITS, UNIT_BITS, NORMAL_BITS, PAIR_BITS, BAND_BITS = 12, 15, 10, 14, 7
+SUM_STEP, UNIT_STEP = 2.0**-SUM_BITS, 2.0**-UNIT_BITS
+TANH_INDEX_BITS = 10
+TANH_REACH = 8
+ENERGY_BITS = 24
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Weighted sums of a layer's inputs, and what turns them into results.
+
+    result = (saturate32(sum * 2**shift) * m + 2**30) >> 31, where m is `multiplier` for sums from
+    zero on and `below` for others.
+
+    Attributes:
+        weight: integers of 8 bits, shaped as the real weight; outputs first.
+        bias, multiplier, below: by output, flat.
+        shift: to the left.
+    """
+
+    weight: Integers
+    bias: Integers
+    multiplier: Integers
+    below: Integers
+    shift: int
+
+
+def quantize_affine(
+    weight: Floats, bias: Floats, step: float, result_step: float, slope: float = 1.0
+) -> Affine:
+    """Weights [outputs, ...] and biases [outputs] for inputs and results of these steps.
+
+    Raises:
+        ValueError: Sums could leave 32 bits.
+    """
+    outputs = len(weight)
+    flat = weight.reshape(outputs, -1).astype(np.float64)
+    scale = np.maximum(np.abs(flat).max(axis=1) / WEIGHT_LIMIT, 1e-12)
+    rounded = np.rint(flat / scale[:, None])
+    offset = np.rint(bias.astype(np.float64) / (scale * step))
+    offset = np.clip(offset, -(2.0**30), 2.0**30)
+    reach = np.abs(rounded).sum(axis=1) * 32768 + np.abs(offset)
+    if reach.max() > SUM_LIMIT:
+        raise ValueError("sums of products leave 32 bits")
+    ratio = scale * step / result_step
+    steepest = float(ratio.max()) * max(1.0, abs(slope))
+    shift = max(0, math.floor(math.log2(steepest)) + 1)
+    unit = 2.0 ** (31 - shift)
+    return Affine(
+        rounded.astype(np.int64).reshape(weight.shape),
+        offset.astype(np.int64),
+        np.minimum(np.rint(ratio * unit), SUM_LIMIT).astype(np.int64),
+        np.clip(np.rint(ratio * slope * unit), -SUM_LIMIT, SUM_LIMIT).astype(np.int64),
+        shift,
+    )
+
+
+@dataclass(frozen=True)
+class FixedCell:
+    """A recurrent unit: sums before its gates have SUM_BITS fractional bits, halved for two."""
+
+    input: Affine  # weight [groups * 3 * units, inputs]
+    hidden: Affine  # weight [groups * 3 * units, units]
+
+
+def quantize_cell(cell: Cell, step: float) -> FixedCell:
+    """A recurrent unit whose input has this step; raises ValueError if sums could leave 32 bits."""
+    groups, _, units, inputs = cell.input_weight.shape
+    half = np.array([0.5, 0.5, 1], np.float32)[:, None]
+    bias = np.zeros((groups, 3, units), np.float32)
+    bias[:, 2] = cell.candidate_bias
+    given = quantize_affine(
+        (cell.input_weight * half[..., None]).reshape(-1, inputs),
+        (cell.input_bias * half).ravel(),
+        step,
+        SUM_STEP,
+    )
+    hidden = quantize_affine(
+        (cell.hidden_weight * half[..., None]).reshape(-1, units), bias.ravel(), UNIT_STEP, SUM_STEP
+    )
+    return FixedCell(given, hidden)
+
+
+@dataclass(frozen=True)
+class FixedNormalization:
+    """The normalization's tables and multipliers; see docs/c-engine.md."""
+
+    scale: Integers
+    shift: Integers
+    epsilon: int
+    multiplier: int
+    left: int
+    residual: int
+
+
+def quantize_normalization(
+    scale: Floats,
+    shift: Floats,
+    epsilon: float,
+    step: float,
+    residual_step: float,
+    result_step: float,
+) -> FixedNormalization:
+    """Scale and shift [rows, channels] of values that have `step`."""
+    scale_step = max(float(np.abs(scale).max()) / 32767, 1e-12)
+    unit = scale_step * 2.0**-NORMAL_BITS
+    ratio = unit / result_step
+    left = max(0, math.floor(math.log2(ratio)) + 1)
+    offset = np.rint(shift.astype(np.float64) / unit)
+    if np.abs(offset).max() > 2**30:
+        raise ValueError("a normalization shifts by more than it scales")
+    residual = round(residual_step / result_step * 2**16)
+    if not 0 < residual <= SUM_LIMIT:
+        raise ValueError("a normalization's result is far finer than what it is added to")
+    return FixedNormalization(
+        np.rint(scale.astype(np.float64) / scale_step).astype(np.int64),
+        offset.astype(np.int64),
+        min(round(scale.size**2 * epsilon / step**2), 2**50),
+        min(round(ratio * 2.0 ** (31 - left)), SUM_LIMIT),
+        left,
+        residual,
+    )
+
+
+def energy_scale(rows: int, step: float, result_step: float) -> tuple[int, int]:
+    """Multiplier and right shift from sums of squares over the rows to their mean's steps."""
+    ratio = step**2 / rows / result_step
+    fraction, exponent = math.frexp(ratio)
+    return round(fraction * 2**ENERGY_BITS), ENERGY_BITS - exponent
+
+
+def pair_multiplier(step: float, result_step: float) -> int:
+    """A value's multiplier, with PAIR_BITS fractional bits, to a result's steps.
+
+    Raises:
+        ValueError: The result's steps are so much finer that products leave 32 bits.
+    """
+    multiplier = round(step / result_step * 2**PAIR_BITS)
+    if multiplier >= 2 ** (PAIR_BITS + 1):
+        raise ValueError("a sum's steps are far finer than what is added")
+    return multiplier
+
+
+def tanh_table() -> Integers:
+    """[2, 1024]: tanh at steps of 1/64 from -8, with UNIT_BITS, and the rise to the next."""
+    count = 1 << TANH_INDEX_BITS
+    at = (np.arange(count + 1) - count // 2) * (2 * TANH_REACH / count)
+    values = np.clip(np.rint(np.tanh(at) * 2**UNIT_BITS), -32768, 32767).astype(np.int64)
+    return np.stack([values[:-1], np.diff(values)])
+
+
+def band_weights(matrix: Floats) -> Integers:
+    """Weights between bands with BAND_BITS fractional bits; every bin's keep their sum."""
+    rounded = np.rint(matrix.astype(np.float64) * 2**BAND_BITS).astype(np.int64)
+    if rounded.min() < 0 or rounded.sum(axis=1).max() > 2**BAND_BITS + 1:
+        raise ValueError("bins of the mask are no weighted means of bands")
+    return rounded
