@@ -15,7 +15,7 @@ from setuptools.command.build_py import build_py
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from edge_se.core import LIBRARY
+from edge_se.core import LIBRARY, VARIANTS
 from edge_se.core.build import BuildError, compile_core
 
 
@@ -27,13 +27,14 @@ class BuildWithCore(build_py):
         super().run()
         root = Path(__file__).parent if self.editable_mode else Path(self.build_lib)
         folder = root / "edge_se" / "core"
-        (folder / LIBRARY).unlink(missing_ok=True)  # of an earlier build
+        for name in (LIBRARY, *VARIANTS):
+            (folder / name).unlink(missing_ok=True)  # of an earlier build
         if os.environ.get("EDGE_SE_PURE") == "1":
             return
         try:
             compile_core(folder)
         except BuildError as error:
-            self.warn(f"the fixed-point core is not compiled, NumPy will run instead: {error}")
+            self.warn(f"the core is not compiled, NumPy will run instead: {error}")
 
 
 class TaggedWheel(bdist_wheel):

@@ -39,6 +39,11 @@ def cpu_model() -> str | None:
     )
 
 
+def processor_features() -> set[str]:
+    """What /proc/cpuinfo says that the first core can do, in its words."""
+    return set((_entry(_read("/proc/cpuinfo"), "flags", "Features") or "").split())
+
+
 def temperature() -> float | None:
     """Hottest thermal zone, in degrees Celsius."""
     zones = sorted(Path("/sys/class/thermal").glob("thermal_zone*/temp"))

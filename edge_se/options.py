@@ -15,7 +15,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="model made by `edge-se quantize` or `edge-se convert` (default: the built-in one)",
     )
     parser.add_argument(
-        "--engine", choices=ENGINES, help="what runs the model (default: by the file's suffix)"
+        "--engine",
+        choices=ENGINES,
+        help="what runs the model (default: by the file's suffix); c runs a .so of `edge-se "
+        "compile`, and the built-in network in place of a .tflite of the same checkpoint",
     )
     parser.add_argument(
         "--runtime",

@@ -19,7 +19,8 @@ from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError
 from edge_se.stft import Samples, Stft
 
-RNNOISE = "rnnoise"
+# Names that stand for what is installed: our own C engine, and RNNoise.
+BUILT_IN, RNNOISE = "c", "rnnoise"
 DTLN_STAGES = ("model_quant_1.tflite", "model_quant_2.tflite")
 
 
@@ -49,14 +50,17 @@ def load_peer(path: Path) -> Peer:
 
     Args:
         path: A model of ours, the authors' streaming ONNX of GTCRN, a folder with DTLN's stages,
-            RNNoise's shared library (.so), or `RNNOISE` for the installed one.
+            RNNoise's shared library (librnnoise*.so), or `RNNOISE` for the installed one; or
+            `BUILT_IN` for our own C engine.
 
     Raises:
         UserError: It is none of these, or its runtime is not installed.
     """
     if str(path) == RNNOISE:
         return Rnnoise(find_rnnoise())
-    if path.suffix == ".so":
+    if str(path) == BUILT_IN:
+        return Ours(Enhancer(engine=BUILT_IN))
+    if path.name.startswith("librnnoise"):
         return Rnnoise(path)
     if path.is_dir():
         return Dtln(path)
@@ -75,10 +79,11 @@ class Ours:
     """A model of this project in its frame loop; see `Peer`."""
 
     def __init__(self, enhancer: Enhancer) -> None:
-        manifest, stft = enhancer.manifest, enhancer.describe()["stft"]
-        kind = f"{manifest.architecture}, {manifest.precision}, {stft} STFT"
-        self.name = f"{enhancer.model_path.name} ({kind})"
-        self.size_kb = _size_kb(enhancer.model_path)
+        told = enhancer.describe()
+        runs = "in C" if told["engine"] == BUILT_IN else f"{told['stft']} STFT"
+        kind = f"{told['architecture']}, {told['precision']}, {runs}"
+        self.name = f"{Path(told['file']).name} ({kind})"
+        self.size_kb = told["size_kb"]
         self.hop_size, self.sample_rate = enhancer.hop_size, enhancer.sample_rate
         self.sample_dtype = enhancer.sample_dtype
         self.process = enhancer.process

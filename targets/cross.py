@@ -33,8 +33,8 @@ def find_cross_compiler(platform: Platform) -> list[str]:
     return [gcc, f"-mcpu={platform.cpu}"] if platform.cpu else [gcc]
 
 
-def core_library(platform: Platform) -> bytes:
-    """The compiled core (see `edge_se.core`) for a platform; the same bytes every time.
+def core_libraries(platform: Platform) -> dict[str, bytes]:
+    """The compiled core (see `edge_se.core`) for a platform, by file name; always the same bytes.
 
     Raises:
         UserError: There is no compiler for it, or it failed.
@@ -43,9 +43,9 @@ def core_library(platform: Platform) -> bytes:
 
 
 @cache
-def _compiled_core(platform: str, compiler: tuple[str, ...]) -> bytes:
+def _compiled_core(platform: str, compiler: tuple[str, ...]) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="edge-se-") as folder:
         try:
-            return compile_core(Path(folder), compiler).read_bytes()
+            return {path.name: path.read_bytes() for path in compile_core(Path(folder), compiler)}
         except BuildError as error:
             raise UserError(f"the core can't be compiled for {platform} ({error})") from None

@@ -12,15 +12,14 @@ from pathlib import Path
 
 import edge_se
 from edge_se.cli import GROUP
-from edge_se.core import LIBRARY
 from edge_se.errors import UserError
 from targets.boards import Platform
 from targets.cache import cache_folder, folder_beside
-from targets.cross import core_library
+from targets.cross import core_libraries
 
 INSTALLER = "pip==25.3"
-# Libraries compiled for this machine stay here.
-_PACKAGED = (".py", ".tflite", ".typed", ".c", ".h")
+# Libraries compiled for this machine stay here, and a board needs no sources of others.
+_PACKAGED = (".py", ".tflite", ".typed")
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -81,7 +80,8 @@ def runtime_wheel(platform: Platform) -> tuple[str, bytes]:
         for path in package.rglob("*")
         if path.suffix in _PACKAGED
     }
-    files[f"{name}/core/{LIBRARY}"] = core_library(platform)
+    libraries = core_libraries(platform)
+    files |= {f"{name}/core/{library}": content for library, content in libraries.items()}
     files[f"{information}/METADATA"] = _metadata_text(release).encode()
     files[f"{information}/WHEEL"] = (
         f"Wheel-Version: 1.0\nGenerator: edge-se\nRoot-Is-Purelib: false\nTag: {tag}\n".encode()

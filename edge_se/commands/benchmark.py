@@ -46,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=[],
         metavar="PEER",
-        help="time these by turns with the model: other models of edge-se, the authors' streaming "
-        "ONNX of GTCRN, a folder with both stages of DTLN, or rnnoise (the library of pip's "
-        "pyrnnoise or of the system; or a librnnoise.so)",
+        help="time these by turns with the model: other models of edge-se, c (the C engine built "
+        "in), the authors' streaming ONNX of GTCRN, a folder with both stages of DTLN, or rnnoise "
+        "(the library of pip's pyrnnoise or of the system; or a librnnoise.so)",
     )
 
 

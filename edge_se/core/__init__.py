@@ -2,7 +2,9 @@
 
 `fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` the same
 samples, up to rounding, as `edge_se.stft.Stft`, in a few microseconds each. They are one shared
-library called through ctypes, so one wheel serves every Python of a platform.
+library called through ctypes, so one wheel serves every Python of a platform. In `engine/` lie the
+sources of the generated engine for the default model's network (see `edge_se.engines.generated`),
+which `make default-model` writes; they are part of the library too.
 """
 
 import ctypes
@@ -11,7 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from edge_se.machine import processor_features
+
 LIBRARY = "_core.so"
+# The same for processors with more instructions: the compiler's options, and what /proc/cpuinfo
+# calls them. Tried in this order.
+VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
 # What `edge_se_core_version` of the library has to say.
 VERSION = 4
 _FUNCTIONS = (
@@ -61,10 +68,19 @@ class Samples(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("floats", "integers")]
 
 
+def core_path() -> Path:
+    """Where the library for this processor is, or would be."""
+    folder = Path(__file__).parent
+    for name, (_, needed) in VARIANTS.items():
+        if (folder / name).is_file() and needed <= processor_features():
+            return folder / name
+    return folder / LIBRARY
+
+
 @cache
 def load_core() -> Any | None:
     """The library, or None where none was built; a warning where the one there is another's."""
-    path = Path(__file__).parent / LIBRARY
+    path = core_path()
     if not path.is_file():
         return None
     try:

@@ -12,10 +12,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_se.core import LIBRARY
+from edge_se.core import LIBRARY, VARIANTS
 
-SOURCES = tuple(Path(__file__).parent / name for name in ("fixed.c", "float.c"))
-FLAGS = ("-std=c99", "-O3", "-s", "-shared", "-fPIC")
+FOLDER = Path(__file__).parent
+# Generated engines want multiplications and additions fused, and no record of errors in math.
+FLAGS = (
+    *("-std=c99", "-O3", "-s", "-shared", "-fPIC"),
+    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
+)
 
 
 class BuildError(Exception):
@@ -36,17 +40,37 @@ def find_compiler() -> list[str]:
     return [found]
 
 
-def compile_core(folder: Path, compiler: Sequence[str] | None = None) -> Path:
-    """Compile the core into a folder, whole or not at all, and give the library's path.
+def sources() -> list[Path]:
+    """The core's, and those of the generated engines."""
+    return [FOLDER / "fixed.c", FOLDER / "float.c", *sorted(FOLDER.glob("engine/*.c"))]
+
+
+def compile_core(folder: Path, compiler: Sequence[str] | None = None) -> list[Path]:
+    """Compile the core into a folder, and give the paths of its libraries.
 
     Raises:
         BuildError: There is no compiler, or it failed.
     """
     command = list(compiler or find_compiler())
-    library = folder / LIBRARY
-    temporary = folder / f".{os.getpid()}{LIBRARY}"
+    libraries: dict[str, tuple[str, ...]] = {LIBRARY: ()}
+    if _target(command).startswith("x86_64"):
+        libraries |= {name: options for name, (options, _) in VARIANTS.items()}
+    for name, options in libraries.items():
+        compile_library(folder / name, sources(), command, [*options, "-I", str(FOLDER)])
+    return [folder / name for name in libraries]
+
+
+def compile_library(
+    library: Path, files: Sequence[Path], command: Sequence[str], options: Sequence[str] = ()
+) -> None:
+    """Compile C files into a shared library, whole or not at all.
+
+    Raises:
+        BuildError: The compiler failed.
+    """
+    temporary = library.with_name(f".{os.getpid()}{library.name}")
     try:
-        arguments = [*FLAGS, *map(str, SOURCES), "-o", str(temporary)]
+        arguments = [*FLAGS, *options, *map(str, files), "-lm", "-o", str(temporary)]
         result = subprocess.run([*command, *arguments], capture_output=True, text=True)
         if result.returncode:
             raise BuildError(f"{shlex.join(command)} failed: {result.stderr.strip()}")
@@ -55,11 +79,19 @@ def compile_core(folder: Path, compiler: Sequence[str] | None = None) -> Path:
         raise BuildError(f"{shlex.join(command)} can't be run: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
-    return library
+
+
+def _target(command: Sequence[str]) -> str:
+    """What a compiler says that it compiles for."""
+    try:
+        asked = subprocess.run([*command, "-dumpmachine"], capture_output=True, text=True)
+    except OSError as error:
+        raise BuildError(f"{shlex.join(command)} can't be run: {error}") from error
+    return asked.stdout
 
 
 if __name__ == "__main__":
     try:
-        print(compile_core(Path(__file__).parent))
+        print(*compile_core(FOLDER), sep="\n")
     except BuildError as error:
         sys.exit(f"edge-se: error: {error}")

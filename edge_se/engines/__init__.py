@@ -14,7 +14,7 @@ from edge_se.manifest import Manifest
 from edge_se.states import StateCache
 
 # Model file suffix by engine; the first that fits is taken when no engine is asked for.
-ENGINES = {"tflite": ".tflite", "onnxruntime": ".onnx"}
+ENGINES = {"tflite": ".tflite", "onnxruntime": ".onnx", "c": ".so"}
 # TFLite interpreters, in the order they are tried.
 RUNTIMES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
 # Kinds of STFT: in float32, and in integers from int16 samples to int16 samples.
@@ -63,10 +63,12 @@ def load_engine(
     """Load a model into the engine that fits its file, warmed up and reset.
 
     Args:
-        path: Model file, .tflite or .onnx.
-        engine: A name of `ENGINES`, or None for the one that the file's suffix asks for.
+        path: Model file, .tflite, .onnx or .so.
+        engine: A name of `ENGINES`, or None for the one that the file's suffix asks for. "c" also
+            runs a .tflite, if the engine built in is of the same checkpoint.
         runtime: For TFLite, a name of `RUNTIMES`; None takes the first one installed.
-        stft: A name of `STFTS`, or None for the one that the model's manifest says.
+        stft: A name of `STFTS`, or None for the one that the model's manifest says. For "c" it is
+            all of the engine's arithmetic, and None means "float" where both are built in.
 
     Raises:
         UserError: The file does not fit, or what is needed to run it is not installed.
@@ -78,18 +80,31 @@ def load_engine(
             raise UserError(f"{path} is no model file; its name has to end in {expected}")
     elif engine not in ENGINES:
         raise UserError(f"there is no engine {engine!r}; choose from {', '.join(ENGINES)}")
-    elif path.suffix != ENGINES[engine]:
+    elif path.suffix != ENGINES[engine] and (engine, path.suffix) != ("c", ENGINES["tflite"]):
         raise UserError(f"the engine {engine} runs {ENGINES[engine]} files, which {path} is not")
     if stft is not None and stft not in STFTS:
         raise UserError(f"there is no STFT {stft!r}; choose from {', '.join(STFTS)}")
+    if runtime is not None and engine != "tflite":
+        raise UserError("a runtime can be chosen for the engine tflite only")
+    if engine == "c":
+        return _load_generated(path, stft)
     from edge_se.engines.loop import FrameLoop
 
     if engine == "tflite":
         from edge_se.engines.tflite import TfliteStep
 
         return FrameLoop(TfliteStep(path, runtime), stft)
-    if runtime is not None:
-        raise UserError(f"a runtime can be chosen for .tflite files only, which {path} is not")
     from edge_se.engines.onnx import OnnxStep
 
     return FrameLoop(OnnxStep(path), stft)
+
+
+def _load_generated(path: Path, stft: str | None) -> StagedEngine:
+    from edge_se.engines.generated import load_built_in, load_compiled
+
+    if path.suffix == ENGINES["tflite"]:
+        return load_built_in(path, stft)
+    engine = load_compiled(path)
+    if stft is not None and stft != engine.manifest.stft:
+        raise UserError(f"{path} computes in {engine.manifest.stft}; compile it in {stft}")
+    return engine

@@ -15,7 +15,7 @@ from edge_se.engines.compiled_path import CompiledPath
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.manifest import Manifest, Signals, TensorSpec
 from targets.boards import load_platforms
-from targets.cross import _compiled_core, core_library
+from targets.cross import _compiled_core, core_libraries
 from targets.emulation.system import find_emulator
 from targets.release import build_wheels
 
@@ -52,10 +52,10 @@ def guest(folder: Path, machine: str) -> list[str]:
 
 @pytest.mark.parametrize("platform", load_platforms().values(), ids=lambda p: p.key)
 def test_the_core_compiles_to_the_same_bytes_every_time(platform):
-    first = core_library(platform)
+    first = core_libraries(platform)
     _compiled_core.cache_clear()
 
-    assert core_library(platform) == first
+    assert core_libraries(platform) == first
 
 
 @pytest.mark.slow

@@ -1,0 +1,373 @@
+/* The layers of the network in float; targets/c/float_engine.py writes their tables and calls.
+
+   A value is an array of rows (frequency positions) of channels. Sizes are constants wherever a
+   function is called, so that every loop over channels and taps unrolls and all sums stay in
+   registers. Weights lie in the order in which they are read: [tap][input][output]. */
+
+#ifndef FLOAT_KERNELS_H
+#define FLOAT_KERNELS_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "lanes.h"
+
+/* Samples beyond are clipped; full scale is 1. */
+#define SAMPLE_LIMIT 1024.0f
+
+#define TANH_P0 7030.21817f
+#define TANH_P1 864.784091f
+#define TANH_P2 16.0003825f
+#define TANH_P3 0.0275978137f
+#define TANH_Q0 7030.25011f
+#define TANH_Q1 3208.09342f
+#define TANH_Q2 148.106436f
+
+enum activation { LINEAR, LEAKY, STEEP, BOUNDED };
+
+/* x P(x^2) / Q(x^2), within 1e-6 of tanh; Q's highest coefficient is 1. */
+INLINE f4 f4_tanh(f4 x)
+{
+    x = f4_max(f4_min(x, f4_all(7)), f4_all(-7));
+    const f4 u = f4_mul(x, x);
+    f4 above = f4_fma(f4_all(TANH_P2), u, f4_all(TANH_P3));
+    above = f4_fma(f4_all(TANH_P1), u, above);
+    above = f4_fma(f4_all(TANH_P0), u, above);
+    f4 below = f4_add(u, f4_all(TANH_Q2));
+    below = f4_fma(f4_all(TANH_Q1), u, below);
+    below = f4_fma(f4_all(TANH_Q0), u, below);
+    return f4_div(f4_mul(x, above), below);
+}
+
+INLINE f4 activate(f4 x, enum activation kind, float slope)
+{
+    switch (kind) {
+    case LEAKY: return f4_max(x, f4_mul(x, f4_all(slope)));  /* slope <= 1 */
+    case STEEP: return f4_min(x, f4_mul(x, f4_all(slope)));
+    case BOUNDED: return f4_tanh(x);
+    default: return x;
+    }
+}
+
+struct convolution {
+    int positions, block, step; /* floats from one position's input to the next */
+    int taps, inputs, row;      /* floats from one tap's input to the next */
+    int groups, outputs;        /* of a group, all phases */
+    int phases, channels;       /* of a result's row */
+    enum activation activation;
+};
+
+#define BLOCK_LIMIT 16
+#define QUAD_LIMIT 6
+
+/* One group. `edges` [2][inputs][outputs] or none: what to add at the first and the last position for
+   the first row of x that is no padding and the last one. */
+INLINE void convolve_group(const struct convolution c, const float *x, const float *weight,
+                           const float *bias, const float *edges, const float *ends, float slope,
+                           float *y, int group)
+{
+    const int quads = c.outputs / 4, of_phase = c.outputs / c.phases;
+    ROLLED for (int first = 0; first < c.positions; first += c.block) {
+        const int from = first + c.block <= c.positions ? first : c.positions - c.block;
+        f4 sums[BLOCK_LIMIT][QUAD_LIMIT];
+        UNROLL for (int p = 0; p < c.block; p++)
+            UNROLL for (int o = 0; o < quads; o++) sums[p][o] = f4_load(bias + 4 * o);
+        ROLLED for (int t = 0; t < c.taps; t++) {
+            ROLLED for (int i = 0; i < c.inputs; i += 4) {
+                f4 given[BLOCK_LIMIT];
+                UNROLL for (int p = 0; p < c.block; p++)
+                    given[p] = f4_load(x + (from + p) * c.step + t * c.row + i);
+                const int lanes = c.inputs - i < 4 ? c.inputs - i : 4;
+                UNROLL for (int k = 0; k < lanes; k++) {
+                    UNROLL for (int o = 0; o < quads; o++) {
+                        const f4 w = f4_load(weight + (t * c.inputs + i + k) * c.outputs + 4 * o);
+                        UNROLL for (int p = 0; p < c.block; p++)
+                            sums[p][o] = f4_fma_lane(sums[p][o], w, given[p], k);
+                    }
+                }
+            }
+        }
+        if (edges && from == 0)
+            UNROLL for (int i = 0; i < c.inputs; i++)
+                UNROLL for (int o = 0; o < quads; o++)
+                    sums[0][o] = f4_fma(sums[0][o], f4_all(ends[i]),
+                                        f4_load(edges + i * c.outputs + 4 * o));
+        if (edges && from + c.block == c.positions)
+            UNROLL for (int i = 0; i < c.inputs; i++)
+                UNROLL for (int o = 0; o < quads; o++)
+                    sums[c.block - 1][o] =
+                        f4_fma(sums[c.block - 1][o], f4_all(ends[c.row + i]),
+                               f4_load(edges + (c.inputs + i) * c.outputs + 4 * o));
+        UNROLL for (int p = 0; p < c.block; p++) {
+            float *row = y + (from + p) * c.phases * c.channels;
+            UNROLL for (int o = 0; o < quads; o++) {
+                const int at = c.groups == 1 ? 4 * o
+                                             : 4 * o / of_phase * c.channels + group * of_phase +
+                                                   4 * o % of_phase;
+                f4_store(row + at, activate(sums[p][o], c.activation, slope));
+            }
+        }
+    }
+}
+
+INLINE void convolve(const struct convolution c, const float *x, const float *weight,
+                     const float *bias, float slope, float *y)
+{
+    ROLLED for (int g = 0; g < c.groups; g++)
+        convolve_group(c, x + g * c.inputs, weight + g * c.taps * c.inputs * c.outputs,
+                       bias + g * c.outputs, 0, 0, slope, y, g);
+}
+
+/* Depthwise, 3 rows by 3 frames; the frames' first rows are padding. */
+INLINE void convolve_frames(int rows, int channels, int block, const float *oldest,
+                            const float *middle, const float *newest, const float *weight,
+                            const float *bias, enum activation kind, float slope, float *y)
+{
+    const float *const frames[3] = {oldest, middle, newest};
+    ROLLED for (int c = 0; c < channels; c += 4) {
+        f4 w[9];
+        UNROLL for (int k = 0; k < 9; k++) w[k] = f4_load(weight + k * channels + c);
+        const f4 b = f4_load(bias + c);
+        ROLLED for (int first = 0; first < rows; first += block) {
+            const int from = first + block <= rows ? first : rows - block;
+            f4 sums[BLOCK_LIMIT];
+            UNROLL for (int p = 0; p < block; p++) sums[p] = b;
+            UNROLL for (int t = 0; t < 3; t++) {
+                UNROLL for (int r = 0; r < block + 2; r++) {
+                    const f4 x = f4_load(frames[t] + (from + r) * channels + c);
+                    UNROLL for (int k = 0; k < 3; k++)
+                        if (r - k >= 0 && r - k < block)
+                            sums[r - k] = f4_fma(sums[r - k], x, w[3 * t + k]);
+                }
+            }
+            UNROLL for (int p = 0; p < block; p++)
+                f4_store(y + (from + p) * channels + c, activate(sums[p], kind, slope));
+        }
+    }
+}
+
+/* New states of gated recurrent units, from the sums before the gates. The gates' weights and the
+   candidate's hidden ones are stored halved: sigmoid(2 x) = (1 + tanh(x)) / 2. */
+INLINE f4 new_state(f4 reset, f4 update, f4 candidate, f4 remembered, f4 before)
+{
+    const f4 open = f4_tanh(reset), keep = f4_tanh(update);
+    const f4 proposal = f4_tanh(f4_fma(f4_add(candidate, remembered), open, remembered));
+    const f4 change = f4_mul(f4_sub(before, proposal), f4_all(0.5f));
+    return f4_fma(f4_add(proposal, change), keep, change);
+}
+
+struct cell {
+    const float *input;       /* [group][input][3][unit] */
+    const float *input_bias;  /* [group][3][unit] */
+    const float *hidden;      /* [group][unit][3][unit] */
+    const float *hidden_bias; /* [group][unit], of the candidate */
+};
+
+struct recurrence {
+    int rows, block, groups, inputs, units; /* of a group */
+};
+
+/* One step of units over frames; `state` [rows][group][unit] is carried on. */
+INLINE void recur(const struct recurrence r, const struct cell *cell, const float *x, float *state)
+{
+    const int quads = r.units / 4, gates = 3 * r.units;
+    ROLLED for (int g = 0; g < r.groups; g++) {
+        const float *input = cell->input + g * r.inputs * gates;
+        const float *hidden = cell->hidden + g * r.units * gates;
+        const float *input_bias = cell->input_bias + g * gates;
+        const float *hidden_bias = cell->hidden_bias + g * r.units;
+        ROLLED for (int first = 0; first < r.rows; first += r.block) {
+            f4 sums[BLOCK_LIMIT][4][4]; /* reset, update, candidate, remembered */
+            UNROLL for (int p = 0; p < r.block; p++)
+                UNROLL for (int q = 0; q < quads; q++) {
+                    UNROLL for (int gate = 0; gate < 3; gate++)
+                        sums[p][gate][q] = f4_load(input_bias + gate * r.units + 4 * q);
+                    sums[p][3][q] = f4_load(hidden_bias + 4 * q);
+                }
+            ROLLED for (int i = 0; i < r.inputs; i += 4) {
+                f4 given[BLOCK_LIMIT];
+                UNROLL for (int p = 0; p < r.block; p++)
+                    given[p] = f4_load(x + ((first + p) * r.groups + g) * r.inputs + i);
+                UNROLL for (int k = 0; k < 4; k++)
+                    UNROLL for (int gate = 0; gate < 3; gate++)
+                        UNROLL for (int q = 0; q < quads; q++) {
+                            const f4 w = f4_load(input + (i + k) * gates + gate * r.units + 4 * q);
+                            UNROLL for (int p = 0; p < r.block; p++)
+                                sums[p][gate][q] = f4_fma_lane(sums[p][gate][q], w, given[p], k);
+                        }
+            }
+            ROLLED for (int i = 0; i < r.units; i += 4) {
+                f4 given[BLOCK_LIMIT];
+                UNROLL for (int p = 0; p < r.block; p++)
+                    given[p] = f4_load(state + ((first + p) * r.groups + g) * r.units + i);
+                UNROLL for (int k = 0; k < 4; k++)
+                    UNROLL for (int gate = 0; gate < 3; gate++)
+                        UNROLL for (int q = 0; q < quads; q++) {
+                            const f4 w = f4_load(hidden + (i + k) * gates + gate * r.units + 4 * q);
+                            const int into = gate < 2 ? gate : 3;
+                            UNROLL for (int p = 0; p < r.block; p++)
+                                sums[p][into][q] = f4_fma_lane(sums[p][into][q], w, given[p], k);
+                        }
+            }
+            UNROLL for (int p = 0; p < r.block; p++)
+                UNROLL for (int q = 0; q < quads; q++) {
+                    float *at = state + ((first + p) * r.groups + g) * r.units + 4 * q;
+                    f4_store(at, new_state(sums[p][0][q], sums[p][1][q], sums[p][2][q],
+                                           sums[p][3][q], f4_load(at)));
+                }
+        }
+    }
+}
+
+#define GROUP_LIMIT 4
+
+/* Groups of four units over the rows of one frame, from zero, some from the last row to the first.
+   `projected` [rows][group][3][4] are the inputs' projections, groups in the order `order`. */
+INLINE void scan(int rows, int groups, const struct cell *cell, const int *place,
+                 const int *backward, const float *projected, float *states)
+{
+    f4 state[GROUP_LIMIT];
+    UNROLL for (int g = 0; g < groups; g++) state[g] = f4_all(0);
+    ROLLED for (int k = 0; k < rows; k++) {
+        UNROLL for (int g = 0; g < groups; g++) {
+            const int row = backward[g] ? rows - 1 - k : k;
+            const float *given = projected + (row * groups + place[g]) * 12;
+            f4 reset = f4_load(given), update = f4_load(given + 4);
+            f4 remembered = f4_load(cell->hidden_bias + 4 * g);
+            UNROLL for (int i = 0; i < 4; i++) {
+                const float *w = cell->hidden + (g * 4 + i) * 12;
+                reset = f4_fma_lane(reset, f4_load(w), state[g], i);
+                update = f4_fma_lane(update, f4_load(w + 4), state[g], i);
+                remembered = f4_fma_lane(remembered, f4_load(w + 8), state[g], i);
+            }
+            state[g] = new_state(reset, update, f4_load(given + 8), remembered, state[g]);
+            f4_store(states + (row * groups + g) * 4, state[g]);
+        }
+    }
+}
+
+/* result = residual + scale * (x - mean) / deviation + shift, over all `count` elements. */
+INLINE void normalize(int count, const float *x, const float *residual, const float *scale,
+                      const float *shift, float epsilon, float *result)
+{
+    f4 sum = f4_all(0), squares = f4_all(0);
+    for (int i = 0; i < count; i += 4) sum = f4_add(sum, f4_load(x + i));
+    const float mean = f4_sum(sum) / (float)count;
+    for (int i = 0; i < count; i += 4) {
+        const f4 centred = f4_sub(f4_load(x + i), f4_all(mean));
+        squares = f4_fma(squares, centred, centred);
+    }
+    const float inverse = 1 / sqrtf(f4_sum(squares) / (float)count + epsilon);
+    for (int i = 0; i < count; i += 4) {
+        const f4 normal =
+            f4_mul(f4_sub(f4_load(x + i), f4_all(mean)), f4_all(inverse));
+        const f4 scaled = f4_fma(f4_load(shift + i), normal, f4_load(scale + i));
+        f4_store(result + i, f4_add(f4_load(residual + i), scaled));
+    }
+}
+
+struct attention {
+    int rows, channels, units, row; /* floats of a row of what is passed along */
+};
+
+/* y[row][2 c] = x[row][c] * gate[c], y[row][2 c + 1] = passed[row][c]. */
+INLINE void attend(const struct attention a, const struct cell *cell, const float *gate_weight,
+                   const float *gate_bias, const float *x, const float *passed, float *state,
+                   float *y)
+{
+    const struct recurrence once = {1, 1, 1, a.channels, a.units};
+    float energy[16], gates[16];
+    UNROLL for (int c = 0; c < a.channels; c += 4) {
+        f4 sum = f4_all(0);
+        for (int p = 0; p < a.rows; p++) {
+            const f4 given = f4_load(x + p * a.channels + c);
+            sum = f4_fma(sum, given, given);
+        }
+        f4_store(energy + c, f4_mul(sum, f4_all(1 / (float)a.rows)));
+    }
+    recur(once, cell, energy, state);
+    UNROLL for (int c = 0; c < a.channels; c += 4) {
+        f4 sum = f4_load(gate_bias + c);
+        UNROLL for (int i = 0; i < a.units; i++)
+            sum = f4_fma(sum, f4_load(gate_weight + i * a.channels + c), f4_all(state[i]));
+        f4_store(gates + c, f4_fma(f4_all(0.5f), f4_tanh(sum), f4_all(0.5f)));
+    }
+    UNROLL for (int c = 0; c < a.channels; c += 4) {
+        const f4 gate = f4_load(gates + c);
+        for (int p = 0; p < a.rows; p++)
+            f4_store_pairs(y + 2 * (p * a.channels + c),
+                           f4_mul(f4_load(x + p * a.channels + c), gate),
+                           f4_load(passed + p * a.row + c));
+    }
+}
+
+INLINE void add(int count, const float *a, const float *b, float *y)
+{
+    for (int i = 0; i < count; i += 4) f4_store(y + i, f4_add(f4_load(a + i), f4_load(b + i)));
+}
+
+/* Magnitude, real and imaginary part of `bins` bins, and a zero: [bins][4]. */
+INLINE void measure(int bins, const float *spectrum, float *features)
+{
+    for (int k = 0; k < bins; k++) {
+        const float re = spectrum[2 * k], im = spectrum[2 * k + 1];
+        features[4 * k] = sqrtf(re * re + im * im + 1e-12f);
+        features[4 * k + 1] = re;
+        features[4 * k + 2] = im;
+        features[4 * k + 3] = 0;
+    }
+}
+
+/* Bands as weighted sums of neighbouring bins: from first[b] on, until[b + 1] - until[b] of them. */
+INLINE void merge(int bands, const uint8_t *first, const uint16_t *until, const float *weight,
+                  const float *bins, float *y)
+{
+    for (int b = 0; b < bands; b++) {
+        f4 sum = f4_all(0);
+        const float *x = bins + 4 * first[b];
+        for (int k = until[b]; k < until[b + 1]; k++, x += 4)
+            sum = f4_fma(sum, f4_load(x), f4_all(weight[k]));
+        f4_store(y + 4 * b, sum);
+    }
+}
+
+/* Spectrum times mask, whose bins are weighted sums of two neighbouring bands from first[k] on. */
+INLINE void mask_bins(int bins, const uint8_t *first, const float *weight, const float *bands,
+                      const float *spectrum, float *masked)
+{
+    for (int k = 0; k < bins; k++) {
+        const float *low = bands + 2 * first[k];
+        const float a = weight[2 * k], b = weight[2 * k + 1];
+        const float mask_re = a * low[0] + b * low[2], mask_im = a * low[1] + b * low[3];
+        const float re = spectrum[2 * k], im = spectrum[2 * k + 1];
+        masked[2 * k] = re * mask_re - im * mask_im;
+        masked[2 * k + 1] = im * mask_re + re * mask_im;
+    }
+}
+
+INLINE void mask_bands(int bins, const float *bands, const float *spectrum, float *masked)
+{
+    for (int k = 0; k < bins; k++) {
+        const float re = spectrum[2 * k], im = spectrum[2 * k + 1];
+        masked[2 * k] = re * bands[2 * k] - im * bands[2 * k + 1];
+        masked[2 * k + 1] = im * bands[2 * k] + re * bands[2 * k + 1];
+    }
+}
+
+/* Samples that no microphone gives are made harmless: NaN and infinity become silence. Told by
+   their bits, so that no compiler's assumption about numbers can undo it. */
+INLINE void accept(int count, const float *in, float *samples)
+{
+    for (int n = 0; n < count; n++) {
+        uint32_t bits;
+        memcpy(&bits, in + n, sizeof bits);
+        bits = (bits & 0x7f800000u) == 0x7f800000u ? 0 : bits;
+        float sample;
+        memcpy(&sample, &bits, sizeof sample);
+        sample = sample < SAMPLE_LIMIT ? sample : SAMPLE_LIMIT;
+        samples[n] = sample > -SAMPLE_LIMIT ? sample : -SAMPLE_LIMIT;
+    }
+}
+
+#endif

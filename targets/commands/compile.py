@@ -1,0 +1,60 @@
+"""Compile a trained network into a shared library that runs it without an interpreter.
+
+The library is a model file: give it to --model. Without --board it is made for this machine, by the
+system's C compiler; for a board it is cross-compiled, and `bundle` and `deploy` take it there.
+"""
+
+import argparse
+from pathlib import Path
+
+from edge_se.engines.generated import ARITHMETICS
+from quant.commands.options import add_network_arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_network_arguments(parser)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="library to write, a .so"
+    )
+    parser.add_argument(
+        "--arithmetic",
+        choices=ARITHMETICS,
+        default="float",
+        help="what the engine computes in (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--board", metavar="NAME", help="what to compile for, as edge-se boards lists it"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from edge_se.core.build import BuildError, find_compiler
+    from edge_se.errors import UserError
+    from edge_se.files import written_beside
+    from quant.commands.options import load_network
+    from targets.boards import find_board
+    from targets.cross import find_cross_compiler
+    from targets.engines import compile_engine
+
+    if arguments.out.suffix != ".so":
+        raise UserError(f"a compiled engine's name ends in .so, which {arguments.out} does not")
+    if arguments.board is not None:
+        board = find_board(arguments.board)
+        compiler, place = find_cross_compiler(board.platform), board.name
+    else:
+        place = "this machine"
+        try:
+            compiler = [*find_compiler(), "-march=native"]
+        except BuildError as error:
+            raise UserError(f"{error}; install gcc, or name a --board to cross-compile") from None
+    checkpoint = load_network(arguments)
+    data = compile_engine(checkpoint, arguments.arithmetic, compiler)
+    with written_beside(arguments.out) as temporary:
+        temporary.write_bytes(data)
+    print(
+        f"wrote {arguments.out}: {checkpoint.architecture} from {checkpoint.name} in "
+        f"{arguments.arithmetic} for {place}, {len(data) / 1000:.0f} KB"
+    )
+    return 0
