@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ from quant.training.validation import Scores, score_model, score_signals
 ARCHITECTURE = "gtcrn_unet"
 PRECISION = "int8"
 TIMED_SECONDS = 20.0
-WARM_UP_STEPS = 50  # of a short training
+# Small batches make more steps of the time.
+SHORT_TRAINING = TrainingSettings(ARCHITECTURE, batch_size=4, seconds=2.0, warmup_steps=50)
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,7 @@ def run_ablation(
     folders, steps = {fusion: out / fusion for fusion in fusions}, {}
     for fusion, folder in folders.items():
         print(f"training {fusion}", file=sys.stderr, flush=True)
-        settings = TrainingSettings(
-            ARCHITECTURE, {"fusion": fusion}, warmup_steps=WARM_UP_STEPS, seed=seed
-        )
+        settings = replace(SHORT_TRAINING, network_options={"fusion": fusion}, seed=seed)
         options = RunOptions(folder, budget, validate_every=sys.maxsize, patience=1)
         steps[fusion] = train_variant(fusion, settings, options, *corpora, mixtures, description)
     noisy = noisy_clips(read_calibration_clips(clips_folder()))
