@@ -1,0 +1,115 @@
+"""The further networks of the family as INT8 files in the frame loop."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from running import masks, randomize, snr_db, write
+
+from edge_se import Enhancer
+from edge_se.engines.tflite import TfliteStep
+from quant.graph.encoding import assign_encodings
+from quant.graph.execute import run_sequence
+from quant.graph.simulate import FakeQuantizer
+from quant.models import build_model
+from quant.models.checkpoint import Checkpoint
+from quant.onnx_step import build_onnx
+from quant.pipeline import (
+    CalibratedGraph,
+    build_float,
+    build_quantized,
+    calibrate_checkpoint,
+    default_ranges,
+)
+from quant.recipes import find_recipe
+
+NETWORKS = {
+    "light causal": ("gtcrn_light", {"causal": True}, 0),
+    "light delayed": ("gtcrn_light", {"causal": False}, 22),
+    "unet mixed": ("gtcrn_unet", {"fusion": "mixed"}, 0),
+    "unet gated, interpolated": ("gtcrn_unet", {"fusion": "gated", "up_sampling_after": 2}, 0),
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A random network, calibrated, and its INT8 file."""
+
+    calibrated: CalibratedGraph
+    path: Path
+    lookahead: int
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def built(request, noisy, tmp_path_factory) -> Built:
+    architecture, options, lookahead = NETWORKS[request.param]
+    network = randomize(build_model(architecture, **options), 0)
+    recipe = find_recipe("int8")
+    with torch.no_grad():
+        calibrated = calibrate_checkpoint(
+            Checkpoint(network, architecture, "random", "", options),
+            noisy[:2],
+            split_activations=recipe.splits_activations,
+        )
+        used = copy.deepcopy(calibrated)
+        content = build_quantized(used, recipe, default_ranges(used, recipe), {})
+    return Built(used, write(tmp_path_factory.mktemp("int8"), "int8.tflite", content), lookahead)
+
+
+@torch.no_grad()
+def test_simulation_predicts_the_file(built, frames):
+    recipe, graph = find_recipe("int8"), built.calibrated.graph
+    ranges = default_ranges(built.calibrated, recipe)
+    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
+    hook, frames = FakeQuantizer(graph, encodings, recipe.choose), frames[:, :80]
+
+    (predicted,) = run_sequence(graph, {"features": frames}, hook)
+
+    result = masks(TfliteStep(built.path), frames[0].numpy())
+    assert snr_db(frames[0].numpy(), predicted[0].numpy(), result) > 20
+
+
+def test_states_are_8_bits_and_start_anew(built, noisy):
+    enhancer = Enhancer(built.path)
+
+    first, again = enhancer.enhance(noisy[3]), enhancer.enhance(noisy[3])
+
+    assert {state.dtype for state in enhancer.manifest.states} == {"int8"}
+    np.testing.assert_array_equal(first, again)
+
+
+def test_manifest_states_network_and_latency(built):
+    manifest = Enhancer(built.path).manifest
+
+    assert manifest.lookahead_frames == built.lookahead
+    assert manifest.checkpoint["options"] == built.calibrated.checkpoint.options
+    assert manifest.algorithmic_latency_ms == 32 + 16 * built.lookahead
+
+
+@pytest.mark.parametrize("stft", ["float", "fixed"])
+def test_frames_come_out_as_late_as_the_manifest_says(built, noisy, stft):
+    enhancer = Enhancer(built.path, stft=stft)
+    hop = enhancer.hop_size
+    frames = noisy[3][: 40 * hop].reshape(-1, hop)
+
+    enhancer.reset()
+    streamed = np.concatenate([enhancer.process(frame.copy()) for frame in frames])
+
+    latency = enhancer.latency_samples
+    aligned = enhancer.enhance(frames.ravel())
+    np.testing.assert_array_equal(streamed[latency:], aligned[: len(streamed) - latency])
+    assert not np.abs(streamed[: built.lookahead * hop]).any()
+
+
+def test_float_files_agree_between_formats(built, noisy, tmp_path):
+    checkpoint = built.calibrated.checkpoint
+    tflite = write(tmp_path, "step.tflite", build_float(checkpoint, find_recipe("float")))
+    onnx = write(tmp_path, "step.onnx", build_onnx(checkpoint))
+    signal = noisy[3][:16000]
+
+    enhanced = [Enhancer(path, stft="float").enhance(signal) for path in (tflite, onnx)]
+
+    np.testing.assert_allclose(*enhanced, atol=1e-4)
