@@ -150,16 +150,18 @@ def energy_scale(rows: int, step: float, result_step: float) -> tuple[int, int]:
     return round(fraction * 2**ENERGY_BITS), ENERGY_BITS - exponent
 
 
-def pair_multiplier(step: float, result_step: float) -> int:
-    """A value's multiplier, with PAIR_BITS fractional bits, to a result's steps.
+def pair_multipliers(a: float, b: float, result: float) -> tuple[int, int, int]:
+    """Multipliers of 15 bits at most for values of two steps, and their fractional bits.
 
     Raises:
-        ValueError: The result's steps are so much finer that products leave 32 bits.
+        ValueError: The result's steps are too fine for that.
     """
-    multiplier = round(step / result_step * 2**PAIR_BITS)
-    if multiplier >= 2 ** (PAIR_BITS + 1):
+    largest = max(a, b) / result
+    bits = min(PAIR_BITS, PAIR_BITS - math.floor(math.log2(largest)))
+    if bits < 1:
         raise ValueError("a sum's steps are far finer than what is added")
-    return multiplier
+    first, second = (min(round(step / result * 2**bits), 32767) for step in (a, b))
+    return first, second, bits
 
 
 def tanh_table() -> Integers:

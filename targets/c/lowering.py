@@ -563,6 +563,8 @@ class _Lowering:
     # The rest ------------------------------------------------------------------------------
 
     def _sum(self, operator: Operator) -> str:
+        if operator.attributes.get("rectified"):
+            raise ValueError(f"{operator.scope} is rectified")
         a, b = (self._whole(value) for value in operator.inputs)
         self._append(Sum(a, b, operator.outputs[0]), operator)
         return ""

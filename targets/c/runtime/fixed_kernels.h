@@ -291,7 +291,6 @@ INLINE void scan(int rows, int groups, int shift, const struct cell *cell, const
 }
 
 struct normalization {
-    int count;          /* elements */
     int64_t epsilon;    /* in units of count^2 times a squared step of x */
     int32_t multiplier; /* of scaled and shifted values, to the result's steps */
     int32_t residual;   /* of the residual times 2^15 */
@@ -299,14 +298,15 @@ struct normalization {
 };
 
 /* residual + scale * (x - mean) / deviation + shift, over all elements. */
-INLINE void normalize(const struct normalization n, const int16_t *x, const int16_t *residual,
-                      const int16_t *scale, const int32_t *shift, int16_t *y)
+INLINE void normalize(int count, const struct normalization *n, const int16_t *x,
+                      const int16_t *residual, const int16_t *scale, const int32_t *shift,
+                      int16_t *y)
 {
     int32_t sum = 0;
     int64_t squares = 0;
-    for (int i = 0; i < n.count; i++) sum += x[i];
-    for (int i = 0; i < n.count; i++) squares += x[i] * x[i];
-    int64_t variance = n.count * squares - (int64_t)sum * sum + n.epsilon;
+    for (int i = 0; i < count; i++) sum += x[i];
+    for (int i = 0; i < count; i++) squares += x[i] * x[i];
+    int64_t variance = count * squares - (int64_t)sum * sum + n->epsilon;
     variance = variance < 1 ? 1 : variance;
     /* 2^30 to 2^31 - 1 for the root, 2^30 + 1 to 2^31 - 1 for its reciprocal times 2^61 */
     const int even = (62 - bit_length((uint64_t)variance)) & ~1;
@@ -314,30 +314,34 @@ INLINE void normalize(const struct normalization n, const int16_t *x, const int1
     const int64_t reciprocal = ((int64_t)1 << 61) / root;
     const i4 inverse = i4_all((int32_t)(reciprocal > INT32_MAX ? INT32_MAX : reciprocal));
     const int right = 30 - even / 2 + 5 - NORMAL_BITS;
-    for (int i = 0; i < n.count; i += 4) {
-        const i4 centred = i4_sub(i4_mul(i4_widen(h4_load(x + i)), i4_all(n.count)), i4_all(sum));
+    for (int i = 0; i < count; i += 4) {
+        const i4 centred = i4_sub(i4_mul(i4_widen(h4_load(x + i)), i4_all(count)), i4_all(sum));
         const i4 large = i4_scale(i4_shift_left(centred, 5), inverse);
         const i4 normal = i4_clip(i4_round_shift_by(large, right), INT16_MIN, INT16_MAX);
         const i4 shifted =
             i4_add(i4_mul(normal, i4_widen(h4_load(scale + i))), i4_load(shift + i));
         const i4 kept = i4_scale(i4_shift_left(i4_widen(h4_load(residual + i)), 15),
-                                 i4_all(n.residual));
-        h4_store(y + i, i4_add(kept, rescale(shifted, n.shift, i4_all(n.multiplier))));
+                                 i4_all(n->residual));
+        h4_store(y + i, i4_add(kept, rescale(shifted, n->shift, i4_all(n->multiplier))));
     }
 }
 
 struct attention {
     int rows, channels, units, row; /* elements of a row of what is passed along */
     int input_shift, hidden_shift, gate_shift;
-    int32_t energy;   /* multiplier of the sums of squares */
-    int energy_shift; /* and the shift to the right after it */
-    int32_t gain, passed; /* of both halves, to the result's steps, times 2^14 */
+};
+
+struct levels {
+    int32_t energy;       /* multiplier of the sums of squares */
+    int energy_shift;     /* and the shift to the right after it */
+    int32_t gain, passed; /* of both halves, to the result's steps */
+    int bits;             /* fractional, of these two */
 };
 
 /* y[row][2 c] = x[row][c] * gate[c], y[row][2 c + 1] = passed[row][c]. */
-INLINE void attend(const struct attention a, const struct cell *cell, const struct affine *gate,
-                   const int16_t *x, const int16_t *passed, int16_t *state,
-                   const int32_t *tanh_table, int16_t *y)
+INLINE void attend(const struct attention a, const struct levels *levels, const struct cell *cell,
+                   const struct affine *gate, const int16_t *x, const int16_t *passed,
+                   int16_t *state, const int32_t *tanh_table, int16_t *y)
 {
     const struct recurrence once = {1, 1, 1, a.channels, a.units, a.input_shift, a.hidden_shift};
     const struct convolution project = {1, 1, a.units, 1, a.units, a.units, 1, a.channels,
@@ -347,31 +351,31 @@ INLINE void attend(const struct attention a, const struct cell *cell, const stru
     for (int c = 0; c < a.channels; c++) {
         int64_t sum = 0;
         for (int p = 0; p < a.rows; p++) sum += x[p * a.channels + c] * x[p * a.channels + c];
-        energy[c] = (int16_t)saturate(round_shift(sum * a.energy, a.energy_shift), INT16_MIN,
+        energy[c] = (int16_t)saturate(round_shift(sum * levels->energy, levels->energy_shift), INT16_MIN,
                                       INT16_MAX);
     }
     recur(once, cell, energy, projected, state, tanh_table);
     convolve_group(project, state, gate, 0, 0, 0, sums, 0);
     ROLLED for (int c = 0; c < a.channels; c += 4) {
         const i4 open = i4_sigmoid(i4_load(sums + c), tanh_table);
-        const i4 gain = i4_scale(i4_shift_left(open, 31 - UNIT_BITS), i4_all(a.gain));
+        const i4 gain = i4_scale(i4_shift_left(open, 31 - UNIT_BITS), i4_all(levels->gain));
         for (int p = 0; p < a.rows; p++) {
             const i4 mine = i4_mul(i4_widen(h4_load(x + p * a.channels + c)), gain);
-            const i4 other = i4_mul(i4_widen(h4_load(passed + p * a.row + c)), i4_all(a.passed));
-            h4_store_pairs(y + 2 * (p * a.channels + c), i4_round_shift(mine, 14),
-                           i4_round_shift(other, 14));
+            const i4 other = i4_mul(i4_widen(h4_load(passed + p * a.row + c)), i4_all(levels->passed));
+            h4_store_pairs(y + 2 * (p * a.channels + c), i4_round_shift_by(mine, levels->bits),
+                           i4_round_shift_by(other, levels->bits));
         }
     }
 }
 
-/* (a ma + b mb + 2^13) / 2^14 */
+/* a ma + b mb, whose multipliers have some fractional bits */
 INLINE void add(int count, const int16_t *a, int32_t of_a, const int16_t *b, int32_t of_b,
-                int16_t *y)
+                int bits, int16_t *y)
 {
     for (int i = 0; i < count; i += 4) {
         const i4 sum = i4_add(i4_mul(i4_widen(h4_load(a + i)), i4_all(of_a)),
                               i4_mul(i4_widen(h4_load(b + i)), i4_all(of_b)));
-        h4_store(y + i, i4_round_shift(sum, 14));
+        h4_store(y + i, i4_round_shift_by(sum, bits));
     }
 }
 

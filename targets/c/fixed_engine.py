@@ -1,0 +1,412 @@
+"""The fixed engine: tables in the order in which the kernels read them, a call for each layer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_se.fixed import ANALYSIS_WINDOW, COSINES, SINES, TWIDDLES
+from edge_se.quantized import limits
+from quant.graph.encoding import Encoding
+from quant.graph.graph import Value
+from targets.c.engine import (
+    BINS,
+    HOP,
+    ROWS_AT_ONCE,
+    WINDOW,
+    Engine,
+    check_recurrence,
+    elements,
+    moved,
+    scan_order,
+)
+from targets.c.fixed_layers import (
+    FixedAttention,
+    FixedBandConvolution,
+    FixedMerge,
+    FixedNormalizedLinear,
+    FixedSplit,
+    FixedSum,
+    quantize_layers,
+)
+from targets.c.fixed_point import Affine, FixedCell, tanh_table
+from targets.c.layers import (
+    Attention,
+    BandConvolution,
+    Cell,
+    Convolution,
+    Layer,
+    Merge,
+    Normalization,
+    Recurrence,
+    Scan,
+    Split,
+    Sum,
+    Temporal,
+    rows_of,
+)
+from targets.c.source import identifier, initializer
+
+FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
+
+
+class FixedEngine(Engine):
+    """Values of 16 bits, weights of 8, sums of 32; see `Engine`."""
+
+    element = samples = "int16_t"
+    runtime = ("compiler.h", "fixed_lanes.h", "fixed_kernels.h")
+    core = ("fft.h", "level.h", "fixed_path.h")
+
+    def __init__(self, layers: Sequence[Layer], encodings: Mapping[Value, Encoding]) -> None:
+        """Write the engine whose values have the steps of `encodings`.
+
+        Raises:
+            ValueError: A layer's sums could leave 32 bits.
+        """
+        fixed = quantize_layers(layers, encodings)
+        self._fixed = dict(zip(layers_by_result(layers), fixed, strict=True))
+        super().__init__(layers)
+
+    def _of(self, layer: Layer) -> Any:
+        return self._fixed[layer.result]
+
+    # Samples -------------------------------------------------------------------------------
+
+    def _open(self, layers: Sequence[Layer]) -> None:
+        merge, split = self._of(layers[0]), self._of(layers[-1])
+        assert isinstance(merge, FixedMerge) and isinstance(split, FixedSplit)
+        self.state |= {"samples": ("int16_t", WINDOW), "tail": ("int32_t", HOP)}
+        self.scratch |= {
+            "spectrum": ("int32_t", 2 * BINS),
+            "exponent": ("int32_t", 1),
+            "features": ("int16_t", FEATURES * BINS),
+            "mask": ("int16_t", MASK_PARTS * BINS),
+        }
+        twiddles = np.concatenate([TWIDDLES[n].ravel() for n in (256, 64, 16)])
+        names = [
+            self.source.table(name, content.astype(np.int32))
+            for name, content in (
+                ("window", ANALYSIS_WINDOW),
+                ("synthesis", split.mask.window),
+                ("cosines", COSINES),
+                ("sines", SINES),
+                ("twiddles", twiddles),
+            )
+        ]
+        start, rise = tanh_table()
+        packed = (start & 0xFFFF) | (rise << 16)
+        self.source.table("tanh_table", packed.astype(np.int32))
+        low, high = limits(np.int16)
+        own = ["s->samples", "out", "k.spectrum", "&k.exponent", "s->tail", "0"]
+        own += ["k.features", "k.mask"]
+        numbers = [0, 2, merge.features.multiplier, merge.features.exponent, 0, low, high]
+        numbers += [2, split.mask.exponent, 0]
+        fields = ", ".join([*names, *own, *map(str, numbers)])
+        self.source.say(f"struct context context = {{{fields}}};")
+        self.source.call("memcpy", f"s->samples + {HOP}", "in", f"sizeof(int16_t) * {HOP}")
+        self.source.say("fixed_analyse(&context);")
+
+    def _close(self) -> None:
+        self.source.say("fixed_synthesise(&context);")
+
+    # Bands ---------------------------------------------------------------------------------
+
+    def _merge(self, layer: Merge) -> None:
+        fixed: FixedMerge = self._of(layer)
+        until = np.cumsum([0, *map(len, fixed.weights)]).astype(np.uint16)
+        self.source.call(
+            "merge",
+            str(len(fixed.first)),
+            str(BINS),
+            self.source.table("merge_first", np.array(fixed.first, np.uint16)),
+            self.source.table("merge_until", until),
+            self._bytes("merge_weight", np.concatenate(fixed.weights)),
+            self._words("merge_multiplier", fixed.multiplier),
+            str(fixed.shift),
+            "k.features",
+            self.at(layer.result),
+        )
+
+    def _split(self, layer: Split) -> None:
+        fixed: FixedSplit = self._of(layer)
+        self.source.call(
+            "split",
+            str(BINS),
+            str(fixed.alike),
+            self.source.table("split_first", fixed.first.astype(np.uint8)),
+            self.source.table("split_weight", fixed.weight.astype(np.uint8)),
+            self.at(layer.x),
+            "k.mask",
+        )
+
+    # Convolutions --------------------------------------------------------------------------
+
+    def _convolution(self, layer: Convolution) -> None:
+        fixed: Affine = self._of(layer)
+        phases, groups, outputs, taps, inputs = layer.weight.shape
+        weight = fixed.weight.reshape(groups, phases * outputs, taps, inputs)
+        function = self.source.function(
+            "convolution",
+            "const int16_t *x, const struct affine *a, int16_t *y",
+            f"const struct convolution shape = "
+            f"{self.convolution_shape(layer, shift=fixed.shift)};\n"
+            "convolve(shape, x, a, tanh_table, y);",
+        )
+        row = self.shape_of(layer.x.value).channels
+        self.source.call(
+            function,
+            moved(self.at(layer.x.value), layer.x.first - layer.before * row),
+            self._affine(layer.result.name, weight.transpose(0, 2, 3, 1), fixed),
+            self.at(layer.result),
+        )
+
+    def _band_convolution(self, layer: BandConvolution) -> None:
+        fixed: FixedBandConvolution = self._of(layer)
+        shape = self.convolution_shape(layer, inputs=BAND_CHANNELS, shift=fixed.affine.shift)
+        function = self.source.function(
+            "band_convolution",
+            "const int16_t *x, const struct affine *a, const int8_t *edges,\n"
+            "const int16_t *ends, int16_t *y",
+            f"const struct convolution shape = {shape};\n"
+            "convolve_group(shape, x, a, edges, ends, tanh_table, y, 0);",
+        )
+        name = layer.result.name
+        padding = ((0, 0), (0, 0), (0, BAND_CHANNELS - FEATURES))
+        weight = np.pad(fixed.affine.weight, padding).transpose(1, 2, 0)
+        edges = np.pad(fixed.edges, padding).transpose(0, 2, 1)
+        ends, x = self.clear_ends(layer)
+        self.source.call(
+            function,
+            x,
+            self._affine(name, weight, fixed.affine),
+            self._bytes(f"{name}_edges", edges),
+            ends,
+            self.at(layer.result),
+        )
+
+    def _temporal(self, layer: Temporal) -> None:
+        fixed: Affine = self._of(layer)
+        shape = self.shape_of(layer.x)
+        channels, rows = shape.channels, shape.rows
+        # Frames share the row of padding between them.
+        frame = (rows + 1) * channels
+        name = identifier(layer.state)
+        self.state[name] = ("int16_t", layer.frames * frame + channels)
+        self.state[f"{name}_oldest"] = ("int16_t", 1)
+        function = self.source.function(
+            "temporal",
+            "int16_t *history, int16_t *oldest, int frames, const int16_t *newest,\n"
+            "const struct affine *a, int16_t *y",
+            f"int16_t *first = history + *oldest * {frame};\n"
+            f"const int16_t *middle = history + (*oldest + frames / 2) % frames * {frame};\n"
+            f"convolve_frames({rows}, {channels}, {ROWS_AT_ONCE}, {fixed.shift}, first, middle, "
+            f"newest - {channels}, a, y);\n"
+            f"memcpy(first + {channels}, newest, sizeof(int16_t) * {rows * channels});\n"
+            "*oldest = (int16_t)(*oldest + 1 == frames ? 0 : *oldest + 1);",
+        )
+        self.source.call(
+            function,
+            f"s->{name}",
+            f"&s->{name}_oldest",
+            str(layer.frames),
+            self.at(layer.x),
+            self._affine(layer.result.name, np.moveaxis(fixed.weight, 0, -1), fixed),
+            self.at(layer.result),
+        )
+
+    # Recurrent layers ----------------------------------------------------------------------
+
+    def _cell(self, name: str, cell: Cell, fixed: FixedCell, order: Sequence[int]) -> str:
+        """The cell's tables; groups that share an input are projected together, in `order`."""
+        groups, _, units, inputs = cell.input_weight.shape
+        reading, gates = len(set(cell.firsts)), 3 * units
+        given = fixed.input.weight.reshape(groups, gates, inputs)[list(order)]
+        given = given.reshape(reading, -1, inputs).swapaxes(1, 2)
+        hidden = fixed.hidden.weight.reshape(groups, gates, units).swapaxes(1, 2)
+        reordered = Affine(
+            fixed.input.weight,
+            *(
+                part.reshape(groups, gates)[list(order)]
+                for part in (fixed.input.bias, fixed.input.multiplier, fixed.input.below)
+            ),
+            fixed.input.shift,
+        )
+        parts = [
+            self._affine_fields(f"{name}_input", given, reordered),
+            self._affine_fields(f"{name}_hidden", hidden, fixed.hidden),
+        ]
+        variable = f"{identifier(name)}_cell"
+        self.source.say(f"static const struct cell {variable} = {{{', '.join(parts)}}};")
+        return f"&{variable}"
+
+    def _scan(self, layer: Scan) -> None:
+        cell, order = layer.cell, scan_order(layer)
+        fixed: FixedCell = self._of(layer)
+        groups, _, units, inputs = cell.input_weight.shape
+        reading, gates = len(set(cell.firsts)), 3 * units
+        rows = rows_of(layer.result)
+        shape = self.linear_shape(
+            rows, reading, inputs, groups // reading * gates, "WIDE", shift=fixed.input.shift
+        )
+        place = initializer(**{f"g{g}": order.index(g) for g in range(groups)})
+        backward = initializer(**{f"g{g}": int(b) for g, b in enumerate(cell.backward)})
+        self.scratch["projected"] = ("int32_t", rows * groups * gates)
+        function = self.source.function(
+            "scan_rows",
+            "const int16_t *x, const struct cell *cell, int32_t *projected, int16_t *states",
+            f"const struct convolution shape = {shape};\n"
+            f"const int place[{groups}] = {place}, backward[{groups}] = {backward};\n"
+            "convolve(shape, x, &cell->input, 0, projected);\n"
+            f"scan({rows}, {groups}, {fixed.hidden.shift}, cell, place, backward, projected,\n"
+            "     tanh_table, states);",
+        )
+        pointer = self._cell(layer.values.state.name, cell, fixed, order)
+        self.source.call(function, self.at(layer.x), pointer, "k.projected", self.at(layer.result))
+
+    def _recurrence(self, layer: Recurrence) -> None:
+        check_recurrence(layer)
+        cell, rows = layer.cell, rows_of(layer.result)
+        fixed: FixedCell = self._of(layer)
+        groups, _, units, inputs = cell.input_weight.shape
+        self.state[identifier(layer.state)] = ("int16_t", rows * groups * units)
+        shape = initializer(
+            rows=rows,
+            block=ROWS_AT_ONCE,
+            groups=groups,
+            inputs=inputs,
+            units=units,
+            input_shift=fixed.input.shift,
+            hidden_shift=fixed.hidden.shift,
+        )
+        function = self.source.function(
+            "recurrence",
+            "const struct cell *cell, const int16_t *x, int32_t *projected, int16_t *state",
+            f"const struct recurrence shape = {shape};\n"
+            "recur(shape, cell, x, projected, state, tanh_table);",
+        )
+        pointer = self._cell(layer.values.state.name, cell, fixed, range(groups))
+        self.source.call(
+            function, pointer, self.at(layer.x), "k.projected", self.at(layer.result)
+        )
+
+    def _normalization(self, layer: Normalization) -> None:
+        fixed: FixedNormalizedLinear = self._of(layer)
+        outputs, inputs = layer.weight.shape
+        rows, count = rows_of(layer.result), layer.scale.size
+        linear = self.linear_shape(rows, 1, inputs, outputs, shift=fixed.affine.shift)
+        norm = fixed.normalization
+        shape = initializer(
+            epsilon=norm.epsilon,
+            multiplier=norm.multiplier,
+            residual=norm.residual,
+            shift=norm.left,
+        )
+        self.scratch["linear"] = ("int16_t", count)
+        function = self.source.function(
+            "normalized_linear",
+            "const int16_t *x, const int16_t *residual, const struct affine *a,\n"
+            "const struct normalization *n, const int16_t *scale, const int32_t *shift,\n"
+            "int16_t *linear, int16_t *y",
+            f"const struct convolution shape = {linear};\n"
+            "convolve(shape, x, a, 0, linear);\n"
+            f"normalize({count}, n, linear, residual, scale, shift, y);",
+        )
+        name = layer.result.name
+        variable = f"{identifier(name)}_norm"
+        self.source.say(f"static const struct normalization {variable} = {shape};")
+        self.source.call(
+            function,
+            self.at(layer.x),
+            self.at(layer.residual),
+            self._affine(name, fixed.affine.weight.T, fixed.affine),
+            f"&{variable}",
+            self.source.table(f"{name}_scale", norm.scale.astype(np.int16)),
+            self._words(f"{name}_shift", norm.shift),
+            "k.linear",
+            self.at(layer.result),
+        )
+
+    def _attention(self, layer: Attention) -> None:
+        fixed: FixedAttention = self._of(layer)
+        _, _, units, inputs = layer.cell.input_weight.shape
+        row = self.shape_of(layer.passed.value).channels
+        self.state[identifier(layer.state)] = ("int16_t", units)
+        shape = initializer(
+            rows=rows_of(layer.x),
+            channels=inputs,
+            units=units,
+            row=row,
+            input_shift=fixed.cell.input.shift,
+            hidden_shift=fixed.cell.hidden.shift,
+            gate_shift=fixed.gate.shift,
+        )
+        function = self.source.function(
+            "attention",
+            "const struct cell *cell, const struct affine *gate, const struct levels *levels,\n"
+            "const int16_t *x, const int16_t *passed, int16_t *state, int16_t *y",
+            f"const struct attention shape = {shape};\n"
+            "attend(shape, levels, cell, gate, x, passed, state, tanh_table, y);",
+        )
+        name = layer.result.name
+        levels = initializer(
+            energy=fixed.energy,
+            energy_shift=fixed.energy_shift,
+            gain=fixed.gain,
+            passed=fixed.passed,
+            bits=fixed.bits,
+        )
+        variable = f"{identifier(name)}_levels"
+        self.source.say(f"static const struct levels {variable} = {levels};")
+        self.source.call(
+            function,
+            self._cell(layer.values.state.name, layer.cell, fixed.cell, [0]),
+            self._affine(f"{name}_gate", fixed.gate.weight.T, fixed.gate),
+            f"&{variable}",
+            self.at(layer.x),
+            moved(self.at(layer.passed.value), layer.passed.first),
+            f"s->{identifier(layer.state)}",
+            self.at(layer.result),
+        )
+
+    def _sum(self, layer: Sum) -> None:
+        fixed: FixedSum = self._of(layer)
+        count = elements(layer.result, self.shape_of(layer.result))
+        function = self.source.function(
+            "sum",
+            "const int16_t *a, int32_t of_a, const int16_t *b, int32_t of_b, int bits, int16_t *y",
+            f"add({count}, a, of_a, b, of_b, bits, y);",
+        )
+        a, b, result = map(self.at, (layer.a, layer.b, layer.result))
+        self.source.call(function, a, str(fixed.a), b, str(fixed.b), str(fixed.bits), result)
+
+    # Tables --------------------------------------------------------------------------------
+
+    def _affine_fields(self, name: str, weight: NDArray[Any], affine: Affine) -> str:
+        tables = [
+            self._bytes(f"{name}_weight", weight),
+            self._words(f"{name}_bias", affine.bias),
+            self._words(f"{name}_multiplier", affine.multiplier),
+        ]
+        same = np.array_equal(affine.below, affine.multiplier)
+        tables.append(tables[-1] if same else self._words(f"{name}_below", affine.below))
+        return f"{{{', '.join(tables)}}}"
+
+    def _affine(self, name: str, weight: NDArray[Any], affine: Affine) -> str:
+        fields = self._affine_fields(name, weight, affine)
+        variable = f"{identifier(name)}_affine"
+        self.source.say(f"static const struct affine {variable} = {fields};")
+        return f"&{variable}"
+
+    def _bytes(self, name: str, content: NDArray[Any]) -> str:
+        return self.source.table(name, content.astype(np.int8))
+
+    def _words(self, name: str, content: NDArray[Any]) -> str:
+        return self.source.table(name, content.astype(np.int32))
+
+
+def layers_by_result(layers: Sequence[Layer]) -> list[Value]:
+    """What tells layers apart: their results."""
+    return [layer.result for layer in layers]
+
+

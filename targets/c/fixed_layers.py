@@ -1,0 +1,224 @@
+"""A network's layers in integers, with all their tables: what the fixed engine computes.
+
+The engine's C and the NumPy model in the tests are both made from these.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_se.engines.fixed_path import FeatureScale, MaskScale
+from edge_se.manifest import TensorSpec
+from quant.graph.encoding import Encoding
+from quant.graph.graph import Value
+from targets.c.engine import merge_bands, split_bins
+from targets.c.fixed_point import (
+    SUM_STEP,
+    UNIT_STEP,
+    Affine,
+    FixedCell,
+    FixedNormalization,
+    Integers,
+    band_weights,
+    energy_scale,
+    pair_multipliers,
+    quantize_affine,
+    quantize_cell,
+    quantize_normalization,
+)
+from targets.c.layers import (
+    Attention,
+    BandConvolution,
+    Convolution,
+    Layer,
+    Merge,
+    Normalization,
+    Recurrence,
+    Scan,
+    Split,
+    Sum,
+    Temporal,
+    rows_of,
+)
+
+Steps = Callable[[Value], float]
+
+
+@dataclass(frozen=True)
+class FixedMerge:
+    """Bands: for each its first bin, 8-bit weights and multiplier; one shift for all."""
+
+    first: list[int]
+    weights: list[Integers]
+    multiplier: Integers
+    shift: int
+    features: FeatureScale
+
+
+@dataclass(frozen=True)
+class FixedBandConvolution:
+    """Weight [outputs, taps, 3]; what to add at the ends [2, outputs, 3]."""
+
+    affine: Affine
+    edges: Integers
+
+
+@dataclass(frozen=True)
+class FixedAttention:
+    """Cell and gate, and the multipliers of both halves of the result, with `bits` bits."""
+
+    cell: FixedCell
+    gate: Affine
+    energy: int
+    energy_shift: int
+    gain: int
+    passed: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class FixedSum:
+    """Multipliers of both values, with `bits` fractional bits."""
+
+    a: int
+    b: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class FixedSplit:
+    """Low bins that are bands; of the others, the first of two bands and both weights."""
+
+    alike: int
+    first: Integers
+    weight: Integers
+    mask: MaskScale
+
+
+@dataclass(frozen=True)
+class FixedNormalizedLinear:
+    """The linear layer, and the normalization of its result."""
+
+    affine: Affine
+    normalization: FixedNormalization
+
+
+Fixed = (
+    FixedMerge
+    | FixedBandConvolution
+    | Affine
+    | FixedCell
+    | FixedNormalizedLinear
+    | FixedAttention
+    | FixedSum
+    | FixedSplit
+)
+
+
+def quantize_layers(layers: Sequence[Layer], encodings: Mapping[Value, Encoding]) -> list[Fixed]:
+    """Each layer in integers, values having the 16-bit steps of `encodings`.
+
+    Raises:
+        ValueError: A layer's sums could leave 32 bits.
+    """
+
+    def step(value: Value) -> float:
+        return encodings[value].scale
+
+    def quantize(layer: Layer) -> Fixed:
+        match layer:
+            case Merge():
+                return _merge(layer, step(layer.features), step(layer.result))
+            case BandConvolution():
+                return _band_convolution(layer, step(layer.x), step(layer.result))
+            case Convolution():
+                # Groups come one after the other, each with its phases.
+                weight = layer.weight.swapaxes(0, 1)
+                return quantize_affine(
+                    weight.reshape(-1, *weight.shape[3:]),
+                    layer.bias.swapaxes(0, 1).ravel(),
+                    step(layer.x.value),
+                    SUM_STEP if layer.bounded else step(layer.result),
+                    layer.slope,
+                )
+            case Temporal():
+                weight = np.moveaxis(layer.weight, -1, 0)
+                return quantize_affine(
+                    weight, layer.bias, step(layer.x), step(layer.result), layer.slope
+                )
+            case Scan() | Recurrence():
+                return quantize_cell(layer.cell, step(layer.x))
+            case Normalization():
+                return _normalized_linear(layer, step)
+            case Attention():
+                return _attention(layer, step)
+            case Sum():
+                return FixedSum(
+                    *pair_multipliers(step(layer.a), step(layer.b), step(layer.result))
+                )
+            case Split():
+                alike, first, weight = split_bins(layer)
+                spec = TensorSpec(0, layer.result.shape, "int16", UNIT_STEP, 0)
+                return FixedSplit(
+                    alike, first.astype(np.int64), band_weights(weight), MaskScale(spec)
+                )
+
+    return [quantize(layer) for layer in layers]
+
+
+def _merge(layer: Merge, step: float, result_step: float) -> FixedMerge:
+    alike, bands = merge_bands(layer)
+    one = np.ones(1, np.float32)
+    spans = [*((bin_, one) for bin_ in range(alike)), *bands]
+    widest = max(len(weight) for _, weight in spans)
+    padded = np.stack([np.pad(weight, (0, widest - len(weight))) for _, weight in spans])
+    affine = quantize_affine(padded, np.zeros(len(spans), np.float32), step, result_step)
+    return FixedMerge(
+        [first for first, _ in spans],
+        [row[: len(weight)] for row, (_, weight) in zip(affine.weight, spans, strict=True)],
+        affine.multiplier,
+        affine.shift,
+        FeatureScale(TensorSpec(0, layer.features.shape, "int16", step, 0)),
+    )
+
+
+def _band_convolution(
+    layer: BandConvolution, step: float, result_step: float
+) -> FixedBandConvolution:
+    outputs, taps, inputs = layer.weight.shape
+    # The ends' weights share the steps of the others.
+    together = np.concatenate([layer.weight, -layer.edge.swapaxes(0, 1)], axis=1)
+    affine = quantize_affine(together, layer.bias, step, result_step, layer.slope)
+    return FixedBandConvolution(
+        Affine(
+            affine.weight[:, :taps], affine.bias, affine.multiplier, affine.below, affine.shift
+        ),
+        affine.weight[:, taps:].swapaxes(0, 1),
+    )
+
+
+def _normalized_linear(layer: Normalization, step: Steps) -> FixedNormalizedLinear:
+    linear = step(layer.linear)
+    return FixedNormalizedLinear(
+        quantize_affine(layer.weight, layer.bias, step(layer.x), linear),
+        quantize_normalization(
+            layer.scale,
+            layer.shift,
+            layer.epsilon,
+            linear,
+            step(layer.residual),
+            step(layer.result),
+        ),
+    )
+
+
+def _attention(layer: Attention, step: Steps) -> FixedAttention:
+    energy, shift = energy_scale(rows_of(layer.x), step(layer.x), step(layer.energy))
+    return FixedAttention(
+        quantize_cell(layer.cell, step(layer.energy)),
+        quantize_affine(layer.gate_weight / 2, layer.gate_bias / 2, UNIT_STEP, SUM_STEP),
+        energy,
+        shift,
+        *pair_multipliers(step(layer.x), step(layer.passed.value), step(layer.result)),
+    )
