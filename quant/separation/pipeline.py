@@ -30,6 +30,10 @@ SAMPLE_RATE = 44100
 # Windows to calibrate with, evenly taken from all that the clips give.
 CALIBRATION_WINDOWS = 24
 PERCENTILE = 99.99
+# A value that is nearly always zero (a convolution before a ReLU that seldom opens) has percentiles
+# of zero; it gets its extremes instead. XNNPACK refuses output scales far below the input's.
+LARGEST_CLIPPING = 16.0
+SMALLEST_WIDTH = 1e-3
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,14 @@ def calibrate_separator(
 
 
 def separator_ranges(statistics: Statistics) -> dict[str, Range]:
-    """Ranges of a separator's values."""
-    return percentile_ranges(statistics, (), PERCENTILE)
+    """Ranges of a separator's values: percentiles, unless these leave out nearly everything."""
+    ranges: dict[str, Range] = {}
+    for key, (low, high) in percentile_ranges(statistics, (), PERCENTILE).items():
+        smallest, largest = (min(statistics.extremes[key][0], 0.0), statistics.extremes[key][1])
+        if (largest - smallest) > LARGEST_CLIPPING * (high - low):
+            low, high = smallest, largest
+        ranges[key] = (low, high) if high - low > SMALLEST_WIDTH else (low, low + SMALLEST_WIDTH)
+    return ranges
 
 
 def build_float_separator(checkpoint: Checkpoint, form: SignalFormat, recipe: Recipe) -> bytes:

@@ -6,10 +6,11 @@ import torch
 from separators import SMALL_OPTIONS, fill_by_rule
 
 from edge_se.manifest import Chunk
+from quant.calibration import Statistics
 from quant.models import build_model
 from quant.pipeline import SignalFormat
 from quant.separation.evaluation import seam_scores, whole_magnitude
-from quant.separation.pipeline import pick_windows, split_windows, windows_of
+from quant.separation.pipeline import pick_windows, separator_ranges, split_windows, windows_of
 
 FORMAT = SignalFormat(8000, 128, 64, "stereo_magnitude", Chunk(160, 64))
 
@@ -57,3 +58,17 @@ def test_judged_windows_are_not_calibrated_with():
     calibration, judged = split_windows(windows)
     assert (len(calibration), len(judged)) == (6, 2)
     assert not any(window is other for window in calibration for other in judged)
+
+
+def test_values_that_are_nearly_always_zero_keep_a_range():
+    seldom = np.zeros(1000, np.float32)
+    statistics = Statistics(
+        samples={"seldom": seldom, "never": seldom, "often": np.linspace(-1, 1, 1000)},
+        extremes={"seldom": (0.0, 0.04), "never": (0.0, 0.0), "often": (-1.0, 1.0)},
+    )
+
+    ranges = separator_ranges(statistics)
+
+    assert ranges["seldom"] == (0.0, 0.04)
+    assert ranges["never"] == (0.0, 0.001)
+    assert ranges["often"] == (-1.0, 1.0)
