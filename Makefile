@@ -64,9 +64,11 @@ $(BENCHMARKED): $(DEMO)/gtcrn_%.tflite: $(INSTALLED) $(wildcard quant/*.py quant
 	mkdir -p $(DEMO)
 	$(BIN)/edge-se quantize --precision $* --out $@
 
-# Make the model file in the wheel again, after training or after a change of the graph.
+# Make the model file and the C engine in the wheel again, after training or a change of the graph.
 default-model: $(INSTALLED)
 	$(BIN)/edge-se quantize --precision int8_float_front --out edge_se/models/default.tflite
+	$(BIN)/python -m targets.engines
+	$(BIN)/python -m edge_se.core.build
 
 # Wheels in dist/: for each platform of boards.toml, with the core compiled for it, and a pure one.
 wheels: $(INSTALLED)

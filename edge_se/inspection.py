@@ -17,22 +17,24 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
     """Describe a model file; the result is ready for JSON.
 
     Args:
-        path: .tflite or .onnx.
+        path: .tflite, .onnx or .so.
         runtime: TFLite runtime that reads the graph; None takes the first one installed.
 
     Returns:
         `file`, `size_kb`, `latency_ms` and `latency_samples` (None of a separator, which hears the
         whole recording first), `operators` (a list of `operator`,
         `precision`, `count`, most frequent first), `state_bytes`, `stft_core` (what
-        runs the STFT here, "compiled" or "numpy"), `manifest`, and for .tflite `xnnpack_share`.
+        runs the STFT here, "compiled" or "numpy"), `engines` (words on each that can run it, by
+        name), `manifest`, and for .tflite `xnnpack_share`.
 
     Raises:
         UserError: The file can't be read as a model.
     """
     if path.suffix not in ENGINES.values():
-        raise UserError(f"{path} is no model file; its name has to end in .tflite or .onnx")
-    describe = _describe_onnx if path.suffix == ENGINES["onnxruntime"] else _describe_tflite
-    manifest, operators, further = describe(path, runtime)
+        raise UserError(f"{path} is no model file; its name has to end in .tflite, .onnx or .so")
+    engine = next(name for name, suffix in ENGINES.items() if path.suffix == suffix)
+    describe = {"tflite": _describe_tflite, "onnxruntime": _describe_onnx, "c": _describe_compiled}
+    manifest, operators, further = describe[engine](path, runtime)
     return {
         "file": str(path),
         "size_kb": round(path.stat().st_size / 1000, 1),
@@ -42,6 +44,7 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
             int(np.prod(state.shape)) * np.dtype(state.dtype).itemsize for state in manifest.states
         ),
         "stft_core": "numpy" if manifest.chunk or load_core() is None else "compiled",
+        "engines": {engine: "by default"},
         **further,
         "operators": [
             {"operator": name, "precision": precision, "count": count}
@@ -67,7 +70,35 @@ def _describe_tflite(path: Path, runtime: str | None) -> Description:
     operators = Counter(
         (operator["op_name"], _precision(operator)) for operator in plain._get_ops_details()
     )
-    return manifest, operators, {"xnnpack_share": round(share, 4)}
+    engines = {"tflite": "by default", "c": _built_in(manifest)}
+    return manifest, operators, {"xnnpack_share": round(share, 4), "engines": engines}
+
+
+def _built_in(manifest: Manifest) -> str:
+    """Whether the C engine built in can run in place of a model."""
+    from edge_se.engines.generated import ARITHMETICS, checkpoint_of
+
+    core = load_core()
+    built_in = {} if core is None else {name: checkpoint_of(core, name) for name in ARITHMETICS}
+    alike = [name for name, own in built_in.items() if own == manifest.checkpoint.get("sha256")]
+    if alike:
+        return f"with --engine c, in {' or '.join(alike)}: the one built in has the same checkpoint"
+    if not any(built_in.values()):
+        return "no: none is built in here"
+    return "no: the one built in has another checkpoint; edge-se compile makes one for this"
+
+
+def _describe_compiled(path: Path, runtime: str | None) -> Description:
+    from edge_se.engines.generated import load_compiled, read_compiled
+
+    _no_runtime(path, runtime)
+    engine = load_compiled(path)
+    return read_compiled(path)[1], Counter(), {"state_bytes": engine.state_bytes}
+
+
+def _no_runtime(path: Path, runtime: str | None) -> None:
+    if runtime is not None:
+        raise UserError(f"a runtime can be chosen for .tflite files only, which {path} is not")
 
 
 def _precision(operator: dict[str, Any]) -> str:
@@ -83,8 +114,7 @@ def _precision(operator: dict[str, Any]) -> str:
 def _describe_onnx(path: Path, runtime: str | None) -> Description:
     from edge_se.engines.onnx import create_session, session_manifest
 
-    if runtime is not None:
-        raise UserError(f"a runtime can be chosen for .tflite files only, which {path} is not")
+    _no_runtime(path, runtime)
     manifest = session_manifest(create_session(path), path)
     try:
         import onnx

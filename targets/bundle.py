@@ -16,13 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_se.core import LIBRARY
+from edge_se.engines import ENGINES
+from edge_se.engines.generated import read_compiled
 from edge_se.errors import UserError
 from edge_se.files import written_beside
+from edge_se.manifest import Manifest
 from edge_se.model_file import read_model
-from targets.boards import Board, required_wheels
+from targets.boards import Board, Platform, required_wheels
+from targets.cross import core_libraries
 from targets.wheels import INSTALLER, fetch_wheels, runtime_wheel
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FOLDER = "edge-se-bundle"
 CHECKSUMS, DESCRIPTION, SCRIPT = "SHA256SUMS", "bundle.json", "install.py"
 _BOARD_FILES = Path(__file__).parent / "board"
@@ -53,13 +58,16 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
     Args:
         board: What it is for.
         python: Version there, such as "3.11".
-        model: A .tflite with its manifest.
+        model: A .tflite, or a .so of `edge-se compile`, which needs no TFLite runtime there.
 
     Raises:
-        UserError: The model is none, a wheel can't be had, or there is no compiler for the board.
+        UserError: The model is none for this board, a wheel can't be had, or there is no compiler
+            for the board.
     """
-    data, manifest = read_model(model)
-    pins = required_wheels(board, python)
+    pins, runtime = required_wheels(board, python), board.platform.runtime.interpreter
+    data, manifest = _read(model, board.platform)
+    if model.suffix == ENGINES["c"]:
+        pins, runtime = tuple(pin for pin in pins if pin.startswith("numpy==")), "none"
     wheels = {path.name: path.read_bytes() for path in fetch_wheels(pins, board.platform, python)}
     pip = fetch_wheels([INSTALLER], board.platform, python)
     wheels.update({path.name: path.read_bytes() for path in pip})
@@ -67,7 +75,7 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
     files = {
         "edge-se.service": (_BOARD_FILES / "edge-se.service").read_bytes(),
         SCRIPT: (_BOARD_FILES / SCRIPT).read_bytes(),
-        "model.tflite": data,
+        f"model{model.suffix}": data,
         **{f"wheels/{name}": content for name, content in wheels.items()},
     }
     description = {
@@ -80,10 +88,11 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
             "bits": board.platform.bits,
         },
         "python": python,
-        "runtime": board.platform.runtime.interpreter,
+        "runtime": runtime,
         "system_numpy": board.platform.runtime.uses_system_packages,
         "model": {
             "name": model.name,
+            "file": f"model{model.suffix}",
             "architecture": manifest.architecture,
             "precision": manifest.precision,
             "sha256": hashlib.sha256(data).hexdigest(),
@@ -93,6 +102,21 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
     files[DESCRIPTION] = (json.dumps(description, indent=2) + "\n").encode()
     files[CHECKSUMS] = _checksums(files)
     return _bundle(description, files)
+
+
+def _read(model: Path, platform: Platform) -> tuple[bytes, Manifest]:
+    """A model's bytes and its manifest; UserError where it does not run on the platform."""
+    if model.suffix != ENGINES["c"]:
+        return read_model(model)
+    data, manifest = read_compiled(model)
+    core = core_libraries(platform)[LIBRARY]
+    # The ELF header's class (32 or 64 bit) and machine.
+    if (data[4], data[18:20]) != (core[4], core[18:20]):
+        raise UserError(
+            f"{model} is compiled for another machine; make it with edge-se compile for a board of "
+            f"the platform {platform.key}"
+        )
+    return data, manifest
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -39,6 +39,8 @@ def fetch_wheels(pins: Sequence[str], platform: Platform, python: str) -> list[P
     Raises:
         UserError: pip could not get one of them.
     """
+    if not pins:
+        return []
     key = hashlib.sha256(" ".join([platform.key, python, *pins]).encode()).hexdigest()[:12]
     folder = cache_folder("wheels") / f"{platform.key}-{python}-{key}"
     if not folder.is_dir():

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_se.engines import RUNTIMES
+from edge_se.engines import ENGINES, RUNTIMES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("file", type=Path, help="model file, .tflite or .onnx")
+    parser.add_argument("file", type=Path, help="model file, .tflite, .onnx or .so")
     parser.add_argument(
         "--runtime",
         choices=RUNTIMES,
@@ -48,6 +48,7 @@ def format_description(description: dict[str, Any]) -> str:
             f"{manifest['stft']} STFT ({description['stft_core']} here), "
             f"features {manifest['features']}",
         ),
+        ("runs in", "; ".join(f"{name} {how}" for name, how in description["engines"].items())),
         ("windows", _windows(manifest)),
         ("latency", _latency(description)),
         ("calibration", _words(manifest["calibration"])),
@@ -56,6 +57,9 @@ def format_description(description: dict[str, Any]) -> str:
     ]
     if "xnnpack_share" in description:
         facts.append(("XNNPACK", f"takes {100 * description['xnnpack_share']:.0f} % of operators"))
+    lines = [f"{name:<12} {value}" for name, value in facts if value]
+    if ENGINES["c"] == Path(description["file"]).suffix:  # neither tensors nor operators to list
+        return "\n".join([*lines, f"{'state':<12} {description['state_bytes'] / 1000:.1f} kB"])
     tensors = [
         (name, spec["shape"], spec["dtype"], spec["scale"], spec["zero_point"], "")
         for name, spec in manifest["signals"].items()
@@ -75,7 +79,7 @@ def format_description(description: dict[str, Any]) -> str:
     count = len(manifest["states"])
     return "\n".join(
         [
-            *(f"{name:<12} {value}" for name, value in facts if value),
+            *lines,
             "",
             f"2 signals and {count} states ({description['state_bytes'] / 1000:.1f} kB)",
             *_table(("name", "shape", "dtype", "scale", "zero point", "reset"), tensor_rows),

@@ -37,6 +37,9 @@ class GeneratedEngine:
     """A generated engine and its state; see `edge_se.engines.StagedEngine`.
 
     All of the hop is the stage `infer`; the other two copy samples.
+
+    Attributes:
+        state_bytes: Size of its state.
     """
 
     def __init__(self, library: Any, path: Path, arithmetic: str, manifest: Manifest) -> None:
@@ -68,7 +71,8 @@ class GeneratedEngine:
                 f"{path} has an engine of version {version}, and this edge-se knows {API_VERSION}; "
                 f"compile it again"
             )
-        self._state = np.zeros(-(-state_size() // 8), np.int64)
+        self.state_bytes = int(state_size())
+        self._state = np.zeros(-(-self.state_bytes // 8), np.int64)
         self._samples = np.zeros(manifest.hop, self.sample_dtype)
         self._addresses = (self._state.ctypes.data, *[self._samples.ctypes.data] * 2)
         self._process, self._reset = process, reset

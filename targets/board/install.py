@@ -10,7 +10,7 @@ It needs the standard library alone, in one file, and runs on Pythons older than
 that it can say so. A release is switched to, by replacing one link, only after its model has
 enhanced a signal there and its benchmark was within the limit:
 
-    ROOT/releases/ID/     env (virtual environment), model.tflite, report.json and more
+    ROOT/releases/ID/     env (virtual environment), model.tflite or .so, report.json and more
     ROOT/current          link to the release in use
     ROOT/history          an ID per line, in the order in which releases came into use
     ROOT/incoming/        bundles on their way here
@@ -261,14 +261,16 @@ def build(root: Path, bundle: Path, folder: Path, max_rtf: float) -> None:
     try:
         say("making a virtual environment")
         make_environment(bundle, folder / "env", description["system_numpy"])
-        for name in ("model.tflite", "bundle.json", "install.py"):
+        model = description["model"]["file"]
+        for name in (model, "bundle.json", "install.py"):
             shutil.copyfile(str(bundle / name), str(folder / name))
         unit = (bundle / UNIT).read_text()
-        (folder / UNIT).write_text(unit.replace("@ROOT@", str(root)))
+        unit = unit.replace("@ROOT@", str(root)).replace("@MODEL@", model)
+        (folder / UNIT).write_text(unit)
         say("testing the model")
-        smoke_test(folder)
+        smoke_test(folder, folder / model)
         say("measuring the model")
-        measured = benchmark(folder)
+        measured = benchmark(folder, folder / model)
         check_speed(measured, max_rtf)
         summary = {
             "id": folder.name,
@@ -341,21 +343,21 @@ def make_environment(bundle: Path, environment: Path, system_packages: bool) -> 
     run([*command, "--disable-pip-version-check", *wheels], "installing the wheels")
 
 
-def smoke_test(folder: Path) -> None:
+def smoke_test(folder: Path, model: Path) -> None:
     """Enhance bursts of noise, which only a working runtime and a working model can do."""
     samples, value = bytearray(), 1
     for index in range(256 * SMOKE_FRAMES):
         value = (1103515245 * value + 12345) % 2**31  # the same noise everywhere
         samples += struct.pack("<h", (value >> 16) % 8192 - 4096 if index // 3200 % 2 else 0)
-    command = [folder / "env" / "bin" / "edge-se", "stream", "--model", folder / "model.tflite"]
+    command = [folder / "env" / "bin" / "edge-se", "stream", "--model", model]
     output = run(command, "the smoke test", input=bytes(samples))
     if len(output) < len(samples) or not any(output):
         raise RefusedError("the smoke test failed (the model puts out nothing)")
 
 
-def benchmark(folder: Path) -> dict[str, Any]:
+def benchmark(folder: Path, model: Path) -> dict[str, Any]:
     """The report of `edge-se benchmark`, here."""
-    command = [folder / "env" / "bin" / "edge-se", "benchmark", "--model", folder / "model.tflite"]
+    command = [folder / "env" / "bin" / "edge-se", "benchmark", "--model", model]
     report: dict[str, Any] = json.loads(run([*command, "--json", "-"], "the benchmark"))
     return report
 

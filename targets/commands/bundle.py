@@ -14,7 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--python", metavar="X.Y", help="Python version there (default: the board's usual one)"
     )
     parser.add_argument(
-        "--model", type=Path, metavar="FILE", help="a .tflite (default: the built-in one)"
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="a .tflite or a .so of edge-se compile (default: the built-in .tflite)",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="archive to write, a .tar.gz"

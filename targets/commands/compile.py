@@ -30,25 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from edge_se.core.build import BuildError, find_compiler
     from edge_se.errors import UserError
     from edge_se.files import written_beside
-    from quant.commands.options import load_network
-    from targets.boards import find_board
-    from targets.cross import find_cross_compiler
-    from targets.engines import compile_engine
 
     if arguments.out.suffix != ".so":
         raise UserError(f"a compiled engine's name ends in .so, which {arguments.out} does not")
-    if arguments.board is not None:
-        board = find_board(arguments.board)
-        compiler, place = find_cross_compiler(board.platform), board.name
-    else:
-        place = "this machine"
-        try:
-            compiler = [*find_compiler(), "-march=native"]
-        except BuildError as error:
-            raise UserError(f"{error}; install gcc, or name a --board to cross-compile") from None
+    compiler, place = _compiler(arguments.board)
+    from quant.commands.options import load_network  # torch comes with them
+    from targets.engines import compile_engine
+
     checkpoint = load_network(arguments)
     data = compile_engine(checkpoint, arguments.arithmetic, compiler)
     with written_beside(arguments.out) as temporary:
@@ -58,3 +48,19 @@ def run(arguments: argparse.Namespace) -> int:
         f"{arguments.arithmetic} for {place}, {len(data) / 1000:.0f} KB"
     )
     return 0
+
+
+def _compiler(key: str | None) -> tuple[list[str], str]:
+    """Command of the C compiler for a board, or for this machine, and what that is called."""
+    from edge_se.core.build import BuildError, find_compiler
+    from edge_se.errors import UserError
+    from targets.boards import find_board
+    from targets.cross import find_cross_compiler
+
+    if key is not None:
+        board = find_board(key)
+        return find_cross_compiler(board.platform), board.name
+    try:
+        return [*find_compiler(), "-march=native"], "this machine"
+    except BuildError as error:
+        raise UserError(f"{error}; install gcc, or name a --board to cross-compile") from None

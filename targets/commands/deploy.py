@@ -18,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("host", metavar="USER@HOST", help="the board, as ssh takes it")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--model", type=Path, metavar="FILE", help="a .tflite (default: the built-in one)"
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="a .tflite or a .so of edge-se compile (default: the built-in .tflite)",
     )
     what.add_argument("--bundle", type=Path, metavar="FILE", help="made by edge-se bundle")
     what.add_argument(
@@ -116,6 +119,7 @@ def format_report(report: dict[str, Any]) -> str:
         ("release", f"{release['id']} in {report['root']}, installed {release['installed']}"),
         ("model", f"{release['model']} ({model['architecture']}, {model['precision']})"),
         ("runtime", f"{model['runtime']} {model['runtime_version']}, Python {machine['python']}"),
+        ("STFT", model["stft"]),
         ("real-time factor", f"{measured['rtf']:.5f}"),
         ("time per frame", f"p50 {frame['p50']}, p95 {frame['p95']}, p99 {frame['p99']} µs"),
         ("deadline misses", f"{measured['deadline_misses']} of {measured['frames']}"),

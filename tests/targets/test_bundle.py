@@ -19,12 +19,15 @@ import pytest
 from edge_se.core import LIBRARY
 from edge_se.errors import UserError
 from edge_se.model_file import default_model_path
+from quant.checkpoints import default_checkpoint_path
+from quant.models.checkpoint import load_checkpoint
 from targets import bundle as bundles
 from targets import cross
 from targets.board import install
 from targets.boards import find_board
 from targets.bundle import build_bundle, read_bundle, write_bundle
 from targets.deployment import Target, plan
+from targets.engines import compile_engine
 from targets.remote import Connection
 from targets.wheels import runtime_wheel
 
@@ -83,6 +86,31 @@ def test_a_bundle_carries_the_core_compiled_for_the_board(build, board, tag, mac
         library = archive.read(f"edge_se/core/{LIBRARY}")
     assert library[:4] == b"\x7fELF"
     assert int.from_bytes(library[18:20], "little") == machine
+
+
+@pytest.fixture(scope="module")
+def pi4_engine(tmp_path_factory) -> Path:
+    """The default network, compiled for a Raspberry Pi 4."""
+    compiler = cross.find_cross_compiler(find_board("pi4").platform)
+    path = tmp_path_factory.mktemp("engine") / "pi4.so"
+    path.write_bytes(compile_engine(load_checkpoint(default_checkpoint_path()), "float", compiler))
+    return path
+
+
+def test_a_compiled_engine_needs_no_tflite_runtime_on_the_board(build, pi4_engine):
+    bundle = build(model=pi4_engine)
+
+    names = {name.removeprefix("edge-se-bundle/") for name in contents(bundle)}
+    assert "model.so" in names and "model.tflite" not in names
+    wheels = {name.split("/")[1].split("-")[0] for name in names if name.startswith("wheels/")}
+    assert wheels == {"numpy", "pip", "edge_se"}
+    assert bundle.description["model"]["file"] == "model.so"
+
+
+@pytest.mark.parametrize("board", ["armv7", "x86-64"])
+def test_an_engine_for_another_machine_is_refused(build, pi4_engine, board):
+    with pytest.raises(UserError, match="compiled for another machine; make it with edge-se"):
+        build(board, model=pi4_engine)
 
 
 def test_without_a_cross_compiler_there_is_no_bundle(build, monkeypatch):

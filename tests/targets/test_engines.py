@@ -1,0 +1,193 @@
+"""Generated engines from Python: the one built in, a user's own, and what is refused."""
+
+import json
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_se import Enhancer, core
+from edge_se.core.build import BuildError, find_compiler
+from edge_se.engines import generated
+from edge_se.engines.generated import checkpoint_of, load_compiled, read_compiled
+from edge_se.errors import UserError
+from edge_se.inspection import inspect_model
+from edge_se.model_file import default_model_path, read_model, write_model
+from quant.checkpoints import default_checkpoint_path
+from quant.models.checkpoint import load_checkpoint
+from quant.pipeline import build_float
+from quant.recipes import RECIPES
+from targets.boards import find_board
+from targets.cross import find_cross_compiler
+from targets.engines import BUILT_IN, BUILT_IN_ARITHMETICS, built_in_sources, compile_engine
+
+
+@pytest.fixture(scope="module")
+def library():
+    """The compiled core of this installation."""
+    loaded = core.load_core()
+    if loaded is None:
+        pytest.skip("this installation has no compiled core (no C compiler)")
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def float_model(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("float") / "float.tflite"
+    path.write_bytes(build_float(load_checkpoint(default_checkpoint_path()), RECIPES["float"]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> Path:
+    """The default network as `edge-se compile` makes it for this machine."""
+    try:
+        compiler = find_compiler()
+    except BuildError as error:
+        pytest.skip(str(error))
+    path = tmp_path_factory.mktemp("compiled") / "default.so"
+    path.write_bytes(compile_engine(load_checkpoint(default_checkpoint_path()), "float", compiler))
+    return path
+
+
+@pytest.fixture(scope="module")
+def signal() -> np.ndarray:
+    """Noise in bursts of changing level, float32."""
+    noise = np.random.default_rng(0).standard_normal(32000)
+    return (0.1 * noise * (1 + np.sin(np.arange(32000) / 2000))).astype(np.float32)
+
+
+def for_another_checkpoint(folder: Path) -> Path:
+    data, manifest = read_model(default_model_path())
+    path = folder / "other.tflite"
+    write_model(path, data, replace(manifest, checkpoint={"name": "x", "sha256": "ab" * 32}))
+    return path
+
+
+def test_the_sources_built_in_are_those_of_the_built_in_network():
+    stored = {path.name: path.read_text() for path in BUILT_IN.iterdir()}
+
+    assert stored == built_in_sources(), "run make default-model"
+
+
+def test_the_model_and_the_engine_built_in_are_of_one_checkpoint(library):
+    sha256 = load_checkpoint(default_checkpoint_path()).sha256
+
+    assert read_model(default_model_path())[1].checkpoint["sha256"] == sha256
+    for arithmetic in BUILT_IN_ARITHMETICS:
+        assert checkpoint_of(library, arithmetic) == sha256, "python -m edge_se.core.build"
+
+
+def test_the_engine_built_in_equals_the_float_model(library, float_model, signal):
+    expected = Enhancer(float_model).enhance(signal)
+
+    found = Enhancer(float_model, engine="c").enhance(signal)
+
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_a_model_runs_in_tflite_unless_the_engine_is_asked_for(library):
+    engines = [Enhancer(engine=engine).describe()["engine"] for engine in (None, "c")]
+
+    assert engines == ["tflite", "c"]
+
+
+def test_reset_forgets_everything(library, signal):
+    enhancer = Enhancer(engine="c")
+    first = enhancer.process(signal[:256])
+    for start in range(256, 4096, 256):
+        enhancer.process(signal[start : start + 256])
+
+    enhancer.reset()
+
+    np.testing.assert_array_equal(enhancer.process(signal[:256]), first)
+
+
+def test_a_model_of_another_checkpoint_is_refused(library, tmp_path):
+    with pytest.raises(UserError, match=r"is of the checkpoint .* make one for it with edge-se"):
+        Enhancer(for_another_checkpoint(tmp_path), engine="c")
+
+
+def test_without_the_core_there_is_no_engine(monkeypatch):
+    monkeypatch.setattr(generated, "load_core", lambda: None)
+
+    with pytest.raises(UserError, match="part of the compiled core, which this installation has"):
+        Enhancer(engine="c")
+
+
+def test_inspect_says_which_engines_run_a_model(library, tmp_path):
+    own, other = (
+        inspect_model(path)["engines"]
+        for path in (default_model_path(), for_another_checkpoint(tmp_path))
+    )
+
+    assert own["tflite"] == other["tflite"] == "by default"
+    assert own["c"].startswith("with --engine c, in float")
+    assert other["c"].startswith("no: the one built in has another checkpoint")
+
+
+def test_a_compiled_network_is_a_model_file(compiled, float_model, signal):
+    expected = Enhancer(float_model).enhance(signal)
+    enhancer = Enhancer(compiled)
+
+    np.testing.assert_allclose(enhancer.enhance(signal), expected, rtol=0, atol=1e-4)
+    assert enhancer.describe()["file"] == str(compiled)
+    assert read_compiled(compiled)[1].checkpoint["name"] == default_checkpoint_path().name
+    assert inspect_model(compiled)["engines"] == {"c": "by default"}
+
+
+def test_a_compiled_network_is_benchmarked(compiled, edge_se, tmp_path):
+    result = edge_se("benchmark", "--model", compiled, "--seconds", 0.2, "--json", "report.json")
+
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["model"]["engine"], report["model"]["precision"]) == ("c", "float")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "there is no model file"), (b"\x7fELF none", "no compiled engine; make one with")],
+)
+def test_what_is_no_compiled_network_is_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "m.so").write_bytes(content)
+
+    with pytest.raises(UserError, match=message):
+        load_compiled(tmp_path / "m.so")
+
+
+@pytest.mark.skipif(platform.machine() == "aarch64", reason="this machine is what is compiled for")
+def test_a_network_compiled_for_a_board_stays_there(tmp_path):
+    compiler = find_cross_compiler(find_board("pi4").platform)
+    data = compile_engine(load_checkpoint(default_checkpoint_path()), "float", compiler)
+    (tmp_path / "pi4.so").write_bytes(data)
+
+    with pytest.raises(UserError, match="has to be compiled for this machine"):
+        Enhancer(tmp_path / "pi4.so")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--out", "engine.dll"), "a compiled engine's name ends in .so"),
+        (("--out", "engine.so", "--board", "pi9"), "there is no board 'pi9'"),
+        (("absent.tar", "--out", "engine.so"), "cannot read checkpoint absent.tar"),
+    ],
+)
+def test_the_command_says_what_is_wrong(edge_se, tmp_path, arguments, complaint):
+    result = edge_se("compile", *arguments)
+
+    assert result.returncode == 2
+    assert complaint in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_command_compiles_for_a_board(edge_se, tmp_path):
+    result = edge_se("compile", "--board", "armv7", "--out", "engine.so")
+
+    assert result.returncode == 0, result.stderr
+    assert "in float for any 32-bit Arm board" in result.stdout
+    assert (tmp_path / "engine.so").read_bytes()[18:20] == b"\x28\0"
