@@ -62,8 +62,10 @@ class JudgedClips:
         )
 
     def first(self, count: int, samples: int) -> "JudgedClips":
-        """The beginning of the first clips, noisy only."""
-        return JudgedClips(self.noisy[:count, :samples])
+        """The beginning of the first clips."""
+        clean = None if self.clean is None else self.clean[:count, :samples]
+        levels, snrs = self.levels_dbfs[:count], self.snrs_db[:count]
+        return JudgedClips(self.noisy[:count, :samples], clean, levels, snrs)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_se.manifest import Chunk, Manifest, Signals, StateSpec, TensorSpec
 from edge_se.model_file import attach_manifest
-from quant.bias_correction import correct_biases
+from quant.bias_correction import corrected_biases
 from quant.calibration import Statistics, calibrate
 from quant.clips import CalibrationClips
 from quant.equalization import ScaleClasses, choose_scales, equalize
@@ -134,16 +134,17 @@ def build_quantized(
     ranges: Mapping[str, Range],
     calibration: Mapping[str, Any],
 ) -> bytes:
-    """The quantized model file; biases of the calibrated graph are corrected for the recipe.
+    """The quantized model file, its biases corrected for the recipe.
 
     Args:
-        calibrated: the network and its statistics; it is used up by its bias correction.
+        calibrated: the network and its statistics; left as it was.
         recipe: precision of every operator.
         ranges: of the values below float precision.
         calibration: what the manifest says of the clips.
     """
-    correct_biases(calibrated.graph, recipe.choose, calibrated.statistics.input_means)
-    return build(calibrated, recipe, ranges, calibration)
+    graph, means = calibrated.graph, calibrated.statistics.input_means
+    with corrected_biases(graph, recipe.choose, means):
+        return build(calibrated, recipe, ranges, calibration)
 
 
 def build(

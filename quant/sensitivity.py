@@ -6,7 +6,7 @@ gained when all is in 8 bits and it alone is left float. The states are a scope,
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -142,7 +142,7 @@ def _pesq_gained(entry: ScopeCost, whole: Quality) -> str:
     return f"{whole.losses['pesq'].mean - entry.left_float.losses['pesq'].mean:+.3f}"
 
 
-def draw_sensitivity(sensitivity: Sensitivity, path: Path) -> None:
+def draw_sensitivity(sensitivity: Sensitivity, target: Path | BinaryIO) -> None:
     """Plot the table as PNG: SNR of the output with each scope alone in 8 and in 16 bits."""
     from matplotlib.figure import Figure
 
@@ -169,4 +169,5 @@ def draw_sensitivity(sensitivity: Sensitivity, path: Path) -> None:
         axes.grid(axis="x", color="#dddddd")
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
-    figure.savefig(path, dpi=110)
+        axes.tick_params(axis="y", length=0)
+    figure.savefig(target, format="png", dpi=110)

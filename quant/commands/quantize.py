@@ -77,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-ranges", type=Path, metavar="FILE", help="write the tensor ranges used (JSON)"
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="measure what was lost and write a page about it, report.html and report.json",
+    )
     add_separator_arguments(parser)
 
 
@@ -84,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Quantize and say what was made."""
     from edge_se.engines import ENGINES
     from edge_se.errors import UserError
-    from edge_se.files import written_beside
+    from edge_se.files import make_folder, written_beside
     from quant.pipeline import build_float
     from quant.recipes import find_recipe
 
@@ -102,6 +108,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError(
                 f"--{option.replace('_', '-')} needs a --precision with calibrated ranges, as int8"
             )
+    if arguments.report:
+        if recipe is not None and recipe.name == "float":
+            raise UserError("--report compares with float; choose another --precision beside it")
+        make_folder(arguments.report)
     # A place that can't be written to is found before minutes of calibration.
     with written_beside(arguments.out) as temporary:
         checkpoint = load_network(arguments)
@@ -136,6 +146,8 @@ def _calibrate_and_build(
         noisy_clips,
     )
     from quant.ranges import RANGE_METHODS, range_rules, read_ranges, write_ranges
+    from quant.report.collect import Made, collect
+    from quant.report.page import DATA, PAGE, write_report
 
     board = find_board(arguments.board)
     given = read_ranges(arguments.ranges) if arguments.ranges else {}
@@ -178,6 +190,12 @@ def _calibrate_and_build(
     content = build_quantized(calibrated, recipe, ranges, details)
     if arguments.save_ranges:
         write_ranges(arguments.save_ranges, ranges)
+    if arguments.report:
+        made = Made(board, content, calibrated, recipe, ranges, clips, decision)
+        with ProgressBars() as progress:
+            figures = collect(made, progress)
+        write_report(arguments.report, figures)
+        print(f"wrote {arguments.report}: {PAGE}, {DATA}")
     return recipe, content
 
 

@@ -7,6 +7,7 @@ import torch
 from calib_data import clips_folder
 from edge_se import Enhancer
 from edge_se.model_file import read_manifest
+from quant.bias_correction import corrected_biases
 from quant.clips import read_calibration_clips
 from quant.frames import analyse, apply_mask, features, frame_gains, heard, synthesize
 from quant.graph.encoding import assign_encodings
@@ -61,7 +62,8 @@ def test_the_file_computes_as_simulated(default_checkpoint, clip, tmp_path, prec
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
     spectra, inputs = heard(torch.from_numpy(clip)[None], level_dbfs)
     hook = FakeQuantizer(graph, encodings, recipe.choose)
-    (mask,) = run_sequence(graph, {"features": inputs}, hook)
+    with corrected_biases(graph, recipe.choose, calibrated.statistics.input_means):
+        (mask,) = run_sequence(graph, {"features": inputs}, hook)
     predicted = synthesize(apply_mask(spectra, mask), len(clip))[0].numpy()
 
     # Kernels round halves their own way, and recurrences carry such a step on.

@@ -12,6 +12,7 @@ from torch import Tensor
 from edge_se import Enhancer
 from edge_se.engines.tflite import TfliteStep
 from edge_se.model_file import read_manifest
+from quant.bias_correction import corrected_biases
 from quant.frames import analyse, apply_mask, features, synthesize
 from quant.graph.encoding import assign_encodings
 from quant.graph.execute import initial_states, run_sequence, run_step
@@ -182,7 +183,8 @@ def test_simulation_predicts_the_int8_file(calibrated, frames, tmp_path):
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.default)
     hook = FakeQuantizer(graph, encodings, recipe.choose)
 
-    (predicted,) = run_sequence(graph, {"features": frames}, hook)
+    with corrected_biases(graph, recipe.choose, calibrated.statistics.input_means):
+        (predicted,) = run_sequence(graph, {"features": frames}, hook)
 
     result = masks(TfliteStep(path), frames[0].numpy())
     assert snr_db(frames[0].numpy(), result, predicted[0].numpy()) > 25
