@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_se.errors import UserError
 from quant.models.gtcrn import DILATIONS, Bands, MaskingNetwork, erb_filter_bank
 
 CHANNELS = 12
@@ -163,10 +164,15 @@ class GTCRNLight(MaskingNetwork):
 
     Args:
         causal: pad the convolutions over time on the left only.
+
+    Raises:
+        UserError: `causal` is neither true nor false.
     """
 
     def __init__(self, causal: bool = False) -> None:
         super().__init__()
+        if not isinstance(causal, bool):
+            raise UserError(f"causal is {causal!r}, but has to be true or false")
         self.erb = LightERB()
         self.sfe = SubbandFilter(3)
         self.enc = Half(
