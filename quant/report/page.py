@@ -48,7 +48,9 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { padding: 5px 8px; text-align: right; border-bottom: 1px solid var(--line);
   font-variant-numeric: tabular-nums; }
 th { color: var(--soft); font-weight: 500; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; white-space: nowrap; }
+table + table { margin-top: 16px; }
+details summary { color: var(--soft); cursor: pointer; margin-top: 10px; }
 td.text { text-align: left; }
 tr.chosen td { background: #ebfbee; font-weight: 600; }
 img { max-width: 100%; display: block; margin: 10px 0 0; }
@@ -184,7 +186,9 @@ def _quality(figures: Figures) -> str:
     buckets, overall = figures.quality.buckets, figures.quality.overall
     picture = _image(plots.quality(buckets, figures.levels), "PESQ by SNR and by level")
     columns = [
-        f"{METRICS[name].heading} {label}" for name in overall.counts for label in SYSTEMS.values()
+        f"{METRICS[name].heading.removesuffix(' dB')} {label}"
+        for name in overall.counts
+        for label in SYSTEMS.values()
     ]
     rows = [_scores(summary) for summary in (*buckets, *figures.levels, overall)]
     return _section(
@@ -276,11 +280,20 @@ def _sensitivity(figures: Figures) -> str:
         for entry in figures.sensitivity.scopes
     ]
     pesq = ["PESQ"] if whole.losses else []
-    header = ["scope", "mask dB", "output dB", *pesq, "16 bits, output dB", "left float, dB gained"]
+    header = [
+        "scope alone in 8 bits",
+        "mask dB",
+        "output dB",
+        *pesq,
+        "16 bits, output dB",
+        "left float, dB gained",
+    ]
     return _section(
         "Sensitivity: what 8 bits cost, scope by scope",
         _image(buffer.getvalue(), "sensitivity of each scope"),
+        "<details><summary>as a table</summary>",
         _table(header, rows),
+        "</details>",
         note="Static quantization simulated: one scope in 8 bits (in 16), all else float; then all "
         "in 8 bits but one scope. SNR to the float network.",
     )
@@ -326,9 +339,7 @@ def _costs(figures: Figures) -> str:
             ("predicted", "instructions", "float's", "µs per frame", "float's"),
             rows,
         ),
-        '<div class="columns">',
-        _table(("on this machine, µs", "5th percentile", "median"), measured),
-        "</div>",
+        _table(("measured on this machine", "µs, 5th percentile", "µs, median"), measured),
         note="Instructions of the whole frame loop, by operators counted on emulated cores; times "
         "from assumed instructions per second, without throttling. A frame is 16 ms.",
     )

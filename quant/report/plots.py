@@ -92,17 +92,18 @@ def _bars(axes: Any, summaries: Sequence[Summary]) -> None:
 
 
 def robustness(found: Robustness) -> bytes:
-    """PESQ lost at each level, and SNR to float of each looped minute."""
+    """PESQ against float at each level, and SNR to float of each looped minute."""
     figure = _figure(9, 2.8)
     levels, minutes = figure.subplots(1, 2)
     cases = [*found.levels, found.silence]
     names = [*(f"{case.level_dbfs:.0f}" for case in found.levels), "silence,\nspeech"]
     if cases[0].pesq_loss is not None:
-        means = [case.pesq_loss.mean for case in cases if case.pesq_loss is not None]
+        means = [-case.pesq_loss.mean for case in cases if case.pesq_loss is not None]
         errors = [case.pesq_loss.error for case in cases if case.pesq_loss is not None]
         levels.bar(names, means, yerr=errors, color="#e8590c", width=0.6, ecolor="#868e96")
-        levels.axhline(0.1, color="#c92a2a", linewidth=1, linestyle="--")
-        levels.set_ylabel("PESQ-WB lost to float")
+        levels.axhline(-0.1, color="#c92a2a", linewidth=1, linestyle="--")
+        levels.axhline(0.0, color="#868e96", linewidth=1)
+        levels.set_ylabel("PESQ-WB against float")
     else:
         levels.bar(names, [case.snr_db for case in cases], color="#4c6ef5", width=0.6)
         levels.set_ylabel("SNR to float, dB")
