@@ -22,6 +22,7 @@ UNDERSTOOD: Mapping[str, tuple[str, ...]] = {
     "level": ("none", "power_of_two"),
 }
 DTYPES = ("float32", "int8", "int16")
+LARGEST_EXCESS_RATIO = 256
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ class StateSpec:
 
 @dataclass(frozen=True)
 class Signals:
-    """Tensors of the signals: features [3, bins] in, mask [2, bins] out.
+    """Tensors of the signals: features [3, bins] (or [6, bins]) in, mask [2, bins] out.
 
     Of a separator: features [1, frames, bins, 2] in, mask [1, frames - 2 * offset, bins, 2] out.
     """
@@ -124,6 +125,9 @@ class Manifest:
         stft: Kind of STFT.
         features: Kind of features: rows of magnitude, real and imaginary part; of a separator,
             both channels' magnitudes, the recording's largest being 1.
+        excess_ratio: 1, or a power of two: features are in two parts then, six rows instead of
+            three. The first three hold them as far as the dtype reaches, the others what exceeds
+            that, divided by this ratio.
         level: How the input's level is handled: "none", or "power_of_two" (see `edge_se.level`).
         level_dbfs: Level that features are normalized to, if they are.
         lookahead_frames: Frames by which the mask lags the features.
@@ -146,6 +150,7 @@ class Manifest:
     states: tuple[StateSpec, ...]
     stft: str = "float"
     features: str = "magnitude_real_imaginary"
+    excess_ratio: int = 1
     level: str = "none"
     level_dbfs: float = 0.0
     lookahead_frames: int = 0
@@ -228,6 +233,7 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         hop=_get(content, "hop", int, "it"),
         stft=content["stft"],
         features=content["features"],
+        excess_ratio=_get({"excess_ratio": 1, **content}, "excess_ratio", int, "it"),
         level=content["level"],
         level_dbfs=_get({"level_dbfs": 0.0, **content}, "level_dbfs", float, "it"),
         lookahead_frames=_get(content, "lookahead_frames", int, "it"),
@@ -255,8 +261,15 @@ def _check_consistent(manifest: Manifest) -> None:
         f"its features are {manifest.features!r}, but its chunk is {manifest.chunk}",
     )
     _check_hop(manifest)
-    bins, chunk = manifest.bins, manifest.chunk
-    shapes: dict[str, tuple[int, ...]] = {"features": (3, bins), "mask": (2, bins)}
+    bins, chunk, ratio = manifest.bins, manifest.chunk, manifest.excess_ratio
+    _check(
+        ratio.bit_count() == 1 and 1 <= ratio <= LARGEST_EXCESS_RATIO,
+        f"its excess_ratio is {ratio}, not a power of two up to {LARGEST_EXCESS_RATIO}",
+    )
+    in_integers = manifest.signals.features.dtype != "float32"
+    _check(ratio == 1 or in_integers, "its features are in two parts, but floats")
+    rows = 3 if ratio == 1 else 6
+    shapes: dict[str, tuple[int, ...]] = {"features": (rows, bins), "mask": (2, bins)}
     if chunk is not None:
         _check(not manifest.states, "it has a chunk and states")
         _check(chunk.offset >= 0 and chunk.kept > 0, f"its chunk is {chunk}, which keeps no frame")

@@ -125,7 +125,7 @@ def run_ablation(
         recipe = find_recipe(PRECISION)
         with torch.no_grad():
             calibrated = calibrate_checkpoint(
-                checkpoint, noisy, split_activations=recipe.splits_activations
+                checkpoint, noisy, split=recipe.splits
             )
             ranges = default_ranges(calibrated, recipe)
             content = build_quantized(calibrated, recipe, ranges, {"clips": len(noisy)})

@@ -228,7 +228,7 @@ def choose_recipe(
             recipes.append(mixed_recipe(hurting[:count]))
         candidates = []
         for done, recipe in enumerate(map(make, recipes)):
-            candidates.append(_try(recipe, calibrated(recipe.splits_activations), judge, board))
+            candidates.append(_try(recipe, calibrated(recipe.splits), judge, board))
             progress("candidates", done + 1, len(recipes))
     plain = build_float(checkpoint, RECIPES["float"])
     allowed = [c for c in candidates if c.size <= len(plain)] or candidates

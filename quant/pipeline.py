@@ -84,7 +84,7 @@ def calibrate_checkpoint(
     noisy: Sequence[np.ndarray],
     progress: Progress = lambda stage, done, total: None,
     level_dbfs: float | None = None,
-    split_activations: bool = False,
+    split: bool = False,
 ) -> CalibratedGraph:
     """Equalize the network's step and collect the statistics of the equalized one.
 
@@ -93,9 +93,9 @@ def calibrate_checkpoint(
         noisy: what it hears, float32 [n] each.
         progress: told how far each stage is.
         level_dbfs: level that features are normalized to, if they are.
-        split_activations: describe the step as 8 bits hold it better.
+        split: describe the step as 8 bits hold it better.
     """
-    graph = describe_step(checkpoint.architecture, checkpoint.model, split_activations)
+    graph = describe_step(checkpoint.architecture, checkpoint.model, split)
     classes = ScaleClasses(graph)
     before = calibrate(
         graph,
@@ -157,7 +157,7 @@ def build(
     checkpoint, graph, level_dbfs = calibrated.checkpoint, calibrated.graph, calibrated.level_dbfs
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
     written = write_tflite(graph, encodings, recipe.choose)
-    (features,), (mask,) = graph.inputs, graph.outputs
+    (features,), (mask,) = graph.fed, graph.outputs
     signals = Signals(_tensor(written, features, encodings), _tensor(written, mask, encodings))
     # In integers where those are all that a model takes and gives: it costs less in the core.
     is_integer = "float32" not in (signals.features.dtype, signals.mask.dtype)
@@ -169,6 +169,7 @@ def build(
         level="none" if level_dbfs is None else "power_of_two",
         level_dbfs=level_dbfs or 0.0,
         lookahead_frames=graph.lookahead,
+        excess_ratio=graph.excess_ratio,
         signals=signals,
         states=tuple(
             StateSpec(

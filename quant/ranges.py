@@ -38,7 +38,7 @@ SHRINKING = 0.97 ** np.arange(1, 200)
 GTCRN_RULES = (
     RangeRule(r"^features$", 99.8),
     RangeRule(r"^merge\.", 99.97),
-    RangeRule(r"^encoder\.0\.", 99.5),
+    RangeRule(r"^encoder\.0\.", 99.97),
     RangeRule(r"attention\.(squared|energy)$", 99.99),
     RangeRule(r"attention\.", 99.97),
     RangeRule(r"^decoder\.3\.convolution$", 99.97),

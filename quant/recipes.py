@@ -26,7 +26,7 @@ class Recipe:
     overrides: tuple[Override, ...] = ()
 
     @property
-    def splits_activations(self) -> bool:
+    def splits(self) -> bool:
         """Whether the step is described as 8 bits hold it better."""
         return self.default is Precision.INT8 and self.signals is Precision.INT8
 

@@ -42,12 +42,13 @@ struct context {
     int32_t *exponents;        /* [delay + 1] */
     int32_t *tail;             /* [256] */
     struct level *level;       /* none where features keep the input's level */
-    void *features;            /* [3][257] int8 or int16 */
+    void *features;            /* [3][257] int8 or int16, or [6][257] where parts have a shift */
     const void *mask;          /* [2][257] int8 or int16 */
     int32_t delay;
     int32_t feature_bytes, feature_multiplier, feature_exponent, feature_zero_point;
     int32_t feature_low, feature_high;
     int32_t mask_bytes, mask_exponent, mask_zero_point;
+    int32_t excess_shift;
 };
 
 static inline int64_t round_shift(int64_t x, int bits)
@@ -119,16 +120,28 @@ static inline void fold(int count, const int32_t *restrict xr, const int32_t *re
     }
 }
 
+static inline void store(const struct context *c, int index, int64_t q)
+{
+    if (c->feature_bytes == 1)
+        ((int8_t *)c->features)[index] = (int8_t)q;
+    else
+        ((int16_t *)c->features)[index] = (int16_t)q;
+}
+
+/* Features of a row, and three rows further what saturation cut off them. */
 static void quantize(const struct context *c, const int32_t *values, int row, int shift)
 {
-    const int64_t half = (int64_t)1 << (shift - 1);
+    const int64_t half = (int64_t)1 << (shift - 1), low = c->feature_low, high = c->feature_high;
     for (int k = 0; k < BINS; k++) {
         const int64_t scaled = ((int64_t)values[k] * c->feature_multiplier + half) >> shift;
-        const int64_t q = saturate(scaled + c->feature_zero_point, c->feature_low, c->feature_high);
-        if (c->feature_bytes == 1)
-            ((int8_t *)c->features)[row * BINS + k] = (int8_t)q;
-        else
-            ((int16_t *)c->features)[row * BINS + k] = (int16_t)q;
+        store(c, row * BINS + k, saturate(scaled + c->feature_zero_point, low, high));
+    }
+    if (!c->excess_shift) return;
+    for (int k = 0; k < BINS; k++) {
+        const int64_t scaled = ((int64_t)values[k] * c->feature_multiplier + half) >> shift;
+        const int64_t wide = scaled + c->feature_zero_point;
+        const int64_t excess = round_shift(wide - saturate(wide, low, high), c->excess_shift);
+        store(c, (row + 3) * BINS + k, saturate(excess + c->feature_zero_point, low, high));
     }
 }
 

@@ -55,6 +55,7 @@ class CompiledPath(FixedPath):
             feature_zero_point=scale.zero_point,
             feature_low=scale.limits[0],
             feature_high=scale.limits[1],
+            excess_shift=scale.excess_shift,
             mask_bytes=mask.itemsize,
             mask_exponent=self._mask_scale.exponent,
             mask_zero_point=self._mask_scale.zero_point,

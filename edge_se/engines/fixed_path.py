@@ -40,18 +40,26 @@ _FINEST_FEATURES, _COARSEST_MASK = 46, {"int8": 0, "int16": -8}
 class FeatureScale:
     """Integers with a common exponent to the step's quantized input, by multiply and shift."""
 
-    def __init__(self, spec: TensorSpec) -> None:
+    def __init__(self, spec: TensorSpec, excess_ratio: int = 1) -> None:
         self.multiplier, self.exponent = mantissa(1 / spec.scale, SCALE_BITS)
         self.zero_point, self.limits = spec.zero_point, limits(spec.dtype)
+        self.excess_shift = excess_ratio.bit_length() - 1
 
     def shift(self, exponent: int) -> int:
         """Bits to shift products to the right, for values that stand for 2**-(exponent + 31)."""
         return min(2 * SCALE_BITS + exponent - self.exponent, LONGEST_SHIFT)
 
     def __call__(self, values: Integers, exponent: int) -> Integers:
-        """Quantized values, saturated, of values that stand for 2**-(exponent + 31) each."""
-        quantized = round_shift(values * self.multiplier, self.shift(exponent))
-        return saturate(quantized + self.zero_point, *self.limits)
+        """Quantized values, saturated, of values that stand for 2**-(exponent + 31) each.
+
+        Rows [3, bins], and for features in two parts three more, of what was cut off.
+        """
+        wide = round_shift(values * self.multiplier, self.shift(exponent)) + self.zero_point
+        quantized = saturate(wide, *self.limits)
+        if not self.excess_shift:
+            return quantized
+        excess = round_shift(wide - quantized, self.excess_shift) + self.zero_point
+        return np.concatenate([quantized, saturate(excess, *self.limits)])
 
 
 class MaskScale:
@@ -109,7 +117,7 @@ class FixedPath:
         """
         check_served(manifest)
         self._features, self._mask = features, mask
-        self._feature_scale = FeatureScale(manifest.signals.features)
+        self._feature_scale = FeatureScale(manifest.signals.features, manifest.excess_ratio)
         self._mask_scale = MaskScale(manifest.signals.mask)
         self._normalize = make_normalizer(manifest)
         self._samples = np.zeros(WINDOW, np.int64)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge_se.core import load_core
 from edge_se.level import hop_energy, make_normalizer
 from edge_se.manifest import Manifest, TensorSpec
-from edge_se.quantized import Dequantizer, Quantizer
+from edge_se.quantized import Dequantizer, Quantizer, limits
 from edge_se.stft import Samples, Spectrum, Stft
 
 if TYPE_CHECKING:
@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 
 class FeatureWriter:
-    """Writes magnitude, real and imaginary part of a spectrum into the step's input [3, bins]."""
+    """Writes magnitude, real and imaginary part of a spectrum into the step's input.
 
-    def __init__(self, spectrum: Spectrum, target: NDArray[Any], spec: TensorSpec) -> None:
+    That is [3, bins], or [6, bins] for features in two parts.
+    """
+
+    def __init__(
+        self, spectrum: Spectrum, target: NDArray[Any], spec: TensorSpec, excess_ratio: int = 1
+    ) -> None:
         """Read from the buffer `spectrum` (complex64 [bins]), write to `target` as `spec` says."""
         self._spectrum, self._real_part, self._imaginary_part = (
             spectrum,
@@ -31,10 +36,14 @@ class FeatureWriter:
         self._target = target
         self._quantize: Quantizer | None = None
         self._rows = target
+        self._divide: Divider | None = None
         if spec.dtype != "float32":
             self._quantize = Quantizer(spec.shape, spec.scale, spec.zero_point, spec.dtype)
             self._rows = np.empty(spec.shape, np.float32)
-        self._magnitude, self._real, self._imaginary = self._rows
+        if excess_ratio > 1:
+            low, high = ((n - spec.zero_point) * spec.scale for n in limits(spec.dtype))
+            self._divide = Divider(self._rows, low, high, excess_ratio)
+        self._magnitude, self._real, self._imaginary = self._rows[:3]
 
     def __call__(self, exponent: int = 0) -> None:
         """Write the features, times 2**exponent, of the spectrum that the buffer holds now."""
@@ -42,9 +51,29 @@ class FeatureWriter:
         self._real[...] = self._real_part
         self._imaginary[...] = self._imaginary_part
         if exponent:
-            np.multiply(self._rows, np.float32(2.0**exponent), self._rows)
+            np.multiply(self._rows[:3], np.float32(2.0**exponent), self._rows[:3])
+        if self._divide is not None:
+            self._divide()
         if self._quantize is not None:
             self._quantize(self._rows, self._target)
+
+
+class Divider:
+    """Divides features, in place, into what one range holds and a fraction of what exceeds it."""
+
+    def __init__(self, rows: Samples, low: float, high: float, ratio: int) -> None:
+        """Read rows [6, bins], of which the first three hold features, and write to all."""
+        half = len(rows) // 2
+        self._limited, self._excess = rows[:half], rows[half:]
+        self._low, self._high = np.float32(low), np.float32(high)
+        self._share = np.float32(1 / ratio)
+
+    def __call__(self) -> None:
+        """Divide the features that the first rows hold now."""
+        np.copyto(self._excess, self._limited)
+        np.clip(self._limited, self._low, self._high, out=self._limited)
+        np.subtract(self._excess, self._limited, out=self._excess)
+        np.multiply(self._excess, self._share, out=self._excess)
 
 
 class MaskApplier:
@@ -109,7 +138,9 @@ class FloatPath:
         """Write features into, and read masks from, the step's buffers, of any dtype."""
         self._stft = make_stft(manifest.window, manifest.hop)
         signals = manifest.signals
-        self._write_features = FeatureWriter(self._stft.spectrum, features, signals.features)
+        self._write_features = FeatureWriter(
+            self._stft.spectrum, features, signals.features, manifest.excess_ratio
+        )
         self._normalize = make_normalizer(manifest)
         self._apply_mask = MaskApplier(mask, signals.mask)
         self._delay: SpectrumDelay | None = None

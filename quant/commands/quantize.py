@@ -168,7 +168,7 @@ def _calibrate_and_build(
             details = {"decision": decision.to_dict()}
         else:
             calibrated = calibrate_checkpoint(
-                checkpoint, noisy, progress, arguments.level_dbfs, recipe.splits_activations
+                checkpoint, noisy, progress, arguments.level_dbfs, recipe.splits
             )
             method = RANGE_METHODS.get(arguments.range_method)
             ranges = (

@@ -139,7 +139,10 @@ def assign_encodings(
         KeyError: a range is missing.
     """
     shared = SharedEncodings(graph)
-    precisions = dict.fromkeys(graph.inputs, signals.activations)
+    fed = set(graph.fed)
+    precisions = {
+        value: signals.activations if value in fed else Precision.FLOAT for value in graph.inputs
+    }
     for operator in graph.operators:
         if not operator.keeps_encoding:
             chosen = Precision.FLOAT if operator.rule.float_only else choose(operator)

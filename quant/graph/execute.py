@@ -305,6 +305,17 @@ def _lstm(_: Operator, inputs: list[Tensor]) -> list[Tensor]:
     return [y[:, :, None]]
 
 
+def _sum(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
+    y = inputs[0] + inputs[1]
+    return [torch.relu(y) if operator.attributes["rectified"] else y]
+
+
+def _two_parts(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
+    low, high = operator.outputs[0].fixed_range or (0.0, 0.0)
+    limited = inputs[0].clamp(low, high)
+    return [torch.cat([limited, (inputs[0] - limited) / operator.attributes["ratio"]], dim=1)]
+
+
 def _leaky_relu(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
     slope = operator.attributes["slope"]
     return [torch.where(inputs[0] > 0, inputs[0], inputs[0] * slope)]
@@ -314,7 +325,8 @@ _FUNCTIONS: dict[str, Callable[[Operator, list[Tensor]], list[Tensor]]] = {
     "linear": _linear,
     "convolution": _convolution,
     "depthwise": _depthwise,
-    "add": lambda _, inputs: [inputs[0] + inputs[1]],
+    "add": _sum,
+    "two_parts": _two_parts,
     "subtract": lambda _, inputs: [inputs[0] - inputs[1]],
     "multiply": lambda _, inputs: [inputs[0] * inputs[1]],
     "sigmoid": lambda _, inputs: [torch.sigmoid(inputs[0])],

@@ -312,9 +312,32 @@ class Graph:
         shape = torch.broadcast_shapes(*(value.shape for value in inputs))
         return self._add(kind, inputs, [shape], name, **attributes)[0]
 
-    def add(self, a: Value, b: Value, name: str) -> Value:
-        """Sum, with broadcasting."""
-        return self._elementwise("add", (a, b), name)
+    def two_parts(self, x: Value, bound: float, ratio: int, name: str) -> Value:
+        """An input signal [R, W] in two parts [2 R, W], outside of the file.
+
+        First x limited to `bound` either way, and then 1 / `ratio` of what exceeds that: 8 bits
+        hold small values finely in the one, large ones coarsely in the other, by one scale.
+        """
+        shape = (2 * x.shape[0], *x.shape[1:])
+        (parts,) = self._add("two_parts", [x], [shape], name, bound=bound, ratio=ratio)
+        parts.fixed_range = (-bound, bound * 127 / 128)
+        return parts
+
+    @property
+    def fed(self) -> list[Value]:
+        """What the file takes in for the input signals: themselves, or their parts."""
+        outside = {op.inputs[0]: op.outputs[0] for op in self.operators if op.rule.outside}
+        return [outside.get(value, value) for value in self.inputs]
+
+    @property
+    def excess_ratio(self) -> int:
+        """By how much the second part of an input signal is finer than it is; 1 without parts."""
+        ratios = (op.attributes["ratio"] for op in self.operators if op.kind == "two_parts")
+        return next(ratios, 1)
+
+    def add(self, a: Value, b: Value, name: str, rectified: bool = False) -> Value:
+        """Sum, with broadcasting; what is below zero becomes zero if `rectified`."""
+        return self._elementwise("add", (a, b), name, rectified=rectified)
 
     def subtract(self, a: Value, b: Value, name: str) -> Value:
         """Difference, with broadcasting."""

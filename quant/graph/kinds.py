@@ -17,6 +17,7 @@ class Kind:
         fixed_range: range that TFLite prescribes for its output.
         dynamic: LiteRT runs it with 8-bit weights and float activations.
         float_only: it stays float, whatever precision is chosen for it.
+        outside: whoever feeds the model does it: the file begins with its output.
         version: least version of the operator that does what the graph asks for.
     """
 
@@ -28,6 +29,7 @@ class Kind:
     fixed_range: tuple[float, float] | None = None
     dynamic: bool = False
     float_only: bool = False
+    outside: bool = False
     version: int = 1
 
 
@@ -45,6 +47,7 @@ KINDS: dict[str, Kind] = {
     "tanh": Kind("TANH", fixed_range=(-1.0, 127 / 128)),
     "leaky_relu": Kind("LEAKY_RELU", "LeakyReluOptions"),
     "reciprocal_root": Kind("RSQRT"),
+    "two_parts": Kind("", outside=True),
     "mean": Kind("MEAN", "ReducerOptions"),
     "concat": Kind("CONCATENATION", "ConcatenationOptions", passes_through=True),
     "slice": Kind("SLICE", "SliceOptions", passes_through=True),

@@ -6,11 +6,12 @@ CVPR 2018), so that quality can be predicted, and trained, without writing a fil
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from quant.graph.encoding import Chooser, Encoding, Precision, encode_range
+from quant.graph.encoding import FLOAT, Chooser, Encoding, Precision, encode_range
 from quant.graph.graph import Graph, Operator, Value
 from quant.graph.tflite import WEIGHT_LIMIT, weight_scales
 
@@ -20,6 +21,8 @@ class FakeQuantizer:
 
     def __init__(self, graph: Graph, encodings: Mapping[Value, Encoding], choose: Chooser) -> None:
         self._encodings = dict(encodings) | _entries(graph, encodings)
+        # Parts are made of exact values, and then rounded.
+        self._encodings |= {v: FLOAT for v in graph.inputs if v not in set(graph.fed)}
         self._constants: dict[Value, tuple[Operator, int]] = {}
         for operator in graph.operators:
             for position, value in enumerate(operator.inputs):
@@ -79,10 +82,25 @@ def _entries(graph: Graph, encodings: Mapping[Value, Encoding]) -> dict[Value, E
 def _round(tensor: Tensor, encoding: Encoding) -> Tensor:
     if encoding.precision is Precision.FLOAT:
         return tensor
-    low, high = encoding.limits
-    return torch.fake_quantize_per_tensor_affine(
-        tensor, encoding.scale, encoding.zero_point, low, high
-    )
+    low, high = (limit - encoding.zero_point for limit in encoding.limits)
+    rounded: Tensor = _Rounding.apply(tensor, encoding.scale, low, high)
+    return rounded
+
+
+class _Rounding(torch.autograd.Function):
+    """`torch.fake_quantize_per_tensor_affine` in vectorised operations: several times faster."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float, low: int, high: int) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.range = low * scale, high * scale
+        return x.mul(1 / scale).round_().clamp_(low, high).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (x,) = ctx.saved_tensors
+        low, high = ctx.range
+        return torch.where((x >= low) & (x <= high), gradient, 0.0), None, None, None
 
 
 def round_weight(weight: Tensor, operator: Operator) -> Tensor:

@@ -107,11 +107,12 @@ class _Writer:
         self._converted: dict[tuple[Value, Encoding], int] = {}
 
     def write(self) -> WrittenModel:
-        signals = [*self.graph.inputs, *(state.input for state in self.graph.states)]
+        signals = [*self.graph.fed, *(state.input for state in self.graph.states)]
         for value in signals:
             self._define(value, named=True)
         for operator in self.graph.operators:
-            self._write_operator(operator)
+            if not operator.rule.outside:
+                self._write_operator(operator)
         results = [*self.graph.outputs, *(state.output for state in self.graph.states)]
         for value in results:
             self.tensors[self.indices[value]].name = value.name

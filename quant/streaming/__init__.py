@@ -17,7 +17,7 @@ STEPS: dict[str, Callable[..., Graph]] = {
 }
 
 
-def describe_step(architecture: str, model: nn.Module, split_activations: bool = False) -> Graph:
+def describe_step(architecture: str, model: nn.Module, split: bool = False) -> Graph:
     """Describe one frame of a trained network: features and states in, mask and states out.
 
     The graph's constants are differentiable functions of the network's parameters.
@@ -25,8 +25,8 @@ def describe_step(architecture: str, model: nn.Module, split_activations: bool =
     Args:
         architecture: name of the network.
         model: the network.
-        split_activations: compute the same in a way that 8 bits hold better, at the price of a
-            few operators more.
+        split: compute the same in a way that 8 bits hold better, with features in two parts, at
+            the price of some operators more.
 
     Raises:
         UserError: the architecture does not run frame by frame.
@@ -36,4 +36,4 @@ def describe_step(architecture: str, model: nn.Module, split_activations: bool =
             f"architecture {architecture!r} has no streaming step; "
             f"those that have one: {', '.join(sorted(STEPS))}"
         )
-    return STEPS[architecture](model, split_activations)
+    return STEPS[architecture](model, split)

@@ -4,6 +4,7 @@ Equal to `quant.models.gtcrn.GTCRN.mask` frame by frame. Frequency runs along th
 [1, 1, width, channels] images and the rows of [33, 16] matrices.
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -38,18 +39,23 @@ from quant.streaming.recurrent import (
 HALF = CHANNELS // 2
 # The band matrices are nearly diagonal: cut into this many blocks, most zeros are never touched.
 BAND_BLOCKS = 4
+# 8-bit features in two parts: up to 2 in steps of 1/64, and what exceeds that, up to 64, in steps
+# of 1/2. Full scale reaches about 160.
+FINE_BOUND = 2.0
+EXCESS_RATIO = 32
 
 
-def describe_gtcrn(model: GTCRN, split_activations: bool = False) -> Graph:
+def describe_gtcrn(model: GTCRN, split: bool = False) -> Graph:
     """Describe one frame of a trained GTCRN; see `quant.streaming.describe_step`."""
     graph = Graph()
-    features = graph.input("features", (3, BINS))
-    x = neighbour_bands(graph, merge_bands(graph, features, model.erb))
+    images = band_images(graph, model.erb, split)
     skips = []
     for index, block in enumerate(model.encoder.en_convs):
         with graph.scope(f"encoder.{index}"):
-            if isinstance(block, ConvBlock):
-                x = down_sampling(graph, x, block, split_activations and index == 0)
+            if index == 0:
+                x = first_block(graph, images, cast(ConvBlock, block))
+            elif isinstance(block, ConvBlock):
+                x = down_sampling(graph, x, block)
             else:
                 x = temporal_block(graph, x, cast(GTConvBlock, block))
         skips.append(x)
@@ -71,6 +77,25 @@ def describe_gtcrn(model: GTCRN, split_activations: bool = False) -> Graph:
     return graph
 
 
+def band_images(graph: Graph, erb: Bands, in_parts: bool) -> list[Value]:
+    """The input signal, "features" [3, 257], as the first convolution's images [1, 1, 129, 9].
+
+    One image, or with `in_parts` two: of small values, and of 1 / `EXCESS_RATIO` of what exceeds
+    them. Soft sounds live in the lowest steps of 8-bit features that have room for loud ones.
+    """
+    features = graph.input("features", (3, BINS))
+    if in_parts:
+        features = graph.two_parts(features, FINE_BOUND, EXCESS_RATIO, "features_in_parts")
+    padded = merge_bands(graph, features, erb)
+    if not in_parts:
+        return [neighbour_bands(graph, padded)]
+    images = []
+    for part, name in enumerate(("fine", "excess")):
+        with graph.scope(name):
+            images.append(neighbour_bands(graph, padded, 3 * part))
+    return images
+
+
 def _nonzero_span(matrix: Tensor) -> tuple[int, int]:
     """First and one past the last column that holds anything but zeros."""
     columns = matrix.abs().sum(dim=0).nonzero()
@@ -78,26 +103,30 @@ def _nonzero_span(matrix: Tensor) -> tuple[int, int]:
 
 
 def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
-    """[3, 257] bins to [3, 131]: 129 bands between two zeros."""
+    """[R, 257] bins to [R, 131]: 129 bands between two zeros."""
+    rows = features.shape[0]
     with graph.scope("merge"):
-        silence = graph.constant(torch.zeros(3, 1), "edge")
-        parts = [silence, graph.slice(features, (0, 0), (3, LOW_BANDS), "low")]
-        for block, rows in enumerate(erb.merging.chunk(BAND_BLOCKS)):
-            first, last = _nonzero_span(rows)
+        silence = graph.constant(torch.zeros(rows, 1), "edge")
+        parts = [silence, graph.slice(features, (0, 0), (rows, LOW_BANDS), "low")]
+        for block, filters in enumerate(erb.merging.chunk(BAND_BLOCKS)):
+            first, last = _nonzero_span(filters)
             with graph.scope(f"block{block}"):
-                bins = graph.slice(features, (0, LOW_BANDS + first), (3, last - first), "bins")
-                parts.append(graph.linear(bins, rows[:, first:last], None, "bands"))
+                bins = graph.slice(features, (0, LOW_BANDS + first), (rows, last - first), "bins")
+                parts.append(graph.linear(bins, filters[:, first:last], None, "bands"))
         # Five inputs at most: more are not accelerated.
         high = graph.concat([*parts[2:], silence], 1, "high", mixed=True)
         return graph.concat([*parts[:2], high], 1, "bands", mixed=True)
 
 
-def neighbour_bands(graph: Graph, padded: Value) -> Value:
-    """Each band with its neighbours: [3, 131] to an image [1, 1, 129, 9], neighbour-major."""
+def neighbour_bands(graph: Graph, padded: Value, row: int = 0) -> Value:
+    """Each band with its neighbours: an image [1, 1, 129, 9], neighbour-major.
+
+    Made of the three rows of `padded` [R, 131] from `row` on.
+    """
     bands = padded.shape[1] - 2
     with graph.scope("neighbours"):
         shifted = [
-            graph.slice(padded, (0, offset), (3, bands), f"shift{offset}") for offset in range(3)
+            graph.slice(padded, (row, offset), (3, bands), f"shift{offset}") for offset in range(3)
         ]
         stacked = graph.concat(shifted, 0, "stacked")
         image = graph.transpose(stacked, (1, 0), "transposed")
@@ -109,40 +138,56 @@ def leaky_relu(graph: Graph, x: Value, activation: nn.Module, name: str) -> Valu
     return graph.leaky_relu(x, cast(nn.PReLU, activation).weight[0], name)
 
 
-def down_sampling(graph: Graph, x: Value, block: ConvBlock, split: bool = False) -> Value:
-    """[1, 1, W, C] to [1, 1, W / 2, C'], rounded up; the first block's image is neighbour-major."""
+def down_sampling(graph: Graph, x: Value, block: ConvBlock) -> Value:
+    """[1, 1, W, C] to [1, 1, W / 2, C'], rounded up."""
     weight, bias = fold_batch_norm(cast(nn.Conv2d, block.conv), block.bn)
-    if block.conv.groups == 1:
-        # The first convolution: upstream orders its inputs feature-major, the image is
-        # neighbour-major.
-        weight = weight.unflatten(1, (3, 3)).transpose(1, 2).flatten(1, 2)
-    return strided_convolution(graph, x, weight, bias, block.act, split)
+    return strided_convolution(graph, x, weight, bias, block.act)
 
 
 def strided_convolution(
-    graph: Graph, x: Value, weight: Tensor, bias: Tensor, activation: nn.Module, split: bool
+    graph: Graph, x: Value, weight: Tensor, bias: Tensor, activation: nn.Module
 ) -> Value:
     """`down_sampling` by a weight [outputs, inputs / groups, 1, taps] and bias [outputs]."""
-    if split:
-        return _split_activation(graph, x, channels_last(weight), bias, activation)
     y = graph.convolution(x, channels_last(weight), bias, "convolution", stride=2)
     return leaky_relu(graph, y, activation, "activation")
 
 
-def _split_activation(
-    graph: Graph, x: Value, weight: Tensor, bias: Tensor, activation: nn.Module
+def first_block(graph: Graph, images: Sequence[Value], block: ConvBlock) -> Value:
+    """`down_sampling` of the `band_images`."""
+    weight, bias = fold_batch_norm(cast(nn.Conv2d, block.conv), block.bn)
+    # Upstream orders inputs feature-major, the images are neighbour-major.
+    weight = weight.unflatten(1, (3, 3)).transpose(1, 2).flatten(1, 2)
+    return first_convolution(graph, images, weight, bias, block.act)
+
+
+def first_convolution(
+    graph: Graph, images: Sequence[Value], weight: Tensor, bias: Tensor, activation: nn.Module
 ) -> Value:
-    """A convolution and its leaky ReLU as the difference of two rectified convolutions.
+    """`strided_convolution` of the `band_images`; of two images, as 8 bits hold it better.
 
     Of a loud frame, what the convolution gives below zero is tens of times larger than what it
-    gives above, until the slope shrinks it. Apart, each side has a range of its own.
+    gives above, until the slope shrinks it. So each side is computed apart, with a range of its
+    own, as the rectified sum of the convolutions of both images.
     """
+    if len(images) == 1:
+        return strided_convolution(graph, images[0], weight, bias, activation)
     slope = cast(nn.PReLU, activation).weight[0]
-    above = graph.convolution(x, weight, bias, "above", stride=2, rectified=True)
     shrink = -slope.abs()
-    below = graph.convolution(x, shrink * weight, shrink * bias, "below", stride=2, rectified=True)
+    above = _rectified_sum(graph, images, weight, bias, "above")
+    below = _rectified_sum(graph, images, shrink * weight, shrink * bias, "below")
     join = graph.subtract if slope >= 0 else graph.add
     return join(above, below, "activation")
+
+
+def _rectified_sum(
+    graph: Graph, images: Sequence[Value], weight: Tensor, bias: Tensor, name: str
+) -> Value:
+    fine, excess = images
+    with graph.scope(name):
+        kernel, none = channels_last(weight), torch.zeros_like(bias)
+        small = graph.convolution(fine, kernel, bias, "fine", stride=2)
+        large = graph.convolution(excess, EXCESS_RATIO * kernel, none, "excess", stride=2)
+        return graph.add(small, large, "sum", rectified=True)
 
 
 def temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:

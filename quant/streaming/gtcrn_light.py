@@ -7,6 +7,7 @@ that comes out belongs to the frame `Graph.lookahead` frames ago. Offline, what 
 clip is zero in every layer; here, what the layers make of frames before the start is set to zero.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -14,7 +15,6 @@ import torch
 from torch import nn
 
 from quant.graph.graph import Graph, Value
-from quant.models.gtcrn import BINS
 from quant.models.gtcrn_light import (
     BOTTLENECK,
     CHANNELS,
@@ -34,9 +34,9 @@ from quant.streaming.folding import (
     separable,
 )
 from quant.streaming.gtcrn import (
+    band_images,
+    first_convolution,
     leaky_relu,
-    merge_bands,
-    neighbour_bands,
     split_bands,
     strided_convolution,
     transposed_convolution,
@@ -77,21 +77,20 @@ class _Presence:
         return replace(x, value=self._graph.multiply(x.value, self.flag(x.lag), name))
 
 
-def describe_gtcrn_light(model: GTCRNLight, split_activations: bool = False) -> Graph:
+def describe_gtcrn_light(model: GTCRNLight, split: bool = False) -> Graph:
     """Describe one frame of a trained GTCRN-Light; see `quant.streaming.describe_step`."""
     graph = Graph()
     blocks = [*model.enc.blocks, *model.dec.blocks]
     graph.lookahead = sum(b.lookahead for b in blocks if isinstance(b, LightGTConvBlock))
-    features = graph.input("features", (3, BINS))
+    images = band_images(graph, model.erb, split)
     presence = _Presence(graph, graph.lookahead)
-    x = Lagging(neighbour_bands(graph, merge_bands(graph, features, model.erb)))
     skips = []
     for index, block in enumerate(model.enc.blocks):
         with graph.scope(f"encoder.{index}"):
-            if isinstance(block, LightGTConvBlock):
+            if index == 0:
+                x = Lagging(_first_block(graph, images, model))
+            elif isinstance(block, LightGTConvBlock):
                 x = _temporal_block(graph, x, block, presence)
-            elif index == 0:
-                x = Lagging(_first_block(graph, x.value, model, split_activations))
             else:
                 x = Lagging(_down_sampling(graph, x.value, cast(SeparableBlock, block)))
         skips.append(x)
@@ -112,8 +111,8 @@ def describe_gtcrn_light(model: GTCRNLight, split_activations: bool = False) -> 
     return graph
 
 
-def _first_block(graph: Graph, x: Value, model: GTCRNLight, split: bool) -> Value:
-    """Sub-band filter and first block on the neighbour-major image [1, 1, 129, 9]: one convolution.
+def _first_block(graph: Graph, images: Sequence[Value], model: GTCRNLight) -> Value:
+    """Sub-band filter and first block on the neighbour-major `band_images`: one convolution.
 
     Inputs are (neighbour, feature); the filter weighs neighbours, the depthwise convolution taps.
     """
@@ -121,14 +120,14 @@ def _first_block(graph: Graph, x: Value, model: GTCRNLight, split: bool) -> Valu
     taps = separable(cast(nn.Conv2d, block.dw), block.pw)
     neighbours = model.sfe.dw.weight[:, 0, 0].T.flatten()
     weight, bias = fold_into(taps.repeat(1, 3, 1, 1) * neighbours[:, None, None], None, block.bn)
-    return strided_convolution(graph, x, weight, bias, block.act, split)
+    return first_convolution(graph, images, weight, bias, block.act)
 
 
 def _down_sampling(graph: Graph, x: Value, block: SeparableBlock) -> Value:
     """[1, 1, W, C] to [1, 1, W / 2, C'], rounded up."""
     weight = separable(cast(nn.Conv2d, block.dw), block.pw)
     weight, bias = fold_into(weight, None, block.bn)
-    return strided_convolution(graph, x, weight, bias, block.act, split=False)
+    return strided_convolution(graph, x, weight, bias, block.act)
 
 
 def _up_sampling(graph: Graph, x: Value, block: SeparableBlock, last: bool) -> Value:

@@ -7,34 +7,34 @@ and needs no state.
 from typing import cast
 
 from quant.graph.graph import Graph, Value
-from quant.models.gtcrn import BINS, CHANNELS, ConvBlock, GTConvBlock
+from quant.models.gtcrn import CHANNELS, ConvBlock, GTConvBlock
 from quant.models.gtcrn_unet import Fusion, GTCRNUNet
 from quant.streaming.folding import channels_last
 from quant.streaming.gtcrn import (
+    band_images,
     down_sampling,
     dual_path,
-    merge_bands,
-    neighbour_bands,
+    first_block,
     split_bands,
     temporal_block,
     up_sampling,
 )
 
 
-def describe_gtcrn_unet(model: GTCRNUNet, split_activations: bool = False) -> Graph:
+def describe_gtcrn_unet(model: GTCRNUNet, split: bool = False) -> Graph:
     """Describe one frame of a trained network; see `quant.streaming.describe_step`."""
     graph = Graph()
-    features = graph.input("features", (3, BINS))
-    x = neighbour_bands(graph, merge_bands(graph, features, model.erb))
+    images = band_images(graph, model.erb, split)
     skips = []
     for index, block in enumerate(model.encoder):
         with graph.scope(f"encoder.{index}"):
-            if isinstance(block, GTConvBlock):
+            if index == 0:
+                x = first_block(graph, images, cast(ConvBlock, block))
+            elif isinstance(block, GTConvBlock):
                 x = temporal_block(graph, x, block)
                 skips.append(x)
             else:
-                split = split_activations and index == 0
-                x = down_sampling(graph, x, cast(ConvBlock, block), split)
+                x = down_sampling(graph, x, cast(ConvBlock, block))
     bands = x.shape[2]
     rows = graph.reshape(x, (bands, CHANNELS), "bottleneck")
     for name, paths in (("dpgrnn1", model.dpgrnn1), ("dpgrnn2", model.dpgrnn2)):

@@ -134,7 +134,7 @@ def collect_operators() -> Found:
             else build_model(architecture).eval()
         )
         for recipe in reference_recipes(describe_step(architecture, model)):
-            graph = describe_step(architecture, model, recipe.splits_activations)
+            graph = describe_step(architecture, model, recipe.splits)
             ranges = made_up_ranges(graph)
             encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
             add_operators(found, write_tflite(graph, encodings, recipe.choose).content)

@@ -9,6 +9,7 @@ from edge_se.manifest import Manifest, Signals, TensorSpec
 
 BINS, HOP, WINDOW = 257, 256, 512
 FEATURES = TensorSpec(0, (3, BINS), "int8", 0.05, -3)
+FEATURES_IN_PARTS = TensorSpec(0, (6, BINS), "int8", 2 / 128, 0)
 MASK = TensorSpec(1, (2, BINS), "int8", 0.011, 5)
 
 

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixed_signals import BINS, FEATURES, HOP, MASK, buffers, manifest, passing_mask
+from fixed_signals import (
+    BINS,
+    FEATURES,
+    FEATURES_IN_PARTS,
+    HOP,
+    MASK,
+    buffers,
+    manifest,
+    passing_mask,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,11 +79,19 @@ def hops(seed: int, count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("features", "mask"), [(FEATURES, MASK), (INT16_FEATURES, INT16_MASK)], ids=["int8", "int16"]
+    ("features", "mask", "ratio"),
+    [(FEATURES, MASK, 1), (INT16_FEATURES, INT16_MASK, 1), (FEATURES_IN_PARTS, MASK, 32)],
+    ids=["int8", "int16", "int8 in parts"],
 )
 @pytest.mark.parametrize(("lookahead", "level"), [(0, "none"), (2, "none"), (0, "power_of_two")])
-def test_bits_equal_those_of_the_numpy_model(library, features, mask, lookahead, level):
-    described = manifest(features, mask, lookahead_frames=lookahead, level=level, level_dbfs=-28.0)
+def test_bits_equal_those_of_the_numpy_model(library, features, mask, ratio, lookahead, level):
+    described = manifest(
+        *(features, mask),
+        lookahead_frames=lookahead,
+        level=level,
+        level_dbfs=-28.0,
+        excess_ratio=ratio,
+    )
     low, high = np.iinfo(mask.dtype).min, np.iinfo(mask.dtype).max
 
     @settings(max_examples=25, deadline=None)

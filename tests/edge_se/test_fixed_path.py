@@ -10,6 +10,7 @@ import soundfile
 from fixed_signals import (
     BINS,
     FEATURES,
+    FEATURES_IN_PARTS,
     HOP,
     MASK,
     at_level,
@@ -28,6 +29,7 @@ from tiny_model import expected_output
 from calib_data import clips_folder
 from edge_se import Enhancer, core
 from edge_se.engines.fixed_path import FixedPath
+from edge_se.engines.float_path import FloatPath
 from edge_se.errors import UserError
 from edge_se.manifest import TensorSpec
 from edge_se.quantized import quantize
@@ -183,6 +185,39 @@ def test_features_are_the_spectrum_s_quantized(spec):
     np.testing.assert_array_equal(
         features, np.clip(features, *np.clip([exact.min() - 1, exact.max() + 1], -32768, 32767))
     )
+
+
+@pytest.mark.parametrize("dbfs", [-50, -20])
+def test_features_in_two_parts_add_up(dbfs):
+    """Finely where 8 bits reach, and in steps 32 times as wide beyond."""
+    described = manifest(features=FEATURES_IN_PARTS, excess_ratio=32)
+    features, mask = buffers(described)
+    samples = white(dbfs)[: 2 * HOP]
+
+    stream(FixedPath(described, features, mask), samples)
+
+    spectrum = np.fft.rfft(samples / 32768 * np.sin(np.pi * np.arange(512) / 512))
+    exact = np.stack([np.abs(spectrum), spectrum.real, spectrum.imag])
+    fine, excess = features.astype(float).reshape(2, 3, BINS) * FEATURES_IN_PARTS.scale
+    error = np.abs(fine + 32 * excess - exact) / FEATURES_IN_PARTS.scale
+    inside = (exact > -2) & (exact < 2 * 127 / 128)
+    assert error[inside].max() < 0.51
+    assert inside.all() or error[~inside].max() < 16.51
+
+
+def test_both_paths_divide_features_alike():
+    described = manifest(features=FEATURES_IN_PARTS, excess_ratio=32)
+    samples = white(-20)[: 2 * HOP]
+    (integers, mask), (floats, _) = buffers(described), buffers(described)
+    path = FloatPath(described, floats, mask)
+
+    stream(FixedPath(described, integers, mask), samples)
+    for start in (0, HOP):
+        path.analyse((samples[start : start + HOP] / 32768).astype(np.float32))
+
+    # Halves may be rounded either way.
+    difference = np.abs(integers.astype(int) - floats)
+    assert difference.max() <= 1 and difference.mean() < 0.01
 
 
 def test_int8_features_saturate():

@@ -34,12 +34,12 @@ def snr_db(signal: np.ndarray, reference: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def test_split_activations_compute_the_same(default_checkpoint, clip):
+def test_the_split_step_computes_the_same(default_checkpoint, clip):
     inputs = {"features": features(analyse(torch.from_numpy(clip)[None]))}
     model = default_checkpoint.model
 
     (plain,) = run_sequence(describe_step("gtcrn", model), inputs)
-    (split,) = run_sequence(describe_step("gtcrn", model, split_activations=True), inputs)
+    (split,) = run_sequence(describe_step("gtcrn", model, split=True), inputs)
 
     torch.testing.assert_close(split, plain, atol=2e-5, rtol=0)
 
@@ -53,7 +53,7 @@ def test_the_file_computes_as_simulated(default_checkpoint, clip, tmp_path, prec
         default_checkpoint,
         [clip],
         level_dbfs=level_dbfs,
-        split_activations=recipe.splits_activations,
+        split=recipe.splits,
     )
     ranges = default_ranges(calibrated, recipe)
     (tmp_path / "model.tflite").write_bytes(build_quantized(calibrated, recipe, ranges, {}))

@@ -52,7 +52,7 @@ def built(request, noisy, tmp_path_factory) -> Built:
         calibrated = calibrate_checkpoint(
             Checkpoint(network, architecture, "random", "", options),
             noisy[:2],
-            split_activations=recipe.splits_activations,
+            split=recipe.splits,
         )
         used = copy.deepcopy(calibrated)
         content = build_quantized(used, recipe, default_ranges(used, recipe), {})

@@ -11,8 +11,10 @@ from quant.graph.graph import Graph
 from quant.models.gtcrn import DPGRNN, ERB, GTCRN, ConvBlock, GTConvBlock, extract_subband_features
 from quant.streaming import describe_step
 from quant.streaming.gtcrn import (
+    band_images,
     down_sampling,
     dual_path,
+    first_block,
     merge_bands,
     neighbour_bands,
     split_bands,
@@ -40,17 +42,25 @@ def assert_streaming_equals_offline(graph: Graph, inputs: Tensor, expected: Tens
     torch.testing.assert_close(sequence, expected, **TOLERANCE)
 
 
-@pytest.mark.parametrize(("inputs", "groups", "bands"), [(9, 1, 129), (16, 2, 65)])
 @torch.no_grad()
-def test_down_sampling(inputs, groups, bands):
-    block = randomize(ConvBlock(inputs, 16, groups, transposed=False), 0)
-    x = clips(inputs, bands)
-    # The first block's image has the three neighbours of all features before the next neighbour.
-    order = [3 * feature + k for k in range(3) for feature in range(3)] if groups == 1 else ...
+def test_down_sampling():
+    block, x = randomize(ConvBlock(16, 16, 2, transposed=False), 0), clips(16, 65)
     graph = Graph()
-    graph.output(down_sampling(graph, graph.input("x", (1, 1, bands, inputs)), block))
+    graph.output(down_sampling(graph, graph.input("x", (1, 1, 65, 16)), block))
 
-    assert_streaming_equals_offline(graph, as_images(x[:, order]), as_images(block(x)))
+    assert_streaming_equals_offline(graph, as_images(x), as_images(block(x)))
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+@torch.no_grad()
+def test_first_block_on_the_bands_of_the_input(in_parts):
+    erb, block = ERB(), randomize(ConvBlock(9, 16, 1, transposed=False), 0)
+    x = 20 * clips(3, 257)
+    graph = Graph()
+    graph.output(first_block(graph, band_images(graph, erb, in_parts), block))
+
+    expected = block(extract_subband_features(erb.merge(x)))
+    assert_streaming_equals_offline(graph, x.transpose(1, 2), as_images(expected))
 
 
 @torch.no_grad()

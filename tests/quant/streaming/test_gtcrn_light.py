@@ -61,8 +61,8 @@ def test_sequence_equals_streaming(network, frames):
 
 
 @torch.no_grad()
-def test_split_activations_compute_the_same(network, frames):
-    split = describe_step("gtcrn_light", network, split_activations=True)
+def test_the_split_step_computes_the_same(network, frames):
+    split = describe_step("gtcrn_light", network, split=True)
 
     (sequence,) = run_sequence(split, {"features": frames})
 
