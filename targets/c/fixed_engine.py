@@ -81,6 +81,7 @@ class FixedEngine(Engine):
             "spectrum": ("int32_t", 2 * BINS),
             "exponent": ("int32_t", 1),
             "features": ("int16_t", FEATURES * BINS),
+            "interleaved": ("int16_t", BAND_CHANNELS * BINS),
             "mask": ("int16_t", MASK_PARTS * BINS),
         }
         twiddles = np.concatenate([TWIDDLES[n].ravel() for n in (256, 64, 16)])
@@ -95,15 +96,29 @@ class FixedEngine(Engine):
             )
         ]
         start, rise = tanh_table()
-        packed = (start & 0xFFFF) | (rise << 16)
+        packed = (start << 16) | rise
         self.source.table("tanh_table", packed.astype(np.int32))
+        self.source.define("TANH", f"(tanh_table + {len(packed) // 2})")
         low, high = limits(np.int16)
-        own = ["s->samples", "out", "k.spectrum", "&k.exponent", "s->tail", "0"]
-        own += ["k.features", "k.mask"]
-        numbers = [0, 2, merge.features.multiplier, merge.features.exponent, 0, low, high]
-        numbers += [2, split.mask.exponent, 0]
-        fields = ", ".join([*names, *own, *map(str, numbers)])
-        self.source.say(f"struct context context = {{{fields}}};")
+        fields = dict(zip(names, names, strict=True)) | {
+            "samples": "s->samples",
+            "output": "out",
+            "spectra": "k.spectrum",
+            "exponents": "&k.exponent",
+            "tail": "s->tail",
+            "features": "k.features",
+            "mask": "k.mask",
+            "feature_bytes": 2,
+            "feature_multiplier": merge.features.multiplier,
+            "feature_exponent": merge.features.exponent,
+            "feature_low": low,
+            "feature_high": high,
+            "mask_bytes": 2,
+            "mask_exponent": split.mask.exponent,
+        }
+        # What is not named is zero: no delay, no level, no zero points.
+        content = ", ".join(f".{name} = {value}" for name, value in fields.items())
+        self.source.say(f"struct context context = {{{content}}};")
         self.source.call("memcpy", f"s->samples + {HOP}", "in", f"sizeof(int16_t) * {HOP}")
         self.source.say("fixed_analyse(&context);")
 
@@ -125,6 +140,7 @@ class FixedEngine(Engine):
             self._words("merge_multiplier", fixed.multiplier),
             str(fixed.shift),
             "k.features",
+            "k.interleaved",
             self.at(layer.result),
         )
 
@@ -151,7 +167,7 @@ class FixedEngine(Engine):
             "const int16_t *x, const struct affine *a, int16_t *y",
             f"const struct convolution shape = "
             f"{self.convolution_shape(layer, shift=fixed.shift)};\n"
-            "convolve(shape, x, a, tanh_table, y);",
+            "convolve(shape, x, a, TANH, y);",
         )
         row = self.shape_of(layer.x.value).channels
         self.source.call(
@@ -169,7 +185,7 @@ class FixedEngine(Engine):
             "const int16_t *x, const struct affine *a, const int8_t *edges,\n"
             "const int16_t *ends, int16_t *y",
             f"const struct convolution shape = {shape};\n"
-            "convolve_group(shape, x, a, edges, ends, tanh_table, y, 0);",
+            "convolve_group(shape, x, a, edges, ends, TANH, y, 0);",
         )
         name = layer.result.name
         padding = ((0, 0), (0, 0), (0, BAND_CHANNELS - FEATURES))
@@ -224,14 +240,11 @@ class FixedEngine(Engine):
         given = fixed.input.weight.reshape(groups, gates, inputs)[list(order)]
         given = given.reshape(reading, -1, inputs).swapaxes(1, 2)
         hidden = fixed.hidden.weight.reshape(groups, gates, units).swapaxes(1, 2)
-        reordered = Affine(
-            fixed.input.weight,
-            *(
-                part.reshape(groups, gates)[list(order)]
-                for part in (fixed.input.bias, fixed.input.multiplier, fixed.input.below)
-            ),
-            fixed.input.shift,
+        bias, multiplier, below = (
+            part.reshape(groups, gates)[list(order)]
+            for part in (fixed.input.bias, fixed.input.multiplier, fixed.input.below)
         )
+        reordered = Affine(fixed.input.weight, bias, multiplier, below, fixed.input.shift)
         parts = [
             self._affine_fields(f"{name}_input", given, reordered),
             self._affine_fields(f"{name}_hidden", hidden, fixed.hidden),
@@ -259,7 +272,7 @@ class FixedEngine(Engine):
             f"const int place[{groups}] = {place}, backward[{groups}] = {backward};\n"
             "convolve(shape, x, &cell->input, 0, projected);\n"
             f"scan({rows}, {groups}, {fixed.hidden.shift}, cell, place, backward, projected,\n"
-            "     tanh_table, states);",
+            "     TANH, states);",
         )
         pointer = self._cell(layer.values.state.name, cell, fixed, order)
         self.source.call(function, self.at(layer.x), pointer, "k.projected", self.at(layer.result))
@@ -283,12 +296,10 @@ class FixedEngine(Engine):
             "recurrence",
             "const struct cell *cell, const int16_t *x, int32_t *projected, int16_t *state",
             f"const struct recurrence shape = {shape};\n"
-            "recur(shape, cell, x, projected, state, tanh_table);",
+            "recur(shape, cell, x, projected, state, TANH);",
         )
         pointer = self._cell(layer.values.state.name, cell, fixed, range(groups))
-        self.source.call(
-            function, pointer, self.at(layer.x), "k.projected", self.at(layer.result)
-        )
+        self.source.call(function, pointer, self.at(layer.x), "k.projected", self.at(layer.result))
 
     def _normalization(self, layer: Normalization) -> None:
         fixed: FixedNormalizedLinear = self._of(layer)
@@ -298,9 +309,8 @@ class FixedEngine(Engine):
         norm = fixed.normalization
         shape = initializer(
             epsilon=norm.epsilon,
-            multiplier=norm.multiplier,
             residual=norm.residual,
-            shift=norm.left,
+            bits=norm.bits,
         )
         self.scratch["linear"] = ("int16_t", count)
         function = self.source.function(
@@ -337,16 +347,13 @@ class FixedEngine(Engine):
             channels=inputs,
             units=units,
             row=row,
-            input_shift=fixed.cell.input.shift,
-            hidden_shift=fixed.cell.hidden.shift,
-            gate_shift=fixed.gate.shift,
         )
         function = self.source.function(
             "attention",
             "const struct cell *cell, const struct affine *gate, const struct levels *levels,\n"
             "const int16_t *x, const int16_t *passed, int16_t *state, int16_t *y",
             f"const struct attention shape = {shape};\n"
-            "attend(shape, levels, cell, gate, x, passed, state, tanh_table, y);",
+            "attend(shape, levels, cell, gate, x, passed, state, TANH, y);",
         )
         name = layer.result.name
         levels = initializer(
@@ -355,6 +362,9 @@ class FixedEngine(Engine):
             gain=fixed.gain,
             passed=fixed.passed,
             bits=fixed.bits,
+            input_shift=fixed.cell.input.shift,
+            hidden_shift=fixed.cell.hidden.shift,
+            gate_shift=fixed.gate.shift,
         )
         variable = f"{identifier(name)}_levels"
         self.source.say(f"static const struct levels {variable} = {levels};")
@@ -374,7 +384,7 @@ class FixedEngine(Engine):
         count = elements(layer.result, self.shape_of(layer.result))
         function = self.source.function(
             "sum",
-            "const int16_t *a, int32_t of_a, const int16_t *b, int32_t of_b, int bits, int16_t *y",
+            "const int16_t *a, int16_t of_a, const int16_t *b, int16_t of_b, int bits, int16_t *y",
             f"add({count}, a, of_a, b, of_b, bits, y);",
         )
         a, b, result = map(self.at, (layer.a, layer.b, layer.result))
@@ -408,5 +418,3 @@ class FixedEngine(Engine):
 def layers_by_result(layers: Sequence[Layer]) -> list[Value]:
     """What tells layers apart: their results."""
     return [layer.result for layer in layers]
-
-

@@ -154,9 +154,7 @@ def quantize_layers(layers: Sequence[Layer], encodings: Mapping[Value, Encoding]
             case Attention():
                 return _attention(layer, step)
             case Sum():
-                return FixedSum(
-                    *pair_multipliers(step(layer.a), step(layer.b), step(layer.result))
-                )
+                return FixedSum(*pair_multipliers(step(layer.a), step(layer.b), step(layer.result)))
             case Split():
                 alike, first, weight = split_bins(layer)
                 spec = TensorSpec(0, layer.result.shape, "int16", UNIT_STEP, 0)
@@ -186,14 +184,12 @@ def _merge(layer: Merge, step: float, result_step: float) -> FixedMerge:
 def _band_convolution(
     layer: BandConvolution, step: float, result_step: float
 ) -> FixedBandConvolution:
-    outputs, taps, inputs = layer.weight.shape
+    taps = layer.weight.shape[1]
     # The ends' weights share the steps of the others.
     together = np.concatenate([layer.weight, -layer.edge.swapaxes(0, 1)], axis=1)
     affine = quantize_affine(together, layer.bias, step, result_step, layer.slope)
     return FixedBandConvolution(
-        Affine(
-            affine.weight[:, :taps], affine.bias, affine.multiplier, affine.below, affine.shift
-        ),
+        Affine(affine.weight[:, :taps], affine.bias, affine.multiplier, affine.below, affine.shift),
         affine.weight[:, taps:].swapaxes(0, 1),
     )
 

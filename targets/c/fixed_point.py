@@ -7,6 +7,7 @@ the engine need not look.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class Affine:
 
 
 def quantize_affine(
-    weight: Floats, bias: Floats, step: float, result_step: float, slope: float = 1.0
+    weight: NDArray[Any], bias: NDArray[Any], step: float, result_step: float, slope: float = 1.0
 ) -> Affine:
     """Weights [outputs, ...] and biases [outputs] for inputs and results of these steps.
 
@@ -104,14 +105,13 @@ def quantize_cell(cell: Cell, step: float) -> FixedCell:
 
 @dataclass(frozen=True)
 class FixedNormalization:
-    """The normalization's tables and multipliers; see docs/c-engine.md."""
+    """The normalization's tables and multipliers, all with `bits` fractional bits of the result."""
 
     scale: Integers
     shift: Integers
     epsilon: int
-    multiplier: int
-    left: int
     residual: int
+    bits: int
 
 
 def quantize_normalization(
@@ -122,25 +122,22 @@ def quantize_normalization(
     residual_step: float,
     result_step: float,
 ) -> FixedNormalization:
-    """Scale and shift [rows, channels] of values that have `step`."""
-    scale_step = max(float(np.abs(scale).max()) / 32767, 1e-12)
-    unit = scale_step * 2.0**-NORMAL_BITS
-    ratio = unit / result_step
-    left = max(0, math.floor(math.log2(ratio)) + 1)
-    offset = np.rint(shift.astype(np.float64) / unit)
-    if np.abs(offset).max() > 2**30:
-        raise ValueError("a normalization shifts by more than it scales")
-    residual = round(residual_step / result_step * 2**16)
-    if not 0 < residual <= SUM_LIMIT:
-        raise ValueError("a normalization's result is far finer than what it is added to")
-    return FixedNormalization(
-        np.rint(scale.astype(np.float64) / scale_step).astype(np.int64),
-        offset.astype(np.int64),
-        min(round(scale.size**2 * epsilon / step**2), 2**50),
-        min(round(ratio * 2.0 ** (31 - left)), SUM_LIMIT),
-        left,
-        residual,
-    )
+    """Scale and shift [rows, channels] of values that have `step`.
+
+    Raises:
+        ValueError: The result's steps are so fine that its sums leave 32 bits.
+    """
+    largest_normal = math.ceil(math.sqrt(scale.size) * 2**NORMAL_BITS)
+    for bits in range(PAIR_BITS, 0, -1):
+        unit = result_step * 2.0**-bits
+        scales = np.rint(scale.astype(np.float64) / unit * 2.0**-NORMAL_BITS).astype(np.int64)
+        shifts = np.rint(shift.astype(np.float64) / unit).astype(np.int64)
+        residual = round(residual_step / unit)
+        reach = np.abs(scales).max() * largest_normal + np.abs(shifts).max() + residual * 32768
+        if reach + 2**bits <= SUM_LIMIT and max(int(np.abs(scales).max()), residual) <= 32767:
+            rounding = min(round(scale.size**2 * epsilon / step**2), 2**50)
+            return FixedNormalization(scales, shifts, rounding, residual, bits)
+    raise ValueError("a normalization's result is far finer than what is added")
 
 
 def energy_scale(rows: int, step: float, result_step: float) -> tuple[int, int]:

@@ -1,15 +1,27 @@
 """C sources of an engine for one network: a header, the frame, and the runtime they include."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+
 import edge_se.core
+from calib_data import clips_folder
 from edge_se.errors import UserError
+from quant.clips import read_calibration_clips
+from quant.graph.encoding import Encoding, assign_encodings
+from quant.graph.graph import Value
 from quant.models.checkpoint import Checkpoint
+from quant.pipeline import Progress, calibrate_checkpoint, default_ranges, noisy_clips
+from quant.recipes import find_recipe
 from quant.streaming import describe_step
 from targets.c.engine import HOP, WINDOW, Engine
+from targets.c.fixed_engine import FixedEngine
 from targets.c.float_engine import FloatEngine
+from targets.c.layers import Layer
 from targets.c.lowering import lower
 from targets.c.source import indented
 
@@ -18,7 +30,9 @@ CORE = Path(edge_se.core.__file__).parent
 SAMPLE_RATE = 16000
 # Raised whenever the functions of the header change.
 API_VERSION = 1
-ARITHMETICS = ("float",)
+ARITHMETICS = ("float", "fixed")
+# Whose ranges the fixed engine's values have.
+FIXED_RECIPE = "int16x8"
 # How the sources are compiled; ISO C would not let multiplications and additions be fused.
 FLAGS = ("-std=c99", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
 
@@ -39,14 +53,20 @@ class Description:
 
 
 def generate(
-    checkpoint: Checkpoint, arithmetic: str = "float", prefix: str = "gtcrn"
+    checkpoint: Checkpoint,
+    arithmetic: str = "float",
+    prefix: str = "gtcrn",
+    noisy: Sequence[np.ndarray] | None = None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> dict[str, str]:
     """C sources, by file name, of an engine for a network: `{prefix}.c` is the one to compile.
 
     Args:
         checkpoint: the network.
-        arithmetic: "float".
+        arithmetic: "float", or "fixed" for one in integers, calibrated as `quantize` calibrates.
         prefix: of files, functions and types.
+        noisy: what "fixed" is calibrated with, float32 [n] each; None for the embedded clips.
+        progress: told how far each stage of the calibration is.
 
     Raises:
         UserError: No engine can be generated for this network.
@@ -55,9 +75,33 @@ def generate(
         raise UserError(
             f"unknown arithmetic {arithmetic!r}; choose one of: {', '.join(ARITHMETICS)}"
         )
-    graph = describe_step(checkpoint.architecture, checkpoint.model)
-    description = Description(prefix, checkpoint.name, checkpoint.sha256)
-    return _files(FloatEngine(lower(graph)), arithmetic, description)
+    engine: Engine
+    try:
+        if arithmetic == "float":
+            graph = describe_step(checkpoint.architecture, checkpoint.model)
+            engine = FloatEngine(lower(graph))
+        else:
+            if noisy is None:
+                noisy = noisy_clips(read_calibration_clips(clips_folder()))
+            engine = FixedEngine(*calibrated_layers(checkpoint, noisy, progress))
+    except ValueError as error:
+        raise UserError(
+            f"no {arithmetic} C engine can be generated for this network ({error}); a GTCRN that "
+            "was trained as upstream trains it can be"
+        ) from error
+    return _files(engine, arithmetic, Description(prefix, checkpoint.name, checkpoint.sha256))
+
+
+def calibrated_layers(
+    checkpoint: Checkpoint, noisy: Sequence[np.ndarray], progress: Progress
+) -> tuple[list[Layer], dict[Value, Encoding]]:
+    """A network's layers, equalized, and the 16-bit encodings of their values."""
+    with torch.no_grad():
+        calibrated = calibrate_checkpoint(checkpoint, noisy, progress)
+    recipe = find_recipe(FIXED_RECIPE)
+    ranges = default_ranges(calibrated, recipe)
+    encodings = assign_encodings(calibrated.graph, recipe.choose, ranges, recipe.signals)
+    return lower(calibrated.graph), encodings
 
 
 def _files(engine: Engine, arithmetic: str, description: Description) -> dict[str, str]:

@@ -53,6 +53,10 @@ class Source:
         self._tables[name] = f"static const {kind} {name}[{content.size}] ALIGNED = {{\n{body}}};"
         return name
 
+    def define(self, name: str, content: str) -> None:
+        """Add a macro after the tables so far."""
+        self._tables[name] = f"#define {name} {content}"
+
     def function(self, stem: str, parameters: str, body: str) -> str:
         """Add a function, or find the one with the same body; its name."""
         code = f"({parameters})\n{{\n{textwrap.indent(body.strip(), '    ')}\n}}"

@@ -14,9 +14,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--arithmetic",
-        choices=("float",),
+        choices=("float", "fixed"),
         default="float",
-        help="what the engine computes in (default: %(default)s)",
+        help="float: float samples, equal to the network up to rounding; fixed: int16 samples, "
+        "8-bit weights, 16-bit values, no floating point (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--calibration-clips",
+        type=Path,
+        metavar="DIR",
+        help="clips that fixed is calibrated with, as of quantize (default: the built-in clips)",
     )
     parser.add_argument(
         "--prefix",
@@ -32,7 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_se.errors import UserError
     from edge_se.files import written_beside
     from quant.checkpoints import default_checkpoint_path
+    from quant.clips import read_calibration_clips
+    from quant.commands.progress import ProgressBars
     from quant.models.checkpoint import load_checkpoint
+    from quant.pipeline import noisy_clips
     from targets.c.generate import FLAGS, generate
 
     prefix = arguments.prefix
@@ -43,7 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
     checkpoint = load_checkpoint(
         arguments.checkpoint or default_checkpoint_path(), arguments.architecture
     )
-    files = generate(checkpoint, arguments.arithmetic, prefix)
+    noisy = None
+    if arguments.calibration_clips:
+        if arguments.arithmetic == "float":
+            raise UserError("--calibration-clips needs --arithmetic fixed; float has no ranges")
+        noisy = noisy_clips(read_calibration_clips(arguments.calibration_clips))
+    with ProgressBars() as progress:
+        files = generate(checkpoint, arguments.arithmetic, prefix, noisy, progress)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -18,29 +18,29 @@ enum activation { LINEAR, LEAKY, BOUNDED, WIDE };
 #define SUM_BITS 12
 #define UNIT_BITS 15
 #define NORMAL_BITS 10
+/* Centred values are taken times count and this, which fits 16 bits. */
+#define CENTRED_BITS 5
+#define CENTRED_GAIN (1 << CENTRED_BITS)
 /* tanh over -8 to 8 in 2^TANH_INDEX_BITS steps. */
 #define TANH_INDEX_BITS 10
 #define TANH_STEP_BITS (SUM_BITS + 4 - TANH_INDEX_BITS)
 
-/* tanh of sums, from a table of values (lower 16 bits) and differences to the next (upper 16). */
+/* tanh of sums, from a table of values (upper 16 bits) and what they rise by to the next (lower);
+   `table` is the entry of zero. */
 INLINE i4 i4_tanh(i4 x, const int32_t *table)
 {
-    int32_t index[4], entry[4];
-    const i4 from_low = i4_add(i4_clip(x, -(8 << SUM_BITS), (8 << SUM_BITS) - 1),
-                               i4_all(8 << SUM_BITS));
-    i4_store(index, i4_shift_right(from_low, TANH_STEP_BITS));
-    UNROLL for (int i = 0; i < 4; i++) entry[i] = table[index[i]];
-    const i4 entries = i4_load(entry);
-    const i4 start = i4_shift_right(i4_shift_left(entries, 16), 16);
-    const i4 rise = i4_shift_right(entries, 16);
-    const i4 part = i4_sub(from_low, i4_shift_left(i4_load(index), TANH_STEP_BITS));
-    return i4_add(start, i4_round_shift(i4_mul(rise, part), TANH_STEP_BITS));
+    x = i4_clip(x, -(8 << SUM_BITS), (8 << SUM_BITS) - 1);
+    const i4 entries = i4_gather(table, i4_shift_right(x, TANH_STEP_BITS));
+    const i4 rise = i4_and(entries, 0xffff), part = i4_and(x, (1 << TANH_STEP_BITS) - 1);
+    /* A rise is below 2^(16 - TANH_STEP_BITS), so that this is the value alone, shifted left. */
+    const i4 start = i4_shift_right(entries, 16 - TANH_STEP_BITS);
+    return i4_round_shift(i4_mul_add(start, rise, part), TANH_STEP_BITS);
 }
 
 /* sigmoid(2 x), 0 to 32767 */
 INLINE i4 i4_sigmoid(i4 half, const int32_t *table)
 {
-    return i4_shift_right(i4_add(i4_tanh(half, table), i4_all(1 << UNIT_BITS)), 1);
+    return i4_half_sum(i4_tanh(half, table), i4_all(1 << UNIT_BITS));
 }
 
 struct convolution {
@@ -64,6 +64,12 @@ struct affine {
 INLINE i4 rescale(i4 sum, int shift, i4 multiplier)
 {
     return i4_scale(shift ? i4_shift_left_saturated(sum, shift) : sum, multiplier);
+}
+
+/* The same with a multiplier for negative sums, which is the smaller one. */
+INLINE i4 rescale_leaky(i4 sum, int shift, i4 above, i4 below)
+{
+    return i4_max(rescale(sum, shift, above), rescale(sum, shift, below));
 }
 
 /* One group. `edges` [2][inputs][outputs] or none: what to add at the first and the last position for
@@ -124,8 +130,9 @@ INLINE void convolve_group(const struct convolution c, const int16_t *x, const s
             UNROLL for (int p = 0; p < c.block; p++) {
                 const int to = (from + p) * c.phases * c.channels + at;
                 const i4 sum = sums[p][o];
-                const i4 m = c.activation == LEAKY ? i4_where_negative(sum, under, above) : above;
-                const i4 result = rescale(sum, c.shift, m);
+                const i4 result = c.activation == LEAKY
+                                      ? rescale_leaky(sum, c.shift, above, under)
+                                      : rescale(sum, c.shift, above);
                 if (c.activation == WIDE)
                     i4_store((int32_t *)y + to, result);
                 else if (c.activation == BOUNDED)
@@ -173,7 +180,7 @@ INLINE void convolve_frames(int rows, int channels, int block, int shift, const 
             }
             UNROLL for (int p = 0; p < block; p++)
                 h4_store(y + (from + p) * channels + c,
-                         rescale(sums[p], shift, i4_where_negative(sums[p], under, above)));
+                         rescale_leaky(sums[p], shift, above, under));
         }
     }
 }
@@ -291,13 +298,12 @@ INLINE void scan(int rows, int groups, int shift, const struct cell *cell, const
 }
 
 struct normalization {
-    int64_t epsilon;    /* in units of count^2 times a squared step of x */
-    int32_t multiplier; /* of scaled and shifted values, to the result's steps */
-    int32_t residual;   /* of the residual times 2^15 */
-    int shift;          /* of scaled and shifted values, to the left */
+    int64_t epsilon;  /* in units of count^2 times a squared step of x */
+    int16_t residual; /* multiplier of the residual to the result's steps */
+    int bits;         /* fractional, of all that is added */
 };
 
-/* residual + scale * (x - mean) / deviation + shift, over all elements. */
+/* residual + scale * (x - mean) / deviation + shift, over all elements; 528 at most. */
 INLINE void normalize(int count, const struct normalization *n, const int16_t *x,
                       const int16_t *residual, const int16_t *scale, const int32_t *shift,
                       int16_t *y)
@@ -313,29 +319,28 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
     const int64_t root = square_root((uint64_t)variance << even);
     const int64_t reciprocal = ((int64_t)1 << 61) / root;
     const i4 inverse = i4_all((int32_t)(reciprocal > INT32_MAX ? INT32_MAX : reciprocal));
-    const int right = 30 - even / 2 + 5 - NORMAL_BITS;
+    const i4 start = i4_all(-CENTRED_GAIN * sum);
+    const int right = 30 - even / 2 + CENTRED_BITS - NORMAL_BITS;
     for (int i = 0; i < count; i += 4) {
-        const i4 centred = i4_sub(i4_mul(i4_widen(h4_load(x + i)), i4_all(count)), i4_all(sum));
-        const i4 large = i4_scale(i4_shift_left(centred, 5), inverse);
-        const i4 normal = i4_clip(i4_round_shift_by(large, right), INT16_MIN, INT16_MAX);
-        const i4 shifted =
-            i4_add(i4_mul(normal, i4_widen(h4_load(scale + i))), i4_load(shift + i));
-        const i4 kept = i4_scale(i4_shift_left(i4_widen(h4_load(residual + i)), 15),
-                                 i4_all(n->residual));
-        h4_store(y + i, i4_add(kept, rescale(shifted, n->shift, i4_all(n->multiplier))));
+        const i4 centred = i4_mac_by(start, h4_load(x + i), (int16_t)(CENTRED_GAIN * count));
+        const h4 normal = h4_narrow(i4_round_shift_by(i4_scale(centred, inverse), right));
+        const i4 scaled = i4_mac(i4_load(shift + i), normal, h4_load(scale + i));
+        const i4 all = i4_mac_by(scaled, h4_load(residual + i), n->residual);
+        h4_store(y + i, i4_round_shift_by(all, n->bits));
     }
 }
 
 struct attention {
     int rows, channels, units, row; /* elements of a row of what is passed along */
-    int input_shift, hidden_shift, gate_shift;
 };
 
 struct levels {
     int32_t energy;       /* multiplier of the sums of squares */
     int energy_shift;     /* and the shift to the right after it */
-    int32_t gain, passed; /* of both halves, to the result's steps */
+    int16_t gain, passed; /* multipliers of both halves to the result's steps */
     int bits;             /* fractional, of these two */
+    int input_shift;      /* of the cell's sums, to the left */
+    int hidden_shift, gate_shift;
 };
 
 /* y[row][2 c] = x[row][c] * gate[c], y[row][2 c + 1] = passed[row][c]. */
@@ -343,25 +348,28 @@ INLINE void attend(const struct attention a, const struct levels *levels, const 
                    const struct affine *gate, const int16_t *x, const int16_t *passed,
                    int16_t *state, const int32_t *tanh_table, int16_t *y)
 {
-    const struct recurrence once = {1, 1, 1, a.channels, a.units, a.input_shift, a.hidden_shift};
+    const struct recurrence once = {1, 1, 1, a.channels, a.units, levels->input_shift,
+                                    levels->hidden_shift};
     const struct convolution project = {1, 1, a.units, 1, a.units, a.units, 1, a.channels,
-                                        1, a.channels, a.gate_shift, WIDE};
+                                        1, a.channels, levels->gate_shift, WIDE};
     int16_t energy[16];
     int32_t projected[64], sums[16];
-    for (int c = 0; c < a.channels; c++) {
-        int64_t sum = 0;
-        for (int p = 0; p < a.rows; p++) sum += x[p * a.channels + c] * x[p * a.channels + c];
-        energy[c] = (int16_t)saturate(round_shift(sum * levels->energy, levels->energy_shift), INT16_MIN,
-                                      INT16_MAX);
-    }
+    int64_t squares[16] = {0};
+    for (int p = 0; p < a.rows; p++)
+        for (int c = 0; c < a.channels; c++)
+            squares[c] += x[p * a.channels + c] * x[p * a.channels + c];
+    for (int c = 0; c < a.channels; c++)
+        energy[c] = (int16_t)saturate(
+            round_shift(squares[c] * levels->energy, levels->energy_shift), INT16_MIN, INT16_MAX);
     recur(once, cell, energy, projected, state, tanh_table);
     convolve_group(project, state, gate, 0, 0, 0, sums, 0);
     ROLLED for (int c = 0; c < a.channels; c += 4) {
         const i4 open = i4_sigmoid(i4_load(sums + c), tanh_table);
-        const i4 gain = i4_scale(i4_shift_left(open, 31 - UNIT_BITS), i4_all(levels->gain));
+        const h4 gain =
+            h4_narrow(i4_scale(i4_shift_left(open, 31 - UNIT_BITS), i4_all(levels->gain)));
         for (int p = 0; p < a.rows; p++) {
-            const i4 mine = i4_mul(i4_widen(h4_load(x + p * a.channels + c)), gain);
-            const i4 other = i4_mul(i4_widen(h4_load(passed + p * a.row + c)), i4_all(levels->passed));
+            const i4 mine = i4_mac(i4_all(0), h4_load(x + p * a.channels + c), gain);
+            const i4 other = i4_mul_by(h4_load(passed + p * a.row + c), levels->passed);
             h4_store_pairs(y + 2 * (p * a.channels + c), i4_round_shift_by(mine, levels->bits),
                            i4_round_shift_by(other, levels->bits));
         }
@@ -369,13 +377,12 @@ INLINE void attend(const struct attention a, const struct levels *levels, const 
 }
 
 /* a ma + b mb, whose multipliers have some fractional bits */
-INLINE void add(int count, const int16_t *a, int32_t of_a, const int16_t *b, int32_t of_b,
+INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int16_t of_b,
                 int bits, int16_t *y)
 {
     for (int i = 0; i < count; i += 4) {
-        const i4 sum = i4_add(i4_mul(i4_widen(h4_load(a + i)), i4_all(of_a)),
-                              i4_mul(i4_widen(h4_load(b + i)), i4_all(of_b)));
-        h4_store(y + i, i4_round_shift_by(sum, bits));
+        const i4 first = i4_mul_by(h4_load(a + i), of_a);
+        h4_store(y + i, i4_round_shift_by(i4_mac_by(first, h4_load(b + i), of_b), bits));
     }
 }
 
@@ -383,14 +390,20 @@ INLINE void add(int count, const int16_t *a, int32_t of_a, const int16_t *b, int
    first[b] on, until[b + 1] - until[b] of them. The fourth channel is zero. */
 INLINE void merge(int bands, int bins, const uint16_t *first, const uint16_t *until,
                   const int8_t *weight, const int32_t *multiplier, int shift,
-                  const int16_t *features, int16_t *y)
+                  const int16_t *features, int16_t *interleaved, int16_t *y)
 {
+    for (int k = 0; k < bins; k++) {
+        interleaved[4 * k] = features[k];
+        interleaved[4 * k + 1] = features[bins + k];
+        interleaved[4 * k + 2] = features[2 * bins + k];
+        interleaved[4 * k + 3] = 0;
+    }
     for (int b = 0; b < bands; b++) {
-        int32_t sums[4] = {0, 0, 0, 0};
-        const int16_t *x = features + first[b];
-        for (int k = until[b]; k < until[b + 1]; k++, x++)
-            for (int part = 0; part < 3; part++) sums[part] += weight[k] * x[part * bins];
-        h4_store(y + 4 * b, rescale(i4_load(sums), shift, i4_all(multiplier[b])));
+        i4 sum = i4_all(0);
+        const int16_t *x = interleaved + 4 * first[b];
+        for (int k = until[b]; k < until[b + 1]; k++, x += 4)
+            sum = i4_mac_by(sum, h4_load(x), weight[k]);
+        h4_store(y + 4 * b, rescale(sum, shift, i4_all(multiplier[b])));
     }
 }
 

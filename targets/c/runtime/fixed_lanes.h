@@ -22,6 +22,7 @@ INLINE i4 i4_all(int32_t x) { return vdupq_n_s32(x); }
 INLINE i4 i4_add(i4 a, i4 b) { return vaddq_s32(a, b); }
 INLINE i4 i4_sub(i4 a, i4 b) { return vsubq_s32(a, b); }
 INLINE i4 i4_mul(i4 a, i4 b) { return vmulq_s32(a, b); }
+INLINE i4 i4_mul_add(i4 sum, i4 a, i4 b) { return vmlaq_s32(sum, a, b); }
 INLINE i4 i4_clip(i4 a, int32_t low, int32_t high)
 {
     return vminq_s32(vmaxq_s32(a, vdupq_n_s32(low)), vdupq_n_s32(high));
@@ -35,10 +36,9 @@ INLINE i4 i4_round_shift_by(i4 a, int bits) { return vrshlq_s32(a, vdupq_n_s32(-
 INLINE i4 i4_shift_left_saturated(i4 a, int bits) { return vqshlq_s32(a, vdupq_n_s32(bits)); }
 /* (a b + 2^30) / 2^31, rounded down */
 INLINE i4 i4_scale(i4 a, i4 b) { return vqrdmulhq_s32(a, b); }
-/* where a is negative b, elsewhere c */
-INLINE i4 i4_where_negative(i4 a, i4 b, i4 c) { return vbslq_s32(vcltzq_s32(a), b, c); }
 INLINE h4 h4_load(const int16_t *x) { return vld1_s16(x); }
 INLINE i4 i4_widen(h4 a) { return vmovl_s16(a); }
+INLINE h4 h4_narrow(i4 a) { return vqmovn_s32(a); }
 INLINE void h4_store(int16_t *x, i4 a) { vst1_s16(x, vqmovn_s32(a)); }
 /* {a0, b0, a1, b1, a2, b2, a3, b3} */
 INLINE void h4_store_pairs(int16_t *x, i4 a, i4 b)
@@ -65,8 +65,21 @@ INLINE i4 i4_mac_high(i4 sum, w8 w, h4 x, int lane)
     default: return vmlal_high_lane_s16(sum, w, x, 3);
     }
 }
-/* sum + a * b, lane by lane */
+/* sum + a * b, lane by lane, and with one b */
 INLINE i4 i4_mac(i4 sum, h4 a, h4 b) { return vmlal_s16(sum, a, b); }
+INLINE i4 i4_mac_by(i4 sum, h4 a, int16_t b) { return vmlal_n_s16(sum, a, b); }
+INLINE i4 i4_mul_by(h4 a, int16_t b) { return vmull_n_s16(a, b); }
+INLINE i4 i4_and(i4 a, int32_t b) { return vandq_s32(a, vdupq_n_s32(b)); }
+/* (a + b) / 2, rounded down */
+INLINE i4 i4_half_sum(i4 a, i4 b) { return vhaddq_s32(a, b); }
+INLINE i4 i4_max(i4 a, i4 b) { return vmaxq_s32(a, b); }
+INLINE i4 i4_gather(const int32_t *table, i4 index)
+{
+    i4 a = vld1q_dup_s32(table + vgetq_lane_s32(index, 0));
+    a = vsetq_lane_s32(table[vgetq_lane_s32(index, 1)], a, 1);
+    a = vsetq_lane_s32(table[vgetq_lane_s32(index, 2)], a, 2);
+    return vsetq_lane_s32(table[vgetq_lane_s32(index, 3)], a, 3);
+}
 
 #else
 
@@ -100,6 +113,7 @@ INLINE i4 i4_all(int32_t x) { I4_EACH(x); }
 INLINE i4 i4_add(i4 a, i4 b) { I4_EACH(a.at[i] + b.at[i]); }
 INLINE i4 i4_sub(i4 a, i4 b) { I4_EACH(a.at[i] - b.at[i]); }
 INLINE i4 i4_mul(i4 a, i4 b) { I4_EACH(a.at[i] * b.at[i]); }
+INLINE i4 i4_mul_add(i4 sum, i4 a, i4 b) { I4_EACH(sum.at[i] + a.at[i] * b.at[i]); }
 INLINE i4 i4_clip(i4 a, int32_t low, int32_t high)
 {
     I4_EACH(a.at[i] < low ? low : a.at[i] > high ? high : a.at[i]);
@@ -125,13 +139,17 @@ INLINE i4 i4_scale(i4 a, i4 b)
 {
     I4_EACH(((int64_t)a.at[i] * b.at[i] + ((int64_t)1 << 30)) >> 31);
 }
-INLINE i4 i4_where_negative(i4 a, i4 b, i4 c) { I4_EACH(a.at[i] < 0 ? b.at[i] : c.at[i]); }
 INLINE h4 h4_load(const int16_t *x)
 {
     const h4 a = {{x[0], x[1], x[2], x[3]}};
     return a;
 }
 INLINE i4 i4_widen(h4 a) { I4_EACH(a.at[i]); }
+INLINE h4 h4_narrow(i4 a)
+{
+    const h4 b = {{narrow(a.at[0]), narrow(a.at[1]), narrow(a.at[2]), narrow(a.at[3])}};
+    return b;
+}
 INLINE void h4_store(int16_t *x, i4 a)
 {
     for (int i = 0; i < 4; i++) x[i] = narrow(a.at[i]);
@@ -155,6 +173,12 @@ INLINE i4 i4_mac_high(i4 sum, w8 w, h4 x, int lane)
     I4_EACH(sum.at[i] + w.at[4 + i] * x.at[lane]);
 }
 INLINE i4 i4_mac(i4 sum, h4 a, h4 b) { I4_EACH(sum.at[i] + a.at[i] * b.at[i]); }
+INLINE i4 i4_mac_by(i4 sum, h4 a, int16_t b) { I4_EACH(sum.at[i] + a.at[i] * b); }
+INLINE i4 i4_mul_by(h4 a, int16_t b) { I4_EACH(a.at[i] * b); }
+INLINE i4 i4_and(i4 a, int32_t b) { I4_EACH(a.at[i] & b); }
+INLINE i4 i4_half_sum(i4 a, i4 b) { I4_EACH(((int64_t)a.at[i] + b.at[i]) >> 1); }
+INLINE i4 i4_max(i4 a, i4 b) { I4_EACH(a.at[i] > b.at[i] ? a.at[i] : b.at[i]); }
+INLINE i4 i4_gather(const int32_t *table, i4 index) { I4_EACH(table[index.at[i]]); }
 
 #endif
 #endif
