@@ -46,18 +46,18 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The embedded network in every precision, by turns in one run, and beside them what PEERS names:
-# the authors' streaming ONNX, a folder with DTLN's two stages. Then, where a board can be emulated,
-# its instructions per frame.
+# The embedded network in every precision and in C, by turns in one run, and beside them what PEERS
+# names: the authors' streaming ONNX, a folder with DTLN's two stages, rnnoise where pyrnnoise is
+# installed. Then, where a board can be emulated, its instructions per frame.
 PRECISIONS := float dynamic int8 auto
 PEERS ?= $(wildcard ../shared/assets/gtcrn/gtcrn_simple.onnx ../shared/assets/dtln)
 BENCHMARKED := $(PRECISIONS:%=$(DEMO)/gtcrn_%.tflite)
 
 benchmark: $(INSTALLED) $(BENCHMARKED)
 	$(BIN)/edge-se benchmark --model $(firstword $(BENCHMARKED)) --seconds 60 \
-		--json $(DEMO)/comparison.json --compare $(wordlist 2,9,$(BENCHMARKED)) $(PEERS)
-	for model in $(BENCHMARKED); do \
-		$(BIN)/edge-se boards emulate pi4 -- benchmark --model $$model --seconds 0.5 || exit 0; \
+		--json $(DEMO)/comparison.json --compare $(wordlist 2,9,$(BENCHMARKED)) c $(PEERS)
+	for model in $(BENCHMARKED:%="--model %") "--engine c"; do \
+		$(BIN)/edge-se boards emulate pi4 -- benchmark $$model --seconds 0.5 || exit 0; \
 	done
 
 $(BENCHMARKED): $(DEMO)/gtcrn_%.tflite: $(INSTALLED) $(wildcard quant/*.py quant/*/*.py)
