@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit status."""
     import torch
 
+    from quant.separation import WINDOWS
     from quant.training.loop import BEST, LAST, Budget, RunOptions, Trainer, TrainingSettings
     from quant.training.validation import score_noisy, validation_mixtures
 
@@ -75,6 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
     noise, held_out_noise = load_corpus_parts(arguments.noise, arguments)
     torch.manual_seed(arguments.seed)
     network, architecture, network_options = _network(arguments)
+    if architecture in WINDOWS:
+        raise UserError(
+            f"edge-se train trains enhancers, and {architecture} is a separator; train it by "
+            "upstream's code and quantize its checkpoint"
+        )
     settings = TrainingSettings(
         architecture=architecture,
         network_options=network_options,
