@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,11 @@ from quant.clips import SILENCE_PEAK, SkippedClip, find_clips, require_clips
 from quant.mixing import calibration_mixtures
 
 MINIMUM_SECONDS = 1.0
+# Of a folder, whatever its size, so many files are read, and so much from the middle of each.
+MOST_CLIPS = 24
+EXCERPT_SECONDS = 30.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,19 @@ def read_stereo(path: Path, rate: int) -> np.ndarray | SkippedClip:
     return samples
 
 
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` of the items, evenly taken, in their order."""
+    if len(items) <= count:
+        return list(items)
+    return [items[index * len(items) // count] for index in range(count)]
+
+
 def read_mixtures(folder: Path, rate: int, seed: int = 0) -> StereoClips:
     """Read a folder's mixtures; its layouts are those of `quant.clips.read_calibration_clips`.
 
-    Where it holds `clean/` and `noise/` (vocals and accompaniment), each clip of the former is
-    mixed with a random part of one of the latter.
+    At most `MOST_CLIPS` files of each kind are read, evenly taken, and of long ones the middle.
+    Where the folder holds `clean/` and `noise/` (vocals and accompaniment), each clip of the former
+    is mixed with a random part of one of the latter.
 
     Raises:
         UserError: the folder can't be used, or no clip in it can.
@@ -64,8 +78,18 @@ def read_mixtures(folder: Path, rate: int, seed: int = 0) -> StereoClips:
 
 
 def _read_folder(folder: Path, rate: int) -> tuple[list[np.ndarray], Sequence[SkippedClip]]:
-    results = [read_stereo(path, rate) for path in find_clips(folder)]
+    results = [
+        _excerpt(read_stereo(path, rate), rate) for path in spread(find_clips(folder), MOST_CLIPS)
+    ]
     usable = [result for result in results if isinstance(result, np.ndarray)]
     skipped = [result for result in results if isinstance(result, SkippedClip)]
     require_clips(folder, len(usable), skipped, 1)
     return usable, skipped
+
+
+def _excerpt(samples: np.ndarray | SkippedClip, rate: int) -> np.ndarray | SkippedClip:
+    length = round(EXCERPT_SECONDS * rate)
+    if isinstance(samples, SkippedClip) or len(samples) <= length:
+        return samples
+    first = (len(samples) - length) // 2
+    return samples[first : first + length].copy()  # a view would keep the rest in memory

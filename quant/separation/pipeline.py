@@ -23,6 +23,7 @@ from quant.pipeline import CalibratedGraph, Progress, SignalFormat, build
 from quant.ranges import percentile_ranges
 from quant.recipes import Recipe
 from quant.separation import describe_window
+from quant.separation.clips import spread
 
 # Upstream's defaults: frames of a window by architecture, then of the signal.
 WINDOW_FRAMES = {"cascaded_aspp": 512, "cascaded_lstm": 256}
@@ -91,10 +92,11 @@ def pick_windows(
     mixtures: Sequence[np.ndarray], form: SignalFormat, count: int = CALIBRATION_WINDOWS
 ) -> list[Tensor]:
     """At most `count` windows, evenly taken from those of all mixtures."""
-    windows = [window for samples in mixtures for window in windows_of(samples, form)]
-    if len(windows) <= count:
-        return windows
-    return [windows[index * len(windows) // count] for index in range(count)]
+    each = -(-count // max(len(mixtures), 1))
+    windows = [
+        window for samples in mixtures for window in spread(list(windows_of(samples, form)), each)
+    ]
+    return spread(windows, count)
 
 
 def split_windows(windows: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from separators import SMALL_OPTIONS, fill_by_rule
 
@@ -9,6 +10,7 @@ from edge_se.manifest import Chunk
 from quant.calibration import Statistics
 from quant.models import build_model
 from quant.pipeline import SignalFormat
+from quant.separation import clips
 from quant.separation.evaluation import seam_scores, whole_magnitude
 from quant.separation.pipeline import pick_windows, separator_ranges, split_windows, windows_of
 
@@ -72,3 +74,39 @@ def test_values_that_are_nearly_always_zero_keep_a_range():
     assert ranges["seldom"] == (0.0, 0.04)
     assert ranges["never"] == (0.0, 0.001)
     assert ranges["often"] == (-1.0, 1.0)
+
+
+def test_long_files_give_their_middle_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(clips, "EXCERPT_SECONDS", 2.0)
+    samples = np.linspace(-0.5, 0.5, 8000 * 6)
+    soundfile.write(tmp_path / "long.wav", samples, 8000, "FLOAT")
+
+    (mixture,) = clips.read_mixtures(tmp_path, 8000).mixtures
+
+    np.testing.assert_allclose(mixture[:, 0], samples[16000:32000], atol=1e-6)
+
+
+def test_vocals_and_accompaniment_are_mixed_in_stereo(tmp_path):
+    random = np.random.default_rng(0)
+    for name, gains in (("clean", (1.0, 0.0)), ("noise", (0.0, 1.0))):
+        (tmp_path / name).mkdir()
+        samples = 0.1 * random.standard_normal((16000, 1)) * np.array(gains)
+        soundfile.write(tmp_path / name / "0.wav", samples, 8000, "FLOAT")
+
+    (mixture,) = clips.read_mixtures(tmp_path, 8000).mixtures
+
+    assert mixture.shape == (16000, 2)
+    assert np.abs(np.corrcoef(mixture.T)[0, 1]) < 0.1
+    assert np.all(mixture.std(axis=0) > 0)
+
+
+def test_unusable_files_are_skipped_and_named(tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 8000)
+    soundfile.write(tmp_path / "short.wav", np.ones(100), 8000)
+    soundfile.write(tmp_path / "surround.wav", np.ones((16000, 6)), 8000)
+    soundfile.write(tmp_path / "usable.wav", 0.1 * np.ones((16000, 2)), 8000)
+
+    read = clips.read_mixtures(tmp_path, 8000)
+
+    assert len(read.mixtures) == 1
+    assert [skip.path.name for skip in read.skipped] == ["short.wav", "silent.wav", "surround.wav"]
