@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--batch-size", int, 8, "mixtures in a batch"),
         ("--seconds", float, 3.0, "length of a mixture"),
         ("--learning-rate", float, 2e-3, "highest learning rate"),
+        ("--si-snr-weight", float, 1.0, "weight of SI-SNR in the loss"),
     )
     for name, kind, default, meaning in numbers:
         parser.add_argument(
@@ -88,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         seconds=arguments.seconds,
         learning_rate=arguments.learning_rate,
         outlier_weight=arguments.outlier_weight,
+        si_snr_weight=arguments.si_snr_weight,
         seed=arguments.seed,
     )
     minutes = 90.0 if arguments.steps is None and arguments.minutes is None else arguments.minutes

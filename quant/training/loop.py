@@ -61,6 +61,7 @@ class TrainingSettings:
     clip_gradient: float = 5.0
     average_decay: float = 0.998
     outlier_weight: float = 0.0
+    si_snr_weight: float = 1.0
     seed: int = 0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
@@ -172,7 +173,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate_at(self.progress, self.options.budget)
         enhanced = self.model(to_spectrogram(noisy.to(self.device)))
-        loss = hybrid_loss(enhanced, to_spectrogram(clean.to(self.device)))
+        target = to_spectrogram(clean.to(self.device))
+        loss = hybrid_loss(enhanced, target, self.settings.si_snr_weight)
         if self._outliers is not None:
             loss = loss + self.settings.outlier_weight * self._outliers.take()
         self.optimizer.zero_grad(set_to_none=True)

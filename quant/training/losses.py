@@ -17,12 +17,15 @@ COMPLEX_WEIGHT = 30.0
 MAGNITUDE_WEIGHT = 70.0
 
 
-def hybrid_loss(enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+def hybrid_loss(
+    enhanced: torch.Tensor, clean: torch.Tensor, si_snr_weight: float = 1.0
+) -> torch.Tensor:
     """Compare an enhanced spectrogram with the clean one.
 
     Args:
         enhanced: spectrogram [batch, 257, frames, 2], real and imaginary.
         clean: spectrogram of the same shape.
+        si_snr_weight: weight of the last term, 1 in the template.
 
     Returns:
         30 (MSE of compressed real + MSE of compressed imaginary) + 70 MSE of compressed magnitude
@@ -39,7 +42,9 @@ def hybrid_loss(enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         enhanced_magnitude.pow(COMPRESSION), clean_magnitude.pow(COMPRESSION)
     )
     ratio = log_si_snr(to_samples(enhanced), to_samples(clean)).mean()
-    return COMPLEX_WEIGHT * complex_error + MAGNITUDE_WEIGHT * magnitude_error - ratio
+    return (
+        COMPLEX_WEIGHT * complex_error + MAGNITUDE_WEIGHT * magnitude_error - si_snr_weight * ratio
+    )
 
 
 def log_si_snr(enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
