@@ -214,8 +214,8 @@ def check_recurrence(layer: Recurrence) -> None:
 def merge_bands(layer: Merge) -> tuple[int, list[tuple[int, NDArray[Any]]]]:
     """How many low bands are bins; of each other band, its first bin and its weights."""
     alike = identity_rows(layer.matrix)
-    if layer.matrix[:alike, alike:].any() or layer.matrix[alike:, :alike].any():
-        raise ValueError("low bins are spread over several bands")
+    while layer.matrix[alike:, :alike].any():  # a bin of its own that another band has a share of
+        alike -= 1
     spans = [(row, np.flatnonzero(row)) for row in layer.matrix[alike:]]
     return alike, [(int(s[0]), row[s[0] : s[-1] + 1]) for row, s in spans]
 

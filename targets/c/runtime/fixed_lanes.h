@@ -12,6 +12,8 @@
 
 #include <arm_neon.h>
 
+#define VECTORS 1
+
 typedef int32x4_t i4;
 typedef int16x4_t h4; /* four values */
 typedef int16x8_t w8; /* eight weights */
@@ -89,14 +91,14 @@ typedef struct {
 typedef struct {
     int16_t at[4];
 } h4;
-typedef struct {
-    int8_t at[8];
-} w8;
+typedef const int8_t *w8;
+
+#define VECTORS 0
 
 #define I4_EACH(expression)                                             \
     do {                                                                \
         i4 each;                                                        \
-        for (int i = 0; i < 4; i++) each.at[i] = (int32_t)(expression); \
+        UNROLL for (int i = 0; i < 4; i++) each.at[i] = (int32_t)(expression); \
         return each;                                                    \
     } while (0)
 
@@ -107,7 +109,7 @@ INLINE int16_t narrow(int32_t x)
 INLINE i4 i4_load(const int32_t *x) { I4_EACH(x[i]); }
 INLINE void i4_store(int32_t *x, i4 a)
 {
-    for (int i = 0; i < 4; i++) x[i] = a.at[i];
+    UNROLL for (int i = 0; i < 4; i++) x[i] = a.at[i];
 }
 INLINE i4 i4_all(int32_t x) { I4_EACH(x); }
 INLINE i4 i4_add(i4 a, i4 b) { I4_EACH(a.at[i] + b.at[i]); }
@@ -152,26 +154,18 @@ INLINE h4 h4_narrow(i4 a)
 }
 INLINE void h4_store(int16_t *x, i4 a)
 {
-    for (int i = 0; i < 4; i++) x[i] = narrow(a.at[i]);
+    UNROLL for (int i = 0; i < 4; i++) x[i] = narrow(a.at[i]);
 }
 INLINE void h4_store_pairs(int16_t *x, i4 a, i4 b)
 {
-    for (int i = 0; i < 4; i++) {
+    UNROLL for (int i = 0; i < 4; i++) {
         x[2 * i] = narrow(a.at[i]);
         x[2 * i + 1] = narrow(b.at[i]);
     }
 }
-INLINE w8 w8_load(const int8_t *x)
-{
-    w8 w;
-    for (int i = 0; i < 8; i++) w.at[i] = x[i];
-    return w;
-}
-INLINE i4 i4_mac_low(i4 sum, w8 w, h4 x, int lane) { I4_EACH(sum.at[i] + w.at[i] * x.at[lane]); }
-INLINE i4 i4_mac_high(i4 sum, w8 w, h4 x, int lane)
-{
-    I4_EACH(sum.at[i] + w.at[4 + i] * x.at[lane]);
-}
+INLINE w8 w8_load(const int8_t *x) { return x; }
+INLINE i4 i4_mac_low(i4 sum, w8 w, h4 x, int lane) { I4_EACH(sum.at[i] + w[i] * x.at[lane]); }
+INLINE i4 i4_mac_high(i4 sum, w8 w, h4 x, int lane) { I4_EACH(sum.at[i] + w[4 + i] * x.at[lane]); }
 INLINE i4 i4_mac(i4 sum, h4 a, h4 b) { I4_EACH(sum.at[i] + a.at[i] * b.at[i]); }
 INLINE i4 i4_mac_by(i4 sum, h4 a, int16_t b) { I4_EACH(sum.at[i] + a.at[i] * b); }
 INLINE i4 i4_mul_by(h4 a, int16_t b) { I4_EACH(a.at[i] * b); }
