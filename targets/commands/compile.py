@@ -21,7 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--arithmetic",
         choices=ARITHMETICS,
         default="float",
-        help="what the engine computes in (default: %(default)s)",
+        help="what the engine computes in, as of export-c (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--calibration-clips",
+        type=Path,
+        metavar="DIR",
+        help="clips that fixed is calibrated with, as of quantize (default: the built-in clips)",
     )
     parser.add_argument(
         "--board", metavar="NAME", help="what to compile for, as edge-se boards lists it"
@@ -36,11 +42,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out.suffix != ".so":
         raise UserError(f"a compiled engine's name ends in .so, which {arguments.out} does not")
     compiler, place = _compiler(arguments.board)
-    from quant.commands.options import load_network  # torch comes with them
+    if arguments.calibration_clips and arguments.arithmetic == "float":
+        raise UserError("--calibration-clips needs --arithmetic fixed; float has no ranges")
+    from quant.clips import read_calibration_clips  # torch comes with these
+    from quant.commands.options import load_network
+    from quant.commands.progress import ProgressBars
+    from quant.pipeline import noisy_clips
     from targets.engines import compile_engine
 
-    checkpoint = load_network(arguments)
-    data = compile_engine(checkpoint, arguments.arithmetic, compiler)
+    checkpoint, noisy = load_network(arguments), None
+    if arguments.calibration_clips:
+        noisy = noisy_clips(read_calibration_clips(arguments.calibration_clips))
+    with ProgressBars() as progress:
+        data = compile_engine(checkpoint, arguments.arithmetic, compiler, noisy, progress)
     with written_beside(arguments.out) as temporary:
         temporary.write_bytes(data)
     print(

@@ -66,10 +66,12 @@ def for_another_checkpoint(folder: Path) -> Path:
     return path
 
 
-def test_the_sources_built_in_are_those_of_the_built_in_network():
-    stored = {path.name: path.read_text() for path in BUILT_IN.iterdir()}
+@pytest.mark.parametrize("arithmetic", ["float", pytest.param("fixed", marks=pytest.mark.slow)])
+def test_the_sources_built_in_are_those_of_the_built_in_network(arithmetic):
+    generated_now = built_in_sources([arithmetic])
 
-    assert stored == built_in_sources(), "run make default-model"
+    stored = {name: (BUILT_IN / name).read_text() for name in generated_now}
+    assert stored == generated_now, "run make default-model"
 
 
 def test_the_model_and_the_engine_built_in_are_of_one_checkpoint(library):
@@ -86,6 +88,17 @@ def test_the_engine_built_in_equals_the_float_model(library, float_model, signal
     found = Enhancer(float_model, engine="c").enhance(signal)
 
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_the_fixed_engine_takes_and_gives_int16(library, signal):
+    enhancer = Enhancer(engine="c", stft="fixed")
+    expected = Enhancer(engine="c").enhance(signal)
+
+    found = enhancer.enhance(signal)
+
+    assert enhancer.sample_dtype == np.int16
+    error = np.square(found - expected).sum() / np.square(expected).sum()
+    assert 10 * np.log10(error) < -20
 
 
 def test_a_model_runs_in_tflite_unless_the_engine_is_asked_for(library):
@@ -124,7 +137,7 @@ def test_inspect_says_which_engines_run_a_model(library, tmp_path):
     )
 
     assert own["tflite"] == other["tflite"] == "by default"
-    assert own["c"].startswith("with --engine c, in float")
+    assert own["c"].startswith("with --engine c, in float or fixed")
     assert other["c"].startswith("no: the one built in has another checkpoint")
 
 
