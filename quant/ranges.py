@@ -46,12 +46,7 @@ GTCRN_RULES = (
     RangeRule(r"^decoder\.4\.convolution$", 99.0),
 )
 
-LIGHT_RULES = (
-    RangeRule(r"^(features$|merge\.)", 99.9),
-    RangeRule(r"^(encoder\.0\.|decoder\.4\.skip$)", 99.8),
-    RangeRule(r"gate\.(squared|energy)$", 99.98),
-    RangeRule(r"", 99.95),
-)
+LIGHT_RULES = (RangeRule(r"", 99.98),)
 _RULES = {"gtcrn_light": LIGHT_RULES}
 
 
