@@ -133,8 +133,8 @@ def separator_ranges(statistics: Statistics) -> dict[str, Range]:
     """Ranges of a separator's values: percentiles, unless these leave out nearly everything."""
     ranges: dict[str, Range] = {}
     for key, (low, high) in percentile_ranges(statistics, (), PERCENTILE).items():
-        smallest, largest = (min(statistics.extremes[key][0], 0.0), statistics.extremes[key][1])
-        if (largest - smallest) > LARGEST_CLIPPING * (high - low):
+        smallest, largest = min(statistics.extremes[key][0], 0.0), statistics.extremes[key][1]
+        if largest - smallest > LARGEST_CLIPPING * (high - low):
             low, high = smallest, largest
         ranges[key] = (low, high) if high - low > SMALLEST_WIDTH else (low, low + SMALLEST_WIDTH)
     return ranges
