@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test test-slow lint format benchmark default-model wheels clean
+.PHONY: setup demo test test-slow lint format benchmark quality costs default-model wheels clean
 
 setup: $(INSTALLED)
 
@@ -63,6 +63,21 @@ benchmark: $(INSTALLED) $(BENCHMARKED)
 $(BENCHMARKED): $(DEMO)/gtcrn_%.tflite: $(INSTALLED) $(wildcard quant/*.py quant/*/*.py)
 	mkdir -p $(DEMO)
 	$(BIN)/edge-se quantize --precision $* --out $@
+
+# What each technique of quantization is worth, on these clips; see docs/quantization.md.
+CHECKPOINTS ?=
+NOISY ?= $(DEMO)/noisy
+CLEAN ?= $(DEMO)/clean
+
+quality: $(INSTALLED)
+	mkdir -p $(DEMO)
+	$(BIN)/python -m quant.demo mix $(DEMO)
+	$(BIN)/python -m quant.techniques $(CHECKPOINTS) --noisy $(NOISY) --clean $(CLEAN) \
+		--json $(DEMO)/techniques.json --plot $(DEMO)/techniques.png
+
+# Count the instructions of every operator on emulated cores anew, after a change of the graph.
+costs: $(INSTALLED)
+	$(BIN)/python -m targets.emulation.costs
 
 # Make the model file and the C engine in the wheel again, after training or a change of the graph.
 default-model: $(INSTALLED)

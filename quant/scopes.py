@@ -44,7 +44,7 @@ def find_scopes(graph: Graph) -> list[Scope]:
     belong to the states besides.
     """
     labels = [value.name for value in graph.inputs]
-    computing = [operator for operator in graph.operators if not operator.keeps_encoding]
+    computing = [op for op in graph.operators if not (op.keeps_encoding or op.rule.outside)]
     for operator in computing:
         label = _label(operator.scope)
         if label not in labels:

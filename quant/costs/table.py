@@ -125,9 +125,11 @@ def load_table() -> Table:
     return Table(boards, loops, operators)
 
 
-def frame_key(features: str, mask: str) -> str:
-    """Key of `LoopCost.frame` for dtypes of the signals."""
-    return f"{features}_{mask}"
+def frame_key(manifest: Manifest) -> str:
+    """Key of `LoopCost.frame`: types of features and mask, and whether features have two parts."""
+    signals = manifest.signals
+    parts = "_in_parts" if manifest.excess_ratio > 1 else ""
+    return f"{signals.features.dtype}{parts}_{signals.mask.dtype}"
 
 
 def find_board(key: str) -> Board:
@@ -174,7 +176,7 @@ def predict(content: bytes, core: str, table: Table | None = None) -> Cost:
         by_kind[entry.kind, entry.type] = count + 1, total
     loop = table.loops[core]
     sizes = [int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in manifest.states]
-    rest = loop.frame[frame_key(manifest.signals.features.dtype, manifest.signals.mask.dtype)]
+    rest = loop.frame[frame_key(manifest)]
     rest += loop.state * len(sizes) + loop.state_byte * sum(sizes)
     outputs = {int(index) for index in model.subgraphs[0].outputs}
     borders = partition_borders(operators, [entry.delegated for entry in found], outputs)

@@ -12,7 +12,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tqdm import tqdm
 from edge_se.benchmark import bursts
 from edge_se.errors import UserError
 from edge_se.files import written_beside
+from edge_se.model_file import read_manifest, split
 from quant.calibration import Statistics
 from quant.checkpoints import default_checkpoint_path
 from quant.costs.operators import FileOperator, describe_operators, parse, repeated
@@ -48,9 +49,14 @@ PROBE_SECONDS = 0.3
 # States of the tiny models: their number and the elements of each.
 PROBES = {"few": (2, 64), "many": (12, 64), "large": (12, 1024)}
 TYPES = {"float32": Precision.FLOAT, "int8": Precision.INT8, "int16": Precision.INT16}
-# Types of features and mask that the tiny models have, and which of them tell what states cost.
-SIGNALS = list(itertools.product(TYPES, TYPES))
-WITH_STATES = [("float32", "float32"), ("int8", "int8")]
+# Types of features and mask that the tiny models have, and whether the features are in two parts.
+SIGNALS = [
+    *((features, mask, False) for features, mask in itertools.product(TYPES, TYPES)),
+    ("int8", "int8", True),
+    ("int8", "float32", True),
+]
+# Those that tell what states cost.
+WITH_STATES = [("float32", "float32", False), ("int8", "int8", False)]
 HEADER = """\
 # Instructions of operators on emulated cores. Written by `python -m targets.emulation.costs`.
 # A row: type, work (multiplications, or elements moved), then one count per core.
@@ -75,10 +81,12 @@ def reference_recipes(graph: Graph) -> Iterator[Recipe]:
             yield Recipe("int8", Precision.INT8, (Override(scope.pattern, precision),))
 
 
-def probe_graph(states: int, size: int) -> Graph:
+def probe_graph(states: int, size: int, in_parts: bool) -> Graph:
     """Hardly a network: its mask is the tanh of its features, its states are of theirs."""
     graph = Graph()
     features = graph.input("features", (3, 257))
+    if in_parts:
+        features = graph.two_parts(features, 2.0, 32, "features_in_parts")
     for index in range(states):
         before = graph.recurrent_state(f"state{index}", (1, size))
         graph.carry(before, graph.tanh(before, f"state{index}.next"))
@@ -98,20 +106,34 @@ def fan_graph(chained: bool) -> Graph:
     return graph
 
 
-def probe_files() -> dict[tuple[str, str, str], bytes]:
-    """Model files of probe graphs, by types of features and mask and by name of the probe."""
+@dataclass(frozen=True)
+class Probe:
+    """A tiny model: where its file is, and its states' number and bytes."""
+
+    path: Path
+    frame: str
+    states: int
+    state_bytes: int
+
+
+def write_probes(folder: Path) -> list[Probe]:
+    """Model files of probe graphs."""
     checkpoint = Checkpoint(nn.Identity(), "probe", "probe", 64 * "0")
-    files = {}
-    for features, mask in SIGNALS:
-        override = Override("^features$", TYPES[features])
+    found = []
+    for signals in SIGNALS:
+        features, mask, in_parts = signals
+        override = Override("^features", TYPES[features])
         recipe = Recipe(TYPES[mask].value, TYPES[mask], (override,))
-        probes = PROBES if (features, mask) in WITH_STATES else {"few": PROBES["few"]}
+        probes = PROBES if signals in WITH_STATES else {"few": PROBES["few"]}
         for probe, (states, size) in probes.items():
-            graph = probe_graph(states, size)
+            graph = probe_graph(states, size, in_parts)
             calibrated = CalibratedGraph(checkpoint, graph, Statistics())
-            ranges = made_up_ranges(graph)
-            files[features, mask, probe] = build_quantized(calibrated, recipe, ranges, {})
-    return files
+            path = folder / f"probe_{features}_{mask}_{in_parts}_{probe}.tflite"
+            path.write_bytes(build_quantized(calibrated, recipe, made_up_ranges(graph), {}))
+            width = np.dtype(mask).itemsize
+            key = frame_key(read_manifest(path))
+            found.append(Probe(path, key, states, states * size * width))
+    return found
 
 
 Found = dict[str, tuple[FileOperator, Any, int]]
@@ -190,7 +212,7 @@ def write_models(found: Found, folder: Path) -> list[Path]:
 
 
 def count_core(
-    board: Board, found: Found, paths: list[Path], probes: Mapping[tuple[str, str, str], Path]
+    board: Board, found: Found, paths: list[Path], probes: list[Probe]
 ) -> tuple[dict[str, Counted], LoopCost]:
     """What every operator and the rest of the loop cost on a board's core."""
     assert board.core is not None
@@ -198,7 +220,7 @@ def count_core(
     samples = np.resize(bursts(16000), int(16000 * PROBE_SECONDS)).astype(np.float32)
     with emulated(board, PYTHON) as machine:
         counts, delegated = count_models(machine, paths)
-        loops = {key: count_loop(machine, path, samples) for key, path in probes.items()}
+        loops = [count_loop(machine, probe.path, samples) for probe in probes]
     *singles, side_by_side, chained = counts
     border = (side_by_side - chained) / (FAN - 1)
     single, several = np.array(singles[::2]), np.array(singles[1::2])
@@ -214,21 +236,19 @@ def count_core(
         )
         for (key, (operator, _, _)), cost, is_taken in zip(found.items(), own, taken, strict=True)
     }
-    free = {frame_key(*both): 0.0 for both in SIGNALS}
+    kinds = list(dict.fromkeys(probe.frame for probe in probes))
+    free = dict.fromkeys(kinds, 0.0)
     known = LoopCost(free, 0.0, 0.0, float(partition), float(border))
     table = Table({}, {core: known}, operators)
     rows, rest = [], []
-    for (features, mask, probe), path in probes.items():
-        states, size = PROBES[probe]
-        carried = states * size * np.dtype(mask).itemsize
-        rows.append([*(float(both == (features, mask)) for both in SIGNALS), states, carried])
-        rest.append(
-            loops[features, mask, probe] - predict(path.read_bytes(), core, table).instructions
-        )
+    for probe, counted in zip(probes, loops, strict=True):
+        rows.append([*(float(kind == probe.frame) for kind in kinds), probe.states])
+        rows[-1].append(probe.state_bytes)
+        rest.append(counted - predict(probe.path.read_bytes(), core, table).instructions)
     solved = np.linalg.lstsq(np.array(rows), np.array(rest), rcond=None)[0]
     *frames, state, state_byte = map(float, solved)
     loop = LoopCost(
-        frame={frame_key(*both): round(f, 1) for both, f in zip(SIGNALS, frames, strict=True)},
+        frame={kind: round(frame, 1) for kind, frame in zip(kinds, frames, strict=True)},
         state=round(state, 1),
         state_byte=round(state_byte, 3),
         partition=round(float(partition), 1),
@@ -248,9 +268,6 @@ def cores() -> dict[str, Board]:
 def count_all() -> str:
     """Count on all cores; the table as TOML."""
     found = collect_operators()
-    files = probe_files()
-    for content in files.values():
-        add_operators(found, content)
     lines = [HEADER, f"cores = {json.dumps(list(cores()))}\n"]
     for key, board in load_boards().items():
         if board.core is not None and board.instructions_per_second is not None:
@@ -261,11 +278,10 @@ def count_all() -> str:
             )
     counted: dict[str, dict[str, Counted]] = {}
     with tempfile.TemporaryDirectory() as folder:
+        probes = write_probes(Path(folder))
+        for probe in probes:
+            add_operators(found, split(probe.path.read_bytes())[0])
         paths = write_models(found, Path(folder))
-        probes = {}
-        for names, content in files.items():
-            probes[names] = Path(folder) / f"probe_{'_'.join(names)}.tflite"
-            probes[names].write_bytes(content)
         for core, board in tqdm(cores().items(), desc="cores"):
             counted[core], loop = count_core(board, found, paths, probes)
             lines.append(f"[loop.{core}]")

@@ -44,11 +44,10 @@ def test_states_are_what_computes_them(small):
 
 
 def test_every_operator_of_the_network_has_one_scope(default_checkpoint):
-    graph = describe_step("gtcrn", default_checkpoint.model)
+    graph = describe_step("gtcrn", default_checkpoint.model, True)
     *scopes, _ = find_scopes(graph)
 
-    counts = [
-        sum(scope.holds(op) for scope in scopes) for op in graph.operators if not op.keeps_encoding
-    ]
+    computing = [op for op in graph.operators if not op.keeps_encoding]
+    counts = [sum(scope.holds(op) for scope in scopes) for op in computing]
 
     assert set(counts) == {1}
