@@ -72,6 +72,11 @@ def test_int8_is_static_per_channel_and_near_float(quantize, architecture, tmp_p
     assert stays_float == ({"BIDIRECTIONAL_SEQUENCE_LSTM"} if with_lstm else set())
 
 
+@pytest.mark.parametrize(
+    "architecture",
+    ["cascaded_lstm", pytest.param("cascaded_aspp", marks=pytest.mark.slow)],
+    indirect=True,
+)
 def test_evaluate_and_inspect_work_on_separators(quantize, main, tmp_path):
     mixtures = write_mixtures(tmp_path / "mix", count=2)
     path, _ = quantize("dynamic.tflite", "--precision", "dynamic", "--calibration-clips", mixtures)
@@ -91,6 +96,7 @@ def test_evaluate_and_inspect_work_on_separators(quantize, main, tmp_path):
     assert code == 0 and "cropped by" in printed
 
 
+@pytest.mark.parametrize("architecture", ["cascaded_lstm"], indirect=True)
 def test_mono_clips_of_another_rate_calibrate_too(quantize, tmp_path):
     clips = write_mixtures(tmp_path / "clips", count=1, rate=16000, channels=1)
     path, _ = quantize("int8.tflite", "--calibration-clips", clips)
