@@ -133,8 +133,8 @@ class EmulatedBoard:
             raise UserError(f"{model} does not run on the emulated {self.board.name} ({last})")
         enhanced = np.load(job.with_name("enhanced.npy"))
         per_frame, stages = read_counts(counts, len(enhanced))
-        engine = json.loads(job.with_name("engine.json").read_text())
-        return Counted(per_frame, stages, enhanced, engine)
+        ran = json.loads(job.with_name("engine.json").read_text())
+        return Counted(per_frame, stages, enhanced, ran)
 
 
 def read_counts(path: Path, frames: int) -> tuple[Counts, dict[str, Counts]]:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -111,6 +112,27 @@ def test_a_compiled_engine_needs_no_tflite_runtime_on_the_board(build, pi4_engin
 def test_an_engine_for_another_machine_is_refused(build, pi4_engine, board):
     with pytest.raises(UserError, match="compiled for another machine; make it with edge-se"):
         build(board, model=pi4_engine)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the bundle is for x86-64")
+def test_a_compiled_engine_is_installed_without_a_tflite_runtime(tmp_path):
+    here = find_board("x86-64")
+    engine = tmp_path / "engine.so"
+    compiler = cross.find_cross_compiler(here.platform)
+    engine.write_bytes(
+        compile_engine(load_checkpoint(default_checkpoint_path()), "float", compiler)
+    )
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    write_bundle(tmp_path / "b.tar.gz", build_bundle(here, python, engine))
+    subprocess.run(["tar", "xzf", "b.tar.gz"], cwd=tmp_path, check=True)
+
+    script = tmp_path / "edge-se-bundle" / "install.py"
+    subprocess.run([sys.executable, script, "--root", tmp_path / "root"], check=True)
+
+    (report,) = (tmp_path / "root").glob("releases/*/report.json")
+    assert json.loads(report.read_text())["benchmark"]["model"]["engine"] == "c"
+    assert not list((tmp_path / "root").glob("releases/*/env/lib/*/site-packages/ai_edge_litert"))
 
 
 def test_without_a_cross_compiler_there_is_no_bundle(build, monkeypatch):
