@@ -1,0 +1,90 @@
+"""Building and running the programs of this room."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_se.errors import UserError
+from quant.checkpoints import default_checkpoint_path
+from quant.models.checkpoint import load_checkpoint
+from targets.c.generate import FLAGS, generate
+
+ROOM = Path(__file__).parent
+ARITHMETICS = ("float", "fixed")
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
+SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def generate_built_in(arithmetic: str) -> Path:
+    """The built-in network's engine in a temporary folder, which stays."""
+    folder = Path(tempfile.mkdtemp(prefix="edge-se-"))
+    write_sources(generate(load_checkpoint(default_checkpoint_path()), arithmetic), folder)
+    return folder
+
+
+def write_sources(files: dict[str, str], folder: Path) -> None:
+    """Write generated sources."""
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def build(
+    folder: Path, arithmetic: str, compiler: str, program: str, options: Sequence[str] = ()
+) -> Path:
+    """Compile an engine, prefix gtcrn, together with a program of this room.
+
+    Raises:
+        UserError: There is no such compiler, or it failed.
+    """
+    if shutil.which(compiler) is None:
+        raise UserError(f"there is no {compiler} here; install it")
+    target = folder / f"{program}-{compiler}"
+    define = ["-DFIXED"] if arithmetic == "fixed" else []
+    sources = [str(folder / "gtcrn.c"), str(ROOM / f"{program}.c")]
+    command = [compiler, *FLAGS, *SANITIZERS, *options, *define, "-I", str(folder)]
+    result = subprocess.run(
+        [*command, *sources, "-o", str(target), "-lm"], capture_output=True, text=True
+    )
+    if result.returncode:
+        raise UserError(f"{compiler} can't build {program}.c ({result.stderr.strip()[-300:]})")
+    return target
+
+
+def _run(command: Sequence[str]) -> str:
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise UserError(f"{Path(command[0]).name} found a fault: {result.stderr[-2000:]}")
+    return result.stdout.strip() or "\n".join(result.stderr.strip().splitlines()[-1:])
+
+
+def stress(folder: Path, arithmetic: str, compiler: str) -> str:
+    """Ten minutes of difficult audio under AddressSanitizer and UndefinedBehaviorSanitizer.
+
+    Raises:
+        UserError: A fault was found.
+    """
+    return _run([str(build(folder, arithmetic, compiler, "stress"))])
+
+
+def fuzz(folder: Path, arithmetic: str, seconds: int) -> str:
+    """Coverage-guided fuzzing of the entry point by libFuzzer, with both sanitizers.
+
+    Raises:
+        UserError: A fault was found, or clang is missing.
+    """
+    program = build(folder, arithmetic, "clang", "fuzz", ["-fsanitize=fuzzer"])
+    corpus = folder / "corpus"
+    corpus.mkdir(exist_ok=True)
+    limits = [f"-max_total_time={seconds}", "-max_len=8192", "-print_final_stats=1"]
+    artifacts = f"-artifact_prefix={folder}/"
+    result = subprocess.run(
+        [str(program), *limits, artifacts, str(corpus)], capture_output=True, text=True
+    )
+    if result.returncode:
+        raise UserError(f"the fuzzer found a fault: {result.stderr[-2000:]}")
+    lines = result.stderr.strip().splitlines()
+    wanted = [line for line in lines if line.startswith(("stat::number", "Done", "stat::new"))]
+    covered = [line for line in lines if "cov:" in line][-1:]
+    return "\n".join([*covered, *wanted])
