@@ -2,6 +2,7 @@
 
 import json
 import platform
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import soundfile
 
 from calib_data import clips_folder
 from edge_se import Enhancer, core
-from edge_se.core.build import BuildError, find_compiler
+from edge_se.benchmark import frames_of
+from edge_se.core.build import FLAGS, FOLDER, BuildError, find_compiler
 from edge_se.engines import generated
-from edge_se.engines.generated import checkpoint_of, load_compiled, read_compiled
+from edge_se.engines.generated import checkpoint_of, load_compiled, prefix, read_compiled
 from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
 from edge_se.model_file import default_model_path, read_model, write_model
@@ -23,6 +25,7 @@ from quant.pipeline import build_float
 from quant.recipes import RECIPES
 from targets.boards import find_board
 from targets.cross import find_cross_compiler
+from targets.emulation.system import find_emulator
 from targets.engines import BUILT_IN, BUILT_IN_ARITHMETICS, built_in_sources, compile_engine
 
 
@@ -208,3 +211,47 @@ def test_the_command_compiles_for_a_board(edge_se, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "in float for any 32-bit Arm board" in result.stdout
     assert (tmp_path / "engine.so").read_bytes()[18:20] == b"\x28\0"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arithmetic", "tolerance"), [("float", 1e-5), ("fixed", 0)])
+def test_the_engine_computes_the_same_on_emulated_32_bit_arm(
+    library, tool, tmp_path, signal, arithmetic, tolerance
+):
+    for name in ("apt-get", "dpkg-deb"):
+        tool(name)
+    here = Enhancer(engine="c", stft=arithmetic)
+    frames = frames_of(signal, 256, here.sample_dtype)
+    expected = np.stack([here.process(frame) for frame in frames])
+    name, sample = prefix(arithmetic), {"float": "float", "fixed": "int16_t"}[arithmetic]
+    command = [*find_cross_compiler(find_board("armv7").platform), *FLAGS, "-static"]
+    command[command.index("-target") + 1] = "arm-linux-musleabihf"  # runs without a system
+    command = [flag for flag in command if flag not in ("-shared", "-fPIC")]
+    command += [f"-DPREFIX={name}", f"-DSAMPLE={sample}", "-include", f"{name}.h"]
+    sources = [Path(__file__).with_name("engine_guest.c"), BUILT_IN / f"{name}.c"]
+    folders = ["-I", str(BUILT_IN), "-I", str(FOLDER)]
+    guest = tmp_path / "guest"
+    subprocess.run([*command, *folders, *sources, "-lm", "-o", guest], check=True)
+
+    found = subprocess.run(
+        [*find_emulator("armv7l"), guest], input=frames.tobytes(), capture_output=True, check=True
+    )
+
+    enhanced = np.frombuffer(found.stdout, frames.dtype).reshape(frames.shape)
+    np.testing.assert_allclose(enhanced, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+def test_the_engine_computes_the_same_on_an_emulated_pi4(tool, edge_se, tmp_path, arithmetic):
+    for name in ("apt-get", "dpkg-deb", "gcc"):
+        tool(name)
+
+    result = edge_se(
+        *("boards", "emulate", "pi4", "--", "benchmark", "--engine", "c", "--stft", arithmetic),
+        *("--seconds", 0.5, "--json", "report.json"),
+    )
+
+    assert result.returncode == 0, result.stderr
+    agreement = json.loads((tmp_path / "report.json").read_text())["agreement"]
+    assert agreement["largest_difference"] <= {"float": 1e-5, "fixed": 0}[arithmetic]

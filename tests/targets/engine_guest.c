@@ -1,0 +1,19 @@
+/* A generated engine on another machine: hops from standard input to standard output. The compiler
+   is told the engine's name and the type of its samples. See test_engines.py. */
+
+#include <stdio.h>
+
+#define JOINED(a, b) a##_##b
+#define NAME(prefix, word) JOINED(prefix, word)
+
+int main(void)
+{
+    static NAME(PREFIX, state) state;
+    SAMPLE hop[256];
+    NAME(PREFIX, init)(&state);
+    while (fread(hop, sizeof *hop, 256, stdin) == 256) {
+        NAME(PREFIX, process)(&state, hop, hop);
+        fwrite(hop, sizeof *hop, 256, stdout);
+    }
+    return 0;
+}
