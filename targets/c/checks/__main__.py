@@ -17,7 +17,9 @@ def main() -> int:
     parser.add_argument("check", choices=("stress", "fuzz"))
     parser.add_argument("seconds", nargs="?", type=int, default=180, help="of fuzzing, each engine")
     parser.add_argument("--arithmetic", choices=ARITHMETICS, action="append")
-    parser.add_argument("--sources", type=Path, help="folder of an exported engine to check instead")
+    parser.add_argument(
+        "--sources", type=Path, help="folder of an exported engine to check instead"
+    )
     arguments = parser.parse_args()
     for arithmetic in arguments.arithmetic or ARITHMETICS:
         folder = arguments.sources or generate_built_in(arithmetic)

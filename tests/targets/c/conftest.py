@@ -1,0 +1,130 @@
+"""Fixtures of the generated engines' tests: engines of the embedded network, compiled once."""
+
+import ctypes
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # for fixed_model.py
+
+from calib_data import clips_folder
+from edge_se.core.build import BuildError, find_compiler
+from quant.checkpoints import default_checkpoint_path
+from quant.clips import read_clip
+from quant.mixing import calibration_mixtures
+from quant.models.checkpoint import Checkpoint, load_checkpoint
+from targets.c.generate import FLAGS, calibrated_layers, generate
+
+torch.set_num_threads(1)
+
+HOP = 256
+Layers = tuple[list[Any], Any]
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Checkpoint:
+    """The embedded network."""
+    return load_checkpoint(default_checkpoint_path())
+
+
+@pytest.fixture(scope="session")
+def noisy() -> list[np.ndarray]:
+    """Two mixtures of 1.5 s, float32 at 16 kHz."""
+    clean, noise = (sorted((clips_folder() / name).iterdir()) for name in ("clean", "noise"))
+    speech = [read_clip(path).samples[8000:32000] for path in clean[:8:4]]
+    mixtures = calibration_mixtures(speech, [read_clip(path).samples for path in noise[:2]], 0)
+    return [mixture.noisy for mixture in mixtures]
+
+
+@pytest.fixture(scope="session")
+def layers(checkpoint, noisy) -> Layers:
+    """The network's layers and the encodings of their values, calibrated with the mixtures."""
+    return calibrated_layers(checkpoint, noisy, lambda stage, done, total: None)
+
+
+@pytest.fixture(scope="session")
+def sources(checkpoint, noisy, tmp_path_factory) -> Callable[[str], Path]:
+    """Folder with the sources of an engine of some arithmetic."""
+    made: dict[str, Path] = {}
+
+    def write(arithmetic: str) -> Path:
+        if arithmetic not in made:
+            folder = tmp_path_factory.mktemp(arithmetic)
+            for name, text in generate(checkpoint, arithmetic, noisy=noisy).items():
+                (folder / name).write_text(text, encoding="utf-8")
+            made[arithmetic] = folder
+        return made[arithmetic]
+
+    return write
+
+
+class CompiledEngine:
+    """An engine called through ctypes."""
+
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        library.gtcrn_state_size.restype = ctypes.c_size_t
+        library.gtcrn_arithmetic.restype = ctypes.c_char_p
+        library.gtcrn_checkpoint_sha256.restype = ctypes.c_char_p
+        library.gtcrn_init.argtypes = library.gtcrn_reset.argtypes = [ctypes.c_void_p]
+        library.gtcrn_process.argtypes = [ctypes.c_void_p] * 3
+        self.library, self.size = library, path.stat().st_size
+        self.dtype = np.float32 if library.gtcrn_arithmetic() == b"float" else np.int16
+        self.state = np.zeros(library.gtcrn_state_size(), np.uint8)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew."""
+        self.library.gtcrn_init(self.state.ctypes.data)
+
+    def process(self, samples: np.ndarray) -> np.ndarray:
+        """Enhance some hops: [n] to [n]."""
+        hops = np.ascontiguousarray(samples, self.dtype).reshape(-1, HOP)
+        out = np.empty_like(hops)
+        for hop, enhanced in zip(hops, out, strict=True):
+            self.library.gtcrn_process(
+                self.state.ctypes.data, hop.ctypes.data, enhanced.ctypes.data
+            )
+        return out.reshape(-1)
+
+
+def compile_shared(folder: Path, compiler: list[str], *options: str) -> Path:
+    """The engine in a folder as a shared library."""
+    library = folder / f"{Path(compiler[0]).name}.so"
+    command = [*compiler, *FLAGS, *options, "-shared", "-fPIC", "-s"]
+    subprocess.run([*command, str(folder / "gtcrn.c"), "-o", str(library), "-lm"], check=True)
+    return library
+
+
+@pytest.fixture(scope="session")
+def engine(sources) -> Callable[[str], CompiledEngine]:
+    """A compiled engine of some arithmetic, as after a reset."""
+    try:
+        compiler = find_compiler()
+    except BuildError as error:
+        pytest.skip(str(error))
+    made: dict[str, CompiledEngine] = {}
+
+    def load(arithmetic: str) -> CompiledEngine:
+        if arithmetic not in made:
+            made[arithmetic] = CompiledEngine(compile_shared(sources(arithmetic), compiler))
+        made[arithmetic].reset()
+        return made[arithmetic]
+
+    return load
+
+
+@pytest.fixture
+def compilers() -> list[str]:
+    """Which of gcc and clang are here; skips where neither is."""
+    found = [name for name in ("gcc", "clang") if shutil.which(name)]
+    if not found:
+        pytest.skip("neither gcc nor clang is installed")
+    return found

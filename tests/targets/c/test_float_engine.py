@@ -1,0 +1,98 @@
+"""The float engine: equal to the network, harmless input or not."""
+
+import numpy as np
+import pytest
+import torch
+
+from quant.frames import analyse, synthesize
+from quant.models.checkpoint import load_checkpoint
+from targets.c.generate import generate
+
+HOP = 256
+
+
+def offline(model: torch.nn.Module, samples: np.ndarray) -> np.ndarray:
+    """What the network itself makes of a whole signal [n]."""
+    with torch.no_grad():
+        spectra = torch.view_as_real(analyse(torch.from_numpy(samples)[None]))
+        enhanced = model(spectra.transpose(1, 2)).transpose(1, 2).contiguous()
+        return synthesize(torch.view_as_complex(enhanced), len(samples))[0].numpy()
+
+
+def enhance(engine, samples: np.ndarray) -> np.ndarray:
+    """Enhanced samples aligned with the input's."""
+    padded = np.concatenate([samples, np.zeros(-len(samples) % HOP + HOP, np.float32)])
+    return engine.process(padded)[HOP : HOP + len(samples)]
+
+
+def test_it_equals_the_network(engine, checkpoint, noisy):
+    signal = np.concatenate(noisy)
+
+    enhanced = enhance(engine("float"), signal)
+
+    np.testing.assert_allclose(enhanced, offline(checkpoint.model, signal), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dns3", "vctk"])
+def test_it_equals_the_authors_network_over_ten_minutes(name, assets, noisy, tmp_path):
+    from conftest import CompiledEngine, compile_shared
+
+    checkpoint = load_checkpoint(assets / "gtcrn" / f"model_trained_on_{name}.tar")
+    for file, text in generate(checkpoint).items():
+        (tmp_path / file).write_text(text)
+    engine = CompiledEngine(compile_shared(tmp_path, ["cc"]))
+    signal = np.resize(np.concatenate(noisy), 600 * 16000).astype(np.float32)
+
+    enhanced = enhance(engine, signal)
+
+    # The network whole takes much memory: its last minute, with the states of those before.
+    start = len(signal) - 60 * 16000
+    start -= start % HOP
+    wanted = offline(checkpoint.model, signal[start - 60 * 16000 :])[60 * 16000 :]
+    np.testing.assert_allclose(enhanced[start:], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers_count_as_silence(engine, noisy, value):
+    clean = noisy[0][: 20 * HOP].copy()
+    clean[3 * HOP + 7 : 4 * HOP] = 0
+    broken = clean.copy()
+    broken[3 * HOP + 7 : 4 * HOP] = value
+    wanted = engine("float").process(clean)
+
+    enhanced = engine("float").process(broken)
+
+    np.testing.assert_array_equal(enhanced, wanted)
+
+
+def test_the_largest_samples_leave_no_trace_that_is_no_number(engine, noisy):
+    loud = np.full(10 * HOP, np.finfo(np.float32).max, np.float32)
+
+    enhanced = engine("float").process(np.concatenate([loud, noisy[0][: 20 * HOP]]))
+
+    assert np.isfinite(enhanced).all()
+
+
+@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+def test_a_reset_forgets_everything(engine, noisy, arithmetic):
+    compiled = engine(arithmetic)
+    signal = noisy[0][: 30 * HOP]
+    signal = signal if arithmetic == "float" else (signal * 32767).astype(np.int16)
+    first = compiled.process(signal)
+
+    compiled.library.gtcrn_reset(compiled.state.ctypes.data)
+
+    np.testing.assert_array_equal(compiled.process(signal), first)
+
+
+@pytest.mark.parametrize(("arithmetic", "most"), [("float", 80_000), ("fixed", 40_000)])
+def test_the_state_is_small(engine, arithmetic, most):
+    assert engine(arithmetic).state.size <= most
+
+
+@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+def test_it_says_whose_weights_it_has(engine, checkpoint, arithmetic):
+    library = engine(arithmetic).library
+
+    assert library.gtcrn_checkpoint_sha256().decode() == checkpoint.sha256
