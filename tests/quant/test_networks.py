@@ -1,16 +1,17 @@
 """The further networks of the family as INT8 files in the frame loop."""
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from running import masks, randomize, snr_db, write
+from running import randomize, write
 
 from edge_se import Enhancer
-from edge_se.engines.tflite import TfliteStep
+from quant.bias_correction import corrected_biases
+from quant.evaluation.metrics import snr
+from quant.frames import apply_mask, heard, synthesize
 from quant.graph.encoding import assign_encodings
 from quant.graph.execute import run_sequence
 from quant.graph.simulate import FakeQuantizer
@@ -54,22 +55,28 @@ def built(request, noisy, tmp_path_factory) -> Built:
             noisy[:2],
             split=recipe.splits,
         )
-        used = copy.deepcopy(calibrated)
-        content = build_quantized(used, recipe, default_ranges(used, recipe), {})
-    return Built(used, write(tmp_path_factory.mktemp("int8"), "int8.tflite", content), lookahead)
+        content = build_quantized(calibrated, recipe, default_ranges(calibrated, recipe), {})
+    return Built(
+        calibrated, write(tmp_path_factory.mktemp("int8"), "int8.tflite", content), lookahead
+    )
 
 
 @torch.no_grad()
-def test_simulation_predicts_the_file(built, frames):
+def test_simulation_predicts_the_file(built, noisy):
     recipe, graph = find_recipe("int8"), built.calibrated.graph
     ranges = default_ranges(built.calibrated, recipe)
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
-    hook, frames = FakeQuantizer(graph, encodings, recipe.choose), frames[:, :80]
+    signal, late = noisy[3], built.lookahead * 256
+    padded = torch.from_numpy(np.pad(signal, (0, late)))[None]
+    spectra, inputs = heard(padded, None)
+    hook = FakeQuantizer(graph, encodings, recipe.choose)
+    with corrected_biases(graph, recipe.choose, built.calibrated.statistics.input_means):
+        (mask,) = run_sequence(graph, {"features": inputs}, hook)
+    delayed = synthesize(apply_mask(spectra, mask, graph.lookahead), padded.shape[1])[0].numpy()
 
-    (predicted,) = run_sequence(graph, {"features": frames}, hook)
-
-    result = masks(TfliteStep(built.path), frames[0].numpy())
-    assert snr_db(frames[0].numpy(), predicted[0].numpy(), result) > 20
+    # Kernels round halves their own way, and recurrences carry such a step on.
+    enhanced = Enhancer(built.path, stft="float").enhance(signal)
+    assert snr(enhanced, delayed[late:]) > 18
 
 
 def test_states_are_8_bits_and_start_anew(built, noisy):
