@@ -48,10 +48,11 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { padding: 5px 8px; text-align: right; border-bottom: 1px solid var(--line);
   font-variant-numeric: tabular-nums; }
 th { color: var(--soft); font-weight: 500; }
-th:first-child, td:first-child { text-align: left; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
 table + table { margin-top: 16px; }
 details summary { color: var(--soft); cursor: pointer; margin-top: 10px; }
-td.text { text-align: left; }
+td { white-space: nowrap; }
+td.text { text-align: left; white-space: normal; }
 tr.chosen td { background: #ebfbee; font-weight: 600; }
 img { max-width: 100%; display: block; margin: 10px 0 0; }
 .note { color: var(--soft); font-size: 13px; margin: 10px 0 0; }
