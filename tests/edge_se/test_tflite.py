@@ -129,7 +129,7 @@ def test_a_damaged_graph_is_refused_in_one_sentence(tmp_path):
         ("model.bin", None, None, "is no model file"),
         ("model.tflite", "onnxruntime", None, "the engine onnxruntime runs .onnx files"),
         ("model.tflite", "gpu", None, "no engine 'gpu'"),
-        ("model.onnx", None, "tensorflow", "a runtime can be chosen for .tflite files only"),
+        ("model.onnx", None, "tensorflow", "a runtime can be chosen for the engine tflite only"),
     ],
 )
 def test_an_engine_that_does_not_fit_is_refused(tmp_path, name, engine, runtime, complaint):
