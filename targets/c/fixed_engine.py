@@ -310,13 +310,14 @@ class FixedEngine(Engine):
         shape = initializer(
             epsilon=norm.epsilon,
             residual=norm.residual,
+            step=norm.step,
             bits=norm.bits,
         )
         self.scratch["linear"] = ("int16_t", count)
         function = self.source.function(
             "normalized_linear",
             "const int16_t *x, const int16_t *residual, const struct affine *a,\n"
-            "const struct normalization *n, const int16_t *scale, const int32_t *shift,\n"
+            "const struct normalization *n, const int16_t *scale, const int16_t *shift,\n"
             "int16_t *linear, int16_t *y",
             f"const struct convolution shape = {linear};\n"
             "convolve(shape, x, a, 0, linear);\n"
@@ -332,7 +333,7 @@ class FixedEngine(Engine):
             self._affine(name, fixed.affine.weight.T, fixed.affine),
             f"&{variable}",
             self.source.table(f"{name}_scale", norm.scale.astype(np.int16)),
-            self._words(f"{name}_shift", norm.shift),
+            self.source.table(f"{name}_shift", norm.shift.astype(np.int16)),
             "k.linear",
             self.at(layer.result),
         )

@@ -105,10 +105,14 @@ def quantize_cell(cell: Cell, step: float) -> FixedCell:
 
 @dataclass(frozen=True)
 class FixedNormalization:
-    """The normalization's tables and multipliers, all with `bits` fractional bits of the result."""
+    """The normalization's tables and multipliers, all with `bits` fractional bits of the result.
+
+    Shifts count in units of `step`.
+    """
 
     scale: Integers
     shift: Integers
+    step: int
     epsilon: int
     residual: int
     bits: int
@@ -134,9 +138,13 @@ def quantize_normalization(
         shifts = np.rint(shift.astype(np.float64) / unit).astype(np.int64)
         residual = round(residual_step / unit)
         reach = np.abs(scales).max() * largest_normal + np.abs(shifts).max() + residual * 32768
-        if reach + 2**bits <= SUM_LIMIT and max(int(np.abs(scales).max()), residual) <= 32767:
+        if reach + 2**15 <= SUM_LIMIT and max(int(np.abs(scales).max()), residual) <= 32767:
+            step = 1
+            while np.abs(shifts).max() > 32767 * step:
+                step *= 2
             rounding = min(round(scale.size**2 * epsilon / step**2), 2**50)
-            return FixedNormalization(scales, shifts, rounding, residual, bits)
+            shifts = np.rint(shifts / step).astype(np.int64)
+            return FixedNormalization(scales, shifts, step, rounding, residual, bits)
     raise ValueError("a normalization's result is far finer than what is added")
 
 

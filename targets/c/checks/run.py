@@ -14,7 +14,10 @@ from targets.c.generate import FLAGS, generate
 ROOM = Path(__file__).parent
 ARITHMETICS = ("float", "fixed")
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
-SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZERS = (
+    *("-O1", "-g", "-DKEEP_LOOPS"),
+    *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+)
 
 
 def generate_built_in(arithmetic: str) -> Path:

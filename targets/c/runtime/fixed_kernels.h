@@ -260,9 +260,9 @@ INLINE void recur(const struct recurrence r, const struct cell *cell, const int1
             const struct extent e = {r.block, 3 * quads, 1, r.units, r.groups * r.units, 0};
             i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
             accumulate(e, state + (first * r.groups + g) * r.units, hidden, bias, sums);
-            MAYBE_UNROLL for (int p = 0; p < r.block; p++) {
+            ROLLED for (int p = 0; p < r.block; p++) {
                 const int32_t *from = projected + ((first + p) * r.groups + g) * gates;
-                MAYBE_UNROLL for (int q = 0; q < quads; q++) {
+                ROLLED for (int q = 0; q < quads; q++) {
                     int16_t *at = state + ((first + p) * r.groups + g) * r.units + 4 * q;
                     i4 scaled[3];
                     UNROLL for (int gate = 0; gate < 3; gate++)
@@ -310,12 +310,13 @@ INLINE void scan(int rows, int groups, int shift, const struct cell *cell, const
 struct normalization {
     int64_t epsilon;  /* in units of count^2 times a squared step of x */
     int16_t residual; /* multiplier of the residual to the result's steps */
+    int16_t step;     /* of the shifts */
     int bits;         /* fractional, of all that is added */
 };
 
 /* residual + scale * (x - mean) / deviation + shift, over all elements; 528 at most. */
 INLINE void normalize(int count, const struct normalization *n, const int16_t *x,
-                      const int16_t *residual, const int16_t *scale, const int32_t *shift,
+                      const int16_t *residual, const int16_t *scale, const int16_t *shift,
                       int16_t *y)
 {
     int32_t sum = 0;
@@ -334,7 +335,8 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
     for (int i = 0; i < count; i += 4) {
         const i4 centred = i4_mac_by(start, h4_load(x + i), (int16_t)(CENTRED_GAIN * count));
         const h4 normal = h4_narrow(i4_round_shift_by(i4_scale(centred, inverse), right));
-        const i4 scaled = i4_mac(i4_load(shift + i), normal, h4_load(scale + i));
+        const i4 shifted = i4_mul_by(h4_load(shift + i), n->step);
+        const i4 scaled = i4_mac(shifted, normal, h4_load(scale + i));
         const i4 all = i4_mac_by(scaled, h4_load(residual + i), n->residual);
         h4_store(y + i, i4_round_shift_by(all, n->bits));
     }

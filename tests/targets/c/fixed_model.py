@@ -104,7 +104,7 @@ def normalize(x: np.ndarray, residual: np.ndarray, n: FixedNormalization) -> np.
     inverse = min(2**61 // root, INT32[1])
     centred = fits(32 * count * x - 32 * total, INT32)
     normal = fits(round_shift(scale(centred, inverse), 25 - even // 2), INT16)
-    sums = fits(n.scale * normal + n.shift + n.residual * residual, INT32)
+    sums = fits(n.scale * normal + n.step * n.shift + n.residual * residual, INT32)
     return saturate(round_shift(sums, n.bits), *INT16)
 
 
