@@ -57,6 +57,7 @@ def load_state(
     model: torch.nn.Module,
     optimizer: torch.optim.Adam,
     settings: dict[str, Any],
+    defaults: dict[str, Any],
 ) -> tuple[dict[str, torch.Tensor], Progress]:
     """Put a saved state back into a model and its optimizer; torch's random state too.
 
@@ -65,6 +66,7 @@ def load_state(
         model: network of the same architecture.
         optimizer: its Adam optimizer.
         settings: this run's settings, which must be those of the saved run.
+        defaults: of the settings, which runs had that did not know one yet.
 
     Returns:
         The moving average of the weights, and the progress.
@@ -76,7 +78,7 @@ def load_state(
     if "training" not in metadata:
         raise UserError(f"{path} is not a training state; resume from a run's last.safetensors.")
     saved = json.loads(metadata["training"])
-    _check_settings(path, saved["settings"], settings)
+    _check_settings(path, defaults | saved["settings"], settings)
     model.load_state_dict(_under(tensors, "model."))
     progress = Progress(**saved["progress"])
     for name, parameter in model.named_parameters():
@@ -124,10 +126,9 @@ def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Ten
 
 def _check_settings(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
     # Settings are compared as they come back from JSON, where tuples are lists.
-    wanted = json.loads(json.dumps(wanted))
+    saved, wanted = (json.loads(json.dumps(settings)) for settings in (saved, wanted))
     for name in sorted(saved.keys() | wanted.keys()):
-        # A setting that older runs did not know was off.
-        if saved.get(name) != wanted.get(name) and (name in saved or wanted[name]):
+        if saved.get(name) != wanted.get(name):
             raise UserError(
                 f"{path} was trained with {name} {saved.get(name)}, not {wanted.get(name)}; resume "
                 "with the same settings."

@@ -114,7 +114,9 @@ class Trainer:
             UserError: there is nothing to resume, or it was trained with other settings.
         """
         path = self.options.out / LAST
-        average, self.progress = load_state(path, self.model, self.optimizer, asdict(self.settings))
+        average, self.progress = load_state(
+            path, self.model, self.optimizer, asdict(self.settings), asdict(TrainingSettings())
+        )
         self.average = {name: value.to(self.device) for name, value in average.items()}
 
     def save(self) -> None:
