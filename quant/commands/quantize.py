@@ -14,7 +14,9 @@ from quant.commands.separators import (
 
 if TYPE_CHECKING:
     from quant.clips import CalibrationClips
+    from quant.graph.graph import Range
     from quant.models.checkpoint import Checkpoint
+    from quant.pipeline import CalibratedGraph
     from quant.recipes import Recipe
 
 PRECISIONS = ("auto", "int8", "int8_float_front", "int16x8", "dynamic", "float")
@@ -78,6 +80,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save-ranges", type=Path, metavar="FILE", help="write the tensor ranges used (JSON)"
     )
     parser.add_argument(
+        "--recover",
+        type=float,
+        default=0.0,
+        metavar="MINUTES",
+        help="fine-tune the weights against their rounding for so long, on the calibration clips; "
+        "held-out ones decide what is kept (default: %(default)g)",
+    )
+    parser.add_argument(
         "--report",
         type=Path,
         metavar="DIR",
@@ -93,6 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_se.files import make_folder, written_beside
     from quant.pipeline import build_float
     from quant.recipes import find_recipe
+    from quant.recovery import is_static
 
     suffix = ENGINES["tflite"]
     if arguments.out.suffix != suffix:
@@ -103,6 +114,10 @@ def run(arguments: argparse.Namespace) -> int:
     if automatic and arguments.level_dbfs is not None:
         raise UserError("--precision auto keeps the level; name a precision beside --level-dbfs")
     recipe = None if automatic else find_recipe(arguments.precision)
+    if arguments.recover < 0:
+        raise UserError("--recover takes minutes, as in --recover 10")
+    if arguments.recover and (recipe is None or not is_static(recipe)):
+        raise UserError("--recover is for activations in 8 or 16 bits; name a --precision as int8")
     for option in ("ranges", "save_ranges", "range_method"):
         if getattr(arguments, option) and (recipe is None or not recipe.needs_ranges):
             raise UserError(
@@ -134,7 +149,6 @@ def _calibrate_and_build(
 ) -> "tuple[Recipe, bytes]":
     """Calibrate and build by the recipe, or by the one that `choose_recipe` finds for None."""
     from calib_data import clips_folder
-    from edge_se.errors import UserError
     from quant.auto import choose_recipe, format_decision, split_clips
     from quant.clips import read_calibration_clips
     from quant.commands.progress import ProgressBars
@@ -146,6 +160,7 @@ def _calibrate_and_build(
         noisy_clips,
     )
     from quant.ranges import RANGE_METHODS, range_rules, read_ranges, write_ranges
+    from quant.recovery import RecoverySettings, recover
     from quant.report.collect import Made, collect
     from quant.report.page import DATA, PAGE, write_report
 
@@ -171,21 +186,28 @@ def _calibrate_and_build(
                 checkpoint, noisy, progress, arguments.level_dbfs, recipe.splits
             )
             method = RANGE_METHODS.get(arguments.range_method)
-            ranges = (
-                method(calibrated.statistics, range_rules(checkpoint.architecture))
-                if method
-                else default_ranges(calibrated, recipe)
-            )
+
+            def find_ranges(calibrated: "CalibratedGraph") -> "dict[str, Range]":
+                if method is None:
+                    ranges = default_ranges(calibrated, recipe)
+                else:
+                    ranges = method(calibrated.statistics, range_rules(checkpoint.architecture))
+                _check_names(arguments.ranges, given, ranges)
+                return ranges | given
+
+            ranges = find_ranges(calibrated)
             details = {"range_method": arguments.range_method} if method else {}
+            if arguments.recover:
+                recovered = recover(
+                    *(calibrated, recipe, ranges, clips),
+                    RecoverySettings(arguments.recover),
+                    find_ranges,
+                    progress,
+                )
+                calibrated, ranges = recovered.calibrated, recovered.ranges
+                details["recovery"] = recovered.describe()
     if decision is not None:
         print(format_decision(decision))
-    unknown = [key for key in given if key not in ranges]
-    if unknown:
-        raise UserError(
-            f"{arguments.ranges} gives a range to {unknown[0]}, which is no tensor of this "
-            "network; --save-ranges shows their names"
-        )
-    ranges |= given
     details = _describe(clips, noisy, calibrated) | details
     content = build_quantized(calibrated, recipe, ranges, details)
     if arguments.save_ranges:
@@ -197,6 +219,17 @@ def _calibrate_and_build(
         write_report(arguments.report, figures)
         print(f"wrote {arguments.report}: {PAGE}, {DATA}")
     return recipe, content
+
+
+def _check_names(path: Path, given: "dict[str, Range]", ranges: "dict[str, Range]") -> None:
+    from edge_se.errors import UserError
+
+    unknown = [key for key in given if key not in ranges]
+    if unknown:
+        raise UserError(
+            f"{path} gives a range to {unknown[0]}, which is no tensor of this network; "
+            "--save-ranges shows their names"
+        )
 
 
 def _describe(clips: "CalibrationClips", noisy: list, calibrated: Any) -> dict[str, Any]:

@@ -17,7 +17,10 @@ from quant.graph.tflite import WEIGHT_LIMIT, weight_scales
 
 
 class FakeQuantizer:
-    """A hook for `quant.graph.execute` that rounds every tensor as the file stores it."""
+    """A hook for `quant.graph.execute` that rounds every tensor as the file stores it.
+
+    It rounds constants once: while they are trained, every forward pass wants another.
+    """
 
     def __init__(self, graph: Graph, encodings: Mapping[Value, Encoding], choose: Chooser) -> None:
         self._encodings = dict(encodings) | _entries(graph, encodings)
@@ -41,8 +44,6 @@ class FakeQuantizer:
         if value.constant is None:
             return tensor if value in self._moved else _round(tensor, self._encodings[value])
         operator, position = self._constants[value]
-        if torch.is_grad_enabled():
-            return self._constant(operator, position, tensor)
         if value not in self._rounded:  # a recurrence reads its constants in every frame
             self._rounded[value] = self._constant(operator, position, tensor)
         return self._rounded[value]

@@ -1,0 +1,354 @@
+"""Recovery: fine-tuning of a quantized step's weights against what rounding does to them.
+
+Quantization-aware training (Jacob et al., "Quantization and training of neural networks for
+efficient integer-arithmetic-only inference", CVPR 2018): the graph runs with the rounding of its
+file, gradients pass straight through, and the float weights behind it move. Where clips are clean
+speech and noise, the target is the clean speech, by the loss that networks are trained with; the
+float network teaches besides, and alone where clips are noisy already. A held-out part of the clips
+decides which weights are kept: the first ones if none are better.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edge_se.errors import UserError
+from quant.bias_correction import corrected_biases
+from quant.calibration import calibrate
+from quant.clips import CalibrationClips
+from quant.frames import apply_mask, heard, synthesize
+from quant.graph.encoding import Precision, assign_encodings
+from quant.graph.execute import run_sequence
+from quant.graph.graph import Graph, Range, Value
+from quant.graph.simulate import FakeQuantizer
+from quant.mixing import calibration_mixtures, random_part
+from quant.pipeline import CalibratedGraph, Progress
+from quant.recipes import Recipe
+from quant.streaming import describe_step
+from quant.training.losses import hybrid_loss
+from quant.training.spectra import to_spectrogram
+
+SAMPLE_RATE = 16000
+HELD_OUT_EVERY = 4  # one clip in so many is held out
+VALIDATION_SEED = 1
+CLIPPED_GRADIENT = 1.0
+
+# Noisy samples [clips, n], and the clean ones where they are known.
+Batch = tuple[Tensor, Tensor | None]
+RangeMethod = Callable[[CalibratedGraph], dict[str, Range]]
+
+
+@dataclass(frozen=True)
+class RecoverySettings:
+    """How to recover.
+
+    Attributes:
+        minutes: time to spend, validation included.
+        steps: the most steps to take.
+        batch_size: clips of a batch.
+        seconds: length of each.
+        learning_rate: highest step of a weight, relative to the root mean square of its output
+            channel's weights.
+        warmup_steps: steps over which the learning rate rises.
+        validate_every: steps between validations.
+        validation_clips: held-out clips to validate on.
+        validation_seconds: length of each.
+        seed: of the batches.
+    """
+
+    minutes: float = math.inf
+    steps: float = math.inf
+    batch_size: int = 8
+    seconds: float = 2.0
+    learning_rate: float = 1e-3
+    warmup_steps: int = 10
+    validate_every: int = 15
+    validation_clips: int = 16
+    validation_seconds: float = 3.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """The outcome.
+
+    Attributes:
+        calibrated: the network with the weights that are kept.
+        ranges: of its values, those given or re-estimated ones.
+        steps: that were taken.
+        kept_step: after which the kept weights were; 0 for the first ones.
+        loss_before: validation loss of the first weights.
+        loss_after: of the kept ones, not above it.
+    """
+
+    calibrated: CalibratedGraph
+    ranges: dict[str, Range]
+    steps: int
+    kept_step: int
+    loss_before: float
+    loss_after: float
+
+    def describe(self) -> dict[str, Any]:
+        """For a manifest."""
+        return {
+            "steps": self.steps,
+            "kept_step": self.kept_step,
+            "validation_loss": [round(self.loss_before, 4), round(self.loss_after, 4)],
+        }
+
+
+class Adjustments:
+    """Small changes of a graph's trained constants, relative to their size.
+
+    Constants under one range key are one weight. Zeros are structure (block-diagonal and padded
+    weights) and stay zero.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._values: dict[str, list[Value]] = {}
+        self._first: dict[str, Tensor] = {}
+        self._spread: dict[str, Tensor] = {}
+        for operator in graph.operators:
+            for position, value in enumerate(operator.inputs):
+                if value.constant is None or not value.constant.requires_grad:
+                    continue
+                key = value.range_key
+                self._values.setdefault(key, []).append(value)
+                if key not in self._first:
+                    axis = operator.rule.output_axis if position == 1 else None
+                    self._first[key] = value.constant.detach().clone()
+                    self._spread[key] = _spread(self._first[key], axis)
+        self.changes = {
+            key: torch.zeros_like(first, requires_grad=True) for key, first in self._first.items()
+        }
+
+    def apply(self) -> None:
+        """Make the graph's constants functions of `changes`."""
+        for key, values in self._values.items():
+            constant = self._first[key] + self._spread[key] * self.changes[key]
+            for value in values:
+                value.constant = constant
+
+    def copy(self) -> dict[str, Tensor]:
+        """The changes as they are now."""
+        return {key: change.detach().clone() for key, change in self.changes.items()}
+
+    @torch.no_grad()
+    def restore(self, changes: Mapping[str, Tensor]) -> None:
+        """Take over changes that `copy` gave."""
+        for key, change in changes.items():
+            self.changes[key].copy_(change)
+
+
+def _spread(constant: Tensor, output_axis: int | None) -> Tensor:
+    """Root mean square of a constant, per output channel of a weight; 0 where it is zero."""
+    if output_axis is None or constant.dim() < 2:
+        usual = constant.square().mean().sqrt()
+    else:
+        others = [axis for axis in range(constant.dim()) if axis != output_axis]
+        filled = (constant != 0).sum(dim=others, keepdim=True).clamp(min=1)
+        usual = (constant.square().sum(dim=others, keepdim=True) / filled).sqrt()
+    return usual * (constant != 0)
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What the rounded graph should do, by its float teacher and by clean speech."""
+
+    recipe: Recipe
+    teacher: Graph
+
+    def loss(self, student: CalibratedGraph, ranges: Mapping[str, Range], batch: Batch) -> Tensor:
+        """How far the file's output is from the teacher's, and from clean speech if known."""
+        noisy, clean = batch
+        graph, choose = student.graph, self.recipe.choose
+        spectra, features = heard(noisy, student.level_dbfs)
+        encodings = assign_encodings(graph, choose, ranges, self.recipe.signals)
+        with corrected_biases(graph, choose, student.statistics.input_means):
+            hook = FakeQuantizer(graph, encodings, choose)
+            (mask,) = run_sequence(graph, {"features": features}, hook)
+        with torch.no_grad():
+            (wanted,) = run_sequence(self.teacher, {"features": features})
+        enhanced, taught = (
+            to_spectrogram(synthesize(apply_mask(spectra, m, graph.lookahead), noisy.shape[-1]))
+            for m in (mask, wanted)
+        )
+        loss = hybrid_loss(enhanced, taught)
+        return loss if clean is None else loss + hybrid_loss(enhanced, to_spectrogram(clean))
+
+
+def recover(
+    calibrated: CalibratedGraph,
+    recipe: Recipe,
+    ranges: Mapping[str, Range],
+    clips: CalibrationClips,
+    settings: RecoverySettings,
+    new_ranges: RangeMethod | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> Recovered:
+    """Fine-tune the weights of a calibrated graph for the rounding of its file.
+
+    Args:
+        calibrated: the network; its graph's constants are changed.
+        recipe: precision of every operator, some in 8 or 16 bits.
+        ranges: of its values.
+        clips: to fine-tune on and to validate with.
+        settings: how.
+        new_ranges: estimates ranges anew after fine-tuning, kept if they are better; None keeps
+            the given ones.
+        progress: told what share, in percent, is spent.
+
+    Raises:
+        UserError: there are too few clips to hold some out.
+    """
+    training, held_out = hold_out(clips)
+    checkpoint = calibrated.checkpoint
+    with torch.no_grad():
+        lesson = _Lesson(recipe, describe_step(checkpoint.architecture, checkpoint.model))
+    count = settings.validation_clips
+    validation = next(_batches(held_out, count, settings.validation_seconds, VALIDATION_SEED))
+    noisy = [clip.numpy() for clip in next(_batches(training, 4 * count, 3.0, settings.seed))[0]]
+    with torch.enable_grad():
+        adjustments = Adjustments(calibrated.graph)
+        outcome = fine_tune(
+            adjustments,
+            lambda batch: lesson.loss(calibrated, ranges, batch),
+            _batches(training, settings.batch_size, settings.seconds, settings.seed),
+            validation,
+            settings,
+            progress,
+        )
+    kept, after = calibrated, outcome.after
+    kept_ranges = dict(ranges)
+    with torch.no_grad():
+        adjustments.apply()
+        if new_ranges is not None and outcome.kept_step:
+            statistics = calibrate(calibrated.graph, noisy, level_dbfs=calibrated.level_dbfs)
+            renewed = replace(calibrated, statistics=statistics)
+            loss = float(lesson.loss(renewed, new_ranges(renewed), validation))
+            if loss < after:
+                kept, kept_ranges, after = renewed, new_ranges(renewed), loss
+    return Recovered(kept, kept_ranges, outcome.steps, outcome.kept_step, outcome.before, after)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Loss before and after fine-tuning, the step that is kept, and the steps taken."""
+
+    before: float
+    after: float
+    kept_step: int
+    steps: int
+
+
+def fine_tune(
+    adjustments: Adjustments,
+    loss: Callable[[Batch], Tensor],
+    batches: Iterator[Batch],
+    validation: Batch,
+    settings: RecoverySettings,
+    progress: Progress = lambda stage, done, total: None,
+) -> _Outcome:
+    """Change a graph's constants by Adam; those with the least validation loss are kept.
+
+    Args:
+        adjustments: of the graph.
+        loss: of a batch, with the graph's constants as they are now.
+        batches: to fine-tune on.
+        validation: held-out batch.
+        settings: how.
+        progress: told what share, in percent, is spent.
+    """
+    started, seconds = time.perf_counter(), 60 * settings.minutes
+
+    def spent() -> float:
+        elapsed = (time.perf_counter() - started) / seconds
+        return min(1.0, max(elapsed, step / settings.steps))
+
+    @torch.no_grad()
+    def validate() -> float:
+        adjustments.apply()
+        return float(loss(validation))
+
+    step = 0
+    before = best = validate()
+    kept, kept_step = adjustments.copy(), 0
+    optimizer = torch.optim.Adam(adjustments.changes.values(), lr=settings.learning_rate)
+    for batch in batches:
+        if spent() >= 1:
+            break
+        warmup = min(1.0, (step + 1) / settings.warmup_steps)
+        cosine = (1 + math.cos(math.pi * spent())) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * warmup * cosine
+        adjustments.apply()
+        optimizer.zero_grad(set_to_none=True)
+        loss(batch).backward()
+        torch.nn.utils.clip_grad_norm_(adjustments.changes.values(), CLIPPED_GRADIENT)
+        optimizer.step()
+        step += 1
+        if step % settings.validate_every == 0:
+            now = validate()
+            if now < best:
+                best, kept, kept_step = now, adjustments.copy(), step
+        progress("recovery", round(100 * spent()), 100)
+    adjustments.restore(kept)
+    return _Outcome(before, best, kept_step, step)
+
+
+def hold_out(clips: CalibrationClips) -> tuple[CalibrationClips, CalibrationClips]:
+    """Clips to fine-tune on, and one in `HELD_OUT_EVERY` of each kind to validate with.
+
+    Raises:
+        UserError: there are too few.
+    """
+    parts: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    for kind in ("clean", "noise", "noisy"):
+        found = getattr(clips, kind)
+        if 0 < len(found) < HELD_OUT_EVERY:
+            raise UserError(
+                f"recovery holds out one clip in {HELD_OUT_EVERY}, and there are only {len(found)} "
+                f"{kind} clips; give it more"
+            )
+        parts[1][kind] = found[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+        parts[0][kind] = tuple(clip for clip in found if clip not in parts[1][kind])
+    return CalibrationClips(**parts[0]), CalibrationClips(**parts[1])
+
+
+def _batches(clips: CalibrationClips, size: int, seconds: float, seed: int) -> Iterator[Batch]:
+    """Random parts of noisy clips, or of mixtures that are made of the others."""
+    random = np.random.default_rng(seed)
+    length = round(seconds * SAMPLE_RATE)
+    sources = clips.noisy or clips.clean
+    while True:
+        chosen = random.choice(len(sources), size, replace=len(sources) < size)
+        parts = [_audible(sources[i].samples, length, random) for i in chosen]
+        if clips.noisy:
+            yield _stack(parts), None
+            continue
+        noise = [clip.samples for clip in clips.noise]
+        mixtures = calibration_mixtures(parts, noise, int(random.integers(2**31)))
+        yield _stack([m.noisy for m in mixtures]), _stack([m.clean for m in mixtures])
+
+
+def _audible(samples: np.ndarray, length: int, random: np.random.Generator) -> np.ndarray:
+    """A random part that is not silent; clips are not silent as a whole."""
+    while True:
+        part = random_part(samples, length, random)
+        if part.any():
+            return part
+
+
+def _stack(clips: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(clips).astype(np.float32))
+
+
+def is_static(recipe: Recipe) -> bool:
+    """Whether the recipe rounds activations, which is what recovery is for."""
+    return recipe.needs_ranges and recipe.default is not Precision.DYNAMIC
