@@ -18,6 +18,7 @@ from quant.frames import apply_mask, heard, synthesize
 from quant.graph.execute import Hook, run_sequence
 from quant.graph.graph import Graph
 from quant.mixing import calibration_mixtures
+from quant.models.gtcrn import HOP
 from quant.range_search import compressed_snr
 
 CLIPS_AT_ONCE = 8
@@ -137,7 +138,10 @@ class Judge:
         """
         self.clips = clips
         self.metrics = tuple(metrics) if clips.clean is not None else ()
-        self._spectra, self._inputs = heard(torch.from_numpy(clips.noisy), level_dbfs)
+        # A network that looks ahead gives a frame's mask that many frames later.
+        self._lookahead = graph.lookahead
+        samples = np.pad(clips.noisy, ((0, 0), (0, self._lookahead * HOP)))
+        self._spectra, self._inputs = heard(torch.from_numpy(samples), level_dbfs)
         self._mask, self._output, self.reference = self._run(graph, None)
         self.float_scores = self.score(self.reference)
 
@@ -178,8 +182,8 @@ class Judge:
             named = {graph.inputs[0].name: inputs}
             (mask,) = run_sequence(graph, named, hook) if hook else run_sequence(graph, named)
             masks.append(mask)
-        mask = torch.cat(masks)
-        output = apply_mask(self._spectra, mask)
+        mask = torch.cat(masks)[:, self._lookahead :]
+        output = apply_mask(self._spectra[:, : mask.shape[1]], mask)
         samples = synthesize(output, self.clips.noisy.shape[1]).numpy()
         return torch.view_as_complex(mask.transpose(-1, -2).contiguous()), output, samples
 

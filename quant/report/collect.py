@@ -131,7 +131,8 @@ def collect(made: Made, progress: Progress = lambda stage, done, total: None) ->
     simulated, clipping = _simulated(made, clips)
     few = clips.first(SENSITIVITY_CLIPS, SENSITIVITY_SAMPLES)
     step = describe_step(checkpoint.architecture, checkpoint.model)
-    sensitivity = measure_sensitivity(made.calibrated, Judge(few, step), progress)
+    judge = Judge(few, step, level_dbfs=made.calibrated.level_dbfs)
+    sensitivity = measure_sensitivity(made.calibrated, judge, progress)
     grade, remarks = judge_result(result, simulated["compressed_snr_db"], facts, robustness)
     return Figures(
         *(facts, result, levels, simulated, robustness),

@@ -1,5 +1,6 @@
 """Judged clips, paired losses, and what a judge finds of networks with a known difference."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,20 @@ def test_a_mask_a_tenth_too_large_is_20_db_away(tiny, judged):
 
     assert quality.mask_snr_db == pytest.approx(20.0, abs=1e-3)
     assert quality.output_snr_db == pytest.approx(20.0, abs=1e-3)
+
+
+def test_a_network_that_looks_ahead_is_aligned_with_its_input(tiny, judged):
+    late = copy.deepcopy(tiny)
+    late.lookahead = 2
+
+    def two_frames_late(value, tensor):
+        return torch.roll(tensor, 2, 0) if value.name == "mask" else tensor
+
+    one = JudgedClips(judged.noisy[:1])
+    in_time, shifted = Judge(one, tiny), Judge(one, late)
+
+    enhanced = shifted.measure(late, two_frames_late).enhanced
+    np.testing.assert_allclose(enhanced, in_time.reference, atol=1e-6)
 
 
 def test_without_clean_speech_nothing_is_scored(tiny, judged):
