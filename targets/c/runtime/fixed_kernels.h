@@ -21,8 +21,8 @@ enum activation { LINEAR, LEAKY, BOUNDED, WIDE };
 /* Centred values are taken times count and this, which fits 16 bits. */
 #define CENTRED_BITS 5
 #define CENTRED_GAIN (1 << CENTRED_BITS)
-/* Loops that are unrolled to keep vectors in registers. */
-#if VECTORS
+/* Loops over finished sums: unrolled where bringing them to 16 bits takes a few instructions. */
+#if defined(__aarch64__)
 #define MAYBE_UNROLL UNROLL
 #else
 #define MAYBE_UNROLL ROLLED
