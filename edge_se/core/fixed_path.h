@@ -15,6 +15,7 @@
 #define SCALE_BITS 31
 #define LONGEST_SHIFT 63
 #define SEGMENT_LIMIT (1 << 30)
+#define WIDE_LIMIT (1 << 29) /* beyond what both parts of a feature can hold */
 
 static inline int bit_length(uint64_t x)
 {
@@ -120,29 +121,43 @@ static inline void fold(int count, const int32_t *restrict xr, const int32_t *re
     }
 }
 
-static inline void store(const struct context *c, int index, int64_t q)
+static inline int32_t clamp(int32_t x, int32_t low, int32_t high)
 {
-    if (c->feature_bytes == 1)
-        ((int8_t *)c->features)[index] = (int8_t)q;
-    else
-        ((int16_t *)c->features)[index] = (int16_t)q;
+    return x < low ? low : x > high ? high : x;
+}
+
+/* A row of features, saturated; `x` is [257]. */
+static void store(const struct context *c, const int32_t *restrict x, int row)
+{
+    const int32_t low = c->feature_low, high = c->feature_high;
+    if (c->feature_bytes == 1) {
+        int8_t *restrict y = (int8_t *)c->features + row * BINS;
+        for (int k = 0; k < BINS; k++) y[k] = (int8_t)clamp(x[k], low, high);
+    } else {
+        int16_t *restrict y = (int16_t *)c->features + row * BINS;
+        for (int k = 0; k < BINS; k++) y[k] = (int16_t)clamp(x[k], low, high);
+    }
 }
 
 /* Features of a row, and three rows further what saturation cut off them. */
-static void quantize(const struct context *c, const int32_t *values, int row, int shift)
+static void quantize(const struct context *c, const int32_t *restrict values, int row, int shift)
 {
-    const int64_t half = (int64_t)1 << (shift - 1), low = c->feature_low, high = c->feature_high;
+    const int64_t half = (int64_t)1 << (shift - 1);
+    const int32_t multiplier = c->feature_multiplier, zero_point = c->feature_zero_point;
+    const int32_t low = c->feature_low, high = c->feature_high, excess_shift = c->excess_shift;
+    int32_t wide[BINS];
     for (int k = 0; k < BINS; k++) {
-        const int64_t scaled = ((int64_t)values[k] * c->feature_multiplier + half) >> shift;
-        store(c, row * BINS + k, saturate(scaled + c->feature_zero_point, low, high));
+        const int64_t scaled = ((int64_t)values[k] * multiplier + half) >> shift;
+        wide[k] = (int32_t)saturate(scaled + zero_point, -WIDE_LIMIT, WIDE_LIMIT);
     }
-    if (!c->excess_shift) return;
+    store(c, wide, row);
+    if (!excess_shift) return;
+    const int32_t excess_half = 1 << (excess_shift - 1);
     for (int k = 0; k < BINS; k++) {
-        const int64_t scaled = ((int64_t)values[k] * c->feature_multiplier + half) >> shift;
-        const int64_t wide = scaled + c->feature_zero_point;
-        const int64_t excess = round_shift(wide - saturate(wide, low, high), c->excess_shift);
-        store(c, (row + 3) * BINS + k, saturate(excess + c->feature_zero_point, low, high));
+        const int32_t excess = wide[k] - clamp(wide[k], low, high);
+        wide[k] = ((excess + excess_half) >> excess_shift) + zero_point;
     }
+    store(c, wide, row + 3);
 }
 
 /* The newest samples' features. */
