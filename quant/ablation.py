@@ -124,9 +124,7 @@ def run_ablation(
         checkpoint = load_checkpoint(folders[fusion] / BEST)
         recipe = find_recipe(PRECISION)
         with torch.no_grad():
-            calibrated = calibrate_checkpoint(
-                checkpoint, noisy, split=recipe.splits
-            )
+            calibrated = calibrate_checkpoint(checkpoint, noisy, split=recipe.splits)
             ranges = default_ranges(calibrated, recipe)
             content = build_quantized(calibrated, recipe, ranges, {"clips": len(noisy)})
         with written_beside(path) as temporary:
