@@ -22,7 +22,10 @@
 #define ALIGNED
 #endif
 
-#if defined(__clang__)
+#if defined(KEEP_LOOPS) /* for sanitizers, which make much of little code */
+#define UNROLL
+#define ROLLED
+#elif defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define ROLLED _Pragma("clang loop unroll(disable)")
 #elif defined(__GNUC__)

@@ -21,6 +21,13 @@ enum activation { LINEAR, LEAKY, BOUNDED, WIDE };
 /* Centred values are taken times count and this, which fits 16 bits. */
 #define CENTRED_BITS 5
 #define CENTRED_GAIN (1 << CENTRED_BITS)
+/* Loops over finished sums: unrolled where bringing them to 16 bits takes a few instructions. */
+#if defined(__aarch64__)
+#define MAYBE_UNROLL UNROLL
+#else
+#define MAYBE_UNROLL ROLLED
+#endif
+
 /* tanh over -8 to 8 in 2^TANH_INDEX_BITS steps. */
 #define TANH_INDEX_BITS 10
 #define TANH_STEP_BITS (SUM_BITS + 4 - TANH_INDEX_BITS)
@@ -61,6 +68,50 @@ struct affine {
 #define BLOCK_LIMIT 16
 #define QUAD_LIMIT 12
 
+struct extent {
+    int block, quads; /* positions and, by fours, outputs */
+    int taps, inputs;
+    int step, row; /* elements from one position's input to the next, and from one tap's */
+};
+
+/* Biases and weighted sums of all taps and inputs. With vector registers all sums of a block are made
+   at once, elsewhere four. */
+INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
+                       const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+{
+    const int together = VECTORS ? e.quads : 1, block = VECTORS ? e.block : 1;
+    ROLLED for (int from = 0; from < e.block; from += block) {
+        ROLLED for (int first = 0; first < e.quads; first += together) {
+            i4 partial[BLOCK_LIMIT][QUAD_LIMIT];
+            UNROLL for (int p = 0; p < block; p++)
+                UNROLL for (int o = 0; o < together; o++)
+                    partial[p][o] = i4_load(bias + 4 * (first + o));
+            ROLLED for (int t = 0; t < e.taps; t++) {
+                ROLLED for (int i = 0; i < e.inputs; i += 4) {
+                    const int8_t *w = weight + (t * e.inputs + i) * e.quads * 4;
+                    h4 given[BLOCK_LIMIT];
+                    UNROLL for (int p = 0; p < block; p++)
+                        given[p] = h4_load(x + (from + p) * e.step + t * e.row + i);
+                    UNROLL for (int k = 0; k < 4; k++) {
+                        UNROLL for (int o = 0; o < together; o++) {
+                            /* Weights are loaded for two quads at a time. */
+                            const int quad = k * e.quads + first + o;
+                            const w8 eight = w8_load(w + 8 * (quad / 2));
+                            UNROLL for (int p = 0; p < block; p++)
+                                partial[p][o] = quad % 2
+                                                    ? i4_mac_high(partial[p][o], eight, given[p], k)
+                                                    : i4_mac_low(partial[p][o], eight, given[p], k);
+                        }
+                    }
+                }
+            }
+            UNROLL for (int p = 0; p < block; p++)
+                UNROLL for (int o = 0; o < together; o++)
+                    sums[from + p][first + o] = partial[p][o];
+        }
+    }
+}
+
 INLINE i4 rescale(i4 sum, int shift, i4 multiplier)
 {
     return i4_scale(shift ? i4_shift_left_saturated(sum, shift) : sum, multiplier);
@@ -85,27 +136,9 @@ INLINE void convolve_group(const struct convolution c, const int16_t *x, const s
     const int32_t *below = a->below + group * c.outputs;
     ROLLED for (int first = 0; first < c.positions; first += c.block) {
         const int from = first + c.block <= c.positions ? first : c.positions - c.block;
+        const struct extent e = {c.block, quads, c.taps, c.inputs, c.step, c.row};
         i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
-        UNROLL for (int p = 0; p < c.block; p++)
-            UNROLL for (int o = 0; o < quads; o++) sums[p][o] = i4_load(bias + 4 * o);
-        ROLLED for (int t = 0; t < c.taps; t++) {
-            ROLLED for (int i = 0; i < c.inputs; i += 4) {
-                const int8_t *w = weight + (t * c.inputs + i) * c.outputs;
-                h4 given[BLOCK_LIMIT];
-                UNROLL for (int p = 0; p < c.block; p++)
-                    given[p] = h4_load(x + (from + p) * c.step + t * c.row + i);
-                /* Eight weights at a time: of two quads, or of two inputs where there is one. */
-                UNROLL for (int pair = 0; pair < 2 * quads; pair++) {
-                    const w8 eight = w8_load(w + 8 * pair);
-                    const int k0 = 2 * pair / quads, o0 = 2 * pair % quads;
-                    const int k1 = (2 * pair + 1) / quads, o1 = (2 * pair + 1) % quads;
-                    UNROLL for (int p = 0; p < c.block; p++)
-                        sums[p][o0] = i4_mac_low(sums[p][o0], eight, given[p], k0);
-                    UNROLL for (int p = 0; p < c.block; p++)
-                        sums[p][o1] = i4_mac_high(sums[p][o1], eight, given[p], k1);
-                }
-            }
-        }
+        accumulate(e, x + from * c.step, weight, bias, sums);
         if (edges && (from == 0 || from + c.block == c.positions)) {
             const int p = from ? c.block - 1 : 0, side = from ? 1 : 0;
             UNROLL for (int q = 0; q < quads; q++) {
@@ -121,13 +154,13 @@ INLINE void convolve_group(const struct convolution c, const int16_t *x, const s
                     sums[0][q] = i4_load(sum);
             }
         }
-        UNROLL for (int o = 0; o < quads; o++) {
+        MAYBE_UNROLL for (int o = 0; o < quads; o++) {
             const int at = c.groups == 1 ? 4 * o
                                          : 4 * o / of_phase * c.channels + group * of_phase +
                                                4 * o % of_phase;
             const i4 above = i4_load(multiplier + 4 * o);
             const i4 under = c.activation == LEAKY ? i4_load(below + 4 * o) : above;
-            UNROLL for (int p = 0; p < c.block; p++) {
+            MAYBE_UNROLL for (int p = 0; p < c.block; p++) {
                 const int to = (from + p) * c.phases * c.channels + at;
                 const i4 sum = sums[p][o];
                 const i4 result = c.activation == LEAKY
@@ -152,11 +185,12 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
 }
 
 /* Depthwise, 3 rows by 3 frames; the frames' first rows are padding. */
-INLINE void convolve_frames(int rows, int channels, int block, int shift, const int16_t *oldest,
+INLINE void convolve_frames(int rows, int channels, int at_once, int shift, const int16_t *oldest,
                             const int16_t *middle, const int16_t *newest, const struct affine *a,
                             int16_t *y)
 {
     const int16_t *const frames[3] = {oldest, middle, newest};
+    const int block = VECTORS ? at_once : 1;
     ROLLED for (int c = 0; c < channels; c += 4) {
         h4 w[9];
         UNROLL for (int k = 0; k < 9; k++) {
@@ -223,33 +257,16 @@ INLINE void recur(const struct recurrence r, const struct cell *cell, const int1
         const int32_t *multiplier = cell->hidden.multiplier + g * gates;
         convolve_group(project, x + g * r.inputs, &cell->input, 0, 0, 0, projected, g);
         ROLLED for (int first = 0; first < r.rows; first += r.block) {
-            i4 sums[BLOCK_LIMIT][3][4]; /* reset, update, remembered */
-            UNROLL for (int p = 0; p < r.block; p++)
-                UNROLL for (int gate = 0; gate < 3; gate++)
-                    UNROLL for (int q = 0; q < quads; q++)
-                        sums[p][gate][q] = i4_load(bias + gate * r.units + 4 * q);
-            ROLLED for (int i = 0; i < r.units; i += 4) {
-                h4 given[BLOCK_LIMIT];
-                UNROLL for (int p = 0; p < r.block; p++)
-                    given[p] = h4_load(state + ((first + p) * r.groups + g) * r.units + i);
-                UNROLL for (int k = 0; k < 4; k++)
-                    UNROLL for (int gate = 0; gate < 3; gate++)
-                        UNROLL for (int q = 0; q < quads; q += 2) {
-                            const w8 w = w8_load(hidden + (i + k) * gates + gate * r.units + 4 * q);
-                            UNROLL for (int p = 0; p < r.block; p++) {
-                                sums[p][gate][q] = i4_mac_low(sums[p][gate][q], w, given[p], k);
-                                sums[p][gate][q + 1] =
-                                    i4_mac_high(sums[p][gate][q + 1], w, given[p], k);
-                            }
-                        }
-            }
-            UNROLL for (int p = 0; p < r.block; p++) {
+            const struct extent e = {r.block, 3 * quads, 1, r.units, r.groups * r.units, 0};
+            i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
+            accumulate(e, state + (first * r.groups + g) * r.units, hidden, bias, sums);
+            ROLLED for (int p = 0; p < r.block; p++) {
                 const int32_t *from = projected + ((first + p) * r.groups + g) * gates;
-                UNROLL for (int q = 0; q < quads; q++) {
+                ROLLED for (int q = 0; q < quads; q++) {
                     int16_t *at = state + ((first + p) * r.groups + g) * r.units + 4 * q;
                     i4 scaled[3];
                     UNROLL for (int gate = 0; gate < 3; gate++)
-                        scaled[gate] = rescale(sums[p][gate][q], r.hidden_shift,
+                        scaled[gate] = rescale(sums[p][gate * quads + q], r.hidden_shift,
                                                i4_load(multiplier + gate * r.units + 4 * q));
                     const i4 reset = i4_add(i4_load(from + 4 * q), scaled[0]);
                     const i4 update = i4_add(i4_load(from + r.units + 4 * q), scaled[1]);
@@ -271,26 +288,19 @@ INLINE void scan(int rows, int groups, int shift, const struct cell *cell, const
 {
     int16_t state[GROUP_LIMIT][4] = {{0}};
     ROLLED for (int k = 0; k < rows; k++) {
-        UNROLL for (int g = 0; g < groups; g++) {
+        MAYBE_UNROLL for (int g = 0; g < groups; g++) {
             const int row = backward[g] ? rows - 1 - k : k;
             const int32_t *given = projected + (row * groups + place[g]) * 12;
-            const h4 before = h4_load(state[g]);
-            i4 sums[3], scaled[3];
+            const struct extent e = {1, 3, 1, 4, 0, 0};
+            const i4 before = i4_widen(h4_load(state[g]));
+            i4 sums[BLOCK_LIMIT][QUAD_LIMIT], scaled[3];
+            accumulate(e, state[g], cell->hidden.weight + g * 48, cell->hidden.bias + g * 12, sums);
             UNROLL for (int gate = 0; gate < 3; gate++)
-                sums[gate] = i4_load(cell->hidden.bias + (g * 3 + gate) * 4);
-            /* [unit][3][4], eight weights at a time */
-            UNROLL for (int pair = 0; pair < 6; pair++) {
-                const w8 eight = w8_load(cell->hidden.weight + g * 48 + 8 * pair);
-                sums[2 * pair % 3] = i4_mac_low(sums[2 * pair % 3], eight, before, 2 * pair / 3);
-                sums[(2 * pair + 1) % 3] =
-                    i4_mac_high(sums[(2 * pair + 1) % 3], eight, before, (2 * pair + 1) / 3);
-            }
-            UNROLL for (int gate = 0; gate < 3; gate++)
-                scaled[gate] = rescale(sums[gate], shift,
+                scaled[gate] = rescale(sums[0][gate], shift,
                                        i4_load(cell->hidden.multiplier + (g * 3 + gate) * 4));
             const i4 after = new_state(i4_add(i4_load(given), scaled[0]),
                                        i4_add(i4_load(given + 4), scaled[1]), i4_load(given + 8),
-                                       scaled[2], i4_widen(before), tanh_table);
+                                       scaled[2], before, tanh_table);
             h4_store(state[g], after);
             h4_store(states + (row * groups + g) * 4, after);
         }
@@ -300,12 +310,13 @@ INLINE void scan(int rows, int groups, int shift, const struct cell *cell, const
 struct normalization {
     int64_t epsilon;  /* in units of count^2 times a squared step of x */
     int16_t residual; /* multiplier of the residual to the result's steps */
+    int16_t step;     /* of the shifts */
     int bits;         /* fractional, of all that is added */
 };
 
 /* residual + scale * (x - mean) / deviation + shift, over all elements; 528 at most. */
 INLINE void normalize(int count, const struct normalization *n, const int16_t *x,
-                      const int16_t *residual, const int16_t *scale, const int32_t *shift,
+                      const int16_t *residual, const int16_t *scale, const int16_t *shift,
                       int16_t *y)
 {
     int32_t sum = 0;
@@ -324,7 +335,8 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
     for (int i = 0; i < count; i += 4) {
         const i4 centred = i4_mac_by(start, h4_load(x + i), (int16_t)(CENTRED_GAIN * count));
         const h4 normal = h4_narrow(i4_round_shift_by(i4_scale(centred, inverse), right));
-        const i4 scaled = i4_mac(i4_load(shift + i), normal, h4_load(scale + i));
+        const i4 shifted = i4_mul_by(h4_load(shift + i), n->step);
+        const i4 scaled = i4_mac(shifted, normal, h4_load(scale + i));
         const i4 all = i4_mac_by(scaled, h4_load(residual + i), n->residual);
         h4_store(y + i, i4_round_shift_by(all, n->bits));
     }
