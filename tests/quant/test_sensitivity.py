@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from quant.calibration import Statistics
@@ -58,8 +59,12 @@ def test_the_table_has_a_line_for_each_scope(sensitivity):
 
 
 @pytest.mark.slow
-def test_the_command_writes_a_table_and_a_plot(main, tmp_path):
-    code, output, _ = main("sensitivity", "--out", "found")
+def test_the_command_writes_a_table_and_a_plot(main, noisy, tmp_path):
+    (tmp_path / "clips").mkdir()
+    for index, samples in enumerate(noisy):
+        soundfile.write(tmp_path / "clips" / f"{index}.wav", samples, 16000)
+
+    code, output, _ = main("sensitivity", "--clips", "clips", "--out", "found")
 
     content = json.loads((tmp_path / "found" / "sensitivity.json").read_text())
     scopes = [entry["scope"] for entry in content["scopes"]]
