@@ -47,7 +47,7 @@ def draw_ranges(statistics: Statistics, architecture: str, path: Path) -> str:
     low, high = statistics.extremes[key]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.hist(samples, bins=np.linspace(low, high, BINS), color="#adb5bd", log=True)
+    axes.hist(samples, bins=list(np.linspace(low, high, BINS)), color="#adb5bd", log=True)
     top = axes.get_ylim()[1]
     for height, (name, colour) in zip((2.0, 6.0, 18.0), METHODS.items(), strict=True):
         start, end = found[name][key]
