@@ -46,11 +46,7 @@ def test_it_equals_the_authors_network_over_ten_minutes(name, assets, noisy, tmp
 
     enhanced = enhance(engine, signal)
 
-    # The network whole takes much memory: its last minute, with the states of those before.
-    start = len(signal) - 60 * 16000
-    start -= start % HOP
-    wanted = offline(checkpoint.model, signal[start - 60 * 16000 :])[60 * 16000 :]
-    np.testing.assert_allclose(enhanced[start:], wanted, atol=1e-4)
+    np.testing.assert_allclose(enhanced, offline(checkpoint.model, signal), atol=1e-4)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
