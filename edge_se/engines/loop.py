@@ -63,8 +63,8 @@ class SignalPath(Protocol):
 def make_path(stft: str, step: Step) -> SignalPath:
     """The signal path of a kind of STFT ("float" or "fixed") around a step.
 
-    The fixed one runs in the compiled core where there is one; without it the bits are the same, but
-    a warning says that it takes several times as long as the network.
+    The fixed one runs in the compiled core where there is one; without it the bits are the same,
+    but a warning says that it takes several times as long as the network.
 
     Raises:
         UserError: The fixed-point path can't serve the step's model.
