@@ -34,16 +34,12 @@ RANGE_DIGITS = 6
 ERROR_SAMPLES = 2000
 ERROR_ROUNDS = 2
 SHRINKING = 0.97 ** np.arange(1, 200)
-# The first rule that matches counts.
+# The first rule that matches counts. Chosen on mixtures of training speakers, three checkpoints.
 GTCRN_RULES = (
-    RangeRule(r"^features$", 99.8),
-    RangeRule(r"^merge\.", 99.97),
-    RangeRule(r"^encoder\.0\.", 99.97),
-    RangeRule(r"attention\.(squared|energy)$", 99.99),
-    RangeRule(r"attention\.", 99.97),
-    RangeRule(r"^decoder\.3\.convolution$", 99.97),
-    RangeRule(r"^decoder\.4\.skip$", 99.5),
-    RangeRule(r"^decoder\.4\.convolution$", 99.0),
+    RangeRule(r"^(merge|encoder\.0)\.", 99.99),
+    RangeRule(r"^decoder\.[34]\.", 99.9),
+    RangeRule(r"attention\.(squared|energy)$", 99.97),
+    RangeRule(r"", 99.95),
 )
 
 LIGHT_RULES = (RangeRule(r"", 99.98),)
