@@ -66,7 +66,7 @@ class RecoverySettings:
     steps: float = math.inf
     batch_size: int = 8
     seconds: float = 2.0
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     warmup_steps: int = 10
     validate_every: int = 15
     validation_clips: int = 16
