@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from small_graphs import one_operator
+from small_graphs import BUILDERS, one_operator
 
 from edge_se.errors import UserError
 from quant.graph.encoding import Precision
@@ -41,7 +41,7 @@ def test_the_first_override_that_matches_counts():
     assert chosen == [Precision.FLOAT, Precision.INT16, Precision.INT8]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BUILDERS)
 def test_dynamic_leaves_operators_float_that_have_no_dynamic_kernel(kind):
     (single,) = one_operator(kind).operators
 
