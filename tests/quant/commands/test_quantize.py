@@ -102,6 +102,21 @@ def test_saved_ranges_give_the_same_file_and_edited_ones_another(main, clips, tm
     assert first != third
 
 
+@pytest.mark.slow
+def test_recovery_on_noisy_clips_says_what_it_did(main, clips, noisy, tmp_path):
+    code, _, errors = main(
+        *("quantize", "--calibration-clips", clips, "--precision", "int8"),
+        *("--recover", "0.5", "--out", "model.tflite"),
+    )
+
+    assert code == 0, errors
+    recovery = read_manifest(tmp_path / "model.tflite").calibration["recovery"]
+    before, after = recovery["validation_loss"]
+    assert recovery["steps"] > 0 and after <= before
+    enhanced = Enhancer(tmp_path / "model.tflite").enhance(noisy[0])
+    assert np.isfinite(enhanced).all() and enhanced.any()
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
