@@ -5,7 +5,7 @@ efficient integer-arithmetic-only inference", CVPR 2018): the graph runs with th
 file, gradients pass straight through, and the float weights behind it move. Where clips are clean
 speech and noise, the target is the clean speech, by the loss that networks are trained with; the
 float network teaches besides, and alone where clips are noisy already. A held-out part of the clips
-decides which weights are kept: the first ones if none are better.
+decides which weights are kept: the first ones unless others are clearly better.
 """
 
 import math
@@ -57,6 +57,8 @@ class RecoverySettings:
             channel's weights.
         warmup_steps: steps over which the learning rate rises.
         validate_every: steps between validations.
+        least_gain: by how much the validation loss must fall for new weights to be kept. Smaller
+            gains did not carry over to other speakers (docs/quantization.md).
         validation_clips: held-out clips to validate on.
         validation_seconds: length of each.
         seed: of the batches.
@@ -69,6 +71,7 @@ class RecoverySettings:
     learning_rate: float = 3e-4
     warmup_steps: int = 10
     validate_every: int = 15
+    least_gain: float = 0.3
     validation_clips: int = 16
     validation_seconds: float = 3.0
     seed: int = 0
@@ -278,7 +281,8 @@ def fine_tune(
 
     step = 0
     before = best = validate()
-    kept, kept_step = adjustments.copy(), 0
+    first = kept = adjustments.copy()
+    kept_step = 0
     optimizer = torch.optim.Adam(adjustments.changes.values(), lr=settings.learning_rate)
     for batch in batches:
         if spent() >= 1:
@@ -298,6 +302,8 @@ def fine_tune(
             if now < best:
                 best, kept, kept_step = now, adjustments.copy(), step
         progress("recovery", round(100 * spent()), 100)
+    if before - best < settings.least_gain:
+        kept, kept_step, best = first, 0, before
     adjustments.restore(kept)
     return _Outcome(before, best, kept_step, step)
 

@@ -25,6 +25,7 @@ QUICK = RecoverySettings(
     seconds=0.25,
     warmup_steps=1,
     validate_every=1,
+    least_gain=0.0,
     validation_clips=2,
     validation_seconds=0.5,
 )
@@ -84,6 +85,22 @@ def test_weights_that_make_it_worse_are_not_kept():
 
     assert outcome.steps > 0 and outcome.kept_step == 0
     assert float(graph.operators[0].inputs[2].constant) == 0.5
+
+
+def test_a_gain_too_small_to_trust_is_not_kept():
+    graph = one_linear()
+    adjustments = Adjustments(graph)
+
+    def loss(_) -> torch.Tensor:
+        return (graph.operators[0].inputs[2].constant - 0.6).square().sum()
+
+    batch, settings = (torch.zeros(1), None), replace(QUICK, steps=5, learning_rate=0.05)
+    with torch.enable_grad():
+        strict = fine_tune(adjustments, loss, repeat(batch), batch, replace(settings, least_gain=1))
+        lenient = fine_tune(adjustments, loss, repeat(batch), batch, settings)
+
+    assert strict.kept_step == 0 and strict.after == strict.before
+    assert lenient.kept_step > 0 and lenient.after < lenient.before
 
 
 def test_zeros_are_structure_and_repeated_steps_share_their_weights(default_checkpoint):
