@@ -21,7 +21,7 @@ from torch import Tensor
 from edge_se.errors import UserError
 from quant.bias_correction import corrected_biases
 from quant.calibration import calibrate
-from quant.clips import CalibrationClips
+from quant.clips import SAMPLE_RATE, CalibrationClips
 from quant.frames import apply_mask, heard, synthesize
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.execute import run_sequence
@@ -34,7 +34,6 @@ from quant.streaming import describe_step
 from quant.training.losses import hybrid_loss
 from quant.training.spectra import to_spectrogram
 
-SAMPLE_RATE = 16000
 HELD_OUT_EVERY = 4  # one clip in so many is held out
 VALIDATION_SEED = 1
 CLIPPED_GRADIENT = 1.0

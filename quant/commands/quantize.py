@@ -82,10 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recover",
         type=float,
-        default=0.0,
         metavar="MINUTES",
         help="fine-tune the weights against their rounding for so long, on the calibration clips; "
-        "held-out ones decide what is kept (default: %(default)g)",
+        "held-out ones decide what is kept (default: 0)",
     )
     parser.add_argument(
         "--report",
@@ -114,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
     if automatic and arguments.level_dbfs is not None:
         raise UserError("--precision auto keeps the level; name a precision beside --level-dbfs")
     recipe = None if automatic else find_recipe(arguments.precision)
-    if arguments.recover < 0:
+    if arguments.recover is not None and arguments.recover < 0:
         raise UserError("--recover takes minutes, as in --recover 10")
     if arguments.recover and (recipe is None or not is_static(recipe)):
         raise UserError("--recover is for activations in 8 or 16 bits; name a --precision as int8")

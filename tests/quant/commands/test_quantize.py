@@ -130,6 +130,8 @@ def test_recovery_on_noisy_clips_says_what_it_did(main, clips, noisy, tmp_path):
         (("--save-ranges", "nowhere/ranges.json"), "there is no folder nowhere"),
         (("--ranges", "typo.json", "--precision", "auto"), "--ranges needs a --precision"),
         (("--save-ranges", "r.json", "--precision", "float"), "--save-ranges needs a --precision"),
+        (("--recover", "-1"), "--recover takes minutes"),
+        (("--recover", "1", "--precision", "dynamic"), "--recover is for activations in 8 or 16"),
         (("--out", "model.onnx"), "model.onnx has to end in .tflite"),
         (("--out", "nowhere/model.tflite"), "there is no folder nowhere"),
     ],
