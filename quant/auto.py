@@ -18,9 +18,8 @@ import torch
 from quant.bias_correction import corrected_biases
 from quant.clips import CalibrationClips
 from quant.costs.table import Board, Cost, predict
-from quant.graph.encoding import Precision, assign_encodings
+from quant.graph.encoding import Precision
 from quant.graph.graph import Range
-from quant.graph.simulate import FakeQuantizer
 from quant.judge import Judge, JudgedClips, Quality
 from quant.models.checkpoint import Checkpoint
 from quant.pipeline import (
@@ -32,6 +31,7 @@ from quant.pipeline import (
     calibrate_checkpoint,
     default_ranges,
     noisy_clips,
+    simulate,
 )
 from quant.recipes import RECIPES, Override, Recipe
 from quant.scopes import Scope, find_scopes
@@ -283,15 +283,6 @@ def mixed_recipe(scopes: Sequence[Scope], precision: Precision = Precision.FLOAT
     """Static INT8 with these scopes in another precision."""
     overrides = tuple(Override(scope.pattern, precision) for scope in scopes)
     return Recipe(f"int8_{len(scopes)}_float", Precision.INT8, overrides)
-
-
-def simulate(
-    calibrated: CalibratedGraph, recipe: Recipe, ranges: dict[str, Range]
-) -> FakeQuantizer:
-    """The rounding of a recipe's file, for the calibrated graph with its biases as they are."""
-    graph = calibrated.graph
-    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
-    return FakeQuantizer(graph, encodings, recipe.choose)
 
 
 def measure(

@@ -20,6 +20,7 @@ from quant.clips import CalibrationClips
 from quant.equalization import ScaleClasses, choose_scales, equalize
 from quant.graph.encoding import DTYPES, FLOAT, Encoding, Precision, assign_encodings
 from quant.graph.graph import Graph, Range, Value
+from quant.graph.simulate import FakeQuantizer
 from quant.graph.tflite import WrittenModel, write_tflite
 from quant.mixing import calibration_mixtures
 from quant.models.checkpoint import Checkpoint
@@ -190,6 +191,15 @@ def build(
         tools=_tool_versions(),
     )
     return attach_manifest(written.content, manifest)
+
+
+def simulate(
+    calibrated: CalibratedGraph, recipe: Recipe, ranges: Mapping[str, Range]
+) -> FakeQuantizer:
+    """The rounding of the file that `build` would give, as a hook for `quant.graph.execute`."""
+    graph = calibrated.graph
+    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
+    return FakeQuantizer(graph, encodings, recipe.choose)
 
 
 def _tensor(written: WrittenModel, value: Value, encodings: Mapping[Value, Encoding]) -> TensorSpec:

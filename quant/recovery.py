@@ -23,12 +23,11 @@ from quant.bias_correction import corrected_biases
 from quant.calibration import calibrate
 from quant.clips import SAMPLE_RATE, CalibrationClips
 from quant.frames import apply_mask, heard, synthesize
-from quant.graph.encoding import Precision, assign_encodings
+from quant.graph.encoding import Precision
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph, Range, Value
-from quant.graph.simulate import FakeQuantizer
 from quant.mixing import calibration_mixtures, random_part
-from quant.pipeline import CalibratedGraph, Progress
+from quant.pipeline import CalibratedGraph, Progress, simulate
 from quant.recipes import Recipe
 from quant.streaming import describe_step
 from quant.training.losses import hybrid_loss
@@ -169,11 +168,10 @@ class _Lesson:
     def loss(self, student: CalibratedGraph, ranges: Mapping[str, Range], batch: Batch) -> Tensor:
         """How far the file's output is from the teacher's, and from clean speech if known."""
         noisy, clean = batch
-        graph, choose = student.graph, self.recipe.choose
+        graph = student.graph
         spectra, features = heard(noisy, student.level_dbfs)
-        encodings = assign_encodings(graph, choose, ranges, self.recipe.signals)
-        with corrected_biases(graph, choose, student.statistics.input_means):
-            hook = FakeQuantizer(graph, encodings, choose)
+        with corrected_biases(graph, self.recipe.choose, student.statistics.input_means):
+            hook = simulate(student, self.recipe, ranges)
             (mask,) = run_sequence(graph, {"features": features}, hook)
         with torch.no_grad():
             (wanted,) = run_sequence(self.teacher, {"features": features})
@@ -233,9 +231,10 @@ def recover(
         if new_ranges is not None and outcome.kept_step:
             statistics = calibrate(calibrated.graph, noisy, level_dbfs=calibrated.level_dbfs)
             renewed = replace(calibrated, statistics=statistics)
-            loss = float(lesson.loss(renewed, new_ranges(renewed), validation))
+            found = new_ranges(renewed)
+            loss = float(lesson.loss(renewed, found, validation))
             if loss < after:
-                kept, kept_ranges, after = renewed, new_ranges(renewed), loss
+                kept, kept_ranges, after = renewed, found, loss
     return Recovered(kept, kept_ranges, outcome.steps, outcome.kept_step, outcome.before, after)
 
 

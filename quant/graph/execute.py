@@ -311,8 +311,9 @@ def _sum(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
 
 
 def _two_parts(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    low, high = operator.outputs[0].fixed_range or (0.0, 0.0)
-    limited = inputs[0].clamp(low, high)
+    bounds = operator.outputs[0].fixed_range
+    assert bounds is not None
+    limited = inputs[0].clamp(*bounds)
     return [torch.cat([limited, (inputs[0] - limited) / operator.attributes["ratio"]], dim=1)]
 
 

@@ -319,7 +319,7 @@ class Graph:
         hold small values finely in the one, large ones coarsely in the other, by one scale.
         """
         shape = (2 * x.shape[0], *x.shape[1:])
-        (parts,) = self._add("two_parts", [x], [shape], name, bound=bound, ratio=ratio)
+        (parts,) = self._add("two_parts", [x], [shape], name, ratio=ratio)
         parts.fixed_range = (-bound, bound * 127 / 128)
         return parts
 
