@@ -44,13 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="N",
             help=f"{meaning} (default: {default:g})",
         )
-    parser.add_argument(
-        "--outlier-weight",
-        type=float,
-        default=0.0,
-        metavar="N",
-        help="weight of the penalty on rare, large activations, bad for 8 bits (default: 0)",
+    penalties = (
+        ("--outlier-weight", "weight of the penalty on rare, large activations, bad for 8 bits"),
+        ("--perceptual-weight", "weight of the perceptual loss, what PESQ hears"),
     )
+    for name, meaning in penalties:
+        parser.add_argument(
+            name, type=float, default=0.0, metavar="N", help=f"{meaning} (default: 0)"
+        )
     parser.add_argument(
         "--init", type=Path, metavar="CHECKPOINT", help="start from the weights of this checkpoint"
     )
@@ -90,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         learning_rate=arguments.learning_rate,
         outlier_weight=arguments.outlier_weight,
         si_snr_weight=arguments.si_snr_weight,
+        perceptual_weight=arguments.perceptual_weight,
         seed=arguments.seed,
     )
     minutes = 90.0 if arguments.steps is None and arguments.minutes is None else arguments.minutes

@@ -24,6 +24,7 @@ from quant.training.data import Corpus, MixtureStream, batches
 from quant.training.fast_layers import use_fast_layers
 from quant.training.losses import hybrid_loss
 from quant.training.outliers import OutlierPenalty
+from quant.training.perceptual import perceptual_loss
 from quant.training.spectra import to_spectrogram
 from quant.training.validation import Scores, score_model
 
@@ -62,6 +63,7 @@ class TrainingSettings:
     average_decay: float = 0.998
     outlier_weight: float = 0.0
     si_snr_weight: float = 1.0
+    perceptual_weight: float = 0.0
     seed: int = 0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
@@ -177,6 +179,8 @@ class Trainer:
         enhanced = self.model(to_spectrogram(noisy.to(self.device)))
         target = to_spectrogram(clean.to(self.device))
         loss = hybrid_loss(enhanced, target, self.settings.si_snr_weight)
+        if self.settings.perceptual_weight:
+            loss = loss + self.settings.perceptual_weight * perceptual_loss(enhanced, target)
         if self._outliers is not None:
             loss = loss + self.settings.outlier_weight * self._outliers.take()
         self.optimizer.zero_grad(set_to_none=True)
