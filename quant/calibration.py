@@ -5,7 +5,7 @@ in the next. Statistics are over all frames: TFLite tools that keep a moving ave
 the last ones.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 from quant.equalization import PINNED, ScaleClasses
 from quant.frames import heard
 from quant.graph.execute import run_sequence
-from quant.graph.graph import Graph, Value
+from quant.graph.graph import Graph, Range, Value
 
 CLIPS_AT_ONCE = 8
 # Share of a tensor's elements that is kept for its percentiles, and the least number of a call.
@@ -37,6 +37,8 @@ class Statistics:
         input_means: mean of each channel of a weighted operator's input, by that value.
         magnitudes: a high percentile of the absolute value of each channel, for values whose
             channels can be rescaled.
+        saturated: like `samples`, of what values are when all before them saturate at the ends of
+            their ranges; empty unless that was observed.
         frames: number of frames seen.
     """
 
@@ -44,6 +46,7 @@ class Statistics:
     extremes: dict[str, tuple[float, float]] = field(default_factory=dict)
     input_means: dict[Value, Tensor] = field(default_factory=dict)
     magnitudes: dict[Value, np.ndarray] = field(default_factory=dict)
+    saturated: dict[str, np.ndarray] = field(default_factory=dict)
     frames: int = 0
 
 
@@ -66,6 +69,7 @@ def calibrate(
     classes: ScaleClasses | None = None,
     progress: Progress = lambda done, total: None,
     level_dbfs: float | None = None,
+    limits: Mapping[str, Range] | None = None,
 ) -> Statistics:
     """Run the graph over noisy clips and collect the statistics of its values.
 
@@ -75,9 +79,10 @@ def calibrate(
         classes: collect also the channel magnitudes that equalization needs.
         progress: called with the number of clips done and their total.
         level_dbfs: level that features are normalized to, if they are.
+        limits: ranges by range key; a value goes on cut off at the ends of its range, as in 8 bits.
     """
     heard_clips = (heard(samples, level_dbfs)[1] for samples in batches(clips))
-    return observe(graph, heard_clips, len(clips), classes, progress)
+    return observe(graph, heard_clips, len(clips), classes, progress, limits)
 
 
 @torch.no_grad()
@@ -87,6 +92,7 @@ def observe(
     clips: int,
     classes: ScaleClasses | None = None,
     progress: Progress = lambda done, total: None,
+    limits: Mapping[str, Range] | None = None,
 ) -> Statistics:
     """Run the graph over features and collect the statistics of its values.
 
@@ -96,8 +102,9 @@ def observe(
         clips: how many there are in all.
         classes: collect also the channel magnitudes that equalization needs.
         progress: called with the number of clips done and their total.
+        limits: see `calibrate`.
     """
-    observer = _Observer(graph, classes)
+    observer = _Observer(graph, classes, limits or {})
     done = 0
     for batch in features:
         run_sequence(graph, {"features": batch}, observer)
@@ -108,10 +115,15 @@ def observe(
 
 
 class _Observer:
-    """Hook that leaves every tensor as it is."""
+    """Hook that leaves every tensor as it is, or cut off at the limit for its range key."""
 
-    def __init__(self, graph: Graph, classes: ScaleClasses | None) -> None:
+    def __init__(
+        self, graph: Graph, classes: ScaleClasses | None, limits: Mapping[str, Range]
+    ) -> None:
         self.statistics = Statistics()
+        self._limits = limits
+        # Signals that the file takes in parts are not cut off before.
+        self._unlimited = set(graph.inputs) - set(graph.fed)
         moved = {
             value
             for operator in graph.operators
@@ -144,6 +156,9 @@ class _Observer:
                 rows = tensor.reshape(-1, tensor.shape[-1])
                 picked = self._pick(len(rows), min(len(rows), ROWS_AT_ONCE))
                 self._rows.setdefault(value, []).append(rows[picked].abs())
+            limits = self._limits.get(value.range_key)
+            if limits and value.fixed_range is None and value not in self._unlimited:
+                return tensor.clamp(*limits)
         return tensor
 
     def _pick(self, size: int, count: int) -> Tensor:

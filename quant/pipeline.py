@@ -25,7 +25,7 @@ from quant.graph.tflite import WrittenModel, write_tflite
 from quant.mixing import calibration_mixtures
 from quant.models.checkpoint import Checkpoint
 from quant.models.gtcrn import HOP, SAMPLE_RATE, WINDOW
-from quant.ranges import extreme_ranges, percentile_ranges, range_rules
+from quant.ranges import RangeRule, extreme_ranges, percentile_ranges, range_rules
 from quant.recipes import Recipe
 from quant.streaming import describe_step
 
@@ -106,13 +106,40 @@ def calibrate_checkpoint(
         level_dbfs,
     )
     equalize(graph, classes, choose_scales(classes, before.magnitudes))
-    after = calibrate(
-        graph,
-        noisy,
-        progress=lambda done, total: progress("calibration", done, total),
-        level_dbfs=level_dbfs,
+    rules = range_rules(checkpoint.architecture)
+    return CalibratedGraph(
+        checkpoint, graph, statistics_for(rules, graph, noisy, progress, level_dbfs), level_dbfs
     )
-    return CalibratedGraph(checkpoint, graph, after, level_dbfs)
+
+
+def statistics_for(
+    rules: Sequence[RangeRule],
+    graph: Graph,
+    noisy: Sequence[np.ndarray],
+    progress: Progress = lambda stage, done, total: None,
+    level_dbfs: float | None = None,
+) -> Statistics:
+    """What the rules for ranges need to know of a graph's values.
+
+    Args:
+        rules: for the ranges.
+        graph: the frame, in float.
+        noisy: what it hears, float32 [n] each.
+        progress: told how far each stage is.
+        level_dbfs: level that features are normalized to, if they are.
+    """
+
+    def observe(stage: str, limits: Mapping[str, Range] | None) -> Statistics:
+        def told(done: int, total: int) -> None:
+            progress(stage, done, total)
+
+        return calibrate(graph, noisy, None, told, level_dbfs, limits)
+
+    statistics = observe("calibration", None)
+    if any(rule.saturated for rule in rules):
+        limits = percentile_ranges(statistics, rules)
+        statistics.saturated = observe("saturation", limits).samples
+    return statistics
 
 
 def default_ranges(calibrated: CalibratedGraph, recipe: Recipe) -> dict[str, Range]:

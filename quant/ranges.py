@@ -23,10 +23,15 @@ from quant.graph.graph import Range
 
 @dataclass(frozen=True)
 class RangeRule:
-    """Range keys that match `pattern` cover this percentile of their values, on each side."""
+    """Range keys that match `pattern` cover this percentile of their values, on each side.
+
+    If `saturated`, of the values that they have when all tensors before them saturate: a rare frame
+    that those cut off would else claim a range that is never reached.
+    """
 
     pattern: str
     percentile: float
+    saturated: bool = False
 
 
 DEFAULT_PERCENTILE = 99.9
@@ -38,7 +43,8 @@ SHRINKING = 0.97 ** np.arange(1, 200)
 GTCRN_RULES = (
     RangeRule(r"^(merge|encoder\.0)\.", 99.99),
     RangeRule(r"^decoder\.[34]\.", 99.9),
-    RangeRule(r"attention\.(squared|energy)$", 99.97),
+    RangeRule(r"attention\.(squared|energy)$", 99.97, saturated=True),
+    RangeRule(r"attention\.", 99.95, saturated=True),
     RangeRule(r"", 99.95),
 )
 
@@ -64,14 +70,17 @@ def percentile_ranges(
     """The range of every tensor between two percentiles of its values.
 
     Args:
-        statistics: of the calibration.
+        statistics: of the calibration; where nothing saturated was observed, its samples count.
         rules: percentiles of tensors that want another one; the first match counts.
         percentile: upper percentile of all others; the lower one is 100 minus it.
     """
     ranges = {}
+    otherwise = RangeRule("", percentile)
     for key, samples in statistics.samples.items():
-        chosen = next((r.percentile for r in rules if re.search(r.pattern, key)), percentile)
-        low, high = (_percentile(samples, p) for p in (100 - chosen, chosen))
+        rule = next((rule for rule in rules if re.search(rule.pattern, key)), otherwise)
+        if rule.saturated:
+            samples = statistics.saturated.get(key, samples)
+        low, high = (_percentile(samples, p) for p in (100 - rule.percentile, rule.percentile))
         ranges[key] = _rounded(min(low, 0.0) if samples[0] < 0 else 0.0, max(high, 0.0))
     return ranges
 

@@ -2,10 +2,11 @@
 
 Quantization-aware training (Jacob et al., "Quantization and training of neural networks for
 efficient integer-arithmetic-only inference", CVPR 2018): the graph runs with the rounding of its
-file, gradients pass straight through, and the float weights behind it move. Where clips are clean
-speech and noise, the target is the clean speech, by the loss that networks are trained with; the
-float network teaches besides, and alone where clips are noisy already. A held-out part of the clips
-decides which weights are kept: the first ones unless others are clearly better.
+file, gradients pass straight through, and the float weights behind it move. The float network
+teaches: its output is the target, by the loss that networks are trained with and by the perceptual
+one, so that what can be heard of rounding counts. No label is needed; clean speech, where it is
+known, can be a target besides. A held-out part of the clips decides which weights are kept: the
+first ones unless others are clearly better.
 """
 
 import math
@@ -20,22 +21,26 @@ from torch import Tensor
 
 from edge_se.errors import UserError
 from quant.bias_correction import corrected_biases
-from quant.calibration import calibrate
 from quant.clips import SAMPLE_RATE, CalibrationClips
 from quant.frames import apply_mask, heard, synthesize
 from quant.graph.encoding import Precision
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph, Range, Value
 from quant.mixing import calibration_mixtures, random_part
-from quant.pipeline import CalibratedGraph, Progress, simulate
+from quant.pipeline import CalibratedGraph, Progress, simulate, statistics_for
+from quant.ranges import range_rules
 from quant.recipes import Recipe
 from quant.streaming import describe_step
 from quant.training.losses import hybrid_loss
+from quant.training.perceptual import perceptual_loss
 from quant.training.spectra import to_spectrogram
 
 HELD_OUT_EVERY = 4  # one clip in so many is held out
 VALIDATION_SEED = 1
 CLIPPED_GRADIENT = 1.0
+PERCEPTUAL_WEIGHT = 2.0
+# Decay of Adam's second moment: there are few steps to forget the first gradients in.
+MOMENT_DECAY = 0.98
 
 # Noisy samples [clips, n], and the clean ones where they are known.
 Batch = tuple[Tensor, Tensor | None]
@@ -55,21 +60,23 @@ class RecoverySettings:
             channel's weights.
         warmup_steps: steps over which the learning rate rises.
         validate_every: steps between validations.
-        least_gain: by how much the validation loss must fall for new weights to be kept. Smaller
-            gains did not carry over to other speakers (docs/quantization.md).
+        least_gain: by how much the validation loss must fall for new weights to be kept.
+        clean_weight: of the loss to the clean speech where it is known. What is learnt from the
+            voices of few clips need not hold for others (docs/quantization.md).
         validation_clips: held-out clips to validate on.
         validation_seconds: length of each.
         seed: of the batches.
     """
 
     minutes: float = math.inf
-    steps: float = math.inf
+    steps: float = 80
     batch_size: int = 8
     seconds: float = 2.0
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     warmup_steps: int = 10
-    validate_every: int = 15
-    least_gain: float = 0.3
+    validate_every: int = 20
+    least_gain: float = 0.05
+    clean_weight: float = 0.0
     validation_clips: int = 16
     validation_seconds: float = 3.0
     seed: int = 0
@@ -160,13 +167,14 @@ def _spread(constant: Tensor, output_axis: int | None) -> Tensor:
 
 @dataclass(frozen=True)
 class _Lesson:
-    """What the rounded graph should do, by its float teacher and by clean speech."""
+    """What the rounded graph should do, by its float teacher and, if wanted, by clean speech."""
 
     recipe: Recipe
     teacher: Graph
+    clean_weight: float
 
     def loss(self, student: CalibratedGraph, ranges: Mapping[str, Range], batch: Batch) -> Tensor:
-        """How far the file's output is from the teacher's, and from clean speech if known."""
+        """How far the file's output is from the teacher's, and from clean speech."""
         noisy, clean = batch
         graph = student.graph
         spectra, features = heard(noisy, student.level_dbfs)
@@ -180,7 +188,10 @@ class _Lesson:
             for m in (mask, wanted)
         )
         loss = hybrid_loss(enhanced, taught)
-        return loss if clean is None else loss + hybrid_loss(enhanced, to_spectrogram(clean))
+        loss = loss + PERCEPTUAL_WEIGHT * perceptual_loss(enhanced, taught)
+        if clean is None or not self.clean_weight:
+            return loss
+        return loss + self.clean_weight * hybrid_loss(enhanced, to_spectrogram(clean))
 
 
 def recover(
@@ -210,7 +221,8 @@ def recover(
     training, held_out = hold_out(clips)
     checkpoint = calibrated.checkpoint
     with torch.no_grad():
-        lesson = _Lesson(recipe, describe_step(checkpoint.architecture, checkpoint.model))
+        teacher = describe_step(checkpoint.architecture, checkpoint.model)
+    lesson = _Lesson(recipe, teacher, settings.clean_weight)
     count = settings.validation_clips
     validation = next(_batches(held_out, count, settings.validation_seconds, VALIDATION_SEED))
     noisy = [clip.numpy() for clip in next(_batches(training, 4 * count, 3.0, settings.seed))[0]]
@@ -229,7 +241,9 @@ def recover(
     with torch.no_grad():
         adjustments.apply()
         if new_ranges is not None and outcome.kept_step:
-            statistics = calibrate(calibrated.graph, noisy, level_dbfs=calibrated.level_dbfs)
+            rules = range_rules(checkpoint.architecture)
+            level_dbfs = calibrated.level_dbfs
+            statistics = statistics_for(rules, calibrated.graph, noisy, level_dbfs=level_dbfs)
             renewed = replace(calibrated, statistics=statistics)
             found = new_ranges(renewed)
             loss = float(lesson.loss(renewed, found, validation))
@@ -281,7 +295,9 @@ def fine_tune(
     before = best = validate()
     first = kept = adjustments.copy()
     kept_step = 0
-    optimizer = torch.optim.Adam(adjustments.changes.values(), lr=settings.learning_rate)
+    optimizer = torch.optim.Adam(
+        adjustments.changes.values(), lr=settings.learning_rate, betas=(0.9, MOMENT_DECAY)
+    )
     for batch in batches:
         if spent() >= 1:
             break
@@ -304,6 +320,12 @@ def fine_tune(
         kept, kept_step, best = first, 0, before
     adjustments.restore(kept)
     return _Outcome(before, best, kept_step, step)
+
+
+def enough_to_hold_out(clips: CalibrationClips) -> bool:
+    """Whether there are enough clips of each kind that there is any of."""
+    counts = (len(found) for found in (clips.clean, clips.noise, clips.noisy))
+    return all(count == 0 or count >= HELD_OUT_EVERY for count in counts)
 
 
 def hold_out(clips: CalibrationClips) -> tuple[CalibrationClips, CalibrationClips]:

@@ -9,7 +9,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from quant.pipeline import (
     calibrate_checkpoint,
     default_ranges,
     noisy_clips,
+    statistics_for,
 )
 from quant.ranges import RANGE_METHODS, percentile_ranges, range_rules
 from quant.recipes import RECIPES
@@ -83,11 +84,8 @@ class Row:
 
 def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator[tuple[str, bytes]]:
     """Static INT8 files, each with one technique more, and error-optimal ranges beside them."""
-
-    def calibrated(graph: Any) -> CalibratedGraph:
-        return CalibratedGraph(checkpoint, graph, calibrate(graph, noisy))
-
-    plain = calibrated(describe_step(checkpoint.architecture, checkpoint.model))
+    graph = describe_step(checkpoint.architecture, checkpoint.model)
+    plain = CalibratedGraph(checkpoint, graph, calibrate(graph, noisy))
     statistics, rules = plain.statistics, range_rules(checkpoint.architecture)
     yield (
         "ranges from smallest to largest",
@@ -101,12 +99,15 @@ def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator
     classes = ScaleClasses(plain.graph)
     before = calibrate(plain.graph, noisy, classes)
     equalize(plain.graph, classes, choose_scales(classes, before.magnitudes))
-    equal = calibrated(plain.graph)
+    equal = CalibratedGraph(checkpoint, plain.graph, statistics_for(rules, plain.graph, noisy))
     ranges = percentile_ranges(equal.statistics)
     yield "and equalization", build(equal, INT8, ranges, {})
     yield "and bias correction", build_quantized(equal, INT8, ranges, {})
-    ranges = default_ranges(equal, INT8)
+    raw = replace(equal.statistics, saturated={})
+    ranges = percentile_ranges(raw, rules)
     yield "and percentiles for each kind of tensor", build_quantized(equal, INT8, ranges, {})
+    ranges = default_ranges(equal, INT8)
+    yield "and attention's as it saturates", build_quantized(equal, INT8, ranges, {})
     yield "and the step described for 8 bits: int8", static_file(checkpoint, noisy)
 
 
@@ -196,7 +197,7 @@ def rows_of(checkpoint: Checkpoint, pairs: Sequence[Pair], given: Sequence[Path]
             files[name].write_bytes(content)
 
         keep("float", build_float(checkpoint, RECIPES["float"]))
-        for name, content in tqdm(add_in_turn(checkpoint, noisy), desc="making", total=7):
+        for name, content in tqdm(add_in_turn(checkpoint, noisy), desc="making", total=8):
             keep(name, content)
         for precision in ("int8_float_front", "dynamic"):
             keep(precision, static_file(checkpoint, noisy, precision))

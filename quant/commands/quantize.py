@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from quant.pipeline import CalibratedGraph
     from quant.recipes import Recipe
 
+RECOVERY_MINUTES = 3.0
 PRECISIONS = ("auto", "int8", "int8_float_front", "int16x8", "dynamic", "float")
 
 
@@ -83,8 +84,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recover",
         type=float,
         metavar="MINUTES",
-        help="fine-tune the weights against their rounding for so long, on the calibration clips; "
-        "held-out ones decide what is kept (default: 0)",
+        help="fine-tune the weights against their rounding for so long at most, towards the float "
+        "network's output on the calibration clips; held-out ones decide what is kept (default: "
+        f"{RECOVERY_MINUTES:g} for --precision int8 and int8_float_front; else, and with files of "
+        "ranges, 0)",
+    )
+    parser.add_argument(
+        "--recover-clean",
+        type=float,
+        default=0.0,
+        metavar="WEIGHT",
+        help="of the clean speech as a target of --recover beside the float network's output: for "
+        "clips of many real speakers (default: 0)",
     )
     parser.add_argument(
         "--report",
@@ -117,6 +128,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--recover takes minutes, as in --recover 10")
     if arguments.recover and (recipe is None or not is_static(recipe)):
         raise UserError("--recover is for activations in 8 or 16 bits; name a --precision as int8")
+    if arguments.recover_clean < 0:
+        raise UserError("--recover-clean takes a weight, as in --recover-clean 1")
     for option in ("ranges", "save_ranges", "range_method"):
         if getattr(arguments, option) and (recipe is None or not recipe.needs_ranges):
             raise UserError(
@@ -196,10 +209,11 @@ def _calibrate_and_build(
 
             ranges = find_ranges(calibrated)
             details = {"range_method": arguments.range_method} if method else {}
-            if arguments.recover:
+            minutes = _recovery_minutes(arguments, recipe, clips)
+            if minutes:
                 recovered = recover(
                     *(calibrated, recipe, ranges, clips),
-                    RecoverySettings(arguments.recover),
+                    RecoverySettings(minutes, clean_weight=arguments.recover_clean),
                     find_ranges,
                     progress,
                 )
@@ -218,6 +232,24 @@ def _calibrate_and_build(
         write_report(arguments.report, figures)
         print(f"wrote {arguments.report}: {PAGE}, {DATA}")
     return recipe, content
+
+
+def _recovery_minutes(
+    arguments: argparse.Namespace, recipe: "Recipe", clips: "CalibrationClips"
+) -> float:
+    """As asked for; unasked only where it pays, and clips are enough to hold some out."""
+    from quant.graph.encoding import Precision
+    from quant.recovery import enough_to_hold_out
+
+    if arguments.recover is not None:
+        return arguments.recover
+    # Files of ranges are of the weights as they are.
+    if recipe.default is not Precision.INT8 or arguments.ranges or arguments.save_ranges:
+        return 0.0
+    if not enough_to_hold_out(clips):
+        print("no recovery: too few clips to hold some out for validation", file=sys.stderr)
+        return 0.0
+    return RECOVERY_MINUTES
 
 
 def _check_names(path: Path, given: "dict[str, Range]", ranges: "dict[str, Range]") -> None:

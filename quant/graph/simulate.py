@@ -100,8 +100,8 @@ class _Rounding(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
-        low, high = ctx.range
-        return torch.where((x >= low) & (x <= high), gradient, 0.0), None, None, None
+        # Where nothing saturates, that is as of `clamp`.
+        return torch.ops.aten.hardtanh_backward(gradient, x, *ctx.range), None, None, None
 
 
 def round_weight(weight: Tensor, operator: Operator) -> Tensor:

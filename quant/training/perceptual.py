@@ -3,9 +3,9 @@
 Follows J. M. Martín-Doñas, A. M. Gomez, J. A. Gonzalez, A. M. Peinado, "A deep learning loss
 function based on the perceptual evaluation of the speech quality", IEEE Signal Processing Letters,
 2018, which takes the auditory model of ITU-T P.862 (level alignment, Bark bands, equalization of
-frequencies and gains, loudness, symmetric and asymmetric disturbance) without its alignment in time,
-since the output of frame t is compared with the clean frame t. Bands and thresholds are computed
-(E. Zwicker and E. Terhardt's formulas) instead of taken from the recommendation's tables.
+frequencies and gains, loudness, symmetric and asymmetric disturbance) without its alignment in
+time, since the output of frame t is compared with the clean frame t. Bands and thresholds are
+computed (E. Zwicker's and E. Terhardt's formulas) instead of taken from the recommendation.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def perceptual_loss(enhanced: Tensor, clean: Tensor) -> Tensor:
     """Return how far the enhanced speech falls below PESQ's best raw score.
 
     Args:
-        enhanced: spectrogram [batch, 257, frames, 2], real and imaginary, 20 frames at least.
+        enhanced: spectrogram [batch, 257, frames, 2], real and imaginary.
         clean: spectrogram of the same shape.
 
     Returns:
@@ -110,7 +110,7 @@ def _loudness(power: Tensor, hearing: _Hearing) -> Tensor:
 
 def _over_time(disturbance: Tensor) -> Tensor:
     """Join the disturbances of frames [batch, frames] to one each, [batch]."""
-    spans = disturbance.unfold(-1, SPAN, SPAN_HOP)
+    spans = disturbance.unfold(-1, min(SPAN, disturbance.shape[-1]), SPAN_HOP)
     joined = (spans + 1e-6).pow(SPAN_NORM).mean(-1).pow(1 / SPAN_NORM)
     return joined.square().mean(-1).sqrt()
 

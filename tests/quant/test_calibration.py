@@ -139,3 +139,25 @@ def test_progress_ends_with_all_clips(doubling, clips):
     calibrate(doubling, clips, progress=lambda done, total: seen.append((done, total)))
 
     assert seen == [(8, 17), (16, 17), (17, 17)]
+
+
+def test_what_follows_a_limit_is_measured_as_it_saturates(clips):
+    graph = Graph()
+    x = graph.add(graph.input("features", (3, 257)), graph.constant(torch.ones(1, 1), "one"), "x")
+    graph.output(graph.multiply(x, x, "squared"))
+
+    statistics = calibrate(graph, clips, limits={"x": (0.0, 1.5), "squared": (0.0, 0.1)})
+
+    # Of x and of its square everything is seen, but the square is that of what x saturates at.
+    assert statistics.extremes["x"][1] > 1.5
+    assert statistics.extremes["squared"][1] == pytest.approx(2.25)
+
+
+def test_values_with_a_known_range_do_not_saturate_elsewhere(clips):
+    graph = Graph()
+    opened = graph.sigmoid(graph.input("features", (3, 257)), "opened")
+    graph.output(graph.add(opened, opened, "twice"))
+
+    statistics = calibrate(graph, clips, limits={"opened": (0.0, 0.25)})
+
+    assert statistics.extremes["twice"][1] > 0.5

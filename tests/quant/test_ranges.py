@@ -50,6 +50,17 @@ def test_the_first_rule_that_matches_counts(statistics):
     assert ranges["positive"] == (0.0, 991.0)
 
 
+def test_a_rule_may_ask_for_what_values_are_when_others_saturate(statistics):
+    statistics.saturated["positive"] = np.arange(1, 101, dtype=np.float32)
+    rules = (RangeRule(r"", 99.0, saturated=True),)
+
+    ranges = percentile_ranges(statistics, rules)
+
+    assert ranges["positive"] == (0.0, 99.0)
+    assert ranges["both.signs"] == (-980.0, 980.0)  # nothing was observed of it
+    assert percentile_ranges(statistics, (), 99.0)["positive"] == (0.0, 991.0)
+
+
 def test_extremes_are_the_smallest_and_largest(statistics):
     assert extreme_ranges(statistics) == {"both.signs": (-5000.0, 7000.0)}
 

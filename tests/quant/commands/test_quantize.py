@@ -52,8 +52,8 @@ def test_a_folder_of_clips_makes_a_model(typed, clips, tmp_path):
 )
 def test_every_precision_makes_a_model_that_runs(main, clips, noisy, tmp_path, precision, dtype):
     code, output, _ = main(
-        *("quantize", "--calibration-clips", clips),
-        *("--precision", precision, "--out", "model.tflite"),
+        *("quantize", "--calibration-clips", clips, "--precision", precision),
+        *("--recover", "0", "--out", "model.tflite"),
     )
 
     assert code == 0
@@ -66,7 +66,8 @@ def test_every_precision_makes_a_model_that_runs(main, clips, noisy, tmp_path, p
 
 
 def test_official_checkpoints_are_quantized_reproducibly(main, official_path, clips, tmp_path):
-    quantize = ("quantize", official_path, "--precision", "int8", "--calibration-clips", clips)
+    quantize = ("quantize", official_path, "--precision", "int8", "--recover", "0")
+    quantize += ("--calibration-clips", clips)
     for name in ("first.tflite", "second.tflite"):
         main(*quantize, "--out", name)
 
@@ -103,10 +104,12 @@ def test_saved_ranges_give_the_same_file_and_edited_ones_another(main, clips, tm
 
 
 @pytest.mark.slow
-def test_recovery_on_noisy_clips_says_what_it_did(main, clips, noisy, tmp_path):
+@pytest.mark.parametrize("asked", [(), ("--recover", "0.5")])
+def test_recovery_on_noisy_clips_says_what_it_did(main, clips, noisy, tmp_path, monkeypatch, asked):
+    monkeypatch.setattr("quant.commands.quantize.RECOVERY_MINUTES", 0.5)
     code, _, errors = main(
         *("quantize", "--calibration-clips", clips, "--precision", "int8"),
-        *("--recover", "0.5", "--out", "model.tflite"),
+        *(*asked, "--out", "model.tflite"),
     )
 
     assert code == 0, errors
@@ -115,6 +118,22 @@ def test_recovery_on_noisy_clips_says_what_it_did(main, clips, noisy, tmp_path):
     assert recovery["steps"] > 0 and after <= before
     enhanced = Enhancer(tmp_path / "model.tflite").enhance(noisy[0])
     assert np.isfinite(enhanced).all() and enhanced.any()
+
+
+def test_too_few_clips_to_hold_some_out_are_not_recovered_with(main, clips, tmp_path):
+    sources = sorted(clips.glob("clip_*"))
+    for kind, paths in (("clean", [sources[0]] * 4), ("noise", sources[1:2])):
+        (tmp_path / "pairs" / kind).mkdir(parents=True)
+        for number, path in enumerate(paths):
+            shutil.copy(path, tmp_path / "pairs" / kind / f"{number}{path.suffix}")
+
+    code, _, errors = main(
+        *("quantize", "--calibration-clips", "pairs", "--precision", "int8"),
+        *("--out", "model.tflite"),
+    )
+
+    assert code == 0 and "no recovery: too few clips" in errors
+    assert "recovery" not in read_manifest(tmp_path / "model.tflite").calibration
 
 
 @pytest.mark.parametrize(
@@ -131,6 +150,7 @@ def test_recovery_on_noisy_clips_says_what_it_did(main, clips, noisy, tmp_path):
         (("--ranges", "typo.json", "--precision", "auto"), "--ranges needs a --precision"),
         (("--save-ranges", "r.json", "--precision", "float"), "--save-ranges needs a --precision"),
         (("--recover", "-1"), "--recover takes minutes"),
+        (("--recover-clean", "-1"), "--recover-clean takes a weight"),
         (("--recover", "1", "--precision", "dynamic"), "--recover is for activations in 8 or 16"),
         (("--out", "model.onnx"), "model.onnx has to end in .tflite"),
         (("--out", "nowhere/model.tflite"), "there is no folder nowhere"),
