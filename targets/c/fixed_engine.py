@@ -1,6 +1,7 @@
 """The fixed engine: tables in the order in which the kernels read them, a call for each layer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,10 +96,7 @@ class FixedEngine(Engine):
                 ("twiddles", twiddles),
             )
         ]
-        start, rise = tanh_table()
-        packed = (start << 16) | rise
-        self.source.table("tanh_table", packed.astype(np.int32))
-        self.source.define("TANH", f"(tanh_table + {len(packed) // 2})")
+        self.source.table("tanh_table", tanh_table().astype(np.int16))
         low, high = limits(np.int16)
         fields = dict(zip(names, names, strict=True)) | {
             "samples": "s->samples",
@@ -162,35 +160,38 @@ class FixedEngine(Engine):
         fixed: Affine = self._of(layer)
         phases, groups, outputs, taps, inputs = layer.weight.shape
         weight = fixed.weight.reshape(groups, phases * outputs, taps, inputs)
+        unbounded = replace(layer, bounded=False)
         function = self.source.function(
             "convolution",
             "const int16_t *x, const struct affine *a, int16_t *y",
             f"const struct convolution shape = "
-            f"{self.convolution_shape(layer, shift=fixed.shift)};\n"
-            "convolve(shape, x, a, TANH, y);",
+            f"{self.convolution_shape(unbounded, of_four=4, shift=fixed.shift)};\n"
+            "convolve(shape, x, a, y);",
         )
         row = self.shape_of(layer.x.value).channels
+        count = layer.positions * phases * groups * outputs
         self.source.call(
             function,
             moved(self.at(layer.x.value), layer.x.first - layer.before * row),
             self._affine(layer.result.name, weight.transpose(0, 2, 3, 1), fixed),
-            self.at(layer.result),
+            self._linear(count) if layer.bounded else self.at(layer.result),
         )
+        if layer.bounded:
+            self.source.call("bound", str(count), "k.linear", "tanh_table", self.at(layer.result))
 
     def _band_convolution(self, layer: BandConvolution) -> None:
         fixed: FixedBandConvolution = self._of(layer)
-        shape = self.convolution_shape(layer, inputs=BAND_CHANNELS, shift=fixed.affine.shift)
+        shape = self.convolution_shape(layer, inputs=BAND_CHANNELS, of_four=FEATURES, shift=fixed.affine.shift)
         function = self.source.function(
             "band_convolution",
             "const int16_t *x, const struct affine *a, const int8_t *edges,\n"
             "const int16_t *ends, int16_t *y",
             f"const struct convolution shape = {shape};\n"
-            "convolve_group(shape, x, a, edges, ends, TANH, y, 0);",
+            "convolve_group(shape, x, a, edges, ends, y, 0);",
         )
         name = layer.result.name
-        padding = ((0, 0), (0, 0), (0, BAND_CHANNELS - FEATURES))
-        weight = np.pad(fixed.affine.weight, padding).transpose(1, 2, 0)
-        edges = np.pad(fixed.edges, padding).transpose(0, 2, 1)
+        weight = fixed.affine.weight.transpose(1, 2, 0)
+        edges = fixed.edges.transpose(0, 2, 1)
         ends, x = self.clear_ends(layer)
         self.source.call(
             function,
@@ -260,7 +261,7 @@ class FixedEngine(Engine):
         reading, gates = len(set(cell.firsts)), 3 * units
         rows = rows_of(layer.result)
         shape = self.linear_shape(
-            rows, reading, inputs, groups // reading * gates, "WIDE", shift=fixed.input.shift
+            rows, reading, inputs, groups // reading * gates, "WIDE", of_four=4, shift=fixed.input.shift
         )
         place = initializer(**{f"g{g}": order.index(g) for g in range(groups)})
         backward = initializer(**{f"g{g}": int(b) for g, b in enumerate(cell.backward)})
@@ -270,9 +271,9 @@ class FixedEngine(Engine):
             "const int16_t *x, const struct cell *cell, int32_t *projected, int16_t *states",
             f"const struct convolution shape = {shape};\n"
             f"const int place[{groups}] = {place}, backward[{groups}] = {backward};\n"
-            "convolve(shape, x, &cell->input, 0, projected);\n"
+            "convolve(shape, x, &cell->input, projected);\n"
             f"scan({rows}, {groups}, {fixed.hidden.shift}, cell, place, backward, projected,\n"
-            "     TANH, states);",
+            "     tanh_table, states);",
         )
         pointer = self._cell(layer.values.state.name, cell, fixed, order)
         self.source.call(function, self.at(layer.x), pointer, "k.projected", self.at(layer.result))
@@ -296,7 +297,7 @@ class FixedEngine(Engine):
             "recurrence",
             "const struct cell *cell, const int16_t *x, int32_t *projected, int16_t *state",
             f"const struct recurrence shape = {shape};\n"
-            "recur(shape, cell, x, projected, state, TANH);",
+            "recur(shape, cell, x, projected, state, tanh_table);",
         )
         pointer = self._cell(layer.values.state.name, cell, fixed, range(groups))
         self.source.call(function, pointer, self.at(layer.x), "k.projected", self.at(layer.result))
@@ -305,7 +306,7 @@ class FixedEngine(Engine):
         fixed: FixedNormalizedLinear = self._of(layer)
         outputs, inputs = layer.weight.shape
         rows, count = rows_of(layer.result), layer.scale.size
-        linear = self.linear_shape(rows, 1, inputs, outputs, shift=fixed.affine.shift)
+        linear = self.linear_shape(rows, 1, inputs, outputs, of_four=4, shift=fixed.affine.shift)
         norm = fixed.normalization
         shape = initializer(
             epsilon=norm.epsilon,
@@ -313,14 +314,13 @@ class FixedEngine(Engine):
             step=norm.step,
             bits=norm.bits,
         )
-        self.scratch["linear"] = ("int16_t", count)
         function = self.source.function(
             "normalized_linear",
             "const int16_t *x, const int16_t *residual, const struct affine *a,\n"
             "const struct normalization *n, const int16_t *scale, const int16_t *shift,\n"
             "int16_t *linear, int16_t *y",
             f"const struct convolution shape = {linear};\n"
-            "convolve(shape, x, a, 0, linear);\n"
+            "convolve(shape, x, a, linear);\n"
             f"normalize({count}, n, linear, residual, scale, shift, y);",
         )
         name = layer.result.name
@@ -334,7 +334,7 @@ class FixedEngine(Engine):
             f"&{variable}",
             self.source.table(f"{name}_scale", norm.scale.astype(np.int16)),
             self.source.table(f"{name}_shift", norm.shift.astype(np.int16)),
-            "k.linear",
+            self._linear(count),
             self.at(layer.result),
         )
 
@@ -354,7 +354,7 @@ class FixedEngine(Engine):
             "const struct cell *cell, const struct affine *gate, const struct levels *levels,\n"
             "const int16_t *x, const int16_t *passed, int16_t *state, int16_t *y",
             f"const struct attention shape = {shape};\n"
-            "attend(shape, levels, cell, gate, x, passed, state, TANH, y);",
+            "attend(shape, levels, cell, gate, x, passed, state, tanh_table, y);",
         )
         name = layer.result.name
         levels = initializer(
@@ -390,6 +390,12 @@ class FixedEngine(Engine):
         )
         a, b, result = map(self.at, (layer.a, layer.b, layer.result))
         self.source.call(function, a, str(fixed.a), b, str(fixed.b), str(fixed.bits), result)
+
+    def _linear(self, count: int) -> str:
+        """Scratch memory for so many sums that are not yet a layer's result."""
+        _, most = self.scratch.get("linear", ("", 0))
+        self.scratch["linear"] = ("int16_t", max(most, count))
+        return "k.linear"
 
     # Tables --------------------------------------------------------------------------------
 

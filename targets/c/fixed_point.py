@@ -16,12 +16,13 @@ from targets.c.layers import Cell, Floats
 
 WEIGHT_LIMIT = 127
 SUM_LIMIT = 2**31 - 1
-# Fractional bits of sums before gates, of gates and states, of normalized values, of the
-# multipliers of sums of two values, and of weights between bands of the mask.
-SUM_BITS, UNIT_BITS, NORMAL_BITS, PAIR_BITS, BAND_BITS = 12, 15, 10, 14, 7
-SUM_STEP, UNIT_STEP = 2.0**-SUM_BITS, 2.0**-UNIT_BITS
-TANH_INDEX_BITS = 10
-TANH_REACH = 8
+# Fractional bits of gates and states, of normalized values, of the multipliers of sums of two
+# values, and of weights between bands of the mask.
+UNIT_BITS, NORMAL_BITS, PAIR_BITS, BAND_BITS = 15, 10, 14, 7
+# 16 bits of a sum before a gate reach as far as tanh differs from 1 in UNIT_BITS, and no further.
+TANH_REACH = 5.5
+SUM_STEP, UNIT_STEP = TANH_REACH * 2.0**-15, 2.0**-UNIT_BITS
+TANH_SPANS, TANH_DEGREE = 32, 3
 ENERGY_BITS = 24
 
 Integers = NDArray[np.int64]
@@ -79,7 +80,7 @@ def quantize_affine(
 
 @dataclass(frozen=True)
 class FixedCell:
-    """A recurrent unit: sums before its gates have SUM_BITS fractional bits, halved for two."""
+    """A recurrent unit: sums before its gates have SUM_STEP, those of two are halved."""
 
     input: Affine  # weight [groups * 3 * units, inputs]
     hidden: Affine  # weight [groups * 3 * units, units]
@@ -170,11 +171,22 @@ def pair_multipliers(a: float, b: float, result: float) -> tuple[int, int, int]:
 
 
 def tanh_table() -> Integers:
-    """[2, 1024]: tanh at steps of 1/64 from -8, with UNIT_BITS, and the rise to the next."""
-    count = 1 << TANH_INDEX_BITS
-    at = (np.arange(count + 1) - count // 2) * (2 * TANH_REACH / count)
-    values = np.clip(np.rint(np.tanh(at) * 2**UNIT_BITS), -32768, 32767).astype(np.int64)
-    return np.stack([values[:-1], np.diff(values)])
+    """[4, spans]: powers from 0 to 3 that give tanh, with UNIT_BITS, over spans of 16-bit sums.
+
+    Spans are in the order of the sums' upper bits, those of negative sums last; in each the
+    variable goes from -1 to 1. The cubics agree with tanh at Chebyshev's nodes.
+    """
+    count = TANH_DEGREE + 1
+    angles = (np.arange(count) + 0.5) * np.pi / count
+    spans = (np.arange(TANH_SPANS) + TANH_SPANS // 2) % TANH_SPANS - TANH_SPANS // 2
+    half = TANH_REACH / TANH_SPANS
+    at = (2 * spans[:, None] + 1 + np.cos(angles)) * half
+    series = np.cos(np.outer(np.arange(count), angles)) @ np.tanh(at).T * (2 / count)
+    series[0] /= 2
+    powers = np.stack(
+        [series[0] - series[2], series[1] - 3 * series[3], 2 * series[2], 4 * series[3]]
+    )
+    return np.rint(powers * 2**UNIT_BITS).astype(np.int64)
 
 
 def band_weights(matrix: Floats) -> Integers:

@@ -12,10 +12,9 @@
 
 #include "fixed_lanes.h"
 
-enum activation { LINEAR, LEAKY, BOUNDED, WIDE };
+enum activation { LINEAR, LEAKY, WIDE };
 
-/* Fractional bits of sums before gates, of gates and states, of normalized values. */
-#define SUM_BITS 12
+/* Fractional bits of gates and states, and of normalized values. */
 #define UNIT_BITS 15
 #define NORMAL_BITS 10
 /* Centred values are taken times count and this, which fits 16 bits. */
@@ -28,26 +27,10 @@ enum activation { LINEAR, LEAKY, BOUNDED, WIDE };
 #define MAYBE_UNROLL ROLLED
 #endif
 
-/* tanh over -8 to 8 in 2^TANH_INDEX_BITS steps. */
-#define TANH_INDEX_BITS 10
-#define TANH_STEP_BITS (SUM_BITS + 4 - TANH_INDEX_BITS)
-
-/* tanh of sums, from a table of values (upper 16 bits) and what they rise by to the next (lower);
-   `table` is the entry of zero. */
-INLINE i4 i4_tanh(i4 x, const int32_t *table)
-{
-    x = i4_clip(x, -(8 << SUM_BITS), (8 << SUM_BITS) - 1);
-    const i4 entries = i4_gather(table, i4_shift_right(x, TANH_STEP_BITS));
-    const i4 rise = i4_and(entries, 0xffff), part = i4_and(x, (1 << TANH_STEP_BITS) - 1);
-    /* A rise is below 2^(16 - TANH_STEP_BITS), so that this is the value alone, shifted left. */
-    const i4 start = i4_shift_right(entries, 16 - TANH_STEP_BITS);
-    return i4_round_shift(i4_mul_add(start, rise, part), TANH_STEP_BITS);
-}
-
 /* sigmoid(2 x), 0 to 32767 */
-INLINE i4 i4_sigmoid(i4 half, const int32_t *table)
+INLINE h8 h8_sigmoid(h8 half, const int16_t *tanh_table)
 {
-    return i4_half_sum(i4_tanh(half, table), i4_all(1 << UNIT_BITS));
+    return h8_half_sum(h8_cubic(half, tanh_table), h8_all(INT16_MAX));
 }
 
 struct convolution {
@@ -55,6 +38,7 @@ struct convolution {
     int taps, inputs, row;      /* elements from one tap's input to the next */
     int groups, outputs;        /* of a group, all phases */
     int phases, channels;       /* of a result's row */
+    int of_four;                /* inputs that are read of each four: 3 where one is padding */
     int shift;                  /* of sums, to the left */
     enum activation activation;
 };
@@ -70,39 +54,52 @@ struct affine {
 
 struct extent {
     int block, quads; /* positions and, by fours, outputs */
-    int taps, inputs;
+    int taps, inputs, of_four;
     int step, row; /* elements from one position's input to the next, and from one tap's */
 };
 
-/* Biases and weighted sums of all taps and inputs. With vector registers all sums of a block are made
-   at once, elsewhere four. */
+/* Weighted sums of some inputs that lie side by side, eight at most. */
+INLINE void weigh(const struct extent e, int block, int first, int together, int inputs,
+                  const int16_t *x, const int8_t *weight, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+{
+    h8 given[BLOCK_LIMIT];
+    UNROLL for (int p = 0; p < block; p++)
+        given[p] = inputs > 4 ? h8_load(x + p * e.step) : h8_load_half(x + p * e.step);
+    int used = 0;
+    UNROLL for (int k = 0; k < inputs; k++) {
+        if (k % 4 == e.of_four) continue;
+        UNROLL for (int o = 0; o < together; o++) {
+            /* Weights are loaded for four quads at a time. */
+            const int quad = used * e.quads + first + o;
+            const h8 eight = h8_weights(weight + 16 * (quad / 4), quad / 2 % 2);
+            UNROLL for (int p = 0; p < block; p++)
+                sums[p][o] = i4_mac_lane(sums[p][o], eight, quad % 2, given[p], k);
+        }
+        used++;
+    }
+}
+
+/* Biases, or zeros where there are none, and weighted sums of all taps and inputs. With vector
+   registers all sums of a block are made at once, elsewhere four. */
 INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
                        const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
     const int together = VECTORS ? e.quads : 1, block = VECTORS ? e.block : 1;
+    const int whole = e.inputs / 8 * 8, rest = e.inputs - whole;
     ROLLED for (int from = 0; from < e.block; from += block) {
         ROLLED for (int first = 0; first < e.quads; first += together) {
             i4 partial[BLOCK_LIMIT][QUAD_LIMIT];
             UNROLL for (int p = 0; p < block; p++)
                 UNROLL for (int o = 0; o < together; o++)
                     partial[p][o] = i4_load(bias + 4 * (first + o));
+            const int8_t *w = weight;
             ROLLED for (int t = 0; t < e.taps; t++) {
-                ROLLED for (int i = 0; i < e.inputs; i += 4) {
-                    const int8_t *w = weight + (t * e.inputs + i) * e.quads * 4;
-                    h4 given[BLOCK_LIMIT];
-                    UNROLL for (int p = 0; p < block; p++)
-                        given[p] = h4_load(x + (from + p) * e.step + t * e.row + i);
-                    UNROLL for (int k = 0; k < 4; k++) {
-                        UNROLL for (int o = 0; o < together; o++) {
-                            /* Weights are loaded for two quads at a time. */
-                            const int quad = k * e.quads + first + o;
-                            const w8 eight = w8_load(w + 8 * (quad / 2));
-                            UNROLL for (int p = 0; p < block; p++)
-                                partial[p][o] = quad % 2
-                                                    ? i4_mac_high(partial[p][o], eight, given[p], k)
-                                                    : i4_mac_low(partial[p][o], eight, given[p], k);
-                        }
-                    }
+                const int16_t *given = x + from * e.step + t * e.row;
+                ROLLED for (int i = 0; i < whole; i += 8, w += 8 * e.of_four * e.quads)
+                    weigh(e, block, first, together, 8, given + i, w, partial);
+                if (rest) {
+                    weigh(e, block, first, together, rest, given + whole, w, partial);
+                    w += 4 * e.of_four * e.quads;
                 }
             }
             UNROLL for (int p = 0; p < block; p++)
@@ -124,64 +121,73 @@ INLINE i4 rescale_leaky(i4 sum, int shift, i4 above, i4 below)
 }
 
 /* One group. `edges` [2][inputs][outputs] or none: what to add at the first and the last position for
-   `ends`, the first row of x that is no padding and the last one. `y` has 16 bits, or 32 if WIDE. */
+   `ends` [2][4], the first row of x that is no padding and the last one. `y` has 16 bits, or 32 if
+   WIDE. */
 INLINE void convolve_group(const struct convolution c, const int16_t *x, const struct affine *a,
-                           const int8_t *edges, const int16_t *ends, const int32_t *tanh_table,
-                           void *y, int group)
+                           const int8_t *edges, const int16_t *ends, void *y, int group)
 {
     const int quads = c.outputs / 4, of_phase = c.outputs / c.phases;
-    const int8_t *weight = a->weight + group * c.taps * c.inputs * c.outputs;
+    const struct extent e = {c.block, quads, c.taps, c.inputs, c.of_four, c.step, c.row};
+    const int8_t *weight = a->weight + group * c.taps * c.inputs * c.of_four / 4 * c.outputs;
     const int32_t *bias = a->bias + group * c.outputs;
     const int32_t *multiplier = a->multiplier + group * c.outputs;
     const int32_t *below = a->below + group * c.outputs;
     ROLLED for (int first = 0; first < c.positions; first += c.block) {
         const int from = first + c.block <= c.positions ? first : c.positions - c.block;
-        const struct extent e = {c.block, quads, c.taps, c.inputs, c.step, c.row};
         i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
         accumulate(e, x + from * c.step, weight, bias, sums);
-        if (edges && (from == 0 || from + c.block == c.positions)) {
-            const int p = from ? c.block - 1 : 0, side = from ? 1 : 0;
-            UNROLL for (int q = 0; q < quads; q++) {
-                int32_t sum[4];
-                i4_store(sum, sums[p][q]);
-                for (int i = 0; i < c.inputs; i++)
-                    for (int o = 0; o < 4; o++)
-                        sum[o] += edges[(side * c.inputs + i) * c.outputs + 4 * q + o] *
-                                  ends[side * c.row + i];
-                if (from)
-                    sums[c.block - 1][q] = i4_load(sum);
-                else
-                    sums[0][q] = i4_load(sum);
-            }
+        if (edges && from == 0) {
+            UNROLL for (int q = 0; q < c.of_four * quads; q++)
+                sums[0][q % quads] =
+                    i4_mac_lane(sums[0][q % quads], h8_weights(edges + 16 * (q / 4), q / 2 % 2),
+                                q % 2, h8_load(ends), q / quads);
         }
-        MAYBE_UNROLL for (int o = 0; o < quads; o++) {
+        if (edges && from + c.block == c.positions) {
+            const int8_t *w = edges + c.of_four * c.outputs;
+            UNROLL for (int q = 0; q < c.of_four * quads; q++)
+                sums[c.block - 1][q % quads] =
+                    i4_mac_lane(sums[c.block - 1][q % quads],
+                                h8_weights(w + 16 * (q / 4), q / 2 % 2), q % 2, h8_load(ends),
+                                4 + q / quads);
+        }
+        MAYBE_UNROLL for (int o = 0; o < quads; o += 2) {
+            const int both = o + 1 < quads;
             const int at = c.groups == 1 ? 4 * o
                                          : 4 * o / of_phase * c.channels + group * of_phase +
                                                4 * o % of_phase;
-            const i4 above = i4_load(multiplier + 4 * o);
-            const i4 under = c.activation == LEAKY ? i4_load(below + 4 * o) : above;
             MAYBE_UNROLL for (int p = 0; p < c.block; p++) {
                 const int to = (from + p) * c.phases * c.channels + at;
-                const i4 sum = sums[p][o];
-                const i4 result = c.activation == LEAKY
-                                      ? rescale_leaky(sum, c.shift, above, under)
-                                      : rescale(sum, c.shift, above);
-                if (c.activation == WIDE)
-                    i4_store((int32_t *)y + to, result);
-                else if (c.activation == BOUNDED)
-                    h4_store((int16_t *)y + to, i4_tanh(result, tanh_table));
+                i4 results[2];
+                UNROLL for (int h = 0; h <= both; h++) {
+                    const i4 above = i4_load(multiplier + 4 * (o + h));
+                    results[h] = c.activation == LEAKY
+                                     ? rescale_leaky(sums[p][o + h], c.shift, above,
+                                                     i4_load(below + 4 * (o + h)))
+                                     : rescale(sums[p][o + h], c.shift, above);
+                    if (c.activation == WIDE) i4_store((int32_t *)y + to + 4 * h, results[h]);
+                }
+                if (c.activation == WIDE) continue;
+                if (both)
+                    h8_store((int16_t *)y + to, h8_narrow(results[0], results[1]));
                 else
-                    h4_store((int16_t *)y + to, result);
+                    h8_store_half((int16_t *)y + to, h8_narrow(results[0], results[0]));
             }
         }
     }
 }
 
-INLINE void convolve(const struct convolution c, const int16_t *x, const struct affine *a,
-                     const int32_t *tanh_table, void *y)
+INLINE void convolve(const struct convolution c, const int16_t *x, const struct affine *a, void *y)
 {
-    ROLLED for (int g = 0; g < c.groups; g++)
-        convolve_group(c, x + g * c.inputs, a, 0, 0, tanh_table, y, g);
+    ROLLED for (int g = 0; g < c.groups; g++) convolve_group(c, x + g * c.inputs, a, 0, 0, y, g);
+}
+
+/* tanh of sums, eight at least. */
+INLINE void bound(int count, const int16_t *sums, const int16_t *tanh_table, int16_t *y)
+{
+    ROLLED for (int first = 0; first < count; first += 8) {
+        const int i = first + 8 <= count ? first : count - 8;
+        h8_store(y + i, h8_cubic(h8_load(sums + i), tanh_table));
+    }
 }
 
 /* Depthwise, 3 rows by 3 frames; the frames' first rows are padding. */
@@ -191,43 +197,51 @@ INLINE void convolve_frames(int rows, int channels, int at_once, int shift, cons
 {
     const int16_t *const frames[3] = {oldest, middle, newest};
     const int block = VECTORS ? at_once : 1;
-    ROLLED for (int c = 0; c < channels; c += 4) {
-        h4 w[9];
-        UNROLL for (int k = 0; k < 9; k++) {
-            int16_t wide[4];
-            for (int i = 0; i < 4; i++) wide[i] = a->weight[k * channels + c + i];
-            w[k] = h4_load(wide);
+    ROLLED for (int c = 0; c < channels; c += 8) {
+        h8 w[9];
+        i4 bias[2], above[2], below[2];
+        UNROLL for (int k = 0; k < 9; k++) 
+            w[k] = h8_weights(a->weight + k * channels + c / 16 * 16, c / 8 % 2);
+        UNROLL for (int h = 0; h < 2; h++) {
+            bias[h] = i4_load(a->bias + c + 4 * h);
+            above[h] = i4_load(a->multiplier + c + 4 * h);
+            below[h] = i4_load(a->below + c + 4 * h);
         }
-        const i4 b = i4_load(a->bias + c), above = i4_load(a->multiplier + c);
-        const i4 under = i4_load(a->below + c);
         ROLLED for (int first = 0; first < rows; first += block) {
             const int from = first + block <= rows ? first : rows - block;
-            i4 sums[BLOCK_LIMIT];
-            UNROLL for (int p = 0; p < block; p++) sums[p] = b;
+            i4 sums[BLOCK_LIMIT][2];
+            UNROLL for (int p = 0; p < block; p++)
+                UNROLL for (int h = 0; h < 2; h++) sums[p][h] = bias[h];
             UNROLL for (int t = 0; t < 3; t++) {
                 UNROLL for (int r = 0; r < block + 2; r++) {
-                    const h4 x = h4_load(frames[t] + (from + r) * channels + c);
+                    const h8 x = h8_load(frames[t] + (from + r) * channels + c);
                     UNROLL for (int k = 0; k < 3; k++)
                         if (r - k >= 0 && r - k < block)
-                            sums[r - k] = i4_mac(sums[r - k], x, w[3 * t + k]);
+                            UNROLL for (int h = 0; h < 2; h++)
+                                sums[r - k][h] = i4_mac(sums[r - k][h], x, w[3 * t + k], h);
                 }
             }
-            UNROLL for (int p = 0; p < block; p++)
-                h4_store(y + (from + p) * channels + c,
-                         rescale_leaky(sums[p], shift, above, under));
+            UNROLL for (int p = 0; p < block; p++) {
+                UNROLL for (int h = 0; h < 2; h++)
+                    sums[p][h] = rescale_leaky(sums[p][h], shift, above[h], below[h]);
+                h8_store(y + (from + p) * channels + c, h8_narrow(sums[p][0], sums[p][1]));
+            }
         }
     }
 }
 
-/* New states of gated recurrent units from the sums before the gates (reset and update halved). */
-INLINE i4 new_state(i4 reset, i4 update, i4 candidate, i4 remembered, i4 before,
-                    const int32_t *tanh_table)
+/* New states of gated recurrent units from the sums before the gates (reset and update halved); the
+   candidate's own sum comes in two halves. */
+INLINE h8 new_state(h8 reset, h8 update, const i4 candidate[2], h8 remembered, h8 before,
+                    const int16_t *tanh_table)
 {
-    const i4 open = i4_sigmoid(reset, tanh_table), keep = i4_sigmoid(update, tanh_table);
-    const i4 kept = i4_scale(remembered, i4_shift_left(open, 31 - UNIT_BITS));
-    const i4 proposal = i4_tanh(i4_add(candidate, kept), tanh_table);
-    const i4 change = i4_mul(i4_sub(before, proposal), keep);
-    return i4_add(proposal, i4_round_shift(change, UNIT_BITS));
+    const h8 kept = h8_scale(remembered, h8_sigmoid(reset, tanh_table));
+    const h8 proposal = h8_cubic(
+        h8_narrow(i4_add_half(candidate[0], kept, 0), i4_add_half(candidate[1], kept, 1)),
+        tanh_table);
+    /* The update's gate is (1 + tanh) / 2. */
+    const h8 change = h8_scale(h8_half_difference(before, proposal), h8_cubic(update, tanh_table));
+    return h8_add(h8_mean(before, proposal), change);
 }
 
 struct cell {
@@ -242,36 +256,44 @@ struct recurrence {
 
 /* One step of units over frames; `state` [rows][group][unit] is carried on. */
 INLINE void recur(const struct recurrence r, const struct cell *cell, const int16_t *x,
-                  int32_t *projected, int16_t *state, const int32_t *tanh_table)
+                  int32_t *projected, int16_t *state, const int16_t *tanh_table)
 {
     const int quads = r.units / 4, gates = 3 * r.units;
-    const struct convolution project = {r.rows,  r.block < 3 ? r.block : 3,
+    const struct convolution project = {r.rows,  r.block,
                                         r.groups * r.inputs, 1,
                                         r.inputs, r.groups * r.inputs,
                                         r.groups, gates,
                                         1, r.groups * gates,
-                                        r.input_shift, WIDE};
+                                        4, r.input_shift, WIDE};
+    const struct extent e = {r.block, 3 * quads, 1, r.units, 4, r.groups * r.units, 0};
     ROLLED for (int g = 0; g < r.groups; g++) {
         const int8_t *hidden = cell->hidden.weight + g * r.units * gates;
         const int32_t *bias = cell->hidden.bias + g * gates;
         const int32_t *multiplier = cell->hidden.multiplier + g * gates;
-        convolve_group(project, x + g * r.inputs, &cell->input, 0, 0, 0, projected, g);
+        convolve_group(project, x + g * r.inputs, &cell->input, 0, 0, projected, g);
         ROLLED for (int first = 0; first < r.rows; first += r.block) {
-            const struct extent e = {r.block, 3 * quads, 1, r.units, r.groups * r.units, 0};
             i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
             accumulate(e, state + (first * r.groups + g) * r.units, hidden, bias, sums);
-            ROLLED for (int p = 0; p < r.block; p++) {
-                const int32_t *from = projected + ((first + p) * r.groups + g) * gates;
-                ROLLED for (int q = 0; q < quads; q++) {
+            ROLLED for (int q = 0; q < quads; q += 2) {
+                MAYBE_UNROLL for (int p = 0; p < r.block; p++) {
+                    const int32_t *from = projected + ((first + p) * r.groups + g) * gates + 4 * q;
                     int16_t *at = state + ((first + p) * r.groups + g) * r.units + 4 * q;
-                    i4 scaled[3];
-                    UNROLL for (int gate = 0; gate < 3; gate++)
-                        scaled[gate] = rescale(sums[p][gate * quads + q], r.hidden_shift,
-                                               i4_load(multiplier + gate * r.units + 4 * q));
-                    const i4 reset = i4_add(i4_load(from + 4 * q), scaled[0]);
-                    const i4 update = i4_add(i4_load(from + r.units + 4 * q), scaled[1]);
-                    h4_store(at, new_state(reset, update, i4_load(from + 2 * r.units + 4 * q),
-                                           scaled[2], i4_widen(h4_load(at)), tanh_table));
+                    i4 all[3][2];
+                    UNROLL for (int gate = 0; gate < 3; gate++) {
+                        UNROLL for (int h = 0; h < 2; h++) {
+                            const int unit = gate * r.units + 4 * h;
+                            all[gate][h] = rescale(sums[p][gate * quads + q + h], r.hidden_shift,
+                                                   i4_load(multiplier + unit + 4 * q));
+                            if (gate < 2)
+                                all[gate][h] = i4_add(all[gate][h], i4_load(from + unit));
+                        }
+                    }
+                    const i4 candidate[2] = {i4_load(from + 2 * r.units),
+                                             i4_load(from + 2 * r.units + 4)};
+                    h8_store(at, new_state(h8_narrow(all[0][0], all[0][1]),
+                                           h8_narrow(all[1][0], all[1][1]), candidate,
+                                           h8_narrow(all[2][0], all[2][1]), h8_load(at),
+                                           tanh_table));
                 }
             }
         }
@@ -280,29 +302,42 @@ INLINE void recur(const struct recurrence r, const struct cell *cell, const int1
 
 #define GROUP_LIMIT 4
 
-/* Groups of four units over the rows of one frame, from zero, some from the last row to the first.
-   `projected` [rows][group][3][4] are the inputs' projections, groups in the order `place`. */
+/* Groups of four units over the rows of one frame, from zero, some pairs from the last row to the
+   first. `projected` [rows][group][3][4] are the inputs' projections, groups in the order `place`. */
 INLINE void scan(int rows, int groups, int shift, const struct cell *cell, const int *place,
-                 const int *backward, const int32_t *projected, const int32_t *tanh_table,
+                 const int *backward, const int32_t *projected, const int16_t *tanh_table,
                  int16_t *states)
 {
-    int16_t state[GROUP_LIMIT][4] = {{0}};
+    h8 state[GROUP_LIMIT / 2], weights[GROUP_LIMIT][6];
+    UNROLL for (int g = 0; g < groups; g++) {
+        state[g / 2] = h8_all(0);
+        UNROLL for (int k = 0; k < 6; k++)
+            weights[g][k] = h8_weights(cell->hidden.weight + g * 48 + k / 2 * 16, k % 2);
+    }
     ROLLED for (int k = 0; k < rows; k++) {
-        MAYBE_UNROLL for (int g = 0; g < groups; g++) {
-            const int row = backward[g] ? rows - 1 - k : k;
-            const int32_t *given = projected + (row * groups + place[g]) * 12;
-            const struct extent e = {1, 3, 1, 4, 0, 0};
-            const i4 before = i4_widen(h4_load(state[g]));
-            i4 sums[BLOCK_LIMIT][QUAD_LIMIT], scaled[3];
-            accumulate(e, state[g], cell->hidden.weight + g * 48, cell->hidden.bias + g * 12, sums);
-            UNROLL for (int gate = 0; gate < 3; gate++)
-                scaled[gate] = rescale(sums[0][gate], shift,
-                                       i4_load(cell->hidden.multiplier + (g * 3 + gate) * 4));
-            const i4 after = new_state(i4_add(i4_load(given), scaled[0]),
-                                       i4_add(i4_load(given + 4), scaled[1]), i4_load(given + 8),
-                                       scaled[2], before, tanh_table);
-            h4_store(state[g], after);
-            h4_store(states + (row * groups + g) * 4, after);
+        MAYBE_UNROLL for (int first = 0; first < groups; first += 2) {
+            const int row = backward[first] ? rows - 1 - k : k;
+            const h8 before = state[first / 2];
+            i4 all[3][2], candidate[2];
+            UNROLL for (int h = 0; h < 2; h++) {
+                const int g = first + h;
+                const int32_t *given = projected + (row * groups + place[g]) * 12;
+                UNROLL for (int gate = 0; gate < 3; gate++) {
+                    const int32_t at = (g * 3 + gate) * 4;
+                    i4 sum = i4_load(cell->hidden.bias + at);
+                    UNROLL for (int i = 0; i < 4; i++) {
+                        const int quad = 3 * i + gate;
+                        sum = i4_mac_lane(sum, weights[g][quad / 2], quad % 2, before, 4 * h + i);
+                    }
+                    all[gate][h] = rescale(sum, shift, i4_load(cell->hidden.multiplier + at));
+                    if (gate < 2) all[gate][h] = i4_add(all[gate][h], i4_load(given + 4 * gate));
+                }
+                candidate[h] = i4_load(given + 8);
+            }
+            state[first / 2] =
+                new_state(h8_narrow(all[0][0], all[0][1]), h8_narrow(all[1][0], all[1][1]),
+                          candidate, h8_narrow(all[2][0], all[2][1]), before, tanh_table);
+            h8_store(states + (row * groups + first) * 4, state[first / 2]);
         }
     }
 }
@@ -319,11 +354,15 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
                       const int16_t *residual, const int16_t *scale, const int16_t *shift,
                       int16_t *y)
 {
-    int32_t sum = 0;
-    int64_t squares = 0;
-    for (int i = 0; i < count; i++) sum += x[i];
-    for (int i = 0; i < count; i++) squares += x[i] * x[i];
-    int64_t variance = count * squares - (int64_t)sum * sum + n->epsilon;
+    i4 sums = i4_all(0);
+    l2 all_squares = l2_zero();
+    ROLLED for (int i = 0; i < count; i += 8) {
+        const h8 given = h8_load(x + i);
+        sums = i4_add_pairs(sums, given);
+        all_squares = l2_add_squares(all_squares, given);
+    }
+    const int32_t sum = i4_total(sums);
+    int64_t variance = count * l2_total(all_squares) - (int64_t)sum * sum + n->epsilon;
     variance = variance < 1 ? 1 : variance;
     /* 2^30 to 2^31 - 1 for the root, 2^30 + 1 to 2^31 - 1 for its reciprocal times 2^61 */
     const int even = (62 - bit_length((uint64_t)variance)) & ~1;
@@ -332,13 +371,20 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
     const i4 inverse = i4_all((int32_t)(reciprocal > INT32_MAX ? INT32_MAX : reciprocal));
     const i4 start = i4_all(-CENTRED_GAIN * sum);
     const int right = 30 - even / 2 + CENTRED_BITS - NORMAL_BITS;
-    for (int i = 0; i < count; i += 4) {
-        const i4 centred = i4_mac_by(start, h4_load(x + i), (int16_t)(CENTRED_GAIN * count));
-        const h4 normal = h4_narrow(i4_round_shift_by(i4_scale(centred, inverse), right));
-        const i4 shifted = i4_mul_by(h4_load(shift + i), n->step);
-        const i4 scaled = i4_mac(shifted, normal, h4_load(scale + i));
-        const i4 all = i4_mac_by(scaled, h4_load(residual + i), n->residual);
-        h4_store(y + i, i4_round_shift_by(all, n->bits));
+    ROLLED for (int i = 0; i < count; i += 8) {
+        const h8 given = h8_load(x + i), before = h8_load(residual + i);
+        const h8 scales = h8_load(scale + i), shifts = h8_load(shift + i);
+        i4 parts[2];
+        UNROLL for (int h = 0; h < 2; h++) {
+            const i4 centred = i4_mac_by(start, given, (int16_t)(CENTRED_GAIN * count), h);
+            parts[h] = i4_round_shift(i4_scale(centred, inverse), right);
+        }
+        const h8 normal = h8_narrow(parts[0], parts[1]);
+        UNROLL for (int h = 0; h < 2; h++) {
+            const i4 scaled = i4_mac(i4_mul_by(shifts, n->step, h), normal, scales, h);
+            parts[h] = i4_round_shift(i4_mac_by(scaled, before, n->residual, h), n->bits);
+        }
+        h8_store(y + i, h8_narrow(parts[0], parts[1]));
     }
 }
 
@@ -355,35 +401,49 @@ struct levels {
     int hidden_shift, gate_shift;
 };
 
-/* y[row][2 c] = x[row][c] * gate[c], y[row][2 c + 1] = passed[row][c]. */
+/* y[row][2 c] = x[row][c] * gate[c], y[row][2 c + 1] = passed[row][c]; 3 rows by 8 channels at once. */
 INLINE void attend(const struct attention a, const struct levels *levels, const struct cell *cell,
                    const struct affine *gate, const int16_t *x, const int16_t *passed,
-                   int16_t *state, const int32_t *tanh_table, int16_t *y)
+                   int16_t *state, const int16_t *tanh_table, int16_t *y)
 {
     const struct recurrence once = {1, 1, 1, a.channels, a.units, levels->input_shift,
                                     levels->hidden_shift};
     const struct convolution project = {1, 1, a.units, 1, a.units, a.units, 1, a.channels,
-                                        1, a.channels, levels->gate_shift, WIDE};
-    int16_t energy[16];
-    int32_t projected[64], sums[16];
-    int64_t squares[16] = {0};
-    for (int p = 0; p < a.rows; p++)
-        for (int c = 0; c < a.channels; c++)
-            squares[c] += x[p * a.channels + c] * x[p * a.channels + c];
-    for (int c = 0; c < a.channels; c++)
-        energy[c] = (int16_t)saturate(
-            round_shift(squares[c] * levels->energy, levels->energy_shift), INT16_MIN, INT16_MAX);
+                                        1, a.channels, 4, levels->gate_shift, LINEAR};
+    int16_t energy[16], opened[16];
+    int32_t projected[64], squares[16];
+    ROLLED for (int c = 0; c < a.channels; c += 8) {
+        int64_t sums[8] = {0};
+        ROLLED for (int p = 0; p < a.rows; p += 3) {
+            /* Three squares fill 32 bits without a sign. */
+            UNROLL for (int h = 0; h < 2; h++) {
+                i4 three = i4_all(0);
+                UNROLL for (int k = 0; k < 3; k++) {
+                    const h8 given = h8_load(x + (p + k) * a.channels + c);
+                    three = k ? i4_mac(three, given, given, h) : i4_mul(given, given, h);
+                }
+                i4_store(squares + 4 * h, three);
+            }
+            UNROLL for (int k = 0; k < 8; k++) sums[k] += (uint32_t)squares[k];
+        }
+        for (int k = 0; k < 8; k++)
+            energy[c + k] = (int16_t)saturate(
+                round_shift(sums[k] * levels->energy, levels->energy_shift), INT16_MIN, INT16_MAX);
+    }
     recur(once, cell, energy, projected, state, tanh_table);
-    convolve_group(project, state, gate, 0, 0, 0, sums, 0);
-    ROLLED for (int c = 0; c < a.channels; c += 4) {
-        const i4 open = i4_sigmoid(i4_load(sums + c), tanh_table);
-        const h4 gain =
-            h4_narrow(i4_scale(i4_shift_left(open, 31 - UNIT_BITS), i4_all(levels->gain)));
-        for (int p = 0; p < a.rows; p++) {
-            const i4 mine = i4_mac(i4_all(0), h4_load(x + p * a.channels + c), gain);
-            const i4 other = i4_mul_by(h4_load(passed + p * a.row + c), levels->passed);
-            h4_store_pairs(y + 2 * (p * a.channels + c), i4_round_shift_by(mine, levels->bits),
-                           i4_round_shift_by(other, levels->bits));
+    convolve_group(project, state, gate, 0, 0, opened, 0);
+    ROLLED for (int c = 0; c < a.channels; c += 8) {
+        const h8 open = h8_sigmoid(h8_load(opened + c), tanh_table);
+        const h8 gain = h8_scale(open, h8_all(levels->gain));
+        ROLLED for (int p = 0; p < a.rows; p++) {
+            const h8 given = h8_load(x + p * a.channels + c), other = h8_load(passed + p * a.row + c);
+            i4 parts[2][2];
+            UNROLL for (int h = 0; h < 2; h++) {
+                parts[0][h] = i4_round_shift(i4_mul(given, gain, h), levels->bits);
+                parts[1][h] = i4_round_shift(i4_mul_by(other, levels->passed, h), levels->bits);
+            }
+            h8_store_pairs(y + 2 * (p * a.channels + c), h8_narrow(parts[0][0], parts[0][1]),
+                           h8_narrow(parts[1][0], parts[1][1]));
         }
     }
 }
@@ -392,9 +452,13 @@ INLINE void attend(const struct attention a, const struct levels *levels, const 
 INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int16_t of_b,
                 int bits, int16_t *y)
 {
-    for (int i = 0; i < count; i += 4) {
-        const i4 first = i4_mul_by(h4_load(a + i), of_a);
-        h4_store(y + i, i4_round_shift_by(i4_mac_by(first, h4_load(b + i), of_b), bits));
+    ROLLED for (int i = 0; i < count; i += 8) {
+        const h8 first = h8_load(a + i), second = h8_load(b + i);
+        i4 parts[2];
+        UNROLL for (int h = 0; h < 2; h++)
+            parts[h] =
+                i4_round_shift(i4_mac_by(i4_mul_by(first, of_a, h), second, of_b, h), bits);
+        h8_store(y + i, h8_narrow(parts[0], parts[1]));
     }
 }
 
@@ -404,18 +468,18 @@ INLINE void merge(int bands, int bins, const uint16_t *first, const uint16_t *un
                   const int8_t *weight, const int32_t *multiplier, int shift,
                   const int16_t *features, int16_t *interleaved, int16_t *y)
 {
-    for (int k = 0; k < bins; k++) {
-        interleaved[4 * k] = features[k];
-        interleaved[4 * k + 1] = features[bins + k];
-        interleaved[4 * k + 2] = features[2 * bins + k];
-        interleaved[4 * k + 3] = 0;
+    ROLLED for (int from = 0; from < bins; from += 8) {
+        const int k = from + 8 <= bins ? from : bins - 8;
+        h8_store_threes(interleaved + 4 * k, h8_load(features + k), h8_load(features + bins + k),
+                        h8_load(features + 2 * bins + k));
     }
     for (int b = 0; b < bands; b++) {
         i4 sum = i4_all(0);
         const int16_t *x = interleaved + 4 * first[b];
         for (int k = until[b]; k < until[b + 1]; k++, x += 4)
-            sum = i4_mac_by(sum, h4_load(x), weight[k]);
-        h4_store(y + 4 * b, rescale(sum, shift, i4_all(multiplier[b])));
+            sum = i4_mac_by(sum, h8_load_half(x), weight[k], 0);
+        const i4 result = rescale(sum, shift, i4_all(multiplier[b]));
+        h8_store_half(y + 4 * b, h8_narrow(result, result));
     }
 }
 

@@ -28,7 +28,7 @@ from targets.c.layers import (
     rows_of,
 )
 
-TANH, RISE = tanh_table()
+TANH = tanh_table()
 INT16, INT32 = (-(2**15), 2**15 - 1), (-(2**31), 2**31 - 1)
 
 
@@ -55,15 +55,18 @@ def weigh(x: np.ndarray, affine: Affine) -> np.ndarray:
 
 
 def tanh(x: np.ndarray) -> np.ndarray:
-    """Sums with 12 fractional bits to 15 of tanh, by lines between 1024 values."""
-    x = saturate(x, -32768, 32767)
-    index, part = (x >> 6) + 512, x & 63
-    return TANH[index] + round_shift(RISE[index] * part, 6)
+    """Sums to 15 fractional bits of tanh, by cubics over 32 spans."""
+    x = saturate(x, *INT16)
+    span, part = (x >> 11) & 31, ((x & 2047) - 1024) << 5
+    result = TANH[3][span]
+    for power in TANH[2::-1]:
+        result = fits(power[span] + round_shift(result * part, 15), INT16)
+    return result
 
 
 def sigmoid(half: np.ndarray) -> np.ndarray:
-    """Half of a sum, with 12 fractional bits, to 15 of its sigmoid."""
-    return (tanh(half) + 32768) >> 1
+    """Half of a sum to 15 fractional bits of its sigmoid."""
+    return (tanh(half) + 32767) >> 1
 
 
 def new_state(
@@ -77,9 +80,10 @@ def new_state(
     wide = saturate(fits(sums + flat[0], INT32) << affine.shift, *INT32)
     reset, update, remembered = np.moveaxis(scale(wide, flat[1]).reshape(projected.shape), -2, 0)
     opened = sigmoid(projected[..., 0, :] + reset)
-    keep = sigmoid(projected[..., 1, :] + update)
-    proposal = tanh(projected[..., 2, :] + scale(remembered, opened << 16))
-    return proposal + round_shift((before - proposal) * keep, 15)
+    kept = round_shift(saturate(remembered, *INT16) * opened, 15)
+    proposal = tanh(projected[..., 2, :] + kept)
+    change = round_shift(((before - proposal) >> 1) * tanh(projected[..., 1, :] + update), 15)
+    return saturate(((before + proposal + 1) >> 1) + change, *INT16)
 
 
 def project(x: np.ndarray, cell: Cell, affine: Affine) -> np.ndarray:
