@@ -50,6 +50,7 @@ from targets.c.layers import (
 from targets.c.source import identifier, initializer
 
 FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
+EIGHT = 8  # values of 16 bits in a vector
 
 
 class FixedEngine(Engine):
@@ -83,7 +84,7 @@ class FixedEngine(Engine):
             "exponent": ("int32_t", 1),
             "features": ("int16_t", FEATURES * BINS),
             "interleaved": ("int16_t", BAND_CHANNELS * BINS),
-            "mask": ("int16_t", MASK_PARTS * BINS),
+            "mask": ("int16_t", MASK_PARTS * BINS + EIGHT - 1),
         }
         twiddles = np.concatenate([TWIDDLES[n].ravel() for n in (256, 64, 16)])
         names = [
@@ -132,6 +133,7 @@ class FixedEngine(Engine):
             "merge",
             str(len(fixed.first)),
             str(BINS),
+            str(fixed.alike),
             self.source.table("merge_first", np.array(fixed.first, np.uint16)),
             self.source.table("merge_until", until),
             self._bytes("merge_weight", np.concatenate(fixed.weights)),
@@ -144,12 +146,18 @@ class FixedEngine(Engine):
 
     def _split(self, layer: Split) -> None:
         fixed: FixedSplit = self._of(layer)
+        starts = np.flatnonzero(np.diff(fixed.first, prepend=-1))
+        until = np.append(starts, len(fixed.first)) + fixed.alike
+        low, high = np.pad(fixed.weight.T, ((0, 0), (0, EIGHT - 1))).astype(np.int16)
         self.source.call(
             "split",
             str(BINS),
             str(fixed.alike),
-            self.source.table("split_first", fixed.first.astype(np.uint8)),
-            self.source.table("split_weight", fixed.weight.astype(np.uint8)),
+            str(len(starts)),
+            self.source.table("split_first", fixed.first[starts].astype(np.uint8)),
+            self.source.table("split_until", until.astype(np.uint16)),
+            self.source.table("split_low", low),
+            self.source.table("split_high", high),
             self.at(layer.x),
             "k.mask",
         )

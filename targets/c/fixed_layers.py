@@ -47,8 +47,12 @@ Steps = Callable[[Value], float]
 
 @dataclass(frozen=True)
 class FixedMerge:
-    """Bands: for each its first bin, 8-bit weights and multiplier; one shift for all."""
+    """Bands: for each its first bin, 8-bit weights and multiplier; one shift for all.
 
+    The first `alike` are a bin each, with the same weight and multiplier.
+    """
+
+    alike: int
     first: list[int]
     weights: list[Integers]
     multiplier: Integers
@@ -173,6 +177,7 @@ def _merge(layer: Merge, step: float, result_step: float) -> FixedMerge:
     padded = np.stack([np.pad(weight, (0, widest - len(weight))) for _, weight in spans])
     affine = quantize_affine(padded, np.zeros(len(spans), np.float32), step, result_step)
     return FixedMerge(
+        alike,
         [first for first, _ in spans],
         [row[: len(weight)] for row, (_, weight) in zip(affine.weight, spans, strict=True)],
         affine.multiplier,

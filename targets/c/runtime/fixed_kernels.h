@@ -14,9 +14,9 @@
 
 enum activation { LINEAR, LEAKY, WIDE };
 
-/* Fractional bits of gates and states, and of normalized values. */
-#define UNIT_BITS 15
+/* Fractional bits of normalized values and of weights between bands of the mask. */
 #define NORMAL_BITS 10
+#define BAND_BITS 7
 /* Centred values are taken times count and this, which fits 16 bits. */
 #define CENTRED_BITS 5
 #define CENTRED_GAIN (1 << CENTRED_BITS)
@@ -27,11 +27,8 @@ enum activation { LINEAR, LEAKY, WIDE };
 #define MAYBE_UNROLL ROLLED
 #endif
 
-/* sigmoid(2 x), 0 to 32767 */
-INLINE h8 h8_sigmoid(h8 half, const int16_t *tanh_table)
-{
-    return h8_half_sum(h8_cubic(half, tanh_table), h8_all(INT16_MAX));
-}
+/* sigmoid(2 x) from tanh(x), 0 to 32767 */
+INLINE h8 h8_sigmoid(h8 tanh) { return h8_half_sum(tanh, h8_all(INT16_MAX)); }
 
 struct convolution {
     int positions, block, step; /* elements from one position's input to the next */
@@ -49,6 +46,7 @@ struct affine {
     const int32_t *bias, *multiplier, *below; /* [group][output] */
 };
 
+#define GATES_LIMIT (CUBICS_LIMIT / 2)
 #define BLOCK_LIMIT 16
 #define QUAD_LIMIT 12
 
@@ -186,7 +184,9 @@ INLINE void bound(int count, const int16_t *sums, const int16_t *tanh_table, int
 {
     ROLLED for (int first = 0; first < count; first += 8) {
         const int i = first + 8 <= count ? first : count - 8;
-        h8_store(y + i, h8_cubic(h8_load(sums + i), tanh_table));
+        h8 values = h8_load(sums + i);
+        h8_cubics(1, &values, tanh_table, &values);
+        h8_store(y + i, values);
     }
 }
 
@@ -230,18 +230,31 @@ INLINE void convolve_frames(int rows, int channels, int at_once, int shift, cons
     }
 }
 
-/* New states of gated recurrent units from the sums before the gates (reset and update halved); the
-   candidate's own sum comes in two halves. */
-INLINE h8 new_state(h8 reset, h8 update, const i4 candidate[2], h8 remembered, h8 before,
-                    const int16_t *tanh_table)
+/* What new states of gated recurrent units are made of: sums before the gates, those of reset and
+   update halved; the candidate's from the input, by halves, and from the state. */
+struct gates {
+    h8 gate[2], remembered, before;
+    i4 candidate[2];
+};
+
+/* New states of some vectors of units. */
+INLINE void renew(int count, const struct gates *sums, const int16_t *tanh_table, h8 *states)
 {
-    const h8 kept = h8_scale(remembered, h8_sigmoid(reset, tanh_table));
-    const h8 proposal = h8_cubic(
-        h8_narrow(i4_add_half(candidate[0], kept, 0), i4_add_half(candidate[1], kept, 1)),
-        tanh_table);
-    /* The update's gate is (1 + tanh) / 2. */
-    const h8 change = h8_scale(h8_half_difference(before, proposal), h8_cubic(update, tanh_table));
-    return h8_add(h8_mean(before, proposal), change);
+    h8 gates[2 * GATES_LIMIT], proposals[GATES_LIMIT];
+    UNROLL for (int n = 0; n < 2 * count; n++) gates[n] = sums[n / 2].gate[n % 2];
+    h8_cubics(2 * count, gates, tanh_table, gates);
+    UNROLL for (int n = 0; n < count; n++) {
+        const h8 kept = h8_scale(sums[n].remembered, h8_sigmoid(gates[2 * n]));
+        proposals[n] = h8_narrow(i4_add_half(sums[n].candidate[0], kept, 0),
+                                 i4_add_half(sums[n].candidate[1], kept, 1));
+    }
+    h8_cubics(count, proposals, tanh_table, proposals);
+    UNROLL for (int n = 0; n < count; n++) {
+        /* The update's gate is (1 + tanh) / 2. */
+        const h8 before = sums[n].before, update = gates[2 * n + 1];
+        const h8 change = h8_scale(h8_half_difference(before, proposals[n]), update);
+        states[n] = h8_add(h8_mean(before, proposals[n]), change);
+    }
 }
 
 struct cell {
@@ -258,26 +271,28 @@ struct recurrence {
 INLINE void recur(const struct recurrence r, const struct cell *cell, const int16_t *x,
                   int32_t *projected, int16_t *state, const int16_t *tanh_table)
 {
-    const int quads = r.units / 4, gates = 3 * r.units;
+    const int quads = r.units / 4, gate_count = 3 * r.units;
     const struct convolution project = {r.rows,  r.block,
                                         r.groups * r.inputs, 1,
                                         r.inputs, r.groups * r.inputs,
-                                        r.groups, gates,
-                                        1, r.groups * gates,
+                                        r.groups, gate_count,
+                                        1, r.groups * gate_count,
                                         4, r.input_shift, WIDE};
     const struct extent e = {r.block, 3 * quads, 1, r.units, 4, r.groups * r.units, 0};
     ROLLED for (int g = 0; g < r.groups; g++) {
-        const int8_t *hidden = cell->hidden.weight + g * r.units * gates;
-        const int32_t *bias = cell->hidden.bias + g * gates;
-        const int32_t *multiplier = cell->hidden.multiplier + g * gates;
+        const int8_t *hidden = cell->hidden.weight + g * r.units * gate_count;
+        const int32_t *bias = cell->hidden.bias + g * gate_count;
+        const int32_t *multiplier = cell->hidden.multiplier + g * gate_count;
         convolve_group(project, x + g * r.inputs, &cell->input, 0, 0, projected, g);
         ROLLED for (int first = 0; first < r.rows; first += r.block) {
+            int16_t *now = state + (first * r.groups + g) * r.units;
             i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
-            accumulate(e, state + (first * r.groups + g) * r.units, hidden, bias, sums);
+            accumulate(e, now, hidden, bias, sums);
             ROLLED for (int q = 0; q < quads; q += 2) {
+                struct gates gates[GATES_LIMIT];
+                h8 states[GATES_LIMIT];
                 MAYBE_UNROLL for (int p = 0; p < r.block; p++) {
-                    const int32_t *from = projected + ((first + p) * r.groups + g) * gates + 4 * q;
-                    int16_t *at = state + ((first + p) * r.groups + g) * r.units + 4 * q;
+                    const int32_t *from = projected + ((first + p) * r.groups + g) * gate_count + 4 * q;
                     i4 all[3][2];
                     UNROLL for (int gate = 0; gate < 3; gate++) {
                         UNROLL for (int h = 0; h < 2; h++) {
@@ -286,15 +301,18 @@ INLINE void recur(const struct recurrence r, const struct cell *cell, const int1
                                                    i4_load(multiplier + unit + 4 * q));
                             if (gate < 2)
                                 all[gate][h] = i4_add(all[gate][h], i4_load(from + unit));
+                            else
+                                gates[p].candidate[h] = i4_load(from + unit);
                         }
                     }
-                    const i4 candidate[2] = {i4_load(from + 2 * r.units),
-                                             i4_load(from + 2 * r.units + 4)};
-                    h8_store(at, new_state(h8_narrow(all[0][0], all[0][1]),
-                                           h8_narrow(all[1][0], all[1][1]), candidate,
-                                           h8_narrow(all[2][0], all[2][1]), h8_load(at),
-                                           tanh_table));
+                    UNROLL for (int gate = 0; gate < 2; gate++)
+                        gates[p].gate[gate] = h8_narrow(all[gate][0], all[gate][1]);
+                    gates[p].remembered = h8_narrow(all[2][0], all[2][1]);
+                    gates[p].before = h8_load(now + p * r.groups * r.units + 4 * q);
                 }
+                renew(r.block, gates, tanh_table, states);
+                MAYBE_UNROLL for (int p = 0; p < r.block; p++)
+                    h8_store(now + p * r.groups * r.units + 4 * q, states[p]);
             }
         }
     }
@@ -309,36 +327,38 @@ INLINE void scan(int rows, int groups, int shift, const struct cell *cell, const
                  int16_t *states)
 {
     h8 state[GROUP_LIMIT / 2], weights[GROUP_LIMIT][6];
+    i4 all[3][2];
     UNROLL for (int g = 0; g < groups; g++) {
         state[g / 2] = h8_all(0);
         UNROLL for (int k = 0; k < 6; k++)
             weights[g][k] = h8_weights(cell->hidden.weight + g * 48 + k / 2 * 16, k % 2);
     }
     ROLLED for (int k = 0; k < rows; k++) {
-        MAYBE_UNROLL for (int first = 0; first < groups; first += 2) {
-            const int row = backward[first] ? rows - 1 - k : k;
-            const h8 before = state[first / 2];
-            i4 all[3][2], candidate[2];
-            UNROLL for (int h = 0; h < 2; h++) {
-                const int g = first + h;
-                const int32_t *given = projected + (row * groups + place[g]) * 12;
-                UNROLL for (int gate = 0; gate < 3; gate++) {
-                    const int32_t at = (g * 3 + gate) * 4;
-                    i4 sum = i4_load(cell->hidden.bias + at);
-                    UNROLL for (int i = 0; i < 4; i++) {
-                        const int quad = 3 * i + gate;
-                        sum = i4_mac_lane(sum, weights[g][quad / 2], quad % 2, before, 4 * h + i);
-                    }
-                    all[gate][h] = rescale(sum, shift, i4_load(cell->hidden.multiplier + at));
-                    if (gate < 2) all[gate][h] = i4_add(all[gate][h], i4_load(given + 4 * gate));
+        struct gates gates[GROUP_LIMIT / 2];
+        MAYBE_UNROLL for (int g = 0; g < groups; g++) {
+            const int row = backward[g] ? rows - 1 - k : k, half = g % 2;
+            const int32_t *given = projected + (row * groups + place[g]) * 12;
+            UNROLL for (int gate = 0; gate < 3; gate++) {
+                const int at = (g * 3 + gate) * 4;
+                i4 sum = i4_load(cell->hidden.bias + at);
+                UNROLL for (int i = 0; i < 4; i++) {
+                    const int quad = 3 * i + gate;
+                    sum = i4_mac_lane(sum, weights[g][quad / 2], quad % 2, state[g / 2],
+                                      4 * half + i);
                 }
-                candidate[h] = i4_load(given + 8);
+                all[gate][half] = rescale(sum, shift, i4_load(cell->hidden.multiplier + at));
+                if (gate < 2) all[gate][half] = i4_add(all[gate][half], i4_load(given + 4 * gate));
             }
-            state[first / 2] =
-                new_state(h8_narrow(all[0][0], all[0][1]), h8_narrow(all[1][0], all[1][1]),
-                          candidate, h8_narrow(all[2][0], all[2][1]), before, tanh_table);
-            h8_store(states + (row * groups + first) * 4, state[first / 2]);
+            gates[g / 2].candidate[half] = i4_load(given + 8);
+            if (!half) continue;
+            UNROLL for (int gate = 0; gate < 2; gate++)
+                gates[g / 2].gate[gate] = h8_narrow(all[gate][0], all[gate][1]);
+            gates[g / 2].remembered = h8_narrow(all[2][0], all[2][1]);
+            gates[g / 2].before = state[g / 2];
         }
+        renew(groups / 2, gates, tanh_table, state);
+        MAYBE_UNROLL for (int g = 0; g < groups; g += 2)
+            h8_store(states + ((backward[g] ? rows - 1 - k : k) * groups + g) * 4, state[g / 2]);
     }
 }
 
@@ -370,19 +390,21 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
     const int64_t reciprocal = ((int64_t)1 << 61) / root;
     const i4 inverse = i4_all((int32_t)(reciprocal > INT32_MAX ? INT32_MAX : reciprocal));
     const i4 start = i4_all(-CENTRED_GAIN * sum);
-    const int right = 30 - even / 2 + CENTRED_BITS - NORMAL_BITS;
+    const h8 gain = h8_all((int16_t)(CENTRED_GAIN * count));
+    const h8 step = h8_all(n->step), passed = h8_all(n->residual);
+    const int right = 30 - even / 2 + CENTRED_BITS - NORMAL_BITS, bits = n->bits;
     ROLLED for (int i = 0; i < count; i += 8) {
         const h8 given = h8_load(x + i), before = h8_load(residual + i);
         const h8 scales = h8_load(scale + i), shifts = h8_load(shift + i);
         i4 parts[2];
         UNROLL for (int h = 0; h < 2; h++) {
-            const i4 centred = i4_mac_by(start, given, (int16_t)(CENTRED_GAIN * count), h);
+            const i4 centred = i4_mac(start, given, gain, h);
             parts[h] = i4_round_shift(i4_scale(centred, inverse), right);
         }
         const h8 normal = h8_narrow(parts[0], parts[1]);
         UNROLL for (int h = 0; h < 2; h++) {
-            const i4 scaled = i4_mac(i4_mul_by(shifts, n->step, h), normal, scales, h);
-            parts[h] = i4_round_shift(i4_mac_by(scaled, before, n->residual, h), n->bits);
+            const i4 scaled = i4_mac(i4_mul(shifts, step, h), normal, scales, h);
+            parts[h] = i4_round_shift(i4_mac(scaled, before, passed, h), bits);
         }
         h8_store(y + i, h8_narrow(parts[0], parts[1]));
     }
@@ -430,17 +452,20 @@ INLINE void attend(const struct attention a, const struct levels *levels, const 
             energy[c + k] = (int16_t)saturate(
                 round_shift(sums[k] * levels->energy, levels->energy_shift), INT16_MIN, INT16_MAX);
     }
+    const h8 through = h8_all(levels->passed);
+    const int bits = levels->bits;
     recur(once, cell, energy, projected, state, tanh_table);
     convolve_group(project, state, gate, 0, 0, opened, 0);
     ROLLED for (int c = 0; c < a.channels; c += 8) {
-        const h8 open = h8_sigmoid(h8_load(opened + c), tanh_table);
-        const h8 gain = h8_scale(open, h8_all(levels->gain));
+        h8 gain = h8_load(opened + c);
+        h8_cubics(1, &gain, tanh_table, &gain);
+        gain = h8_scale(h8_sigmoid(gain), h8_all(levels->gain));
         ROLLED for (int p = 0; p < a.rows; p++) {
             const h8 given = h8_load(x + p * a.channels + c), other = h8_load(passed + p * a.row + c);
             i4 parts[2][2];
             UNROLL for (int h = 0; h < 2; h++) {
-                parts[0][h] = i4_round_shift(i4_mul(given, gain, h), levels->bits);
-                parts[1][h] = i4_round_shift(i4_mul_by(other, levels->passed, h), levels->bits);
+                parts[0][h] = i4_round_shift(i4_mul(given, gain, h), bits);
+                parts[1][h] = i4_round_shift(i4_mul(other, through, h), bits);
             }
             h8_store_pairs(y + 2 * (p * a.channels + c), h8_narrow(parts[0][0], parts[0][1]),
                            h8_narrow(parts[1][0], parts[1][1]));
@@ -452,19 +477,20 @@ INLINE void attend(const struct attention a, const struct levels *levels, const 
 INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int16_t of_b,
                 int bits, int16_t *y)
 {
+    const h8 gain_a = h8_all(of_a), gain_b = h8_all(of_b);
     ROLLED for (int i = 0; i < count; i += 8) {
         const h8 first = h8_load(a + i), second = h8_load(b + i);
         i4 parts[2];
         UNROLL for (int h = 0; h < 2; h++)
-            parts[h] =
-                i4_round_shift(i4_mac_by(i4_mul_by(first, of_a, h), second, of_b, h), bits);
+            parts[h] = i4_round_shift(i4_mac(i4_mul(first, gain_a, h), second, gain_b, h), bits);
         h8_store(y + i, h8_narrow(parts[0], parts[1]));
     }
 }
 
-/* Bands [bands][4] of features [3][bins], as weighted sums of neighbouring bins: for band b from
-   first[b] on, until[b + 1] - until[b] of them. The fourth channel is zero. */
-INLINE void merge(int bands, int bins, const uint16_t *first, const uint16_t *until,
+/* Bands [bands][4] of features [3][bins]: the first `alike` are bins times weight[0], the others
+   weighted sums of neighbouring bins, for band b from first[b] on, until[b + 1] - until[b] of them.
+   The fourth channel is zero. */
+INLINE void merge(int bands, int bins, int alike, const uint16_t *first, const uint16_t *until,
                   const int8_t *weight, const int32_t *multiplier, int shift,
                   const int16_t *features, int16_t *interleaved, int16_t *y)
 {
@@ -473,28 +499,49 @@ INLINE void merge(int bands, int bins, const uint16_t *first, const uint16_t *un
         h8_store_threes(interleaved + 4 * k, h8_load(features + k), h8_load(features + bins + k),
                         h8_load(features + 2 * bins + k));
     }
-    for (int b = 0; b < bands; b++) {
+    const h8 one = h8_all(weight[0]);
+    const i4 same = i4_all(multiplier[0]);
+    ROLLED for (int from = 0; from < alike; from += 2) {
+        const int b = from + 2 <= alike ? from : alike - 2;
+        const h8 given = h8_load(interleaved + 4 * b);
+        h8_store(y + 4 * b, h8_narrow(rescale(i4_mul(given, one, 0), shift, same),
+                                      rescale(i4_mul(given, one, 1), shift, same)));
+    }
+    ROLLED for (int b = alike; b < bands; b++) {
         i4 sum = i4_all(0);
         const int16_t *x = interleaved + 4 * first[b];
-        for (int k = until[b]; k < until[b + 1]; k++, x += 4)
-            sum = i4_mac_by(sum, h8_load_half(x), weight[k], 0);
+        ROLLED for (int k = until[b]; k < until[b + 1]; k++, x += 4)
+            sum = i4_mac(sum, h8_load_half(x), h8_all(weight[k]), 0);
         const i4 result = rescale(sum, shift, i4_all(multiplier[b]));
         h8_store_half(y + 4 * b, h8_narrow(result, result));
     }
 }
 
-/* Mask [2][bins]: the first `alike` bands as they are, then weighted sums of two neighbouring bands
-   from first[k] on; weights have 7 fractional bits. */
-INLINE void split(int bins, int alike, const uint8_t *first, const uint8_t *weight,
-                  const int16_t *bands, int16_t *mask)
+/* Mask [2][bins]: the first `alike` bins are bands, the others weighted sums of two neighbouring
+   bands, those between until[r] and until[r + 1] of the bands from first[r] on. Eight bins are made
+   at once, and what that is too much is made anew; `mask` has room for seven behind its end. The
+   weights have BAND_BITS fractional bits and begin with bin `alike`. */
+INLINE void split(int bins, int alike, int runs, const uint8_t *first, const uint16_t *until,
+                  const int16_t *low, const int16_t *high, const int16_t *bands, int16_t *mask)
 {
-    for (int k = 0; k < alike; k++)
-        for (int part = 0; part < 2; part++) mask[part * bins + k] = bands[2 * k + part];
-    for (int k = alike; k < bins; k++) {
-        const uint8_t *w = weight + 2 * (k - alike);
-        const int16_t *low = bands + 2 * first[k - alike];
-        for (int part = 0; part < 2; part++)
-            mask[part * bins + k] = (int16_t)((w[0] * low[part] + w[1] * low[2 + part] + 64) >> 7);
+    ROLLED for (int r = 0; r < runs; r++) {
+        const h8 pair = h8_load_half(bands + 2 * first[r]);
+        ROLLED for (int k = until[r]; k < until[r + 1]; k += 8) {
+            const h8 weights[2] = {h8_load(low + k - alike), h8_load(high + k - alike)};
+            UNROLL for (int part = 0; part < 2; part++) {
+                i4 sums[2];
+                UNROLL for (int h = 0; h < 2; h++) {
+                    sums[h] = i4_mac_lane(i4_all(0), weights[0], h, pair, part);
+                    sums[h] = i4_mac_lane(sums[h], weights[1], h, pair, 2 + part);
+                    sums[h] = i4_round_shift(sums[h], BAND_BITS);
+                }
+                h8_store(mask + part * bins + k, h8_narrow(sums[0], sums[1]));
+            }
+        }
+    }
+    for (int k = 0; k < alike; k++) {
+        mask[k] = bands[2 * k];
+        mask[bins + k] = bands[2 * k + 1];
     }
 }
 

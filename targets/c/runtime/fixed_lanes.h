@@ -8,9 +8,10 @@
 
 #include "compiler.h"
 
-/* Lines for tanh: four coefficients for each of so many spans of the 16-bit numbers. */
-#define TANH_SPANS 32
-#define TANH_SPAN_BITS 11
+/* Spans of the 16-bit numbers, over each of which tanh is a cubic of its own. */
+#define SPANS 32
+#define SPAN_BITS 11
+#define CUBICS_LIMIT 8
 
 #if defined(__aarch64__) && defined(__GNUC__)
 
@@ -71,7 +72,7 @@ INLINE i4 i4_add_half(i4 sum, h8 a, int half)
 {
     return half ? vaddw_high_s16(sum, a) : vaddw_s16(sum, vget_low_s16(a));
 }
-/* products of halves, and of a half with a number */
+/* products of halves */
 INLINE i4 i4_mul(h8 a, h8 b, int half)
 {
     return half ? vmull_high_s16(a, b) : vmull_s16(vget_low_s16(a), vget_low_s16(b));
@@ -80,15 +81,7 @@ INLINE i4 i4_mac(i4 sum, h8 a, h8 b, int half)
 {
     return half ? vmlal_high_s16(sum, a, b) : vmlal_s16(sum, vget_low_s16(a), vget_low_s16(b));
 }
-INLINE i4 i4_mul_by(h8 a, int16_t b, int half)
-{
-    return half ? vmull_high_n_s16(a, b) : vmull_n_s16(vget_low_s16(a), b);
-}
-INLINE i4 i4_mac_by(i4 sum, h8 a, int16_t b, int half)
-{
-    return half ? vmlal_high_n_s16(sum, a, b) : vmlal_n_s16(sum, vget_low_s16(a), b);
-}
-/* and with one lane of another vector */
+/* products of a half with one lane of another vector */
 #define LANE(k)                                                \
     case k:                                                    \
         return half ? vmlal_high_laneq_s16(sum, a, b, k)       \
@@ -117,22 +110,26 @@ INLINE l2 l2_add_squares(l2 sum, h8 a)
     return vpadalq_u32(sum, vreinterpretq_u32_s32(i4_mac(i4_mul(a, a, 0), a, a, 1)));
 }
 INLINE int64_t l2_total(l2 a) { return (int64_t)vaddvq_u64(a); }
-/* c0 + (c1 + (c2 + c3 d) d) d with the coefficients [4][span] of each lane's span, d from -1 to 1 over
-   the span. A table's 64 bytes fill four registers; two bytes of each lane's index look them up. */
-INLINE h8 h8_cubic(h8 x, const int16_t *table)
+/* y = c0 + (c1 + (c2 + c3 d) d) d of some vectors, with the coefficients [4][span] of each lane's span;
+   d goes from -1 to 1 over it. Two bytes of an index look a lane's coefficient up in the 64 bytes of a
+   power, which fill four registers, so that they are loaded once for all vectors. */
+INLINE void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
 {
-    const uint8_t *bytes = (const uint8_t *)table;
-    const uint16x8_t span = vshrq_n_u16(vreinterpretq_u16_s16(x), TANH_SPAN_BITS);
-    const uint8x16_t index = vreinterpretq_u8_u16(
-        vorrq_u16(vmulq_n_u16(span, 0x0202), vdupq_n_u16(0x0100)));
-    const h8 d = veorq_s16(vshlq_n_s16(x, 16 - TANH_SPAN_BITS), vdupq_n_s16(INT16_MIN));
-    h8 c[4];
-    UNROLL for (int k = 0; k < 4; k++)
-        c[k] = vreinterpretq_s16_u8(
-            vqtbl4q_u8(vld1q_u8_x4(bytes + 2 * TANH_SPANS * k), index));
-    h8 y = vaddq_s16(c[2], h8_scale(c[3], d));
-    y = vaddq_s16(c[1], h8_scale(y, d));
-    return vaddq_s16(c[0], h8_scale(y, d));
+    uint8x16_t index[CUBICS_LIMIT];
+    h8 d[CUBICS_LIMIT];
+    UNROLL for (int i = 0; i < count; i++) {
+        const uint16x8_t span = vshrq_n_u16(vreinterpretq_u16_s16(x[i]), SPAN_BITS);
+        index[i] = vreinterpretq_u8_u16(
+            vorrq_u16(vmulq_n_u16(span, 0x0202), vdupq_n_u16(0x0100)));
+        d[i] = veorq_s16(vshlq_n_s16(x[i], 16 - SPAN_BITS), vdupq_n_s16(INT16_MIN));
+    }
+    UNROLL for (int power = 3; power >= 0; power--) {
+        const uint8x16x4_t bytes = vld1q_u8_x4((const uint8_t *)(table + SPANS * power));
+        UNROLL for (int i = 0; i < count; i++) {
+            const h8 c = vreinterpretq_s16_u8(vqtbl4q_u8(bytes, index[i]));
+            y[i] = power == 3 ? c : vaddq_s16(c, h8_scale(y[i], d[i]));
+        }
+    }
 }
 
 #elif defined(__SSE2__) && defined(__GNUC__)
@@ -244,11 +241,6 @@ INLINE i4 i4_mul(h8 a, h8 b, int half)
     return _mm_madd_epi16(h8_spread(a, half), h8_spread(b, half));
 }
 INLINE i4 i4_mac(i4 sum, h8 a, h8 b, int half) { return i4_add(sum, i4_mul(a, b, half)); }
-INLINE i4 i4_mul_by(h8 a, int16_t b, int half)
-{
-    return _mm_madd_epi16(h8_spread(a, half), _mm_set1_epi16(b));
-}
-INLINE i4 i4_mac_by(i4 sum, h8 a, int16_t b, int half) { return i4_add(sum, i4_mul_by(a, b, half)); }
 INLINE h8 h8_lane(h8 x, int lane)
 {
     switch (lane) {
@@ -285,17 +277,18 @@ INLINE int64_t l2_total(l2 a)
     _mm_storeu_si128((__m128i *)parts, a);
     return parts[0] + parts[1];
 }
-INLINE h8 h8_cubic(h8 x, const int16_t *table)
+INLINE void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
 {
-    const h8 d = _mm_xor_si128(_mm_slli_epi16(x, 16 - TANH_SPAN_BITS), h8_all(INT16_MIN));
-    uint16_t span[8];
-    int16_t c[4][8];
-    h8_store((int16_t *)span, _mm_srli_epi16(x, TANH_SPAN_BITS));
-    for (int i = 0; i < 8; i++)
-        for (int k = 0; k < 4; k++) c[k][i] = table[TANH_SPANS * k + span[i]];
-    h8 y = _mm_add_epi16(h8_load(c[2]), h8_scale(h8_load(c[3]), d));
-    y = _mm_add_epi16(h8_load(c[1]), h8_scale(y, d));
-    return _mm_add_epi16(h8_load(c[0]), h8_scale(y, d));
+    ROLLED for (int n = 0; n < count; n++) {
+        const h8 d = _mm_xor_si128(_mm_slli_epi16(x[n], 16 - SPAN_BITS), h8_all(INT16_MIN));
+        int16_t span[8], c[4][8];
+        h8_store(span, _mm_srli_epi16(x[n], SPAN_BITS));
+        for (int i = 0; i < 8; i++)
+            for (int power = 0; power < 4; power++) c[power][i] = table[SPANS * power + span[i]];
+        y[n] = h8_load(c[3]);
+        for (int power = 2; power >= 0; power--)
+            y[n] = _mm_add_epi16(h8_load(c[power]), h8_scale(y[n], d));
+    }
 }
 
 #else
@@ -383,8 +376,6 @@ INLINE h8 h8_narrow(i4 a, i4 b) { H8_EACH(narrow(i < 4 ? a.at[i] : b.at[i - 4]))
 INLINE i4 i4_add_half(i4 sum, h8 a, int half) { I4_EACH(sum.at[i] + a.at[4 * half + i]); }
 INLINE i4 i4_mul(h8 a, h8 b, int half) { I4_EACH(a.at[4 * half + i] * b.at[4 * half + i]); }
 INLINE i4 i4_mac(i4 sum, h8 a, h8 b, int half) { return i4_add(sum, i4_mul(a, b, half)); }
-INLINE i4 i4_mul_by(h8 a, int16_t b, int half) { I4_EACH(a.at[4 * half + i] * b); }
-INLINE i4 i4_mac_by(i4 sum, h8 a, int16_t b, int half) { return i4_add(sum, i4_mul_by(a, b, half)); }
 INLINE i4 i4_mac_lane(i4 sum, h8 a, int half, h8 b, int lane)
 {
     I4_EACH(sum.at[i] + a.at[4 * half + i] * b.at[lane]);
@@ -401,13 +392,18 @@ INLINE int64_t l2_total(l2 a) { return a; }
 INLINE int16_t cubic(int16_t x, const int16_t *table)
 {
     const uint16_t bits = (uint16_t)x;
-    const int16_t *c = table + (bits >> TANH_SPAN_BITS);
-    const int32_t d = (int16_t)((uint16_t)(bits << (16 - TANH_SPAN_BITS)) ^ 0x8000u);
-    int32_t y = c[2 * TANH_SPANS] + ((c[3 * TANH_SPANS] * d + (1 << 14)) >> 15);
-    y = c[TANH_SPANS] + ((y * d + (1 << 14)) >> 15);
-    return (int16_t)(c[0] + ((y * d + (1 << 14)) >> 15));
+    const int16_t *c = table + (bits >> SPAN_BITS);
+    const int32_t d = (int16_t)((uint16_t)(bits << (16 - SPAN_BITS)) ^ 0x8000u);
+    int32_t y = c[3 * SPANS];
+    UNROLL for (int power = 2; power >= 0; power--)
+        y = c[SPANS * power] + ((y * d + (1 << 14)) >> 15);
+    return (int16_t)y;
 }
-INLINE h8 h8_cubic(h8 x, const int16_t *table) { H8_EACH(cubic(x.at[i], table)); }
+INLINE void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
+{
+    ROLLED for (int n = 0; n < count; n++)
+        ROLLED for (int i = 0; i < 8; i++) y[n].at[i] = cubic(x[n].at[i], table);
+}
 
 #endif
 #endif

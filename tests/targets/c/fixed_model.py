@@ -250,4 +250,4 @@ class FixedModel:
     def _split(fixed: FixedSplit, bands: np.ndarray) -> np.ndarray:
         low, high = bands[fixed.first], bands[fixed.first + 1]
         weighted = fixed.weight[:, :1] * low + fixed.weight[:, 1:] * high
-        return np.concatenate([bands[: fixed.alike], round_shift(weighted, 7)]).T
+        return np.concatenate([bands[: fixed.alike], saturate(round_shift(weighted, 7), *INT16)]).T
