@@ -16,6 +16,7 @@
 #define LONGEST_SHIFT 63
 #define SEGMENT_LIMIT (1 << 30)
 #define WIDE_LIMIT (1 << 29) /* beyond what both parts of a feature can hold */
+#define SMALL_SHIFT 34       /* of products below 2^62, to below WIDE_LIMIT with a zero point */
 
 static inline int bit_length(uint64_t x)
 {
@@ -146,9 +147,14 @@ static void quantize(const struct context *c, const int32_t *restrict values, in
     const int32_t multiplier = c->feature_multiplier, zero_point = c->feature_zero_point;
     const int32_t low = c->feature_low, high = c->feature_high, excess_shift = c->excess_shift;
     int32_t wide[BINS];
-    for (int k = 0; k < BINS; k++) {
-        const int64_t scaled = ((int64_t)values[k] * multiplier + half) >> shift;
-        wide[k] = (int32_t)saturate(scaled + zero_point, -WIDE_LIMIT, WIDE_LIMIT);
+    if (shift >= SMALL_SHIFT) {
+        for (int k = 0; k < BINS; k++)
+            wide[k] = (int32_t)(((int64_t)values[k] * multiplier + half) >> shift) + zero_point;
+    } else {
+        for (int k = 0; k < BINS; k++) {
+            const int64_t scaled = ((int64_t)values[k] * multiplier + half) >> shift;
+            wide[k] = (int32_t)saturate(scaled + zero_point, -WIDE_LIMIT, WIDE_LIMIT);
+        }
     }
     store(c, wide, row);
     if (!excess_shift) return;

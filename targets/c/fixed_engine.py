@@ -171,19 +171,18 @@ class FixedEngine(Engine):
         unbounded = replace(layer, bounded=False)
         function = self.source.function(
             "convolution",
-            "const int16_t *x, const struct affine *a, int16_t *y",
+            "const int16_t *x, const struct affine a, int16_t *y, int group",
             f"const struct convolution shape = "
             f"{self.convolution_shape(unbounded, of_four=4, shift=fixed.shift)};\n"
-            "convolve(shape, x, a, y);",
+            "convolve(shape, x, a, 0, 0, y, group);",
         )
         row = self.shape_of(layer.x.value).channels
         count = layer.positions * phases * groups * outputs
-        self.source.call(
-            function,
-            moved(self.at(layer.x.value), layer.x.first - layer.before * row),
-            self._affine(layer.result.name, weight.transpose(0, 2, 3, 1), fixed),
-            self._linear(count) if layer.bounded else self.at(layer.result),
-        )
+        x = moved(self.at(layer.x.value), layer.x.first - layer.before * row)
+        affine = self._affine(layer.result.name, weight.transpose(0, 2, 3, 1), fixed)
+        result = self._linear(count) if layer.bounded else self.at(layer.result)
+        for group in range(groups):
+            self.source.call(function, x, affine, result, str(group))
         if layer.bounded:
             self.source.call("bound", str(count), "k.linear", "tanh_table", self.at(layer.result))
 
@@ -192,10 +191,10 @@ class FixedEngine(Engine):
         shape = self.convolution_shape(layer, inputs=BAND_CHANNELS, of_four=FEATURES, shift=fixed.affine.shift)
         function = self.source.function(
             "band_convolution",
-            "const int16_t *x, const struct affine *a, const int8_t *edges,\n"
+            "const int16_t *x, const struct affine a, const int8_t *edges,\n"
             "const int16_t *ends, int16_t *y",
             f"const struct convolution shape = {shape};\n"
-            "convolve_group(shape, x, a, edges, ends, y, 0);",
+            "convolve(shape, x, a, edges, ends, y, 0);",
         )
         name = layer.result.name
         weight = fixed.affine.weight.transpose(1, 2, 0)
@@ -222,7 +221,7 @@ class FixedEngine(Engine):
         function = self.source.function(
             "temporal",
             "int16_t *history, int16_t *oldest, int frames, const int16_t *newest,\n"
-            "const struct affine *a, int16_t *y",
+            "const struct affine a, int16_t *y",
             f"int16_t *first = history + *oldest * {frame};\n"
             f"const int16_t *middle = history + (*oldest + frames / 2) % frames * {frame};\n"
             f"convolve_frames({rows}, {channels}, {ROWS_AT_ONCE}, {fixed.shift}, first, middle, "
@@ -242,25 +241,24 @@ class FixedEngine(Engine):
 
     # Recurrent layers ----------------------------------------------------------------------
 
-    def _cell(self, name: str, cell: Cell, fixed: FixedCell, order: Sequence[int]) -> str:
+    def _cell(
+        self, name: str, cell: Cell, fixed: FixedCell, order: Sequence[int]
+    ) -> tuple[str, str]:
         """The cell's tables; groups that share an input are projected together, in `order`."""
         groups, _, units, inputs = cell.input_weight.shape
         reading, gates = len(set(cell.firsts)), 3 * units
         given = fixed.input.weight.reshape(groups, gates, inputs)[list(order)]
         given = given.reshape(reading, -1, inputs).swapaxes(1, 2)
         hidden = fixed.hidden.weight.reshape(groups, gates, units).swapaxes(1, 2)
-        bias, multiplier, below = (
+        bias, multiplier = (
             part.reshape(groups, gates)[list(order)]
-            for part in (fixed.input.bias, fixed.input.multiplier, fixed.input.below)
+            for part in (fixed.input.bias, fixed.input.multiplier)
         )
-        reordered = Affine(fixed.input.weight, bias, multiplier, below, fixed.input.shift)
-        parts = [
-            self._affine_fields(f"{name}_input", given, reordered),
-            self._affine_fields(f"{name}_hidden", hidden, fixed.hidden),
-        ]
-        variable = f"{identifier(name)}_cell"
-        self.source.say(f"static const struct cell {variable} = {{{', '.join(parts)}}};")
-        return f"&{variable}"
+        reordered = replace(fixed.input, bias=bias, multiplier=multiplier, below=multiplier)
+        return (
+            self._affine(f"{name}_input", given, reordered),
+            self._affine(f"{name}_hidden", hidden, fixed.hidden),
+        )
 
     def _scan(self, layer: Scan) -> None:
         cell, order = layer.cell, scan_order(layer)
@@ -274,17 +272,23 @@ class FixedEngine(Engine):
         place = initializer(**{f"g{g}": order.index(g) for g in range(groups)})
         backward = initializer(**{f"g{g}": int(b) for g, b in enumerate(cell.backward)})
         self.scratch["projected"] = ("int32_t", rows * groups * gates)
+        project = self.source.function(
+            "projection",
+            "const int16_t *x, const struct affine a, int32_t *projected, int group",
+            f"const struct convolution shape = {shape};\n"
+            "convolve(shape, x, a, 0, 0, projected, group);",
+        )
         function = self.source.function(
             "scan_rows",
-            "const int16_t *x, const struct cell *cell, int32_t *projected, int16_t *states",
-            f"const struct convolution shape = {shape};\n"
+            "const struct affine hidden, const int32_t *projected, int16_t *states",
             f"const int place[{groups}] = {place}, backward[{groups}] = {backward};\n"
-            "convolve(shape, x, &cell->input, projected);\n"
-            f"scan({rows}, {groups}, {fixed.hidden.shift}, cell, place, backward, projected,\n"
+            f"scan({rows}, {groups}, {fixed.hidden.shift}, hidden, place, backward, projected,\n"
             "     tanh_table, states);",
         )
-        pointer = self._cell(layer.values.state.name, cell, fixed, order)
-        self.source.call(function, self.at(layer.x), pointer, "k.projected", self.at(layer.result))
+        given, hidden = self._cell(layer.values.state.name, cell, fixed, order)
+        for group in range(reading):
+            self.source.call(project, self.at(layer.x), given, "k.projected", str(group))
+        self.source.call(function, hidden, "k.projected", self.at(layer.result))
 
     def _recurrence(self, layer: Recurrence) -> None:
         check_recurrence(layer)
@@ -303,12 +307,15 @@ class FixedEngine(Engine):
         )
         function = self.source.function(
             "recurrence",
-            "const struct cell *cell, const int16_t *x, int32_t *projected, int16_t *state",
+            "const struct affine input, const struct affine hidden, const int16_t *x,\n"
+            "int32_t *projected, int16_t *state, int group",
             f"const struct recurrence shape = {shape};\n"
-            "recur(shape, cell, x, projected, state, tanh_table);",
+            "recur(shape, input, hidden, x, projected, state, tanh_table, group);",
         )
-        pointer = self._cell(layer.values.state.name, cell, fixed, range(groups))
-        self.source.call(function, pointer, self.at(layer.x), "k.projected", self.at(layer.result))
+        tables = self._cell(layer.values.state.name, cell, fixed, range(groups))
+        memory = self.at(layer.x), "k.projected", self.at(layer.result)
+        for group in range(groups):
+            self.source.call(function, *tables, *memory, str(group))
 
     def _normalization(self, layer: Normalization) -> None:
         fixed: FixedNormalizedLinear = self._of(layer)
@@ -324,11 +331,11 @@ class FixedEngine(Engine):
         )
         function = self.source.function(
             "normalized_linear",
-            "const int16_t *x, const int16_t *residual, const struct affine *a,\n"
+            "const int16_t *x, const int16_t *residual, const struct affine a,\n"
             "const struct normalization *n, const int16_t *scale, const int16_t *shift,\n"
             "int16_t *linear, int16_t *y",
             f"const struct convolution shape = {linear};\n"
-            "convolve(shape, x, a, linear);\n"
+            "convolve(shape, x, a, 0, 0, linear, 0);\n"
             f"normalize({count}, n, linear, residual, scale, shift, y);",
         )
         name = layer.result.name
@@ -359,10 +366,10 @@ class FixedEngine(Engine):
         )
         function = self.source.function(
             "attention",
-            "const struct cell *cell, const struct affine *gate, const struct levels *levels,\n"
-            "const int16_t *x, const int16_t *passed, int16_t *state, int16_t *y",
+            "const struct affine input, const struct affine hidden, const struct affine gate,\n"
+            "const struct levels *levels, const int16_t *x, const int16_t *passed, int16_t *state, int16_t *y",
             f"const struct attention shape = {shape};\n"
-            "attend(shape, levels, cell, gate, x, passed, state, tanh_table, y);",
+            "attend(shape, levels, input, hidden, gate, x, passed, state, tanh_table, y);",
         )
         name = layer.result.name
         levels = initializer(
@@ -379,7 +386,7 @@ class FixedEngine(Engine):
         self.source.say(f"static const struct levels {variable} = {levels};")
         self.source.call(
             function,
-            self._cell(layer.values.state.name, layer.cell, fixed.cell, [0]),
+            *self._cell(layer.values.state.name, layer.cell, fixed.cell, [0]),
             self._affine(f"{name}_gate", fixed.gate.weight.T, fixed.gate),
             f"&{variable}",
             self.at(layer.x),
@@ -407,21 +414,14 @@ class FixedEngine(Engine):
 
     # Tables --------------------------------------------------------------------------------
 
-    def _affine_fields(self, name: str, weight: NDArray[Any], affine: Affine) -> str:
-        tables = [
-            self._bytes(f"{name}_weight", weight),
-            self._words(f"{name}_bias", affine.bias),
-            self._words(f"{name}_multiplier", affine.multiplier),
-        ]
-        same = np.array_equal(affine.below, affine.multiplier)
-        tables.append(tables[-1] if same else self._words(f"{name}_below", affine.below))
-        return f"{{{', '.join(tables)}}}"
-
     def _affine(self, name: str, weight: NDArray[Any], affine: Affine) -> str:
-        fields = self._affine_fields(name, weight, affine)
+        rows = [affine.bias, affine.multiplier]
+        if not np.array_equal(affine.below, affine.multiplier):
+            rows.append(affine.below)
         variable = f"{identifier(name)}_affine"
-        self.source.say(f"static const struct affine {variable} = {fields};")
-        return f"&{variable}"
+        tables = self._bytes(f"{name}_weight", weight), self._words(f"{name}_rows", np.stack(rows))
+        self.source.say(f"const struct affine {variable} = {{{', '.join(tables)}}};")
+        return variable
 
     def _bytes(self, name: str, content: NDArray[Any]) -> str:
         return self.source.table(name, content.astype(np.int8))

@@ -40,10 +40,10 @@ struct convolution {
     enum activation activation;
 };
 
-/* Sums to results: (sum 2^shift m + 2^30) / 2^31, m another one for negative sums. */
+/* Weights, and what turns sums of them into results: (sum 2^shift m + 2^30) / 2^31. */
 struct affine {
     const int8_t *weight;
-    const int32_t *bias, *multiplier, *below; /* [group][output] */
+    const int32_t *rows; /* biases, multipliers, and if LEAKY those of negative sums */
 };
 
 #define GATES_LIMIT (CUBICS_LIMIT / 2)
@@ -83,7 +83,10 @@ INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *we
                        const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
     const int together = VECTORS ? e.quads : 1, block = VECTORS ? e.block : 1;
-    const int whole = e.inputs / 8 * 8, rest = e.inputs - whole;
+    /* Rows side by side are one. */
+    const int taps = e.inputs == e.row ? 1 : e.taps;
+    const int inputs = e.inputs == e.row ? e.taps * e.inputs : e.inputs;
+    const int whole = inputs / 8 * 8, rest = inputs - whole;
     ROLLED for (int from = 0; from < e.block; from += block) {
         ROLLED for (int first = 0; first < e.quads; first += together) {
             i4 partial[BLOCK_LIMIT][QUAD_LIMIT];
@@ -91,7 +94,7 @@ INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *we
                 UNROLL for (int o = 0; o < together; o++)
                     partial[p][o] = i4_load(bias + 4 * (first + o));
             const int8_t *w = weight;
-            ROLLED for (int t = 0; t < e.taps; t++) {
+            ROLLED for (int t = 0; t < taps; t++) {
                 const int16_t *given = x + from * e.step + t * e.row;
                 ROLLED for (int i = 0; i < whole; i += 8, w += 8 * e.of_four * e.quads)
                     weigh(e, block, first, together, 8, given + i, w, partial);
@@ -121,15 +124,18 @@ INLINE i4 rescale_leaky(i4 sum, int shift, i4 above, i4 below)
 /* One group. `edges` [2][inputs][outputs] or none: what to add at the first and the last position for
    `ends` [2][4], the first row of x that is no padding and the last one. `y` has 16 bits, or 32 if
    WIDE. */
-INLINE void convolve_group(const struct convolution c, const int16_t *x, const struct affine *a,
-                           const int8_t *edges, const int16_t *ends, void *y, int group)
+INLINE void convolve(const struct convolution c, const int16_t *x, const struct affine a,
+                     const int8_t *edges, const int16_t *ends, void *y, int group)
 {
     const int quads = c.outputs / 4, of_phase = c.outputs / c.phases;
     const struct extent e = {c.block, quads, c.taps, c.inputs, c.of_four, c.step, c.row};
-    const int8_t *weight = a->weight + group * c.taps * c.inputs * c.of_four / 4 * c.outputs;
-    const int32_t *bias = a->bias + group * c.outputs;
-    const int32_t *multiplier = a->multiplier + group * c.outputs;
-    const int32_t *below = a->below + group * c.outputs;
+    const int8_t *weight = a.weight + group * c.taps * c.inputs * c.of_four / 4 * c.outputs;
+    const int32_t *bias = a.rows + group * c.outputs;
+    const int32_t *multiplier = bias + c.groups * c.outputs;
+    const int32_t *below = multiplier + c.groups * c.outputs;
+    int16_t *results16 = (int16_t *)y + group * of_phase;
+    int32_t *results32 = (int32_t *)y + group * of_phase;
+    x += group * c.inputs;
     ROLLED for (int first = 0; first < c.positions; first += c.block) {
         const int from = first + c.block <= c.positions ? first : c.positions - c.block;
         i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
@@ -150,33 +156,30 @@ INLINE void convolve_group(const struct convolution c, const int16_t *x, const s
         }
         MAYBE_UNROLL for (int o = 0; o < quads; o += 2) {
             const int both = o + 1 < quads;
-            const int at = c.groups == 1 ? 4 * o
-                                         : 4 * o / of_phase * c.channels + group * of_phase +
-                                               4 * o % of_phase;
+            const int at = c.groups == 1 ? 4 * o : 4 * o / of_phase * c.channels + 4 * o % of_phase;
+            i4 above[2], under[2];
+            UNROLL for (int h = 0; h <= both; h++) {
+                above[h] = i4_load(multiplier + 4 * (o + h));
+                if (c.activation == LEAKY) under[h] = i4_load(below + 4 * (o + h));
+            }
             MAYBE_UNROLL for (int p = 0; p < c.block; p++) {
                 const int to = (from + p) * c.phases * c.channels + at;
                 i4 results[2];
                 UNROLL for (int h = 0; h <= both; h++) {
-                    const i4 above = i4_load(multiplier + 4 * (o + h));
+                    const i4 sum = sums[p][o + h];
                     results[h] = c.activation == LEAKY
-                                     ? rescale_leaky(sums[p][o + h], c.shift, above,
-                                                     i4_load(below + 4 * (o + h)))
-                                     : rescale(sums[p][o + h], c.shift, above);
-                    if (c.activation == WIDE) i4_store((int32_t *)y + to + 4 * h, results[h]);
+                                     ? rescale_leaky(sum, c.shift, above[h], under[h])
+                                     : rescale(sum, c.shift, above[h]);
+                    if (c.activation == WIDE) i4_store(results32 + to + 4 * h, results[h]);
                 }
                 if (c.activation == WIDE) continue;
                 if (both)
-                    h8_store((int16_t *)y + to, h8_narrow(results[0], results[1]));
+                    h8_store(results16 + to, h8_narrow(results[0], results[1]));
                 else
-                    h8_store_half((int16_t *)y + to, h8_narrow(results[0], results[0]));
+                    h8_store_half(results16 + to, h8_narrow(results[0], results[0]));
             }
         }
     }
-}
-
-INLINE void convolve(const struct convolution c, const int16_t *x, const struct affine *a, void *y)
-{
-    ROLLED for (int g = 0; g < c.groups; g++) convolve_group(c, x + g * c.inputs, a, 0, 0, y, g);
 }
 
 /* tanh of sums, eight at least. */
@@ -192,7 +195,7 @@ INLINE void bound(int count, const int16_t *sums, const int16_t *tanh_table, int
 
 /* Depthwise, 3 rows by 3 frames; the frames' first rows are padding. */
 INLINE void convolve_frames(int rows, int channels, int at_once, int shift, const int16_t *oldest,
-                            const int16_t *middle, const int16_t *newest, const struct affine *a,
+                            const int16_t *middle, const int16_t *newest, const struct affine a,
                             int16_t *y)
 {
     const int16_t *const frames[3] = {oldest, middle, newest};
@@ -201,11 +204,11 @@ INLINE void convolve_frames(int rows, int channels, int at_once, int shift, cons
         h8 w[9];
         i4 bias[2], above[2], below[2];
         UNROLL for (int k = 0; k < 9; k++) 
-            w[k] = h8_weights(a->weight + k * channels + c / 16 * 16, c / 8 % 2);
+            w[k] = h8_weights(a.weight + k * channels + c / 16 * 16, c / 8 % 2);
         UNROLL for (int h = 0; h < 2; h++) {
-            bias[h] = i4_load(a->bias + c + 4 * h);
-            above[h] = i4_load(a->multiplier + c + 4 * h);
-            below[h] = i4_load(a->below + c + 4 * h);
+            bias[h] = i4_load(a.rows + c + 4 * h);
+            above[h] = i4_load(a.rows + channels + c + 4 * h);
+            below[h] = i4_load(a.rows + 2 * channels + c + 4 * h);
         }
         ROLLED for (int first = 0; first < rows; first += block) {
             const int from = first + block <= rows ? first : rows - block;
@@ -257,19 +260,16 @@ INLINE void renew(int count, const struct gates *sums, const int16_t *tanh_table
     }
 }
 
-struct cell {
-    struct affine input;  /* outputs [group][3][unit] */
-    struct affine hidden; /* outputs [group][3][unit]; the candidate's bias alone */
-};
-
 struct recurrence {
     int rows, block, groups, inputs, units; /* of a group */
     int input_shift, hidden_shift;
 };
 
-/* One step of units over frames; `state` [rows][group][unit] is carried on. */
-INLINE void recur(const struct recurrence r, const struct cell *cell, const int16_t *x,
-                  int32_t *projected, int16_t *state, const int16_t *tanh_table)
+/* One step of a group's units over frames; `state` [rows][group][unit] is carried on. Outputs of the
+   affine maps are [group][gate: reset, update, candidate][unit]. */
+INLINE void recur(const struct recurrence r, const struct affine input, const struct affine hidden,
+                  const int16_t *x, int32_t *projected, int16_t *state, const int16_t *tanh_table,
+                  int group)
 {
     const int quads = r.units / 4, gate_count = 3 * r.units;
     const struct convolution project = {r.rows,  r.block,
@@ -279,41 +279,41 @@ INLINE void recur(const struct recurrence r, const struct cell *cell, const int1
                                         1, r.groups * gate_count,
                                         4, r.input_shift, WIDE};
     const struct extent e = {r.block, 3 * quads, 1, r.units, 4, r.groups * r.units, 0};
-    ROLLED for (int g = 0; g < r.groups; g++) {
-        const int8_t *hidden = cell->hidden.weight + g * r.units * gate_count;
-        const int32_t *bias = cell->hidden.bias + g * gate_count;
-        const int32_t *multiplier = cell->hidden.multiplier + g * gate_count;
-        convolve_group(project, x + g * r.inputs, &cell->input, 0, 0, projected, g);
-        ROLLED for (int first = 0; first < r.rows; first += r.block) {
-            int16_t *now = state + (first * r.groups + g) * r.units;
-            i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
-            accumulate(e, now, hidden, bias, sums);
-            ROLLED for (int q = 0; q < quads; q += 2) {
-                struct gates gates[GATES_LIMIT];
-                h8 states[GATES_LIMIT];
-                MAYBE_UNROLL for (int p = 0; p < r.block; p++) {
-                    const int32_t *from = projected + ((first + p) * r.groups + g) * gate_count + 4 * q;
-                    i4 all[3][2];
-                    UNROLL for (int gate = 0; gate < 3; gate++) {
-                        UNROLL for (int h = 0; h < 2; h++) {
-                            const int unit = gate * r.units + 4 * h;
-                            all[gate][h] = rescale(sums[p][gate * quads + q + h], r.hidden_shift,
-                                                   i4_load(multiplier + unit + 4 * q));
-                            if (gate < 2)
-                                all[gate][h] = i4_add(all[gate][h], i4_load(from + unit));
-                            else
-                                gates[p].candidate[h] = i4_load(from + unit);
-                        }
+    const int8_t *weight = hidden.weight + group * r.units * gate_count;
+    const int32_t *bias = hidden.rows + group * gate_count;
+    const int32_t *multiplier = bias + r.groups * gate_count;
+    convolve(project, x, input, 0, 0, projected, group);
+    projected += group * gate_count;
+    state += group * r.units;
+    ROLLED for (int first = 0; first < r.rows; first += r.block) {
+        int16_t *now = state + first * r.groups * r.units;
+        i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
+        accumulate(e, now, weight, bias, sums);
+        ROLLED for (int q = 0; q < quads; q += 2) {
+            struct gates gates[GATES_LIMIT];
+            h8 states[GATES_LIMIT];
+            MAYBE_UNROLL for (int p = 0; p < r.block; p++) {
+                const int32_t *from = projected + (first + p) * r.groups * gate_count + 4 * q;
+                i4 all[3][2];
+                UNROLL for (int gate = 0; gate < 3; gate++) {
+                    UNROLL for (int h = 0; h < 2; h++) {
+                        const int unit = gate * r.units + 4 * h;
+                        all[gate][h] = rescale(sums[p][gate * quads + q + h], r.hidden_shift,
+                                               i4_load(multiplier + unit + 4 * q));
+                        if (gate < 2)
+                            all[gate][h] = i4_add(all[gate][h], i4_load(from + unit));
+                        else
+                            gates[p].candidate[h] = i4_load(from + unit);
                     }
-                    UNROLL for (int gate = 0; gate < 2; gate++)
-                        gates[p].gate[gate] = h8_narrow(all[gate][0], all[gate][1]);
-                    gates[p].remembered = h8_narrow(all[2][0], all[2][1]);
-                    gates[p].before = h8_load(now + p * r.groups * r.units + 4 * q);
                 }
-                renew(r.block, gates, tanh_table, states);
-                MAYBE_UNROLL for (int p = 0; p < r.block; p++)
-                    h8_store(now + p * r.groups * r.units + 4 * q, states[p]);
+                UNROLL for (int gate = 0; gate < 2; gate++)
+                    gates[p].gate[gate] = h8_narrow(all[gate][0], all[gate][1]);
+                gates[p].remembered = h8_narrow(all[2][0], all[2][1]);
+                gates[p].before = h8_load(now + p * r.groups * r.units + 4 * q);
             }
+            renew(r.block, gates, tanh_table, states);
+            MAYBE_UNROLL for (int p = 0; p < r.block; p++)
+                h8_store(now + p * r.groups * r.units + 4 * q, states[p]);
         }
     }
 }
@@ -322,7 +322,7 @@ INLINE void recur(const struct recurrence r, const struct cell *cell, const int1
 
 /* Groups of four units over the rows of one frame, from zero, some pairs from the last row to the
    first. `projected` [rows][group][3][4] are the inputs' projections, groups in the order `place`. */
-INLINE void scan(int rows, int groups, int shift, const struct cell *cell, const int *place,
+INLINE void scan(int rows, int groups, int shift, const struct affine hidden, const int *place,
                  const int *backward, const int32_t *projected, const int16_t *tanh_table,
                  int16_t *states)
 {
@@ -331,7 +331,7 @@ INLINE void scan(int rows, int groups, int shift, const struct cell *cell, const
     UNROLL for (int g = 0; g < groups; g++) {
         state[g / 2] = h8_all(0);
         UNROLL for (int k = 0; k < 6; k++)
-            weights[g][k] = h8_weights(cell->hidden.weight + g * 48 + k / 2 * 16, k % 2);
+            weights[g][k] = h8_weights(hidden.weight + g * 48 + k / 2 * 16, k % 2);
     }
     ROLLED for (int k = 0; k < rows; k++) {
         struct gates gates[GROUP_LIMIT / 2];
@@ -340,13 +340,13 @@ INLINE void scan(int rows, int groups, int shift, const struct cell *cell, const
             const int32_t *given = projected + (row * groups + place[g]) * 12;
             UNROLL for (int gate = 0; gate < 3; gate++) {
                 const int at = (g * 3 + gate) * 4;
-                i4 sum = i4_load(cell->hidden.bias + at);
+                i4 sum = i4_load(hidden.rows + at);
                 UNROLL for (int i = 0; i < 4; i++) {
                     const int quad = 3 * i + gate;
                     sum = i4_mac_lane(sum, weights[g][quad / 2], quad % 2, state[g / 2],
                                       4 * half + i);
                 }
-                all[gate][half] = rescale(sum, shift, i4_load(cell->hidden.multiplier + at));
+                all[gate][half] = rescale(sum, shift, i4_load(hidden.rows + groups * 12 + at));
                 if (gate < 2) all[gate][half] = i4_add(all[gate][half], i4_load(given + 4 * gate));
             }
             gates[g / 2].candidate[half] = i4_load(given + 8);
@@ -424,9 +424,10 @@ struct levels {
 };
 
 /* y[row][2 c] = x[row][c] * gate[c], y[row][2 c + 1] = passed[row][c]; 3 rows by 8 channels at once. */
-INLINE void attend(const struct attention a, const struct levels *levels, const struct cell *cell,
-                   const struct affine *gate, const int16_t *x, const int16_t *passed,
-                   int16_t *state, const int16_t *tanh_table, int16_t *y)
+INLINE void attend(const struct attention a, const struct levels *levels,
+                   const struct affine input, const struct affine hidden, const struct affine gate,
+                   const int16_t *x, const int16_t *passed, int16_t *state,
+                   const int16_t *tanh_table, int16_t *y)
 {
     const struct recurrence once = {1, 1, 1, a.channels, a.units, levels->input_shift,
                                     levels->hidden_shift};
@@ -454,8 +455,8 @@ INLINE void attend(const struct attention a, const struct levels *levels, const 
     }
     const h8 through = h8_all(levels->passed);
     const int bits = levels->bits;
-    recur(once, cell, energy, projected, state, tanh_table);
-    convolve_group(project, state, gate, 0, 0, opened, 0);
+    recur(once, input, hidden, energy, projected, state, tanh_table, 0);
+    convolve(project, state, gate, 0, 0, opened, 0);
     ROLLED for (int c = 0; c < a.channels; c += 8) {
         h8 gain = h8_load(opened + c);
         h8_cubics(1, &gain, tanh_table, &gain);

@@ -36,7 +36,11 @@ INLINE i4 i4_scale(i4 a, i4 b) { return vqrdmulhq_s32(a, b); }
 
 INLINE h8 h8_load(const int16_t *x) { return vld1q_s16(x); }
 /* four values, then zeros */
-INLINE h8 h8_load_half(const int16_t *x) { return vcombine_s16(vld1_s16(x), vdup_n_s16(0)); }
+typedef int16x4_t half_in_memory __attribute__((aligned(2), may_alias));
+INLINE h8 h8_load_half(const int16_t *x)
+{
+    return vcombine_s16(*(const half_in_memory *)x, vdup_n_s16(0));
+}
 INLINE void h8_store(int16_t *x, h8 a) { vst1q_s16(x, a); }
 INLINE void h8_store_half(int16_t *x, h8 a) { vst1_s16(x, vget_low_s16(a)); }
 /* {a0, b0, a1, b1, ...} */
