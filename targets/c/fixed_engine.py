@@ -420,7 +420,7 @@ class FixedEngine(Engine):
             rows.append(affine.below)
         variable = f"{identifier(name)}_affine"
         tables = self._bytes(f"{name}_weight", weight), self._words(f"{name}_rows", np.stack(rows))
-        self.source.say(f"const struct affine {variable} = {{{', '.join(tables)}}};")
+        self.source.say(f"struct affine {variable} = {{{', '.join(tables)}}};")
         return variable
 
     def _bytes(self, name: str, content: NDArray[Any]) -> str:

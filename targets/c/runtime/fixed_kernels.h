@@ -127,7 +127,7 @@ INLINE i4 rescale_leaky(i4 sum, int shift, i4 above, i4 below)
 INLINE void convolve(const struct convolution c, const int16_t *x, const struct affine a,
                      const int8_t *edges, const int16_t *ends, void *y, int group)
 {
-    const int quads = c.outputs / 4, of_phase = c.outputs / c.phases;
+    const int quads = c.outputs / 4, of_phase = c.outputs / c.phases, row = c.phases * c.channels;
     const struct extent e = {c.block, quads, c.taps, c.inputs, c.of_four, c.step, c.row};
     const int8_t *weight = a.weight + group * c.taps * c.inputs * c.of_four / 4 * c.outputs;
     const int32_t *bias = a.rows + group * c.outputs;
@@ -154,6 +154,8 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
                                 h8_weights(w + 16 * (q / 4), q / 2 % 2), q % 2, h8_load(ends),
                                 4 + q / quads);
         }
+        int16_t *to16 = results16 + from * row;
+        int32_t *to32 = results32 + from * row;
         MAYBE_UNROLL for (int o = 0; o < quads; o += 2) {
             const int both = o + 1 < quads;
             const int at = c.groups == 1 ? 4 * o : 4 * o / of_phase * c.channels + 4 * o % of_phase;
@@ -163,20 +165,20 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
                 if (c.activation == LEAKY) under[h] = i4_load(below + 4 * (o + h));
             }
             MAYBE_UNROLL for (int p = 0; p < c.block; p++) {
-                const int to = (from + p) * c.phases * c.channels + at;
+                const int to = p * row + at;
                 i4 results[2];
                 UNROLL for (int h = 0; h <= both; h++) {
                     const i4 sum = sums[p][o + h];
                     results[h] = c.activation == LEAKY
                                      ? rescale_leaky(sum, c.shift, above[h], under[h])
                                      : rescale(sum, c.shift, above[h]);
-                    if (c.activation == WIDE) i4_store(results32 + to + 4 * h, results[h]);
+                    if (c.activation == WIDE) i4_store(to32 + to + 4 * h, results[h]);
                 }
                 if (c.activation == WIDE) continue;
                 if (both)
-                    h8_store(results16 + to, h8_narrow(results[0], results[1]));
+                    h8_store(to16 + to, h8_narrow(results[0], results[1]));
                 else
-                    h8_store_half(results16 + to, h8_narrow(results[0], results[0]));
+                    h8_store_half(to16 + to, h8_narrow(results[0], results[0]));
             }
         }
     }
@@ -216,18 +218,20 @@ INLINE void convolve_frames(int rows, int channels, int at_once, int shift, cons
             UNROLL for (int p = 0; p < block; p++)
                 UNROLL for (int h = 0; h < 2; h++) sums[p][h] = bias[h];
             UNROLL for (int t = 0; t < 3; t++) {
+                const int16_t *frame = frames[t] + from * channels + c;
                 UNROLL for (int r = 0; r < block + 2; r++) {
-                    const h8 x = h8_load(frames[t] + (from + r) * channels + c);
+                    const h8 x = h8_load(frame + r * channels);
                     UNROLL for (int k = 0; k < 3; k++)
                         if (r - k >= 0 && r - k < block)
                             UNROLL for (int h = 0; h < 2; h++)
                                 sums[r - k][h] = i4_mac(sums[r - k][h], x, w[3 * t + k], h);
                 }
             }
+            int16_t *to = y + from * channels + c;
             UNROLL for (int p = 0; p < block; p++) {
                 UNROLL for (int h = 0; h < 2; h++)
                     sums[p][h] = rescale_leaky(sums[p][h], shift, above[h], below[h]);
-                h8_store(y + (from + p) * channels + c, h8_narrow(sums[p][0], sums[p][1]));
+                h8_store(to + p * channels, h8_narrow(sums[p][0], sums[p][1]));
             }
         }
     }
@@ -287,13 +291,14 @@ INLINE void recur(const struct recurrence r, const struct affine input, const st
     state += group * r.units;
     ROLLED for (int first = 0; first < r.rows; first += r.block) {
         int16_t *now = state + first * r.groups * r.units;
+        const int32_t *given = projected + first * r.groups * gate_count;
         i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
         accumulate(e, now, weight, bias, sums);
         ROLLED for (int q = 0; q < quads; q += 2) {
             struct gates gates[GATES_LIMIT];
             h8 states[GATES_LIMIT];
             MAYBE_UNROLL for (int p = 0; p < r.block; p++) {
-                const int32_t *from = projected + (first + p) * r.groups * gate_count + 4 * q;
+                const int32_t *from = given + p * r.groups * gate_count + 4 * q;
                 i4 all[3][2];
                 UNROLL for (int gate = 0; gate < 3; gate++) {
                     UNROLL for (int h = 0; h < 2; h++) {
