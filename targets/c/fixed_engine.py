@@ -128,16 +128,19 @@ class FixedEngine(Engine):
 
     def _merge(self, layer: Merge) -> None:
         fixed: FixedMerge = self._of(layer)
-        until = np.cumsum([0, *map(len, fixed.weights)]).astype(np.uint16)
+        alike, others = fixed.alike, fixed.weights[fixed.alike :]
+        until = np.cumsum([0, *map(len, others)]).astype(np.uint16)
         self.source.call(
             "merge",
             str(len(fixed.first)),
             str(BINS),
-            str(fixed.alike),
-            self.source.table("merge_first", np.array(fixed.first, np.uint16)),
+            str(alike),
+            str(fixed.weights[0][0]),
+            str(fixed.multiplier[0]),
+            self.source.table("merge_first", np.array(fixed.first[alike:], np.uint16)),
             self.source.table("merge_until", until),
-            self._bytes("merge_weight", np.concatenate(fixed.weights)),
-            self._words("merge_multiplier", fixed.multiplier),
+            self._bytes("merge_weight", np.concatenate(others)),
+            self._words("merge_multiplier", fixed.multiplier[alike:]),
             str(fixed.shift),
             "k.features",
             "k.interleaved",

@@ -77,8 +77,8 @@ INLINE void weigh(const struct extent e, int block, int first, int together, int
     }
 }
 
-/* Biases, or zeros where there are none, and weighted sums of all taps and inputs. With vector
-   registers all sums of a block are made at once, elsewhere four. */
+/* Biases and weighted sums of all taps and inputs. With vector registers all sums of a block are made
+   at once, elsewhere four. */
 INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
                        const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
@@ -454,7 +454,7 @@ INLINE void attend(const struct attention a, const struct levels *levels,
             }
             UNROLL for (int k = 0; k < 8; k++) sums[k] += (uint32_t)squares[k];
         }
-        for (int k = 0; k < 8; k++)
+        ROLLED for (int k = 0; k < 8; k++)
             energy[c + k] = (int16_t)saturate(
                 round_shift(sums[k] * levels->energy, levels->energy_shift), INT16_MIN, INT16_MAX);
     }
@@ -493,27 +493,29 @@ INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int
     }
 }
 
-/* Bands [bands][4] of features [3][bins]: the first `alike` are bins times weight[0], the others
-   weighted sums of neighbouring bins, for band b from first[b] on, until[b + 1] - until[b] of them.
-   The fourth channel is zero. */
-INLINE void merge(int bands, int bins, int alike, const uint16_t *first, const uint16_t *until,
-                  const int8_t *weight, const int32_t *multiplier, int shift,
-                  const int16_t *features, int16_t *interleaved, int16_t *y)
+/* Bands [bands][4] of features [3][bins]: the first `alike` are bins times a weight and a multiplier,
+   the others weighted sums of neighbouring bins: of those, band b has until[b + 1] - until[b] from
+   first[b] on. The fourth channel is zero. */
+INLINE void merge(int bands, int bins, int alike, int16_t weight_alike, int32_t multiplier_alike,
+                  const uint16_t *first, const uint16_t *until, const int8_t *weight,
+                  const int32_t *multiplier, int shift, const int16_t *features,
+                  int16_t *interleaved, int16_t *y)
 {
     ROLLED for (int from = 0; from < bins; from += 8) {
         const int k = from + 8 <= bins ? from : bins - 8;
         h8_store_threes(interleaved + 4 * k, h8_load(features + k), h8_load(features + bins + k),
                         h8_load(features + 2 * bins + k));
     }
-    const h8 one = h8_all(weight[0]);
-    const i4 same = i4_all(multiplier[0]);
+    const h8 one = h8_all(weight_alike);
+    const i4 same = i4_all(multiplier_alike);
     ROLLED for (int from = 0; from < alike; from += 2) {
         const int b = from + 2 <= alike ? from : alike - 2;
         const h8 given = h8_load(interleaved + 4 * b);
         h8_store(y + 4 * b, h8_narrow(rescale(i4_mul(given, one, 0), shift, same),
                                       rescale(i4_mul(given, one, 1), shift, same)));
     }
-    ROLLED for (int b = alike; b < bands; b++) {
+    y += 4 * alike;
+    ROLLED for (int b = 0; b < bands - alike; b++) {
         i4 sum = i4_all(0);
         const int16_t *x = interleaved + 4 * first[b];
         ROLLED for (int k = until[b]; k < until[b + 1]; k++, x += 4)
