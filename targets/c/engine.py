@@ -28,7 +28,7 @@ from targets.c.source import Source, initializer
 
 BINS, WINDOW, HOP = 257, 512, 256
 QUAD = 4
-# Positions whose sums are kept in registers at once, by channels.
+# Positions whose sums are kept in registers at once, by outputs.
 BLOCKS = {4: 13, 8: 3, 16: 3, 24: 3, 32: 3}
 ROWS_AT_ONCE = 3
 
@@ -157,7 +157,7 @@ class Engine(ABC):
         row = self.shape_of(value).channels
         return initializer(
             positions=layer.positions,
-            block=BLOCKS[phases * outputs],
+            block=self.block(layer.positions, phases * outputs),
             step=layer.stride * row,
             taps=taps,
             inputs=inputs,
@@ -170,14 +170,17 @@ class Engine(ABC):
             activation=kind,
         )
 
-    @staticmethod
+    def block(self, positions: int, outputs: int) -> int:
+        """Positions whose sums are kept in registers at once."""
+        return BLOCKS[outputs]
+
     def linear_shape(
-        rows: int, groups: int, inputs: int, outputs: int, kind: str = "LINEAR", **more: Any
+        self, rows: int, groups: int, inputs: int, outputs: int, kind: str = "LINEAR", **more: Any
     ) -> str:
         """Initializer of `struct convolution` for rows of groups of inputs and outputs."""
         return initializer(
             positions=rows,
-            block=BLOCKS[outputs],
+            block=self.block(rows, outputs),
             step=groups * inputs,
             taps=1,
             inputs=inputs,

@@ -50,7 +50,7 @@ from targets.c.layers import (
 from targets.c.source import identifier, initializer
 
 FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
-EIGHT = 8  # values of 16 bits in a vector
+FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits in a vector
 
 
 class FixedEngine(Engine):
@@ -72,6 +72,10 @@ class FixedEngine(Engine):
 
     def _of(self, layer: Layer) -> Any:
         return self._fixed[layer.result]
+
+    def block(self, positions: int, outputs: int) -> int:
+        """Positions whose sums are kept in registers at once: no position twice."""
+        return 5 if outputs in (4, 16) and positions % 5 == 0 else ROWS_AT_ONCE
 
     # Samples -------------------------------------------------------------------------------
 
@@ -200,7 +204,8 @@ class FixedEngine(Engine):
             "convolve(shape, x, a, edges, ends, y, 0);",
         )
         name = layer.result.name
-        weight = fixed.affine.weight.transpose(1, 2, 0)
+        padding = ((0, 0), (0, 0), (0, BAND_CHANNELS - FEATURES))
+        weight = np.pad(fixed.affine.weight, padding).transpose(1, 2, 0)
         edges = fixed.edges.transpose(0, 2, 1)
         ends, x = self.clear_ends(layer)
         self.source.call(
@@ -238,16 +243,17 @@ class FixedEngine(Engine):
             f"&s->{name}_oldest",
             str(layer.frames),
             self.at(layer.x),
-            self._affine(layer.result.name, np.moveaxis(fixed.weight, 0, -1), fixed),
+            self._depthwise(layer.result.name, np.moveaxis(fixed.weight, 0, -1), fixed),
             self.at(layer.result),
         )
 
     # Recurrent layers ----------------------------------------------------------------------
 
     def _cell(
-        self, name: str, cell: Cell, fixed: FixedCell, order: Sequence[int]
+        self, name: str, cell: Cell, fixed: FixedCell, order: Sequence[int], scanned: bool = False
     ) -> tuple[str, str]:
         """The cell's tables; groups that share an input are projected together, in `order`."""
+        tables = self._depthwise if scanned else self._affine
         groups, _, units, inputs = cell.input_weight.shape
         reading, gates = len(set(cell.firsts)), 3 * units
         given = fixed.input.weight.reshape(groups, gates, inputs)[list(order)]
@@ -260,7 +266,7 @@ class FixedEngine(Engine):
         reordered = replace(fixed.input, bias=bias, multiplier=multiplier, below=multiplier)
         return (
             self._affine(f"{name}_input", given, reordered),
-            self._affine(f"{name}_hidden", hidden, fixed.hidden),
+            tables(f"{name}_hidden", hidden, fixed.hidden),
         )
 
     def _scan(self, layer: Scan) -> None:
@@ -288,7 +294,7 @@ class FixedEngine(Engine):
             f"scan({rows}, {groups}, {fixed.hidden.shift}, hidden, place, backward, projected,\n"
             "     tanh_table, states);",
         )
-        given, hidden = self._cell(layer.values.state.name, cell, fixed, order)
+        given, hidden = self._cell(layer.values.state.name, cell, fixed, order, scanned=True)
         for group in range(reading):
             self.source.call(project, self.at(layer.x), given, "k.projected", str(group))
         self.source.call(function, hidden, "k.projected", self.at(layer.result))
@@ -418,11 +424,30 @@ class FixedEngine(Engine):
     # Tables --------------------------------------------------------------------------------
 
     def _affine(self, name: str, weight: NDArray[Any], affine: Affine) -> str:
-        rows = [affine.bias, affine.multiplier]
+        """An affine map's tables; weight [groups, taps, inputs, outputs], or without the first."""
+        *around, inputs, outputs = weight.shape
+        fours = weight.reshape(*around, inputs // FOUR, FOUR, outputs).swapaxes(-1, -2)
+        groups = len(affine.bias.ravel()) // outputs
+        sums = weight.reshape(groups, -1, outputs).sum(axis=1).ravel()
+        biases = [f"BIAS({b},{s})" for b, s in zip(affine.bias.ravel(), sums, strict=True)]
+        return self._tables(name, fours, affine, biases)
+
+    def _depthwise(self, name: str, weight: NDArray[Any], affine: Affine) -> str:
+        """Tables of a map whose weights are read one by one, in their order."""
+        return self._tables(name, weight, affine, [str(bias) for bias in affine.bias.ravel()])
+
+    def _tables(
+        self, name: str, weight: NDArray[Any], affine: Affine, biases: Sequence[str]
+    ) -> str:
+        rows = [affine.multiplier.ravel()]
         if not np.array_equal(affine.below, affine.multiplier):
-            rows.append(affine.below)
+            rows.append(affine.below.ravel())
+        multipliers = [str(multiplier) for multiplier in np.concatenate(rows)]
+        tables = (
+            self._bytes(f"{name}_weight", weight),
+            self.source.written_table(f"{name}_rows", "int32_t", [*biases, *multipliers]),
+        )
         variable = f"{identifier(name)}_affine"
-        tables = self._bytes(f"{name}_weight", weight), self._words(f"{name}_rows", np.stack(rows))
         self.source.say(f"struct affine {variable} = {{{', '.join(tables)}}};")
         return variable
 

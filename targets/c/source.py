@@ -44,13 +44,17 @@ class Source:
 
     def table(self, name: str, content: NDArray[Any]) -> str:
         """Add a constant table (flattened) under a value's name; its identifier."""
+        kind = _C_TYPES[content.dtype]
+        return self.written_table(name, kind, [number(value) for value in content.ravel()])
+
+    def written_table(self, name: str, kind: str, content: Sequence[str]) -> str:
+        """Add a constant table of C expressions of a type under a value's name; its identifier."""
         name = identifier(name)
         if name in self._tables:
             raise ValueError(f"two tables are called {name}")
-        numbers = ",".join(number(value) for value in content.ravel())
-        body = "\n".join(textwrap.wrap(numbers.replace(",", ", "), WIDTH)).replace(", ", ",")
-        kind = _C_TYPES[content.dtype]
-        self._tables[name] = f"static const {kind} {name}[{content.size}] ALIGNED = {{\n{body}}};"
+        lines = textwrap.wrap(", ".join(content), WIDTH, break_long_words=False)
+        body = "\n".join(lines).replace(", ", ",")
+        self._tables[name] = f"static const {kind} {name}[{len(content)}] ALIGNED = {{\n{body}}};"
         return name
 
     def define(self, name: str, content: str) -> None:

@@ -2,8 +2,9 @@
    targets/c/fixed_engine.py writes the tables and calls for.
 
    A value is an array of rows (frequency positions) of channels, 16 bits each. Sizes are constants
-   wherever a function is called. Weights have 8 bits and lie in the order in which they are read:
-   [tap][input][output]; sums have 32. Right shifts of negative numbers are arithmetic. */
+   wherever a function is called. Weights have 8 bits and lie in the order in which they are read,
+   [tap][input / 4][output][4] unless said otherwise; sums have 32. Right shifts of negative numbers
+   are arithmetic. */
 
 #ifndef FIXED_KERNELS_H
 #define FIXED_KERNELS_H
@@ -43,7 +44,7 @@ struct convolution {
 /* Weights, and what turns sums of them into results: (sum 2^shift m + 2^30) / 2^31. */
 struct affine {
     const int8_t *weight;
-    const int32_t *rows; /* biases, multipliers, and if LEAKY those of negative sums */
+    const int32_t *rows; /* BIASes, multipliers, and if LEAKY those of negative sums */
 };
 
 #define GATES_LIMIT (CUBICS_LIMIT / 2)
@@ -56,59 +57,118 @@ struct extent {
     int step, row; /* elements from one position's input to the next, and from one tap's */
 };
 
-/* Weighted sums of some inputs that lie side by side, eight at most. */
-INLINE void weigh(const struct extent e, int block, int first, int together, int inputs,
-                  const int16_t *x, const int8_t *weight, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+#if DOT_PRODUCTS
+
+/* Weighted sums of some inputs side by side, eight at most, their bytes apart: four inputs with each
+   instruction. */
+INLINE void weigh(const struct extent e, int inputs, int quads, const int16_t *x,
+                  const int8_t *weight, i4 lower[BLOCK_LIMIT][QUAD_LIMIT],
+                  i4 upper[BLOCK_LIMIT][QUAD_LIMIT])
 {
-    h8 given[BLOCK_LIMIT];
-    UNROLL for (int p = 0; p < block; p++)
-        given[p] = inputs > 4 ? h8_load(x + p * e.step) : h8_load_half(x + p * e.step);
-    int used = 0;
-    UNROLL for (int k = 0; k < inputs; k++) {
-        if (k % 4 == e.of_four) continue;
-        UNROLL for (int o = 0; o < together; o++) {
-            /* Weights are loaded for four quads at a time. */
-            const int quad = used * e.quads + first + o;
-            const h8 eight = h8_weights(weight + 16 * (quad / 4), quad / 2 % 2);
-            UNROLL for (int p = 0; p < block; p++)
-                sums[p][o] = i4_mac_lane(sums[p][o], eight, quad % 2, given[p], k);
+    b16 given[BLOCK_LIMIT];
+    UNROLL for (int p = 0; p < e.block; p++)
+        given[p] = b16_apart(inputs < 8 ? h8_load_half(x + p * e.step) : h8_load(x + p * e.step));
+    UNROLL for (int four = 0; four < inputs / 4; four++) {
+        UNROLL for (int o = 0; o < quads; o++) {
+            const b16 weights = b16_load(weight + 16 * (four * e.quads + o));
+            UNROLL for (int p = 0; p < e.block; p++) {
+                lower[p][o] = i4_dot(lower[p][o], weights, given[p], four);
+                upper[p][o] = i4_dot(upper[p][o], weights, given[p], 2 + four);
+            }
         }
-        used++;
     }
 }
 
-/* Biases and weighted sums of all taps and inputs. With vector registers all sums of a block are made
-   at once, elsewhere four. */
+/* Biases and weighted sums of all taps and inputs. */
 INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
                        const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
-    const int together = VECTORS ? e.quads : 1, block = VECTORS ? e.block : 1;
-    /* Rows side by side are one. */
-    const int taps = e.inputs == e.row ? 1 : e.taps;
-    const int inputs = e.inputs == e.row ? e.taps * e.inputs : e.inputs;
-    const int whole = inputs / 8 * 8, rest = inputs - whole;
-    ROLLED for (int from = 0; from < e.block; from += block) {
-        ROLLED for (int first = 0; first < e.quads; first += together) {
-            i4 partial[BLOCK_LIMIT][QUAD_LIMIT];
-            UNROLL for (int p = 0; p < block; p++)
-                UNROLL for (int o = 0; o < together; o++)
-                    partial[p][o] = i4_load(bias + 4 * (first + o));
-            const int8_t *w = weight;
-            ROLLED for (int t = 0; t < taps; t++) {
-                const int16_t *given = x + from * e.step + t * e.row;
-                ROLLED for (int i = 0; i < whole; i += 8, w += 8 * e.of_four * e.quads)
-                    weigh(e, block, first, together, 8, given + i, w, partial);
-                if (rest) {
-                    weigh(e, block, first, together, rest, given + whole, w, partial);
-                    w += 4 * e.of_four * e.quads;
-                }
+    const int whole = e.inputs / 8 * 8;
+    /* As many as registers hold, two for each. */
+    const int together = e.block * e.quads > 12 ? e.quads / 2 : e.quads;
+    UNROLL for (int first = 0; first < e.quads; first += together) {
+        i4 lower[BLOCK_LIMIT][QUAD_LIMIT], upper[BLOCK_LIMIT][QUAD_LIMIT];
+        UNROLL for (int p = 0; p < e.block; p++) {
+            UNROLL for (int o = 0; o < together; o++) {
+                lower[p][o] = i4_load(bias + 4 * (first + o));
+                upper[p][o] = i4_all(0);
             }
-            UNROLL for (int p = 0; p < block; p++)
-                UNROLL for (int o = 0; o < together; o++)
-                    sums[from + p][first + o] = partial[p][o];
+        }
+        const int8_t *w = weight + 16 * first;
+        ROLLED for (int t = 0; t < e.taps; t++, w += 4 * e.quads * e.inputs) {
+            const int16_t *given = x + t * e.row;
+            ROLLED for (int i = 0; i < whole; i += 8)
+                weigh(e, 8, together, given + i, w + 4 * e.quads * i, lower, upper);
+            if (whole < e.inputs)
+                weigh(e, 4, together, given + whole, w + 4 * e.quads * whole, lower, upper);
+        }
+        UNROLL for (int p = 0; p < e.block; p++)
+            UNROLL for (int o = 0; o < together; o++)
+                sums[p][first + o] = i4_joined(upper[p][o], lower[p][o]);
+    }
+}
+
+#elif VECTORS
+
+/* Weighted sums of some inputs side by side, eight at most. */
+INLINE void weigh(const struct extent e, int inputs, const int16_t *x, const int8_t *weight,
+                  i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+{
+    h8 given[BLOCK_LIMIT];
+    UNROLL for (int p = 0; p < e.block; p++)
+        given[p] = inputs < 8 ? h8_load_half(x + p * e.step) : h8_load(x + p * e.step);
+    /* Weights come for two quads of outputs, or for one and twice as many inputs. */
+    UNROLL for (int quad = 0; quad < inputs / 4 * e.quads; quad += 2) {
+        h8 weights[4];
+        h8_weights_of_four(weight + 16 * quad, weights);
+        UNROLL for (int k = 0; k < e.of_four; k++) {
+            UNROLL for (int h = 0; h < 2; h++) {
+                const int o = (quad + h) % e.quads, lane = (quad + h) / e.quads * 4 + k;
+                UNROLL for (int p = 0; p < e.block; p++)
+                    sums[p][o] = i4_mac_lane(sums[p][o], weights[k], h, given[p], lane);
+            }
         }
     }
 }
+
+/* Biases and weighted sums of all taps and inputs. */
+INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
+                       const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+{
+    const int whole = e.inputs / 8 * 8;
+    i4 partial[BLOCK_LIMIT][QUAD_LIMIT]; /* of its own, so that it stays in registers */
+    UNROLL for (int p = 0; p < e.block; p++)
+        UNROLL for (int o = 0; o < e.quads; o++) partial[p][o] = i4_load(bias + 4 * o);
+    ROLLED for (int t = 0; t < e.taps; t++, weight += 4 * e.quads * e.inputs) {
+        const int16_t *given = x + t * e.row;
+        ROLLED for (int i = 0; i < whole; i += 8)
+            weigh(e, 8, given + i, weight + 4 * e.quads * i, partial);
+        if (whole < e.inputs)
+            weigh(e, 4, given + whole, weight + 4 * e.quads * whole, partial);
+    }
+    UNROLL for (int p = 0; p < e.block; p++)
+        UNROLL for (int o = 0; o < e.quads; o++) sums[p][o] = partial[p][o];
+}
+
+#else
+
+/* Biases and weighted sums of all taps and inputs. */
+INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
+                       const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+{
+    ROLLED for (int p = 0; p < e.block; p++) {
+        ROLLED for (int o = 0; o < e.quads; o++) {
+            i4 sum = i4_load(bias + 4 * o);
+            ROLLED for (int t = 0; t < e.taps; t++)
+                ROLLED for (int i = 0; i < e.inputs; i += 4)
+                    sum = i4_weigh_four(sum, weight + 4 * ((t * e.inputs + i) * e.quads + 4 * o),
+                                        x + p * e.step + t * e.row + i);
+            sums[p][o] = sum;
+        }
+    }
+}
+
+#endif
 
 INLINE i4 rescale(i4 sum, int shift, i4 multiplier)
 {
@@ -128,8 +188,10 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
                      const int8_t *edges, const int16_t *ends, void *y, int group)
 {
     const int quads = c.outputs / 4, of_phase = c.outputs / c.phases, row = c.phases * c.channels;
-    const struct extent e = {c.block, quads, c.taps, c.inputs, c.of_four, c.step, c.row};
-    const int8_t *weight = a.weight + group * c.taps * c.inputs * c.of_four / 4 * c.outputs;
+    const int joined = c.inputs == c.row; /* taps lie side by side */
+    const struct extent e = {c.block, quads, joined ? 1 : c.taps, joined ? c.taps * c.inputs : c.inputs,
+                             c.of_four, c.step, c.row};
+    const int8_t *weight = a.weight + group * c.taps * c.inputs * c.outputs;
     const int32_t *bias = a.rows + group * c.outputs;
     const int32_t *multiplier = bias + c.groups * c.outputs;
     const int32_t *below = multiplier + c.groups * c.outputs;

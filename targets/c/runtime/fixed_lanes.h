@@ -8,6 +8,16 @@
 
 #include "compiler.h"
 
+/* Where there are dot products of bytes (Armv8.2), activations are taken apart into two. The lower one
+   counts from -128, and what is missing for it is part of the bias. */
+#if defined(__aarch64__) && defined(__GNUC__) && defined(__ARM_FEATURE_DOTPROD)
+#define DOT_PRODUCTS 1
+#define BIAS(bias, sum_of_weights) ((bias) + 128 * (sum_of_weights))
+#else
+#define DOT_PRODUCTS 0
+#define BIAS(bias, sum_of_weights) (bias)
+#endif
+
 /* Spans of the 16-bit numbers, over each of which tanh is a cubic of its own. */
 #define SPANS 32
 #define SPAN_BITS 11
@@ -61,6 +71,35 @@ INLINE h8 h8_weights(const int8_t *x, int half)
     const int8x16_t bytes = vld1q_s8(x);
     return half ? vmovl_high_s8(bytes) : vmovl_s8(vget_low_s8(bytes));
 }
+/* weights of four inputs for eight outputs, stored by output, each input's outputs in a vector */
+INLINE void h8_weights_of_four(const int8_t *x, h8 weights[4])
+{
+    const int8x8x4_t bytes = vld4_s8(x);
+    UNROLL for (int k = 0; k < 4; k++) weights[k] = vmovl_s8(bytes.val[k]);
+}
+#if DOT_PRODUCTS
+typedef int8x16_t b16;
+INLINE b16 b16_load(const int8_t *x) { return vld1q_s8(x); }
+/* the lower bytes of eight values, from -128 on, then the upper ones */
+INLINE b16 b16_apart(h8 x)
+{
+    const uint8x16_t places = {0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15};
+    const int8x16_t lower = vcombine_s8(vdup_n_s8(INT8_MIN), vdup_n_s8(0));
+    return veorq_s8(vqtbl1q_s8(vreinterpretq_s8_s16(x), places), lower);
+}
+/* sum + the products of four weights for each lane with four of the bytes */
+INLINE i4 i4_dot(i4 sum, b16 weights, b16 x, int four)
+{
+    switch (four) {
+    case 0: return vdotq_laneq_s32(sum, weights, x, 0);
+    case 1: return vdotq_laneq_s32(sum, weights, x, 1);
+    case 2: return vdotq_laneq_s32(sum, weights, x, 2);
+    default: return vdotq_laneq_s32(sum, weights, x, 3);
+    }
+}
+/* 256 a + b */
+INLINE i4 i4_joined(i4 a, i4 b) { return vmlaq_s32(b, a, vdupq_n_s32(256)); }
+#endif
 INLINE h8 h8_all(int16_t x) { return vdupq_n_s16(x); }
 INLINE h8 h8_add(h8 a, h8 b) { return vqaddq_s16(a, b); }
 /* (a + b + 1) / 2, (a + b) / 2 and (a - b) / 2, rounded down */
@@ -206,6 +245,16 @@ INLINE h8 h8_weights(const int8_t *x, int half)
 {
     const __m128i bytes = _mm_loadl_epi64((const __m128i *)(x + 8 * half));
     return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
+}
+INLINE void h8_weights_of_four(const int8_t *x, h8 weights[4])
+{
+    const __m128i low = _mm_loadu_si128((const __m128i *)x);
+    const __m128i high = _mm_loadu_si128((const __m128i *)(x + 16));
+    for (int k = 0; k < 4; k++) {
+        const __m128i up = _mm_cvtsi32_si128(24 - 8 * k);
+        weights[k] = _mm_packs_epi32(_mm_srai_epi32(_mm_sll_epi32(low, up), 24),
+                                     _mm_srai_epi32(_mm_sll_epi32(high, up), 24));
+    }
 }
 INLINE h8 h8_all(int16_t x) { return _mm_set1_epi16(x); }
 INLINE h8 h8_add(h8 a, h8 b) { return _mm_adds_epi16(a, b); }
@@ -370,6 +419,12 @@ INLINE void h8_store_threes(int16_t *x, h8 a, h8 b, h8 c)
     }
 }
 INLINE h8 h8_weights(const int8_t *x, int half) { H8_EACH(x[8 * half + i]); }
+/* sum + the products of four weights for each lane with the values */
+INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, const int16_t *x)
+{
+    I4_EACH(sum.at[i] + weights[4 * i] * x[0] + weights[4 * i + 1] * x[1] +
+            weights[4 * i + 2] * x[2] + weights[4 * i + 3] * x[3]);
+}
 INLINE h8 h8_all(int16_t x) { H8_EACH(x); }
 INLINE h8 h8_add(h8 a, h8 b) { H8_EACH(narrow(a.at[i] + b.at[i])); }
 INLINE h8 h8_mean(h8 a, h8 b) { H8_EACH((a.at[i] + b.at[i] + 1) >> 1); }
