@@ -75,7 +75,8 @@ class FixedEngine(Engine):
 
     def block(self, positions: int, outputs: int) -> int:
         """Positions whose sums are kept in registers at once: no position twice."""
-        return 5 if outputs in (4, 16) and positions % 5 == 0 else ROWS_AT_ONCE
+        fives = outputs in (4, 16) and positions % 5 == 0
+        return 5 if fives else super().block(positions, outputs)
 
     # Samples -------------------------------------------------------------------------------
 
@@ -133,6 +134,7 @@ class FixedEngine(Engine):
     def _merge(self, layer: Merge) -> None:
         fixed: FixedMerge = self._of(layer)
         alike, others = fixed.alike, fixed.weights[fixed.alike :]
+        _check(alike >= 2, layer.result, "hardly any band that is a bin")
         until = np.cumsum([0, *map(len, others)]).astype(np.uint16)
         self.source.call(
             "merge",
@@ -195,13 +197,14 @@ class FixedEngine(Engine):
 
     def _band_convolution(self, layer: BandConvolution) -> None:
         fixed: FixedBandConvolution = self._of(layer)
-        shape = self.convolution_shape(layer, inputs=BAND_CHANNELS, of_four=FEATURES, shift=fixed.affine.shift)
+        shape = self.convolution_shape(
+            layer, inputs=BAND_CHANNELS, of_four=FEATURES, shift=fixed.affine.shift
+        )
         function = self.source.function(
             "band_convolution",
             "const int16_t *x, const struct affine a, const int8_t *edges,\n"
             "const int16_t *ends, int16_t *y",
-            f"const struct convolution shape = {shape};\n"
-            "convolve(shape, x, a, edges, ends, y, 0);",
+            f"const struct convolution shape = {shape};\nconvolve(shape, x, a, edges, ends, y, 0);",
         )
         name = layer.result.name
         padding = ((0, 0), (0, 0), (0, BAND_CHANNELS - FEATURES))
@@ -271,12 +274,20 @@ class FixedEngine(Engine):
 
     def _scan(self, layer: Scan) -> None:
         cell, order = layer.cell, scan_order(layer)
+        pairs = cell.backward[::2] == cell.backward[1::2]
+        _check(pairs, layer.result, "groups that do not run in pairs")
         fixed: FixedCell = self._of(layer)
         groups, _, units, inputs = cell.input_weight.shape
         reading, gates = len(set(cell.firsts)), 3 * units
         rows = rows_of(layer.result)
         shape = self.linear_shape(
-            rows, reading, inputs, groups // reading * gates, "WIDE", of_four=4, shift=fixed.input.shift
+            rows,
+            reading,
+            inputs,
+            groups // reading * gates,
+            "WIDE",
+            of_four=4,
+            shift=fixed.input.shift,
         )
         place = initializer(**{f"g{g}": order.index(g) for g in range(groups)})
         backward = initializer(**{f"g{g}": int(b) for g, b in enumerate(cell.backward)})
@@ -304,6 +315,8 @@ class FixedEngine(Engine):
         cell, rows = layer.cell, rows_of(layer.result)
         fixed: FixedCell = self._of(layer)
         groups, _, units, inputs = cell.input_weight.shape
+        whole = rows % ROWS_AT_ONCE == 0 and units % EIGHT == 0
+        _check(whole, layer.result, f"{rows} rows of {units} units")
         self.state[identifier(layer.state)] = ("int16_t", rows * groups * units)
         shape = initializer(
             rows=rows,
@@ -365,10 +378,12 @@ class FixedEngine(Engine):
     def _attention(self, layer: Attention) -> None:
         fixed: FixedAttention = self._of(layer)
         _, _, units, inputs = layer.cell.input_weight.shape
-        row = self.shape_of(layer.passed.value).channels
+        row, rows = self.shape_of(layer.passed.value).channels, rows_of(layer.x)
+        whole = rows % ROWS_AT_ONCE == 0 and inputs % EIGHT == 0 and units % EIGHT == 0
+        _check(whole, layer.result, f"{rows} rows of {inputs} channels")
         self.state[identifier(layer.state)] = ("int16_t", units)
         shape = initializer(
-            rows=rows_of(layer.x),
+            rows=rows,
             channels=inputs,
             units=units,
             row=row,
@@ -376,7 +391,8 @@ class FixedEngine(Engine):
         function = self.source.function(
             "attention",
             "const struct affine input, const struct affine hidden, const struct affine gate,\n"
-            "const struct levels *levels, const int16_t *x, const int16_t *passed, int16_t *state, int16_t *y",
+            "const struct levels *levels, const int16_t *x, const int16_t *passed,\n"
+            "int16_t *state, int16_t *y",
             f"const struct attention shape = {shape};\n"
             "attend(shape, levels, input, hidden, gate, x, passed, state, tanh_table, y);",
         )
@@ -456,6 +472,12 @@ class FixedEngine(Engine):
 
     def _words(self, name: str, content: NDArray[Any]) -> str:
         return self.source.table(name, content.astype(np.int32))
+
+
+def _check(served: bool, value: Value, found: str) -> None:
+    """Raise ValueError unless the kernels serve what was found in a layer."""
+    if not served:
+        raise ValueError(f"{value.name} has {found}")
 
 
 def layers_by_result(layers: Sequence[Layer]) -> list[Value]:

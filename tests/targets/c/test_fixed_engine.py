@@ -66,8 +66,8 @@ def test_sums_that_could_leave_32_bits_are_refused():
         quantize_affine(np.ones((1, 600)), np.zeros(1), 1.0, 1.0)
 
 
-def run_on_arm(folder: Path, signal: np.ndarray) -> np.ndarray:
-    """The engine on an emulated 64-bit Arm processor."""
+def run_on_arm(folder: Path, signal: np.ndarray, core: str, *options: str) -> np.ndarray:
+    """The engine on an emulated 64-bit Arm processor, compiled with these options."""
     compiler, emulator = "aarch64-linux-gnu-gcc", "qemu-aarch64"
     missing = [name for name in (compiler, emulator) if shutil.which(name) is None]
     if missing:
@@ -81,21 +81,29 @@ def run_on_arm(folder: Path, signal: np.ndarray) -> np.ndarray:
         "fwrite(hop, sizeof hop, 1, stdout); } return 0; }\n"
     )
     target = folder / "pipe"
-    command = [compiler, *FLAGS, "-static", "-I", str(folder)]
+    command = [compiler, *FLAGS, *options, "-static", "-I", str(folder)]
     subprocess.run(
         [*command, str(program), str(folder / "gtcrn.c"), "-lm", "-o", str(target)], check=True
     )
     result = subprocess.run(
-        [emulator, str(target)], input=signal.tobytes(), capture_output=True, check=True
+        [emulator, "-cpu", core, str(target)],
+        input=signal.tobytes(),
+        capture_output=True,
+        check=True,
     )
     return np.frombuffer(result.stdout, np.int16)
 
 
 @pytest.mark.slow
-def test_it_gives_the_same_bits_on_arm(engine, sources, noisy):
+@pytest.mark.parametrize(
+    ("core", "options"),
+    [("cortex-a72", ()), ("cortex-a76", ("-march=armv8.2-a+dotprod",))],
+    ids=["without dot products", "with dot products"],
+)
+def test_it_gives_the_same_bits_on_arm(engine, sources, noisy, core, options):
     signal = difficult(noisy)
 
-    enhanced = run_on_arm(sources("fixed"), signal)
+    enhanced = run_on_arm(sources("fixed"), signal, core, *options)
 
     np.testing.assert_array_equal(enhanced, engine("fixed").process(signal))
 
