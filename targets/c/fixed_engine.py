@@ -387,6 +387,9 @@ class FixedEngine(Engine):
             channels=inputs,
             units=units,
             row=row,
+            input_shift=fixed.cell.input.shift,
+            hidden_shift=fixed.cell.hidden.shift,
+            gate_shift=fixed.gate.shift,
         )
         function = self.source.function(
             "attention",
@@ -403,9 +406,6 @@ class FixedEngine(Engine):
             gain=fixed.gain,
             passed=fixed.passed,
             bits=fixed.bits,
-            input_shift=fixed.cell.input.shift,
-            hidden_shift=fixed.cell.hidden.shift,
-            gate_shift=fixed.gate.shift,
         )
         variable = f"{identifier(name)}_levels"
         self.source.say(f"static const struct levels {variable} = {levels};")

@@ -479,6 +479,7 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
 
 struct attention {
     int rows, channels, units, row; /* elements of a row of what is passed along */
+    int input_shift, hidden_shift, gate_shift; /* of sums, to the left */
 };
 
 struct levels {
@@ -486,8 +487,6 @@ struct levels {
     int energy_shift;     /* and the shift to the right after it */
     int16_t gain, passed; /* multipliers of both halves to the result's steps */
     int bits;             /* fractional, of these two */
-    int input_shift;      /* of the cell's sums, to the left */
-    int hidden_shift, gate_shift;
 };
 
 /* y[row][2 c] = x[row][c] * gate[c], y[row][2 c + 1] = passed[row][c]; 3 rows by 8 channels at once. */
@@ -496,10 +495,10 @@ INLINE void attend(const struct attention a, const struct levels *levels,
                    const int16_t *x, const int16_t *passed, int16_t *state,
                    const int16_t *tanh_table, int16_t *y)
 {
-    const struct recurrence once = {1, 1, 1, a.channels, a.units, levels->input_shift,
-                                    levels->hidden_shift};
+    const struct recurrence once = {1, 1, 1, a.channels, a.units, a.input_shift,
+                                    a.hidden_shift};
     const struct convolution project = {1, 1, a.units, 1, a.units, a.units, 1, a.channels,
-                                        1, a.channels, 4, levels->gate_shift, LINEAR};
+                                        1, a.channels, 4, a.gate_shift, LINEAR};
     int16_t energy[16], opened[16];
     int32_t projected[64], squares[16];
     ROLLED for (int c = 0; c < a.channels; c += 8) {

@@ -38,7 +38,7 @@ INLINE void i4_store(int32_t *x, i4 a) { vst1q_s32(x, a); }
 INLINE i4 i4_all(int32_t x) { return vdupq_n_s32(x); }
 INLINE i4 i4_add(i4 a, i4 b) { return vaddq_s32(a, b); }
 INLINE i4 i4_max(i4 a, i4 b) { return vmaxq_s32(a, b); }
-/* a / 2^bits, to nearest, halves up; to the left where bits are negative */
+/* a / 2^bits, to nearest, halves up; to the left where bits are negative. Halves leave 32 bits nowhere. */
 INLINE i4 i4_round_shift(i4 a, int bits) { return vrshlq_s32(a, vdupq_n_s32(-bits)); }
 INLINE i4 i4_shift_left_saturated(i4 a, int bits) { return vqshlq_s32(a, vdupq_n_s32(bits)); }
 /* (a b + 2^30) / 2^31, rounded down */
@@ -384,8 +384,9 @@ INLINE i4 i4_add(i4 a, i4 b) { I4_EACH((uint32_t)a.at[i] + (uint32_t)b.at[i]); }
 INLINE i4 i4_max(i4 a, i4 b) { I4_EACH(a.at[i] > b.at[i] ? a.at[i] : b.at[i]); }
 INLINE i4 i4_round_shift(i4 a, int bits)
 {
-    if (bits <= 0) I4_EACH((uint32_t)a.at[i] << -bits);
-    I4_EACH(((int64_t)a.at[i] + ((int64_t)1 << (bits - 1))) >> bits);
+    const int left = bits < 0 ? -bits : 0, right = bits > 0 ? bits : 0;
+    const uint32_t half = right ? (uint32_t)1 << (right - 1) : 0;
+    I4_EACH((int32_t)(((uint32_t)a.at[i] << left) + half) >> right);
 }
 INLINE i4 i4_shift_left_saturated(i4 a, int bits) { I4_EACH(shifted_left(a.at[i], bits)); }
 INLINE i4 i4_scale(i4 a, i4 b)
