@@ -59,8 +59,8 @@ struct extent {
 
 #if DOT_PRODUCTS
 
-/* Weighted sums of some inputs side by side, eight at most, their bytes apart: four inputs with each
-   instruction. */
+/* Weighted sums of some inputs side by side, eight at most, their two bytes apart: four products with
+   each lane of an instruction. */
 INLINE void weigh(const struct extent e, int inputs, int quads, const int16_t *x,
                   const int8_t *weight, i4 lower[BLOCK_LIMIT][QUAD_LIMIT],
                   i4 upper[BLOCK_LIMIT][QUAD_LIMIT])
@@ -189,8 +189,8 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
 {
     const int quads = c.outputs / 4, of_phase = c.outputs / c.phases, row = c.phases * c.channels;
     const int joined = c.inputs == c.row; /* taps lie side by side */
-    const struct extent e = {c.block, quads, joined ? 1 : c.taps, joined ? c.taps * c.inputs : c.inputs,
-                             c.of_four, c.step, c.row};
+    const int taps = joined ? 1 : c.taps, inputs = joined ? c.taps * c.inputs : c.inputs;
+    const struct extent e = {c.block, quads, taps, inputs, c.of_four, c.step, c.row};
     const int8_t *weight = a.weight + group * c.taps * c.inputs * c.outputs;
     const int32_t *bias = a.rows + group * c.outputs;
     const int32_t *multiplier = bias + c.groups * c.outputs;
@@ -528,7 +528,8 @@ INLINE void attend(const struct attention a, const struct levels *levels,
         h8_cubics(1, &gain, tanh_table, &gain);
         gain = h8_scale(h8_sigmoid(gain), h8_all(levels->gain));
         ROLLED for (int p = 0; p < a.rows; p++) {
-            const h8 given = h8_load(x + p * a.channels + c), other = h8_load(passed + p * a.row + c);
+            const h8 given = h8_load(x + p * a.channels + c);
+            const h8 other = h8_load(passed + p * a.row + c);
             i4 parts[2][2];
             UNROLL for (int h = 0; h < 2; h++) {
                 parts[0][h] = i4_round_shift(i4_mul(given, gain, h), bits);
