@@ -2,8 +2,9 @@
    targets/c/fixed_engine.py writes the tables and calls for.
 
    A value is an array of rows (frequency positions) of channels, 16 bits each. Sizes are constants
-   wherever a function is called. Weights have 8 bits and lie in the order in which they are read:
-   [tap][input][output]; sums have 32. Right shifts of negative numbers are arithmetic. */
+   wherever a function is called. Weights have 8 bits and lie in the order in which they are read,
+   [tap][input / 4][output][4] unless said otherwise; sums have 32. Right shifts of negative numbers
+   are arithmetic. */
 
 #ifndef FIXED_KERNELS_H
 #define FIXED_KERNELS_H
@@ -12,12 +13,11 @@
 
 #include "fixed_lanes.h"
 
-enum activation { LINEAR, LEAKY, BOUNDED, WIDE };
+enum activation { LINEAR, LEAKY, WIDE };
 
-/* Fractional bits of sums before gates, of gates and states, of normalized values. */
-#define SUM_BITS 12
-#define UNIT_BITS 15
+/* Fractional bits of normalized values and of weights between bands of the mask. */
 #define NORMAL_BITS 10
+#define BAND_BITS 7
 /* Centred values are taken times count and this, which fits 16 bits. */
 #define CENTRED_BITS 5
 #define CENTRED_GAIN (1 << CENTRED_BITS)
@@ -28,89 +28,147 @@ enum activation { LINEAR, LEAKY, BOUNDED, WIDE };
 #define MAYBE_UNROLL ROLLED
 #endif
 
-/* tanh over -8 to 8 in 2^TANH_INDEX_BITS steps. */
-#define TANH_INDEX_BITS 10
-#define TANH_STEP_BITS (SUM_BITS + 4 - TANH_INDEX_BITS)
-
-/* tanh of sums, from a table of values (upper 16 bits) and what they rise by to the next (lower);
-   `table` is the entry of zero. */
-INLINE i4 i4_tanh(i4 x, const int32_t *table)
-{
-    x = i4_clip(x, -(8 << SUM_BITS), (8 << SUM_BITS) - 1);
-    const i4 entries = i4_gather(table, i4_shift_right(x, TANH_STEP_BITS));
-    const i4 rise = i4_and(entries, 0xffff), part = i4_and(x, (1 << TANH_STEP_BITS) - 1);
-    /* A rise is below 2^(16 - TANH_STEP_BITS), so that this is the value alone, shifted left. */
-    const i4 start = i4_shift_right(entries, 16 - TANH_STEP_BITS);
-    return i4_round_shift(i4_mul_add(start, rise, part), TANH_STEP_BITS);
-}
-
-/* sigmoid(2 x), 0 to 32767 */
-INLINE i4 i4_sigmoid(i4 half, const int32_t *table)
-{
-    return i4_half_sum(i4_tanh(half, table), i4_all(1 << UNIT_BITS));
-}
+/* sigmoid(2 x) from tanh(x), 0 to 32767 */
+INLINE h8 h8_sigmoid(h8 tanh) { return h8_half_sum(tanh, h8_all(INT16_MAX)); }
 
 struct convolution {
     int positions, block, step; /* elements from one position's input to the next */
     int taps, inputs, row;      /* elements from one tap's input to the next */
     int groups, outputs;        /* of a group, all phases */
     int phases, channels;       /* of a result's row */
+    int of_four;                /* inputs that are read of each four: 3 where one is padding */
     int shift;                  /* of sums, to the left */
     enum activation activation;
 };
 
-/* Sums to results: (sum 2^shift m + 2^30) / 2^31, m another one for negative sums. */
+/* Weights, and what turns sums of them into results: (sum 2^shift m + 2^30) / 2^31. */
 struct affine {
     const int8_t *weight;
-    const int32_t *bias, *multiplier, *below; /* [group][output] */
+    const int32_t *rows; /* BIASes, multipliers, and if LEAKY those of negative sums */
 };
 
+#define GATES_LIMIT (CUBICS_LIMIT / 2)
 #define BLOCK_LIMIT 16
 #define QUAD_LIMIT 12
 
 struct extent {
     int block, quads; /* positions and, by fours, outputs */
-    int taps, inputs;
+    int taps, inputs, of_four;
     int step, row; /* elements from one position's input to the next, and from one tap's */
 };
 
-/* Biases and weighted sums of all taps and inputs. With vector registers all sums of a block are made
-   at once, elsewhere four. */
-INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
-                       const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+#if DOT_PRODUCTS
+
+/* Weighted sums of some inputs side by side, eight at most, their two bytes apart: four products with
+   each lane of an instruction. */
+INLINE void weigh(const struct extent e, int inputs, int quads, const int16_t *x,
+                  const int8_t *weight, i4 lower[BLOCK_LIMIT][QUAD_LIMIT],
+                  i4 upper[BLOCK_LIMIT][QUAD_LIMIT])
 {
-    const int together = VECTORS ? e.quads : 1, block = VECTORS ? e.block : 1;
-    ROLLED for (int from = 0; from < e.block; from += block) {
-        ROLLED for (int first = 0; first < e.quads; first += together) {
-            i4 partial[BLOCK_LIMIT][QUAD_LIMIT];
-            UNROLL for (int p = 0; p < block; p++)
-                UNROLL for (int o = 0; o < together; o++)
-                    partial[p][o] = i4_load(bias + 4 * (first + o));
-            ROLLED for (int t = 0; t < e.taps; t++) {
-                ROLLED for (int i = 0; i < e.inputs; i += 4) {
-                    const int8_t *w = weight + (t * e.inputs + i) * e.quads * 4;
-                    h4 given[BLOCK_LIMIT];
-                    UNROLL for (int p = 0; p < block; p++)
-                        given[p] = h4_load(x + (from + p) * e.step + t * e.row + i);
-                    UNROLL for (int k = 0; k < 4; k++) {
-                        UNROLL for (int o = 0; o < together; o++) {
-                            /* Weights are loaded for two quads at a time. */
-                            const int quad = k * e.quads + first + o;
-                            const w8 eight = w8_load(w + 8 * (quad / 2));
-                            UNROLL for (int p = 0; p < block; p++)
-                                partial[p][o] = quad % 2
-                                                    ? i4_mac_high(partial[p][o], eight, given[p], k)
-                                                    : i4_mac_low(partial[p][o], eight, given[p], k);
-                        }
-                    }
-                }
+    b16 given[BLOCK_LIMIT];
+    UNROLL for (int p = 0; p < e.block; p++)
+        given[p] = b16_apart(inputs < 8 ? h8_load_half(x + p * e.step) : h8_load(x + p * e.step));
+    UNROLL for (int four = 0; four < inputs / 4; four++) {
+        UNROLL for (int o = 0; o < quads; o++) {
+            const b16 weights = b16_load(weight + 16 * (four * e.quads + o));
+            UNROLL for (int p = 0; p < e.block; p++) {
+                lower[p][o] = i4_dot(lower[p][o], weights, given[p], four);
+                upper[p][o] = i4_dot(upper[p][o], weights, given[p], 2 + four);
             }
-            UNROLL for (int p = 0; p < block; p++)
-                UNROLL for (int o = 0; o < together; o++)
-                    sums[from + p][first + o] = partial[p][o];
         }
     }
 }
+
+/* Biases and weighted sums of all taps and inputs. */
+INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
+                       const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+{
+    const int whole = e.inputs / 8 * 8;
+    /* As many as registers hold, two for each. */
+    const int together = e.block * e.quads > 12 ? e.quads / 2 : e.quads;
+    UNROLL for (int first = 0; first < e.quads; first += together) {
+        i4 lower[BLOCK_LIMIT][QUAD_LIMIT], upper[BLOCK_LIMIT][QUAD_LIMIT];
+        UNROLL for (int p = 0; p < e.block; p++) {
+            UNROLL for (int o = 0; o < together; o++) {
+                lower[p][o] = i4_load(bias + 4 * (first + o));
+                upper[p][o] = i4_all(0);
+            }
+        }
+        const int8_t *w = weight + 16 * first;
+        ROLLED for (int t = 0; t < e.taps; t++, w += 4 * e.quads * e.inputs) {
+            const int16_t *given = x + t * e.row;
+            ROLLED for (int i = 0; i < whole; i += 8)
+                weigh(e, 8, together, given + i, w + 4 * e.quads * i, lower, upper);
+            if (whole < e.inputs)
+                weigh(e, 4, together, given + whole, w + 4 * e.quads * whole, lower, upper);
+        }
+        UNROLL for (int p = 0; p < e.block; p++)
+            UNROLL for (int o = 0; o < together; o++)
+                sums[p][first + o] = i4_joined(upper[p][o], lower[p][o]);
+    }
+}
+
+#elif VECTORS
+
+/* Weighted sums of some inputs side by side, eight at most. */
+INLINE void weigh(const struct extent e, int inputs, const int16_t *x, const int8_t *weight,
+                  i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+{
+    h8 given[BLOCK_LIMIT];
+    UNROLL for (int p = 0; p < e.block; p++)
+        given[p] = inputs < 8 ? h8_load_half(x + p * e.step) : h8_load(x + p * e.step);
+    /* Weights come for two quads of outputs, or for one and twice as many inputs. */
+    UNROLL for (int quad = 0; quad < inputs / 4 * e.quads; quad += 2) {
+        h8 weights[4];
+        h8_weights_of_four(weight + 16 * quad, weights);
+        UNROLL for (int k = 0; k < e.of_four; k++) {
+            UNROLL for (int h = 0; h < 2; h++) {
+                const int o = (quad + h) % e.quads, lane = (quad + h) / e.quads * 4 + k;
+                UNROLL for (int p = 0; p < e.block; p++)
+                    sums[p][o] = i4_mac_lane(sums[p][o], weights[k], h, given[p], lane);
+            }
+        }
+    }
+}
+
+/* Biases and weighted sums of all taps and inputs. */
+INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
+                       const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+{
+    const int whole = e.inputs / 8 * 8;
+    i4 partial[BLOCK_LIMIT][QUAD_LIMIT]; /* of its own, so that it stays in registers */
+    UNROLL for (int p = 0; p < e.block; p++)
+        UNROLL for (int o = 0; o < e.quads; o++) partial[p][o] = i4_load(bias + 4 * o);
+    ROLLED for (int t = 0; t < e.taps; t++, weight += 4 * e.quads * e.inputs) {
+        const int16_t *given = x + t * e.row;
+        ROLLED for (int i = 0; i < whole; i += 8)
+            weigh(e, 8, given + i, weight + 4 * e.quads * i, partial);
+        if (whole < e.inputs)
+            weigh(e, 4, given + whole, weight + 4 * e.quads * whole, partial);
+    }
+    UNROLL for (int p = 0; p < e.block; p++)
+        UNROLL for (int o = 0; o < e.quads; o++) sums[p][o] = partial[p][o];
+}
+
+#else
+
+/* Biases and weighted sums of all taps and inputs. */
+INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
+                       const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+{
+    ROLLED for (int p = 0; p < e.block; p++) {
+        ROLLED for (int o = 0; o < e.quads; o++) {
+            i4 sum = i4_load(bias + 4 * o);
+            ROLLED for (int t = 0; t < e.taps; t++)
+                ROLLED for (int i = 0; i < e.inputs; i += 4)
+                    sum = i4_weigh_four(sum, weight + 4 * ((t * e.inputs + i) * e.quads + 4 * o),
+                                        x + p * e.step + t * e.row + i);
+            sums[p][o] = sum;
+        }
+    }
+}
+
+#endif
 
 INLINE i4 rescale(i4 sum, int shift, i4 multiplier)
 {
@@ -124,186 +182,250 @@ INLINE i4 rescale_leaky(i4 sum, int shift, i4 above, i4 below)
 }
 
 /* One group. `edges` [2][inputs][outputs] or none: what to add at the first and the last position for
-   `ends`, the first row of x that is no padding and the last one. `y` has 16 bits, or 32 if WIDE. */
-INLINE void convolve_group(const struct convolution c, const int16_t *x, const struct affine *a,
-                           const int8_t *edges, const int16_t *ends, const int32_t *tanh_table,
-                           void *y, int group)
+   `ends` [2][4], the first row of x that is no padding and the last one. `y` has 16 bits, or 32 if
+   WIDE. */
+INLINE void convolve(const struct convolution c, const int16_t *x, const struct affine a,
+                     const int8_t *edges, const int16_t *ends, void *y, int group)
 {
-    const int quads = c.outputs / 4, of_phase = c.outputs / c.phases;
-    const int8_t *weight = a->weight + group * c.taps * c.inputs * c.outputs;
-    const int32_t *bias = a->bias + group * c.outputs;
-    const int32_t *multiplier = a->multiplier + group * c.outputs;
-    const int32_t *below = a->below + group * c.outputs;
+    const int quads = c.outputs / 4, of_phase = c.outputs / c.phases, row = c.phases * c.channels;
+    const int joined = c.inputs == c.row; /* taps lie side by side */
+    const int taps = joined ? 1 : c.taps, inputs = joined ? c.taps * c.inputs : c.inputs;
+    const struct extent e = {c.block, quads, taps, inputs, c.of_four, c.step, c.row};
+    const int8_t *weight = a.weight + group * c.taps * c.inputs * c.outputs;
+    const int32_t *bias = a.rows + group * c.outputs;
+    const int32_t *multiplier = bias + c.groups * c.outputs;
+    const int32_t *below = multiplier + c.groups * c.outputs;
+    int16_t *results16 = (int16_t *)y + group * of_phase;
+    int32_t *results32 = (int32_t *)y + group * of_phase;
+    x += group * c.inputs;
     ROLLED for (int first = 0; first < c.positions; first += c.block) {
         const int from = first + c.block <= c.positions ? first : c.positions - c.block;
-        const struct extent e = {c.block, quads, c.taps, c.inputs, c.step, c.row};
         i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
         accumulate(e, x + from * c.step, weight, bias, sums);
-        if (edges && (from == 0 || from + c.block == c.positions)) {
-            const int p = from ? c.block - 1 : 0, side = from ? 1 : 0;
-            UNROLL for (int q = 0; q < quads; q++) {
-                int32_t sum[4];
-                i4_store(sum, sums[p][q]);
-                for (int i = 0; i < c.inputs; i++)
-                    for (int o = 0; o < 4; o++)
-                        sum[o] += edges[(side * c.inputs + i) * c.outputs + 4 * q + o] *
-                                  ends[side * c.row + i];
-                if (from)
-                    sums[c.block - 1][q] = i4_load(sum);
-                else
-                    sums[0][q] = i4_load(sum);
-            }
+        if (edges && from == 0) {
+            UNROLL for (int q = 0; q < c.of_four * quads; q++)
+                sums[0][q % quads] =
+                    i4_mac_lane(sums[0][q % quads], h8_weights(edges + 16 * (q / 4), q / 2 % 2),
+                                q % 2, h8_load(ends), q / quads);
         }
-        MAYBE_UNROLL for (int o = 0; o < quads; o++) {
-            const int at = c.groups == 1 ? 4 * o
-                                         : 4 * o / of_phase * c.channels + group * of_phase +
-                                               4 * o % of_phase;
-            const i4 above = i4_load(multiplier + 4 * o);
-            const i4 under = c.activation == LEAKY ? i4_load(below + 4 * o) : above;
+        if (edges && from + c.block == c.positions) {
+            const int8_t *w = edges + c.of_four * c.outputs;
+            UNROLL for (int q = 0; q < c.of_four * quads; q++)
+                sums[c.block - 1][q % quads] =
+                    i4_mac_lane(sums[c.block - 1][q % quads],
+                                h8_weights(w + 16 * (q / 4), q / 2 % 2), q % 2, h8_load(ends),
+                                4 + q / quads);
+        }
+        int16_t *to16 = results16 + from * row;
+        int32_t *to32 = results32 + from * row;
+        MAYBE_UNROLL for (int o = 0; o < quads; o += 2) {
+            const int both = o + 1 < quads;
+            const int at = c.groups == 1 ? 4 * o : 4 * o / of_phase * c.channels + 4 * o % of_phase;
+            i4 above[2], under[2];
+            UNROLL for (int h = 0; h <= both; h++) {
+                above[h] = i4_load(multiplier + 4 * (o + h));
+                if (c.activation == LEAKY) under[h] = i4_load(below + 4 * (o + h));
+            }
             MAYBE_UNROLL for (int p = 0; p < c.block; p++) {
-                const int to = (from + p) * c.phases * c.channels + at;
-                const i4 sum = sums[p][o];
-                const i4 result = c.activation == LEAKY
-                                      ? rescale_leaky(sum, c.shift, above, under)
-                                      : rescale(sum, c.shift, above);
-                if (c.activation == WIDE)
-                    i4_store((int32_t *)y + to, result);
-                else if (c.activation == BOUNDED)
-                    h4_store((int16_t *)y + to, i4_tanh(result, tanh_table));
+                const int to = p * row + at;
+                i4 results[2];
+                UNROLL for (int h = 0; h <= both; h++) {
+                    const i4 sum = sums[p][o + h];
+                    results[h] = c.activation == LEAKY
+                                     ? rescale_leaky(sum, c.shift, above[h], under[h])
+                                     : rescale(sum, c.shift, above[h]);
+                    if (c.activation == WIDE) i4_store(to32 + to + 4 * h, results[h]);
+                }
+                if (c.activation == WIDE) continue;
+                if (both)
+                    h8_store(to16 + to, h8_narrow(results[0], results[1]));
                 else
-                    h4_store((int16_t *)y + to, result);
+                    h8_store_half(to16 + to, h8_narrow(results[0], results[0]));
             }
         }
     }
 }
 
-INLINE void convolve(const struct convolution c, const int16_t *x, const struct affine *a,
-                     const int32_t *tanh_table, void *y)
+/* tanh of sums, eight at least. */
+INLINE void bound(int count, const int16_t *sums, const int16_t *tanh_table, int16_t *y)
 {
-    ROLLED for (int g = 0; g < c.groups; g++)
-        convolve_group(c, x + g * c.inputs, a, 0, 0, tanh_table, y, g);
+    ROLLED for (int first = 0; first < count; first += 8) {
+        const int i = first + 8 <= count ? first : count - 8;
+        h8 values = h8_load(sums + i);
+        h8_cubics(1, &values, tanh_table, &values);
+        h8_store(y + i, values);
+    }
 }
 
 /* Depthwise, 3 rows by 3 frames; the frames' first rows are padding. */
 INLINE void convolve_frames(int rows, int channels, int at_once, int shift, const int16_t *oldest,
-                            const int16_t *middle, const int16_t *newest, const struct affine *a,
+                            const int16_t *middle, const int16_t *newest, const struct affine a,
                             int16_t *y)
 {
     const int16_t *const frames[3] = {oldest, middle, newest};
     const int block = VECTORS ? at_once : 1;
-    ROLLED for (int c = 0; c < channels; c += 4) {
-        h4 w[9];
-        UNROLL for (int k = 0; k < 9; k++) {
-            int16_t wide[4];
-            for (int i = 0; i < 4; i++) wide[i] = a->weight[k * channels + c + i];
-            w[k] = h4_load(wide);
+    ROLLED for (int c = 0; c < channels; c += 8) {
+        h8 w[9];
+        i4 bias[2], above[2], below[2];
+        UNROLL for (int k = 0; k < 9; k++) 
+            w[k] = h8_weights(a.weight + k * channels + c / 16 * 16, c / 8 % 2);
+        UNROLL for (int h = 0; h < 2; h++) {
+            bias[h] = i4_load(a.rows + c + 4 * h);
+            above[h] = i4_load(a.rows + channels + c + 4 * h);
+            below[h] = i4_load(a.rows + 2 * channels + c + 4 * h);
         }
-        const i4 b = i4_load(a->bias + c), above = i4_load(a->multiplier + c);
-        const i4 under = i4_load(a->below + c);
         ROLLED for (int first = 0; first < rows; first += block) {
             const int from = first + block <= rows ? first : rows - block;
-            i4 sums[BLOCK_LIMIT];
-            UNROLL for (int p = 0; p < block; p++) sums[p] = b;
+            i4 sums[BLOCK_LIMIT][2];
+            UNROLL for (int p = 0; p < block; p++)
+                UNROLL for (int h = 0; h < 2; h++) sums[p][h] = bias[h];
             UNROLL for (int t = 0; t < 3; t++) {
+                const int16_t *frame = frames[t] + from * channels + c;
                 UNROLL for (int r = 0; r < block + 2; r++) {
-                    const h4 x = h4_load(frames[t] + (from + r) * channels + c);
+                    const h8 x = h8_load(frame + r * channels);
                     UNROLL for (int k = 0; k < 3; k++)
                         if (r - k >= 0 && r - k < block)
-                            sums[r - k] = i4_mac(sums[r - k], x, w[3 * t + k]);
+                            UNROLL for (int h = 0; h < 2; h++)
+                                sums[r - k][h] = i4_mac(sums[r - k][h], x, w[3 * t + k], h);
                 }
             }
-            UNROLL for (int p = 0; p < block; p++)
-                h4_store(y + (from + p) * channels + c,
-                         rescale_leaky(sums[p], shift, above, under));
+            int16_t *to = y + from * channels + c;
+            UNROLL for (int p = 0; p < block; p++) {
+                UNROLL for (int h = 0; h < 2; h++)
+                    sums[p][h] = rescale_leaky(sums[p][h], shift, above[h], below[h]);
+                h8_store(to + p * channels, h8_narrow(sums[p][0], sums[p][1]));
+            }
         }
     }
 }
 
-/* New states of gated recurrent units from the sums before the gates (reset and update halved). */
-INLINE i4 new_state(i4 reset, i4 update, i4 candidate, i4 remembered, i4 before,
-                    const int32_t *tanh_table)
-{
-    const i4 open = i4_sigmoid(reset, tanh_table), keep = i4_sigmoid(update, tanh_table);
-    const i4 kept = i4_scale(remembered, i4_shift_left(open, 31 - UNIT_BITS));
-    const i4 proposal = i4_tanh(i4_add(candidate, kept), tanh_table);
-    const i4 change = i4_mul(i4_sub(before, proposal), keep);
-    return i4_add(proposal, i4_round_shift(change, UNIT_BITS));
-}
-
-struct cell {
-    struct affine input;  /* outputs [group][3][unit] */
-    struct affine hidden; /* outputs [group][3][unit]; the candidate's bias alone */
+/* What new states of gated recurrent units are made of: sums before the gates, those of reset and
+   update halved; the candidate's from the input, by halves, and from the state. */
+struct gates {
+    h8 gate[2], remembered, before;
+    i4 candidate[2];
 };
+
+/* New states of some vectors of units. */
+INLINE void renew(int count, const struct gates *sums, const int16_t *tanh_table, h8 *states)
+{
+    h8 gates[2 * GATES_LIMIT], proposals[GATES_LIMIT];
+    UNROLL for (int n = 0; n < 2 * count; n++) gates[n] = sums[n / 2].gate[n % 2];
+    h8_cubics(2 * count, gates, tanh_table, gates);
+    UNROLL for (int n = 0; n < count; n++) {
+        const h8 kept = h8_scale(sums[n].remembered, h8_sigmoid(gates[2 * n]));
+        proposals[n] = h8_narrow(i4_add_half(sums[n].candidate[0], kept, 0),
+                                 i4_add_half(sums[n].candidate[1], kept, 1));
+    }
+    h8_cubics(count, proposals, tanh_table, proposals);
+    UNROLL for (int n = 0; n < count; n++) {
+        /* The update's gate is (1 + tanh) / 2. */
+        const h8 before = sums[n].before, update = gates[2 * n + 1];
+        const h8 change = h8_scale(h8_half_difference(before, proposals[n]), update);
+        states[n] = h8_add(h8_mean(before, proposals[n]), change);
+    }
+}
 
 struct recurrence {
     int rows, block, groups, inputs, units; /* of a group */
     int input_shift, hidden_shift;
 };
 
-/* One step of units over frames; `state` [rows][group][unit] is carried on. */
-INLINE void recur(const struct recurrence r, const struct cell *cell, const int16_t *x,
-                  int32_t *projected, int16_t *state, const int32_t *tanh_table)
+/* One step of a group's units over frames; `state` [rows][group][unit] is carried on. Outputs of the
+   affine maps are [group][gate: reset, update, candidate][unit]. */
+INLINE void recur(const struct recurrence r, const struct affine input, const struct affine hidden,
+                  const int16_t *x, int32_t *projected, int16_t *state, const int16_t *tanh_table,
+                  int group)
 {
-    const int quads = r.units / 4, gates = 3 * r.units;
-    const struct convolution project = {r.rows,  r.block < 3 ? r.block : 3,
+    const int quads = r.units / 4, gate_count = 3 * r.units;
+    const struct convolution project = {r.rows,  r.block,
                                         r.groups * r.inputs, 1,
                                         r.inputs, r.groups * r.inputs,
-                                        r.groups, gates,
-                                        1, r.groups * gates,
-                                        r.input_shift, WIDE};
-    ROLLED for (int g = 0; g < r.groups; g++) {
-        const int8_t *hidden = cell->hidden.weight + g * r.units * gates;
-        const int32_t *bias = cell->hidden.bias + g * gates;
-        const int32_t *multiplier = cell->hidden.multiplier + g * gates;
-        convolve_group(project, x + g * r.inputs, &cell->input, 0, 0, 0, projected, g);
-        ROLLED for (int first = 0; first < r.rows; first += r.block) {
-            const struct extent e = {r.block, 3 * quads, 1, r.units, r.groups * r.units, 0};
-            i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
-            accumulate(e, state + (first * r.groups + g) * r.units, hidden, bias, sums);
-            ROLLED for (int p = 0; p < r.block; p++) {
-                const int32_t *from = projected + ((first + p) * r.groups + g) * gates;
-                ROLLED for (int q = 0; q < quads; q++) {
-                    int16_t *at = state + ((first + p) * r.groups + g) * r.units + 4 * q;
-                    i4 scaled[3];
-                    UNROLL for (int gate = 0; gate < 3; gate++)
-                        scaled[gate] = rescale(sums[p][gate * quads + q], r.hidden_shift,
-                                               i4_load(multiplier + gate * r.units + 4 * q));
-                    const i4 reset = i4_add(i4_load(from + 4 * q), scaled[0]);
-                    const i4 update = i4_add(i4_load(from + r.units + 4 * q), scaled[1]);
-                    h4_store(at, new_state(reset, update, i4_load(from + 2 * r.units + 4 * q),
-                                           scaled[2], i4_widen(h4_load(at)), tanh_table));
+                                        r.groups, gate_count,
+                                        1, r.groups * gate_count,
+                                        4, r.input_shift, WIDE};
+    const struct extent e = {r.block, 3 * quads, 1, r.units, 4, r.groups * r.units, 0};
+    const int8_t *weight = hidden.weight + group * r.units * gate_count;
+    const int32_t *bias = hidden.rows + group * gate_count;
+    const int32_t *multiplier = bias + r.groups * gate_count;
+    convolve(project, x, input, 0, 0, projected, group);
+    projected += group * gate_count;
+    state += group * r.units;
+    ROLLED for (int first = 0; first < r.rows; first += r.block) {
+        int16_t *now = state + first * r.groups * r.units;
+        const int32_t *given = projected + first * r.groups * gate_count;
+        i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
+        accumulate(e, now, weight, bias, sums);
+        ROLLED for (int q = 0; q < quads; q += 2) {
+            struct gates gates[GATES_LIMIT];
+            h8 states[GATES_LIMIT];
+            MAYBE_UNROLL for (int p = 0; p < r.block; p++) {
+                const int32_t *from = given + p * r.groups * gate_count + 4 * q;
+                i4 all[3][2];
+                UNROLL for (int gate = 0; gate < 3; gate++) {
+                    UNROLL for (int h = 0; h < 2; h++) {
+                        const int unit = gate * r.units + 4 * h;
+                        all[gate][h] = rescale(sums[p][gate * quads + q + h], r.hidden_shift,
+                                               i4_load(multiplier + unit + 4 * q));
+                        if (gate < 2)
+                            all[gate][h] = i4_add(all[gate][h], i4_load(from + unit));
+                        else
+                            gates[p].candidate[h] = i4_load(from + unit);
+                    }
                 }
+                UNROLL for (int gate = 0; gate < 2; gate++)
+                    gates[p].gate[gate] = h8_narrow(all[gate][0], all[gate][1]);
+                gates[p].remembered = h8_narrow(all[2][0], all[2][1]);
+                gates[p].before = h8_load(now + p * r.groups * r.units + 4 * q);
             }
+            renew(r.block, gates, tanh_table, states);
+            MAYBE_UNROLL for (int p = 0; p < r.block; p++)
+                h8_store(now + p * r.groups * r.units + 4 * q, states[p]);
         }
     }
 }
 
 #define GROUP_LIMIT 4
 
-/* Groups of four units over the rows of one frame, from zero, some from the last row to the first.
-   `projected` [rows][group][3][4] are the inputs' projections, groups in the order `place`. */
-INLINE void scan(int rows, int groups, int shift, const struct cell *cell, const int *place,
-                 const int *backward, const int32_t *projected, const int32_t *tanh_table,
+/* Groups of four units over the rows of one frame, from zero, some pairs from the last row to the
+   first. `projected` [rows][group][3][4] are the inputs' projections, groups in the order `place`. */
+INLINE void scan(int rows, int groups, int shift, const struct affine hidden, const int *place,
+                 const int *backward, const int32_t *projected, const int16_t *tanh_table,
                  int16_t *states)
 {
-    int16_t state[GROUP_LIMIT][4] = {{0}};
+    h8 state[GROUP_LIMIT / 2], weights[GROUP_LIMIT][6];
+    i4 all[3][2];
+    UNROLL for (int g = 0; g < groups; g++) {
+        state[g / 2] = h8_all(0);
+        UNROLL for (int k = 0; k < 6; k++)
+            weights[g][k] = h8_weights(hidden.weight + g * 48 + k / 2 * 16, k % 2);
+    }
     ROLLED for (int k = 0; k < rows; k++) {
+        struct gates gates[GROUP_LIMIT / 2];
         MAYBE_UNROLL for (int g = 0; g < groups; g++) {
-            const int row = backward[g] ? rows - 1 - k : k;
+            const int row = backward[g] ? rows - 1 - k : k, half = g % 2;
             const int32_t *given = projected + (row * groups + place[g]) * 12;
-            const struct extent e = {1, 3, 1, 4, 0, 0};
-            const i4 before = i4_widen(h4_load(state[g]));
-            i4 sums[BLOCK_LIMIT][QUAD_LIMIT], scaled[3];
-            accumulate(e, state[g], cell->hidden.weight + g * 48, cell->hidden.bias + g * 12, sums);
-            UNROLL for (int gate = 0; gate < 3; gate++)
-                scaled[gate] = rescale(sums[0][gate], shift,
-                                       i4_load(cell->hidden.multiplier + (g * 3 + gate) * 4));
-            const i4 after = new_state(i4_add(i4_load(given), scaled[0]),
-                                       i4_add(i4_load(given + 4), scaled[1]), i4_load(given + 8),
-                                       scaled[2], before, tanh_table);
-            h4_store(state[g], after);
-            h4_store(states + (row * groups + g) * 4, after);
+            UNROLL for (int gate = 0; gate < 3; gate++) {
+                const int at = (g * 3 + gate) * 4;
+                i4 sum = i4_load(hidden.rows + at);
+                UNROLL for (int i = 0; i < 4; i++) {
+                    const int quad = 3 * i + gate;
+                    sum = i4_mac_lane(sum, weights[g][quad / 2], quad % 2, state[g / 2],
+                                      4 * half + i);
+                }
+                all[gate][half] = rescale(sum, shift, i4_load(hidden.rows + groups * 12 + at));
+                if (gate < 2) all[gate][half] = i4_add(all[gate][half], i4_load(given + 4 * gate));
+            }
+            gates[g / 2].candidate[half] = i4_load(given + 8);
+            if (!half) continue;
+            UNROLL for (int gate = 0; gate < 2; gate++)
+                gates[g / 2].gate[gate] = h8_narrow(all[gate][0], all[gate][1]);
+            gates[g / 2].remembered = h8_narrow(all[2][0], all[2][1]);
+            gates[g / 2].before = state[g / 2];
         }
+        renew(groups / 2, gates, tanh_table, state);
+        MAYBE_UNROLL for (int g = 0; g < groups; g += 2)
+            h8_store(states + ((backward[g] ? rows - 1 - k : k) * groups + g) * 4, state[g / 2]);
     }
 }
 
@@ -319,11 +441,15 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
                       const int16_t *residual, const int16_t *scale, const int16_t *shift,
                       int16_t *y)
 {
-    int32_t sum = 0;
-    int64_t squares = 0;
-    for (int i = 0; i < count; i++) sum += x[i];
-    for (int i = 0; i < count; i++) squares += x[i] * x[i];
-    int64_t variance = count * squares - (int64_t)sum * sum + n->epsilon;
+    i4 sums = i4_all(0);
+    l2 all_squares = l2_zero();
+    ROLLED for (int i = 0; i < count; i += 8) {
+        const h8 given = h8_load(x + i);
+        sums = i4_add_pairs(sums, given);
+        all_squares = l2_add_squares(all_squares, given);
+    }
+    const int32_t sum = i4_total(sums);
+    int64_t variance = count * l2_total(all_squares) - (int64_t)sum * sum + n->epsilon;
     variance = variance < 1 ? 1 : variance;
     /* 2^30 to 2^31 - 1 for the root, 2^30 + 1 to 2^31 - 1 for its reciprocal times 2^61 */
     const int even = (62 - bit_length((uint64_t)variance)) & ~1;
@@ -331,19 +457,29 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
     const int64_t reciprocal = ((int64_t)1 << 61) / root;
     const i4 inverse = i4_all((int32_t)(reciprocal > INT32_MAX ? INT32_MAX : reciprocal));
     const i4 start = i4_all(-CENTRED_GAIN * sum);
-    const int right = 30 - even / 2 + CENTRED_BITS - NORMAL_BITS;
-    for (int i = 0; i < count; i += 4) {
-        const i4 centred = i4_mac_by(start, h4_load(x + i), (int16_t)(CENTRED_GAIN * count));
-        const h4 normal = h4_narrow(i4_round_shift_by(i4_scale(centred, inverse), right));
-        const i4 shifted = i4_mul_by(h4_load(shift + i), n->step);
-        const i4 scaled = i4_mac(shifted, normal, h4_load(scale + i));
-        const i4 all = i4_mac_by(scaled, h4_load(residual + i), n->residual);
-        h4_store(y + i, i4_round_shift_by(all, n->bits));
+    const h8 gain = h8_all((int16_t)(CENTRED_GAIN * count));
+    const h8 step = h8_all(n->step), passed = h8_all(n->residual);
+    const int right = 30 - even / 2 + CENTRED_BITS - NORMAL_BITS, bits = n->bits;
+    ROLLED for (int i = 0; i < count; i += 8) {
+        const h8 given = h8_load(x + i), before = h8_load(residual + i);
+        const h8 scales = h8_load(scale + i), shifts = h8_load(shift + i);
+        i4 parts[2];
+        UNROLL for (int h = 0; h < 2; h++) {
+            const i4 centred = i4_mac(start, given, gain, h);
+            parts[h] = i4_round_shift(i4_scale(centred, inverse), right);
+        }
+        const h8 normal = h8_narrow(parts[0], parts[1]);
+        UNROLL for (int h = 0; h < 2; h++) {
+            const i4 scaled = i4_mac(i4_mul(shifts, step, h), normal, scales, h);
+            parts[h] = i4_round_shift(i4_mac(scaled, before, passed, h), bits);
+        }
+        h8_store(y + i, h8_narrow(parts[0], parts[1]));
     }
 }
 
 struct attention {
     int rows, channels, units, row; /* elements of a row of what is passed along */
+    int input_shift, hidden_shift, gate_shift; /* of sums, to the left */
 };
 
 struct levels {
@@ -351,39 +487,56 @@ struct levels {
     int energy_shift;     /* and the shift to the right after it */
     int16_t gain, passed; /* multipliers of both halves to the result's steps */
     int bits;             /* fractional, of these two */
-    int input_shift;      /* of the cell's sums, to the left */
-    int hidden_shift, gate_shift;
 };
 
-/* y[row][2 c] = x[row][c] * gate[c], y[row][2 c + 1] = passed[row][c]. */
-INLINE void attend(const struct attention a, const struct levels *levels, const struct cell *cell,
-                   const struct affine *gate, const int16_t *x, const int16_t *passed,
-                   int16_t *state, const int32_t *tanh_table, int16_t *y)
+/* y[row][2 c] = x[row][c] * gate[c], y[row][2 c + 1] = passed[row][c]; 3 rows by 8 channels at once. */
+INLINE void attend(const struct attention a, const struct levels *levels,
+                   const struct affine input, const struct affine hidden, const struct affine gate,
+                   const int16_t *x, const int16_t *passed, int16_t *state,
+                   const int16_t *tanh_table, int16_t *y)
 {
-    const struct recurrence once = {1, 1, 1, a.channels, a.units, levels->input_shift,
-                                    levels->hidden_shift};
+    const struct recurrence once = {1, 1, 1, a.channels, a.units, a.input_shift,
+                                    a.hidden_shift};
     const struct convolution project = {1, 1, a.units, 1, a.units, a.units, 1, a.channels,
-                                        1, a.channels, levels->gate_shift, WIDE};
-    int16_t energy[16];
-    int32_t projected[64], sums[16];
-    int64_t squares[16] = {0};
-    for (int p = 0; p < a.rows; p++)
-        for (int c = 0; c < a.channels; c++)
-            squares[c] += x[p * a.channels + c] * x[p * a.channels + c];
-    for (int c = 0; c < a.channels; c++)
-        energy[c] = (int16_t)saturate(
-            round_shift(squares[c] * levels->energy, levels->energy_shift), INT16_MIN, INT16_MAX);
-    recur(once, cell, energy, projected, state, tanh_table);
-    convolve_group(project, state, gate, 0, 0, 0, sums, 0);
-    ROLLED for (int c = 0; c < a.channels; c += 4) {
-        const i4 open = i4_sigmoid(i4_load(sums + c), tanh_table);
-        const h4 gain =
-            h4_narrow(i4_scale(i4_shift_left(open, 31 - UNIT_BITS), i4_all(levels->gain)));
-        for (int p = 0; p < a.rows; p++) {
-            const i4 mine = i4_mac(i4_all(0), h4_load(x + p * a.channels + c), gain);
-            const i4 other = i4_mul_by(h4_load(passed + p * a.row + c), levels->passed);
-            h4_store_pairs(y + 2 * (p * a.channels + c), i4_round_shift_by(mine, levels->bits),
-                           i4_round_shift_by(other, levels->bits));
+                                        1, a.channels, 4, a.gate_shift, LINEAR};
+    int16_t energy[16], opened[16];
+    int32_t projected[64], squares[16];
+    ROLLED for (int c = 0; c < a.channels; c += 8) {
+        int64_t sums[8] = {0};
+        ROLLED for (int p = 0; p < a.rows; p += 3) {
+            /* Three squares fill 32 bits without a sign. */
+            UNROLL for (int h = 0; h < 2; h++) {
+                i4 three = i4_all(0);
+                UNROLL for (int k = 0; k < 3; k++) {
+                    const h8 given = h8_load(x + (p + k) * a.channels + c);
+                    three = k ? i4_mac(three, given, given, h) : i4_mul(given, given, h);
+                }
+                i4_store(squares + 4 * h, three);
+            }
+            UNROLL for (int k = 0; k < 8; k++) sums[k] += (uint32_t)squares[k];
+        }
+        ROLLED for (int k = 0; k < 8; k++)
+            energy[c + k] = (int16_t)saturate(
+                round_shift(sums[k] * levels->energy, levels->energy_shift), INT16_MIN, INT16_MAX);
+    }
+    const h8 through = h8_all(levels->passed);
+    const int bits = levels->bits;
+    recur(once, input, hidden, energy, projected, state, tanh_table, 0);
+    convolve(project, state, gate, 0, 0, opened, 0);
+    ROLLED for (int c = 0; c < a.channels; c += 8) {
+        h8 gain = h8_load(opened + c);
+        h8_cubics(1, &gain, tanh_table, &gain);
+        gain = h8_scale(h8_sigmoid(gain), h8_all(levels->gain));
+        ROLLED for (int p = 0; p < a.rows; p++) {
+            const h8 given = h8_load(x + p * a.channels + c);
+            const h8 other = h8_load(passed + p * a.row + c);
+            i4 parts[2][2];
+            UNROLL for (int h = 0; h < 2; h++) {
+                parts[0][h] = i4_round_shift(i4_mul(given, gain, h), bits);
+                parts[1][h] = i4_round_shift(i4_mul(other, through, h), bits);
+            }
+            h8_store_pairs(y + 2 * (p * a.channels + c), h8_narrow(parts[0][0], parts[0][1]),
+                           h8_narrow(parts[1][0], parts[1][1]));
         }
     }
 }
@@ -392,45 +545,73 @@ INLINE void attend(const struct attention a, const struct levels *levels, const 
 INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int16_t of_b,
                 int bits, int16_t *y)
 {
-    for (int i = 0; i < count; i += 4) {
-        const i4 first = i4_mul_by(h4_load(a + i), of_a);
-        h4_store(y + i, i4_round_shift_by(i4_mac_by(first, h4_load(b + i), of_b), bits));
+    const h8 gain_a = h8_all(of_a), gain_b = h8_all(of_b);
+    ROLLED for (int i = 0; i < count; i += 8) {
+        const h8 first = h8_load(a + i), second = h8_load(b + i);
+        i4 parts[2];
+        UNROLL for (int h = 0; h < 2; h++)
+            parts[h] = i4_round_shift(i4_mac(i4_mul(first, gain_a, h), second, gain_b, h), bits);
+        h8_store(y + i, h8_narrow(parts[0], parts[1]));
     }
 }
 
-/* Bands [bands][4] of features [3][bins], as weighted sums of neighbouring bins: for band b from
-   first[b] on, until[b + 1] - until[b] of them. The fourth channel is zero. */
-INLINE void merge(int bands, int bins, const uint16_t *first, const uint16_t *until,
-                  const int8_t *weight, const int32_t *multiplier, int shift,
-                  const int16_t *features, int16_t *interleaved, int16_t *y)
+/* Bands [bands][4] of features [3][bins]: the first `alike` are bins times a weight and a multiplier,
+   the others weighted sums of neighbouring bins: of those, band b has until[b + 1] - until[b] from
+   first[b] on. The fourth channel is zero. */
+INLINE void merge(int bands, int bins, int alike, int16_t weight_alike, int32_t multiplier_alike,
+                  const uint16_t *first, const uint16_t *until, const int8_t *weight,
+                  const int32_t *multiplier, int shift, const int16_t *features,
+                  int16_t *interleaved, int16_t *y)
 {
-    for (int k = 0; k < bins; k++) {
-        interleaved[4 * k] = features[k];
-        interleaved[4 * k + 1] = features[bins + k];
-        interleaved[4 * k + 2] = features[2 * bins + k];
-        interleaved[4 * k + 3] = 0;
+    ROLLED for (int from = 0; from < bins; from += 8) {
+        const int k = from + 8 <= bins ? from : bins - 8;
+        h8_store_threes(interleaved + 4 * k, h8_load(features + k), h8_load(features + bins + k),
+                        h8_load(features + 2 * bins + k));
     }
-    for (int b = 0; b < bands; b++) {
+    const h8 one = h8_all(weight_alike);
+    const i4 same = i4_all(multiplier_alike);
+    ROLLED for (int from = 0; from < alike; from += 2) {
+        const int b = from + 2 <= alike ? from : alike - 2;
+        const h8 given = h8_load(interleaved + 4 * b);
+        h8_store(y + 4 * b, h8_narrow(rescale(i4_mul(given, one, 0), shift, same),
+                                      rescale(i4_mul(given, one, 1), shift, same)));
+    }
+    y += 4 * alike;
+    ROLLED for (int b = 0; b < bands - alike; b++) {
         i4 sum = i4_all(0);
         const int16_t *x = interleaved + 4 * first[b];
-        for (int k = until[b]; k < until[b + 1]; k++, x += 4)
-            sum = i4_mac_by(sum, h4_load(x), weight[k]);
-        h4_store(y + 4 * b, rescale(sum, shift, i4_all(multiplier[b])));
+        ROLLED for (int k = until[b]; k < until[b + 1]; k++, x += 4)
+            sum = i4_mac(sum, h8_load_half(x), h8_all(weight[k]), 0);
+        const i4 result = rescale(sum, shift, i4_all(multiplier[b]));
+        h8_store_half(y + 4 * b, h8_narrow(result, result));
     }
 }
 
-/* Mask [2][bins]: the first `alike` bands as they are, then weighted sums of two neighbouring bands
-   from first[k] on; weights have 7 fractional bits. */
-INLINE void split(int bins, int alike, const uint8_t *first, const uint8_t *weight,
-                  const int16_t *bands, int16_t *mask)
+/* Mask [2][bins]: the first `alike` bins are bands, the others weighted sums of two neighbouring
+   bands, those between until[r] and until[r + 1] of the bands from first[r] on. Eight bins are made
+   at once, and what that is too much is made anew; `mask` has room for seven behind its end. The
+   weights have BAND_BITS fractional bits and begin with bin `alike`. */
+INLINE void split(int bins, int alike, int runs, const uint8_t *first, const uint16_t *until,
+                  const int16_t *low, const int16_t *high, const int16_t *bands, int16_t *mask)
 {
-    for (int k = 0; k < alike; k++)
-        for (int part = 0; part < 2; part++) mask[part * bins + k] = bands[2 * k + part];
-    for (int k = alike; k < bins; k++) {
-        const uint8_t *w = weight + 2 * (k - alike);
-        const int16_t *low = bands + 2 * first[k - alike];
-        for (int part = 0; part < 2; part++)
-            mask[part * bins + k] = (int16_t)((w[0] * low[part] + w[1] * low[2 + part] + 64) >> 7);
+    ROLLED for (int r = 0; r < runs; r++) {
+        const h8 pair = h8_load_half(bands + 2 * first[r]);
+        ROLLED for (int k = until[r]; k < until[r + 1]; k += 8) {
+            const h8 weights[2] = {h8_load(low + k - alike), h8_load(high + k - alike)};
+            UNROLL for (int part = 0; part < 2; part++) {
+                i4 sums[2];
+                UNROLL for (int h = 0; h < 2; h++) {
+                    sums[h] = i4_mac_lane(i4_all(0), weights[0], h, pair, part);
+                    sums[h] = i4_mac_lane(sums[h], weights[1], h, pair, 2 + part);
+                    sums[h] = i4_round_shift(sums[h], BAND_BITS);
+                }
+                h8_store(mask + part * bins + k, h8_narrow(sums[0], sums[1]));
+            }
+        }
+    }
+    for (int k = 0; k < alike; k++) {
+        mask[k] = bands[2 * k];
+        mask[bins + k] = bands[2 * k + 1];
     }
 }
 

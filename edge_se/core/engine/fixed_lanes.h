@@ -1,5 +1,5 @@
-/* Four 32-bit integers at once, for sums of products of 16 by 8 bits. NEON and SSE2 say it in their
-   own instructions; plain C gives the same bits everywhere else. */
+/* Eight 16-bit or four 32-bit integers at once. NEON and SSE2 say it in their own instructions; plain
+   C gives the same bits everywhere else. */
 
 #ifndef FIXED_LANES_H
 #define FIXED_LANES_H
@@ -8,6 +8,21 @@
 
 #include "compiler.h"
 
+/* Where there are dot products of bytes (Armv8.2), activations are taken apart into two. The lower one
+   counts from -128, and what is missing for it is part of the bias. */
+#if defined(__aarch64__) && defined(__GNUC__) && defined(__ARM_FEATURE_DOTPROD)
+#define DOT_PRODUCTS 1
+#define BIAS(bias, sum_of_weights) ((bias) + 128 * (sum_of_weights))
+#else
+#define DOT_PRODUCTS 0
+#define BIAS(bias, sum_of_weights) (bias)
+#endif
+
+/* Spans of the 16-bit numbers, over each of which tanh is a cubic of its own. */
+#define SPANS 32
+#define SPAN_BITS 11
+#define CUBICS_LIMIT 8
+
 #if defined(__aarch64__) && defined(__GNUC__)
 
 #include <arm_neon.h>
@@ -15,72 +30,149 @@
 #define VECTORS 1
 
 typedef int32x4_t i4;
-typedef int16x4_t h4; /* four values */
-typedef int16x8_t w8; /* eight weights */
+typedef int16x8_t h8;
+typedef uint64x2_t l2;
 
 INLINE i4 i4_load(const int32_t *x) { return vld1q_s32(x); }
 INLINE void i4_store(int32_t *x, i4 a) { vst1q_s32(x, a); }
 INLINE i4 i4_all(int32_t x) { return vdupq_n_s32(x); }
 INLINE i4 i4_add(i4 a, i4 b) { return vaddq_s32(a, b); }
-INLINE i4 i4_sub(i4 a, i4 b) { return vsubq_s32(a, b); }
-INLINE i4 i4_mul(i4 a, i4 b) { return vmulq_s32(a, b); }
-INLINE i4 i4_mul_add(i4 sum, i4 a, i4 b) { return vmlaq_s32(sum, a, b); }
-INLINE i4 i4_clip(i4 a, int32_t low, int32_t high)
-{
-    return vminq_s32(vmaxq_s32(a, vdupq_n_s32(low)), vdupq_n_s32(high));
-}
-/* a / 2^bits, to nearest, halves up */
-#define i4_round_shift(a, bits) vrshrq_n_s32(a, bits)
-#define i4_shift_right(a, bits) vshrq_n_s32(a, bits)
-#define i4_shift_left(a, bits) vshlq_n_s32(a, bits)
-/* the same with a variable number of bits, to the left where it is negative */
-INLINE i4 i4_round_shift_by(i4 a, int bits) { return vrshlq_s32(a, vdupq_n_s32(-bits)); }
+INLINE i4 i4_max(i4 a, i4 b) { return vmaxq_s32(a, b); }
+/* a / 2^bits, to nearest, halves up; to the left where bits are negative. Halves leave 32 bits nowhere. */
+INLINE i4 i4_round_shift(i4 a, int bits) { return vrshlq_s32(a, vdupq_n_s32(-bits)); }
 INLINE i4 i4_shift_left_saturated(i4 a, int bits) { return vqshlq_s32(a, vdupq_n_s32(bits)); }
 /* (a b + 2^30) / 2^31, rounded down */
 INLINE i4 i4_scale(i4 a, i4 b) { return vqrdmulhq_s32(a, b); }
-INLINE h4 h4_load(const int16_t *x) { return vld1_s16(x); }
-INLINE i4 i4_widen(h4 a) { return vmovl_s16(a); }
-INLINE h4 h4_narrow(i4 a) { return vqmovn_s32(a); }
-INLINE void h4_store(int16_t *x, i4 a) { vst1_s16(x, vqmovn_s32(a)); }
-/* {a0, b0, a1, b1, a2, b2, a3, b3} */
-INLINE void h4_store_pairs(int16_t *x, i4 a, i4 b)
+
+INLINE h8 h8_load(const int16_t *x) { return vld1q_s16(x); }
+/* four values, then zeros */
+typedef int16x4_t half_in_memory __attribute__((aligned(2), may_alias));
+INLINE h8 h8_load_half(const int16_t *x)
 {
-    const int16x4x2_t pair = {{vqmovn_s32(a), vqmovn_s32(b)}};
-    vst2_s16(x, pair);
+    return vcombine_s16(*(const half_in_memory *)x, vdup_n_s16(0));
 }
-INLINE w8 w8_load(const int8_t *x) { return vmovl_s8(vld1_s8(x)); }
-INLINE i4 i4_mac_low(i4 sum, w8 w, h4 x, int lane)
+INLINE void h8_store(int16_t *x, h8 a) { vst1q_s16(x, a); }
+INLINE void h8_store_half(int16_t *x, h8 a) { vst1_s16(x, vget_low_s16(a)); }
+/* {a0, b0, a1, b1, ...} */
+INLINE void h8_store_pairs(int16_t *x, h8 a, h8 b)
 {
-    switch (lane) {
-    case 0: return vmlal_lane_s16(sum, vget_low_s16(w), x, 0);
-    case 1: return vmlal_lane_s16(sum, vget_low_s16(w), x, 1);
-    case 2: return vmlal_lane_s16(sum, vget_low_s16(w), x, 2);
-    default: return vmlal_lane_s16(sum, vget_low_s16(w), x, 3);
+    const int16x8x2_t pairs = {{a, b}};
+    vst2q_s16(x, pairs);
+}
+/* {a0, b0, c0, 0, a1, b1, c1, 0, ...} */
+INLINE void h8_store_threes(int16_t *x, h8 a, h8 b, h8 c)
+{
+    const int16x8x4_t fours = {{a, b, c, vdupq_n_s16(0)}};
+    vst4q_s16(x, fours);
+}
+/* eight of 16 weights, the lower ones or the higher ones */
+INLINE h8 h8_weights(const int8_t *x, int half)
+{
+    const int8x16_t bytes = vld1q_s8(x);
+    return half ? vmovl_high_s8(bytes) : vmovl_s8(vget_low_s8(bytes));
+}
+/* weights of four inputs for eight outputs, stored by output, each input's outputs in a vector */
+INLINE void h8_weights_of_four(const int8_t *x, h8 weights[4])
+{
+    const int8x8x4_t bytes = vld4_s8(x);
+    UNROLL for (int k = 0; k < 4; k++) weights[k] = vmovl_s8(bytes.val[k]);
+}
+#if DOT_PRODUCTS
+typedef int8x16_t b16;
+INLINE b16 b16_load(const int8_t *x) { return vld1q_s8(x); }
+/* the lower bytes of eight values, from -128 on, then the upper ones */
+INLINE b16 b16_apart(h8 x)
+{
+    const uint8x16_t places = {0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15};
+    const int8x16_t lower = vcombine_s8(vdup_n_s8(INT8_MIN), vdup_n_s8(0));
+    return veorq_s8(vqtbl1q_s8(vreinterpretq_s8_s16(x), places), lower);
+}
+/* sum + the products of four weights for each lane with four of the bytes */
+INLINE i4 i4_dot(i4 sum, b16 weights, b16 x, int four)
+{
+    switch (four) {
+    case 0: return vdotq_laneq_s32(sum, weights, x, 0);
+    case 1: return vdotq_laneq_s32(sum, weights, x, 1);
+    case 2: return vdotq_laneq_s32(sum, weights, x, 2);
+    default: return vdotq_laneq_s32(sum, weights, x, 3);
     }
 }
-INLINE i4 i4_mac_high(i4 sum, w8 w, h4 x, int lane)
+/* 256 a + b */
+INLINE i4 i4_joined(i4 a, i4 b) { return vmlaq_s32(b, a, vdupq_n_s32(256)); }
+#endif
+INLINE h8 h8_all(int16_t x) { return vdupq_n_s16(x); }
+INLINE h8 h8_add(h8 a, h8 b) { return vqaddq_s16(a, b); }
+/* (a + b + 1) / 2, (a + b) / 2 and (a - b) / 2, rounded down */
+INLINE h8 h8_mean(h8 a, h8 b) { return vrhaddq_s16(a, b); }
+INLINE h8 h8_half_sum(h8 a, h8 b) { return vhaddq_s16(a, b); }
+INLINE h8 h8_half_difference(h8 a, h8 b) { return vhsubq_s16(a, b); }
+/* (a b + 2^14) / 2^15, rounded down; a and b are not both -2^15 */
+INLINE h8 h8_scale(h8 a, h8 b) { return vqrdmulhq_s16(a, b); }
+/* a and b saturated */
+INLINE h8 h8_narrow(i4 a, i4 b) { return vqmovn_high_s32(vqmovn_s32(a), b); }
+/* the lower or the upper half, added to a sum */
+INLINE i4 i4_add_half(i4 sum, h8 a, int half)
+{
+    return half ? vaddw_high_s16(sum, a) : vaddw_s16(sum, vget_low_s16(a));
+}
+/* products of halves */
+INLINE i4 i4_mul(h8 a, h8 b, int half)
+{
+    return half ? vmull_high_s16(a, b) : vmull_s16(vget_low_s16(a), vget_low_s16(b));
+}
+INLINE i4 i4_mac(i4 sum, h8 a, h8 b, int half)
+{
+    return half ? vmlal_high_s16(sum, a, b) : vmlal_s16(sum, vget_low_s16(a), vget_low_s16(b));
+}
+/* products of a half with one lane of another vector */
+#define LANE(k)                                                \
+    case k:                                                    \
+        return half ? vmlal_high_laneq_s16(sum, a, b, k)       \
+                    : vmlal_laneq_s16(sum, vget_low_s16(a), b, k)
+INLINE i4 i4_mac_lane(i4 sum, h8 a, int half, h8 b, int lane)
 {
     switch (lane) {
-    case 0: return vmlal_high_lane_s16(sum, w, x, 0);
-    case 1: return vmlal_high_lane_s16(sum, w, x, 1);
-    case 2: return vmlal_high_lane_s16(sum, w, x, 2);
-    default: return vmlal_high_lane_s16(sum, w, x, 3);
+        LANE(0);
+        LANE(1);
+        LANE(2);
+        LANE(3);
+        LANE(4);
+        LANE(5);
+        LANE(6);
+    default: return half ? vmlal_high_laneq_s16(sum, a, b, 7)
+                         : vmlal_laneq_s16(sum, vget_low_s16(a), b, 7);
     }
 }
-/* sum + a * b, lane by lane, and with one b */
-INLINE i4 i4_mac(i4 sum, h4 a, h4 b) { return vmlal_s16(sum, a, b); }
-INLINE i4 i4_mac_by(i4 sum, h4 a, int16_t b) { return vmlal_n_s16(sum, a, b); }
-INLINE i4 i4_mul_by(h4 a, int16_t b) { return vmull_n_s16(a, b); }
-INLINE i4 i4_and(i4 a, int32_t b) { return vandq_s32(a, vdupq_n_s32(b)); }
-/* (a + b) / 2, rounded down */
-INLINE i4 i4_half_sum(i4 a, i4 b) { return vhaddq_s32(a, b); }
-INLINE i4 i4_max(i4 a, i4 b) { return vmaxq_s32(a, b); }
-INLINE i4 i4_gather(const int32_t *table, i4 index)
+#undef LANE
+/* Sums of values and of squares. */
+INLINE i4 i4_add_pairs(i4 sum, h8 a) { return vpadalq_s16(sum, a); }
+INLINE int32_t i4_total(i4 a) { return vaddvq_s32(a); }
+INLINE l2 l2_zero(void) { return vdupq_n_u64(0); }
+INLINE l2 l2_add_squares(l2 sum, h8 a)
 {
-    i4 a = vld1q_dup_s32(table + vgetq_lane_s32(index, 0));
-    a = vsetq_lane_s32(table[vgetq_lane_s32(index, 1)], a, 1);
-    a = vsetq_lane_s32(table[vgetq_lane_s32(index, 2)], a, 2);
-    return vsetq_lane_s32(table[vgetq_lane_s32(index, 3)], a, 3);
+    return vpadalq_u32(sum, vreinterpretq_u32_s32(i4_mac(i4_mul(a, a, 0), a, a, 1)));
+}
+INLINE int64_t l2_total(l2 a) { return (int64_t)vaddvq_u64(a); }
+/* y = c0 + (c1 + (c2 + c3 d) d) d of some vectors, with the coefficients [4][span] of each lane's span;
+   d goes from -1 to 1 over it. Two bytes of an index look a lane's coefficient up in the 64 bytes of a
+   power, which fill four registers, so that they are loaded once for all vectors. */
+INLINE void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
+{
+    uint8x16_t index[CUBICS_LIMIT];
+    h8 d[CUBICS_LIMIT];
+    UNROLL for (int i = 0; i < count; i++) {
+        const uint16x8_t span = vshrq_n_u16(vreinterpretq_u16_s16(x[i]), SPAN_BITS);
+        index[i] = vreinterpretq_u8_u16(
+            vorrq_u16(vmulq_n_u16(span, 0x0202), vdupq_n_u16(0x0100)));
+        d[i] = veorq_s16(vshlq_n_s16(x[i], 16 - SPAN_BITS), vdupq_n_s16(INT16_MIN));
+    }
+    UNROLL for (int power = 3; power >= 0; power--) {
+        const uint8x16x4_t bytes = vld1q_u8_x4((const uint8_t *)(table + SPANS * power));
+        UNROLL for (int i = 0; i < count; i++) {
+            const h8 c = vreinterpretq_s16_u8(vqtbl4q_u8(bytes, index[i]));
+            y[i] = power == 3 ? c : vaddq_s16(c, h8_scale(y[i], d[i]));
+        }
+    }
 }
 
 #elif defined(__SSE2__) && defined(__GNUC__)
@@ -90,50 +182,30 @@ INLINE i4 i4_gather(const int32_t *table, i4 index)
 #define VECTORS 1
 
 typedef __m128i i4;
-typedef __m128i h4; /* four values in the lower half */
-typedef struct {
-    __m128i low, high; /* each weight beside a zero */
-} w8;
+typedef __m128i h8;
+typedef __m128i l2;
 
 INLINE i4 i4_load(const int32_t *x) { return _mm_loadu_si128((const __m128i *)x); }
 INLINE void i4_store(int32_t *x, i4 a) { _mm_storeu_si128((__m128i *)x, a); }
 INLINE i4 i4_all(int32_t x) { return _mm_set1_epi32(x); }
 INLINE i4 i4_add(i4 a, i4 b) { return _mm_add_epi32(a, b); }
-INLINE i4 i4_sub(i4 a, i4 b) { return _mm_sub_epi32(a, b); }
-INLINE i4 i4_mul(i4 a, i4 b)
-{
-    const __m128i even = _mm_mul_epu32(a, b);
-    const __m128i odd = _mm_mul_epu32(_mm_srli_si128(a, 4), _mm_srli_si128(b, 4));
-    return _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 8), _mm_shuffle_epi32(odd, 8));
-}
-INLINE i4 i4_mul_add(i4 sum, i4 a, i4 b) { return i4_add(sum, i4_mul(a, b)); }
-INLINE i4 i4_and(i4 a, int32_t b) { return _mm_and_si128(a, _mm_set1_epi32(b)); }
 INLINE i4 i4_select(i4 where, i4 a, i4 b)
 {
     return _mm_or_si128(_mm_and_si128(where, a), _mm_andnot_si128(where, b));
 }
 INLINE i4 i4_max(i4 a, i4 b) { return i4_select(_mm_cmpgt_epi32(a, b), a, b); }
-INLINE i4 i4_clip(i4 a, int32_t low, int32_t high)
-{
-    const i4 above = i4_max(a, _mm_set1_epi32(low)), top = _mm_set1_epi32(high);
-    return i4_select(_mm_cmpgt_epi32(above, top), top, above);
-}
-INLINE i4 i4_shift_right(i4 a, int bits) { return _mm_sra_epi32(a, _mm_cvtsi32_si128(bits)); }
-INLINE i4 i4_shift_left(i4 a, int bits) { return _mm_sll_epi32(a, _mm_cvtsi32_si128(bits)); }
 INLINE i4 i4_round_shift(i4 a, int bits)
 {
-    return i4_shift_right(i4_add(a, _mm_set1_epi32(1 << (bits - 1))), bits);
-}
-INLINE i4 i4_round_shift_by(i4 a, int bits)
-{
-    return bits > 0 ? i4_round_shift(a, bits) : i4_shift_left(a, -bits);
+    if (bits <= 0) return _mm_sll_epi32(a, _mm_cvtsi32_si128(-bits));
+    return _mm_sra_epi32(i4_add(a, i4_all(1 << (bits - 1))), _mm_cvtsi32_si128(bits));
 }
 INLINE i4 i4_shift_left_saturated(i4 a, int bits)
 {
     /* Where a shift there and back loses something, the largest of the sign. */
-    const i4 shifted = i4_shift_left(a, bits);
-    const i4 kept = _mm_cmpeq_epi32(i4_shift_right(shifted, bits), a);
-    const i4 limit = _mm_xor_si128(_mm_srai_epi32(a, 31), _mm_set1_epi32(INT32_MAX));
+    const __m128i count = _mm_cvtsi32_si128(bits);
+    const i4 shifted = _mm_sll_epi32(a, count);
+    const i4 kept = _mm_cmpeq_epi32(_mm_sra_epi32(shifted, count), a);
+    const i4 limit = _mm_xor_si128(_mm_srai_epi32(a, 31), i4_all(INT32_MAX));
     return i4_select(kept, shifted, limit);
 }
 INLINE i4 i4_scale(i4 a, i4 b)
@@ -150,60 +222,127 @@ INLINE i4 i4_scale(i4 a, i4 b)
     odd = _mm_srli_epi64(_mm_add_epi64(odd, half), 31);
     return _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 8), _mm_shuffle_epi32(odd, 8));
 }
-INLINE i4 i4_half_sum(i4 a, i4 b)
+INLINE h8 h8_load(const int16_t *x) { return _mm_loadu_si128((const __m128i *)x); }
+INLINE h8 h8_load_half(const int16_t *x) { return _mm_loadl_epi64((const __m128i *)x); }
+INLINE void h8_store(int16_t *x, h8 a) { _mm_storeu_si128((__m128i *)x, a); }
+INLINE void h8_store_half(int16_t *x, h8 a) { _mm_storel_epi64((__m128i *)x, a); }
+INLINE void h8_store_pairs(int16_t *x, h8 a, h8 b)
 {
-    return i4_add(_mm_and_si128(a, b), _mm_srai_epi32(_mm_xor_si128(a, b), 1));
+    h8_store(x, _mm_unpacklo_epi16(a, b));
+    h8_store(x + 8, _mm_unpackhi_epi16(a, b));
 }
-INLINE i4 i4_gather(const int32_t *table, i4 index)
-{
-    int32_t at[4];
-    i4_store(at, index);
-    return _mm_set_epi32(table[at[3]], table[at[2]], table[at[1]], table[at[0]]);
-}
-INLINE h4 h4_load(const int16_t *x) { return _mm_loadl_epi64((const __m128i *)x); }
-INLINE i4 i4_widen(h4 a) { return _mm_srai_epi32(_mm_unpacklo_epi16(a, a), 16); }
-INLINE h4 h4_narrow(i4 a) { return _mm_packs_epi32(a, a); }
-INLINE void h4_store(int16_t *x, i4 a) { _mm_storel_epi64((__m128i *)x, h4_narrow(a)); }
-INLINE void h4_store_pairs(int16_t *x, i4 a, i4 b)
-{
-    const __m128i pairs = _mm_unpacklo_epi16(h4_narrow(a), h4_narrow(b));
-    _mm_storeu_si128((__m128i *)x, pairs);
-}
-INLINE w8 w8_load(const int8_t *x)
-{
-    const __m128i bytes = _mm_loadl_epi64((const __m128i *)x);
-    const __m128i wide = _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
-    const w8 w = {_mm_unpacklo_epi16(wide, _mm_setzero_si128()),
-                  _mm_unpackhi_epi16(wide, _mm_setzero_si128())};
-    return w;
-}
-INLINE __m128i h4_lane(h4 x, int lane)
-{
-    switch (lane) {
-    case 0: return _mm_shuffle_epi32(_mm_shufflelo_epi16(x, 0x00), 0);
-    case 1: return _mm_shuffle_epi32(_mm_shufflelo_epi16(x, 0x55), 0);
-    case 2: return _mm_shuffle_epi32(_mm_shufflelo_epi16(x, 0xaa), 0);
-    default: return _mm_shuffle_epi32(_mm_shufflelo_epi16(x, 0xff), 0);
-    }
-}
-INLINE i4 i4_mac_low(i4 sum, w8 w, h4 x, int lane)
-{
-    return i4_add(sum, _mm_madd_epi16(w.low, h4_lane(x, lane)));
-}
-INLINE i4 i4_mac_high(i4 sum, w8 w, h4 x, int lane)
-{
-    return i4_add(sum, _mm_madd_epi16(w.high, h4_lane(x, lane)));
-}
-INLINE i4 i4_mac(i4 sum, h4 a, h4 b)
+INLINE void h8_store_threes(int16_t *x, h8 a, h8 b, h8 c)
 {
     const __m128i zero = _mm_setzero_si128();
-    return i4_add(sum, _mm_madd_epi16(_mm_unpacklo_epi16(a, zero), _mm_unpacklo_epi16(b, zero)));
+    const __m128i low = _mm_unpacklo_epi16(a, b), low_c = _mm_unpacklo_epi16(c, zero);
+    const __m128i high = _mm_unpackhi_epi16(a, b), high_c = _mm_unpackhi_epi16(c, zero);
+    h8_store(x, _mm_unpacklo_epi32(low, low_c));
+    h8_store(x + 8, _mm_unpackhi_epi32(low, low_c));
+    h8_store(x + 16, _mm_unpacklo_epi32(high, high_c));
+    h8_store(x + 24, _mm_unpackhi_epi32(high, high_c));
 }
-INLINE i4 i4_mul_by(h4 a, int16_t b)
+INLINE h8 h8_weights(const int8_t *x, int half)
 {
-    return _mm_madd_epi16(_mm_unpacklo_epi16(a, _mm_setzero_si128()), _mm_set1_epi16(b));
+    const __m128i bytes = _mm_loadl_epi64((const __m128i *)(x + 8 * half));
+    return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
 }
-INLINE i4 i4_mac_by(i4 sum, h4 a, int16_t b) { return i4_add(sum, i4_mul_by(a, b)); }
+INLINE void h8_weights_of_four(const int8_t *x, h8 weights[4])
+{
+    const __m128i low = _mm_loadu_si128((const __m128i *)x);
+    const __m128i high = _mm_loadu_si128((const __m128i *)(x + 16));
+    for (int k = 0; k < 4; k++) {
+        const __m128i up = _mm_cvtsi32_si128(24 - 8 * k);
+        weights[k] = _mm_packs_epi32(_mm_srai_epi32(_mm_sll_epi32(low, up), 24),
+                                     _mm_srai_epi32(_mm_sll_epi32(high, up), 24));
+    }
+}
+INLINE h8 h8_all(int16_t x) { return _mm_set1_epi16(x); }
+INLINE h8 h8_add(h8 a, h8 b) { return _mm_adds_epi16(a, b); }
+INLINE h8 h8_half_sum(h8 a, h8 b)
+{
+    return _mm_add_epi16(_mm_and_si128(a, b), _mm_srai_epi16(_mm_xor_si128(a, b), 1));
+}
+INLINE h8 h8_mean(h8 a, h8 b)
+{
+    return _mm_sub_epi16(_mm_or_si128(a, b), _mm_srai_epi16(_mm_xor_si128(a, b), 1));
+}
+INLINE h8 h8_half_difference(h8 a, h8 b)
+{
+    /* The mean of a and -b - 1, rounded up. */
+    return h8_mean(a, _mm_xor_si128(b, h8_all(-1)));
+}
+INLINE h8 h8_scale(h8 a, h8 b)
+{
+    /* Twice the upper half, and the lower half's two highest bits, rounded to one and a carry. */
+    const __m128i low = _mm_srli_epi16(_mm_mullo_epi16(a, b), 14);
+    return _mm_add_epi16(_mm_slli_epi16(_mm_mulhi_epi16(a, b), 1),
+                         _mm_avg_epu16(low, _mm_setzero_si128()));
+}
+INLINE h8 h8_narrow(i4 a, i4 b) { return _mm_packs_epi32(a, b); }
+/* A half of a, each value beside a zero. */
+INLINE __m128i h8_spread(h8 a, int half)
+{
+    const __m128i zero = _mm_setzero_si128();
+    return half ? _mm_unpackhi_epi16(a, zero) : _mm_unpacklo_epi16(a, zero);
+}
+INLINE i4 i4_add_half(i4 sum, h8 a, int half)
+{
+    return i4_add(sum, _mm_srai_epi32(_mm_slli_epi32(h8_spread(a, half), 16), 16));
+}
+INLINE i4 i4_mul(h8 a, h8 b, int half)
+{
+    return _mm_madd_epi16(h8_spread(a, half), h8_spread(b, half));
+}
+INLINE i4 i4_mac(i4 sum, h8 a, h8 b, int half) { return i4_add(sum, i4_mul(a, b, half)); }
+INLINE h8 h8_lane(h8 x, int lane)
+{
+    switch (lane) {
+    case 0: return _mm_shuffle_epi32(_mm_shufflelo_epi16(x, 0x00), 0x00);
+    case 1: return _mm_shuffle_epi32(_mm_shufflelo_epi16(x, 0x55), 0x00);
+    case 2: return _mm_shuffle_epi32(_mm_shufflelo_epi16(x, 0xaa), 0x00);
+    case 3: return _mm_shuffle_epi32(_mm_shufflelo_epi16(x, 0xff), 0x00);
+    case 4: return _mm_shuffle_epi32(_mm_shufflehi_epi16(x, 0x00), 0xaa);
+    case 5: return _mm_shuffle_epi32(_mm_shufflehi_epi16(x, 0x55), 0xaa);
+    case 6: return _mm_shuffle_epi32(_mm_shufflehi_epi16(x, 0xaa), 0xaa);
+    default: return _mm_shuffle_epi32(_mm_shufflehi_epi16(x, 0xff), 0xaa);
+    }
+}
+INLINE i4 i4_mac_lane(i4 sum, h8 a, int half, h8 b, int lane)
+{
+    return i4_add(sum, _mm_madd_epi16(h8_spread(a, half), h8_lane(b, lane)));
+}
+INLINE i4 i4_add_pairs(i4 sum, h8 a) { return i4_add(sum, _mm_madd_epi16(a, h8_all(1))); }
+INLINE int32_t i4_total(i4 a)
+{
+    const i4 halves = i4_add(a, _mm_shuffle_epi32(a, 0x4e));
+    return _mm_cvtsi128_si32(i4_add(halves, _mm_shuffle_epi32(halves, 0xb1)));
+}
+INLINE l2 l2_zero(void) { return _mm_setzero_si128(); }
+INLINE l2 l2_add_squares(l2 sum, h8 a)
+{
+    const __m128i squares = _mm_madd_epi16(a, a), zero = _mm_setzero_si128();
+    return _mm_add_epi64(_mm_add_epi64(sum, _mm_unpacklo_epi32(squares, zero)),
+                         _mm_unpackhi_epi32(squares, zero));
+}
+INLINE int64_t l2_total(l2 a)
+{
+    int64_t parts[2];
+    _mm_storeu_si128((__m128i *)parts, a);
+    return parts[0] + parts[1];
+}
+INLINE void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
+{
+    ROLLED for (int n = 0; n < count; n++) {
+        const h8 d = _mm_xor_si128(_mm_slli_epi16(x[n], 16 - SPAN_BITS), h8_all(INT16_MIN));
+        int16_t span[8], c[4][8];
+        h8_store(span, _mm_srli_epi16(x[n], SPAN_BITS));
+        for (int i = 0; i < 8; i++)
+            for (int power = 0; power < 4; power++) c[power][i] = table[SPANS * power + span[i]];
+        y[n] = h8_load(c[3]);
+        for (int power = 2; power >= 0; power--)
+            y[n] = _mm_add_epi16(h8_load(c[power]), h8_scale(y[n], d));
+    }
+}
 
 #else
 
@@ -211,22 +350,29 @@ typedef struct {
     int32_t at[4];
 } i4;
 typedef struct {
-    int16_t at[4];
-} h4;
-typedef const int8_t *w8;
+    int16_t at[8];
+} h8;
+typedef int64_t l2;
 
 #define VECTORS 0
 
-#define I4_EACH(expression)                                             \
-    do {                                                                \
-        i4 each;                                                        \
-        UNROLL for (int i = 0; i < 4; i++) each.at[i] = (int32_t)(expression); \
-        return each;                                                    \
+#define EACH(type, count, expression)                              \
+    do {                                                           \
+        type each;                                                 \
+        UNROLL for (int i = 0; i < count; i++) each.at[i] = expression; \
+        return each;                                               \
     } while (0)
+#define I4_EACH(expression) EACH(i4, 4, (int32_t)(expression))
+#define H8_EACH(expression) EACH(h8, 8, (int16_t)(expression))
 
 INLINE int16_t narrow(int32_t x)
 {
     return (int16_t)(x < INT16_MIN ? INT16_MIN : x > INT16_MAX ? INT16_MAX : x);
+}
+INLINE int32_t shifted_left(int32_t a, int bits)
+{
+    const int64_t wide = (int64_t)a * ((int64_t)1 << bits);
+    return (int32_t)(wide < INT32_MIN ? INT32_MIN : wide > INT32_MAX ? INT32_MAX : wide);
 }
 INLINE i4 i4_load(const int32_t *x) { I4_EACH(x[i]); }
 INLINE void i4_store(int32_t *x, i4 a)
@@ -234,67 +380,90 @@ INLINE void i4_store(int32_t *x, i4 a)
     UNROLL for (int i = 0; i < 4; i++) x[i] = a.at[i];
 }
 INLINE i4 i4_all(int32_t x) { I4_EACH(x); }
-INLINE i4 i4_add(i4 a, i4 b) { I4_EACH(a.at[i] + b.at[i]); }
-INLINE i4 i4_sub(i4 a, i4 b) { I4_EACH(a.at[i] - b.at[i]); }
-INLINE i4 i4_mul(i4 a, i4 b) { I4_EACH(a.at[i] * b.at[i]); }
-INLINE i4 i4_mul_add(i4 sum, i4 a, i4 b) { I4_EACH(sum.at[i] + a.at[i] * b.at[i]); }
-INLINE i4 i4_clip(i4 a, int32_t low, int32_t high)
-{
-    I4_EACH(a.at[i] < low ? low : a.at[i] > high ? high : a.at[i]);
-}
+INLINE i4 i4_add(i4 a, i4 b) { I4_EACH((uint32_t)a.at[i] + (uint32_t)b.at[i]); }
+INLINE i4 i4_max(i4 a, i4 b) { I4_EACH(a.at[i] > b.at[i] ? a.at[i] : b.at[i]); }
 INLINE i4 i4_round_shift(i4 a, int bits)
 {
-    I4_EACH(((int64_t)a.at[i] + ((int64_t)1 << (bits - 1))) >> bits);
-}
-INLINE i4 i4_shift_right(i4 a, int bits) { I4_EACH(a.at[i] >> bits); }
-INLINE i4 i4_shift_left(i4 a, int bits) { I4_EACH((uint32_t)a.at[i] << bits); }
-INLINE i4 i4_round_shift_by(i4 a, int bits)
-{
-    if (bits > 0) return i4_round_shift(a, bits);
-    return i4_shift_left(a, -bits);
-}
-INLINE int32_t shifted_left(int32_t a, int bits)
-{
-    const int64_t wide = (int64_t)a * ((int64_t)1 << bits);
-    return (int32_t)(wide < INT32_MIN ? INT32_MIN : wide > INT32_MAX ? INT32_MAX : wide);
+    const int left = bits < 0 ? -bits : 0, right = bits > 0 ? bits : 0;
+    const uint32_t half = right ? (uint32_t)1 << (right - 1) : 0;
+    I4_EACH((int32_t)(((uint32_t)a.at[i] << left) + half) >> right);
 }
 INLINE i4 i4_shift_left_saturated(i4 a, int bits) { I4_EACH(shifted_left(a.at[i], bits)); }
 INLINE i4 i4_scale(i4 a, i4 b)
 {
     I4_EACH(((int64_t)a.at[i] * b.at[i] + ((int64_t)1 << 30)) >> 31);
 }
-INLINE h4 h4_load(const int16_t *x)
+INLINE h8 h8_load(const int16_t *x) { H8_EACH(x[i]); }
+INLINE h8 h8_load_half(const int16_t *x) { H8_EACH(i < 4 ? x[i] : 0); }
+INLINE void h8_store(int16_t *x, h8 a)
 {
-    const h4 a = {{x[0], x[1], x[2], x[3]}};
-    return a;
+    UNROLL for (int i = 0; i < 8; i++) x[i] = a.at[i];
 }
-INLINE i4 i4_widen(h4 a) { I4_EACH(a.at[i]); }
-INLINE h4 h4_narrow(i4 a)
+INLINE void h8_store_half(int16_t *x, h8 a)
 {
-    const h4 b = {{narrow(a.at[0]), narrow(a.at[1]), narrow(a.at[2]), narrow(a.at[3])}};
-    return b;
+    UNROLL for (int i = 0; i < 4; i++) x[i] = a.at[i];
 }
-INLINE void h4_store(int16_t *x, i4 a)
+INLINE void h8_store_pairs(int16_t *x, h8 a, h8 b)
 {
-    UNROLL for (int i = 0; i < 4; i++) x[i] = narrow(a.at[i]);
-}
-INLINE void h4_store_pairs(int16_t *x, i4 a, i4 b)
-{
-    UNROLL for (int i = 0; i < 4; i++) {
-        x[2 * i] = narrow(a.at[i]);
-        x[2 * i + 1] = narrow(b.at[i]);
+    UNROLL for (int i = 0; i < 8; i++) {
+        x[2 * i] = a.at[i];
+        x[2 * i + 1] = b.at[i];
     }
 }
-INLINE w8 w8_load(const int8_t *x) { return x; }
-INLINE i4 i4_mac_low(i4 sum, w8 w, h4 x, int lane) { I4_EACH(sum.at[i] + w[i] * x.at[lane]); }
-INLINE i4 i4_mac_high(i4 sum, w8 w, h4 x, int lane) { I4_EACH(sum.at[i] + w[4 + i] * x.at[lane]); }
-INLINE i4 i4_mac(i4 sum, h4 a, h4 b) { I4_EACH(sum.at[i] + a.at[i] * b.at[i]); }
-INLINE i4 i4_mac_by(i4 sum, h4 a, int16_t b) { I4_EACH(sum.at[i] + a.at[i] * b); }
-INLINE i4 i4_mul_by(h4 a, int16_t b) { I4_EACH(a.at[i] * b); }
-INLINE i4 i4_and(i4 a, int32_t b) { I4_EACH(a.at[i] & b); }
-INLINE i4 i4_half_sum(i4 a, i4 b) { I4_EACH(((int64_t)a.at[i] + b.at[i]) >> 1); }
-INLINE i4 i4_max(i4 a, i4 b) { I4_EACH(a.at[i] > b.at[i] ? a.at[i] : b.at[i]); }
-INLINE i4 i4_gather(const int32_t *table, i4 index) { I4_EACH(table[index.at[i]]); }
+INLINE void h8_store_threes(int16_t *x, h8 a, h8 b, h8 c)
+{
+    UNROLL for (int i = 0; i < 8; i++) {
+        x[4 * i] = a.at[i];
+        x[4 * i + 1] = b.at[i];
+        x[4 * i + 2] = c.at[i];
+        x[4 * i + 3] = 0;
+    }
+}
+INLINE h8 h8_weights(const int8_t *x, int half) { H8_EACH(x[8 * half + i]); }
+/* sum + the products of four weights for each lane with the values */
+INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, const int16_t *x)
+{
+    I4_EACH(sum.at[i] + weights[4 * i] * x[0] + weights[4 * i + 1] * x[1] +
+            weights[4 * i + 2] * x[2] + weights[4 * i + 3] * x[3]);
+}
+INLINE h8 h8_all(int16_t x) { H8_EACH(x); }
+INLINE h8 h8_add(h8 a, h8 b) { H8_EACH(narrow(a.at[i] + b.at[i])); }
+INLINE h8 h8_mean(h8 a, h8 b) { H8_EACH((a.at[i] + b.at[i] + 1) >> 1); }
+INLINE h8 h8_half_sum(h8 a, h8 b) { H8_EACH((a.at[i] + b.at[i]) >> 1); }
+INLINE h8 h8_half_difference(h8 a, h8 b) { H8_EACH((a.at[i] - b.at[i]) >> 1); }
+INLINE h8 h8_scale(h8 a, h8 b) { H8_EACH((a.at[i] * b.at[i] + (1 << 14)) >> 15); }
+INLINE h8 h8_narrow(i4 a, i4 b) { H8_EACH(narrow(i < 4 ? a.at[i] : b.at[i - 4])); }
+INLINE i4 i4_add_half(i4 sum, h8 a, int half) { I4_EACH(sum.at[i] + a.at[4 * half + i]); }
+INLINE i4 i4_mul(h8 a, h8 b, int half) { I4_EACH(a.at[4 * half + i] * b.at[4 * half + i]); }
+INLINE i4 i4_mac(i4 sum, h8 a, h8 b, int half) { return i4_add(sum, i4_mul(a, b, half)); }
+INLINE i4 i4_mac_lane(i4 sum, h8 a, int half, h8 b, int lane)
+{
+    I4_EACH(sum.at[i] + a.at[4 * half + i] * b.at[lane]);
+}
+INLINE i4 i4_add_pairs(i4 sum, h8 a) { I4_EACH(sum.at[i] + a.at[2 * i] + a.at[2 * i + 1]); }
+INLINE int32_t i4_total(i4 a) { return a.at[0] + a.at[1] + a.at[2] + a.at[3]; }
+INLINE l2 l2_zero(void) { return 0; }
+INLINE l2 l2_add_squares(l2 sum, h8 a)
+{
+    UNROLL for (int i = 0; i < 8; i++) sum += a.at[i] * a.at[i];
+    return sum;
+}
+INLINE int64_t l2_total(l2 a) { return a; }
+INLINE int16_t cubic(int16_t x, const int16_t *table)
+{
+    const uint16_t bits = (uint16_t)x;
+    const int16_t *c = table + (bits >> SPAN_BITS);
+    const int32_t d = (int16_t)((uint16_t)(bits << (16 - SPAN_BITS)) ^ 0x8000u);
+    int32_t y = c[3 * SPANS];
+    UNROLL for (int power = 2; power >= 0; power--)
+        y = c[SPANS * power] + ((y * d + (1 << 14)) >> 15);
+    return (int16_t)y;
+}
+INLINE void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
+{
+    ROLLED for (int n = 0; n < count; n++)
+        ROLLED for (int i = 0; i < 8; i++) y[n].at[i] = cubic(x[n].at[i], table);
+}
 
 #endif
 #endif
