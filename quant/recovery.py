@@ -12,6 +12,7 @@ first ones unless others are clearly better.
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -226,7 +227,7 @@ def recover(
     count = settings.validation_clips
     validation = next(_batches(held_out, count, settings.validation_seconds, VALIDATION_SEED))
     noisy = [clip.numpy() for clip in next(_batches(training, 4 * count, 3.0, settings.seed))[0]]
-    with torch.enable_grad():
+    with torch.enable_grad(), _one_thread():
         adjustments = Adjustments(calibrated.graph)
         outcome = fine_tune(
             adjustments,
@@ -250,6 +251,21 @@ def recover(
             if loss < after:
                 kept, kept_ranges, after = renewed, found, loss
     return Recovered(kept, kept_ranges, outcome.steps, outcome.kept_step, outcome.before, after)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one core.
+
+    Operators are small: a second thread gains little, and waiting for it where another job has that
+    core was seen to take twenty times as long.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from quant.pipeline import CalibratedGraph
     from quant.recipes import Recipe
 
-RECOVERY_MINUTES = 3.0
+RECOVERY_MINUTES = 4.0
 PRECISIONS = ("auto", "int8", "int8_float_front", "int16x8", "dynamic", "float")
 
 

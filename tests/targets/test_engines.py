@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -71,12 +72,25 @@ def for_another_checkpoint(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("arithmetic", ["float", pytest.param("fixed", marks=pytest.mark.slow)])
-def test_the_sources_built_in_are_those_of_the_built_in_network(arithmetic):
+NUMBER = re.compile(r"(?<![\w.])-?\d[\d.]*(?:e[+-]?\d+)?")
+
+
+# Processors with other vector instructions add up in another order: a last digit may differ, and
+# with it an integer by one.
+@pytest.mark.parametrize(
+    ("arithmetic", "atol", "rtol"),
+    [("float", 1e-6, 1e-5), pytest.param("fixed", 1, 1e-3, marks=pytest.mark.slow)],
+)
+def test_the_sources_built_in_are_those_of_the_built_in_network(arithmetic, atol, rtol):
     generated_now = built_in_sources([arithmetic])
 
-    stored = {name: (BUILT_IN / name).read_text() for name in generated_now}
-    assert stored == generated_now, "run make default-model"
+    for name, text in generated_now.items():
+        texts = ((BUILT_IN / name).read_text(), text)
+        # Lines are wrapped by their length.
+        stored, wanted = ("".join(NUMBER.sub("#", text).split()) for text in texts)
+        assert stored == wanted, "run make default-model"
+        found, expected = (np.array(NUMBER.findall(text), np.float64) for text in texts)
+        np.testing.assert_allclose(found, expected, rtol, atol, err_msg="run make default-model")
 
 
 def test_the_model_and_the_engine_built_in_are_of_one_checkpoint(library):

@@ -71,6 +71,17 @@ def test_a_run_trains_the_weights_and_their_average(tmp_path, speech, noise):
     assert not torch.equal(run.average[name], weights)
 
 
+@pytest.mark.parametrize("name", ["si_snr_weight", "perceptual_weight", "outlier_weight"])
+def test_every_weight_changes_what_is_learnt(tmp_path, speech, noise, name):
+    weights = []
+    for settings in (SETTINGS, replace(SETTINGS, **{name: 5.0})):
+        run = trainer(tmp_path / str(len(weights)), settings=settings)
+        run.run(speech, noise, [], {})
+        weights.append(run.model.state_dict()["encoder.en_convs.0.conv.weight"])
+
+    assert not torch.equal(*weights)
+
+
 def test_the_best_checkpoint_is_an_ordinary_one_with_its_history(tmp_path, speech, noise):
     run = trainer(tmp_path)
 
