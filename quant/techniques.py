@@ -25,11 +25,12 @@ from edge_se.files import write_json
 from edge_se.peers import Ours
 from quant.calibration import calibrate
 from quant.checkpoints import default_checkpoint_path
-from quant.clips import read_calibration_clips
+from quant.clips import CalibrationClips, read_calibration_clips
 from quant.costs.table import DEFAULT_BOARD, find_board, predict
 from quant.equalization import ScaleClasses, choose_scales, equalize
 from quant.evaluation.evaluate import EvaluationResult, evaluate_pairs
 from quant.evaluation.pairs import Pair, load_pairs
+from quant.graph.graph import Range
 from quant.models.checkpoint import Checkpoint, load_checkpoint
 from quant.pipeline import (
     CalibratedGraph,
@@ -39,10 +40,10 @@ from quant.pipeline import (
     calibrate_checkpoint,
     default_ranges,
     noisy_clips,
-    statistics_for,
 )
 from quant.ranges import RANGE_METHODS, percentile_ranges, range_rules
 from quant.recipes import RECIPES
+from quant.recovery import RecoverySettings, recover
 from quant.streaming import describe_step
 
 TIMED_SECONDS = 6.0
@@ -99,22 +100,35 @@ def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator
     classes = ScaleClasses(plain.graph)
     before = calibrate(plain.graph, noisy, classes)
     equalize(plain.graph, classes, choose_scales(classes, before.magnitudes))
-    equal = CalibratedGraph(checkpoint, plain.graph, statistics_for(rules, plain.graph, noisy))
+    equal = CalibratedGraph(checkpoint, plain.graph, calibrate(plain.graph, noisy))
     ranges = percentile_ranges(equal.statistics)
     yield "and equalization", build(equal, INT8, ranges, {})
     yield "and bias correction", build_quantized(equal, INT8, ranges, {})
-    raw = replace(equal.statistics, saturated={})
-    ranges = percentile_ranges(raw, rules)
-    yield "and percentiles for each kind of tensor", build_quantized(equal, INT8, ranges, {})
     ranges = default_ranges(equal, INT8)
-    yield "and attention's as it saturates", build_quantized(equal, INT8, ranges, {})
-    yield "and the step described for 8 bits: int8", static_file(checkpoint, noisy)
+    yield "and percentiles for each kind of tensor", build_quantized(equal, INT8, ranges, {})
+    split = calibrate_checkpoint(checkpoint, noisy, split=True)
+    ranges = percentile_ranges(replace(split.statistics, saturated={}), rules)
+    yield "and the step described for 8 bits", build_quantized(split, INT8, ranges, {})
+    ranges = default_ranges(split, INT8)
+    yield "and attention's as it saturates", build_quantized(split, INT8, ranges, {})
+
+
+def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:
+    """The file that `quantize --precision int8` makes, however long 80 steps take."""
+    calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), split=True)
+
+    def find(calibrated: CalibratedGraph) -> dict[str, Range]:
+        return default_ranges(calibrated, INT8)
+
+    ranges = find(calibrated)
+    found = recover(calibrated, INT8, ranges, clips, RecoverySettings(), find)
+    return build_quantized(found.calibrated, INT8, found.ranges, {})
 
 
 def static_file(
     checkpoint: Checkpoint, noisy: Sequence[np.ndarray], precision: str = "int8"
 ) -> bytes:
-    """The file that `quantize --precision` makes."""
+    """The file that `quantize --precision` makes with `--recover 0`."""
     recipe = RECIPES[precision]
     calibrated = calibrate_checkpoint(checkpoint, noisy, split=recipe.splits)
     return build_quantized(calibrated, recipe, default_ranges(calibrated, recipe), {})
@@ -188,7 +202,8 @@ def draw(tables: dict[str, list[Row]], path: Path) -> None:
 
 def rows_of(checkpoint: Checkpoint, pairs: Sequence[Pair], given: Sequence[Path]) -> list[Row]:
     """All rows for a checkpoint; `given` are folders of clips to calibrate with besides."""
-    noisy = noisy_clips(read_calibration_clips(clips_folder()))
+    embedded = read_calibration_clips(clips_folder())
+    noisy = noisy_clips(embedded)
     with tempfile.TemporaryDirectory() as folder:
         files: dict[str, Path] = {}
 
@@ -199,6 +214,7 @@ def rows_of(checkpoint: Checkpoint, pairs: Sequence[Pair], given: Sequence[Path]
         keep("float", build_float(checkpoint, RECIPES["float"]))
         for name, content in tqdm(add_in_turn(checkpoint, noisy), desc="making", total=8):
             keep(name, content)
+        keep("and recovery: int8", recovered_file(checkpoint, embedded))
         for precision in ("int8_float_front", "dynamic"):
             keep(precision, static_file(checkpoint, noisy, precision))
         for clips in given:

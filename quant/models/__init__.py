@@ -26,15 +26,24 @@ OPTIONS_OF: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Any]]] = {
 }
 
 
+def require_architecture(name: str) -> None:
+    """Check that there is an architecture of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise UserError(f"unknown architecture {name!r}; choose one of: {known}")
+
+
 def build_model(name: str, **options: object) -> nn.Module:
     """Build the network called `name`, freshly initialised, with upstream's state-dict names.
 
     Raises:
         UserError: there is no architecture of that name, or it has no such option.
     """
-    if name not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise UserError(f"unknown architecture {name!r}; choose one of: {known}")
+    require_architecture(name)
     known_options = list(inspect.signature(ARCHITECTURES[name]).parameters)
     for option in options:
         if option not in known_options:

@@ -14,7 +14,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from edge_se.errors import UserError
-from quant.models import ARCHITECTURES, OPTIONS_OF, build_model
+from quant.models import ARCHITECTURES, OPTIONS_OF, build_model, require_architecture
 
 # Keys under which training scripts of this family keep the weights.
 STATE_DICT_KEYS = ("model", "state_dict", "model_state_dict")
@@ -77,6 +77,8 @@ def load_checkpoint(path: Path, architecture: str | None = None, **options: Any)
         ) from error
     state_dict = _unpickle(path, content) if path.suffix != ".safetensors" else _read(path, content)
     stated, stated_options = _stated_network(path, content)
+    if architecture is not None:
+        require_architecture(architecture)
     if architecture is not None and stated not in (None, architecture):
         raise UserError(f"{path} holds a {stated}, not a {architecture}; leave --architecture out")
     architecture = architecture or stated or DEFAULT_ARCHITECTURE
