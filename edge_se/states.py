@@ -65,13 +65,16 @@ class StateCache(Mapping[str, NDArray[np.floating[Any]]]):
         return self._inputs[name].copy()
 
     def saturated(self) -> dict[str, int]:
-        """How many values of each state sit at an end of their integer range; 0 for float."""
+        """How many values of each state sit at an end of their integer range; 0 for float.
+
+        An end that stands for zero does not count: a state of rectified values rests there.
+        """
         counts = dict.fromkeys(self._specs, 0)
         for name, spec in self._specs.items():
             if spec.dtype != "float32":
                 values = self._inputs[name]
-                low, high = limits(spec.dtype)
-                counts[name] = int(np.count_nonzero((values == low) | (values == high)))
+                ends = [end for end in limits(spec.dtype) if end != spec.zero_point]
+                counts[name] = sum(int(np.count_nonzero(values == end)) for end in ends)
         return counts
 
     def __getitem__(self, name: str) -> NDArray[np.floating[Any]]:

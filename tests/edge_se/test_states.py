@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,17 @@ def test_saturated_values_are_counted(cache, outputs):
     cache.carry()
 
     assert cache.saturated() == {"float.cache": 0, "int8.cache": 3, "int16.cache": 1}
+
+
+def test_an_end_that_stands_for_zero_is_no_saturation():
+    spec = replace(SPECS[1], zero_point=-128, reset_value=0.0)
+    inputs, outputs = ([np.zeros(spec.shape, spec.dtype)] for _ in range(2))
+    cache = StateCache([spec], inputs, outputs)
+    outputs[0][...] = [-128, -128, 0, 127]
+
+    cache.carry()
+
+    assert cache.saturated() == {spec.name: 1}
 
 
 def test_reset_forgets_what_was_carried(cache, outputs):
