@@ -14,9 +14,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from quant.clips import SAMPLE_RATE
 from quant.training.spectra import WINDOW
 
-SAMPLE_RATE = 16000
 BANDS = 49
 # Listening level, dB SPL, and the band in which a signal's power is brought to it.
 LEVEL_DB = 79.0
@@ -59,9 +59,9 @@ def perceptual_loss(enhanced: Tensor, clean: Tensor) -> Tensor:
     active = (heard > 1e7).to(heard.dtype)
     reference = reference * _frequency_response(degraded, reference, active)
     degraded = degraded * _gain(degraded, reference, hearing)
-    difference = _loudness(degraded, hearing) - _loudness(reference, hearing)
-    masked = 0.25 * torch.minimum(_loudness(degraded, hearing), _loudness(reference, hearing))
-    disturbance = torch.relu(difference.abs() - masked)
+    given, wanted = _loudness(degraded, hearing), _loudness(reference, hearing)
+    masked = 0.25 * torch.minimum(given, wanted)
+    disturbance = torch.relu((given - wanted).abs() - masked)
     asymmetry = ((degraded + 50) / (reference + 50)).pow(1.2)
     asymmetry = torch.where(asymmetry < 3, torch.zeros_like(asymmetry), asymmetry.clamp(max=12))
     weighted = disturbance * hearing.widths
