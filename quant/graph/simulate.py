@@ -100,7 +100,7 @@ class _Rounding(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
-        # Where nothing saturates, that is as of `clamp`.
+        # Straight through, and nothing where the value saturates.
         return torch.ops.aten.hardtanh_backward(gradient, x, *ctx.range), None, None, None
 
 
