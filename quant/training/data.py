@@ -20,6 +20,8 @@ from quant.clips import SAMPLE_RATE, Clip, SkippedClip, iterate_clips, matches, 
 from quant.training.augment import AugmentSettings, augmented_mixture
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+# Made ahead by all workers together, to even out how long batches take.
+BATCHES_AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -130,20 +132,24 @@ class _From:
             number += 1
 
 
-def batches(stream: MixtureStream, first: int, workers: int) -> Iterable[Batch]:
+def batches(
+    stream: MixtureStream, first: int, workers: int, pinned: bool = False
+) -> Iterable[Batch]:
     """Yield batches `first`, `first + 1`, ... without end, made ahead in worker processes.
 
     Args:
         stream: what makes a batch of a number.
         first: number of the first batch.
         workers: processes that make batches ahead; 0 makes them in this process.
+        pinned: put them into memory that a GPU copies from by itself.
     """
     return DataLoader(
         stream,
         batch_size=None,
         sampler=_From(first),
         num_workers=workers,
-        prefetch_factor=8 if workers else None,
+        prefetch_factor=max(2, BATCHES_AHEAD // workers) if workers else None,
+        pin_memory=pinned,
         worker_init_fn=_leave_signals_to_the_parent,
         # Workers draw nothing from it, but the loader would otherwise draw from the global state,
         # which a checkpoint saves.

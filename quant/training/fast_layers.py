@@ -1,11 +1,11 @@
-"""Layers that compute what torch's own do, faster when training on a CPU.
+"""Layers that compute what torch's own do, faster in training.
 
 `use_fast_layers` puts them into a network in place; they share the parameters and their names, so
-checkpoints stay as they are. Measured on one core with batches of 8 clips of 3 s, a step of GTCRN
-takes about 30 % less time; see `docs/training.md`.
+checkpoints stay as they are. What they gain is in `docs/training.md`.
 """
 
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ class GRU(nn.GRU):
     - with the gates known, the gradients of all three gates are the gradient of the new state times
       factors that do not depend on it; these are computed for all steps at once, and four operators
       per step remain.
+
+    On a GPU the recurrence is one kernel each way (`quant.training.gpu_recurrence`).
     """
 
     def forward(  # type: ignore[override]
@@ -40,7 +42,7 @@ class GRU(nn.GRU):
             weights.append(weight.unflatten(0, (3, -1)))
             biases.append(bias.unflatten(0, (3, -1)))
         block_diagonal = [torch.block_diag(*(w[gate] for w in weights)) for gate in range(3)]
-        states = _Recurrence.apply(
+        states = _recurrence_on(input.device).apply(
             torch.cat(gates, dim=2), torch.stack(block_diagonal), torch.cat(biases, dim=1)
         )
         if self.bidirectional:
@@ -79,24 +81,20 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 
 def use_fast_layers(model: nn.Module) -> None:
-    """Replace, in place, those layers of a network that have a faster equal here."""
+    """Replace, in place, those layers of a network that have a faster equal on its device."""
+    on_gpu = next(model.parameters()).is_cuda
     for module in list(model.modules()):
         for name, child in module.named_children():
-            fast = _fast_equal(child)
+            fast = _fast_on_gpu(child) if on_gpu else _fast_on_cpu(child)
             if fast is not None:
                 for key, parameter in child.named_parameters():
                     setattr(fast, key, parameter)
                 setattr(module, name, fast)
 
 
-def _fast_equal(layer: nn.Module) -> nn.Module | None:
-    if type(layer) is nn.GRU and layer.num_layers == 1 and layer.batch_first and layer.bias:
-        return GRU(
-            layer.input_size,
-            layer.hidden_size,
-            batch_first=True,
-            bidirectional=layer.bidirectional,
-        )
+def _fast_on_cpu(layer: nn.Module) -> nn.Module | None:
+    if _is_plain_gru(layer):
+        return _gru_like(layer)
     if type(layer) is nn.PReLU and layer.num_parameters == 1:
         return PReLU()
     if type(layer) is nn.ConvTranspose2d:
@@ -112,6 +110,33 @@ def _fast_equal(layer: nn.Module) -> nn.Module | None:
                 bias=layer.bias is not None,
             )
     return None
+
+
+def _fast_on_gpu(layer: nn.Module) -> nn.Module | None:
+    # Triton comes with torch's builds for Linux; elsewhere torch's own layers stay.
+    if not _is_plain_gru(layer) or find_spec("triton") is None:
+        return None
+    from quant.training.gpu_recurrence import fits
+
+    return _gru_like(layer) if fits(layer.hidden_size * (1 + layer.bidirectional)) else None
+
+
+def _is_plain_gru(layer: nn.Module) -> TypeGuard[nn.GRU]:
+    return type(layer) is nn.GRU and layer.num_layers == 1 and layer.batch_first and layer.bias
+
+
+def _gru_like(layer: nn.GRU) -> GRU:
+    return GRU(
+        layer.input_size, layer.hidden_size, batch_first=True, bidirectional=layer.bidirectional
+    )
+
+
+def _recurrence_on(device: torch.device) -> type[torch.autograd.Function]:
+    if device.type == "cpu":
+        return _Recurrence
+    from quant.training.gpu_recurrence import Recurrence
+
+    return Recurrence
 
 
 class _Recurrence(torch.autograd.Function):

@@ -19,6 +19,7 @@ import torch
 from quant.mixing import Mixture
 from quant.models.checkpoint import network_metadata
 from quant.training.augment import AugmentSettings
+from quant.training.captured import CapturedStep
 from quant.training.checkpoint import Progress, load_state, save_state, write_tensors
 from quant.training.data import Corpus, MixtureStream, batches
 from quant.training.fast_layers import use_fast_layers
@@ -100,12 +101,18 @@ class Trainer:
         self.options = options
         self.device = torch.device(options.device)
         self.model = model.to(self.device)
-        if self.device.type == "cpu":
-            use_fast_layers(self.model)
+        use_fast_layers(self.model)
         self._outliers = OutlierPenalty(self.model) if settings.outlier_weight else None
+        on_gpu = self.device.type == "cuda"
+        # What changes from step to step are tensors, so that a captured step sees it.
+        self._average_rate = torch.zeros((), device=self.device)
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=settings.learning_rate, fused=True
+            self.model.parameters(),
+            lr=torch.tensor(settings.learning_rate, device=self.device),
+            fused=True,
+            capturable=on_gpu,
         )
+        self._optimize_batch = CapturedStep(self._optimize) if on_gpu else self._optimize
         self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.progress = Progress()
 
@@ -151,8 +158,10 @@ class Trainer:
             speech, noise, settings.batch_size, settings.seconds, settings.seed, settings.augment
         )
         report = _Report(self)
+        pinned = self.device.type == "cuda"
         with _interruptible() as interrupted:
-            for noisy, clean in batches(stream, self.progress.step, options.workers):
+            started = time.perf_counter()
+            for noisy, clean in batches(stream, self.progress.step, options.workers, pinned):
                 if options.budget.fraction(self.progress) >= 1:
                     reason = "The budget is spent."
                     break
@@ -163,8 +172,11 @@ class Trainer:
                     reason = f"No better for {options.patience} validations."
                     break
                 report.add(self.step(noisy, clean))
+                seconds = self.progress.seconds + time.perf_counter() - started
+                self.progress = replace(self.progress, seconds=seconds)
                 if self.progress.step % options.validate_every == 0:
                     self._checkpoint(mixtures, description, report)
+                started = time.perf_counter()
         if report.pending and not interrupted():
             self._checkpoint(mixtures, description, report)
         self.save()
@@ -172,37 +184,40 @@ class Trainer:
 
     def step(self, noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         """Take one optimizer step on samples [batch, n]; returns the loss, a scalar."""
-        started = time.perf_counter()
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate_at(self.progress, self.options.budget)
-        enhanced = self.model(to_spectrogram(noisy.to(self.device)))
-        target = to_spectrogram(clean.to(self.device))
-        loss = hybrid_loss(enhanced, target, self.settings.si_snr_weight)
-        if self.settings.perceptual_weight:
-            loss = loss + self.settings.perceptual_weight * perceptual_loss(enhanced, target)
+            rate = self.settings.learning_rate_at(self.progress, self.options.budget)
+            group["lr"].fill_(rate)
+        # Early on the average must forget the random start faster than its decay would.
+        step = self.progress.step + 1
+        decay = min(self.settings.average_decay, (1 + step) / (10 + step))
+        self._average_rate.fill_(1 - decay)
+        loss = self._optimize_batch(noisy, clean)
+        self.progress = replace(self.progress, step=step)
+        return loss
+
+    def _optimize(self, noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        """What a step computes, with nothing that depends on values: a GPU may replay it."""
+        settings = self.settings
+        enhanced = self.model(to_spectrogram(noisy))
+        target = to_spectrogram(clean)
+        loss = hybrid_loss(enhanced, target, settings.si_snr_weight)
+        if settings.perceptual_weight:
+            loss = loss + settings.perceptual_weight * perceptual_loss(enhanced, target)
         if self._outliers is not None:
-            loss = loss + self.settings.outlier_weight * self._outliers.take()
+            loss = loss + settings.outlier_weight * self._outliers.take()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_gradient)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_gradient)
         self.optimizer.step()
         self._update_average()
-        self.progress = replace(
-            self.progress,
-            step=self.progress.step + 1,
-            seconds=self.progress.seconds + time.perf_counter() - started,
-        )
         return loss.detach()
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        # Early on the average must forget the random start faster than its decay would.
-        step = self.progress.step
-        decay = min(self.settings.average_decay, (1 + step) / (10 + step))
         for name, value in self.model.state_dict().items():
             if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
+                self.average[name].lerp_(value, self._average_rate)
             else:
                 self.average[name].copy_(value)
 

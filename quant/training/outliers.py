@@ -62,7 +62,8 @@ class _RelativeExcess(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
         usual = torch.linalg.vector_norm(x) / x.numel() ** 0.5 + 1e-8
-        limit = bound * float(usual)
+        # A limit read back from a GPU would wait for it, and could not be captured as a graph.
+        limit: Any = bound * (usual if x.is_cuda else float(usual))
         excess = x.clamp(-limit, limit).neg_().add_(x)
         ctx.save_for_backward(excess, usual)
         return torch.linalg.vector_norm(excess).div(usual).square() / x.numel()

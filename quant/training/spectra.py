@@ -18,10 +18,18 @@ def to_spectrogram(samples: torch.Tensor) -> torch.Tensor:
 def to_samples(spectrogram: torch.Tensor, length: int | None = None) -> torch.Tensor:
     """Transform a spectrogram [batch, 257, frames, 2] back to samples [batch, length].
 
-    Without `length` it is (frames - 1) * 256.
+    Without `length` it is (frames - 1) * 256, what two frames cover; up to 256 more are of the last
+    frame alone.
     """
-    spectrum = torch.view_as_complex(spectrogram.contiguous())
-    return torch.istft(spectrum, WINDOW, HOP, WINDOW, _window(spectrogram.device), length=length)
+    spectrum = torch.view_as_complex(spectrogram.contiguous()).transpose(1, 2)
+    window = _window(spectrogram.device)
+    frames = torch.fft.irfft(spectrum, WINDOW) * window
+    # The squared window and its half-shifted self add up to one.
+    samples = (frames[:, 1:, :HOP] + frames[:, :-1, HOP:]).flatten(1)
+    if length is None or length <= samples.shape[1]:
+        return samples[:, :length]
+    rest = frames[:, -1, HOP:] / window[HOP:].square()
+    return torch.cat([samples, rest], dim=1)[:, :length]
 
 
 @lru_cache

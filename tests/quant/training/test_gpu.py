@@ -1,0 +1,72 @@
+"""What is computed otherwise on a GPU gives what torch's own layers and single kernels give."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from quant.models import build_model
+from quant.training.fast_layers import GRU, use_fast_layers
+from quant.training.loop import Budget, RunOptions, Trainer, TrainingSettings
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+SETTINGS = TrainingSettings(
+    batch_size=4,
+    seconds=0.5,
+    warmup_steps=4,
+    outlier_weight=0.5,
+    perceptual_weight=5.0,
+    si_snr_weight=4.0,
+)
+
+
+LAYERS = [
+    (nn.GRU(8, 4, batch_first=True, bidirectional=True), (2500, 33, 8)),
+    (nn.GRU(8, 8, batch_first=True), (5, 9, 8)),
+    (nn.GRU(8, 16, batch_first=True), (3, 188, 8)),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda value: str(value))
+def test_a_gru_equals_torchs_in_output_and_gradients(layer, shape):
+    inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    expected = copy.deepcopy(layer).double()
+    fast = nn.Sequential(copy.deepcopy(layer).cuda())
+    use_fast_layers(fast)
+
+    assert type(fast[0]) is GRU
+    results = []
+    for gru, given in ((expected, inputs.double()), (fast[0], inputs.cuda())):
+        given.requires_grad_()
+        output = gru(given)[0]
+        weights = torch.linspace(-1, 1, shape[1]).to(output)
+        (output * weights[:, None]).sum().backward()
+        gradients = [parameter.grad for parameter in gru.parameters()]
+        results.append([tensor.double().cpu() for tensor in (output, given.grad, *gradients)])
+    for wanted, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+
+
+def trainer(out) -> Trainer:
+    torch.manual_seed(3)
+    options = RunOptions(out, Budget(steps=12), device="cuda")
+    return Trainer(build_model("gtcrn"), SETTINGS, options)
+
+
+def test_replayed_steps_are_steps(tmp_path):
+    random = torch.Generator().manual_seed(0)
+    batches = [0.1 * torch.randn(2, 4, 8000, generator=random) for _ in range(12)]
+    captured, plain = trainer(tmp_path), trainer(tmp_path)
+
+    losses = [captured.step(noisy, clean).item() for noisy, clean in batches]
+    plain._optimize_batch = plain._optimize
+    expected = [plain.step(noisy.cuda(), clean.cuda()).item() for noisy, clean in batches]
+
+    assert losses == pytest.approx(expected, rel=2e-2)
+    assert len(set(losses)) == len(losses)
+    for name, value in plain.average.items():
+        torch.testing.assert_close(captured.average[name], value, rtol=0.05, atol=5e-3)
+    moved = (captured.average["encoder.en_convs.0.conv.weight"]).std()
+    assert torch.isfinite(moved) and captured.progress.step == 12
