@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from edge_se.manifest import Chunk, Manifest, Signals, StateSpec, TensorSpec
 from edge_se.model_file import attach_manifest
@@ -46,6 +47,15 @@ class SignalFormat:
     hop: int = HOP
     features: str = "magnitude_real_imaginary"
     chunk: Chunk | None = None
+
+
+@dataclass(frozen=True)
+class EqualizedStep:
+    """One frame of a network whose channels are rescaled, and by how much."""
+
+    graph: Graph
+    classes: ScaleClasses
+    scales: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -96,20 +106,42 @@ def calibrate_checkpoint(
         level_dbfs: level that features are normalized to, if they are.
         split: describe the step as 8 bits hold it better.
     """
-    graph = describe_step(checkpoint.architecture, checkpoint.model, split)
-    classes = ScaleClasses(graph)
-    before = calibrate(
-        graph,
-        noisy,
-        classes,
-        lambda done, total: progress("equalization", done, total),
-        level_dbfs,
-    )
-    equalize(graph, classes, choose_scales(classes, before.magnitudes))
-    rules = range_rules(checkpoint.architecture)
+    architecture = checkpoint.architecture
+    graph = equalized_step(architecture, checkpoint.model, noisy, progress, level_dbfs, split).graph
+    rules = range_rules(architecture)
     return CalibratedGraph(
         checkpoint, graph, statistics_for(rules, graph, noisy, progress, level_dbfs), level_dbfs
     )
+
+
+def equalized_step(
+    architecture: str,
+    model: nn.Module,
+    noisy: Sequence[np.ndarray],
+    progress: Progress = lambda stage, done, total: None,
+    level_dbfs: float | None = None,
+    split: bool = False,
+) -> EqualizedStep:
+    """Describe one frame and rescale its channels by the size that they have on noisy clips.
+
+    Args:
+        architecture: name of the network.
+        model: the network.
+        noisy: what it hears, float32 [n] each.
+        progress: told how far the stage is.
+        level_dbfs: level that features are normalized to, if they are.
+        split: describe the step as 8 bits hold it better.
+    """
+    graph = describe_step(architecture, model, split)
+    classes = ScaleClasses(graph)
+
+    def told(done: int, total: int) -> None:
+        progress("equalization", done, total)
+
+    magnitudes = calibrate(graph, noisy, classes, told, level_dbfs).magnitudes
+    scales = choose_scales(classes, magnitudes)
+    equalize(graph, classes, scales)
+    return EqualizedStep(graph, classes, scales)
 
 
 def statistics_for(

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--batch-size", int, 8, "mixtures in a batch"),
         ("--seconds", float, 3.0, "length of a mixture"),
         ("--learning-rate", float, 2e-3, "highest learning rate"),
+        ("--warmup-steps", int, 300, "steps over which the learning rate rises"),
         ("--si-snr-weight", float, 1.0, "weight of SI-SNR in the loss"),
     )
     for name, kind, default, meaning in numbers:
@@ -52,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             name, type=float, default=0.0, metavar="N", help=f"{meaning} (default: 0)"
         )
+    parser.add_argument(
+        "--precision",
+        choices=("float", "int8"),
+        default="float",
+        help="int8: train also what the static INT8 file of the network computes, with its "
+        "rounding; best started from a trained network by --init (default: %(default)s)",
+    )
     parser.add_argument(
         "--init", type=Path, metavar="CHECKPOINT", help="start from the weights of this checkpoint"
     )
@@ -74,6 +82,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    rounded = arguments.precision != "float"
+    if rounded and arguments.outlier_weight:
+        raise UserError(
+            "--outlier-weight is for training in float; with --precision int8 rounding itself "
+            "teaches to avoid outliers, so leave it out"
+        )
     speech, held_out_speech = load_corpus_parts(arguments.clean, arguments)
     noise, held_out_noise = load_corpus_parts(arguments.noise, arguments)
     torch.manual_seed(arguments.seed)
@@ -89,9 +103,11 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         seconds=arguments.seconds,
         learning_rate=arguments.learning_rate,
+        warmup_steps=arguments.warmup_steps,
         outlier_weight=arguments.outlier_weight,
         si_snr_weight=arguments.si_snr_weight,
         perceptual_weight=arguments.perceptual_weight,
+        precision=arguments.precision,
         seed=arguments.seed,
     )
     minutes = 90.0 if arguments.steps is None and arguments.minutes is None else arguments.minutes
@@ -101,7 +117,8 @@ def run(arguments: argparse.Namespace) -> int:
         validate_every=arguments.validate_every,
         patience=arguments.patience,
         workers=arguments.workers,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        # Rounding is simulated on the CPU alone.
+        device="cuda" if torch.cuda.is_available() and not rounded else "cpu",
     )
     trainer = Trainer(network, settings, options)
     if arguments.resume:

@@ -1,8 +1,9 @@
 """The state of a training run in one safetensors file, complete enough to resume exactly.
 
 Tensors: `model.*` (weights and BatchNorm statistics under upstream's names), `average.*` (their
-exponential moving average), `optimizer.exp_avg.*` and `optimizer.exp_avg_sq.*` (Adam's moments),
-`random.torch` (state of torch's generator). Metadata `training`: JSON of everything else.
+exponential moving average), `calibrated.*` (the weights that ranges are of, where rounding is
+trained), `optimizer.exp_avg.*` and `optimizer.exp_avg_sq.*` (Adam's moments), `random.torch` (state
+of torch's generator). Metadata `training`: JSON of everything else.
 """
 
 import json
@@ -37,6 +38,7 @@ def save_state(
     path: Path,
     model: torch.nn.Module,
     average: dict[str, torch.Tensor],
+    calibrated: dict[str, torch.Tensor],
     optimizer: torch.optim.Adam,
     progress: Progress,
     settings: dict[str, Any],
@@ -44,6 +46,7 @@ def save_state(
     """Write the state of a run; the file is replaced only once it is complete."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.items()}
+    tensors |= {f"calibrated.{name}": value for name, value in calibrated.items()}
     for name, parameter in model.named_parameters():
         state = optimizer.state.get(parameter, {})
         tensors |= {f"optimizer.{key}.{name}": state[key] for key in MOMENTS if key in state}
@@ -58,7 +61,7 @@ def load_state(
     optimizer: torch.optim.Adam,
     settings: dict[str, Any],
     defaults: dict[str, Any],
-) -> tuple[dict[str, torch.Tensor], Progress]:
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], Progress]:
     """Put a saved state back into a model and its optimizer; torch's random state too.
 
     Args:
@@ -69,7 +72,7 @@ def load_state(
         defaults: of the settings, which runs had that did not know one yet.
 
     Returns:
-        The moving average of the weights, and the progress.
+        The moving average of the weights, the weights that were calibrated, and the progress.
 
     Raises:
         UserError: no such file, not a training state, or other settings than the saved run's.
@@ -89,7 +92,7 @@ def load_state(
                 **{key: value.to(parameter.device) for key, value in moments.items()},
             }
     torch.set_rng_state(tensors["random.torch"])
-    return _under(tensors, "average."), progress
+    return _under(tensors, "average."), _under(tensors, "calibrated."), progress
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:

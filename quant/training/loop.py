@@ -18,6 +18,7 @@ import torch
 
 from quant.mixing import Mixture
 from quant.models.checkpoint import network_metadata
+from quant.recipes import find_recipe
 from quant.training.augment import AugmentSettings
 from quant.training.captured import CapturedStep
 from quant.training.checkpoint import Progress, load_state, save_state, write_tensors
@@ -26,12 +27,17 @@ from quant.training.fast_layers import use_fast_layers
 from quant.training.losses import hybrid_loss
 from quant.training.outliers import OutlierPenalty
 from quant.training.perceptual import perceptual_loss
+from quant.training.rounded import RoundedNetwork
 from quant.training.spectra import to_spectrogram
-from quant.training.validation import Scores, score_model
+from quant.training.validation import Scores, score_enhancer, score_model
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
 HISTORY = "history.jsonl"
+# Mixtures that ranges are found with where rounding is trained.
+CALIBRATED_CLIPS, CALIBRATED_SECONDS = 32, 3.0
+
+Weights = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class TrainingSettings:
     outlier_weight: float = 0.0
     si_snr_weight: float = 1.0
     perceptual_weight: float = 0.0
+    precision: str = "float"
     seed: int = 0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
@@ -113,8 +120,11 @@ class Trainer:
             capturable=on_gpu,
         )
         self._optimize_batch = CapturedStep(self._optimize) if on_gpu else self._optimize
-        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.average = _copy(self.model.state_dict())
         self.progress = Progress()
+        # Where rounding is trained: the network with it, and the weights that it is calibrated for.
+        self._rounded: RoundedNetwork | None = None
+        self._calibrated: Weights = {}
 
     def resume(self) -> None:
         """Continue where the run in the output folder stopped.
@@ -123,7 +133,7 @@ class Trainer:
             UserError: there is nothing to resume, or it was trained with other settings.
         """
         path = self.options.out / LAST
-        average, self.progress = load_state(
+        average, self._calibrated, self.progress = load_state(
             path, self.model, self.optimizer, asdict(self.settings), asdict(TrainingSettings())
         )
         self.average = {name: value.to(self.device) for name, value in average.items()}
@@ -134,6 +144,7 @@ class Trainer:
             self.options.out / LAST,
             self.model,
             self.average,
+            self._calibrated,
             self.optimizer,
             self.progress,
             asdict(self.settings),
@@ -157,6 +168,8 @@ class Trainer:
         stream = MixtureStream(
             speech, noise, settings.batch_size, settings.seconds, settings.seed, settings.augment
         )
+        if settings.precision != "float":
+            self._add_rounding(speech, noise)
         report = _Report(self)
         pinned = self.device.type == "cuda"
         with _interruptible() as interrupted:
@@ -184,7 +197,7 @@ class Trainer:
 
     def step(self, noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         """Take one optimizer step on samples [batch, n]; returns the loss, a scalar."""
-        self.model.train()
+        self.model.train(self._rounded is None)
         for group in self.optimizer.param_groups:
             rate = self.settings.learning_rate_at(self.progress, self.options.budget)
             group["lr"].fill_(rate)
@@ -198,20 +211,51 @@ class Trainer:
 
     def _optimize(self, noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         """What a step computes, with nothing that depends on values: a GPU may replay it."""
-        settings = self.settings
-        enhanced = self.model(to_spectrogram(noisy))
         target = to_spectrogram(clean)
-        loss = hybrid_loss(enhanced, target, settings.si_snr_weight)
-        if settings.perceptual_weight:
-            loss = loss + settings.perceptual_weight * perceptual_loss(enhanced, target)
+        loss = self._loss(self.model(to_spectrogram(noisy)), target)
+        if self._rounded is not None:
+            loss = (loss + self._loss(to_spectrogram(self._rounded.enhance(noisy)), target)) / 2
         if self._outliers is not None:
-            loss = loss + settings.outlier_weight * self._outliers.take()
+            loss = loss + self.settings.outlier_weight * self._outliers.take()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_gradient)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_gradient)
         self.optimizer.step()
         self._update_average()
         return loss.detach()
+
+    def _loss(self, enhanced: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        settings = self.settings
+        loss = hybrid_loss(enhanced, target, settings.si_snr_weight)
+        if settings.perceptual_weight:
+            loss = loss + settings.perceptual_weight * perceptual_loss(enhanced, target)
+        return loss
+
+    def _add_rounding(self, speech: Corpus, noise: Corpus) -> None:
+        """From now on also train what the quantized file would compute."""
+        settings = self.settings
+        seed, augment = settings.seed + 1, settings.augment
+        clips = MixtureStream(speech, noise, CALIBRATED_CLIPS, CALIBRATED_SECONDS, seed, augment)
+        noisy, _ = clips[0]
+        self._calibrated = self._calibrated or _copy(self.model.state_dict())
+        with self._holding(self._calibrated):
+            self._rounded = RoundedNetwork(
+                settings.architecture,
+                self.model,
+                find_recipe(settings.precision),
+                list(noisy.numpy()),
+            )
+
+    @contextmanager
+    def _holding(self, weights: Weights) -> Iterator[None]:
+        """The network with other weights, and in evaluation mode."""
+        training = _copy(self.model.state_dict())
+        self.model.load_state_dict(weights)
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(training)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -237,12 +281,13 @@ class Trainer:
         report.write(scores)
 
     def _validate(self, mixtures: list[Mixture]) -> Scores:
-        """Score the averaged weights; the weights in training stay as they are."""
-        training = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
-        scores = score_model(self.model, mixtures, self.device)
-        self.model.load_state_dict(training)
-        return scores
+        """Score the averaged weights, rounded if that is trained."""
+        with self._holding(self.average):
+            if self._rounded is None:
+                return score_model(self.model, mixtures, self.device)
+            self._calibrated = _copy(self.average)
+            self._rounded.calibrate()
+            return score_enhancer(self._rounded.enhance, mixtures)
 
     def _save_best(self, scores: Scores | None, description: dict[str, Any]) -> None:
         record = description | {
@@ -255,6 +300,10 @@ class Trainer:
         path = self.options.out / BEST
         network = network_metadata(self.settings.architecture, self.settings.network_options)
         write_tensors(path, self.average, network | {"edge_se_training": json.dumps(record)})
+
+
+def _copy(weights: Weights) -> Weights:
+    return {name: value.clone() for name, value in weights.items()}
 
 
 class _Report:

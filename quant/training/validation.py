@@ -1,5 +1,6 @@
 """Validation on fixed mixtures of speech and noise that training never hears."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,21 @@ def score_model(model: torch.nn.Module, mixtures: list[Mixture], device: torch.d
         output = to_samples(model(to_spectrogram(noisy)), length=noisy.shape[-1])
         enhanced.append(output[0].cpu().numpy())
     return score_signals(enhanced, mixtures)
+
+
+@torch.inference_mode()
+def score_enhancer(
+    enhance: Callable[[torch.Tensor], torch.Tensor], mixtures: list[Mixture]
+) -> Scores:
+    """Score what turns noisy samples [mixtures, n] into enhanced ones, all mixtures at once.
+
+    Short ones are padded with silence, which what comes before does not hear.
+    """
+    longest = max(len(mixture.noisy) for mixture in mixtures)
+    noisy = [np.pad(mixture.noisy, (0, longest - len(mixture.noisy))) for mixture in mixtures]
+    outputs = enhance(torch.from_numpy(np.stack(noisy).astype(np.float32))).numpy()
+    pairs = zip(outputs, mixtures, strict=True)
+    return score_signals([output[: len(mixture.noisy)] for output, mixture in pairs], mixtures)
 
 
 def score_signals(enhanced: list[np.ndarray], mixtures: list[Mixture]) -> Scores:

@@ -1,5 +1,7 @@
 """Small made-up corpora: speech-like and noise-like, quick to make and to train on."""
 
+import signal
+
 import numpy as np
 import pytest
 import soundfile
@@ -48,3 +50,21 @@ def training_folders(tmp_path):
         for seed in range(count):
             soundfile.write(tmp_path / name / f"{name}_{seed}.wav", make(seed), 16000)
     return tmp_path
+
+
+@pytest.fixture
+def interrupt_after():
+    """A function that makes a run get Ctrl-C in the step of this number."""
+
+    def interrupt(run, steps):
+        take_step = run.step
+
+        def step(noisy, clean):
+            loss = take_step(noisy, clean)
+            if run.progress.step == steps:
+                signal.raise_signal(signal.SIGINT)
+            return loss
+
+        run.step = step
+
+    return interrupt

@@ -1,7 +1,6 @@
 """A run that is interrupted and resumed ends exactly where an uninterrupted one does."""
 
 import json
-import signal
 from dataclasses import replace
 from itertools import pairwise
 
@@ -27,19 +26,7 @@ def trainer(out, steps=4, settings=SETTINGS, **options):
     return Trainer(build_model("gtcrn"), settings, options)
 
 
-def interrupt_after(run, steps):
-    take_step = run.step
-
-    def step(noisy, clean):
-        loss = take_step(noisy, clean)
-        if run.progress.step == steps:
-            signal.raise_signal(signal.SIGINT)
-        return loss
-
-    run.step = step
-
-
-def test_a_resumed_run_is_bit_identical(tmp_path, speech, noise):
+def test_a_resumed_run_is_bit_identical(tmp_path, speech, noise, interrupt_after):
     whole = trainer(tmp_path / "whole")
     whole.run(speech, noise, [], {})
 

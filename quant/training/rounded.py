@@ -1,0 +1,79 @@
+"""A network in training, run as the quantized file made of it computes.
+
+Quantization-aware training (Jacob et al., "Quantization and training of neural networks for
+efficient integer-arithmetic-only inference", CVPR 2018) on the very graph that `quantize` builds:
+folded, equalized, with corrected biases and ranges from calibration. Gradients reach the network's
+own parameters, so what is trained stays an ordinary checkpoint.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from quant.bias_correction import corrected_biases
+from quant.equalization import equalize
+from quant.frames import apply_mask, heard, synthesize
+from quant.graph.encoding import assign_encodings
+from quant.graph.execute import run_sequence
+from quant.graph.graph import Graph
+from quant.graph.simulate import FakeQuantizer
+from quant.pipeline import equalized_step, statistics_for
+from quant.ranges import percentile_ranges, range_rules
+from quant.recipes import Recipe
+from quant.streaming import describe_step
+
+
+class RoundedNetwork:
+    """A network with the rounding of its file; BatchNorm counts as in evaluation."""
+
+    def __init__(
+        self, architecture: str, model: nn.Module, recipe: Recipe, noisy: Sequence[np.ndarray]
+    ) -> None:
+        """Calibrate with the network as it is.
+
+        Args:
+            architecture: name of the network.
+            model: the network, in training.
+            recipe: static, as `int8`.
+            noisy: what to calibrate with, float32 [n] each.
+        """
+        self._architecture = architecture
+        self._model = model
+        self._recipe = recipe
+        self._noisy = noisy
+        self.calibrate()
+
+    @torch.no_grad()
+    def calibrate(self) -> None:
+        """Find scales and ranges anew, for the weights as they are now."""
+        self._step = equalized_step(
+            self._architecture, self._model, self._noisy, split=self._recipe.splits
+        )
+        graph, rules = self._step.graph, range_rules(self._architecture)
+        statistics = statistics_for(rules, graph, self._noisy)
+        self._means = statistics.input_means
+        ranges = percentile_ranges(statistics, rules)
+        choose = self._recipe.choose
+        self._encodings = assign_encodings(graph, choose, ranges, self._recipe.signals)
+
+    def enhance(self, noisy: Tensor) -> Tensor:
+        """Enhance samples [clips, n] at 16 kHz as the file's frame loop does."""
+        graph = self._with_present_weights()
+        spectra, features = heard(noisy, None)
+        with corrected_biases(graph, self._recipe.choose, self._means):
+            hook = FakeQuantizer(graph, self._encodings, self._recipe.choose)
+            (mask,) = run_sequence(graph, {graph.inputs[0].name: features}, hook)
+        return synthesize(apply_mask(spectra, mask, graph.lookahead), noisy.shape[-1])
+
+    def _with_present_weights(self) -> Graph:
+        """The calibrated graph, its constants functions of the parameters as they are now."""
+        graph = self._step.graph
+        present = describe_step(self._architecture, self._model, self._recipe.splits)
+        for operator, described in zip(graph.operators, present.operators, strict=True):
+            operator.attributes.update(described.attributes)  # slopes of PReLUs
+            for value, source in zip(operator.inputs, described.inputs, strict=True):
+                value.constant = source.constant
+        equalize(graph, self._step.classes, self._step.scales)
+        return graph
