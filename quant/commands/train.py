@@ -82,12 +82,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    rounded = arguments.precision != "float"
-    if rounded and arguments.outlier_weight:
-        raise UserError(
-            "--outlier-weight is for training in float; with --precision int8 rounding itself "
-            "teaches to avoid outliers, so leave it out"
-        )
     speech, held_out_speech = load_corpus_parts(arguments.clean, arguments)
     noise, held_out_noise = load_corpus_parts(arguments.noise, arguments)
     torch.manual_seed(arguments.seed)
@@ -118,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
         patience=arguments.patience,
         workers=arguments.workers,
         # Rounding is simulated on the CPU alone.
-        device="cuda" if torch.cuda.is_available() and not rounded else "cpu",
+        device="cuda" if torch.cuda.is_available() and arguments.precision == "float" else "cpu",
     )
     trainer = Trainer(network, settings, options)
     if arguments.resume:

@@ -31,7 +31,7 @@ class OutlierPenalty:
                 module.register_forward_hook(self._watch)
 
     def _watch(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if module.training:
+        if torch.is_grad_enabled():  # not while it is validated
             self._excesses.append(relative_excess(output, self._bound))
 
     def take(self) -> Tensor:

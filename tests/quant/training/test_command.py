@@ -90,10 +90,3 @@ def test_training_starts_from_a_checkpoint_and_keeps_outliers_down(training_fold
     trained = load_checkpoint(run / "best.safetensors").model
     for name, weight in load_checkpoint(default_checkpoint_path()).model.named_parameters():
         torch.testing.assert_close(trained.get_parameter(name), weight, atol=1e-6, rtol=0)
-
-
-def test_outliers_are_not_penalized_where_rounding_is_trained(training_folders):
-    result = train(training_folders, "--precision", "int8", "--outlier-weight", "0.5")
-
-    assert result.returncode == 2
-    assert "--outlier-weight is for training in float" in result.stderr
