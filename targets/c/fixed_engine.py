@@ -58,7 +58,7 @@ class FixedEngine(Engine):
 
     element = samples = "int16_t"
     runtime = ("compiler.h", "fixed_lanes.h", "fixed_kernels.h")
-    core = ("fft.h", "level.h", "fixed_path.h")
+    core = ("wide.h", "fft.h", "level.h", "fixed_path.h")
 
     def __init__(self, layers: Sequence[Layer], encodings: Mapping[Value, Encoding]) -> None:
         """Write the engine whose values have the steps of `encodings`.
@@ -74,9 +74,9 @@ class FixedEngine(Engine):
         return self._fixed[layer.result]
 
     def block(self, positions: int, outputs: int) -> int:
-        """Positions whose sums are kept in registers at once: no position twice."""
-        fives = outputs in (4, 16) and positions % 5 == 0
-        return 5 if fives else super().block(positions, outputs)
+        """Positions whose sums are kept in registers at once: hardly any position twice."""
+        wanted = {4: 5, 16: 4}.get(outputs)
+        return wanted if wanted and positions % ROWS_AT_ONCE else super().block(positions, outputs)
 
     # Samples -------------------------------------------------------------------------------
 
