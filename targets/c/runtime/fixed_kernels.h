@@ -27,6 +27,12 @@ enum activation { LINEAR, LEAKY, WIDE };
 #else
 #define MAYBE_UNROLL ROLLED
 #endif
+/* Loops so brief that counting is much of them. */
+#if defined(__aarch64__)
+#define BRIEF BY_THREE
+#else
+#define BRIEF ROLLED
+#endif
 
 /* sigmoid(2 x) from tanh(x), 0 to 32767 */
 INLINE h8 h8_sigmoid(h8 tanh) { return h8_half_sum(tanh, h8_all(INT16_MAX)); }
@@ -57,6 +63,19 @@ struct extent {
     int step, row; /* elements from one position's input to the next, and from one tap's */
 };
 
+/* What sums of the positions of a block start with. */
+struct biases {
+    const int32_t *first, *middle, *last;
+};
+
+INLINE i4 start_of(const struct biases bias, const struct extent e, int position, int output)
+{
+    const int32_t *row = position == 0             ? bias.first
+                         : position == e.block - 1 ? bias.last
+                                                   : bias.middle;
+    return i4_load(row + output);
+}
+
 #if DOT_PRODUCTS
 
 /* Weighted sums of some inputs side by side, eight at most, their two bytes apart: four products with
@@ -81,7 +100,7 @@ INLINE void weigh(const struct extent e, int inputs, int quads, const int16_t *x
 
 /* Biases and weighted sums of all taps and inputs. */
 INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
-                       const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+                       const struct biases bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
     const int whole = e.inputs / 8 * 8;
     /* As many as registers hold, two for each. */
@@ -90,7 +109,7 @@ INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *we
         i4 lower[BLOCK_LIMIT][QUAD_LIMIT], upper[BLOCK_LIMIT][QUAD_LIMIT];
         UNROLL for (int p = 0; p < e.block; p++) {
             UNROLL for (int o = 0; o < together; o++) {
-                lower[p][o] = i4_load(bias + 4 * (first + o));
+                lower[p][o] = start_of(bias, e, p, 4 * (first + o));
                 upper[p][o] = i4_all(0);
             }
         }
@@ -115,8 +134,10 @@ INLINE void weigh(const struct extent e, int inputs, const int16_t *x, const int
                   i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
     h8 given[BLOCK_LIMIT];
-    UNROLL for (int p = 0; p < e.block; p++)
+    UNROLL for (int p = 0; p < e.block; p++) {
         given[p] = inputs < 8 ? h8_load_half(x + p * e.step) : h8_load(x + p * e.step);
+        if (e.of_four < 4) given[p] = h8_whole(given[p]);
+    }
     /* Weights come for two quads of outputs, or for one and twice as many inputs. */
     UNROLL for (int quad = 0; quad < inputs / 4 * e.quads; quad += 2) {
         h8 weights[4];
@@ -133,12 +154,12 @@ INLINE void weigh(const struct extent e, int inputs, const int16_t *x, const int
 
 /* Biases and weighted sums of all taps and inputs. */
 INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
-                       const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+                       const struct biases bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
     const int whole = e.inputs / 8 * 8;
     i4 partial[BLOCK_LIMIT][QUAD_LIMIT]; /* of its own, so that it stays in registers */
     UNROLL for (int p = 0; p < e.block; p++)
-        UNROLL for (int o = 0; o < e.quads; o++) partial[p][o] = i4_load(bias + 4 * o);
+        UNROLL for (int o = 0; o < e.quads; o++) partial[p][o] = start_of(bias, e, p, 4 * o);
     ROLLED for (int t = 0; t < e.taps; t++, weight += 4 * e.quads * e.inputs) {
         const int16_t *given = x + t * e.row;
         ROLLED for (int i = 0; i < whole; i += 8)
@@ -154,11 +175,11 @@ INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *we
 
 /* Biases and weighted sums of all taps and inputs. */
 INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
-                       const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+                       const struct biases bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
     ROLLED for (int p = 0; p < e.block; p++) {
         ROLLED for (int o = 0; o < e.quads; o++) {
-            i4 sum = i4_load(bias + 4 * o);
+            i4 sum = start_of(bias, e, p, 4 * o);
             ROLLED for (int t = 0; t < e.taps; t++)
                 ROLLED for (int i = 0; i < e.inputs; i += 4)
                     sum = i4_weigh_four(sum, weight + 4 * ((t * e.inputs + i) * e.quads + 4 * o),
@@ -181,6 +202,22 @@ INLINE i4 rescale_leaky(i4 sum, int shift, i4 above, i4 below)
     return i4_max(rescale(sum, shift, above), rescale(sum, shift, below));
 }
 
+/* Biases [outputs] with what edges [inputs][outputs] add for one row of x. */
+INLINE void add_edge(int outputs, int of_four, const int32_t *bias, const int8_t *edge,
+                     const int16_t *x, int32_t *sums)
+{
+    const int quads = outputs / 4;
+    const h8 given = h8_load_half(x);
+    UNROLL for (int o = 0; o < quads; o++) {
+        i4 sum = i4_load(bias + 4 * o);
+        UNROLL for (int k = 0; k < of_four; k++) {
+            const int q = k * quads + o;
+            sum = i4_mac_lane(sum, h8_weights(edge + 16 * (q / 4), q / 2 % 2), q % 2, given, k);
+        }
+        i4_store(sums + 4 * o, sum);
+    }
+}
+
 /* One group. `edges` [2][inputs][outputs] or none: what to add at the first and the last position for
    `ends` [2][4], the first row of x that is no padding and the last one. `y` has 16 bits, or 32 if
    WIDE. */
@@ -197,25 +234,24 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
     const int32_t *below = multiplier + c.groups * c.outputs;
     int16_t *results16 = (int16_t *)y + group * of_phase;
     int32_t *results32 = (int32_t *)y + group * of_phase;
+    int32_t with_edge[2][4 * QUAD_LIMIT];
     x += group * c.inputs;
+    if (edges) {
+        for (int end = 0; end < 2; end++)
+            add_edge(c.outputs, c.of_four, bias, edges + end * c.of_four * c.outputs,
+                     ends + 4 * end, with_edge[end]);
+    }
     ROLLED for (int first = 0; first < c.positions; first += c.block) {
         const int from = first + c.block <= c.positions ? first : c.positions - c.block;
+        struct biases biases = {bias, bias, bias};
+        if (edges) {
+            if (from == 0) biases.first = with_edge[0];
+            if (from + c.block == c.positions) biases.last = with_edge[1];
+            OPAQUE(biases.first);
+            OPAQUE(biases.last);
+        }
         i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
-        accumulate(e, x + from * c.step, weight, bias, sums);
-        if (edges && from == 0) {
-            UNROLL for (int q = 0; q < c.of_four * quads; q++)
-                sums[0][q % quads] =
-                    i4_mac_lane(sums[0][q % quads], h8_weights(edges + 16 * (q / 4), q / 2 % 2),
-                                q % 2, h8_load(ends), q / quads);
-        }
-        if (edges && from + c.block == c.positions) {
-            const int8_t *w = edges + c.of_four * c.outputs;
-            UNROLL for (int q = 0; q < c.of_four * quads; q++)
-                sums[c.block - 1][q % quads] =
-                    i4_mac_lane(sums[c.block - 1][q % quads],
-                                h8_weights(w + 16 * (q / 4), q / 2 % 2), q % 2, h8_load(ends),
-                                4 + q / quads);
-        }
+        accumulate(e, x + from * c.step, weight, biases, sums);
         int16_t *to16 = results16 + from * row;
         int32_t *to32 = results32 + from * row;
         MAYBE_UNROLL for (int o = 0; o < quads; o += 2) {
@@ -300,29 +336,30 @@ INLINE void convolve_frames(int rows, int channels, int at_once, int shift, cons
 }
 
 /* What new states of gated recurrent units are made of: sums before the gates, those of reset and
-   update halved; the candidate's from the input, by halves, and from the state. */
+   update halved; the candidate's from the input, eight of 32 bits, and from the state. */
 struct gates {
-    h8 gate[2], remembered, before;
-    i4 candidate[2];
+    h8 reset, update, remembered;
+    const int32_t *candidate[2]; /* by halves */
 };
 
 /* New states of some vectors of units. */
 INLINE void renew(int count, const struct gates *sums, const int16_t *tanh_table, h8 *states)
 {
-    h8 gates[2 * GATES_LIMIT], proposals[GATES_LIMIT];
-    UNROLL for (int n = 0; n < 2 * count; n++) gates[n] = sums[n / 2].gate[n % 2];
-    h8_cubics(2 * count, gates, tanh_table, gates);
+    h8 resets[GATES_LIMIT], updates[GATES_LIMIT], proposals[GATES_LIMIT];
+    UNROLL for (int n = 0; n < count; n++) resets[n] = sums[n].reset;
+    h8_cubics(count, resets, tanh_table, resets);
     UNROLL for (int n = 0; n < count; n++) {
-        const h8 kept = h8_scale(sums[n].remembered, h8_sigmoid(gates[2 * n]));
-        proposals[n] = h8_narrow(i4_add_half(sums[n].candidate[0], kept, 0),
-                                 i4_add_half(sums[n].candidate[1], kept, 1));
+        const h8 kept = h8_scale(sums[n].remembered, h8_sigmoid(resets[n]));
+        proposals[n] = h8_narrow(i4_add_half(i4_load(sums[n].candidate[0]), kept, 0),
+                                 i4_add_half(i4_load(sums[n].candidate[1]), kept, 1));
     }
     h8_cubics(count, proposals, tanh_table, proposals);
+    UNROLL for (int n = 0; n < count; n++) updates[n] = sums[n].update;
+    h8_cubics(count, updates, tanh_table, updates);
     UNROLL for (int n = 0; n < count; n++) {
         /* The update's gate is (1 + tanh) / 2. */
-        const h8 before = sums[n].before, update = gates[2 * n + 1];
-        const h8 change = h8_scale(h8_half_difference(before, proposals[n]), update);
-        states[n] = h8_add(h8_mean(before, proposals[n]), change);
+        const h8 change = h8_scale(h8_half_difference(states[n], proposals[n]), updates[n]);
+        states[n] = h8_add(h8_mean(states[n], proposals[n]), change);
     }
 }
 
@@ -348,6 +385,7 @@ INLINE void recur(const struct recurrence r, const struct affine input, const st
     const int8_t *weight = hidden.weight + group * r.units * gate_count;
     const int32_t *bias = hidden.rows + group * gate_count;
     const int32_t *multiplier = bias + r.groups * gate_count;
+    const struct biases biases = {bias, bias, bias};
     convolve(project, x, input, 0, 0, projected, group);
     projected += group * gate_count;
     state += group * r.units;
@@ -355,7 +393,7 @@ INLINE void recur(const struct recurrence r, const struct affine input, const st
         int16_t *now = state + first * r.groups * r.units;
         const int32_t *given = projected + first * r.groups * gate_count;
         i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
-        accumulate(e, now, weight, bias, sums);
+        accumulate(e, now, weight, biases, sums);
         ROLLED for (int q = 0; q < quads; q += 2) {
             struct gates gates[GATES_LIMIT];
             h8 states[GATES_LIMIT];
@@ -370,13 +408,13 @@ INLINE void recur(const struct recurrence r, const struct affine input, const st
                         if (gate < 2)
                             all[gate][h] = i4_add(all[gate][h], i4_load(from + unit));
                         else
-                            gates[p].candidate[h] = i4_load(from + unit);
+                            gates[p].candidate[h] = from + unit;
                     }
                 }
-                UNROLL for (int gate = 0; gate < 2; gate++)
-                    gates[p].gate[gate] = h8_narrow(all[gate][0], all[gate][1]);
+                gates[p].reset = h8_narrow(all[0][0], all[0][1]);
+                gates[p].update = h8_narrow(all[1][0], all[1][1]);
                 gates[p].remembered = h8_narrow(all[2][0], all[2][1]);
-                gates[p].before = h8_load(now + p * r.groups * r.units + 4 * q);
+                states[p] = h8_load(now + p * r.groups * r.units + 4 * q);
             }
             renew(r.block, gates, tanh_table, states);
             MAYBE_UNROLL for (int p = 0; p < r.block; p++)
@@ -416,12 +454,11 @@ INLINE void scan(int rows, int groups, int shift, const struct affine hidden, co
                 all[gate][half] = rescale(sum, shift, i4_load(hidden.rows + groups * 12 + at));
                 if (gate < 2) all[gate][half] = i4_add(all[gate][half], i4_load(given + 4 * gate));
             }
-            gates[g / 2].candidate[half] = i4_load(given + 8);
+            gates[g / 2].candidate[half] = given + 8;
             if (!half) continue;
-            UNROLL for (int gate = 0; gate < 2; gate++)
-                gates[g / 2].gate[gate] = h8_narrow(all[gate][0], all[gate][1]);
+            gates[g / 2].reset = h8_narrow(all[0][0], all[0][1]);
+            gates[g / 2].update = h8_narrow(all[1][0], all[1][1]);
             gates[g / 2].remembered = h8_narrow(all[2][0], all[2][1]);
-            gates[g / 2].before = state[g / 2];
         }
         renew(groups / 2, gates, tanh_table, state);
         MAYBE_UNROLL for (int g = 0; g < groups; g += 2)
@@ -443,7 +480,7 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
 {
     i4 sums = i4_all(0);
     l2 all_squares = l2_zero();
-    ROLLED for (int i = 0; i < count; i += 8) {
+    BRIEF for (int i = 0; i < count; i += 8) {
         const h8 given = h8_load(x + i);
         sums = i4_add_pairs(sums, given);
         all_squares = l2_add_squares(all_squares, given);
@@ -460,7 +497,7 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
     const h8 gain = h8_all((int16_t)(CENTRED_GAIN * count));
     const h8 step = h8_all(n->step), passed = h8_all(n->residual);
     const int right = 30 - even / 2 + CENTRED_BITS - NORMAL_BITS, bits = n->bits;
-    ROLLED for (int i = 0; i < count; i += 8) {
+    BRIEF for (int i = 0; i < count; i += 8) {
         const h8 given = h8_load(x + i), before = h8_load(residual + i);
         const h8 scales = h8_load(scale + i), shifts = h8_load(shift + i);
         i4 parts[2];
@@ -527,7 +564,7 @@ INLINE void attend(const struct attention a, const struct levels *levels,
         h8 gain = h8_load(opened + c);
         h8_cubics(1, &gain, tanh_table, &gain);
         gain = h8_scale(h8_sigmoid(gain), h8_all(levels->gain));
-        ROLLED for (int p = 0; p < a.rows; p++) {
+        BRIEF for (int p = 0; p < a.rows; p++) {
             const h8 given = h8_load(x + p * a.channels + c);
             const h8 other = h8_load(passed + p * a.row + c);
             i4 parts[2][2];
@@ -546,7 +583,7 @@ INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int
                 int bits, int16_t *y)
 {
     const h8 gain_a = h8_all(of_a), gain_b = h8_all(of_b);
-    ROLLED for (int i = 0; i < count; i += 8) {
+    BRIEF for (int i = 0; i < count; i += 8) {
         const h8 first = h8_load(a + i), second = h8_load(b + i);
         i4 parts[2];
         UNROLL for (int h = 0; h < 2; h++)

@@ -51,6 +51,12 @@ INLINE h8 h8_load_half(const int16_t *x)
 {
     return vcombine_s16(*(const half_in_memory *)x, vdup_n_s16(0));
 }
+/* Keeps compilers from loading what is used of a vector by pieces. */
+INLINE h8 h8_whole(h8 a)
+{
+    __asm__("" : "+w"(a));
+    return a;
+}
 INLINE void h8_store(int16_t *x, h8 a) { vst1q_s16(x, a); }
 INLINE void h8_store_half(int16_t *x, h8 a) { vst1_s16(x, vget_low_s16(a)); }
 /* {a0, b0, a1, b1, ...} */
@@ -167,6 +173,7 @@ INLINE void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
         d[i] = veorq_s16(vshlq_n_s16(x[i], 16 - SPAN_BITS), vdupq_n_s16(INT16_MIN));
     }
     UNROLL for (int power = 3; power >= 0; power--) {
+        IN_TURN;
         const uint8x16x4_t bytes = vld1q_u8_x4((const uint8_t *)(table + SPANS * power));
         UNROLL for (int i = 0; i < count; i++) {
             const h8 c = vreinterpretq_s16_u8(vqtbl4q_u8(bytes, index[i]));
@@ -224,6 +231,7 @@ INLINE i4 i4_scale(i4 a, i4 b)
 }
 INLINE h8 h8_load(const int16_t *x) { return _mm_loadu_si128((const __m128i *)x); }
 INLINE h8 h8_load_half(const int16_t *x) { return _mm_loadl_epi64((const __m128i *)x); }
+INLINE h8 h8_whole(h8 a) { return a; }
 INLINE void h8_store(int16_t *x, h8 a) { _mm_storeu_si128((__m128i *)x, a); }
 INLINE void h8_store_half(int16_t *x, h8 a) { _mm_storel_epi64((__m128i *)x, a); }
 INLINE void h8_store_pairs(int16_t *x, h8 a, h8 b)
