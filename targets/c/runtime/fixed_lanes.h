@@ -373,10 +373,28 @@ typedef int64_t l2;
 #define I4_EACH(expression) EACH(i4, 4, (int32_t)(expression))
 #define H8_EACH(expression) EACH(h8, 8, (int16_t)(expression))
 
+/* Instructions for pairs of 16-bit numbers: Cortex-M4, M7, M33 and others without NEON. */
+#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_NEON) && defined(__GNUC__)
+#define WORD_PAIRS 1
+#include <arm_acle.h>
+#include <string.h>
+#else
+#define WORD_PAIRS 0
+#endif
+
+#if WORD_PAIRS
+INLINE int16_t narrow(int32_t x)
+{
+    int32_t y;
+    __asm__("ssat %0, #16, %1" : "=r"(y) : "r"(x));
+    return (int16_t)y;
+}
+#else
 INLINE int16_t narrow(int32_t x)
 {
     return (int16_t)(x < INT16_MIN ? INT16_MIN : x > INT16_MAX ? INT16_MAX : x);
 }
+#endif
 INLINE int32_t shifted_left(int32_t a, int bits)
 {
     const int64_t wide = (int64_t)a * ((int64_t)1 << bits);
@@ -429,11 +447,35 @@ INLINE void h8_store_threes(int16_t *x, h8 a, h8 b, h8 c)
 }
 INLINE h8 h8_weights(const int8_t *x, int half) { H8_EACH(x[8 * half + i]); }
 /* sum + the products of four weights for each lane with the values */
+#if WORD_PAIRS
+INLINE uint32_t load_word(const void *x)
+{
+    uint32_t word;
+    memcpy(&word, x, sizeof word);
+    return word;
+}
+INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, const int16_t *x)
+{
+    /* Bytes become numbers by twos: the first and the third, the second and the fourth. */
+    const uint32_t low = load_word(x), high = load_word(x + 2);
+    int16x2_t even, odd, weight;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(even) : "r"(low), "r"(high));
+    __asm__("pkhtb %0, %2, %1, asr #16" : "=r"(odd) : "r"(low), "r"(high));
+    UNROLL for (int i = 0; i < 4; i++) {
+        const uint32_t four = load_word(weights + 4 * i);
+        sum.at[i] = __smlad(__sxtb16((int8x4_t)four), even, sum.at[i]);
+        __asm__("sxtb16 %0, %1, ror #8" : "=r"(weight) : "r"(four));
+        sum.at[i] = __smlad(weight, odd, sum.at[i]);
+    }
+    return sum;
+}
+#else
 INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, const int16_t *x)
 {
     I4_EACH(sum.at[i] + weights[4 * i] * x[0] + weights[4 * i + 1] * x[1] +
             weights[4 * i + 2] * x[2] + weights[4 * i + 3] * x[3]);
 }
+#endif
 INLINE h8 h8_all(int16_t x) { H8_EACH(x); }
 INLINE h8 h8_add(h8 a, h8 b) { H8_EACH(narrow(a.at[i] + b.at[i])); }
 INLINE h8 h8_mean(h8 a, h8 b) { H8_EACH((a.at[i] + b.at[i] + 1) >> 1); }
