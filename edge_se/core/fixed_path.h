@@ -11,6 +11,7 @@
 #define WINDOW 512
 #define HOP 256
 #define BINS 257
+#define FEATURE_ROWS 3
 #define BLOCK_BITS 20
 #define GUARD_BITS 8
 #define TABLE_BITS 15
@@ -90,7 +91,7 @@ static inline int32_t clamp(int32_t x, int32_t low, int32_t high)
 }
 
 /* A row of features, saturated; `x` is [257]. */
-static void store(const struct context *c, const int32_t *restrict x, int row)
+static inline void store(const struct context *c, const int32_t *restrict x, int row)
 {
     const int32_t low = c->feature_low, high = c->feature_high;
     if (c->feature_bytes == 1) {
@@ -102,8 +103,8 @@ static void store(const struct context *c, const int32_t *restrict x, int row)
     }
 }
 
-/* Features of a row, and three rows further what saturation cut off them. */
-static void quantize(const struct context *c, const int32_t *restrict values, int row, int shift)
+/* Features of a row, and FEATURE_ROWS further what saturation cut off them. */
+static inline void quantize(const struct context *c, const int32_t *restrict values, int row, int shift)
 {
     const int64_t half = (int64_t)1 << (shift - 1);
     const int32_t multiplier = c->feature_multiplier, zero_point = c->feature_zero_point;
@@ -129,7 +130,7 @@ static void quantize(const struct context *c, const int32_t *restrict values, in
         const int32_t excess = unbounded[k] - clamp(unbounded[k], low, high);
         unbounded[k] = ((excess + excess_half) >> excess_shift) + zero_point;
     }
-    store(c, unbounded, row + 3);
+    store(c, unbounded, row + FEATURE_ROWS);
 }
 
 /* The newest samples' features. */
@@ -165,9 +166,8 @@ static void fixed_analyse(struct context *c)
     const int gain = c->level ? level_exponent(c->level, c->samples + HOP, HOP) : 0;
     int shift = 2 * SCALE_BITS + exponent - gain - c->feature_exponent;
     shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
-    quantize(c, magnitudes, 0, shift);
-    quantize(c, real, 1, shift);
-    quantize(c, imaginary, 2, shift);
+    const int32_t *const rows[FEATURE_ROWS] = {magnitudes, real, imaginary};
+    for (int row = 0; row < FEATURE_ROWS; row++) quantize(c, rows[row], row, shift);
     for (int n = 0; n < HOP; n++) c->samples[n] = c->samples[HOP + n];
 }
 

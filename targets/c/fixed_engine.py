@@ -50,6 +50,7 @@ from targets.c.layers import (
 from targets.c.source import identifier, initializer
 
 FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
+QUARTER = WINDOW // 4  # of a circle: the cosine is the sine that much further on
 FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits in a vector
 
 
@@ -97,14 +98,14 @@ class FixedEngine(Engine):
             for name, content in (
                 ("window", ANALYSIS_WINDOW),
                 ("synthesis", split.mask.window),
-                ("cosines", COSINES),
-                ("sines", SINES),
+                ("sines", np.append(SINES, COSINES[QUARTER + 1 :])),
                 ("twiddles", twiddles),
             )
         ]
         self.source.table("tanh_table", tanh_table().astype(np.int16))
         low, high = limits(np.int16)
         fields = dict(zip(names, names, strict=True)) | {
+            "cosines": f"sines + {QUARTER}",
             "samples": "s->samples",
             "output": "out",
             "spectra": "k.spectrum",
