@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parent
 FLAGS = (
     *("-std=c99", "-O3", "-s", "-shared", "-fPIC"),
     *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
+    "-fno-asynchronous-unwind-tables",  # nobody unwinds through them
 )
 
 

@@ -1,37 +1,79 @@
 /* Complex FFT of 256 points, of the type `value`, which the includer defines beside turned_real and
-   turned_imaginary, the parts of a product with cosine + i sine. */
+   turned_imaginary, the parts of a product with cosine + i sine. Where it defines LANES too, as many
+   values are worked on at once. */
 
 #define POINTS 256
 
+#ifndef LANES
+#define LANES 1
+
+typedef value lanes;
+
+static inline lanes lanes_load(const value *x)
+{
+    return *x;
+}
+
+static inline lanes lanes_all(value x)
+{
+    return x;
+}
+
+static inline void lanes_store(value *x, lanes a)
+{
+    *x = a;
+}
+
+static inline void lanes_store_fours(value *x, lanes a, lanes b, lanes c, lanes d)
+{
+    x[0] = a, x[1] = b, x[2] = c, x[3] = d;
+}
+#endif
+
 /* Four elements of x, a quarter apart, to the four sums that a radix-4 stage turns. */
 #define BUTTERFLY(xr, xi, at)                                                                       \
-    const value ar = xr[at], br = xr[at + 64], cr = xr[at + 128], dr = xr[at + 192];               \
-    const value ai = xi[at], bi = xi[at + 64], ci = xi[at + 128], di = xi[at + 192];               \
-    const value sum_r = ar + cr, sum_i = ai + ci, even_r = ar - cr, even_i = ai - ci;              \
-    const value rest_r = br + dr, rest_i = bi + di, odd_r = br - dr, odd_i = bi - di;              \
-    const value re0 = sum_r + rest_r, re1 = even_r + odd_i, re2 = sum_r - rest_r, re3 = even_r - odd_i; \
-    const value im0 = sum_i + rest_i, im1 = even_i - odd_r, im2 = sum_i - rest_i, im3 = even_i + odd_r
+    const lanes ar = lanes_load(xr + (at)), br = lanes_load(xr + (at) + 64);                        \
+    const lanes cr = lanes_load(xr + (at) + 128), dr = lanes_load(xr + (at) + 192);                 \
+    const lanes ai = lanes_load(xi + (at)), bi = lanes_load(xi + (at) + 64);                        \
+    const lanes ci = lanes_load(xi + (at) + 128), di = lanes_load(xi + (at) + 192);                 \
+    const lanes sum_r = ar + cr, sum_i = ai + ci, even_r = ar - cr, even_i = ai - ci;               \
+    const lanes rest_r = br + dr, rest_i = bi + di, odd_r = br - dr, odd_i = bi - di;               \
+    const lanes re0 = sum_r + rest_r, re1 = even_r + odd_i, re2 = sum_r - rest_r, re3 = even_r - odd_i; \
+    const lanes im0 = sum_i + rest_i, im1 = even_i - odd_r, im2 = sum_i - rest_i, im3 = even_i + odd_r
 
-/* The other sums turned and stored a distance s apart, by the twiddles in column p of [2][3][n/4]. */
-#define STORE_TURNED(yr, yi, to, s, twiddles, quarter, p)                                           \
-    const value *cosines = twiddles + p, *sines = cosines + 3 * quarter;                            \
-    yr[to] = re0;                                                                                   \
-    yi[to] = im0;                                                                                   \
-    yr[to + s] = turned_real(re1, im1, cosines[0], sines[0]);                                       \
-    yi[to + s] = turned_imaginary(re1, im1, cosines[0], sines[0]);                                  \
-    yr[to + 2 * s] = turned_real(re2, im2, cosines[quarter], sines[quarter]);                       \
-    yi[to + 2 * s] = turned_imaginary(re2, im2, cosines[quarter], sines[quarter]);                  \
-    yr[to + 3 * s] = turned_real(re3, im3, cosines[2 * quarter], sines[2 * quarter]);               \
-    yi[to + 3 * s] = turned_imaginary(re3, im3, cosines[2 * quarter], sines[2 * quarter])
+/* The sums but the first, turned by the twiddles in column p of [2][3][n/4], which `read` reads. */
+#define TURN(twiddles, quarter, p, read)                                                            \
+    const value *cosines = twiddles + (p), *sines = cosines + 3 * quarter;                          \
+    const lanes cos1 = read(cosines), cos2 = read(cosines + quarter);                               \
+    const lanes cos3 = read(cosines + 2 * quarter), sin1 = read(sines);                             \
+    const lanes sin2 = read(sines + quarter), sin3 = read(sines + 2 * quarter);                     \
+    const lanes real1 = turned_real(re1, im1, cos1, sin1);                                          \
+    const lanes real2 = turned_real(re2, im2, cos2, sin2);                                          \
+    const lanes real3 = turned_real(re3, im3, cos3, sin3);                                          \
+    const lanes imaginary1 = turned_imaginary(re1, im1, cos1, sin1);                                \
+    const lanes imaginary2 = turned_imaginary(re2, im2, cos2, sin2);                                \
+    const lanes imaginary3 = turned_imaginary(re3, im3, cos3, sin3)
+
+#define LOAD_ALL(x) lanes_all(*(x))
+
+static inline void store_apart(value *x, int s, lanes a, lanes b, lanes c, lanes d)
+{
+    lanes_store(x, a);
+    lanes_store(x + s, b);
+    lanes_store(x + 2 * s, c);
+    lanes_store(x + 3 * s, d);
+}
 
 /* The stages of Stockham's radix-4 FFT, x[q + s (p + r n/4)] to y[q + s (4 p + r)], s = 256 / n,
    three functions so that the inner loop always runs over what is contiguous. n = 256: */
 static void first_stage(const value *restrict xr, const value *restrict xi, value *restrict yr,
                         value *restrict yi, const value *restrict twiddles)
 {
-    for (int p = 0; p < 64; p++) {
+    for (int p = 0; p < 64; p += LANES) {
         BUTTERFLY(xr, xi, p);
-        STORE_TURNED(yr, yi, 4 * p, 1, twiddles, 64, p);
+        TURN(twiddles, 64, p, lanes_load);
+        lanes_store_fours(yr + 4 * p, re0, real1, real2, real3);
+        lanes_store_fours(yi + 4 * p, im0, imaginary1, imaginary2, imaginary3);
     }
 }
 
@@ -41,9 +83,12 @@ static inline void middle_stage(int s, const value *restrict xr, const value *re
 {
     const int quarter = POINTS / 4 / s;
     for (int p = 0; p < quarter; p++) {
-        for (int q = 0; q < s; q++) {
+        for (int q = 0; q < s; q += LANES) {
+            const int to = q + 4 * s * p;
             BUTTERFLY(xr, xi, q + s * p);
-            STORE_TURNED(yr, yi, q + 4 * s * p, s, twiddles, quarter, p);
+            TURN(twiddles, quarter, p, LOAD_ALL);
+            store_apart(yr + to, s, re0, real1, real2, real3);
+            store_apart(yi + to, s, im0, imaginary1, imaginary2, imaginary3);
         }
     }
 }
@@ -52,10 +97,10 @@ static inline void middle_stage(int s, const value *restrict xr, const value *re
 static void last_stage(const value *restrict xr, const value *restrict xi, value *restrict yr,
                        value *restrict yi)
 {
-    for (int q = 0; q < POINTS / 4; q++) {
+    for (int q = 0; q < POINTS / 4; q += LANES) {
         BUTTERFLY(xr, xi, q);
-        yr[q] = re0, yr[q + 64] = re1, yr[q + 128] = re2, yr[q + 192] = re3;
-        yi[q] = im0, yi[q + 64] = im1, yi[q + 128] = im2, yi[q + 192] = im3;
+        store_apart(yr + q, 64, re0, re1, re2, re3);
+        store_apart(yi + q, 64, im0, im1, im2, im3);
     }
 }
 

@@ -50,6 +50,7 @@ from targets.c.layers import (
 from targets.c.source import identifier, initializer
 
 FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
+QUARTER = WINDOW // 4  # of a circle: the cosine is the sine that much further on
 FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits in a vector
 
 
@@ -58,7 +59,7 @@ class FixedEngine(Engine):
 
     element = samples = "int16_t"
     runtime = ("compiler.h", "fixed_lanes.h", "fixed_kernels.h")
-    core = ("fft.h", "level.h", "fixed_path.h")
+    core = ("wide.h", "fft.h", "level.h", "fixed_path.h")
 
     def __init__(self, layers: Sequence[Layer], encodings: Mapping[Value, Encoding]) -> None:
         """Write the engine whose values have the steps of `encodings`.
@@ -74,9 +75,9 @@ class FixedEngine(Engine):
         return self._fixed[layer.result]
 
     def block(self, positions: int, outputs: int) -> int:
-        """Positions whose sums are kept in registers at once: no position twice."""
-        fives = outputs in (4, 16) and positions % 5 == 0
-        return 5 if fives else super().block(positions, outputs)
+        """Positions whose sums are kept in registers at once: hardly any position twice."""
+        wanted = {4: 5, 16: 4}.get(outputs)
+        return wanted if wanted and positions % ROWS_AT_ONCE else super().block(positions, outputs)
 
     # Samples -------------------------------------------------------------------------------
 
@@ -97,14 +98,14 @@ class FixedEngine(Engine):
             for name, content in (
                 ("window", ANALYSIS_WINDOW),
                 ("synthesis", split.mask.window),
-                ("cosines", COSINES),
-                ("sines", SINES),
+                ("sines", np.append(SINES, COSINES[QUARTER + 1 :])),
                 ("twiddles", twiddles),
             )
         ]
         self.source.table("tanh_table", tanh_table().astype(np.int16))
         low, high = limits(np.int16)
         fields = dict(zip(names, names, strict=True)) | {
+            "cosines": f"sines + {QUARTER}",
             "samples": "s->samples",
             "output": "out",
             "spectra": "k.spectrum",

@@ -1,5 +1,6 @@
 """C compiled for boards: the core gives the NumPy model's bits on emulated ones."""
 
+import math
 import subprocess
 import sys
 import zipfile
@@ -33,8 +34,8 @@ def hops(count: int) -> np.ndarray:
     return samples.astype(np.int16)
 
 
-def guest(folder: Path, machine: str) -> list[str]:
-    """Command that runs core_guest.c on an emulated machine."""
+def guest(folder: Path, machine: str, source: str = "core_guest.c") -> list[str]:
+    """Command that runs a program of this folder on an emulated machine."""
     target, cpu = STATIC[machine]
     binary = folder / machine
     subprocess.run(
@@ -42,7 +43,7 @@ def guest(folder: Path, machine: str) -> list[str]:
             *(sys.executable, "-m", "ziglang", "cc", "-target", target, "-static"),
             *(f"-mcpu={name}" for name in cpu),
             *(flag for flag in build.FLAGS if flag not in ("-shared", "-fPIC")),
-            *("-I", Path(edge_se.core.__file__).parent, Path(__file__).with_name("core_guest.c")),
+            *("-I", Path(edge_se.core.__file__).parent, Path(__file__).with_name(source)),
             *("-o", binary),
         ],
         check=True,
@@ -99,6 +100,27 @@ def test_bits_on_an_emulated_board_equal_those_of_the_numpy_model(
     found = subprocess.run(guest(tmp_path, machine), input=message, capture_output=True, check=True)
 
     assert found.stdout == expected
+
+
+@pytest.mark.slow
+def test_magnitudes_on_an_emulated_board_are_exact(tool, tmp_path):
+    for name in ("apt-get", "dpkg-deb"):
+        tool(name)
+    random = np.random.default_rng(2)
+    parts = random.integers(-(2**30), 2**30, (20000, 2, 4)) >> random.integers(0, 31, (20000, 1, 4))
+    parts[:3, 0] = [0, 1, 2, 3], [2**30, 2**30 - 1, -(2**30), 1 - 2**30], [2**k for k in range(4)]
+    parts[:8000:2, 1] = 0  # squares, whose roots have no fraction
+    parts[1:8000:2] = parts[1:8000:2, :1] // 5 * [[3], [4]]
+
+    found = subprocess.run(
+        guest(tmp_path, "aarch64", "magnitude_guest.c"),
+        input=parts.astype(np.int32).tobytes(),
+        capture_output=True,
+        check=True,
+    )
+
+    expected = [math.isqrt(int(x)) for x in (parts**2).sum(axis=1).ravel()]
+    np.testing.assert_array_equal(np.frombuffer(found.stdout, np.int32), expected)
 
 
 @pytest.mark.slow

@@ -22,17 +22,35 @@
 #define ALIGNED
 #endif
 
+/* Keep the compiler from loading all that a pointer may point to before it is needed. */
+#if defined(__GNUC__)
+#define OPAQUE(pointer) __asm__("" : "+r"(pointer))
+#else
+#define OPAQUE(pointer) (void)(pointer)
+#endif
+
+/* What is read behind it is not loaded before it: clang loads ahead until registers have to be spilled. */
+#if defined(__clang__)
+#define IN_TURN __asm__ volatile("" ::: "memory")
+#else
+#define IN_TURN (void)0
+#endif
+
 #if defined(KEEP_LOOPS) /* for sanitizers, which make much of little code */
 #define UNROLL
+#define BY_THREE
 #define ROLLED
 #elif defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define BY_THREE _Pragma("clang loop unroll_count(3)")
 #define ROLLED _Pragma("clang loop unroll(disable)")
 #elif defined(__GNUC__)
 #define UNROLL _Pragma("GCC unroll 64")
+#define BY_THREE _Pragma("GCC unroll 3")
 #define ROLLED _Pragma("GCC unroll 1")
 #else
 #define UNROLL
+#define BY_THREE
 #define ROLLED
 #endif
 

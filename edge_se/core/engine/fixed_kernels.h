@@ -27,6 +27,18 @@ enum activation { LINEAR, LEAKY, WIDE };
 #else
 #define MAYBE_UNROLL ROLLED
 #endif
+/* Loops so brief that counting is much of them. */
+#if defined(__aarch64__)
+#define BRIEF BY_THREE
+#else
+#define BRIEF ROLLED
+#endif
+/* What is called from several layers: of its own where it is long, without registers for all of it. */
+#if defined(__aarch64__)
+#define SHARED INLINE
+#else
+#define SHARED APART
+#endif
 
 /* sigmoid(2 x) from tanh(x), 0 to 32767 */
 INLINE h8 h8_sigmoid(h8 tanh) { return h8_half_sum(tanh, h8_all(INT16_MAX)); }
@@ -47,6 +59,13 @@ struct affine {
     const int32_t *rows; /* BIASes, multipliers, and if LEAKY those of negative sums */
 };
 
+/* Positions that are worked on at once, of those whose sums 32 registers hold. */
+#if PAIRED_PRODUCTS
+#define BLOCK(block, quads) ((block) < 3 || (quads) % 2 ? 1 : 3)
+#else
+#define BLOCK(block, quads) (block)
+#endif
+
 #define GATES_LIMIT (CUBICS_LIMIT / 2)
 #define BLOCK_LIMIT 16
 #define QUAD_LIMIT 12
@@ -56,6 +75,19 @@ struct extent {
     int taps, inputs, of_four;
     int step, row; /* elements from one position's input to the next, and from one tap's */
 };
+
+/* What sums of the positions of a block start with. */
+struct biases {
+    const int32_t *first, *middle, *last;
+};
+
+INLINE i4 start_of(const struct biases bias, const struct extent e, int position, int output)
+{
+    const int32_t *row = position == 0             ? bias.first
+                         : position == e.block - 1 ? bias.last
+                                                   : bias.middle;
+    return i4_load(row + output);
+}
 
 #if DOT_PRODUCTS
 
@@ -81,7 +113,7 @@ INLINE void weigh(const struct extent e, int inputs, int quads, const int16_t *x
 
 /* Biases and weighted sums of all taps and inputs. */
 INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
-                       const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+                       const struct biases bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
     const int whole = e.inputs / 8 * 8;
     /* As many as registers hold, two for each. */
@@ -90,7 +122,7 @@ INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *we
         i4 lower[BLOCK_LIMIT][QUAD_LIMIT], upper[BLOCK_LIMIT][QUAD_LIMIT];
         UNROLL for (int p = 0; p < e.block; p++) {
             UNROLL for (int o = 0; o < together; o++) {
-                lower[p][o] = i4_load(bias + 4 * (first + o));
+                lower[p][o] = start_of(bias, e, p, 4 * (first + o));
                 upper[p][o] = i4_all(0);
             }
         }
@@ -108,6 +140,61 @@ INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *we
     }
 }
 
+#elif PAIRED_PRODUCTS
+
+/* Biases and weighted sums of all taps and inputs: products are added by pairs of inputs, the pairs
+   last, of as many positions and outputs as registers hold sums for. */
+INLINE void accumulate_pairs(int block, int together, const struct extent *e, const int16_t *x,
+                             const int8_t *weight, const struct biases *bias,
+                             i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+{
+    ROLLED for (int first = 0; first < e->quads; first += together) {
+        i4 pairs[BLOCK_LIMIT][2][2]; /* of the first two outputs of a quad, and of the others */
+        UNROLL for (int p = 0; p < block; p++)
+            UNROLL for (int o = 0; o < 2 * together; o++) pairs[p][o / 2][o % 2] = i4_all(0);
+        ROLLED for (int t = 0; t < e->taps; t++) {
+            ROLLED for (int i = 0; i < e->inputs; i += 4) {
+                const int8_t *w = weight + 4 * ((t * e->inputs + i) * e->quads + 4 * first);
+                h8 weights[2][2];
+                UNROLL for (int o = 0; o < 2 * together; o++)
+                    weights[o / 2][o % 2] = h8_weights(w + 8 * o);
+                UNROLL for (int p = 0; p < block; p++) {
+                    const h8 given = h8_load_twice(x + p * e->step + t * e->row + i);
+                    UNROLL for (int o = 0; o < 2 * together; o++)
+                        pairs[p][o / 2][o % 2] =
+                            i4_mac_pairs(pairs[p][o / 2][o % 2], weights[o / 2][o % 2], given);
+                }
+            }
+        }
+        UNROLL for (int p = 0; p < block; p++)
+            UNROLL for (int o = 0; o < together; o++)
+                sums[p][first + o] = i4_add(i4_join_pairs(pairs[p][o][0], pairs[p][o][1]),
+                                            start_of(*bias, *e, p, 4 * (first + o)));
+    }
+}
+
+/* Code for some numbers of positions and outputs, not for each layer. */
+#define ACCUMULATE(name, block, together)                                                \
+    APART void name(const struct extent *e, const int16_t *x, const int8_t *weight,      \
+                    const struct biases *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])         \
+    {                                                                                    \
+        accumulate_pairs(block, together, e, x, weight, bias, sums);                     \
+    }
+ACCUMULATE(accumulate_quad, 1, 1)
+ACCUMULATE(accumulate_row, 1, 2)
+ACCUMULATE(accumulate_rows, 3, 2)
+
+INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
+                       const struct biases bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+{
+    if (e.block == 3)
+        accumulate_rows(&e, x, weight, &bias, sums);
+    else if (e.quads % 2 == 0)
+        accumulate_row(&e, x, weight, &bias, sums);
+    else
+        accumulate_quad(&e, x, weight, &bias, sums);
+}
+
 #elif VECTORS
 
 /* Weighted sums of some inputs side by side, eight at most. */
@@ -115,8 +202,10 @@ INLINE void weigh(const struct extent e, int inputs, const int16_t *x, const int
                   i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
     h8 given[BLOCK_LIMIT];
-    UNROLL for (int p = 0; p < e.block; p++)
+    UNROLL for (int p = 0; p < e.block; p++) {
         given[p] = inputs < 8 ? h8_load_half(x + p * e.step) : h8_load(x + p * e.step);
+        if (e.of_four < 4) given[p] = h8_whole(given[p]);
+    }
     /* Weights come for two quads of outputs, or for one and twice as many inputs. */
     UNROLL for (int quad = 0; quad < inputs / 4 * e.quads; quad += 2) {
         h8 weights[4];
@@ -133,12 +222,12 @@ INLINE void weigh(const struct extent e, int inputs, const int16_t *x, const int
 
 /* Biases and weighted sums of all taps and inputs. */
 INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
-                       const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+                       const struct biases bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
     const int whole = e.inputs / 8 * 8;
     i4 partial[BLOCK_LIMIT][QUAD_LIMIT]; /* of its own, so that it stays in registers */
     UNROLL for (int p = 0; p < e.block; p++)
-        UNROLL for (int o = 0; o < e.quads; o++) partial[p][o] = i4_load(bias + 4 * o);
+        UNROLL for (int o = 0; o < e.quads; o++) partial[p][o] = start_of(bias, e, p, 4 * o);
     ROLLED for (int t = 0; t < e.taps; t++, weight += 4 * e.quads * e.inputs) {
         const int16_t *given = x + t * e.row;
         ROLLED for (int i = 0; i < whole; i += 8)
@@ -154,11 +243,11 @@ INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *we
 
 /* Biases and weighted sums of all taps and inputs. */
 INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
-                       const int32_t *bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
+                       const struct biases bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
     ROLLED for (int p = 0; p < e.block; p++) {
         ROLLED for (int o = 0; o < e.quads; o++) {
-            i4 sum = i4_load(bias + 4 * o);
+            i4 sum = start_of(bias, e, p, 4 * o);
             ROLLED for (int t = 0; t < e.taps; t++)
                 ROLLED for (int i = 0; i < e.inputs; i += 4)
                     sum = i4_weigh_four(sum, weight + 4 * ((t * e.inputs + i) * e.quads + 4 * o),
@@ -170,18 +259,35 @@ INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *we
 
 #endif
 
+INLINE i4 shifted(i4 sum, int shift) { return shift ? i4_shift_left_saturated(sum, shift) : sum; }
+
 INLINE i4 rescale(i4 sum, int shift, i4 multiplier)
 {
-    return i4_scale(shift ? i4_shift_left_saturated(sum, shift) : sum, multiplier);
+    return i4_scale(shifted(sum, shift), multiplier);
 }
 
 /* The same with a multiplier for negative sums, which is the smaller one. */
 INLINE i4 rescale_leaky(i4 sum, int shift, i4 above, i4 below)
 {
-    return i4_max(rescale(sum, shift, above), rescale(sum, shift, below));
+    return i4_scale_leaky(shifted(sum, shift), above, below);
 }
 
-/* One group. `edges` [2][inputs][outputs] or none: what to add at the first and the last position for
+/* Biases [outputs] with what an edge [3][outputs] adds for the three channels of a band. */
+SHARED void add_edge(int outputs, const int32_t *bias, const int8_t *edge, const int16_t *x,
+                     int32_t *sums)
+{
+    const h8 given = h8_load_half(x);
+    MAYBE_UNROLL for (int o = 0; o < outputs; o += 8) {
+        UNROLL for (int h = 0; h < 2; h++) {
+            i4 sum = i4_load(bias + o + 4 * h);
+            UNROLL for (int k = 0; k < 3; k++)
+                sum = i4_mac_lane(sum, h8_weights(edge + k * outputs + o), h, given, k);
+            i4_store(sums + o + 4 * h, sum);
+        }
+    }
+}
+
+/* One group. `edges` [2][3][outputs] or none: what to add at the first and the last position for
    `ends` [2][4], the first row of x that is no padding and the last one. `y` has 16 bits, or 32 if
    WIDE. */
 INLINE void convolve(const struct convolution c, const int16_t *x, const struct affine a,
@@ -190,32 +296,31 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
     const int quads = c.outputs / 4, of_phase = c.outputs / c.phases, row = c.phases * c.channels;
     const int joined = c.inputs == c.row; /* taps lie side by side */
     const int taps = joined ? 1 : c.taps, inputs = joined ? c.taps * c.inputs : c.inputs;
-    const struct extent e = {c.block, quads, taps, inputs, c.of_four, c.step, c.row};
+    const int block = BLOCK(c.block, quads);
+    const struct extent e = {block, quads, taps, inputs, c.of_four, c.step, c.row};
     const int8_t *weight = a.weight + group * c.taps * c.inputs * c.outputs;
     const int32_t *bias = a.rows + group * c.outputs;
     const int32_t *multiplier = bias + c.groups * c.outputs;
     const int32_t *below = multiplier + c.groups * c.outputs;
     int16_t *results16 = (int16_t *)y + group * of_phase;
     int32_t *results32 = (int32_t *)y + group * of_phase;
+    int32_t with_edge[2][4 * QUAD_LIMIT];
     x += group * c.inputs;
-    ROLLED for (int first = 0; first < c.positions; first += c.block) {
-        const int from = first + c.block <= c.positions ? first : c.positions - c.block;
+    if (edges) {
+        ROLLED for (int end = 0; end < 2; end++)
+            add_edge(c.outputs, bias, edges + end * 3 * c.outputs, ends + 4 * end, with_edge[end]);
+    }
+    ROLLED for (int first = 0; first < c.positions; first += block) {
+        const int from = first + block <= c.positions ? first : c.positions - block;
+        struct biases biases = {bias, bias, bias};
+        if (edges) {
+            if (from == 0) biases.first = with_edge[0];
+            if (from + block == c.positions) biases.last = with_edge[1];
+            OPAQUE(biases.first);
+            OPAQUE(biases.last);
+        }
         i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
-        accumulate(e, x + from * c.step, weight, bias, sums);
-        if (edges && from == 0) {
-            UNROLL for (int q = 0; q < c.of_four * quads; q++)
-                sums[0][q % quads] =
-                    i4_mac_lane(sums[0][q % quads], h8_weights(edges + 16 * (q / 4), q / 2 % 2),
-                                q % 2, h8_load(ends), q / quads);
-        }
-        if (edges && from + c.block == c.positions) {
-            const int8_t *w = edges + c.of_four * c.outputs;
-            UNROLL for (int q = 0; q < c.of_four * quads; q++)
-                sums[c.block - 1][q % quads] =
-                    i4_mac_lane(sums[c.block - 1][q % quads],
-                                h8_weights(w + 16 * (q / 4), q / 2 % 2), q % 2, h8_load(ends),
-                                4 + q / quads);
-        }
+        accumulate(e, x + from * c.step, weight, biases, sums);
         int16_t *to16 = results16 + from * row;
         int32_t *to32 = results32 + from * row;
         MAYBE_UNROLL for (int o = 0; o < quads; o += 2) {
@@ -226,10 +331,10 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
                 above[h] = i4_load(multiplier + 4 * (o + h));
                 if (c.activation == LEAKY) under[h] = i4_load(below + 4 * (o + h));
             }
-            MAYBE_UNROLL for (int p = 0; p < c.block; p++) {
+            MAYBE_UNROLL for (int p = 0; p < block; p++) {
                 const int to = p * row + at;
                 i4 results[2];
-                UNROLL for (int h = 0; h <= both; h++) {
+                MAYBE_UNROLL for (int h = 0; h <= both; h++) {
                     const i4 sum = sums[p][o + h];
                     results[h] = c.activation == LEAKY
                                      ? rescale_leaky(sum, c.shift, above[h], under[h])
@@ -263,12 +368,13 @@ INLINE void convolve_frames(int rows, int channels, int at_once, int shift, cons
                             int16_t *y)
 {
     const int16_t *const frames[3] = {oldest, middle, newest};
-    const int block = VECTORS ? at_once : 1;
+    const int block = VECTORS && !PAIRED_PRODUCTS ? at_once : 1;
     ROLLED for (int c = 0; c < channels; c += 8) {
-        h8 w[9];
+        h8 w[10];
         i4 bias[2], above[2], below[2];
-        UNROLL for (int k = 0; k < 9; k++) 
-            w[k] = h8_weights(a.weight + k * channels + c / 16 * 16, c / 8 % 2);
+        w[9] = h8_all(0);
+        UNROLL for (int k = 0; k < 9; k++)
+            w[k] = h8_weights(a.weight + k * channels + c);
         UNROLL for (int h = 0; h < 2; h++) {
             bias[h] = i4_load(a.rows + c + 4 * h);
             above[h] = i4_load(a.rows + channels + c + 4 * h);
@@ -279,6 +385,16 @@ INLINE void convolve_frames(int rows, int channels, int at_once, int shift, cons
             i4 sums[BLOCK_LIMIT][2];
             UNROLL for (int p = 0; p < block; p++)
                 UNROLL for (int h = 0; h < 2; h++) sums[p][h] = bias[h];
+#if PAIRED_PRODUCTS
+            h8 x[10];
+            x[9] = h8_all(0);
+            UNROLL for (int k = 0; k < 9; k++)
+                x[k] = h8_load(frames[k / 3] + (from + k % 3) * channels + c);
+            UNROLL for (int k = 0; k < 10; k += 2)
+                UNROLL for (int h = 0; h < 2; h++)
+                    sums[0][h] = i4_mac_pairs(sums[0][h], h8_paired(x[k], x[k + 1], h),
+                                              h8_paired(w[k], w[k + 1], h));
+#else
             UNROLL for (int t = 0; t < 3; t++) {
                 const int16_t *frame = frames[t] + from * channels + c;
                 UNROLL for (int r = 0; r < block + 2; r++) {
@@ -289,9 +405,10 @@ INLINE void convolve_frames(int rows, int channels, int at_once, int shift, cons
                                 sums[r - k][h] = i4_mac(sums[r - k][h], x, w[3 * t + k], h);
                 }
             }
+#endif
             int16_t *to = y + from * channels + c;
             UNROLL for (int p = 0; p < block; p++) {
-                UNROLL for (int h = 0; h < 2; h++)
+                MAYBE_UNROLL for (int h = 0; h < 2; h++)
                     sums[p][h] = rescale_leaky(sums[p][h], shift, above[h], below[h]);
                 h8_store(to + p * channels, h8_narrow(sums[p][0], sums[p][1]));
             }
@@ -300,29 +417,30 @@ INLINE void convolve_frames(int rows, int channels, int at_once, int shift, cons
 }
 
 /* What new states of gated recurrent units are made of: sums before the gates, those of reset and
-   update halved; the candidate's from the input, by halves, and from the state. */
+   update halved; the candidate's from the input, eight of 32 bits, and from the state. */
 struct gates {
-    h8 gate[2], remembered, before;
-    i4 candidate[2];
+    h8 reset, update, remembered;
+    const int32_t *candidate[2]; /* by halves */
 };
 
 /* New states of some vectors of units. */
-INLINE void renew(int count, const struct gates *sums, const int16_t *tanh_table, h8 *states)
+SHARED void renew(int count, const struct gates *sums, const int16_t *tanh_table, h8 *states)
 {
-    h8 gates[2 * GATES_LIMIT], proposals[GATES_LIMIT];
-    UNROLL for (int n = 0; n < 2 * count; n++) gates[n] = sums[n / 2].gate[n % 2];
-    h8_cubics(2 * count, gates, tanh_table, gates);
-    UNROLL for (int n = 0; n < count; n++) {
-        const h8 kept = h8_scale(sums[n].remembered, h8_sigmoid(gates[2 * n]));
-        proposals[n] = h8_narrow(i4_add_half(sums[n].candidate[0], kept, 0),
-                                 i4_add_half(sums[n].candidate[1], kept, 1));
+    h8 resets[GATES_LIMIT], updates[GATES_LIMIT], proposals[GATES_LIMIT];
+    MAYBE_UNROLL for (int n = 0; n < count; n++) resets[n] = sums[n].reset;
+    h8_cubics(count, resets, tanh_table, resets);
+    MAYBE_UNROLL for (int n = 0; n < count; n++) {
+        const h8 kept = h8_scale(sums[n].remembered, h8_sigmoid(resets[n]));
+        proposals[n] = h8_narrow(i4_add_half(i4_load(sums[n].candidate[0]), kept, 0),
+                                 i4_add_half(i4_load(sums[n].candidate[1]), kept, 1));
     }
     h8_cubics(count, proposals, tanh_table, proposals);
-    UNROLL for (int n = 0; n < count; n++) {
+    MAYBE_UNROLL for (int n = 0; n < count; n++) updates[n] = sums[n].update;
+    h8_cubics(count, updates, tanh_table, updates);
+    MAYBE_UNROLL for (int n = 0; n < count; n++) {
         /* The update's gate is (1 + tanh) / 2. */
-        const h8 before = sums[n].before, update = gates[2 * n + 1];
-        const h8 change = h8_scale(h8_half_difference(before, proposals[n]), update);
-        states[n] = h8_add(h8_mean(before, proposals[n]), change);
+        const h8 change = h8_scale(h8_half_difference(states[n], proposals[n]), updates[n]);
+        states[n] = h8_add(h8_mean(states[n], proposals[n]), change);
     }
 }
 
@@ -348,6 +466,7 @@ INLINE void recur(const struct recurrence r, const struct affine input, const st
     const int8_t *weight = hidden.weight + group * r.units * gate_count;
     const int32_t *bias = hidden.rows + group * gate_count;
     const int32_t *multiplier = bias + r.groups * gate_count;
+    const struct biases biases = {bias, bias, bias};
     convolve(project, x, input, 0, 0, projected, group);
     projected += group * gate_count;
     state += group * r.units;
@@ -355,7 +474,7 @@ INLINE void recur(const struct recurrence r, const struct affine input, const st
         int16_t *now = state + first * r.groups * r.units;
         const int32_t *given = projected + first * r.groups * gate_count;
         i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
-        accumulate(e, now, weight, bias, sums);
+        accumulate(e, now, weight, biases, sums);
         ROLLED for (int q = 0; q < quads; q += 2) {
             struct gates gates[GATES_LIMIT];
             h8 states[GATES_LIMIT];
@@ -363,20 +482,20 @@ INLINE void recur(const struct recurrence r, const struct affine input, const st
                 const int32_t *from = given + p * r.groups * gate_count + 4 * q;
                 i4 all[3][2];
                 UNROLL for (int gate = 0; gate < 3; gate++) {
-                    UNROLL for (int h = 0; h < 2; h++) {
+                    MAYBE_UNROLL for (int h = 0; h < 2; h++) {
                         const int unit = gate * r.units + 4 * h;
                         all[gate][h] = rescale(sums[p][gate * quads + q + h], r.hidden_shift,
                                                i4_load(multiplier + unit + 4 * q));
                         if (gate < 2)
                             all[gate][h] = i4_add(all[gate][h], i4_load(from + unit));
                         else
-                            gates[p].candidate[h] = i4_load(from + unit);
+                            gates[p].candidate[h] = from + unit;
                     }
                 }
-                UNROLL for (int gate = 0; gate < 2; gate++)
-                    gates[p].gate[gate] = h8_narrow(all[gate][0], all[gate][1]);
+                gates[p].reset = h8_narrow(all[0][0], all[0][1]);
+                gates[p].update = h8_narrow(all[1][0], all[1][1]);
                 gates[p].remembered = h8_narrow(all[2][0], all[2][1]);
-                gates[p].before = h8_load(now + p * r.groups * r.units + 4 * q);
+                states[p] = h8_load(now + p * r.groups * r.units + 4 * q);
             }
             renew(r.block, gates, tanh_table, states);
             MAYBE_UNROLL for (int p = 0; p < r.block; p++)
@@ -395,10 +514,10 @@ INLINE void scan(int rows, int groups, int shift, const struct affine hidden, co
 {
     h8 state[GROUP_LIMIT / 2], weights[GROUP_LIMIT][6];
     i4 all[3][2];
-    UNROLL for (int g = 0; g < groups; g++) {
+    MAYBE_UNROLL for (int g = 0; g < groups; g++) {
         state[g / 2] = h8_all(0);
         UNROLL for (int k = 0; k < 6; k++)
-            weights[g][k] = h8_weights(hidden.weight + g * 48 + k / 2 * 16, k % 2);
+            weights[g][k] = h8_weights(hidden.weight + g * 48 + 8 * k);
     }
     ROLLED for (int k = 0; k < rows; k++) {
         struct gates gates[GROUP_LIMIT / 2];
@@ -416,12 +535,11 @@ INLINE void scan(int rows, int groups, int shift, const struct affine hidden, co
                 all[gate][half] = rescale(sum, shift, i4_load(hidden.rows + groups * 12 + at));
                 if (gate < 2) all[gate][half] = i4_add(all[gate][half], i4_load(given + 4 * gate));
             }
-            gates[g / 2].candidate[half] = i4_load(given + 8);
+            gates[g / 2].candidate[half] = given + 8;
             if (!half) continue;
-            UNROLL for (int gate = 0; gate < 2; gate++)
-                gates[g / 2].gate[gate] = h8_narrow(all[gate][0], all[gate][1]);
+            gates[g / 2].reset = h8_narrow(all[0][0], all[0][1]);
+            gates[g / 2].update = h8_narrow(all[1][0], all[1][1]);
             gates[g / 2].remembered = h8_narrow(all[2][0], all[2][1]);
-            gates[g / 2].before = state[g / 2];
         }
         renew(groups / 2, gates, tanh_table, state);
         MAYBE_UNROLL for (int g = 0; g < groups; g += 2)
@@ -443,7 +561,7 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
 {
     i4 sums = i4_all(0);
     l2 all_squares = l2_zero();
-    ROLLED for (int i = 0; i < count; i += 8) {
+    BRIEF for (int i = 0; i < count; i += 8) {
         const h8 given = h8_load(x + i);
         sums = i4_add_pairs(sums, given);
         all_squares = l2_add_squares(all_squares, given);
@@ -460,7 +578,7 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
     const h8 gain = h8_all((int16_t)(CENTRED_GAIN * count));
     const h8 step = h8_all(n->step), passed = h8_all(n->residual);
     const int right = 30 - even / 2 + CENTRED_BITS - NORMAL_BITS, bits = n->bits;
-    ROLLED for (int i = 0; i < count; i += 8) {
+    BRIEF for (int i = 0; i < count; i += 8) {
         const h8 given = h8_load(x + i), before = h8_load(residual + i);
         const h8 scales = h8_load(scale + i), shifts = h8_load(shift + i);
         i4 parts[2];
@@ -470,7 +588,7 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
         }
         const h8 normal = h8_narrow(parts[0], parts[1]);
         UNROLL for (int h = 0; h < 2; h++) {
-            const i4 scaled = i4_mac(i4_mul(shifts, step, h), normal, scales, h);
+            const i4 scaled = i4_mul_two(shifts, step, normal, scales, h);
             parts[h] = i4_round_shift(i4_mac(scaled, before, passed, h), bits);
         }
         h8_store(y + i, h8_narrow(parts[0], parts[1]));
@@ -527,7 +645,7 @@ INLINE void attend(const struct attention a, const struct levels *levels,
         h8 gain = h8_load(opened + c);
         h8_cubics(1, &gain, tanh_table, &gain);
         gain = h8_scale(h8_sigmoid(gain), h8_all(levels->gain));
-        ROLLED for (int p = 0; p < a.rows; p++) {
+        BRIEF for (int p = 0; p < a.rows; p++) {
             const h8 given = h8_load(x + p * a.channels + c);
             const h8 other = h8_load(passed + p * a.row + c);
             i4 parts[2][2];
@@ -546,11 +664,11 @@ INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int
                 int bits, int16_t *y)
 {
     const h8 gain_a = h8_all(of_a), gain_b = h8_all(of_b);
-    ROLLED for (int i = 0; i < count; i += 8) {
+    BRIEF for (int i = 0; i < count; i += 8) {
         const h8 first = h8_load(a + i), second = h8_load(b + i);
         i4 parts[2];
         UNROLL for (int h = 0; h < 2; h++)
-            parts[h] = i4_round_shift(i4_mac(i4_mul(first, gain_a, h), second, gain_b, h), bits);
+            parts[h] = i4_round_shift(i4_mul_two(first, gain_a, second, gain_b, h), bits);
         h8_store(y + i, h8_narrow(parts[0], parts[1]));
     }
 }
@@ -598,7 +716,7 @@ INLINE void split(int bins, int alike, int runs, const uint8_t *first, const uin
         const h8 pair = h8_load_half(bands + 2 * first[r]);
         ROLLED for (int k = until[r]; k < until[r + 1]; k += 8) {
             const h8 weights[2] = {h8_load(low + k - alike), h8_load(high + k - alike)};
-            UNROLL for (int part = 0; part < 2; part++) {
+            MAYBE_UNROLL for (int part = 0; part < 2; part++) {
                 i4 sums[2];
                 UNROLL for (int h = 0; h < 2; h++) {
                     sums[h] = i4_mac_lane(i4_all(0), weights[0], h, pair, part);

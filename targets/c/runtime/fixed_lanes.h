@@ -28,6 +28,7 @@
 #include <arm_neon.h>
 
 #define VECTORS 1
+#define PAIRED_PRODUCTS 0
 
 typedef int32x4_t i4;
 typedef int16x8_t h8;
@@ -41,8 +42,13 @@ INLINE i4 i4_max(i4 a, i4 b) { return vmaxq_s32(a, b); }
 /* a / 2^bits, to nearest, halves up; to the left where bits are negative. Halves leave 32 bits nowhere. */
 INLINE i4 i4_round_shift(i4 a, int bits) { return vrshlq_s32(a, vdupq_n_s32(-bits)); }
 INLINE i4 i4_shift_left_saturated(i4 a, int bits) { return vqshlq_s32(a, vdupq_n_s32(bits)); }
-/* (a b + 2^30) / 2^31, rounded down */
+/* (a b + 2^30) / 2^31, rounded down; b is not negative */
 INLINE i4 i4_scale(i4 a, i4 b) { return vqrdmulhq_s32(a, b); }
+/* the same by one of two multipliers, `below` for negative a, which is the smaller one, with any sign */
+INLINE i4 i4_scale_leaky(i4 a, i4 above, i4 below)
+{
+    return i4_max(i4_scale(a, above), i4_scale(a, below));
+}
 
 INLINE h8 h8_load(const int16_t *x) { return vld1q_s16(x); }
 /* four values, then zeros */
@@ -50,6 +56,12 @@ typedef int16x4_t half_in_memory __attribute__((aligned(2), may_alias));
 INLINE h8 h8_load_half(const int16_t *x)
 {
     return vcombine_s16(*(const half_in_memory *)x, vdup_n_s16(0));
+}
+/* Keeps compilers from loading what is used of a vector by pieces. */
+INLINE h8 h8_whole(h8 a)
+{
+    __asm__("" : "+w"(a));
+    return a;
 }
 INLINE void h8_store(int16_t *x, h8 a) { vst1q_s16(x, a); }
 INLINE void h8_store_half(int16_t *x, h8 a) { vst1_s16(x, vget_low_s16(a)); }
@@ -65,12 +77,7 @@ INLINE void h8_store_threes(int16_t *x, h8 a, h8 b, h8 c)
     const int16x8x4_t fours = {{a, b, c, vdupq_n_s16(0)}};
     vst4q_s16(x, fours);
 }
-/* eight of 16 weights, the lower ones or the higher ones */
-INLINE h8 h8_weights(const int8_t *x, int half)
-{
-    const int8x16_t bytes = vld1q_s8(x);
-    return half ? vmovl_high_s8(bytes) : vmovl_s8(vget_low_s8(bytes));
-}
+INLINE h8 h8_weights(const int8_t *x) { return vmovl_s8(vld1_s8(x)); }
 /* weights of four inputs for eight outputs, stored by output, each input's outputs in a vector */
 INLINE void h8_weights_of_four(const int8_t *x, h8 weights[4])
 {
@@ -124,6 +131,11 @@ INLINE i4 i4_mac(i4 sum, h8 a, h8 b, int half)
 {
     return half ? vmlal_high_s16(sum, a, b) : vmlal_s16(sum, vget_low_s16(a), vget_low_s16(b));
 }
+/* a b + c d */
+INLINE i4 i4_mul_two(h8 a, h8 b, h8 c, h8 d, int half)
+{
+    return i4_mac(i4_mul(a, b, half), c, d, half);
+}
 /* products of a half with one lane of another vector */
 #define LANE(k)                                                \
     case k:                                                    \
@@ -167,6 +179,7 @@ INLINE void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
         d[i] = veorq_s16(vshlq_n_s16(x[i], 16 - SPAN_BITS), vdupq_n_s16(INT16_MIN));
     }
     UNROLL for (int power = 3; power >= 0; power--) {
+        IN_TURN;
         const uint8x16x4_t bytes = vld1q_u8_x4((const uint8_t *)(table + SPANS * power));
         UNROLL for (int i = 0; i < count; i++) {
             const h8 c = vreinterpretq_s16_u8(vqtbl4q_u8(bytes, index[i]));
@@ -180,6 +193,7 @@ INLINE void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
 #include <emmintrin.h>
 
 #define VECTORS 1
+#define PAIRED_PRODUCTS 1
 
 typedef __m128i i4;
 typedef __m128i h8;
@@ -210,17 +224,21 @@ INLINE i4 i4_shift_left_saturated(i4 a, int bits)
 }
 INLINE i4 i4_scale(i4 a, i4 b)
 {
-    /* Products of unsigned numbers, and what signs take off their upper halves. */
-    const __m128i signs = _mm_add_epi32(_mm_and_si128(_mm_srai_epi32(a, 31), b),
-                                        _mm_and_si128(_mm_srai_epi32(b, 31), a));
-    const __m128i half = _mm_set_epi32(0, 1 << 30, 0, 1 << 30);
-    __m128i even = _mm_mul_epu32(a, b);
-    __m128i odd = _mm_mul_epu32(_mm_srli_si128(a, 4), _mm_srli_si128(b, 4));
-    even = _mm_sub_epi64(even, _mm_slli_epi64(signs, 32));
-    odd = _mm_sub_epi64(odd, _mm_slli_epi64(_mm_srli_epi64(signs, 32), 32));
-    even = _mm_srli_epi64(_mm_add_epi64(even, half), 31);
-    odd = _mm_srli_epi64(_mm_add_epi64(odd, half), 31);
-    return _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 8), _mm_shuffle_epi32(odd, 8));
+    /* Products of a + 2^31, which has no sign; their quotients are b too large. */
+    const __m128i from = _mm_xor_si128(a, i4_all(INT32_MIN));
+    const __m128i half = _mm_set_epi32(0, 1 << 30, 0, 1 << 30), lower = _mm_set_epi32(0, -1, 0, -1);
+    const __m128i even = _mm_add_epi64(_mm_mul_epu32(from, b), half);
+    const __m128i odd =
+        _mm_add_epi64(_mm_mul_epu32(_mm_srli_epi64(from, 32), _mm_srli_epi64(b, 32)), half);
+    const i4 scaled = i4_select(lower, _mm_srli_epi64(even, 31), _mm_slli_epi64(odd, 1));
+    return _mm_sub_epi32(scaled, b);
+}
+INLINE i4 i4_scale_leaky(i4 a, i4 above, i4 below)
+{
+    /* A negative multiplier counts as 2^32 more, and quotients are 2 a too large. */
+    const i4 multiplier = i4_select(_mm_srai_epi32(a, 31), below, above);
+    const i4 excess = _mm_and_si128(_mm_srai_epi32(multiplier, 31), _mm_slli_epi32(a, 1));
+    return _mm_sub_epi32(i4_scale(a, multiplier), excess);
 }
 INLINE h8 h8_load(const int16_t *x) { return _mm_loadu_si128((const __m128i *)x); }
 INLINE h8 h8_load_half(const int16_t *x) { return _mm_loadl_epi64((const __m128i *)x); }
@@ -241,20 +259,34 @@ INLINE void h8_store_threes(int16_t *x, h8 a, h8 b, h8 c)
     h8_store(x + 16, _mm_unpacklo_epi32(high, high_c));
     h8_store(x + 24, _mm_unpackhi_epi32(high, high_c));
 }
-INLINE h8 h8_weights(const int8_t *x, int half)
+INLINE h8 h8_weights(const int8_t *x)
 {
-    const __m128i bytes = _mm_loadl_epi64((const __m128i *)(x + 8 * half));
+    const __m128i bytes = _mm_loadl_epi64((const __m128i *)x);
     return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
 }
-INLINE void h8_weights_of_four(const int8_t *x, h8 weights[4])
+/* four values, then the same again */
+INLINE h8 h8_load_twice(const int16_t *x)
 {
-    const __m128i low = _mm_loadu_si128((const __m128i *)x);
-    const __m128i high = _mm_loadu_si128((const __m128i *)(x + 16));
-    for (int k = 0; k < 4; k++) {
-        const __m128i up = _mm_cvtsi32_si128(24 - 8 * k);
-        weights[k] = _mm_packs_epi32(_mm_srai_epi32(_mm_sll_epi32(low, up), 24),
-                                     _mm_srai_epi32(_mm_sll_epi32(high, up), 24));
-    }
+    const __m128i four = _mm_loadl_epi64((const __m128i *)x);
+    return _mm_unpacklo_epi64(four, four);
+}
+/* sum + the products of neighbours, added by twos */
+INLINE i4 i4_mac_pairs(i4 sum, h8 a, h8 b) { return _mm_add_epi32(sum, _mm_madd_epi16(a, b)); }
+/* {a0, b0, a1, b1, ...}, the lower half or the upper one */
+INLINE h8 h8_paired(h8 a, h8 b, int half)
+{
+    return half ? _mm_unpackhi_epi16(a, b) : _mm_unpacklo_epi16(a, b);
+}
+INLINE i4 i4_mul_two(h8 a, h8 b, h8 c, h8 d, int half)
+{
+    return _mm_madd_epi16(h8_paired(a, c, half), h8_paired(b, d, half));
+}
+/* a0 + a1, a2 + a3, b0 + b1, b2 + b3 */
+INLINE i4 i4_join_pairs(i4 a, i4 b)
+{
+    const __m128i low = _mm_unpacklo_epi32(a, b), high = _mm_unpackhi_epi32(a, b);
+    const __m128i even = _mm_unpacklo_epi32(low, high), odd = _mm_unpackhi_epi32(low, high);
+    return _mm_add_epi32(even, odd);
 }
 INLINE h8 h8_all(int16_t x) { return _mm_set1_epi16(x); }
 INLINE h8 h8_add(h8 a, h8 b) { return _mm_adds_epi16(a, b); }
@@ -330,17 +362,18 @@ INLINE int64_t l2_total(l2 a)
     _mm_storeu_si128((__m128i *)parts, a);
     return parts[0] + parts[1];
 }
-INLINE void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
+APART void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
 {
     ROLLED for (int n = 0; n < count; n++) {
         const h8 d = _mm_xor_si128(_mm_slli_epi16(x[n], 16 - SPAN_BITS), h8_all(INT16_MIN));
-        int16_t span[8], c[4][8];
+        int16_t span[8];
         h8_store(span, _mm_srli_epi16(x[n], SPAN_BITS));
-        for (int i = 0; i < 8; i++)
-            for (int power = 0; power < 4; power++) c[power][i] = table[SPANS * power + span[i]];
-        y[n] = h8_load(c[3]);
-        for (int power = 2; power >= 0; power--)
-            y[n] = _mm_add_epi16(h8_load(c[power]), h8_scale(y[n], d));
+        ROLLED for (int power = 3; power >= 0; power--) {
+            const int16_t *c = table + SPANS * power;
+            const h8 of_span = _mm_setr_epi16(c[span[0]], c[span[1]], c[span[2]], c[span[3]],
+                                              c[span[4]], c[span[5]], c[span[6]], c[span[7]]);
+            y[n] = power == 3 ? of_span : _mm_add_epi16(of_span, h8_scale(y[n], d));
+        }
     }
 }
 
@@ -355,6 +388,7 @@ typedef struct {
 typedef int64_t l2;
 
 #define VECTORS 0
+#define PAIRED_PRODUCTS 0
 
 #define EACH(type, count, expression)                              \
     do {                                                           \
@@ -365,10 +399,28 @@ typedef int64_t l2;
 #define I4_EACH(expression) EACH(i4, 4, (int32_t)(expression))
 #define H8_EACH(expression) EACH(h8, 8, (int16_t)(expression))
 
+/* Instructions for pairs of 16-bit numbers: Cortex-M4, M7, M33 and others without NEON. */
+#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_NEON) && defined(__GNUC__)
+#define WORD_PAIRS 1
+#include <arm_acle.h>
+#include <string.h>
+#else
+#define WORD_PAIRS 0
+#endif
+
+#if WORD_PAIRS
+INLINE int16_t narrow(int32_t x)
+{
+    int32_t y;
+    __asm__("ssat %0, #16, %1" : "=r"(y) : "r"(x));
+    return (int16_t)y;
+}
+#else
 INLINE int16_t narrow(int32_t x)
 {
     return (int16_t)(x < INT16_MIN ? INT16_MIN : x > INT16_MAX ? INT16_MAX : x);
 }
+#endif
 INLINE int32_t shifted_left(int32_t a, int bits)
 {
     const int64_t wide = (int64_t)a * ((int64_t)1 << bits);
@@ -392,6 +444,12 @@ INLINE i4 i4_shift_left_saturated(i4 a, int bits) { I4_EACH(shifted_left(a.at[i]
 INLINE i4 i4_scale(i4 a, i4 b)
 {
     I4_EACH(((int64_t)a.at[i] * b.at[i] + ((int64_t)1 << 30)) >> 31);
+}
+INLINE i4 i4_scale_leaky(i4 a, i4 above, i4 below)
+{
+    i4 multiplier;
+    UNROLL for (int i = 0; i < 4; i++) multiplier.at[i] = a.at[i] < 0 ? below.at[i] : above.at[i];
+    return i4_scale(a, multiplier);
 }
 INLINE h8 h8_load(const int16_t *x) { H8_EACH(x[i]); }
 INLINE h8 h8_load_half(const int16_t *x) { H8_EACH(i < 4 ? x[i] : 0); }
@@ -419,13 +477,37 @@ INLINE void h8_store_threes(int16_t *x, h8 a, h8 b, h8 c)
         x[4 * i + 3] = 0;
     }
 }
-INLINE h8 h8_weights(const int8_t *x, int half) { H8_EACH(x[8 * half + i]); }
+INLINE h8 h8_weights(const int8_t *x) { H8_EACH(x[i]); }
 /* sum + the products of four weights for each lane with the values */
+#if WORD_PAIRS
+INLINE uint32_t load_word(const void *x)
+{
+    uint32_t word;
+    memcpy(&word, x, sizeof word);
+    return word;
+}
+INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, const int16_t *x)
+{
+    /* Bytes become numbers by twos: the first and the third, the second and the fourth. */
+    const uint32_t low = load_word(x), high = load_word(x + 2);
+    int16x2_t even, odd, weight;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(even) : "r"(low), "r"(high));
+    __asm__("pkhtb %0, %2, %1, asr #16" : "=r"(odd) : "r"(low), "r"(high));
+    UNROLL for (int i = 0; i < 4; i++) {
+        const uint32_t four = load_word(weights + 4 * i);
+        sum.at[i] = __smlad(__sxtb16((int8x4_t)four), even, sum.at[i]);
+        __asm__("sxtb16 %0, %1, ror #8" : "=r"(weight) : "r"(four));
+        sum.at[i] = __smlad(weight, odd, sum.at[i]);
+    }
+    return sum;
+}
+#else
 INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, const int16_t *x)
 {
     I4_EACH(sum.at[i] + weights[4 * i] * x[0] + weights[4 * i + 1] * x[1] +
             weights[4 * i + 2] * x[2] + weights[4 * i + 3] * x[3]);
 }
+#endif
 INLINE h8 h8_all(int16_t x) { H8_EACH(x); }
 INLINE h8 h8_add(h8 a, h8 b) { H8_EACH(narrow(a.at[i] + b.at[i])); }
 INLINE h8 h8_mean(h8 a, h8 b) { H8_EACH((a.at[i] + b.at[i] + 1) >> 1); }
@@ -436,6 +518,10 @@ INLINE h8 h8_narrow(i4 a, i4 b) { H8_EACH(narrow(i < 4 ? a.at[i] : b.at[i - 4]))
 INLINE i4 i4_add_half(i4 sum, h8 a, int half) { I4_EACH(sum.at[i] + a.at[4 * half + i]); }
 INLINE i4 i4_mul(h8 a, h8 b, int half) { I4_EACH(a.at[4 * half + i] * b.at[4 * half + i]); }
 INLINE i4 i4_mac(i4 sum, h8 a, h8 b, int half) { return i4_add(sum, i4_mul(a, b, half)); }
+INLINE i4 i4_mul_two(h8 a, h8 b, h8 c, h8 d, int half)
+{
+    return i4_mac(i4_mul(a, b, half), c, d, half);
+}
 INLINE i4 i4_mac_lane(i4 sum, h8 a, int half, h8 b, int lane)
 {
     I4_EACH(sum.at[i] + a.at[4 * half + i] * b.at[lane]);
