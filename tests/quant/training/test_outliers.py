@@ -41,7 +41,8 @@ def test_only_training_is_watched() -> None:
     penalty = OutlierPenalty(model, bound=1.0)
     x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
-    model.eval()(x)
+    with torch.inference_mode():  # as validation runs it
+        model.eval()(x)
     model.train()(x)
 
     y = torch.nn.functional.batch_norm(x, None, None, training=True)
