@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from quant.clips import SAMPLE_RATE
+from quant.training.losses import hybrid_loss
 from quant.training.spectra import WINDOW
 
 BANDS = 49
@@ -29,6 +30,8 @@ ZWICKER_EXPONENT = 0.23
 SPAN, SPAN_HOP, SPAN_NORM = 20, 10, 6.0
 SYMMETRIC_WEIGHT = 0.1
 ASYMMETRIC_WEIGHT = 0.0309
+# Of the perceptual loss beside the hybrid one where a network imitates another.
+IMITATION_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,16 @@ def perceptual_loss(enhanced: Tensor, clean: Tensor) -> Tensor:
     asymmetric = (asymmetric / importance).clamp(max=45)
     score = SYMMETRIC_WEIGHT * _over_time(symmetric) + ASYMMETRIC_WEIGHT * _over_time(asymmetric)
     return score.mean()
+
+
+def imitation_loss(rounded: Tensor, wanted: Tensor) -> Tensor:
+    """How far what a rounded network puts out is from what the float one does, also to the ear.
+
+    Args:
+        rounded: spectrogram [batch, 257, frames, 2], real and imaginary.
+        wanted: spectrogram of the same shape.
+    """
+    return hybrid_loss(rounded, wanted) + IMITATION_WEIGHT * perceptual_loss(rounded, wanted)
 
 
 def _bark_power(spectrogram: Tensor, hearing: _Hearing) -> Tensor:
