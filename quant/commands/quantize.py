@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="int8: weights, activations, states, inputs and outputs in 8 bits; "
         "int8_float_front: so from the second convolution on, float before; int16x8: "
         "activations in 16; dynamic: 8-bit weights only; float; auto: the cheapest on the board of "
-        "int8, int8 with a few scopes float, and dynamic, within the quality budget "
-        "(default: %(default)s)",
+        "int8, int8 with a few scopes float, and dynamic, the cheapest static one recovered "
+        "besides, within the quality budget (default: %(default)s)",
     )
     parser.add_argument(
         "--quality-budget",
@@ -87,9 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="MINUTES",
         help="fine-tune the weights against their rounding for so long at most, towards the float "
-        "network's output on the calibration clips; held-out ones decide what is kept (default: as "
-        "many steps as it takes for --precision auto, int8 and int8_float_front; else, and with "
-        "files of ranges, 0)",
+        "network's output on the calibration clips; held-out ones decide what is kept (default: no "
+        "limit but 80 steps for --precision auto, int8 and int8_float_front; else, and with files "
+        "of ranges, 0)",
     )
     parser.add_argument(
         "--recover-clean",
@@ -199,6 +199,7 @@ def _calibrate_and_build(
             details["decision"] = decision.to_dict()
         else:
             noisy = noisy_clips(clips)
+            recovery = _recovery(arguments, recipe, clips, progress)
             method = arguments.range_method or default_method(recipe)
             saturated = recipe.needs_ranges and method == "percentile"
             calibrated = calibrate_checkpoint(
@@ -208,7 +209,6 @@ def _calibrate_and_build(
             found = RANGE_METHODS[method](calibrated.statistics, rules)
             _check_names(arguments.ranges, given, found)
             ranges = found | given
-            recovery = _recovery(arguments, recipe, clips, progress)
             if recovery is not None:
                 recovered = recovery(calibrated, recipe, ranges)
                 calibrated = recovered.calibrated
@@ -239,7 +239,7 @@ def _recovery(
 ) -> "Recovery | None":
     """As asked for; unasked only where it pays, and clips are enough to hold some out."""
     from quant.graph.encoding import Precision
-    from quant.recovery import RecoverySettings, enough_to_hold_out, recover
+    from quant.recovery import RecoverySettings, enough_to_hold_out, hold_out, recover
 
     if arguments.recover is None:
         # Files of ranges are of the weights as they are.
@@ -251,8 +251,11 @@ def _recovery(
             print("no recovery: too few clips to hold some out for validation", file=sys.stderr)
             return None
     minutes = math.inf if arguments.recover is None else arguments.recover
+    if not minutes:
+        return None
+    hold_out(clips)  # too few clips are found before minutes of calibration
     settings = RecoverySettings(minutes, clean_weight=arguments.recover_clean)
-    return partial(recover, clips=clips, settings=settings, progress=progress) if minutes else None
+    return partial(recover, clips=clips, settings=settings, progress=progress)
 
 
 def _check_names(path: Path, given: "dict[str, Range]", ranges: "dict[str, Range]") -> None:
