@@ -43,6 +43,8 @@ NAMED = ("int8", "int8_float_front", "dynamic")
 FLOAT_SCOPES = 3
 JUDGED_CLIPS, JUDGED_SAMPLES = 32, 48000
 RANKED_CLIPS, RANKED_SAMPLES = 4, 32000
+# Of recovery: with them, calibration and judgement stay under five minutes of one core.
+RECOVERY_STEPS = 60
 # What else may be lost beside a PESQ-WB of the budget, for each of its units.
 BESIDE_PESQ = {"stoi": 0.25, "si_snr_db": 25.0}
 # Recovery takes back a third to two thirds of a loss; more than so many limits stays too much.

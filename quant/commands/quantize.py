@@ -3,6 +3,7 @@
 import argparse
 import math
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,8 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="fine-tune the weights against their rounding for so long at most, towards the float "
         "network's output on the calibration clips; held-out ones decide what is kept (default: no "
-        "limit but 80 steps for --precision auto, int8 and int8_float_front; else, and with files "
-        "of ranges, 0)",
+        "limit but 80 steps for --precision int8 and int8_float_front, 60 for auto; else, and with "
+        "files of ranges, 0)",
     )
     parser.add_argument(
         "--recover-clean",
@@ -238,6 +239,7 @@ def _recovery(
     progress: "Progress",
 ) -> "Recovery | None":
     """As asked for; unasked only where it pays, and clips are enough to hold some out."""
+    from quant.auto import RECOVERY_STEPS
     from quant.graph.encoding import Precision
     from quant.recovery import RecoverySettings, enough_to_hold_out, hold_out, recover
 
@@ -255,6 +257,8 @@ def _recovery(
         return None
     hold_out(clips)  # too few clips are found before minutes of calibration
     settings = RecoverySettings(minutes, clean_weight=arguments.recover_clean)
+    if recipe is None:
+        settings = replace(settings, steps=RECOVERY_STEPS)
     return partial(recover, clips=clips, settings=settings, progress=progress)
 
 
