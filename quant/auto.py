@@ -50,7 +50,7 @@ BESIDE_PESQ = {"stoi": 0.25, "si_snr_db": 25.0}
 # Recordings lose more than the few judged mixtures: DNS3's recovered int8_float_front 0.069 PESQ
 # on 72 mixtures of training speakers and 0.012 here, clips that gain counted as 0.
 MARGIN = 4.0
-# Recovery takes back a third to two thirds of a loss; more than so many limits stays too much.
+# Recovery leaves a third to a half of a loss: more than so many limits stays too much.
 RECOVERABLE = 3.0
 # Two draws, 64 mixtures of training speakers, DNS3 checkpoint: int8 lost 0.105 PESQ at 15.4 dB,
 # int8_float_front 0.0375 at about 19 dB; between and beyond, the loss is taken as exponential.
