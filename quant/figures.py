@@ -15,7 +15,7 @@ from quant.clips import read_calibration_clips
 from quant.commands.progress import ProgressBars
 from quant.judge import Judge
 from quant.models.checkpoint import load_checkpoint
-from quant.pipeline import calibrate_checkpoint
+from quant.pipeline import calibrate_checkpoint, noisy_clips
 from quant.ranges import RANGE_METHODS, range_rules
 from quant.recipes import RECIPES
 from quant.sensitivity import draw_sensitivity, measure_sensitivity
@@ -78,10 +78,10 @@ def main() -> None:
     arguments = parser.parse_args()
     make_folder(arguments.out)
     checkpoint = load_checkpoint(arguments.checkpoint or default_checkpoint_path())
-    noisy, judged = split_clips(read_calibration_clips(clips_folder()))
+    clips, judged = split_clips(read_calibration_clips(clips_folder()))
     with ProgressBars() as progress:
         split = RECIPES["int8"].splits
-        calibrated = calibrate_checkpoint(checkpoint, noisy, progress, split=split)
+        calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), progress, split=split)
         step = describe_step(checkpoint.architecture, checkpoint.model)
         sensitivity = measure_sensitivity(calibrated, Judge(judged, step), progress)
     name = draw_ranges(calibrated.statistics, checkpoint.architecture, arguments.out / "ranges.png")

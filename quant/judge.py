@@ -41,17 +41,20 @@ class JudgedClips:
 
     @staticmethod
     def of(clips: CalibrationClips, seed: int, count: int, samples: int) -> "JudgedClips":
-        """Mixtures drawn by `seed`, or the first of the noisy clips; at most `count` of each.
+        """`count` mixtures drawn by `seed`, or at most so many of the noisy clips, the first ones.
 
-        Clips are cut to `samples`, or to the shortest one's length.
+        Voices repeat, with other noise, where there are fewer. Clips are cut to `samples`, or to
+        the shortest one's length.
         """
         if clips.noisy:
             found = [clip.samples for clip in clips.noisy[:count]]
             length = min(samples, *(len(clip) for clip in found))
             return JudgedClips(np.stack([clip[:length] for clip in found]))
         random = np.random.default_rng(seed)
-        order = random.permutation(len(clips.clean))[:count]
-        speech = [clips.clean[index].samples for index in sorted(order)]
+        voices = len(clips.clean)
+        rounds, rest = divmod(count, voices)
+        order = [*range(voices)] * rounds + sorted(random.permutation(voices)[:rest])
+        speech = [clips.clean[index].samples for index in order]
         length = min(samples, *(len(clip) for clip in speech))
         noise = [clip.samples for clip in clips.noise]
         mixtures = calibration_mixtures([clip[:length] for clip in speech], noise, seed)
@@ -71,18 +74,29 @@ class JudgedClips:
 
 @dataclass(frozen=True)
 class Loss:
-    """Mean paired loss against float, its standard error, and the number of clips."""
+    """Paired losses against float.
+
+    Attributes:
+        mean: over the clips; what one gains makes up for what another loses.
+        error: standard error of the mean.
+        clips: their number.
+        lost: mean where a clip that gains counts as losing nothing.
+    """
 
     mean: float
     error: float
     clips: int
+    lost: float
 
     @staticmethod
     def of(differences: np.ndarray) -> "Loss":
         """From float minus quantized per clip; NaN where a metric has no value."""
         found = differences[np.isfinite(differences)]
+        if not len(found):
+            return Loss(np.nan, np.inf, 0, np.nan)
         error = found.std(ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.inf
-        return Loss(float(found.mean()) if len(found) else np.nan, float(error), len(found))
+        lost = np.maximum(found, 0).mean()
+        return Loss(float(found.mean()), float(error), len(found), float(lost))
 
 
 @dataclass(frozen=True)
@@ -112,7 +126,12 @@ class Quality:
             "output_snr_db": self.output_snr_db,
             "compressed_snr_db": self.compressed_snr_db,
             "losses": {
-                name: {"mean": loss.mean, "standard_error": loss.error, "clips": loss.clips}
+                name: {
+                    "mean": loss.mean,
+                    "standard_error": loss.error,
+                    "clips": loss.clips,
+                    "lost": loss.lost,
+                }
                 for name, loss in self.losses.items()
             },
         }

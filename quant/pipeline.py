@@ -26,7 +26,7 @@ from quant.graph.tflite import WrittenModel, write_tflite
 from quant.mixing import calibration_mixtures
 from quant.models.checkpoint import Checkpoint
 from quant.models.gtcrn import HOP, SAMPLE_RATE, WINDOW
-from quant.ranges import RangeRule, extreme_ranges, percentile_ranges, range_rules
+from quant.ranges import RANGE_METHODS, RangeRule, percentile_ranges, range_rules
 from quant.recipes import Recipe
 from quant.streaming import describe_step
 
@@ -96,6 +96,7 @@ def calibrate_checkpoint(
     progress: Progress = lambda stage, done, total: None,
     level_dbfs: float | None = None,
     split: bool = False,
+    saturated: bool = True,
 ) -> CalibratedGraph:
     """Equalize the network's step and collect the statistics of the equalized one.
 
@@ -105,10 +106,11 @@ def calibrate_checkpoint(
         progress: told how far each stage is.
         level_dbfs: level that features are normalized to, if they are.
         split: describe the step as 8 bits hold it better.
+        saturated: observe also what values are as they saturate, which percentiles are taken of.
     """
     architecture = checkpoint.architecture
     graph = equalized_step(architecture, checkpoint.model, noisy, progress, level_dbfs, split).graph
-    rules = range_rules(architecture)
+    rules = range_rules(architecture) if saturated else ()
     return CalibratedGraph(
         checkpoint, graph, statistics_for(rules, graph, noisy, progress, level_dbfs), level_dbfs
     )
@@ -154,7 +156,7 @@ def statistics_for(
     """What the rules for ranges need to know of a graph's values.
 
     Args:
-        rules: for the ranges.
+        rules: for the ranges; none for ranges that follow no rules.
         graph: the frame, in float.
         noisy: what it hears, float32 [n] each.
         progress: told how far each stage is.
@@ -174,12 +176,15 @@ def statistics_for(
     return statistics
 
 
-def default_ranges(calibrated: CalibratedGraph, recipe: Recipe) -> dict[str, Range]:
+def default_method(recipe: Recipe) -> str:
     """Percentiles where values have 8 bits; 16 bits have room for the extremes."""
-    if recipe.default is Precision.INT16:
-        return extreme_ranges(calibrated.statistics)
+    return "min-max" if recipe.default is Precision.INT16 else "percentile"
+
+
+def default_ranges(calibrated: CalibratedGraph, recipe: Recipe) -> dict[str, Range]:
+    """Ranges by the recipe's default method."""
     rules = range_rules(calibrated.checkpoint.architecture)
-    return percentile_ranges(calibrated.statistics, rules)
+    return RANGE_METHODS[default_method(recipe)](calibrated.statistics, rules)
 
 
 def build_float(checkpoint: Checkpoint, recipe: Recipe) -> bytes:

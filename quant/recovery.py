@@ -9,11 +9,12 @@ known, can be a target besides. A held-out part of the clips decides which weigh
 first ones unless others are clearly better.
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,24 +29,22 @@ from quant.graph.encoding import Precision
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph, Range, Value
 from quant.mixing import calibration_mixtures, random_part
-from quant.pipeline import CalibratedGraph, Progress, simulate, statistics_for
-from quant.ranges import range_rules
+from quant.pipeline import CalibratedGraph, Progress, simulate
 from quant.recipes import Recipe
 from quant.streaming import describe_step
 from quant.training.losses import hybrid_loss
-from quant.training.perceptual import perceptual_loss
+from quant.training.perceptual import imitation_loss
 from quant.training.spectra import to_spectrogram
 
+KINDS = ("clean", "noise", "noisy")  # of calibration clips
 HELD_OUT_EVERY = 4  # one clip in so many is held out
 VALIDATION_SEED = 1
 CLIPPED_GRADIENT = 1.0
-PERCEPTUAL_WEIGHT = 2.0
 # Decay of Adam's second moment: there are few steps to forget the first gradients in.
 MOMENT_DECAY = 0.98
 
 # Noisy samples [clips, n], and the clean ones where they are known.
 Batch = tuple[Tensor, Tensor | None]
-RangeMethod = Callable[[CalibratedGraph], dict[str, Range]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,6 @@ class Recovered:
 
     Attributes:
         calibrated: the network with the weights that are kept.
-        ranges: of its values, those given or re-estimated ones.
         steps: that were taken.
         kept_step: after which the kept weights were; 0 for the first ones.
         loss_before: validation loss of the first weights.
@@ -97,7 +95,6 @@ class Recovered:
     """
 
     calibrated: CalibratedGraph
-    ranges: dict[str, Range]
     steps: int
     kept_step: int
     loss_before: float
@@ -166,6 +163,10 @@ def _spread(constant: Tensor, output_axis: int | None) -> Tensor:
     return usual * (constant != 0)
 
 
+# Recovers a calibrated network's weights for a recipe and its ranges.
+Recovery = Callable[[CalibratedGraph, Recipe, Mapping[str, Range]], Recovered]
+
+
 @dataclass(frozen=True)
 class _Lesson:
     """What the rounded graph should do, by its float teacher and, if wanted, by clean speech."""
@@ -188,8 +189,7 @@ class _Lesson:
             to_spectrogram(synthesize(apply_mask(spectra, m, graph.lookahead), noisy.shape[-1]))
             for m in (mask, wanted)
         )
-        loss = hybrid_loss(enhanced, taught)
-        loss = loss + PERCEPTUAL_WEIGHT * perceptual_loss(enhanced, taught)
+        loss = imitation_loss(enhanced, taught)
         if clean is None or not self.clean_weight:
             return loss
         return loss + self.clean_weight * hybrid_loss(enhanced, to_spectrogram(clean))
@@ -201,32 +201,29 @@ def recover(
     ranges: Mapping[str, Range],
     clips: CalibrationClips,
     settings: RecoverySettings,
-    new_ranges: RangeMethod | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Recovered:
     """Fine-tune the weights of a calibrated graph for the rounding of its file.
 
     Args:
-        calibrated: the network; its graph's constants are changed.
+        calibrated: the network; left as it was.
         recipe: precision of every operator, some in 8 or 16 bits.
-        ranges: of its values.
+        ranges: of its values; recovered weights are for them.
         clips: to fine-tune on and to validate with.
         settings: how.
-        new_ranges: estimates ranges anew after fine-tuning, kept if they are better; None keeps
-            the given ones.
         progress: told what share, in percent, is spent.
 
     Raises:
         UserError: there are too few clips to hold some out.
     """
     training, held_out = hold_out(clips)
+    calibrated = _copy(calibrated)
     checkpoint = calibrated.checkpoint
     with torch.no_grad():
         teacher = describe_step(checkpoint.architecture, checkpoint.model)
     lesson = _Lesson(recipe, teacher, settings.clean_weight)
     count = settings.validation_clips
     validation = next(_batches(held_out, count, settings.validation_seconds, VALIDATION_SEED))
-    noisy = [clip.numpy() for clip in next(_batches(training, 4 * count, 3.0, settings.seed))[0]]
     with torch.enable_grad(), _one_thread():
         adjustments = Adjustments(calibrated.graph)
         outcome = fine_tune(
@@ -237,20 +234,20 @@ def recover(
             settings,
             progress,
         )
-    kept, after = calibrated, outcome.after
-    kept_ranges = dict(ranges)
     with torch.no_grad():
         adjustments.apply()
-        if new_ranges is not None and outcome.kept_step:
-            rules = range_rules(checkpoint.architecture)
-            level_dbfs = calibrated.level_dbfs
-            statistics = statistics_for(rules, calibrated.graph, noisy, level_dbfs=level_dbfs)
-            renewed = replace(calibrated, statistics=statistics)
-            found = new_ranges(renewed)
-            loss = float(lesson.loss(renewed, found, validation))
-            if loss < after:
-                kept, kept_ranges, after = renewed, found, loss
-    return Recovered(kept, kept_ranges, outcome.steps, outcome.kept_step, outcome.before, after)
+    return Recovered(calibrated, outcome.steps, outcome.kept_step, outcome.before, outcome.after)
+
+
+def _copy(calibrated: CalibratedGraph) -> CalibratedGraph:
+    """A graph of its own, whose trained constants depend on no parameter any more."""
+    memo: dict[int, Any] = {id(calibrated.checkpoint): calibrated.checkpoint}
+    for operator in calibrated.graph.operators:
+        constants = [value.constant for value in operator.inputs]
+        for found in (*constants, *operator.attributes.values()):
+            if isinstance(found, Tensor):
+                memo[id(found)] = found.detach().requires_grad_(found.requires_grad)
+    return copy.deepcopy(calibrated, memo)
 
 
 @contextmanager
@@ -340,8 +337,12 @@ def fine_tune(
 
 def enough_to_hold_out(clips: CalibrationClips) -> bool:
     """Whether there are enough clips of each kind that there is any of."""
-    counts = (len(found) for found in (clips.clean, clips.noise, clips.noisy))
-    return all(count == 0 or count >= HELD_OUT_EVERY for count in counts)
+    return not _too_few(clips)
+
+
+def _too_few(clips: CalibrationClips) -> list[str]:
+    """Kinds of which there are clips, but not enough to hold one out."""
+    return [kind for kind in KINDS if 0 < len(getattr(clips, kind)) < HELD_OUT_EVERY]
 
 
 def hold_out(clips: CalibrationClips) -> tuple[CalibrationClips, CalibrationClips]:
@@ -350,14 +351,14 @@ def hold_out(clips: CalibrationClips) -> tuple[CalibrationClips, CalibrationClip
     Raises:
         UserError: there are too few.
     """
+    if kinds := _too_few(clips):
+        raise UserError(
+            f"recovery holds out one clip in {HELD_OUT_EVERY}, and there are only "
+            f"{len(getattr(clips, kinds[0]))} {kinds[0]} clips; give it more"
+        )
     parts: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-    for kind in ("clean", "noise", "noisy"):
+    for kind in KINDS:
         found = getattr(clips, kind)
-        if 0 < len(found) < HELD_OUT_EVERY:
-            raise UserError(
-                f"recovery holds out one clip in {HELD_OUT_EVERY}, and there are only {len(found)} "
-                f"{kind} clips; give it more"
-            )
         parts[1][kind] = found[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
         parts[0][kind] = tuple(clip for clip in found if clip not in parts[1][kind])
     return CalibrationClips(**parts[0]), CalibrationClips(**parts[1])

@@ -30,7 +30,6 @@ from quant.costs.table import DEFAULT_BOARD, find_board, predict
 from quant.equalization import ScaleClasses, choose_scales, equalize
 from quant.evaluation.evaluate import EvaluationResult, evaluate_pairs
 from quant.evaluation.pairs import Pair, load_pairs
-from quant.graph.graph import Range
 from quant.models.checkpoint import Checkpoint, load_checkpoint
 from quant.pipeline import (
     CalibratedGraph,
@@ -114,15 +113,11 @@ def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator
 
 
 def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:
-    """The file that `quantize --precision int8` makes, however long 80 steps take."""
+    """The file that `quantize --precision int8` makes."""
     calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), split=True)
-
-    def find(calibrated: CalibratedGraph) -> dict[str, Range]:
-        return default_ranges(calibrated, INT8)
-
-    ranges = find(calibrated)
-    found = recover(calibrated, INT8, ranges, clips, RecoverySettings(), find)
-    return build_quantized(found.calibrated, INT8, found.ranges, {})
+    ranges = default_ranges(calibrated, INT8)
+    found = recover(calibrated, INT8, ranges, clips, RecoverySettings())
+    return build_quantized(found.calibrated, INT8, ranges, {})
 
 
 def static_file(

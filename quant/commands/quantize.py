@@ -1,7 +1,10 @@
 """Quantize a trained network with calibration clips into one .tflite model file."""
 
 import argparse
+import math
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +19,10 @@ if TYPE_CHECKING:
     from quant.clips import CalibrationClips
     from quant.graph.graph import Range
     from quant.models.checkpoint import Checkpoint
-    from quant.pipeline import CalibratedGraph
+    from quant.pipeline import Progress
     from quant.recipes import Recipe
+    from quant.recovery import Recovery
 
-RECOVERY_MINUTES = 4.0
 PRECISIONS = ("auto", "int8", "int8_float_front", "int16x8", "dynamic", "float")
 
 
@@ -40,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="int8: weights, activations, states, inputs and outputs in 8 bits; "
         "int8_float_front: so from the second convolution on, float before; int16x8: "
         "activations in 16; dynamic: 8-bit weights only; float; auto: the cheapest on the board of "
-        "int8, int8 with a few scopes float, and dynamic, within the quality budget "
-        "(default: %(default)s)",
+        "int8, int8 with a few scopes float, and dynamic, the cheapest static one recovered "
+        "besides, within the quality budget (default: %(default)s)",
     )
     parser.add_argument(
         "--quality-budget",
@@ -85,9 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="MINUTES",
         help="fine-tune the weights against their rounding for so long at most, towards the float "
-        "network's output on the calibration clips; held-out ones decide what is kept (default: "
-        f"{RECOVERY_MINUTES:g} for --precision int8 and int8_float_front; else, and with files of "
-        "ranges, 0)",
+        "network's output on the calibration clips; held-out ones decide what is kept (default: no "
+        "limit but 80 steps for --precision int8 and int8_float_front, 60 for auto; else, and with "
+        "files of ranges, 0)",
     )
     parser.add_argument(
         "--recover-clean",
@@ -126,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = None if automatic else find_recipe(arguments.precision)
     if arguments.recover is not None and arguments.recover < 0:
         raise UserError("--recover takes minutes, as in --recover 10")
-    if arguments.recover and (recipe is None or not is_static(recipe)):
+    if arguments.recover and recipe is not None and not is_static(recipe):
         raise UserError("--recover is for activations in 8 or 16 bits; name a --precision as int8")
     if arguments.recover_clean < 0:
         raise UserError("--recover-clean takes a weight, as in --recover-clean 1")
@@ -168,11 +171,10 @@ def _calibrate_and_build(
     from quant.pipeline import (
         build_quantized,
         calibrate_checkpoint,
-        default_ranges,
+        default_method,
         noisy_clips,
     )
     from quant.ranges import RANGE_METHODS, range_rules, read_ranges, write_ranges
-    from quant.recovery import RecoverySettings, recover
     from quant.report.collect import Made, collect
     from quant.report.page import DATA, PAGE, write_report
 
@@ -181,44 +183,40 @@ def _calibrate_and_build(
     clips = read_calibration_clips(arguments.calibration_clips or clips_folder())
     for skipped in clips.skipped:
         print(f"skipped {skipped}", file=sys.stderr)
-    noisy = noisy_clips(clips)
     details: dict[str, Any] = {}
-    decision = None
+    decision = recovered = None
     with ProgressBars() as progress:
         if recipe is None:
-            noisy, judged = split_clips(clips)
+            heard, judged = split_clips(clips)
+            noisy = noisy_clips(heard)
+            recovery = _recovery(arguments, recipe, heard, progress)
             decision = choose_recipe(
-                checkpoint, noisy, judged, arguments.quality_budget, board, progress
+                *(checkpoint, noisy, judged, arguments.quality_budget, board, progress),
+                recovery=recovery,
             )
             chosen = decision.chosen
             recipe, calibrated, ranges = chosen.recipe, chosen.calibrated, chosen.ranges
-            details = {"decision": decision.to_dict()}
+            recovered = chosen.recovered
+            details["decision"] = decision.to_dict()
         else:
+            noisy = noisy_clips(clips)
+            recovery = _recovery(arguments, recipe, clips, progress)
+            method = arguments.range_method or default_method(recipe)
+            saturated = recipe.needs_ranges and method == "percentile"
             calibrated = calibrate_checkpoint(
-                checkpoint, noisy, progress, arguments.level_dbfs, recipe.splits
+                checkpoint, noisy, progress, arguments.level_dbfs, recipe.splits, saturated
             )
-            method = RANGE_METHODS.get(arguments.range_method)
-
-            def find_ranges(calibrated: "CalibratedGraph") -> "dict[str, Range]":
-                if method is None:
-                    ranges = default_ranges(calibrated, recipe)
-                else:
-                    ranges = method(calibrated.statistics, range_rules(checkpoint.architecture))
-                _check_names(arguments.ranges, given, ranges)
-                return ranges | given
-
-            ranges = find_ranges(calibrated)
-            details = {"range_method": arguments.range_method} if method else {}
-            minutes = _recovery_minutes(arguments, recipe, clips)
-            if minutes:
-                recovered = recover(
-                    *(calibrated, recipe, ranges, clips),
-                    RecoverySettings(minutes, clean_weight=arguments.recover_clean),
-                    find_ranges,
-                    progress,
-                )
-                calibrated, ranges = recovered.calibrated, recovered.ranges
-                details["recovery"] = recovered.describe()
+            rules = range_rules(checkpoint.architecture)
+            found = RANGE_METHODS[method](calibrated.statistics, rules)
+            _check_names(arguments.ranges, given, found)
+            ranges = found | given
+            if recovery is not None:
+                recovered = recovery(calibrated, recipe, ranges)
+                calibrated = recovered.calibrated
+            if arguments.range_method:
+                details["range_method"] = method
+    if recovered:
+        details["recovery"] = recovered.describe()
     if decision is not None:
         print(format_decision(decision))
     details = _describe(clips, noisy, calibrated) | details
@@ -234,22 +232,34 @@ def _calibrate_and_build(
     return recipe, content
 
 
-def _recovery_minutes(
-    arguments: argparse.Namespace, recipe: "Recipe", clips: "CalibrationClips"
-) -> float:
+def _recovery(
+    arguments: argparse.Namespace,
+    recipe: "Recipe | None",
+    clips: "CalibrationClips",
+    progress: "Progress",
+) -> "Recovery | None":
     """As asked for; unasked only where it pays, and clips are enough to hold some out."""
+    from quant.auto import RECOVERY_STEPS
     from quant.graph.encoding import Precision
-    from quant.recovery import enough_to_hold_out
+    from quant.recovery import RecoverySettings, enough_to_hold_out, hold_out, recover
 
-    if arguments.recover is not None:
-        return arguments.recover
-    # Files of ranges are of the weights as they are.
-    if recipe.default is not Precision.INT8 or arguments.ranges or arguments.save_ranges:
-        return 0.0
-    if not enough_to_hold_out(clips):
-        print("no recovery: too few clips to hold some out for validation", file=sys.stderr)
-        return 0.0
-    return RECOVERY_MINUTES
+    if arguments.recover is None:
+        # Files of ranges are of the weights as they are.
+        if arguments.ranges or arguments.save_ranges:
+            return None
+        if recipe is not None and recipe.default is not Precision.INT8:
+            return None
+        if not enough_to_hold_out(clips):
+            print("no recovery: too few clips to hold some out for validation", file=sys.stderr)
+            return None
+    minutes = math.inf if arguments.recover is None else arguments.recover
+    if not minutes:
+        return None
+    hold_out(clips)  # too few clips are found before minutes of calibration
+    settings = RecoverySettings(minutes, clean_weight=arguments.recover_clean)
+    if recipe is None:
+        settings = replace(settings, steps=RECOVERY_STEPS)
+    return partial(recover, clips=clips, settings=settings, progress=progress)
 
 
 def _check_names(path: Path, given: "dict[str, Range]", ranges: "dict[str, Range]") -> None:

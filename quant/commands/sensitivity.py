@@ -33,15 +33,15 @@ def run(arguments: argparse.Namespace) -> int:
     from quant.commands.options import load_network
     from quant.commands.progress import ProgressBars
     from quant.judge import Judge
-    from quant.pipeline import calibrate_checkpoint
+    from quant.pipeline import calibrate_checkpoint, noisy_clips
     from quant.sensitivity import draw_sensitivity, format_sensitivity, measure_sensitivity
     from quant.streaming import describe_step
 
     make_folder(arguments.out)
     checkpoint = load_network(arguments)
-    noisy, judged = split_clips(read_calibration_clips(arguments.clips or clips_folder()))
+    clips, judged = split_clips(read_calibration_clips(arguments.clips or clips_folder()))
     with ProgressBars() as progress:
-        calibrated = calibrate_checkpoint(checkpoint, noisy, progress, None, True)
+        calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), progress, None, True)
         step = describe_step(checkpoint.architecture, checkpoint.model)
         sensitivity = measure_sensitivity(calibrated, Judge(judged, step), progress)
     table = format_sensitivity(sensitivity)

@@ -232,7 +232,10 @@ def _decision(figures: Figures) -> str:
             f"{entry['instructions'] / 1000:.0f} K",
             f"{entry['bytes'] / 1000:.0f} KB",
             f"{entry['compressed_snr_db']:.1f}",
-            *(f"{-entry['losses'][metric]['mean']:+.3f}" for metric in metrics),
+            *(
+                f"{-entry['losses'][metric]['mean']:+.3f} ({entry['losses'][metric]['lost']:.3f})"
+                for metric in metrics
+            ),
             entry["verdict"],
         ]
         for entry in candidates
@@ -258,7 +261,7 @@ def _decision(figures: Figures) -> str:
         f"Why {decision['chosen']}, for the board {decision['board']}",
         _table((*header, *headings, ""), rows, names.index(decision["chosen"])),
         note=f"Within the budget of {decision['quality_budget']:g} PESQ-WB: "
-        f"{decision['judged_by']}. Instructions by the table counted on an emulated "
+        f"{decision['judged_by']} (in brackets). Instructions by the table counted on an emulated "
         f"{decision['core']}. {faster}",
     )
 

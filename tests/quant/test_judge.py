@@ -67,6 +67,8 @@ def test_a_loss_is_the_mean_of_the_pairs_that_have_a_score():
     loss = Loss.of(np.array([0.1, np.nan, 0.3]))
 
     assert (loss.mean, loss.error, loss.clips) == pytest.approx((0.2, 0.1, 2))
+    assert Loss.of(np.array([0.1, -0.3])).lost == pytest.approx(0.05)
+    assert Loss.of(np.array([np.nan])).clips == 0
 
 
 def test_mixtures_are_as_many_and_as_long_as_asked_for():
@@ -83,6 +85,10 @@ def test_mixtures_are_as_many_and_as_long_as_asked_for():
     assert judged.noisy.shape == judged.clean.shape == (2, 8000)
     assert len(judged.snrs_db) == len(judged.levels_dbfs) == 2
     np.testing.assert_array_equal(judged.noisy, again.noisy)
+    # Voices repeat where more are asked for, in other mixtures.
+    more = JudgedClips.of(folder, seed=3, count=7, samples=8000)
+    assert more.noisy.shape == (7, 8000)
+    assert len(np.unique(more.noisy, axis=0)) == 7
 
 
 def test_what_lies_beyond_a_range_is_counted(tiny):

@@ -227,6 +227,18 @@ def test_default_ranges_of_16_bits_are_the_extremes(calibrated):
     assert ranges == extreme_ranges(calibrated.statistics)
 
 
+def test_saturation_is_observed_where_ranges_are_taken_of_it(default_checkpoint, noisy, calibrated):
+    stages = []
+
+    def told(stage: str, done: int, total: int) -> None:
+        stages.append(stage)
+
+    plain = calibrate_checkpoint(default_checkpoint, noisy[:1], told, saturated=False)
+
+    assert calibrated.statistics.saturated
+    assert not plain.statistics.saturated and "saturation" not in stages
+
+
 def test_noisy_clips_are_taken_as_they_are_and_others_mixed(noisy):
     from quant.clips import CalibrationClips, Clip
 

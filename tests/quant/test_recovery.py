@@ -128,15 +128,17 @@ def test_recovery_leaves_the_teacher_alone_and_is_never_worse(default_checkpoint
     recipe = find_recipe("int8")
     noisy = noisy_clips(clips)[:4]
     calibrated = calibrate_checkpoint(default_checkpoint, noisy, split=recipe.splits)
-    ranges = default_ranges(calibrated, recipe)
     weights = {k: v.clone() for k, v in default_checkpoint.model.state_dict().items()}
+    ranges = default_ranges(calibrated, recipe)
+    before = build_quantized(calibrated, recipe, ranges, {})
 
     recovered = recover(calibrated, recipe, ranges, clips, QUICK)
 
     assert recovered.steps > 0 and recovered.loss_after <= recovered.loss_before
     for key, weight in default_checkpoint.model.state_dict().items():
         assert torch.equal(weight, weights[key])
-    assert build_quantized(recovered.calibrated, recipe, recovered.ranges, {})
+    assert build_quantized(recovered.calibrated, recipe, ranges, {}) != before
+    assert build_quantized(calibrated, recipe, ranges, {}) == before
     # The float step behind it is still nearly the network.
     inputs = {"features": features(analyse(torch.from_numpy(noisy[0][:16000])[None]))}
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import soundfile
 
 from edge_se import Enhancer
 from edge_se.model_file import read_manifest
+from quant.recovery import RecoverySettings
 
 # 16-bit activations run on TFLite's reference kernels.
 pytestmark = pytest.mark.filterwarnings("ignore:XNNPACK took none")
@@ -106,7 +108,7 @@ def test_saved_ranges_give_the_same_file_and_edited_ones_another(main, clips, tm
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", [(), ("--recover", "0.5")])
 def test_recovery_on_noisy_clips_says_what_it_did(main, clips, noisy, tmp_path, monkeypatch, asked):
-    monkeypatch.setattr("quant.commands.quantize.RECOVERY_MINUTES", 0.5)
+    monkeypatch.setattr("quant.recovery.RecoverySettings", partial(RecoverySettings, steps=4))
     code, _, errors = main(
         *("quantize", "--calibration-clips", clips, "--precision", "int8"),
         *(*asked, "--out", "model.tflite"),
@@ -127,13 +129,13 @@ def test_too_few_clips_to_hold_some_out_are_not_recovered_with(main, clips, tmp_
         for number, path in enumerate(paths):
             shutil.copy(path, tmp_path / "pairs" / kind / f"{number}{path.suffix}")
 
-    code, _, errors = main(
-        *("quantize", "--calibration-clips", "pairs", "--precision", "int8"),
-        *("--out", "model.tflite"),
-    )
-
+    quantize = ("quantize", "--calibration-clips", "pairs", "--precision", "int8")
+    code, _, errors = main(*quantize, "--out", "model.tflite")
     assert code == 0 and "no recovery: too few clips" in errors
     assert "recovery" not in read_manifest(tmp_path / "model.tflite").calibration
+
+    code, _, errors = main(*quantize, "--recover", "1", "--out", "asked.tflite")
+    assert code == 2 and "there are only 1 noise clips" in errors
 
 
 @pytest.mark.parametrize(
