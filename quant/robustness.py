@@ -108,11 +108,12 @@ def _rows(array: np.ndarray | None) -> list[np.ndarray] | None:
 
 
 def _at_level(clips: JudgedClips, level: float) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-    """Noisy and clean clips with the noisy ones at a level; peaks of loud ones pass full scale."""
+    """Noisy and clean clips with the noisy ones at a level; peaks are cut off at full scale."""
     noisy, clean = [], []
     for index, clip in enumerate(clips.noisy):
         gain = np.float32(10 ** ((level - level_dbfs(clip)) / 20))
-        noisy.append(clip * gain)
+        # As a microphone would, and for both models: the integers of a fixed path do it anyway.
+        noisy.append(np.clip(clip * gain, -1, 1))
         if clips.clean is not None:
             clean.append(clips.clean[index] * gain)
     return noisy, clean if clips.clean is not None else None

@@ -26,7 +26,7 @@ from quant.training.data import Corpus, MixtureStream, batches
 from quant.training.fast_layers import use_fast_layers
 from quant.training.losses import hybrid_loss
 from quant.training.outliers import OutlierPenalty
-from quant.training.perceptual import imitation_loss, perceptual_loss
+from quant.training.perceptual import perceptual_loss
 from quant.training.rounded import RoundedNetwork
 from quant.training.spectra import to_spectrogram
 from quant.training.validation import Scores, score_enhancer, score_model
@@ -211,11 +211,10 @@ class Trainer:
 
     def _optimize(self, noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         """What a step computes, with nothing that depends on values: a GPU may replay it."""
-        enhanced, target = self.model(to_spectrogram(noisy)), to_spectrogram(clean)
-        loss = self._loss(enhanced, target)
+        target = to_spectrogram(clean)
+        loss = self._loss(self.model(to_spectrogram(noisy)), target)
         if self._rounded is not None:
-            rounded = to_spectrogram(self._rounded.enhance(noisy))
-            loss = (loss + imitation_loss(rounded, enhanced.detach())) / 2
+            loss = (loss + self._loss(to_spectrogram(self._rounded.enhance(noisy)), target)) / 2
         if self._outliers is not None:
             loss = loss + self.settings.outlier_weight * self._outliers.take()
         self.optimizer.zero_grad(set_to_none=True)

@@ -79,7 +79,7 @@ def perceptual_loss(enhanced: Tensor, clean: Tensor) -> Tensor:
 
 
 def imitation_loss(rounded: Tensor, wanted: Tensor) -> Tensor:
-    """How far what a rounded network puts out is from what the float one does, also to the ear.
+    """How far what a rounded network puts out is from what the float one does, to the ear too.
 
     Args:
         rounded: spectrogram [batch, 257, frames, 2], real and imaginary.
