@@ -32,7 +32,10 @@ def judged(count: int, samples: int) -> JudgedClips:
 def test_a_file_loses_nothing_to_itself(files):
     found = measure_robustness(files[0], files[0], judged(2, 24000), minutes=1)
 
-    assert [case.level_dbfs for case in found.levels] == pytest.approx(LEVELS_DBFS)
+    reached = np.array([case.level_dbfs for case in found.levels])
+    assert reached[:3] == pytest.approx(LEVELS_DBFS[:3])
+    lost = np.array(LEVELS_DBFS[3:]) - reached[3:]  # where peaks are cut off
+    assert (lost > 0).all() and (lost < 2).all()
     assert {case.pesq_loss.mean for case in (*found.levels, found.silence)} == {0.0}
     assert found.minutes_db == (100.0,)
     assert found.saturation == {}
