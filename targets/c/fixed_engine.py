@@ -388,9 +388,6 @@ class FixedEngine(Engine):
             channels=inputs,
             units=units,
             row=row,
-            input_shift=fixed.cell.input.shift,
-            hidden_shift=fixed.cell.hidden.shift,
-            gate_shift=fixed.gate.shift,
         )
         function = self.source.function(
             "attention",
@@ -402,6 +399,9 @@ class FixedEngine(Engine):
         )
         name = layer.result.name
         levels = initializer(
+            input_shift=fixed.cell.input.shift,
+            hidden_shift=fixed.cell.hidden.shift,
+            gate_shift=fixed.gate.shift,
             energy=fixed.energy,
             energy_shift=fixed.energy_shift,
             gain=fixed.gain,

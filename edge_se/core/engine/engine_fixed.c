@@ -1874,7 +1874,7 @@ APART void attention_0(const struct affine input, const struct affine hidden, co
 const struct levels *levels, const int16_t *x, const int16_t *passed,
 int16_t *state, int16_t *y)
 {
-    const struct attention shape = {33, 8, 16, 16, 0, 0, 0};
+    const struct attention shape = {33, 8, 16, 16};
     attend(shape, levels, input, hidden, gate, x, passed, state, tanh_table, y);
 }
 
@@ -1910,14 +1910,6 @@ int32_t *projected, int16_t *state, int group)
 APART void sum_0(const int16_t *a, int16_t of_a, const int16_t *b, int16_t of_b, int bits, int16_t *y)
 {
     add(528, a, of_a, b, of_b, bits, y);
-}
-
-APART void attention_1(const struct affine input, const struct affine hidden, const struct affine gate,
-const struct levels *levels, const int16_t *x, const int16_t *passed,
-int16_t *state, int16_t *y)
-{
-    const struct attention shape = {33, 8, 16, 16, 2, 0, 0};
-    attend(shape, levels, input, hidden, gate, x, passed, state, tanh_table, y);
 }
 
 APART void convolution_3(const int16_t *x, const struct affine a, int16_t *y, int group)
@@ -2001,7 +1993,7 @@ void engine_fixed_process(engine_fixed_state *s, const int16_t in[256], int16_t 
     temporal_0(s->encoder_2_cache, &s->encoder_2_cache_oldest, 2, k.rows33x16_1 + 16, encoder_2_depth_activation_affine, k.rows33x16_2 + 16);
     struct affine encoder_2_point2_affine = {encoder_2_point2_weight, encoder_2_point2_rows};
     convolution_2(k.rows33x16_2 + 16, encoder_2_point2_affine, k.rows33x8_0, 0);
-    static const struct levels encoder_2_shuffle_image_levels = {9083539, 40, 18261, 13641, 13};
+    static const struct levels encoder_2_shuffle_image_levels = {0, 0, 0, 9083539, 40, 18261, 13641, 13};
     struct affine encoder_2_attention_gru_state_input_affine = {encoder_2_attention_gru_state_input_weight, encoder_2_attention_gru_state_input_rows};
     struct affine encoder_2_attention_gru_state_hidden_affine = {encoder_2_attention_gru_state_hidden_weight, encoder_2_attention_gru_state_hidden_rows};
     struct affine encoder_2_shuffle_image_gate_affine = {encoder_2_shuffle_image_gate_weight, encoder_2_shuffle_image_gate_rows};
@@ -2012,7 +2004,7 @@ void engine_fixed_process(engine_fixed_state *s, const int16_t in[256], int16_t 
     temporal_0(s->encoder_3_cache, &s->encoder_3_cache_oldest, 4, k.rows33x16_1 + 16, encoder_3_depth_activation_affine, k.rows33x16_3 + 16);
     struct affine encoder_3_point2_affine = {encoder_3_point2_weight, encoder_3_point2_rows};
     convolution_2(k.rows33x16_3 + 16, encoder_3_point2_affine, k.rows33x8_0, 0);
-    static const struct levels encoder_3_shuffle_image_levels = {11724879, 41, 18577, 7849, 13};
+    static const struct levels encoder_3_shuffle_image_levels = {0, 0, 0, 11724879, 41, 18577, 7849, 13};
     struct affine encoder_3_attention_gru_state_input_affine = {encoder_3_attention_gru_state_input_weight, encoder_3_attention_gru_state_input_rows};
     struct affine encoder_3_attention_gru_state_hidden_affine = {encoder_3_attention_gru_state_hidden_weight, encoder_3_attention_gru_state_hidden_rows};
     struct affine encoder_3_shuffle_image_gate_affine = {encoder_3_shuffle_image_gate_weight, encoder_3_shuffle_image_gate_rows};
@@ -2023,7 +2015,7 @@ void engine_fixed_process(engine_fixed_state *s, const int16_t in[256], int16_t 
     temporal_0(s->encoder_4_cache, &s->encoder_4_cache_oldest, 10, k.rows33x16_1 + 16, encoder_4_depth_activation_affine, k.rows33x16_4 + 16);
     struct affine encoder_4_point2_affine = {encoder_4_point2_weight, encoder_4_point2_rows};
     convolution_2(k.rows33x16_4 + 16, encoder_4_point2_affine, k.rows33x8_0, 0);
-    static const struct levels encoder_4_shuffle_image_levels = {11861234, 40, 28353, 16384, 14};
+    static const struct levels encoder_4_shuffle_image_levels = {0, 0, 0, 11861234, 40, 28353, 16384, 14};
     struct affine encoder_4_attention_gru_state_input_affine = {encoder_4_attention_gru_state_input_weight, encoder_4_attention_gru_state_input_rows};
     struct affine encoder_4_attention_gru_state_hidden_affine = {encoder_4_attention_gru_state_hidden_weight, encoder_4_attention_gru_state_hidden_rows};
     struct affine encoder_4_shuffle_image_gate_affine = {encoder_4_shuffle_image_gate_weight, encoder_4_shuffle_image_gate_rows};
@@ -2065,7 +2057,7 @@ void engine_fixed_process(engine_fixed_state *s, const int16_t in[256], int16_t 
     temporal_0(s->decoder_0_cache, &s->decoder_0_cache_oldest, 10, k.rows33x16_4 + 16, decoder_0_depth_activation_affine, k.rows33x16_1 + 16);
     struct affine decoder_0_point2_affine = {decoder_0_point2_weight, decoder_0_point2_rows};
     convolution_2(k.rows33x16_1 + 16, decoder_0_point2_affine, k.rows33x8_0, 0);
-    static const struct levels decoder_0_shuffle_image_levels = {15001863, 41, 16816, 17343, 14};
+    static const struct levels decoder_0_shuffle_image_levels = {0, 0, 0, 15001863, 41, 16816, 17343, 14};
     struct affine decoder_0_attention_gru_state_input_affine = {decoder_0_attention_gru_state_input_weight, decoder_0_attention_gru_state_input_rows};
     struct affine decoder_0_attention_gru_state_hidden_affine = {decoder_0_attention_gru_state_hidden_weight, decoder_0_attention_gru_state_hidden_rows};
     struct affine decoder_0_shuffle_image_gate_affine = {decoder_0_shuffle_image_gate_weight, decoder_0_shuffle_image_gate_rows};
@@ -2077,7 +2069,7 @@ void engine_fixed_process(engine_fixed_state *s, const int16_t in[256], int16_t 
     temporal_0(s->decoder_1_cache, &s->decoder_1_cache_oldest, 4, k.rows33x16_3 + 16, decoder_1_depth_activation_affine, k.rows33x16_1 + 16);
     struct affine decoder_1_point2_affine = {decoder_1_point2_weight, decoder_1_point2_rows};
     convolution_2(k.rows33x16_1 + 16, decoder_1_point2_affine, k.rows33x8_0, 0);
-    static const struct levels decoder_1_shuffle_image_levels = {10588899, 41, 19110, 16384, 14};
+    static const struct levels decoder_1_shuffle_image_levels = {0, 0, 0, 10588899, 41, 19110, 16384, 14};
     struct affine decoder_1_attention_gru_state_input_affine = {decoder_1_attention_gru_state_input_weight, decoder_1_attention_gru_state_input_rows};
     struct affine decoder_1_attention_gru_state_hidden_affine = {decoder_1_attention_gru_state_hidden_weight, decoder_1_attention_gru_state_hidden_rows};
     struct affine decoder_1_shuffle_image_gate_affine = {decoder_1_shuffle_image_gate_weight, decoder_1_shuffle_image_gate_rows};
@@ -2089,11 +2081,11 @@ void engine_fixed_process(engine_fixed_state *s, const int16_t in[256], int16_t 
     temporal_0(s->decoder_2_cache, &s->decoder_2_cache_oldest, 2, k.rows33x16_2 + 16, decoder_2_depth_activation_affine, k.rows33x16_1 + 16);
     struct affine decoder_2_point2_affine = {decoder_2_point2_weight, decoder_2_point2_rows};
     convolution_2(k.rows33x16_1 + 16, decoder_2_point2_affine, k.rows33x8_0, 0);
-    static const struct levels decoder_2_shuffle_image_levels = {12609695, 41, 16500, 2192, 14};
+    static const struct levels decoder_2_shuffle_image_levels = {2, 0, 0, 12609695, 41, 16500, 2192, 14};
     struct affine decoder_2_attention_gru_state_input_affine = {decoder_2_attention_gru_state_input_weight, decoder_2_attention_gru_state_input_rows};
     struct affine decoder_2_attention_gru_state_hidden_affine = {decoder_2_attention_gru_state_hidden_weight, decoder_2_attention_gru_state_hidden_rows};
     struct affine decoder_2_shuffle_image_gate_affine = {decoder_2_shuffle_image_gate_weight, decoder_2_shuffle_image_gate_rows};
-    attention_1(decoder_2_attention_gru_state_input_affine, decoder_2_attention_gru_state_hidden_affine, decoder_2_shuffle_image_gate_affine, &decoder_2_shuffle_image_levels, k.rows33x8_0, k.rows33x16_6 + 24, s->decoder_2_attention_gru_memory, k.rows33x16_1 + 16);
+    attention_0(decoder_2_attention_gru_state_input_affine, decoder_2_attention_gru_state_hidden_affine, decoder_2_shuffle_image_gate_affine, &decoder_2_shuffle_image_levels, k.rows33x8_0, k.rows33x16_6 + 24, s->decoder_2_attention_gru_memory, k.rows33x16_1 + 16);
     sum_0(k.rows33x16_1 + 16, 16420, k.rows33x16_0 + 16, 1491, 14, k.rows33x16_6 + 16);
     struct affine decoder_3_activation_affine = {decoder_3_activation_weight, decoder_3_activation_rows};
     convolution_3(k.rows33x16_6, decoder_3_activation_affine, k.rows66x16_0, 0);

@@ -597,10 +597,11 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
 
 struct attention {
     int rows, channels, units, row; /* elements of a row of what is passed along */
-    int input_shift, hidden_shift, gate_shift; /* of sums, to the left */
 };
 
+/* What differs between layers of one shape, which share their code. */
 struct levels {
+    int input_shift, hidden_shift, gate_shift; /* of sums, to the left */
     int32_t energy;       /* multiplier of the sums of squares */
     int energy_shift;     /* and the shift to the right after it */
     int16_t gain, passed; /* multipliers of both halves to the result's steps */
@@ -613,10 +614,10 @@ INLINE void attend(const struct attention a, const struct levels *levels,
                    const int16_t *x, const int16_t *passed, int16_t *state,
                    const int16_t *tanh_table, int16_t *y)
 {
-    const struct recurrence once = {1, 1, 1, a.channels, a.units, a.input_shift,
-                                    a.hidden_shift};
+    const struct recurrence once = {1, 1, 1, a.channels, a.units,
+                                    levels->input_shift, levels->hidden_shift};
     const struct convolution project = {1, 1, a.units, 1, a.units, a.units, 1, a.channels,
-                                        1, a.channels, 4, a.gate_shift, LINEAR};
+                                        1, a.channels, 4, levels->gate_shift, LINEAR};
     int16_t energy[16], opened[16];
     int32_t projected[64], squares[16];
     ROLLED for (int c = 0; c < a.channels; c += 8) {
