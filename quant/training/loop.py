@@ -202,11 +202,11 @@ class Trainer:
             rate = self.settings.learning_rate_at(self.progress, self.options.budget)
             group["lr"].fill_(rate)
         # Early on the average must forget the random start faster than its decay would.
-        step = self.progress.step + 1
+        step = self.progress.step
         decay = min(self.settings.average_decay, (1 + step) / (10 + step))
         self._average_rate.fill_(1 - decay)
         loss = self._optimize_batch(noisy, clean)
-        self.progress = replace(self.progress, step=step)
+        self.progress = replace(self.progress, step=step + 1)
         return loss
 
     def _optimize(self, noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
