@@ -6,6 +6,7 @@ stored (names of inner tensors, recorded ranges), and equal buffers, shapes and 
 tables are stored once.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -34,6 +35,8 @@ _BUFFER_ALIGNMENT = 16
 # First version of FULLY_CONNECTED whose dynamic kernel knows one scale per channel.
 _DYNAMIC_PER_CHANNEL_LINEAR = 12
 _SMALLEST_WEIGHT_SCALE = 1e-12
+# XNNPACK leaves a leaky ReLU alone that multiplies steps below zero by less than 1/256.
+_FLATTEST_RATIO = 1.001 / 256
 
 
 @dataclass(frozen=True)
@@ -362,7 +365,7 @@ class _Writer:
         elif operator.kind == "linear":
             options.asymmetricQuantizeInputs = self.choose(operator) is Precision.DYNAMIC
         elif operator.kind == "leaky_relu":
-            options.alpha = float(attributes["slope"].detach())
+            options.alpha = self._slope(operator)
         elif operator.kind == "mean":
             options.keepDims = True
         elif operator.kind == "resize":
@@ -380,6 +383,16 @@ class _Writer:
             # 16-bit sums: arbitrary scales instead of powers of two.
             options.potScaleInt16 = False
         return options
+
+    def _slope(self, operator: Operator) -> float:
+        """The slope below zero; in 8 bits none so flat that the operator is not accelerated."""
+        slope = float(operator.attributes["slope"].detach())
+        given, result = (self.encodings[v] for v in (operator.inputs[0], operator.outputs[0]))
+        if result.precision is not Precision.INT8 or given.precision is not Precision.INT8:
+            return slope
+        # Of 128 steps below zero this makes half a step.
+        flattest = _FLATTEST_RATIO * result.scale / given.scale
+        return slope if abs(slope) >= flattest else math.copysign(flattest, slope)
 
 
 def _operator_code(name: str, version: int) -> Any:

@@ -235,3 +235,27 @@ def test_dilated_depthwise_asks_for_a_kernel_that_knows_dilation():
     model, _ = subgraph_of(written)
 
     assert model.OperatorCodes(0).Version() == 2
+
+
+@pytest.mark.parametrize("slope", [0.0005, -0.0005, 0.3])
+def test_no_leaky_relu_is_too_flat_to_be_accelerated(slope):
+    graph = Graph()
+    x = graph.input("x", (6, 8))
+    graph.output(graph.leaky_relu(x, torch.tensor(slope), "y"))
+    encodings = assign_encodings(
+        graph, everywhere(Precision.INT8), {"x": (-6.0, 6.0), "y": (-0.1, 6.0)}, Precision.INT8
+    )
+    written = write_tflite(graph, encodings, everywhere(Precision.INT8))
+
+    (result,), given = graph.outputs, encodings[x]
+    _, subgraph = subgraph_of(written)
+    options = schema.LeakyReluOptions()
+    table = subgraph.Operators(subgraph.OperatorsLength() - 1).BuiltinOptions()
+    options.Init(table.Bytes, table.Pos)
+    ratio = options.Alpha() * given.scale / encodings[result].scale
+    assert abs(ratio) >= 1 / 256 and np.sign(ratio) == np.sign(slope)
+    if abs(slope) > 0.01:
+        assert options.Alpha() == pytest.approx(slope)
+    # The lowest value of all still lands within a step of where it belongs.
+    lowest = -128 - given.zero_point
+    assert abs(lowest * ratio - lowest * slope * given.scale / encodings[result].scale) < 1
