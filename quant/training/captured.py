@@ -1,7 +1,7 @@
 """An optimizer step captured as a CUDA graph.
 
 A step of a small network is some thousand kernels of a few microseconds each (a GRU over time runs
-some in every frame), and launching them one by one takes longer than running them. A graph is
+some in every frame); launched one by one, small batches would wait for launches. A graph is
 launched at once: https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs/.
 """
 
@@ -26,13 +26,13 @@ class CapturedStep:
         self._calls = 0
         self._stream = torch.cuda.Stream()
         self._graph = torch.cuda.CUDAGraph()
-        self._batch: tuple[Tensor, Tensor] | None = None
+        self._batch: tuple[Tensor, ...] | None = None
         self._loss: Tensor | None = None
 
     def __call__(self, noisy: Tensor, clean: Tensor) -> Tensor:
         """Take a step on samples [batch, n]; returns its loss, a scalar, when it is done."""
         if self._batch is None:
-            self._batch = (noisy.cuda(), clean.cuda())
+            self._batch = tuple(torch.empty_like(x, device="cuda") for x in (noisy, clean))
         for held, given in zip(self._batch, (noisy, clean), strict=True):
             held.copy_(given, non_blocking=True)
         if self._calls < STEPS_BEFORE:
