@@ -82,7 +82,7 @@ costs: $(INSTALLED)
 
 # Make the model file and the C engine in the wheel again, after training or a change of the graph.
 default-model: $(INSTALLED)
-	$(BIN)/edge-se quantize --precision int8_float_front --recover 0 \
+	$(BIN)/edge-se quantize --precision int8_float_ends --recover 0 \
 		--out edge_se/models/default.tflite
 	$(BIN)/python -m targets.engines
 	$(BIN)/python -m edge_se.core.build

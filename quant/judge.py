@@ -80,23 +80,20 @@ class Loss:
         mean: over the clips; what one gains makes up for what another loses.
         error: standard error of the mean.
         clips: their number.
-        lost: mean where a clip that gains counts as losing nothing.
     """
 
     mean: float
     error: float
     clips: int
-    lost: float
 
     @staticmethod
     def of(differences: np.ndarray) -> "Loss":
         """From float minus quantized per clip; NaN where a metric has no value."""
         found = differences[np.isfinite(differences)]
         if not len(found):
-            return Loss(np.nan, np.inf, 0, np.nan)
+            return Loss(np.nan, np.inf, 0)
         error = found.std(ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.inf
-        lost = np.maximum(found, 0).mean()
-        return Loss(float(found.mean()), float(error), len(found), float(lost))
+        return Loss(float(found.mean()), float(error), len(found))
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,6 @@ class Quality:
                     "mean": loss.mean,
                     "standard_error": loss.error,
                     "clips": loss.clips,
-                    "lost": loss.lost,
                 }
                 for name, loss in self.losses.items()
             },

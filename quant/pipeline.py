@@ -26,7 +26,13 @@ from quant.graph.tflite import WrittenModel, write_tflite
 from quant.mixing import calibration_mixtures
 from quant.models.checkpoint import Checkpoint
 from quant.models.gtcrn import HOP, SAMPLE_RATE, WINDOW
-from quant.ranges import RANGE_METHODS, RangeRule, percentile_ranges, range_rules
+from quant.ranges import (
+    RANGE_METHODS,
+    RangeRule,
+    cut_to_rectified_sums,
+    percentile_ranges,
+    range_rules,
+)
 from quant.recipes import Recipe
 from quant.streaming import describe_step
 
@@ -183,8 +189,14 @@ def default_method(recipe: Recipe) -> str:
 
 def default_ranges(calibrated: CalibratedGraph, recipe: Recipe) -> dict[str, Range]:
     """Ranges by the recipe's default method."""
+    return find_ranges(calibrated, default_method(recipe))
+
+
+def find_ranges(calibrated: CalibratedGraph, method: str) -> dict[str, Range]:
+    """Ranges by a method of `RANGE_METHODS`, as the graph's values are read."""
     rules = range_rules(calibrated.checkpoint.architecture)
-    return RANGE_METHODS[default_method(recipe)](calibrated.statistics, rules)
+    found = RANGE_METHODS[method](calibrated.statistics, rules)
+    return cut_to_rectified_sums(calibrated.graph, found)
 
 
 def build_float(checkpoint: Checkpoint, recipe: Recipe) -> bytes:

@@ -18,7 +18,7 @@ from edge_se.errors import UserError
 from edge_se.files import written_beside
 from quant.calibration import Statistics
 from quant.graph.encoding import Precision, encode_range
-from quant.graph.graph import Range
+from quant.graph.graph import Graph, Range, Value
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,31 @@ def error_optimal_ranges(statistics: Statistics) -> dict[str, Range]:
         key: _rounded(*_least_error(samples, *statistics.extremes[key]))
         for key, samples in statistics.samples.items()
     }
+
+
+def cut_to_rectified_sums(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """Ranges without what a rectified sum never passes on.
+
+    What lies so far below zero that the other operand can't lift it above gives zero, however far
+    it lies: room for it would only coarsen the steps of all other values.
+
+    Args:
+        graph: the frame.
+        ranges: of its values; those that are not read by such sums alone stay as they are.
+    """
+    readers: dict[Value, list[str]] = {}
+    for operator in graph.operators:
+        for value in operator.inputs:
+            readers.setdefault(value, []).append(operator.kind)
+    cut = dict(ranges)
+    for operator in graph.operators:
+        if operator.kind != "add" or not operator.attributes["rectified"]:
+            continue
+        for value, other in zip(operator.inputs, operator.inputs[::-1], strict=True):
+            if value.constant is None and other.constant is None and readers[value] == ["add"]:
+                low, high = ranges[value.range_key]
+                cut[value.range_key] = max(low, -ranges[other.range_key][1]), high
+    return cut
 
 
 def _least_error(ordered: np.ndarray, low: float, high: float) -> Range:

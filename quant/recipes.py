@@ -65,18 +65,21 @@ class Recipe:
         return content
 
 
+# The first two and the last two convolutions, and what is around them.
+_ENDS = r"^(features$|merge\.|neighbours\.|encoder\.[01]\.|decoder\.[3-9]\.|split\.)"
+_CODERS = r"^(features$|merge\.|neighbours\.|encoder\.|decoder\.|split\.)"
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe("float", Precision.FLOAT),
         Recipe("dynamic", Precision.DYNAMIC),
         Recipe("int8", Precision.INT8),
-        # Quiet frames of good recordings live in the lowest bits of the features.
-        Recipe(
-            "int8_float_front",
-            Precision.INT8,
-            (Override(r"^(features$|merge\.|neighbours\.|encoder\.0\.)", Precision.FLOAT),),
-        ),
+        # Both ends of GTCRN do most of the harm: quiet frames live in the lowest steps of the
+        # features, and soft masks in those of the last sums.
+        Recipe("int8_float_ends", Precision.INT8, (Override(_ENDS, Precision.FLOAT),)),
+        # Only the dual-path recurrence in integers.
+        Recipe("int8_float_coders", Precision.INT8, (Override(_CODERS, Precision.FLOAT),)),
         Recipe("int16x8", Precision.INT16),
     )
 }

@@ -108,8 +108,10 @@ def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator
     split = calibrate_checkpoint(checkpoint, noisy, split=True)
     ranges = percentile_ranges(replace(split.statistics, saturated={}), rules)
     yield "and the step described for 8 bits", build_quantized(split, INT8, ranges, {})
-    ranges = default_ranges(split, INT8)
+    ranges = percentile_ranges(split.statistics, rules)
     yield "and attention's as it saturates", build_quantized(split, INT8, ranges, {})
+    ranges = default_ranges(split, INT8)
+    yield "and without what rectified sums drop", build_quantized(split, INT8, ranges, {})
 
 
 def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:
@@ -211,7 +213,7 @@ def rows_of(checkpoint: Checkpoint, pairs: Sequence[Pair], given: Sequence[Path]
         for name, content in tqdm(add_in_turn(checkpoint, noisy), desc="making", total=8):
             keep(name, content)
         keep("and recovery: int8", recovered_file(checkpoint, embedded))
-        for precision in ("int8_float_front", "dynamic"):
+        for precision in ("int8_float_ends", "int8_float_coders", "dynamic"):
             keep(precision, static_file(checkpoint, noisy, precision))
         for clips in given:
             other = noisy_clips(read_calibration_clips(clips))

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from quant.recipes import Recipe
     from quant.recovery import Recovery
 
-PRECISIONS = ("auto", "int8", "int8_float_front", "int16x8", "dynamic", "float")
+PRECISIONS = (
+    *("auto", "int8", "int8_float_ends", "int8_float_coders", "int16x8", "dynamic", "float"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,10 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=PRECISIONS,
         default="auto",
         help="int8: weights, activations, states, inputs and outputs in 8 bits; "
-        "int8_float_front: so from the second convolution on, float before; int16x8: "
+        "int8_float_ends: so but for the first and last two convolutions and what is around them, "
+        "which stay float; int8_float_coders: the encoder and the decoder stay float; int16x8: "
         "activations in 16; dynamic: 8-bit weights only; float; auto: the cheapest on the board of "
-        "int8, int8 with a few scopes float, and dynamic, the cheapest static one recovered "
-        "besides, within the quality budget (default: %(default)s)",
+        "these static ones and dynamic, the cheapest static one recovered besides, within the "
+        "quality budget (default: %(default)s)",
     )
     parser.add_argument(
         "--quality-budget",
@@ -89,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="fine-tune the weights against their rounding for so long at most, towards the float "
         "network's output on the calibration clips; held-out ones decide what is kept (default: no "
-        "limit but 80 steps for --precision int8 and int8_float_front, 60 for auto; else, and with "
+        "limit but 80 steps for the static --precision int8..., 60 for auto; else, and with "
         "files of ranges, 0)",
     )
     parser.add_argument(
@@ -172,9 +175,10 @@ def _calibrate_and_build(
         build_quantized,
         calibrate_checkpoint,
         default_method,
+        find_ranges,
         noisy_clips,
     )
-    from quant.ranges import RANGE_METHODS, range_rules, read_ranges, write_ranges
+    from quant.ranges import read_ranges, write_ranges
     from quant.report.collect import Made, collect
     from quant.report.page import DATA, PAGE, write_report
 
@@ -206,8 +210,7 @@ def _calibrate_and_build(
             calibrated = calibrate_checkpoint(
                 checkpoint, noisy, progress, arguments.level_dbfs, recipe.splits, saturated
             )
-            rules = range_rules(checkpoint.architecture)
-            found = RANGE_METHODS[method](calibrated.statistics, rules)
+            found = find_ranges(calibrated, method)
             _check_names(arguments.ranges, given, found)
             ranges = found | given
             if recovery is not None:

@@ -281,7 +281,7 @@ def judge_result(
         remarks.insert(
             0,
             "The result is poor: it differs audibly from the float model. Try --precision auto or "
-            "int8_float_front, or calibrate with clips like those it will hear.",
+            "int8_float_ends, or calibrate with clips like those it will hear.",
         )
     lost = [
         case.name

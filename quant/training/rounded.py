@@ -20,7 +20,7 @@ from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph
 from quant.graph.simulate import FakeQuantizer
 from quant.pipeline import equalized_step, statistics_for
-from quant.ranges import percentile_ranges, range_rules
+from quant.ranges import cut_to_rectified_sums, percentile_ranges, range_rules
 from quant.recipes import Recipe
 from quant.streaming import describe_step
 
@@ -54,7 +54,7 @@ class RoundedNetwork:
         graph, rules = self._step.graph, range_rules(self._architecture)
         statistics = statistics_for(rules, graph, self._noisy)
         self._means = statistics.input_means
-        ranges = percentile_ranges(statistics, rules)
+        ranges = cut_to_rectified_sums(graph, percentile_ranges(statistics, rules))
         choose = self._recipe.choose
         self._encodings = assign_encodings(graph, choose, ranges, self._recipe.signals)
 

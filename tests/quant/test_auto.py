@@ -7,7 +7,6 @@ import pytest
 
 from calib_data import clips_folder
 from quant.auto import (
-    MARGIN,
     Candidate,
     Decision,
     choose,
@@ -41,7 +40,7 @@ def decided(default_checkpoint, clips) -> Decision:
 
 
 def quality(snr_db: float = 20.0, **losses: float) -> Quality:
-    found = {name: Loss(mean, 0.0, 8, max(mean, 0.0)) for name, mean in losses.items()}
+    found = {name: Loss(mean, 0.0, 8) for name, mean in losses.items()}
     return Quality(snr_db, snr_db, snr_db, {}, found, np.zeros((1, 1)))
 
 
@@ -50,22 +49,21 @@ def test_a_smaller_budget_needs_a_higher_snr():
 
 
 def test_with_clean_speech_every_loss_counts():
-    budget = 0.02 * MARGIN
     near = quality(pesq=0.01, stoi=0.001, si_snr_db=0.1)
 
-    assert within_budget(near, budget)
-    assert not within_budget(near, 0.02)
-    assert not within_budget(quality(pesq=0.03, stoi=0.001, si_snr_db=0.1), budget)
-    assert not within_budget(quality(pesq=0.01, stoi=0.001, si_snr_db=0.6), budget)
+    assert within_budget(near, 0.02)
+    assert not within_budget(near, 0.005)
+    assert not within_budget(quality(pesq=0.03, stoi=0.001, si_snr_db=0.1), 0.02)
+    assert not within_budget(quality(pesq=0.01, stoi=0.001, si_snr_db=0.6), 0.02)
 
 
-def test_what_some_clips_gain_does_not_pay_for_what_others_lose():
+def test_a_loss_counts_with_its_standard_error():
     steady = quality(pesq=0.01, stoi=0.0, si_snr_db=0.0)
-    lucky = replace(steady, losses=steady.losses | {"pesq": Loss.of(np.array([0.1, -0.2]))})
+    wavering = replace(steady, losses=steady.losses | {"pesq": Loss.of(np.array([0.1, -0.1]))})
 
-    assert lucky.losses["pesq"].mean < 0 and lucky.losses["pesq"].lost == pytest.approx(0.05)
-    assert within_budget(steady, 0.02 * MARGIN)
-    assert not within_budget(lucky, 0.02 * MARGIN)
+    assert wavering.losses["pesq"].mean == 0 and wavering.losses["pesq"].error > 0.05
+    assert within_budget(steady, 0.02)
+    assert not within_budget(wavering, 0.02)
 
 
 def test_without_clean_speech_the_snr_counts():
@@ -88,14 +86,12 @@ def test_a_budget_out_of_reach_takes_the_nearest_to_float(default_checkpoint, cl
     assert decision.chosen.quality.compressed_snr_db == nearest
 
 
-def test_all_kinds_of_candidates_are_tried(decided):
+def test_candidates_are_static_from_all_to_the_middle_and_dynamic(decided):
     names = [candidate.recipe.name for candidate in decided.candidates]
-    mixed = [c.recipe for c in decided.candidates if c.recipe.name.endswith("_float")]
 
-    assert {"int8", "dynamic"} <= set(names)
-    assert [len(recipe.overrides) for recipe in mixed] == [1, 2, 3]
-    # A float signal alone would give up its two parts for nothing.
-    assert all(recipe.splits for recipe in mixed)
+    assert names == ["int8", "int8_float_ends", "int8_float_coders", "dynamic"]
+    snrs = [candidate.quality.compressed_snr_db for candidate in decided.candidates]
+    assert snrs == sorted(snrs)
 
 
 def test_the_choice_is_never_slower_and_worse_than_another(decided):
@@ -122,38 +118,45 @@ def candidate(name: str, instructions: float, snr_db: float, size: int = 100) ->
 
 
 def test_recovered_weights_are_taken_only_where_they_bring_it_nearer():
-    front, dynamic = candidate("int8_float_front", 1.0, 20.0), candidate("dynamic", 2.0, 35.0)
+    ends, dynamic = candidate("int8_float_ends", 1.0, 22.0), candidate("dynamic", 2.0, 35.0)
     recovery = Recovered(Calibrated(), 80, 60, 1.0, 0.5)
     better, worse = (
-        replace(front, recovered=recovery, quality=quality(snr_db)) for snr_db in (23.0, 19.0)
+        replace(ends, recovered=recovery, quality=quality(snr_db)) for snr_db in (25.0, 21.0)
     )
-    budget = 0.02  # 21.2 dB
+    budget = 0.02  # 24.1 dB
 
-    assert choose([front, dynamic], budget, 200) is dynamic
-    assert choose([front, dynamic, better], budget, 200) is better
-    assert choose([front, dynamic, worse], budget, 200) is dynamic
-    assert choose([front, better, worse], 1.0, 200) is better
-    assert better.name == "int8_float_front, recovered"
+    assert choose([ends, dynamic], budget, 200) is dynamic
+    assert choose([ends, dynamic, better], budget, 200) is better
+    assert choose([ends, dynamic, worse], budget, 200) is dynamic
+    assert choose([ends, better, worse], 1.0, 200) is better
+    assert better.name == "int8_float_ends, recovered"
 
 
 def test_recovery_is_spent_only_where_it_can_change_the_choice():
-    front, int8 = candidate("int8_float_front", 2.0, 20.0), candidate("int8", 3.0, 18.0)
+    ends, coders = (
+        candidate("int8_float_ends", 2.0, 23.0),
+        candidate("int8_float_coders", 3.0, 25.0),
+    )
     cheap, dear = candidate("dynamic", 1.0, 35.0), candidate("dynamic", 4.0, 35.0)
 
-    assert worth_recovering([front, int8, dear], dear, 0.02, 200) is front
-    assert worth_recovering([front, int8], front, 1.0, 200) is front
-    assert worth_recovering([front, int8, cheap], cheap, 0.02, 200) is None
-    assert worth_recovering([replace(front, size=300), int8, dear], dear, 0.02, 200) is int8
-    hopeless = replace(front, quality=quality(10.0))
+    assert worth_recovering([ends, coders, dear], dear, 0.01, 200) is coders
+    assert worth_recovering([ends, coders], coders, 0.01, 200) is coders
+    # One of them will do as it is, or is not cheaper.
+    assert worth_recovering([ends, coders, dear], ends, 1.0, 200) is None
+    assert worth_recovering([ends, coders, cheap], cheap, 0.01, 200) is None
+    large = replace(coders, size=300)
+    assert worth_recovering([ends, large, dear], dear, 0.02, 200) is ends
+    hopeless = replace(ends, quality=quality(10.0))
     assert worth_recovering([hopeless, dear], dear, 0.02, 200) is None
 
 
-def test_the_cheapest_static_candidate_is_tried_again_recovered(default_checkpoint, clips):
+def test_a_static_candidate_is_tried_again_recovered(default_checkpoint, clips, monkeypatch):
     def recovery(calibrated, recipe, ranges) -> Recovered:
         return Recovered(calibrated, 80, 60, 1.0, 0.5)
 
+    monkeypatch.setattr("quant.auto.RECOVERABLE", 1e9)
     board = find_board("pi4")
-    decision = choose_recipe(default_checkpoint, *clips, 1e6, board, recovery=recovery)
+    decision = choose_recipe(default_checkpoint, *clips, 1e-9, board, recovery=recovery)
 
     *others, again = decision.candidates
     first = next(c for c in others if c.recipe is again.recipe)

@@ -45,7 +45,7 @@ def test_the_split_step_computes_the_same(default_checkpoint, clip):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("precision", ["int8", "int8_float_front"])
+@pytest.mark.parametrize("precision", ["int8", "int8_float_ends", "int8_float_coders"])
 @pytest.mark.parametrize("level_dbfs", [None, -40.0])
 def test_the_file_computes_as_simulated(default_checkpoint, clip, tmp_path, precision, level_dbfs):
     recipe = find_recipe(precision)
@@ -71,15 +71,19 @@ def test_the_file_computes_as_simulated(default_checkpoint, clip, tmp_path, prec
     assert snr_db(enhanced, predicted) > 18
 
 
-def test_a_float_front_has_float_features(default_checkpoint, clip, tmp_path):
-    recipe = find_recipe("int8_float_front")
+@pytest.mark.parametrize(
+    ("precision", "states"),
+    [("int8_float_ends", {"int8"}), ("int8_float_coders", {"int8", "float32"})],
+)
+def test_float_ends_take_and_give_floats(default_checkpoint, clip, tmp_path, precision, states):
+    recipe = find_recipe(precision)
     calibrated = calibrate_checkpoint(default_checkpoint, [clip])
     ranges = default_ranges(calibrated, recipe)
     (tmp_path / "model.tflite").write_bytes(build_quantized(calibrated, recipe, ranges, {}))
 
     manifest = read_manifest(tmp_path / "model.tflite")
-    assert manifest.signals.features.dtype == "float32"
-    assert {state.dtype for state in manifest.states} == {"int8"}
+    assert manifest.signals.features.dtype == manifest.signals.mask.dtype == "float32"
+    assert {state.dtype for state in manifest.states} == states
 
 
 def test_no_level_leaves_features_as_they_are(clip):

@@ -67,7 +67,6 @@ def test_a_loss_is_the_mean_of_the_pairs_that_have_a_score():
     loss = Loss.of(np.array([0.1, np.nan, 0.3]))
 
     assert (loss.mean, loss.error, loss.clips) == pytest.approx((0.2, 0.1, 2))
-    assert Loss.of(np.array([0.1, -0.3])).lost == pytest.approx(0.05)
     assert Loss.of(np.array([np.nan])).clips == 0
 
 

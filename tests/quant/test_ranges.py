@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 
 from edge_se.errors import UserError
 from quant.calibration import Statistics
+from quant.graph.execute import run_sequence
+from quant.graph.graph import Graph
 from quant.ranges import (
     RANGE_METHODS,
     RangeRule,
+    cut_to_rectified_sums,
     error_optimal_ranges,
     extreme_ranges,
     percentile_ranges,
@@ -63,6 +67,33 @@ def test_a_rule_may_ask_for_what_values_are_when_others_saturate(statistics):
 
 def test_extremes_are_the_smallest_and_largest(statistics):
     assert extreme_ranges(statistics) == {"both.signs": (-5000.0, 7000.0)}
+
+
+def test_a_rectified_sum_needs_no_room_for_what_it_drops():
+    graph = Graph()
+    a, b = graph.input("a", (1, 1000)), graph.input("b", (1, 1000))
+    graph.output(graph.add(a, b, "sum", rectified=True))
+    ranges = {"a": (-8.0, 0.5), "b": (-0.1, 2.0), "sum": (0.0, 2.5)}
+
+    cut = cut_to_rectified_sums(graph, ranges)
+
+    assert cut == {"a": (-2.0, 0.5), "b": (-0.1, 2.0), "sum": (0.0, 2.5)}
+    random = torch.Generator().manual_seed(0)
+    values = {
+        name: torch.empty(1, 1, 1, 1000).uniform_(*ranges[name], generator=random) for name in "ab"
+    }
+    (whole,) = run_sequence(graph, values)
+    (same,) = run_sequence(graph, {name: x.clamp(*cut[name]) for name, x in values.items()})
+    assert torch.equal(whole, same) and whole.any()
+
+
+def test_what_others_read_too_keeps_its_range():
+    graph = Graph()
+    a, b = graph.input("a", (1, 4)), graph.input("b", (1, 4))
+    graph.output(graph.add(graph.add(a, b, "sum", rectified=True), a, "again"))
+    ranges = {"a": (-8.0, 0.5), "b": (-9.0, 2.0), "sum": (0.0, 2.5), "again": (-8.0, 3.0)}
+
+    assert cut_to_rectified_sums(graph, ranges) == ranges | {"b": (-0.5, 2.0)}
 
 
 def gaussian(count: int = 200_001) -> np.ndarray:

@@ -125,7 +125,7 @@ def test_int8_uses_the_dot_products_of_an_emulated_pi5(tool, edge_se, tmp_path):
     )
 
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["model"]["precision"] == "int8_float_front"
+    assert report["model"]["precision"] == "int8_float_ends"
     assert report["instructions_per_frame"]["dot_product"] > 1000
 
 

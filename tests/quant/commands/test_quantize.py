@@ -46,7 +46,8 @@ def test_a_folder_of_clips_makes_a_model(typed, clips, tmp_path):
     ("precision", "dtype"),
     [
         ("int8", "int8"),
-        ("int8_float_front", "float32"),
+        ("int8_float_ends", "float32"),
+        ("int8_float_coders", "float32"),
         ("int16x8", "int16"),
         ("dynamic", "float32"),
         ("float", "float32"),

@@ -108,7 +108,7 @@ def test_mono_clips_of_another_rate_calibrate_too(quantize, tmp_path):
     [
         (("--level-dbfs", "-20"), "--level-dbfs means nothing to cascaded_lstm"),
         (("--recover", "1"), "--recover means nothing to cascaded_lstm"),
-        (("--precision", "int8_float_front"), "is for enhancers"),
+        (("--precision", "int8_float_ends"), "is for enhancers"),
         (("--hop", "100"), "hop of 100 samples is not between 1 and half the n_fft"),
         (("--window-frames", "150"), "multiple of 16 above 128"),
     ],
