@@ -14,13 +14,13 @@ from torch import Tensor
 
 from quant.equalization import PINNED, ScaleClasses
 from quant.frames import heard
-from quant.graph.execute import run_sequence
+from quant.graph.execute import Values, sequence_values
 from quant.graph.graph import Graph, Range, Value
 
 CLIPS_AT_ONCE = 8
-# Share of a tensor's elements that is kept for its percentiles, and the least number of a call.
-KEPT_SHARE = 50
-KEPT_AT_LEAST = 64
+# One of so many elements is kept for percentiles, but at least so many of each frame.
+KEPT_EVERY = 50
+KEPT_OF_A_FRAME = 16
 ROWS_AT_ONCE = 4000
 MAGNITUDE_PERCENTILE = 99.9
 
@@ -79,7 +79,8 @@ def calibrate(
         classes: collect also the channel magnitudes that equalization needs.
         progress: called with the number of clips done and their total.
         level_dbfs: level that features are normalized to, if they are.
-        limits: ranges by range key; a value goes on cut off at the ends of its range, as in 8 bits.
+        limits: ranges by range key; a value is seen, and goes on, cut off at the ends of its range,
+            as in 8 bits.
     """
     heard_clips = (heard(samples, level_dbfs)[1] for samples in batches(clips))
     return observe(graph, heard_clips, len(clips), classes, progress, limits)
@@ -107,23 +108,20 @@ def observe(
     observer = _Observer(graph, classes, limits or {})
     done = 0
     for batch in features:
-        run_sequence(graph, {"features": batch}, observer)
-        observer.statistics.frames += batch.shape[0] * batch.shape[1]
+        values = sequence_values(graph, {"features": batch}, observer.limit)
+        observer.take(values, batch.shape[0] * batch.shape[1])
         done += len(batch)
         progress(done, clips)
     return observer.finish()
 
 
 class _Observer:
-    """Hook that leaves every tensor as it is, or cut off at the limit for its range key."""
+    """Collects statistics of all values of a batch, cut off at the limits for their range keys."""
 
     def __init__(
         self, graph: Graph, classes: ScaleClasses | None, limits: Mapping[str, Range]
     ) -> None:
         self.statistics = Statistics()
-        self._limits = limits
-        # Signals that the file takes in parts are not cut off before.
-        self._unlimited = set(graph.inputs) - set(graph.fed)
         moved = {
             value
             for operator in graph.operators
@@ -131,6 +129,14 @@ class _Observer:
             for value in operator.outputs
         }
         self._skipped = moved | {state.input for state in graph.states}
+        # Signals that the file takes in parts are not cut off before.
+        unlimited = self._skipped | (set(graph.inputs) - set(graph.fed))
+        computed = {value for op in graph.operators for value in op.outputs} | set(graph.inputs)
+        self._limits = {
+            value: limits[value.range_key]
+            for value in computed - unlimited
+            if value.fixed_range is None and value.range_key in limits
+        }
         self._weighted = {op.inputs[0] for op in graph.operators if op.rule.weighted}
         self._scalable: set[Value] = set()
         if classes is not None:
@@ -143,34 +149,44 @@ class _Observer:
         self._sums: dict[Value, tuple[Tensor, int]] = {}
         self._rows: dict[Value, list[Tensor]] = {}
 
-    def __call__(self, value: Value, tensor: Tensor) -> Tensor:
-        if value.constant is not None:
-            return tensor
-        if value in self._weighted:
-            rows = tensor.reshape(-1, tensor.shape[-1])
-            total, count = self._sums.get(value, (torch.zeros(1, dtype=torch.float64), 0))
-            self._sums[value] = (total + rows.sum(0, dtype=torch.float64), count + len(rows))
-        if value not in self._skipped:
-            self._keep(value.range_key, tensor)
+    def limit(self, value: Value, tensor: Tensor) -> Tensor:
+        """Hook that cuts a tensor off where it has a limit."""
+        bounds = self._limits.get(value)
+        return tensor if bounds is None else tensor.clamp(*bounds)
+
+    def take(self, values: Values, frames: int) -> None:
+        """Collect what there is to know of the values of one batch of so many frames."""
+        self.statistics.frames += frames
+        by_key: dict[str, list[Tensor]] = {}
+        for value, tensor in values.items():
+            if value in self._weighted:
+                rows = tensor.reshape(-1, tensor.shape[-1])
+                total, count = self._sums.get(value, (torch.zeros(1, dtype=torch.float64), 0))
+                self._sums[value] = (total + rows.sum(0, dtype=torch.float64), count + len(rows))
+            if value in self._skipped:
+                continue
+            by_key.setdefault(value.range_key, []).append(tensor.reshape(-1))
             if value in self._scalable:
                 rows = tensor.reshape(-1, tensor.shape[-1])
                 picked = self._pick(len(rows), min(len(rows), ROWS_AT_ONCE))
                 self._rows.setdefault(value, []).append(rows[picked].abs())
-            limits = self._limits.get(value.range_key)
-            if limits and value.fixed_range is None and value not in self._unlimited:
-                return tensor.clamp(*limits)
-        return tensor
+        for key, tensors in by_key.items():
+            self._keep(key, tensors, frames)
 
     def _pick(self, size: int, count: int) -> Tensor:
         return torch.randint(size, (count,), generator=self._random)
 
-    def _keep(self, key: str, tensor: Tensor) -> None:
-        low, high = (float(bound) for bound in torch.aminmax(tensor))
-        old_low, old_high = self.statistics.extremes.get(key, (low, high))
-        self.statistics.extremes[key] = (min(low, old_low), max(high, old_high))
-        flat = tensor.reshape(-1)
-        count = min(len(flat), max(KEPT_AT_LEAST, len(flat) // KEPT_SHARE))
-        self._kept.setdefault(key, []).append(flat[self._pick(len(flat), count)])
+    def _keep(self, key: str, tensors: Sequence[Tensor], frames: int) -> None:
+        """Extremes and samples of the flat tensors under one key, the same share of every frame."""
+        of_a_frame = sum(map(len, tensors)) / frames
+        share = min(1.0, max(1 / KEPT_EVERY, KEPT_OF_A_FRAME / of_a_frame))
+        low, high = self.statistics.extremes.get(key, (np.inf, -np.inf))
+        for tensor in tensors:
+            least, most = (float(bound) for bound in torch.aminmax(tensor))
+            low, high = min(low, least), max(high, most)
+            picked = self._pick(len(tensor), round(share * len(tensor)))
+            self._kept.setdefault(key, []).append(tensor if share == 1 else tensor[picked])
+        self.statistics.extremes[key] = low, high
 
     def finish(self) -> Statistics:
         """Sort and summarise what was kept."""

@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="fine-tune the weights against their rounding for so long at most, towards the float "
         "network's output on the calibration clips; held-out ones decide what is kept (default: no "
-        "limit but 80 steps for the static --precision int8..., 60 for auto; else, and with "
+        "limit but 80 steps for --precision int8, 60 for auto; else, and with "
         "files of ranges, 0)",
     )
     parser.add_argument(
@@ -243,14 +243,15 @@ def _recovery(
 ) -> "Recovery | None":
     """As asked for; unasked only where it pays, and clips are enough to hold some out."""
     from quant.auto import RECOVERY_STEPS
-    from quant.graph.encoding import Precision
+    from quant.recipes import RECIPES
     from quant.recovery import RecoverySettings, enough_to_hold_out, hold_out, recover
 
     if arguments.recover is None:
         # Files of ranges are of the weights as they are.
         if arguments.ranges or arguments.save_ranges:
             return None
-        if recipe is not None and recipe.default is not Precision.INT8:
+        # With float ends it gains nothing on voices other than those it learns from.
+        if recipe is not None and recipe is not RECIPES["int8"]:
             return None
         if not enough_to_hold_out(clips):
             print("no recovery: too few clips to hold some out for validation", file=sys.stderr)

@@ -58,6 +58,22 @@ def run_sequence(
 ) -> list[Tensor]:
     """Run whole clips from zero states; equal to `run_step` frame after frame.
 
+    Args:
+        graph: the frame.
+        inputs: input signals by name, each [clips, frames, *shape].
+        hook: sees, and may replace, every tensor; see `sequence_values`.
+
+    Returns:
+        The output signals, each [clips, frames, *shape].
+    """
+    values = sequence_values(graph, inputs, hook)
+    clips_and_frames = next(iter(inputs.values())).shape[:2]
+    return [values[value].unflatten(0, clips_and_frames) for value in graph.outputs]
+
+
+def sequence_values(graph: Graph, inputs: Mapping[str, Tensor], hook: Hook = _unchanged) -> Values:
+    """All values that `run_sequence` computes, each [clips * frames, *shape].
+
     Everything that does not depend on a recurrent state runs for all frames at once; only the
     operators between a recurrent state and its successor run frame by frame.
 
@@ -109,7 +125,7 @@ def run_sequence(
         if len(waiting) == len(pending):
             raise ValueError(f"the graph has a cycle through {waiting[0].scope}")
         pending = waiting
-    return [values[value].unflatten(0, (clips, frames)) for value in graph.outputs]
+    return values
 
 
 class Step(nn.Module):
