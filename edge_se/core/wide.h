@@ -59,6 +59,12 @@ static inline lanes lanes_load_backward(const int32_t *x)
     return vextq_s32(pairs, pairs, 2);
 }
 
+static inline void lanes_store_backward(int32_t *x, lanes a)
+{
+    const lanes pairs = vrev64q_s32(a);
+    vst1q_s32(x - 3, vextq_s32(pairs, pairs, 2));
+}
+
 /* Elements with even and with odd indices. */
 static inline void lanes_load_pairs(const int32_t *x, lanes *even, lanes *odd)
 {
@@ -88,6 +94,12 @@ static inline void lanes_store_fours(int32_t *x, lanes a, lanes b, lanes c, lane
 {
     const int32x4x4_t fours = {{a, b, c, d}};
     vst4q_s32(x, fours);
+}
+
+/* (a b + 2^14) / 2^15, for b from 0 to 2^15 - 1 */
+static inline lanes lanes_scale(lanes a, int32_t b)
+{
+    return vqrdmulhq_s32(a, vdupq_n_s32(b << 16));
 }
 
 static inline wide wide_load(const int64_t *x)
@@ -120,6 +132,12 @@ static inline wide wide_less_product(wide sum, lanes a, lanes b)
     sum.low = vmlsl_s32(sum.low, vget_low_s32(a), vget_low_s32(b));
     sum.high = vmlsl_high_s32(sum.high, a, b);
     return sum;
+}
+
+static inline wide wide_negative(wide a)
+{
+    const wide negative = {vnegq_s64(a.low), vnegq_s64(a.high)};
+    return negative;
 }
 
 /* To the left where bits are negative. */
@@ -234,6 +252,11 @@ static inline lanes lanes_load_backward(const int32_t *x)
     return *x;
 }
 
+static inline void lanes_store_backward(int32_t *x, lanes a)
+{
+    *x = a;
+}
+
 static inline void lanes_load_pairs(const int32_t *x, lanes *even, lanes *odd)
 {
     *even = x[0], *odd = x[1];
@@ -259,6 +282,11 @@ static inline void lanes_store_fours(int32_t *x, lanes a, lanes b, lanes c, lane
     x[0] = a, x[1] = b, x[2] = c, x[3] = d;
 }
 
+static inline lanes lanes_scale(lanes a, int32_t b)
+{
+    return (lanes)(((wide)a * b + (1 << 14)) >> 15);
+}
+
 static inline wide wide_load(const int64_t *x)
 {
     return *x;
@@ -282,6 +310,11 @@ static inline wide wide_plus_product(wide sum, lanes a, lanes b)
 static inline wide wide_less_product(wide sum, lanes a, lanes b)
 {
     return sum - (wide)a * b;
+}
+
+static inline wide wide_negative(wide a)
+{
+    return -a;
 }
 
 static inline wide wide_shift(wide a, int bits)
