@@ -71,7 +71,7 @@ static inline void fold(const int32_t *restrict xr, const int32_t *restrict xi, 
                         int32_t *restrict yi, const int32_t *restrict window, int sign)
 {
     const int middle = POINTS / 2;
-    for (int k = 0; k < middle; k += LANES) {
+    BY_LANES for (int k = 0; k < middle; k += LANES) {
         const int mirrored = POINTS - k;
         const lanes low_r = lanes_load(xr + k), high_r = lanes_load_backward(xr + mirrored);
         const lanes low_i = lanes_load(xi + k), high_i = lanes_load_backward(xi + mirrored);
@@ -102,10 +102,10 @@ static inline void store(const struct context *c, const int32_t *restrict x, int
     const int32_t low = c->feature_low, high = c->feature_high;
     if (c->feature_bytes == 1) {
         int8_t *restrict y = (int8_t *)c->features + row * BINS;
-        for (int k = 0; k < BINS; k++) y[k] = (int8_t)clamp(x[k], low, high);
+        LOOPED for (int k = 0; k < BINS; k++) y[k] = (int8_t)clamp(x[k], low, high);
     } else {
         int16_t *restrict y = (int16_t *)c->features + row * BINS;
-        for (int k = 0; k < BINS; k++) y[k] = (int16_t)clamp(x[k], low, high);
+        LOOPED for (int k = 0; k < BINS; k++) y[k] = (int16_t)clamp(x[k], low, high);
     }
 }
 
@@ -118,7 +118,7 @@ static inline void quantize(const struct context *c, const int32_t *restrict val
     const int32_t low = c->feature_low, high = c->feature_high, excess_shift = c->excess_shift;
     int32_t unbounded[BINS];
     if (shift >= SMALL_SHIFT) {
-        for (int from = 0; from < BINS; from += LANES) {
+        BY_LANES for (int from = 0; from < BINS; from += LANES) {
             const int k = lanes_from(from, BINS);
             const wide scaled = wide_product(lanes_load(values + k), multipliers);
             lanes_store(unbounded + k, wide_narrow(wide_shift(scaled, shift)) + zero_points);
@@ -165,7 +165,7 @@ static void fixed_analyse(struct context *c)
     int32_t *real = c->spectra + c->delay * size, *imaginary = real + BINS;
     c->exponents[c->delay] = exponent;
     fold(re, im, real, imaginary, c->window, -1);
-    for (int from = 0; from < BINS; from += LANES) {
+    BY_LANES for (int from = 0; from < BINS; from += LANES) {
         const int k = lanes_from(from, BINS);
         lanes_store(magnitudes + k, lanes_magnitude(lanes_load(real + k), lanes_load(imaginary + k)));
     }
@@ -173,7 +173,7 @@ static void fixed_analyse(struct context *c)
     int shift = 2 * SCALE_BITS + exponent - gain - c->feature_exponent;
     shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
     const int32_t *const rows[FEATURE_ROWS] = {magnitudes, real, imaginary};
-    for (int row = 0; row < FEATURE_ROWS; row++) quantize(c, rows[row], row, shift);
+    LOOPED for (int row = 0; row < FEATURE_ROWS; row++) quantize(c, rows[row], row, shift);
     for (int n = 0; n < HOP; n++) c->samples[n] = c->samples[HOP + n];
 }
 
@@ -182,9 +182,9 @@ static inline void read_mask(const struct context *c, int32_t *mask)
 {
     const int32_t zero_point = c->mask_zero_point;
     if (c->mask_bytes == 1)
-        for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int8_t *)c->mask)[n] - zero_point;
+        LOOPED for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int8_t *)c->mask)[n] - zero_point;
     else
-        for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int16_t *)c->mask)[n] - zero_point;
+        LOOPED for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int16_t *)c->mask)[n] - zero_point;
 }
 
 /* The mask applied; the finished hop is in `output`. */
@@ -196,7 +196,7 @@ static void fixed_synthesise(struct context *c)
     read_mask(c, mask);
     mask[BINS] = mask[2 * BINS - 1] = 0; /* where the spectrum is real */
     wide_bits peak = wide_no_bits();
-    for (int from = 0; from < BINS; from += LANES) {
+    BY_LANES for (int from = 0; from < BINS; from += LANES) {
         const int k = lanes_from(from, BINS);
         const lanes re = lanes_load(real + k), im = lanes_load(imaginary + k);
         const lanes mask_re = lanes_load(mask + k), mask_im = lanes_load(mask + BINS + k);
@@ -207,7 +207,7 @@ static void fixed_synthesise(struct context *c)
         wide_store(masked_im + k, product_im);
     }
     const int exponent = BLOCK_BITS - bit_length(wide_all_bits(peak));
-    for (int from = 0; from < BINS; from += LANES) {
+    BY_LANES for (int from = 0; from < BINS; from += LANES) {
         const int k = lanes_from(from, BINS);
         lanes_store(block_re + k, wide_narrow(wide_shift(wide_load(masked_re + k), -exponent)));
         lanes_store(block_im + k, wide_narrow(wide_shift(wide_load(masked_im + k), -exponent)));
@@ -218,7 +218,7 @@ static void fixed_synthesise(struct context *c)
     int shift = c->exponents[0] + exponent - c->mask_exponent + 9 + 31 + TABLE_BITS - 15 - GUARD_BITS;
     shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
     int32_t segment[WINDOW]; /* in steps of 2^-8 */
-    for (int n = 0; n < POINTS; n += LANES) {
+    BY_LANES for (int n = 0; n < POINTS; n += LANES) {
         lanes even, odd;
         lanes_load_pairs(c->window + 2 * n, &even, &odd);
         even = lanes_scale(even, c->mask_multiplier), odd = lanes_scale(odd, c->mask_multiplier);
@@ -227,7 +227,7 @@ static void fixed_synthesise(struct context *c)
         lanes_store_pairs(segment + 2 * n, wide_narrow_saturated(first, SEGMENT_LIMIT),
                           wide_narrow_saturated(second, SEGMENT_LIMIT));
     }
-    for (int n = 0; n < HOP; n += LANES) {
+    BY_LANES for (int n = 0; n < HOP; n += LANES) {
         lanes_store_sum(c->output + n, lanes_load(c->tail + n), lanes_load(segment + n), GUARD_BITS);
         lanes_store(c->tail + n, lanes_load(segment + HOP + n));
     }

@@ -6,6 +6,15 @@
 
 typedef int32_t value;
 
+/* For loops of known counts, which compilers else write out. */
+#if defined(__clang__)
+#define LOOPED _Pragma("clang loop unroll(disable)")
+#elif defined(__GNUC__)
+#define LOOPED _Pragma("GCC unroll 1")
+#else
+#define LOOPED
+#endif
+
 static inline int bit_length(uint64_t x)
 {
 #ifdef __GNUC__
@@ -40,6 +49,7 @@ static inline uint32_t square_root(uint64_t x)
 #include <arm_neon.h>
 
 #define LANES 4
+#define BY_LANES
 
 typedef int32x4_t lanes;
 typedef struct {
@@ -237,6 +247,13 @@ static inline lanes lanes_magnitude(lanes re, lanes im)
 #else
 
 #define LANES 1
+
+/* 32-bit machines have no vectors of 64-bit numbers that were worth their code. */
+#if defined(__clang__) && UINTPTR_MAX == UINT32_MAX
+#define BY_LANES _Pragma("clang loop unroll(disable) vectorize(disable)")
+#else
+#define BY_LANES LOOPED
+#endif
 
 typedef int32_t lanes;
 typedef int64_t wide;

@@ -2,6 +2,7 @@
 
 #include "engine_fixed.h"
 
+#include "fixed_lanes.h"
 #include "fixed_path.h"
 #include "fixed_kernels.h"
 

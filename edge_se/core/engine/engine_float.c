@@ -2,6 +2,7 @@
 
 #include "engine_float.h"
 
+#include "lanes.h"
 #include "stft.h"
 #include "float_kernels.h"
 
