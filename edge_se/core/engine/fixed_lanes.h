@@ -453,7 +453,8 @@ INLINE i4 i4_round_shift(i4 a, int bits)
     const uint32_t half = right ? (uint32_t)1 << (right - 1) : 0;
     I4_EACH((int32_t)(((uint32_t)a.at[i] << left) + half) >> right);
 }
-INLINE i4 i4_shift_left_saturated(i4 a, int bits) { I4_EACH(shifted_left(a.at[i], bits)); }
+/* Hardly ever called, by many. */
+APART i4 i4_shift_left_saturated(i4 a, int bits) { I4_EACH(shifted_left(a.at[i], bits)); }
 INLINE i4 i4_scale(i4 a, i4 b)
 {
     I4_EACH(((int64_t)a.at[i] * b.at[i] + ((int64_t)1 << 30)) >> 31);
