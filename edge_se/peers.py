@@ -265,14 +265,14 @@ class WebRtc:
     def __init__(self) -> None:
         """Start it without gain; raises UserError when it is not installed."""
         try:
-            from webrtc_noise_gain import AudioProcessor
+            from webrtc_noise_gain import webrtc_noise_gain_cpp as library
         except ImportError:
             raise UserError(
                 "WebRTC's noise suppressor is not installed; pip install webrtc-noise-gain"
             ) from None
         self.name = "webrtc (noise suppression in C++)"
-        self.size_kb = 0.0
-        self._run = AudioProcessor(0, self._SUPPRESSION).Process10ms
+        self.size_kb = _size_kb(Path(library.__file__))
+        self._run = library.AudioProcessor(0, self._SUPPRESSION).Process10ms
 
     def process(self, frame: NDArray[np.int16], out: NDArray[np.int16]) -> None:
         """Take in one hop (int16 [160]) and write one enhanced hop to `out`."""
