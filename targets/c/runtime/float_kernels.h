@@ -16,27 +16,28 @@
 /* Samples beyond are clipped; full scale is 1. */
 #define SAMPLE_LIMIT 1024.0f
 
-#define TANH_P0 7030.21817f
-#define TANH_P1 864.784091f
-#define TANH_P2 16.0003825f
-#define TANH_P3 0.0275978137f
-#define TANH_Q0 7030.25011f
-#define TANH_Q1 3208.09342f
-#define TANH_Q2 148.106436f
+#define TANH_P0 4125687.99f
+#define TANH_P1 532776.82f
+#define TANH_P2 12124.6871f
+#define TANH_P3 46.662419f
+#define TANH_Q0 4125690.62f
+#define TANH_Q1 1907997.35f
+#define TANH_Q2 98042.1698f
+#define TANH_Q3 977.905229f
+#define TANH_LIMIT 8
 
 enum activation { LINEAR, LEAKY, STEEP, BOUNDED };
 
-/* x P(x^2) / Q(x^2), within 1e-6 of tanh; Q's highest coefficient is 1. */
+/* x P(x^2) / Q(x^2), within 5e-7 of tanh; Q's highest coefficient is 1. Not all by Horner's rule: sums
+   of products overwrite their first summand, which a constant has to be copied for. */
 INLINE f4 f4_tanh(f4 x)
 {
-    x = f4_max(f4_min(x, f4_all(7)), f4_all(-7));
-    const f4 u = f4_mul(x, x);
-    f4 above = f4_fma(f4_all(TANH_P2), u, f4_all(TANH_P3));
-    above = f4_fma(f4_all(TANH_P1), u, above);
-    above = f4_fma(f4_all(TANH_P0), u, above);
-    f4 below = f4_add(u, f4_all(TANH_Q2));
-    below = f4_fma(f4_all(TANH_Q1), u, below);
-    below = f4_fma(f4_all(TANH_Q0), u, below);
+    x = f4_max(f4_min(x, f4_all(TANH_LIMIT)), f4_all(-TANH_LIMIT));
+    const f4 u = f4_mul(x, x), v = f4_mul(u, u);
+    const f4 above = f4_fma(f4_fma(f4_all(TANH_P0), u, f4_all(TANH_P1)), v,
+                            f4_fma(f4_all(TANH_P2), u, f4_all(TANH_P3)));
+    f4 below = f4_fma(f4_all(TANH_Q2), u, f4_add(u, f4_all(TANH_Q3)));
+    below = f4_fma(f4_fma(f4_all(TANH_Q0), u, f4_all(TANH_Q1)), v, below);
     return f4_div(f4_mul(x, above), below);
 }
 
@@ -287,7 +288,7 @@ INLINE void attend(const struct attention a, const struct cell *cell, const floa
         f4_store(energy + c, f4_mul(sum, f4_all(1 / (float)a.rows)));
     }
     recur(once, cell, energy, state);
-    UNROLL for (int c = 0; c < a.channels; c += 4) {
+    ROLLED for (int c = 0; c < a.channels; c += 4) {
         f4 sum = f4_load(gate_bias + c);
         UNROLL for (int i = 0; i < a.units; i++)
             sum = f4_fma(sum, f4_load(gate_weight + i * a.channels + c), f4_all(state[i]));
