@@ -73,7 +73,7 @@ class FixedEngine(Engine):
     def _of(self, layer: Layer) -> Any:
         return self._fixed[layer.result]
 
-    def block(self, positions: int, outputs: int) -> int:
+    def block(self, positions: int, outputs: int) -> int | str:
         """Positions whose sums are kept in registers at once: hardly any position twice."""
         wanted = {4: 5, 16: 4}.get(outputs)
         return wanted if wanted and positions % ROWS_AT_ONCE else super().block(positions, outputs)

@@ -3676,7 +3676,7 @@ const float *x, const float *passed, float *state, float *y)
 
 APART void scan_rows_0(const float *x, const struct cell *cell, float *projected, float *states)
 {
-    const struct convolution shape = {33, 3, 16, 1, 8, 16, 2, 24, 1, 48, LINEAR};
+    const struct convolution shape = {33, ROWS_AT_ONCE, 16, 1, 8, 16, 2, 24, 1, 48, LINEAR};
     const int place[4] = {0, 2, 1, 3}, backward[4] = {0, 0, 1, 1};
     convolve(shape, x, cell->input, cell->input_bias, 1, projected);
     scan(33, 4, cell, place, backward, projected, states);
