@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Integers: TypeAlias = NDArray[np.integer[Any]]
 
 WINDOW, HOP, BINS = 512, 256, 257
+POINTS = WINDOW // 2  # of the complex FFT
 # Bits that the inputs of a transform are normalised to.
 BLOCK_BITS = 20
 # Fractional bits of the overlap-add, below the least significant bit of a sample.

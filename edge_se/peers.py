@@ -19,8 +19,8 @@ from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError
 from edge_se.stft import Samples, Stft
 
-# Names that stand for what is installed: our own C engine, and RNNoise.
-BUILT_IN, RNNOISE = "c", "rnnoise"
+# Names that stand for what is installed: our own C engine, RNNoise, WebRTC's noise suppressor.
+BUILT_IN, RNNOISE, WEBRTC = "c", "rnnoise", "webrtc"
 DTLN_STAGES = ("model_quant_1.tflite", "model_quant_2.tflite")
 
 
@@ -50,14 +50,16 @@ def load_peer(path: Path) -> Peer:
 
     Args:
         path: A model of ours, the authors' streaming ONNX of GTCRN, a folder with DTLN's stages,
-            RNNoise's shared library (librnnoise*.so), or `RNNOISE` for the installed one; or
-            `BUILT_IN` for our own C engine.
+            RNNoise's shared library (librnnoise*.so), or `RNNOISE` for the installed one;
+            `WEBRTC`; or `BUILT_IN` for our own C engine.
 
     Raises:
         UserError: It is none of these, or its runtime is not installed.
     """
     if str(path) == RNNOISE:
         return Rnnoise(find_rnnoise())
+    if str(path) == WEBRTC:
+        return WebRtc()
     if str(path) == BUILT_IN:
         return Ours(Enhancer(engine=BUILT_IN))
     if path.name.startswith("librnnoise"):
@@ -249,6 +251,32 @@ class Rnnoise:
         np.multiply(frame, 32768, out=self._samples)
         self._run(self._state, self._address, self._address)
         np.multiply(self._samples, 1 / 32768, out=out)
+
+
+class WebRtc:
+    """WebRTC's noise suppressor in C++, by pip's webrtc-noise-gain; see `Peer`.
+
+    Its high-pass filter and its voice detection run too: the package has no way around them.
+    """
+
+    hop_size, sample_rate, sample_dtype = 160, 16000, np.dtype(np.int16)
+    _SUPPRESSION = 4  # the most there is
+
+    def __init__(self) -> None:
+        """Start it without gain; raises UserError when it is not installed."""
+        try:
+            from webrtc_noise_gain import webrtc_noise_gain_cpp as library
+        except ImportError:
+            raise UserError(
+                "WebRTC's noise suppressor is not installed; pip install webrtc-noise-gain"
+            ) from None
+        self.name = "webrtc (noise suppression in C++)"
+        self.size_kb = _size_kb(Path(library.__file__))
+        self._run = library.AudioProcessor(0, self._SUPPRESSION).Process10ms
+
+    def process(self, frame: NDArray[np.int16], out: NDArray[np.int16]) -> None:
+        """Take in one hop (int16 [160]) and write one enhanced hop to `out`."""
+        out[...] = np.frombuffer(self._run(frame.tobytes()).audio, np.int16)
 
 
 def _by_rank(details: list[Mapping[str, Any]]) -> dict[int, int]:

@@ -19,8 +19,13 @@ FOLDER = Path(__file__).parent
 FLAGS = (
     *("-std=c99", "-O3", "-s", "-shared", "-fPIC"),
     *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
-    "-fno-asynchronous-unwind-tables",  # nobody unwinds through them
+    *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables"),  # nobody unwinds through them
 )
+# Pages of its own for what is read-only after loading, a few addresses, would be mostly empty.
+LINKING = ("-Wl,-z,norelro",)
+# The same for code and tables, and code that runs constructors, of which there are none. zig's
+# linker does without, and refuses to be told.
+LINKING_WITHOUT_ZIG = ("-Wl,-z,noseparate-code", "-nostartfiles")
 
 
 class BuildError(Exception):
@@ -70,8 +75,9 @@ def compile_library(
         BuildError: The compiler failed.
     """
     temporary = library.with_name(f".{os.getpid()}{library.name}")
+    flags = [*FLAGS, *_linking(command), *options]
     try:
-        arguments = [*FLAGS, *options, *map(str, files), "-lm", "-o", str(temporary)]
+        arguments = [*flags, *map(str, files), "-lm", "-o", str(temporary)]
         result = subprocess.run([*command, *arguments], capture_output=True, text=True)
         if result.returncode:
             raise BuildError(f"{shlex.join(command)} failed: {result.stderr.strip()}")
@@ -80,6 +86,14 @@ def compile_library(
         raise BuildError(f"{shlex.join(command)} can't be run: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _linking(command: Sequence[str]) -> tuple[str, ...]:
+    """Options for the linker of a compiler's command, where it is one for ELF."""
+    if "linux" not in _target(command):
+        return ()
+    zig = "zig" in (Path(word).name for word in command) or "ziglang" in command
+    return LINKING if zig else (*LINKING, *LINKING_WITHOUT_ZIG)
 
 
 def _target(command: Sequence[str]) -> str:

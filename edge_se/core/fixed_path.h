@@ -25,11 +25,8 @@
 
 /* Mirrored by edge_se.core.Context. */
 struct context {
-    const int32_t *window;     /* [512] analysis */
-    const int32_t *synthesis;  /* [512] with the mantissa of the mask's scale */
-    const int32_t *cosines;    /* [257] */
-    const int32_t *sines;      /* [257] */
-    const int32_t *twiddles;   /* [2][3][64], then [2][3][16], then [2][3][4] */
+    const int32_t *window;     /* [512] half a sine */
+    const int32_t *twiddles;   /* [2][3][64] */
     int16_t *samples;          /* [512] previous and newest hop */
     int16_t *output;           /* [256] enhanced hop */
     int32_t *spectra;          /* [delay + 1][2][257], newest last */
@@ -41,7 +38,7 @@ struct context {
     int32_t delay;
     int32_t feature_bytes, feature_multiplier, feature_exponent, feature_zero_point;
     int32_t feature_low, feature_high;
-    int32_t mask_bytes, mask_exponent, mask_zero_point;
+    int32_t mask_bytes, mask_multiplier, mask_exponent, mask_zero_point;
     int32_t excess_shift;
 };
 
@@ -68,21 +65,30 @@ static inline lanes turned_imaginary(lanes re, lanes im, lanes cosine, lanes sin
 
 #include "fft.h"
 
-/* X[k] + X*[256 - k] + (X[k] - X*[256 - k]) (-sin + i sign cos), of x [257]. */
-static inline void fold(int count, const int32_t *restrict xr, const int32_t *restrict xi,
-                        int32_t *restrict yr, int32_t *restrict yi, const int32_t *restrict sines,
-                        const int32_t *restrict cosines, int sign)
+/* X[k] + X*[256 - k] + (X[k] - X*[256 - k]) (-sin + i sign cos), of x [257], angles being pi k / 256:
+   k and 256 - k at once, whose products differ in signs. Every second value of the window is a sine. */
+static inline void fold(const int32_t *restrict xr, const int32_t *restrict xi, int32_t *restrict yr,
+                        int32_t *restrict yi, const int32_t *restrict window, int sign)
 {
-    for (int from = 0; from < count; from += LANES) {
-        const int k = lanes_from(from, count);
-        const lanes low_r = lanes_load(xr + k), high_r = lanes_load_backward(xr + POINTS - k);
-        const lanes low_i = lanes_load(xi + k), high_i = lanes_load_backward(xi + POINTS - k);
+    const int middle = POINTS / 2;
+    BY_LANES for (int k = 0; k < middle; k += LANES) {
+        const int mirrored = POINTS - k;
+        const lanes low_r = lanes_load(xr + k), high_r = lanes_load_backward(xr + mirrored);
+        const lanes low_i = lanes_load(xi + k), high_i = lanes_load_backward(xi + mirrored);
+        const lanes both_r = low_r + high_r, both_i = low_i - high_i;
         const lanes apart_r = low_r - high_r, apart_i = low_i + high_i;
-        const lanes above = lanes_load(cosines + k), sine = -lanes_load(sines + k);
-        const lanes cosine = sign < 0 ? -above : above;
-        lanes_store(yr + k, low_r + high_r + turned_real(apart_r, apart_i, sine, cosine));
-        lanes_store(yi + k, low_i - high_i + turned_imaginary(apart_r, apart_i, sine, cosine));
+        lanes sine, cosine, between;
+        lanes_load_pairs(window + 2 * k, &sine, &between);
+        lanes_load_pairs(window + 2 * (middle + k), &cosine, &between);
+        if (sign < 0) cosine = -cosine;
+        const wide turned = wide_plus_product(wide_product(apart_r, sine), apart_i, cosine);
+        const lanes turned_i = turned_imaginary(apart_r, apart_i, -sine, cosine);
+        lanes_store(yr + k, both_r + wide_narrow_shift(wide_negative(turned), TABLE_BITS));
+        lanes_store(yi + k, both_i + turned_i);
+        lanes_store_backward(yr + mirrored, both_r + wide_narrow_shift(turned, TABLE_BITS));
+        lanes_store_backward(yi + mirrored, turned_i - both_i);
     }
+    yr[middle] = 2 * xr[middle], yi[middle] = -2 * xi[middle];
 }
 
 static inline int32_t clamp(int32_t x, int32_t low, int32_t high)
@@ -96,10 +102,10 @@ static inline void store(const struct context *c, const int32_t *restrict x, int
     const int32_t low = c->feature_low, high = c->feature_high;
     if (c->feature_bytes == 1) {
         int8_t *restrict y = (int8_t *)c->features + row * BINS;
-        for (int k = 0; k < BINS; k++) y[k] = (int8_t)clamp(x[k], low, high);
+        LOOPED for (int k = 0; k < BINS; k++) y[k] = (int8_t)clamp(x[k], low, high);
     } else {
         int16_t *restrict y = (int16_t *)c->features + row * BINS;
-        for (int k = 0; k < BINS; k++) y[k] = (int16_t)clamp(x[k], low, high);
+        LOOPED for (int k = 0; k < BINS; k++) y[k] = (int16_t)clamp(x[k], low, high);
     }
 }
 
@@ -112,7 +118,7 @@ static inline void quantize(const struct context *c, const int32_t *restrict val
     const int32_t low = c->feature_low, high = c->feature_high, excess_shift = c->excess_shift;
     int32_t unbounded[BINS];
     if (shift >= SMALL_SHIFT) {
-        for (int from = 0; from < BINS; from += LANES) {
+        BY_LANES for (int from = 0; from < BINS; from += LANES) {
             const int k = lanes_from(from, BINS);
             const wide scaled = wide_product(lanes_load(values + k), multipliers);
             lanes_store(unbounded + k, wide_narrow(wide_shift(scaled, shift)) + zero_points);
@@ -158,8 +164,8 @@ static void fixed_analyse(struct context *c)
     for (int n = 0; n < c->delay; n++) c->exponents[n] = c->exponents[n + 1];
     int32_t *real = c->spectra + c->delay * size, *imaginary = real + BINS;
     c->exponents[c->delay] = exponent;
-    fold(BINS, re, im, real, imaginary, c->sines, c->cosines, -1);
-    for (int from = 0; from < BINS; from += LANES) {
+    fold(re, im, real, imaginary, c->window, -1);
+    BY_LANES for (int from = 0; from < BINS; from += LANES) {
         const int k = lanes_from(from, BINS);
         lanes_store(magnitudes + k, lanes_magnitude(lanes_load(real + k), lanes_load(imaginary + k)));
     }
@@ -167,7 +173,7 @@ static void fixed_analyse(struct context *c)
     int shift = 2 * SCALE_BITS + exponent - gain - c->feature_exponent;
     shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
     const int32_t *const rows[FEATURE_ROWS] = {magnitudes, real, imaginary};
-    for (int row = 0; row < FEATURE_ROWS; row++) quantize(c, rows[row], row, shift);
+    LOOPED for (int row = 0; row < FEATURE_ROWS; row++) quantize(c, rows[row], row, shift);
     for (int n = 0; n < HOP; n++) c->samples[n] = c->samples[HOP + n];
 }
 
@@ -176,21 +182,21 @@ static inline void read_mask(const struct context *c, int32_t *mask)
 {
     const int32_t zero_point = c->mask_zero_point;
     if (c->mask_bytes == 1)
-        for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int8_t *)c->mask)[n] - zero_point;
+        LOOPED for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int8_t *)c->mask)[n] - zero_point;
     else
-        for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int16_t *)c->mask)[n] - zero_point;
+        LOOPED for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int16_t *)c->mask)[n] - zero_point;
 }
 
 /* The mask applied; the finished hop is in `output`. */
 static void fixed_synthesise(struct context *c)
 {
-    int32_t mask[2 * BINS], block_re[BINS], block_im[BINS], re[POINTS], im[POINTS];
+    int32_t mask[2 * BINS], block_re[BINS], block_im[BINS], re[BINS], im[BINS];
     int64_t masked_re[BINS], masked_im[BINS];
     const int32_t *real = c->spectra, *imaginary = real + BINS;
     read_mask(c, mask);
     mask[BINS] = mask[2 * BINS - 1] = 0; /* where the spectrum is real */
     wide_bits peak = wide_no_bits();
-    for (int from = 0; from < BINS; from += LANES) {
+    BY_LANES for (int from = 0; from < BINS; from += LANES) {
         const int k = lanes_from(from, BINS);
         const lanes re = lanes_load(real + k), im = lanes_load(imaginary + k);
         const lanes mask_re = lanes_load(mask + k), mask_im = lanes_load(mask + BINS + k);
@@ -201,26 +207,27 @@ static void fixed_synthesise(struct context *c)
         wide_store(masked_im + k, product_im);
     }
     const int exponent = BLOCK_BITS - bit_length(wide_all_bits(peak));
-    for (int from = 0; from < BINS; from += LANES) {
+    BY_LANES for (int from = 0; from < BINS; from += LANES) {
         const int k = lanes_from(from, BINS);
         lanes_store(block_re + k, wide_narrow(wide_shift(wide_load(masked_re + k), -exponent)));
         lanes_store(block_im + k, wide_narrow(wide_shift(wide_load(masked_im + k), -exponent)));
     }
-    fold(POINTS, block_re, block_im, re, im, c->sines, c->cosines, 1);
+    fold(block_re, block_im, re, im, c->window, 1);
     fft(im, re, c->twiddles); /* parts swapped: the inverse */
 
     int shift = c->exponents[0] + exponent - c->mask_exponent + 9 + 31 + TABLE_BITS - 15 - GUARD_BITS;
     shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
     int32_t segment[WINDOW]; /* in steps of 2^-8 */
-    for (int n = 0; n < POINTS; n += LANES) {
+    BY_LANES for (int n = 0; n < POINTS; n += LANES) {
         lanes even, odd;
-        lanes_load_pairs(c->synthesis + 2 * n, &even, &odd);
+        lanes_load_pairs(c->window + 2 * n, &even, &odd);
+        even = lanes_scale(even, c->mask_multiplier), odd = lanes_scale(odd, c->mask_multiplier);
         const wide first = wide_shift(wide_product(lanes_load(re + n), even), shift);
         const wide second = wide_shift(wide_product(lanes_load(im + n), odd), shift);
         lanes_store_pairs(segment + 2 * n, wide_narrow_saturated(first, SEGMENT_LIMIT),
                           wide_narrow_saturated(second, SEGMENT_LIMIT));
     }
-    for (int n = 0; n < HOP; n += LANES) {
+    BY_LANES for (int n = 0; n < HOP; n += LANES) {
         lanes_store_sum(c->output + n, lanes_load(c->tail + n), lanes_load(segment + n), GUARD_BITS);
         lanes_store(c->tail + n, lanes_load(segment + HOP + n));
     }

@@ -23,7 +23,7 @@ struct stft {
     const float *window;   /* [512] */
     const float *cosines;  /* [257] */
     const float *sines;    /* [257] */
-    const float *twiddles; /* [2][3][64], then [2][3][16], then [2][3][4] */
+    const float *twiddles; /* [2][3][64] */
     float *samples;        /* [512] previous and newest hop */
     float *spectrum;       /* [257][2] of the newest window */
     float *masked;         /* [257][2] to transform back */

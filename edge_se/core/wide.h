@@ -6,6 +6,15 @@
 
 typedef int32_t value;
 
+/* For loops of known counts, which compilers else write out. */
+#if defined(__clang__)
+#define LOOPED _Pragma("clang loop unroll(disable)")
+#elif defined(__GNUC__)
+#define LOOPED _Pragma("GCC unroll 1")
+#else
+#define LOOPED
+#endif
+
 static inline int bit_length(uint64_t x)
 {
 #ifdef __GNUC__
@@ -40,6 +49,7 @@ static inline uint32_t square_root(uint64_t x)
 #include <arm_neon.h>
 
 #define LANES 4
+#define BY_LANES
 
 typedef int32x4_t lanes;
 typedef struct {
@@ -57,6 +67,12 @@ static inline lanes lanes_load_backward(const int32_t *x)
 {
     const lanes pairs = vrev64q_s32(vld1q_s32(x - 3));
     return vextq_s32(pairs, pairs, 2);
+}
+
+static inline void lanes_store_backward(int32_t *x, lanes a)
+{
+    const lanes pairs = vrev64q_s32(a);
+    vst1q_s32(x - 3, vextq_s32(pairs, pairs, 2));
 }
 
 /* Elements with even and with odd indices. */
@@ -90,6 +106,12 @@ static inline void lanes_store_fours(int32_t *x, lanes a, lanes b, lanes c, lane
     vst4q_s32(x, fours);
 }
 
+/* (a b + 2^14) / 2^15, for b from 0 to 2^15 - 1 */
+static inline lanes lanes_scale(lanes a, int32_t b)
+{
+    return vqrdmulhq_s32(a, vdupq_n_s32(b << 16));
+}
+
 static inline wide wide_load(const int64_t *x)
 {
     const wide loaded = {vld1q_s64(x), vld1q_s64(x + 2)};
@@ -120,6 +142,12 @@ static inline wide wide_less_product(wide sum, lanes a, lanes b)
     sum.low = vmlsl_s32(sum.low, vget_low_s32(a), vget_low_s32(b));
     sum.high = vmlsl_high_s32(sum.high, a, b);
     return sum;
+}
+
+static inline wide wide_negative(wide a)
+{
+    const wide negative = {vnegq_s64(a.low), vnegq_s64(a.high)};
+    return negative;
 }
 
 /* To the left where bits are negative. */
@@ -220,6 +248,13 @@ static inline lanes lanes_magnitude(lanes re, lanes im)
 
 #define LANES 1
 
+/* 32-bit machines have no vectors of 64-bit numbers that were worth their code. */
+#if defined(__clang__) && UINTPTR_MAX == UINT32_MAX
+#define BY_LANES _Pragma("clang loop unroll(disable) vectorize(disable)")
+#else
+#define BY_LANES LOOPED
+#endif
+
 typedef int32_t lanes;
 typedef int64_t wide;
 typedef uint64_t wide_bits;
@@ -232,6 +267,11 @@ static inline lanes lanes_load(const int32_t *x)
 static inline lanes lanes_load_backward(const int32_t *x)
 {
     return *x;
+}
+
+static inline void lanes_store_backward(int32_t *x, lanes a)
+{
+    *x = a;
 }
 
 static inline void lanes_load_pairs(const int32_t *x, lanes *even, lanes *odd)
@@ -259,6 +299,11 @@ static inline void lanes_store_fours(int32_t *x, lanes a, lanes b, lanes c, lane
     x[0] = a, x[1] = b, x[2] = c, x[3] = d;
 }
 
+static inline lanes lanes_scale(lanes a, int32_t b)
+{
+    return (lanes)(((wide)a * b + (1 << 14)) >> 15);
+}
+
 static inline wide wide_load(const int64_t *x)
 {
     return *x;
@@ -282,6 +327,11 @@ static inline wide wide_plus_product(wide sum, lanes a, lanes b)
 static inline wide wide_less_product(wide sum, lanes a, lanes b)
 {
     return sum - (wide)a * b;
+}
+
+static inline wide wide_negative(wide a)
+{
+    return -a;
 }
 
 static inline wide wide_shift(wide a, int bits)

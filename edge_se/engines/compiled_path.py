@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edge_se.core import Context, Level
 from edge_se.engines.fixed_path import FixedPath
-from edge_se.fixed import ANALYSIS_WINDOW, BINS, COSINES, HOP, SINES, TWIDDLES, WINDOW
+from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TWIDDLES, WINDOW
 from edge_se.manifest import Manifest
 
 
@@ -21,7 +21,6 @@ class CompiledPath(FixedPath):
         """As `FixedPath`, with a library that `edge_se.core.load_core` gives."""
         super().__init__(manifest, features, mask)
         delay = manifest.lookahead_frames
-        twiddles = np.concatenate([TWIDDLES[n].ravel() for n in (256, 64, 16)])
         self._spectra = np.zeros((delay + 1, 2, BINS), np.int32)
         self._exponents = np.zeros(delay + 1, np.int32)
         self._tail = np.zeros(HOP, np.int32)
@@ -31,10 +30,7 @@ class CompiledPath(FixedPath):
         # The core reads and writes these where they are: they must live as long as the path.
         self._arrays: dict[str, NDArray[Any]] = {
             "window": ANALYSIS_WINDOW.astype(np.int32),
-            "synthesis": self._mask_scale.window.astype(np.int32),
-            "cosines": COSINES.astype(np.int32),
-            "sines": SINES.astype(np.int32),
-            "twiddles": twiddles.astype(np.int32),
+            "twiddles": TWIDDLES[POINTS].astype(np.int32),
             "samples": self._samples,
             "output": self._output,
             "spectra": self._spectra,
@@ -57,6 +53,7 @@ class CompiledPath(FixedPath):
             feature_high=scale.limits[1],
             excess_shift=scale.excess_shift,
             mask_bytes=mask.itemsize,
+            mask_multiplier=self._mask_scale.multiplier,
             mask_exponent=self._mask_scale.exponent,
             mask_zero_point=self._mask_scale.zero_point,
         )

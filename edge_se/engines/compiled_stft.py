@@ -13,9 +13,9 @@ _WINDOW, _HOP = 512, 256
 
 
 def twiddles() -> NDArray[np.float64]:
-    """exp(-2 pi i p r / n) for n = 256, 64, 16, r = 1, 2, 3, p < n / 4; real parts, imaginary."""
-    angles = [2 * np.pi * np.arange(1, 4)[:, None] * np.arange(n // 4) / n for n in (256, 64, 16)]
-    return np.concatenate([part.ravel() for a in angles for part in (np.cos(a), -np.sin(a))])
+    """exp(-2 pi i p r / 256) for r = 1, 2, 3 and p < 64, real and imaginary: [2, 3, 64]."""
+    angles = 2 * np.pi * np.arange(1, 4)[:, None] * np.arange(64) / 256
+    return np.stack([np.cos(angles), -np.sin(angles)])
 
 
 class CompiledStft:

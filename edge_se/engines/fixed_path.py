@@ -66,9 +66,9 @@ class MaskScale:
     """The mask's scale, as a window that carries its mantissa and a shift that has its exponent."""
 
     def __init__(self, spec: TensorSpec) -> None:
-        factor, self.exponent = mantissa(spec.scale, TABLE_BITS)
+        self.multiplier, self.exponent = mantissa(spec.scale, TABLE_BITS)
         self.zero_point = spec.zero_point
-        self.window = round_shift(ANALYSIS_WINDOW * factor, TABLE_BITS)
+        self.window = round_shift(ANALYSIS_WINDOW * self.multiplier, TABLE_BITS)
 
     def shift(self, analysis: int, synthesis: int) -> int:
         """Bits to shift windowed values to the right, for the exponents of both transforms."""

@@ -170,8 +170,8 @@ class Engine(ABC):
             activation=kind,
         )
 
-    def block(self, positions: int, outputs: int) -> int:
-        """Positions whose sums are kept in registers at once."""
+    def block(self, positions: int, outputs: int) -> int | str:
+        """Positions whose sums are kept in registers at once, in C."""
         return BLOCKS[outputs]
 
     def linear_shape(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.fixed import ANALYSIS_WINDOW, COSINES, SINES, TWIDDLES
+from edge_se.fixed import ANALYSIS_WINDOW, POINTS, TWIDDLES
 from edge_se.quantized import limits
 from quant.graph.encoding import Encoding
 from quant.graph.graph import Value
@@ -50,7 +50,6 @@ from targets.c.layers import (
 from targets.c.source import identifier, initializer
 
 FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
-QUARTER = WINDOW // 4  # of a circle: the cosine is the sine that much further on
 FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits in a vector
 
 
@@ -74,7 +73,7 @@ class FixedEngine(Engine):
     def _of(self, layer: Layer) -> Any:
         return self._fixed[layer.result]
 
-    def block(self, positions: int, outputs: int) -> int:
+    def block(self, positions: int, outputs: int) -> int | str:
         """Positions whose sums are kept in registers at once: hardly any position twice."""
         wanted = {4: 5, 16: 4}.get(outputs)
         return wanted if wanted and positions % ROWS_AT_ONCE else super().block(positions, outputs)
@@ -92,20 +91,16 @@ class FixedEngine(Engine):
             "interleaved": ("int16_t", BAND_CHANNELS * BINS),
             "mask": ("int16_t", MASK_PARTS * BINS + EIGHT - 1),
         }
-        twiddles = np.concatenate([TWIDDLES[n].ravel() for n in (256, 64, 16)])
         names = [
             self.source.table(name, content.astype(np.int32))
             for name, content in (
                 ("window", ANALYSIS_WINDOW),
-                ("synthesis", split.mask.window),
-                ("sines", np.append(SINES, COSINES[QUARTER + 1 :])),
-                ("twiddles", twiddles),
+                ("twiddles", TWIDDLES[POINTS]),
             )
         ]
         self.source.table("tanh_table", tanh_table().astype(np.int16))
         low, high = limits(np.int16)
         fields = dict(zip(names, names, strict=True)) | {
-            "cosines": f"sines + {QUARTER}",
             "samples": "s->samples",
             "output": "out",
             "spectra": "k.spectrum",
@@ -119,6 +114,7 @@ class FixedEngine(Engine):
             "feature_low": low,
             "feature_high": high,
             "mask_bytes": 2,
+            "mask_multiplier": split.mask.multiplier,
             "mask_exponent": split.mask.exponent,
         }
         # What is not named is zero: no delay, no level, no zero points.

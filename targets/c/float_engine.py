@@ -47,6 +47,10 @@ class FloatEngine(Engine):
     runtime = ("compiler.h", "lanes.h", "float_kernels.h")
     core = ("fft.h", "stft.h")
 
+    def block(self, positions: int, outputs: int) -> int | str:
+        """Six quads of sums by three rows would not fit 16 registers."""
+        return super().block(positions, outputs) if outputs <= 16 else "ROWS_AT_ONCE"
+
     def _open(self, layers: Sequence[Layer]) -> None:
         self.state |= {"samples": ("float", WINDOW), "tail": ("float", HOP)}
         self.scratch |= {"spectrum": ("float", 2 * BINS), "masked": ("float", 2 * BINS)}

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,22 @@ def test_a_library_that_is_not_rnnoise_is_refused(tmp_path):
 
     with pytest.raises(UserError, match="no RNNoise library"):
         load_peer(tmp_path / "librnnoise.so")
+
+
+def test_webrtc_takes_noise_away():
+    pytest.importorskip("webrtc_noise_gain", reason="webrtc-noise-gain is not installed")
+    noise = (1600 * np.random.default_rng(0).standard_normal(32000)).astype(np.int16)
+
+    output = stream(load_peer(Path("webrtc")), noise)
+
+    assert np.std(output[16000:]) < 0.3 * np.std(noise)
+
+
+def test_webrtc_that_is_not_there_is_told_apart(monkeypatch):
+    monkeypatch.setitem(sys.modules, "webrtc_noise_gain", None)
+
+    with pytest.raises(UserError, match="pip install webrtc-noise-gain"):
+        load_peer(Path("webrtc"))
 
 
 def test_dtln_enhances(assets, audio):

@@ -7,7 +7,7 @@
 
 #define READ(array) (fread(array, sizeof *(array), sizeof(array) / sizeof *(array), stdin))
 
-static int32_t window[WINDOW], synthesis[WINDOW], cosines[BINS], sines[BINS], twiddles[504];
+static int32_t window[WINDOW], twiddles[2 * 3 * 64];
 static int32_t spectra[2 * BINS], exponents[1], tail[HOP];
 static int16_t samples[WINDOW], output[HOP], features[6 * BINS], mask[2 * BINS];
 
@@ -18,12 +18,11 @@ int main(void)
     READ(counts); /* of numbers from `delay` on, and of features */
     fread(&c.delay, sizeof c.delay, (size_t)counts[0], stdin);
     READ(level);
-    READ(window), READ(synthesis), READ(cosines), READ(sines), READ(twiddles);
+    READ(window), READ(twiddles);
     struct level normalizer = {level[1], level[1], 0, 0};
-    c.window = window, c.synthesis = synthesis, c.cosines = cosines, c.sines = sines;
-    c.twiddles = twiddles, c.samples = samples, c.output = output, c.spectra = spectra;
-    c.exponents = exponents, c.tail = tail, c.level = level[0] ? &normalizer : 0;
-    c.features = features, c.mask = mask;
+    c.window = window, c.twiddles = twiddles;
+    c.samples = samples, c.output = output, c.spectra = spectra, c.exponents = exponents;
+    c.tail = tail, c.level = level[0] ? &normalizer : 0, c.features = features, c.mask = mask;
     while (fread(samples + HOP, sizeof *samples, HOP, stdin) == HOP) {
         fread(mask, (size_t)c.mask_bytes, 2 * BINS, stdin);
         fixed_analyse(&c);

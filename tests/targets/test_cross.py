@@ -80,7 +80,7 @@ def test_bits_on_an_emulated_board_equal_those_of_the_numpy_model(
     told = CompiledPath(NO_LIBRARY, manifest, *arrays)
     numbers = [getattr(told._context, name) for name in edge_se.core._NUMBERS]
     normalizer = model._normalize
-    tables = ("window", "synthesis", "cosines", "sines", "twiddles")
+    tables = ("window", "twiddles")
     sent = [
         np.array([len(numbers), arrays[0].size, *numbers]),
         np.array([normalizer is not None, normalizer.target if normalizer else 0]),

@@ -3,6 +3,7 @@
 import json
 import platform
 import re
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import soundfile
 from calib_data import clips_folder
 from edge_se import Enhancer, core
 from edge_se.benchmark import frames_of
-from edge_se.core.build import FLAGS, FOLDER, BuildError, find_compiler
+from edge_se.core.build import FLAGS, FOLDER, BuildError, compile_library, find_compiler
 from edge_se.engines import generated
 from edge_se.engines.generated import checkpoint_of, load_compiled, prefix, read_compiled
 from edge_se.errors import UserError
@@ -24,7 +25,7 @@ from quant.checkpoints import default_checkpoint_path
 from quant.models.checkpoint import load_checkpoint
 from quant.pipeline import build_float
 from quant.recipes import RECIPES
-from targets.boards import find_board
+from targets.boards import find_board, load_platforms
 from targets.cross import find_cross_compiler
 from targets.emulation.system import find_emulator
 from targets.engines import BUILT_IN, BUILT_IN_ARITHMETICS, built_in_sources, compile_engine
@@ -99,6 +100,34 @@ def test_the_model_and_the_engine_built_in_are_of_one_checkpoint(library):
     assert read_model(default_model_path())[1].checkpoint["sha256"] == sha256
     for arithmetic in BUILT_IN_ARITHMETICS:
         assert checkpoint_of(library, arithmetic) == sha256, "python -m edge_se.core.build"
+
+
+LARGEST_LIBRARY = {"float": 150_000, "fixed": 80_000}
+AVX2 = core.VARIANTS["_core_avx2.so"][0]
+
+
+def assert_small(folder: Path, command: list[str], options: tuple[str, ...] = ()) -> None:
+    """Compile both engines, each for itself, and look at the files' sizes in bytes."""
+    for arithmetic, largest in LARGEST_LIBRARY.items():
+        source, path = BUILT_IN / f"{prefix(arithmetic)}.c", folder / f"{arithmetic}.so"
+        compile_library(path, [source], command, [*options, "-I", str(FOLDER)])
+        assert path.stat().st_size <= largest, arithmetic
+
+
+@pytest.mark.parametrize("target", load_platforms().values(), ids=lambda target: target.key)
+def test_engines_are_small_on_every_platform(tmp_path, target):
+    assert_small(tmp_path, find_cross_compiler(target))
+
+
+@pytest.mark.parametrize(
+    ("compiler", "options"),
+    [("gcc", ()), ("clang", ()), ("gcc", AVX2), ("clang", AVX2), ("aarch64-linux-gnu-gcc", ())],
+)
+def test_engines_are_small_with_other_compilers(tmp_path, compiler, options):
+    if shutil.which(compiler) is None or (options and platform.machine() != "x86_64"):
+        pytest.skip(f"no {compiler} with these options here")
+
+    assert_small(tmp_path, [compiler], options)
 
 
 def test_the_engine_built_in_equals_the_float_model(library, float_model, signal):

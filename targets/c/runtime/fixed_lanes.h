@@ -8,6 +8,11 @@
 
 #include "compiler.h"
 
+/* Vectors that compilers make of single numbers take a lot of code, and hardly any time off. */
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__aarch64__)
+#pragma GCC optimize("no-tree-vectorize")
+#endif
+
 /* Where there are dot products of bytes (Armv8.2), activations are taken apart into two. The lower one
    counts from -128, and what is missing for it is part of the bias. */
 #if defined(__aarch64__) && defined(__GNUC__) && defined(__ARM_FEATURE_DOTPROD)
@@ -390,6 +395,14 @@ typedef int64_t l2;
 #define VECTORS 0
 #define PAIRED_PRODUCTS 0
 
+/* Too few registers for loops that are written out. */
+#if defined(__clang__)
+#undef UNROLL
+#undef ROLLED
+#define UNROLL
+#define ROLLED _Pragma("clang loop unroll(disable) vectorize(disable)")
+#endif
+
 #define EACH(type, count, expression)                              \
     do {                                                           \
         type each;                                                 \
@@ -440,7 +453,8 @@ INLINE i4 i4_round_shift(i4 a, int bits)
     const uint32_t half = right ? (uint32_t)1 << (right - 1) : 0;
     I4_EACH((int32_t)(((uint32_t)a.at[i] << left) + half) >> right);
 }
-INLINE i4 i4_shift_left_saturated(i4 a, int bits) { I4_EACH(shifted_left(a.at[i], bits)); }
+/* Hardly ever called, by many. */
+APART i4 i4_shift_left_saturated(i4 a, int bits) { I4_EACH(shifted_left(a.at[i], bits)); }
 INLINE i4 i4_scale(i4 a, i4 b)
 {
     I4_EACH(((int64_t)a.at[i] * b.at[i] + ((int64_t)1 << 30)) >> 31);

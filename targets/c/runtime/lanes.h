@@ -15,6 +15,15 @@ typedef float f4_in_memory __attribute__((vector_size(16), aligned(4), may_alias
 INLINE f4 f4_load(const float *x) { return *(const f4_in_memory *)x; }
 INLINE void f4_store(float *x, f4 a) { *(f4_in_memory *)x = a; }
 INLINE f4 f4_all(float x) { return (f4){x, x, x, x}; }
+/* Factors for f4_fma_lane. gcc would see through it and keep each in a register of its own. */
+INLINE f4 f4_of(float a, float b, float c, float d)
+{
+    f4 x = {a, b, c, d};
+#if defined(__aarch64__)
+    __asm__("" : "+w"(x));
+#endif
+    return x;
+}
 INLINE f4 f4_add(f4 a, f4 b) { return a + b; }
 INLINE f4 f4_sub(f4 a, f4 b) { return a - b; }
 INLINE f4 f4_mul(f4 a, f4 b) { return a * b; }
@@ -79,6 +88,7 @@ INLINE void f4_store(float *x, f4 a)
     for (int i = 0; i < 4; i++) x[i] = a.at[i];
 }
 INLINE f4 f4_all(float x) { F4_EACH(x); }
+INLINE f4 f4_of(float a, float b, float c, float d) { return (f4){{a, b, c, d}}; }
 INLINE f4 f4_add(f4 a, f4 b) { F4_EACH(a.at[i] + b.at[i]); }
 INLINE f4 f4_sub(f4 a, f4 b) { F4_EACH(a.at[i] - b.at[i]); }
 INLINE f4 f4_mul(f4 a, f4 b) { F4_EACH(a.at[i] * b.at[i]); }
