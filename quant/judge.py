@@ -21,7 +21,7 @@ from quant.mixing import calibration_mixtures
 from quant.models.gtcrn import HOP
 from quant.range_search import compressed_snr
 
-CLIPS_AT_ONCE = 16
+CLIPS_AT_ONCE = 8
 SNR_LIMIT_DB = 100.0
 
 
