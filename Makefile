@@ -18,10 +18,9 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 # The main job: quantize the embedded network with the embedded clips, enhance, benchmark, score.
-# This network was trained for 8 bits and needs no recovery; others do, and get it by default.
 demo: $(INSTALLED)
 	mkdir -p $(DEMO)
-	$(BIN)/edge-se quantize --precision int8 --recover 0 --out $(DEMO)/gtcrn_int8.tflite
+	$(BIN)/edge-se quantize --precision int8 --out $(DEMO)/gtcrn_int8.tflite
 	$(BIN)/edge-se quantize --precision float --out $(DEMO)/gtcrn_float.tflite
 	$(BIN)/python -m quant.demo mix $(DEMO)
 	$(BIN)/edge-se enhance $(DEMO)/noisy $(DEMO)/enhanced --model $(DEMO)/gtcrn_int8.tflite
@@ -82,7 +81,7 @@ costs: $(INSTALLED)
 
 # Make the model file and the C engine in the wheel again, after training or a change of the graph.
 default-model: $(INSTALLED)
-	$(BIN)/edge-se quantize --precision int8_float_ends --recover 0 \
+	$(BIN)/edge-se quantize --precision int8_float_ends \
 		--out edge_se/models/default.tflite
 	$(BIN)/python -m targets.engines
 	$(BIN)/python -m edge_se.core.build

@@ -115,7 +115,7 @@ def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator
 
 
 def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:
-    """The file that `quantize --precision int8` makes."""
+    """The file that `quantize --precision int8 --recover` makes."""
     with torch.enable_grad():  # by which recovery knows what is trained
         calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), split=True)
     ranges = default_ranges(calibrated, INT8)
@@ -126,7 +126,7 @@ def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:
 def static_file(
     checkpoint: Checkpoint, noisy: Sequence[np.ndarray], precision: str = "int8"
 ) -> bytes:
-    """The file that `quantize --precision` makes with `--recover 0`."""
+    """The file that `quantize --precision` makes."""
     recipe = RECIPES[precision]
     calibrated = calibrate_checkpoint(checkpoint, noisy, split=recipe.splits)
     return build_quantized(calibrated, recipe, default_ranges(calibrated, recipe), {})

@@ -46,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "int8_float_ends: so but for the first and last two convolutions and what is around them, "
         "which stay float; int8_float_coders: the encoder and the decoder stay float; int16x8: "
         "activations in 16; dynamic: 8-bit weights only; float; auto: the cheapest on the board of "
-        "these static ones and dynamic, the cheapest static one recovered besides, within the "
-        "quality budget (default: %(default)s)",
+        "these static ones and dynamic within the quality budget (default: %(default)s)",
     )
     parser.add_argument(
         "--quality-budget",
@@ -90,10 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recover",
         type=float,
         metavar="MINUTES",
-        help="fine-tune the weights against their rounding for so long at most, towards the float "
-        "network's output on the calibration clips; held-out ones decide what is kept (default: no "
-        "limit but 80 steps for --precision int8, 60 for auto; else, and with "
-        "files of ranges, 0)",
+        help="fine-tune the weights against their rounding for so long, or 80 steps at most, "
+        "towards the float network's output on the calibration clips; held-out ones decide what "
+        "is kept (default: 0; auto takes 60 steps where nothing static will do as it is)",
     )
     parser.add_argument(
         "--recover-clean",
@@ -241,17 +239,12 @@ def _recovery(
     clips: "CalibrationClips",
     progress: "Progress",
 ) -> "Recovery | None":
-    """As asked for; unasked only where it pays, and clips are enough to hold some out."""
+    """As asked for; unasked only by `auto`, where nothing else will do and clips are enough."""
     from quant.auto import RECOVERY_STEPS
-    from quant.recipes import RECIPES
     from quant.recovery import RecoverySettings, enough_to_hold_out, hold_out, recover
 
     if arguments.recover is None:
-        # Files of ranges are of the weights as they are.
-        if arguments.ranges or arguments.save_ranges:
-            return None
-        # With float ends it gains nothing on voices other than those it learns from.
-        if recipe is not None and recipe is not RECIPES["int8"]:
+        if recipe is not None:
             return None
         if not enough_to_hold_out(clips):
             print("no recovery: too few clips to hold some out for validation", file=sys.stderr)

@@ -177,7 +177,8 @@ def _ready(members: list[Operator], values: Values, state: State) -> bool:
 def _run_recurrence(
     state: State, members: list[Operator], values: Values, clips: int, frames: int, hook: Hook
 ) -> None:
-    inner = {value for operator in members for value in operator.outputs} | {state.input}
+    # A list: values keep one order, by which observers draw their samples.
+    inner = [state.input, *(value for operator in members for value in operator.outputs)]
     # Unbound once: the gradients of frames taken out one by one would be summed over whole clips.
     outer = {
         value: values[value].unflatten(0, (clips, frames)).unbind(1)
