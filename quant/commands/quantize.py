@@ -91,7 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="fine-tune the weights against their rounding for so long, or 80 steps at most, "
         "towards the float network's output on the calibration clips; held-out ones decide what "
-        "is kept (default: 0; auto takes 60 steps where nothing static will do as it is)",
+        "is kept (default: only where int8 is far from float, or auto finds nothing static that "
+        "will do, which then takes 60 steps)",
     )
     parser.add_argument(
         "--recover-clean",
@@ -239,23 +240,37 @@ def _recovery(
     clips: "CalibrationClips",
     progress: "Progress",
 ) -> "Recovery | None":
-    """As asked for; unasked only by `auto`, where nothing else will do and clips are enough."""
+    """As asked for; unasked where 8 bits hold a network badly, and clips are enough."""
     from quant.auto import RECOVERY_STEPS
-    from quant.recovery import RecoverySettings, enough_to_hold_out, hold_out, recover
+    from quant.recipes import RECIPES
+    from quant.recovery import (
+        WORTH_RECOVERING,
+        RecoverySettings,
+        enough_to_hold_out,
+        hold_out,
+        recover,
+    )
 
-    if arguments.recover is None:
-        if recipe is not None:
+    unasked = arguments.recover is None
+    if unasked:
+        # Files of ranges are of the weights as they are.
+        if arguments.ranges or arguments.save_ranges:
+            return None
+        # With float ends it gains nothing on voices other than those it learns from.
+        if recipe is not None and recipe is not RECIPES["int8"]:
             return None
         if not enough_to_hold_out(clips):
             print("no recovery: too few clips to hold some out for validation", file=sys.stderr)
             return None
-    minutes = math.inf if arguments.recover is None else arguments.recover
+    minutes = math.inf if unasked else arguments.recover
     if not minutes:
         return None
     hold_out(clips)  # too few clips are found before minutes of calibration
     settings = RecoverySettings(minutes, clean_weight=arguments.recover_clean)
     if recipe is None:
         settings = replace(settings, steps=RECOVERY_STEPS)
+    elif unasked:
+        settings = replace(settings, least_loss=WORTH_RECOVERING)
     return partial(recover, clips=clips, settings=settings, progress=progress)
 
 

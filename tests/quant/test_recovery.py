@@ -103,6 +103,22 @@ def test_a_gain_too_small_to_trust_is_not_kept():
     assert lenient.kept_step > 0 and lenient.after < lenient.before
 
 
+def test_what_is_near_enough_is_left_as_it_is():
+    graph = one_linear()
+    adjustments = Adjustments(graph)
+
+    def loss(_) -> torch.Tensor:
+        return (graph.operators[0].inputs[2].constant - 0.6).square().sum()
+
+    batch, settings = (torch.zeros(1), None), replace(QUICK, steps=5)
+    with torch.enable_grad():
+        near = fine_tune(adjustments, loss, repeat(batch), batch, replace(settings, least_loss=1.0))
+        far = fine_tune(adjustments, loss, repeat(batch), batch, replace(settings, least_loss=0.0))
+
+    assert (near.steps, near.kept_step) == (0, 0) and near.after == near.before < 1.0
+    assert far.steps == 5
+
+
 def test_zeros_are_structure_and_repeated_steps_share_their_weights(default_checkpoint):
     with torch.enable_grad():
         graph = describe_step("gtcrn", default_checkpoint.model)

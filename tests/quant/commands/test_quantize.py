@@ -56,7 +56,7 @@ def test_a_folder_of_clips_makes_a_model(typed, clips, tmp_path):
 def test_every_precision_makes_a_model_that_runs(main, clips, noisy, tmp_path, precision, dtype):
     code, output, _ = main(
         *("quantize", "--calibration-clips", clips, "--precision", precision),
-        *("--out", "model.tflite"),
+        *("--recover", "0", "--out", "model.tflite"),
     )
 
     assert code == 0
@@ -69,7 +69,7 @@ def test_every_precision_makes_a_model_that_runs(main, clips, noisy, tmp_path, p
 
 
 def test_official_checkpoints_are_quantized_reproducibly(main, official_path, clips, tmp_path):
-    quantize = ("quantize", official_path, "--precision", "int8")
+    quantize = ("quantize", official_path, "--precision", "int8", "--recover", "0")
     quantize += ("--calibration-clips", clips)
     for name in ("first.tflite", "second.tflite"):
         main(*quantize, "--out", name)
@@ -129,7 +129,7 @@ def test_too_few_clips_to_hold_some_out_are_not_recovered_with(main, clips, tmp_
         for number, path in enumerate(paths):
             shutil.copy(path, tmp_path / "pairs" / kind / f"{number}{path.suffix}")
 
-    quantize = ("quantize", "--calibration-clips", "pairs")
+    quantize = ("quantize", "--calibration-clips", "pairs", "--precision", "int8")
     code, _, errors = main(*quantize, "--out", "model.tflite")
     assert code == 0 and "no recovery: too few clips" in errors
     assert "recovery" not in read_manifest(tmp_path / "model.tflite").calibration
