@@ -108,8 +108,9 @@ def observe(
     observer = _Observer(graph, classes, limits or {})
     done = 0
     for batch in features:
-        values = sequence_values(graph, {"features": batch}, observer.limit)
-        observer.take(values, batch.shape[0] * batch.shape[1])
+        frames = batch.shape[0] * batch.shape[1]
+        # Never two batches' values at once: each takes gigabytes.
+        observer.take(sequence_values(graph, {"features": batch}, observer.limit), frames)
         done += len(batch)
         progress(done, clips)
     return observer.finish()
@@ -165,7 +166,7 @@ class _Observer:
                 self._sums[value] = (total + rows.sum(0, dtype=torch.float64), count + len(rows))
             if value in self._skipped:
                 continue
-            by_key.setdefault(value.range_key, []).append(tensor.reshape(-1))
+            by_key.setdefault(value.range_key, []).append(tensor)
             if value in self._scalable:
                 rows = tensor.reshape(-1, tensor.shape[-1])
                 picked = self._pick(len(rows), min(len(rows), ROWS_AT_ONCE))
@@ -177,15 +178,16 @@ class _Observer:
         return torch.randint(size, (count,), generator=self._random)
 
     def _keep(self, key: str, tensors: Sequence[Tensor], frames: int) -> None:
-        """Extremes and samples of the flat tensors under one key, the same share of every frame."""
-        of_a_frame = sum(map(len, tensors)) / frames
+        """Extremes and samples of the tensors under one key, the same share of every frame."""
+        of_a_frame = sum(tensor.numel() for tensor in tensors) / frames
         share = min(1.0, max(1 / KEPT_EVERY, KEPT_OF_A_FRAME / of_a_frame))
         low, high = self.statistics.extremes.get(key, (np.inf, -np.inf))
         for tensor in tensors:
             least, most = (float(bound) for bound in torch.aminmax(tensor))
             low, high = min(low, least), max(high, most)
-            picked = self._pick(len(tensor), round(share * len(tensor)))
-            self._kept.setdefault(key, []).append(tensor if share == 1 else tensor[picked])
+            flat = tensor.reshape(-1)
+            picked = self._pick(len(flat), round(share * len(flat)))
+            self._kept.setdefault(key, []).append(flat if share == 1 else flat[picked])
         self.statistics.extremes[key] = low, high
 
     def finish(self) -> Statistics:
