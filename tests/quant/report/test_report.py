@@ -35,16 +35,13 @@ def result(loss: float, noisy_better: bool = False) -> EvaluationResult:
 
 
 def robustness(loss: float = 0.0, drift_db: float = 0.0) -> Robustness:
-    levels = tuple(
-        Case(f"{level} dBFS", level, Loss(loss, 0.02, 8, max(loss, 0.0)), 15.0)
-        for level in (-45, -10)
-    )
-    silence = Case("after 3 s of silence", -25.0, Loss(0.0, 0.02, 8, 0.0), 15.0)
+    levels = tuple(Case(f"{level} dBFS", level, Loss(loss, 0.02, 8), 15.0) for level in (-45, -10))
+    silence = Case("after 3 s of silence", -25.0, Loss(0.0, 0.02, 8), 15.0)
     return Robustness(levels, silence, (15.0, 14.0, 14.0 + drift_db), {"cache": 0.25})
 
 
 def quality(snr_db: float) -> Quality:
-    losses = {"pesq": Loss(0.03, 0.01, 4, 0.03)}
+    losses = {"pesq": Loss(0.03, 0.01, 4)}
     return Quality(snr_db, snr_db, snr_db, {}, losses, np.zeros((1, 1)))
 
 
