@@ -126,7 +126,7 @@ def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:
 def static_file(
     checkpoint: Checkpoint, noisy: Sequence[np.ndarray], precision: str = "int8"
 ) -> bytes:
-    """The file that `quantize --precision` makes."""
+    """The file that `quantize --precision` makes with `--recover 0`."""
     recipe = RECIPES[precision]
     calibrated = calibrate_checkpoint(checkpoint, noisy, split=recipe.splits)
     return build_quantized(calibrated, recipe, default_ranges(calibrated, recipe), {})
