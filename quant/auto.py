@@ -3,8 +3,9 @@
 Candidates are static INT8, static INT8 with both ends or the whole encoder and decoder left float,
 and dynamic INT8; then, if no static one will do, the nearest to float of them again with its
 weights recovered. What they cost comes from a checked-in table of instructions (`quant.costs`), so
-that the choice does not depend on the machine that makes it; what they lose is measured on mixtures that neither calibration nor recovery heard. Float is no
-candidate, but its cost is always found beside theirs.
+that the choice does not depend on the machine that makes it; what they lose is measured on mixtures
+that neither calibration nor recovery heard. Float is no candidate, but its cost is always found
+beside theirs.
 """
 
 import math
