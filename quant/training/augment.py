@@ -12,6 +12,7 @@ from scipy import fft
 
 from quant.clips import SAMPLE_RATE
 from quant.mixing import mixing_gains, random_part, rms
+from quant.training.synthetic_noise import synthetic_noise
 
 Range = tuple[float, float]
 
@@ -34,8 +35,8 @@ class AugmentSettings:
     direct_to_reverberant_db: Range = (-2.0, 12.0)
     early_seconds: float = 0.05
     second_noise_probability: float = 0.25
-    babble_probability: float = 0.1
-    coloured_noise_probability: float = 0.1
+    babble_probability: float = 0.15
+    synthetic_noise_probability: float = 0.25
     clip_probability: float = 0.05
     clip_db: Range = (3.0, 12.0)
 
@@ -132,7 +133,7 @@ def _speech_part(
             start = int(random.integers(needed - len(clip) + 1))
             part[start : start + len(clip)] = clip
         # A pause of a clip is no speech to mix at an SNR.
-        if rms(part) > 0.3 * rms(clip):
+        if rms(part) > 0.3 * _usual_rms(clip):
             break
     return _resampled(part, speed, length)
 
@@ -153,7 +154,7 @@ def _disturbance(
     random: np.random.Generator,
     settings: AugmentSettings,
 ) -> np.ndarray:
-    """Draw what disturbs: recorded noise mostly, else babble or coloured noise, or two of them."""
+    """Draw what disturbs: recorded noise mostly, else babble or made-up noise, or two of them."""
     first = _one_disturbance(speech, noise, length, random, settings)
     if random.random() < settings.second_noise_probability:
         second = _one_disturbance(speech, noise, length, random, settings)
@@ -173,8 +174,8 @@ def _one_disturbance(
         voices = int(random.integers(3, 9))
         parts = [_speech_part(speech, length, random, settings) for _ in range(voices)]
         return np.sum([part / rms(part) * random.uniform(0.4, 1) for part in parts], axis=0)
-    if kind < settings.babble_probability + settings.coloured_noise_probability:
-        return _coloured_noise(length, random)
+    if kind < settings.babble_probability + settings.synthetic_noise_probability:
+        return synthetic_noise(length, random)
     speed = 1.0
     if random.random() < settings.speed_probability:
         speed = random.uniform(*settings.noise_speed)
@@ -183,21 +184,14 @@ def _one_disturbance(
         part = random_part(clip, int(np.ceil(length * speed)) + 8, random)
         # Noise that comes in bursts (thunder, an owl) has long gaps; the gain to reach the SNR
         # would lift whatever hiss lies in them.
-        if rms(part) > 0.1 * rms(clip):
+        if rms(part) > 0.1 * _usual_rms(clip):
             break
     return _resampled(part, speed, length)
 
 
-def _coloured_noise(length: int, random: np.random.Generator) -> np.ndarray:
-    """White to brown noise, its loudness slowly moving in half of the cases."""
-    frequencies = np.arange(length // 2 + 1) + 1.0
-    spectrum = fft.rfft(random.standard_normal(length)) * frequencies ** -random.uniform(0, 1)
-    samples = fft.irfft(spectrum, length)
-    if random.random() < 0.5:
-        points = random.uniform(0.2, 1, size=int(random.integers(3, 12)))
-        grid = np.linspace(0, len(points) - 1, length)
-        samples = samples * np.interp(grid, np.arange(len(points)), points)
-    return samples
+def _usual_rms(clip: np.ndarray) -> float:
+    """RMS of a clip, however long it is, from some of its samples."""
+    return rms(clip[:: 1 + len(clip) // 8192])
 
 
 def _resampled(part: np.ndarray, speed: float, length: int) -> np.ndarray:
@@ -239,7 +233,7 @@ def _spectrum_size(length: int, response: int) -> int:
 def _curve(gains: np.ndarray, size: int) -> np.ndarray:
     """Stretch a gain curve [257] to the bins of a real FFT of this size."""
     grid = np.linspace(0, len(gains) - 1, size // 2 + 1)
-    return np.interp(grid, np.arange(len(gains)), gains)
+    return np.interp(grid, np.arange(len(gains)), gains).astype(np.float32)
 
 
 def _filtered(samples: np.ndarray, gains: np.ndarray) -> np.ndarray:
@@ -262,6 +256,8 @@ def _in_room(
     whole, early = room_impulse_response(random, settings)
     size = _spectrum_size(len(clean), len(whole) + 512)
     spectrum = fft.rfft(clean, size) * _curve(gains, size)
-    heard = fft.irfft(spectrum * fft.rfft(whole, size), size)[: len(clean)]
-    target = fft.irfft(spectrum * fft.rfft(early, size), size)[: len(clean)]
+    heard, target = (
+        fft.irfft(spectrum * fft.rfft(response.astype(np.float32), size), size)[: len(clean)]
+        for response in (whole, early)
+    )
     return heard, target

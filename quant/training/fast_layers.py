@@ -4,12 +4,15 @@
 checkpoints stay as they are. What they gain is in `docs/training.md`.
 """
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from quant.training import gpu_layers
 
 
 class GRU(nn.GRU):
@@ -81,54 +84,52 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 
 def use_fast_layers(model: nn.Module) -> None:
-    """Replace, in place, those layers of a network that have a faster equal on its device."""
+    """Let those layers of a network that have a faster equal on its device compute as that does."""
     on_gpu = next(model.parameters()).is_cuda
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            fast = _fast_on_gpu(child) if on_gpu else _fast_on_cpu(child)
-            if fast is not None:
-                for key, parameter in child.named_parameters():
-                    setattr(fast, key, parameter)
-                setattr(module, name, fast)
+    replace_layers(model, fast_on_gpu if on_gpu else fast_on_cpu)
 
 
-def _fast_on_cpu(layer: nn.Module) -> nn.Module | None:
+def replace_layers(model: nn.Module, choose: Callable[[nn.Module], type[nn.Module] | None]) -> None:
+    """Change layers, in place, to the classes that `choose` gives; they differ in `forward`."""
+    for layer in model.modules():
+        chosen = choose(layer)
+        if chosen is not None:
+            layer.__class__ = chosen
+
+
+def fast_on_cpu(layer: nn.Module) -> type[nn.Module] | None:
+    """The class of the layer's faster equal on a CPU, if there is one."""
     if _is_plain_gru(layer):
-        return _gru_like(layer)
+        return GRU
     if type(layer) is nn.PReLU and layer.num_parameters == 1:
-        return PReLU()
+        return PReLU
     if type(layer) is nn.ConvTranspose2d:
         geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
         if geometry == ((1, 5), (1, 2), (0, 2), (1, 1)) and layer.output_padding == (0, 0):
-            return ConvTranspose2d(
-                layer.in_channels,
-                layer.out_channels,
-                kernel_size=(1, 5),
-                stride=(1, 2),
-                padding=(0, 2),
-                groups=layer.groups,
-                bias=layer.bias is not None,
-            )
+            return ConvTranspose2d
     return None
 
 
-def _fast_on_gpu(layer: nn.Module) -> nn.Module | None:
-    # Triton comes with torch's builds for Linux; elsewhere torch's own layers stay.
-    if not _is_plain_gru(layer) or find_spec("triton") is None:
-        return None
-    from quant.training.gpu_recurrence import fits
+def fast_on_gpu(layer: nn.Module) -> type[nn.Module] | None:
+    """The class of the layer's faster equal on a GPU, if there is one."""
+    if _is_plain_gru(layer):
+        # Triton comes with torch's builds for Linux; elsewhere torch's own layers stay.
+        if find_spec("triton") is None:
+            return None
+        from quant.training.gpu_recurrence import fits
 
-    return _gru_like(layer) if fits(layer.hidden_size * (1 + layer.bidirectional)) else None
+        return GRU if fits(layer.hidden_size * (1 + layer.bidirectional)) else None
+    if type(layer) is nn.BatchNorm2d and layer.affine and layer.momentum is not None:
+        return gpu_layers.BatchNorm2d if layer.track_running_stats else None
+    if type(layer) is nn.Conv2d and layer.padding_mode == "zeros":
+        return gpu_layers.Conv2d if 1 < layer.groups < layer.in_channels else None
+    if type(layer) is nn.ConvTranspose2d and layer.stride == (1, 1):
+        return gpu_layers.ConvTranspose2d
+    return None
 
 
 def _is_plain_gru(layer: nn.Module) -> TypeGuard[nn.GRU]:
     return type(layer) is nn.GRU and layer.num_layers == 1 and layer.batch_first and layer.bias
-
-
-def _gru_like(layer: nn.GRU) -> GRU:
-    return GRU(
-        layer.input_size, layer.hidden_size, batch_first=True, bidirectional=layer.bidirectional
-    )
 
 
 def _recurrence_on(device: torch.device) -> type[torch.autograd.Function]:

@@ -20,7 +20,7 @@ PLAIN = AugmentSettings(
     reverb_probability=0,
     second_noise_probability=0,
     babble_probability=0,
-    coloured_noise_probability=0,
+    synthetic_noise_probability=0,
     clip_probability=0,
 )
 
@@ -92,7 +92,7 @@ def test_augmented_mixtures_are_finite_and_within_full_scale(mixtures):
         reverb_probability=1,
         second_noise_probability=1,
         babble_probability=0.4,
-        coloured_noise_probability=0.3,
+        synthetic_noise_probability=0.3,
         clip_probability=0.5,
     )
 

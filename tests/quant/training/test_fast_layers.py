@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from quant.models import build_model
-from quant.training.fast_layers import use_fast_layers
+from quant.training.fast_layers import fast_on_gpu, replace_layers, use_fast_layers
 
 LAYERS = [
     (nn.GRU(8, 4, batch_first=True, bidirectional=True), (6, 9, 8)),
@@ -38,6 +38,38 @@ def test_a_fast_layer_equals_torchs_in_output_and_gradients(layer, shape):
     assert type(fast[0]) is not type(original[0])
     for actual, expected in zip(run(fast[0], inputs), run(original[0], inputs), strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+
+
+def statistics(layer):
+    return [value.double() for value in layer.buffers()]
+
+
+GPU_LAYERS = [
+    (nn.BatchNorm2d(6), (3, 6, 5, 7)),
+    (nn.Conv2d(16, 8, (1, 5), stride=(1, 2), padding=(0, 2), groups=2), (2, 16, 4, 9)),
+    (nn.ConvTranspose2d(8, 8, (3, 3), padding=(4, 1), dilation=(2, 1), groups=8), (2, 8, 9, 5)),
+    (nn.ConvTranspose2d(8, 12, (1, 1), bias=False), (2, 8, 4, 5)),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape"), GPU_LAYERS, ids=lambda value: str(value))
+def test_a_layer_for_gpus_equals_torchs_on_a_cpu_too(layer, shape):
+    inputs = 2 + torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    original = nn.Sequential(copy.deepcopy(layer)).double()
+    with torch.no_grad():
+        for parameter in original.parameters():
+            parameter.add_(0.3 * torch.arange(parameter.numel()).view(parameter.shape).sin())
+    fast = copy.deepcopy(original)
+
+    replace_layers(fast, fast_on_gpu)
+
+    assert type(fast[0]) is not type(original[0])
+    for actual, expected in zip(run(fast[0], inputs), run(original[0], inputs), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+    for actual, expected in zip(statistics(fast), statistics(original), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+    evaluated = [sequence.eval()(inputs) for sequence in (fast, original)]
+    torch.testing.assert_close(*evaluated, rtol=1e-10, atol=1e-10)
 
 
 def test_the_state_dict_stays_as_it_was():

@@ -49,9 +49,9 @@ def test_a_gru_equals_torchs_in_output_and_gradients(layer, shape):
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
 
 
-def trainer(out) -> Trainer:
+def trainer(out, device="cuda") -> Trainer:
     torch.manual_seed(3)
-    options = RunOptions(out, Budget(steps=12), device="cuda")
+    options = RunOptions(out, Budget(steps=12), device=device)
     return Trainer(build_model("gtcrn"), SETTINGS, options)
 
 
@@ -70,3 +70,26 @@ def test_replayed_steps_are_steps(tmp_path):
         torch.testing.assert_close(captured.average[name], value, rtol=0.05, atol=5e-3)
     moved = (captured.average["encoder.en_convs.0.conv.weight"]).std()
     assert torch.isfinite(moved) and captured.progress.step == 12
+
+
+def test_a_step_is_that_on_a_cpu(tmp_path):
+    random = torch.Generator().manual_seed(0)
+    noisy, clean = 0.1 * torch.randn(2, 4, 8000, generator=random)
+    on_gpu, on_cpu = trainer(tmp_path), trainer(tmp_path, "cpu")
+
+    losses = [run.step(noisy, clean).item() for run in (on_gpu, on_cpu)]
+
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    for name, expected in on_cpu.model.state_dict().items():
+        found = on_gpu.model.state_dict()[name].cpu()
+        if "running" in name:
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    for (name, parameter), other in zip(
+        on_cpu.model.named_parameters(), on_gpu.model.parameters(), strict=True
+    ):
+        # A bias before a BatchNorm has no gradient but rounding.
+        if parameter.grad is not None and parameter.grad.norm() > 1e-4:
+            similarity = torch.cosine_similarity(
+                parameter.grad.flatten(), other.grad.cpu().flatten(), dim=0
+            )
+            assert similarity > 0.99, name
