@@ -55,6 +55,11 @@ def trainer(out, device="cuda") -> Trainer:
     return Trainer(build_model("gtcrn"), SETTINGS, options)
 
 
+def is_bias_before_batchnorm(name: str) -> bool:
+    """Whether BatchNorm subtracts it again: its gradient is rounding."""
+    return "conv" in name and ".bn" not in name and "_bn" not in name and name.endswith("bias")
+
+
 def test_replayed_steps_are_steps(tmp_path):
     random = torch.Generator().manual_seed(0)
     batches = [0.1 * torch.randn(2, 4, 8000, generator=random) for _ in range(12)]
@@ -67,6 +72,8 @@ def test_replayed_steps_are_steps(tmp_path):
     assert losses == pytest.approx(expected, rel=2e-2)
     assert len(set(losses)) == len(losses)
     for name, value in plain.average.items():
+        if is_bias_before_batchnorm(name) or "running_mean" in name:
+            continue  # these follow gradients that are nothing but rounding
         torch.testing.assert_close(captured.average[name], value, rtol=0.05, atol=5e-3)
     moved = (captured.average["encoder.en_convs.0.conv.weight"]).std()
     assert torch.isfinite(moved) and captured.progress.step == 12
@@ -87,8 +94,7 @@ def test_a_step_is_that_on_a_cpu(tmp_path):
     for (name, parameter), other in zip(
         on_cpu.model.named_parameters(), on_gpu.model.parameters(), strict=True
     ):
-        # A bias before a BatchNorm has no gradient but rounding.
-        if parameter.grad is not None and parameter.grad.norm() > 1e-4:
+        if parameter.grad is not None and not is_bias_before_batchnorm(name):
             similarity = torch.cosine_similarity(
                 parameter.grad.flatten(), other.grad.cpu().flatten(), dim=0
             )
