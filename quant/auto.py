@@ -10,8 +10,9 @@ beside theirs.
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,14 @@ from quant.pipeline import (
     simulate,
 )
 from quant.recipes import RECIPES, Recipe
-from quant.recovery import Recovered, Recovery, enough_to_hold_out, hold_out, is_static
+from quant.recovery import (
+    Recovered,
+    Recovery,
+    enough_to_hold_out,
+    hold_out,
+    is_static,
+    one_thread,
+)
 from quant.streaming import describe_step
 
 NAMED = ("int8", "int8_float_ends", "int8_float_coders", "dynamic")
@@ -229,22 +237,11 @@ def choose_recipe(
         progress: told how far each stage is.
         recovery: recovers weights; None leaves them as they are.
     """
-
-    @cache
-    def calibrated(split: bool) -> CalibratedGraph:
-        # Recovery tells trained constants from others by their gradients.
-        with torch.enable_grad():
-            return calibrate_checkpoint(checkpoint, calibration, progress, None, split)
-
     plain = build_float(checkpoint, RECIPES["float"])
     with torch.no_grad():
         step = describe_step(checkpoint.architecture, checkpoint.model)
         judge = Judge(judged, step, tuple(limits(quality_budget)))
-        candidates = []
-        for done, recipe in enumerate(RECIPES[name] for name in NAMED):
-            graph = calibrated(recipe.splits)
-            candidates.append(_try(recipe, graph, default_ranges(graph, recipe), judge, board))
-            progress("candidates", done + 1, len(NAMED))
+        candidates = _Trials(checkpoint, calibration, judge, board).of_all(progress)
         chosen = choose(candidates, quality_budget, len(plain))
         promising = worth_recovering(candidates, chosen, quality_budget, len(plain))
         if recovery is not None and promising is not None:
@@ -255,6 +252,50 @@ def choose_recipe(
             chosen = choose(candidates, quality_budget, len(plain))
     float_cost = predict(plain, board.core)
     return Decision(chosen, tuple(candidates), board, quality_budget, float_cost, len(plain))
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """What it takes to try recipes, in this process or in another."""
+
+    checkpoint: Checkpoint
+    calibration: Sequence[np.ndarray]
+    judge: Judge
+    board: Board
+
+    def of_all(self, progress: Progress) -> list[Candidate]:
+        """Try the recipes of `NAMED`, those of one description of the step beside the others.
+
+        Operators are small: a second core is of use to a second process, hardly to a second thread.
+        """
+        recipes = [RECIPES[name] for name in NAMED]
+        plain, split = ([r for r in recipes if r.splits is splits] for splits in (False, True))
+        if torch.get_num_threads() == 1:
+            found = self.of(plain, progress) + self.of(split, progress)
+        else:
+            with (
+                one_thread(),
+                ProcessPoolExecutor(
+                    1, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+                ) as beside,
+            ):
+                others = beside.submit(self.of, split)
+                found = self.of(plain, progress) + others.result()
+        return sorted(found, key=lambda candidate: NAMED.index(candidate.name))
+
+    @torch.no_grad()
+    def of(
+        self, recipes: Sequence[Recipe], progress: Progress = lambda stage, done, total: None
+    ) -> list[Candidate]:
+        """Try recipes of one description of the step."""
+        (split,) = {recipe.splits for recipe in recipes}
+        calibrated = calibrate_checkpoint(self.checkpoint, self.calibration, progress, None, split)
+        candidates = []
+        for done, recipe in enumerate(recipes, 1):
+            ranges = default_ranges(calibrated, recipe)
+            candidates.append(_try(recipe, calibrated, ranges, self.judge, self.board))
+            progress("candidates", done, len(recipes))
+        return candidates
 
 
 def choose(candidates: Sequence[Candidate], budget: float, float_size: int) -> Candidate:

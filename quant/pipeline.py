@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from edge_se.manifest import Chunk, Manifest, Signals, StateSpec, TensorSpec
@@ -115,7 +116,11 @@ def calibrate_checkpoint(
         saturated: observe also what values are as they saturate, which percentiles are taken of.
     """
     architecture = checkpoint.architecture
-    graph = equalized_step(architecture, checkpoint.model, noisy, progress, level_dbfs, split).graph
+    # Constants remember whether they depend on parameters, by which recovery knows what to train.
+    with torch.enable_grad():
+        step = equalized_step(architecture, checkpoint.model, noisy, progress, level_dbfs, split)
+    graph = step.graph
+    graph.detach()
     rules = range_rules(architecture) if saturated else ()
     return CalibratedGraph(
         checkpoint, graph, statistics_for(rules, graph, noisy, progress, level_dbfs), level_dbfs

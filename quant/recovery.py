@@ -223,14 +223,14 @@ def recover(
         UserError: there are too few clips to hold some out.
     """
     training, held_out = hold_out(clips)
-    calibrated = _copy(calibrated)
     checkpoint = calibrated.checkpoint
+    calibrated = copy.deepcopy(calibrated, {id(checkpoint): checkpoint})
     with torch.no_grad():
         teacher = describe_step(checkpoint.architecture, checkpoint.model)
     lesson = _Lesson(recipe, teacher, settings.clean_weight)
     count = settings.validation_clips
     validation = next(_batches(held_out, count, settings.validation_seconds, VALIDATION_SEED))
-    with torch.enable_grad(), _one_thread():
+    with torch.enable_grad(), one_thread():
         adjustments = Adjustments(calibrated.graph)
         outcome = fine_tune(
             adjustments,
@@ -245,19 +245,8 @@ def recover(
     return Recovered(calibrated, outcome.steps, outcome.kept_step, outcome.before, outcome.after)
 
 
-def _copy(calibrated: CalibratedGraph) -> CalibratedGraph:
-    """A graph of its own, whose trained constants depend on no parameter any more."""
-    memo: dict[int, Any] = {id(calibrated.checkpoint): calibrated.checkpoint}
-    for operator in calibrated.graph.operators:
-        constants = [value.constant for value in operator.inputs]
-        for found in (*constants, *operator.attributes.values()):
-            if isinstance(found, Tensor):
-                memo[id(found)] = found.detach().requires_grad_(found.requires_grad)
-    return copy.deepcopy(calibrated, memo)
-
-
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Compute on one core.
 
     Operators are small: a second thread gains little, and waiting for it where another job has that

@@ -116,8 +116,7 @@ def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator
 
 def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:
     """The file that `quantize --precision int8 --recover` makes."""
-    with torch.enable_grad():  # by which recovery knows what is trained
-        calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), split=True)
+    calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), split=True)
     ranges = default_ranges(calibrated, INT8)
     found = recover(calibrated, INT8, ranges, clips, RecoverySettings())
     return build_quantized(found.calibrated, INT8, ranges, {})

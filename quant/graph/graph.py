@@ -122,6 +122,24 @@ class Graph:
         self._names.add(full)
         return Value(full, tuple(int(size) for size in shape), constant, key)
 
+    def detach(self) -> None:
+        """Make constants that depend on a network's parameters tensors of their own.
+
+        They go on to require gradients: that tells what is trained from what is structure.
+        """
+        own: dict[int, Tensor] = {}
+
+        def detached(tensor: Tensor) -> Tensor:
+            return own.setdefault(id(tensor), tensor.detach().requires_grad_(tensor.requires_grad))
+
+        for value in {value for operator in self.operators for value in operator.inputs}:
+            if value.constant is not None:
+                value.constant = detached(value.constant)
+        for operator in self.operators:
+            for name, attribute in operator.attributes.items():
+                if isinstance(attribute, Tensor):
+                    operator.attributes[name] = detached(attribute)
+
     @property
     def multiplications(self) -> int:
         """Multiply-accumulates of the weighted operators of a frame."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 
 from calib_data import clips_folder
 from quant.auto import (
@@ -20,7 +21,7 @@ from quant.auto import (
 from quant.clips import CalibrationClips, read_calibration_clips
 from quant.costs.table import Cost, find_board
 from quant.judge import JudgedClips, Loss, Quality
-from quant.pipeline import noisy_clips
+from quant.pipeline import build_quantized, noisy_clips
 from quant.recipes import RECIPES
 from quant.recovery import Recovered, hold_out
 
@@ -37,6 +38,23 @@ def clips() -> tuple[list[np.ndarray], JudgedClips]:
 def decided(default_checkpoint, clips) -> Decision:
     """Any loss is within the budget."""
     return choose_recipe(default_checkpoint, *clips, 1e6, find_board("pi4"))
+
+
+def test_two_processes_find_what_one_does(default_checkpoint, clips, decided):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2 if threads == 1 else 1)
+    try:
+        again = choose_recipe(default_checkpoint, *clips, 1e6, find_board("pi4"))
+    finally:
+        torch.set_num_threads(threads)
+
+    assert again.to_dict() == decided.to_dict()
+    for one, other in zip(again.candidates, decided.candidates, strict=True):
+        assert one.ranges == other.ranges
+        content, expected = (
+            build_quantized(c.calibrated, c.recipe, c.ranges, {}) for c in (one, other)
+        )
+        assert content == expected
 
 
 def quality(snr_db: float = 20.0, **losses: float) -> Quality:

@@ -175,7 +175,38 @@ def test_equalized_network_is_the_same(default_checkpoint, calibrated, frames):
 
 
 @torch.no_grad()
-def test_simulation_predicts_the_int8_file(calibrated, frames, tmp_path):
+def test_simulation_predicts_the_int8_file_from_the_same_frames_and_states(
+    default_checkpoint, noisy, frames
+):
+    recipe = find_recipe("int8")
+    calibrated = calibrate_checkpoint(default_checkpoint, noisy, split=recipe.splits)
+    ranges, graph = default_ranges(calibrated, recipe), calibrated.graph
+    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
+    rounding = FakeQuantizer(graph, encodings, recipe.choose)
+    simulated = {}
+
+    def hook(value, tensor):
+        simulated[value] = rounding(value, tensor)
+        return simulated[value]
+
+    outcomes = []
+    with corrected_biases(graph, recipe.choose, calibrated.statistics.input_means):
+        written = write_tflite(graph, encodings, recipe.choose)
+        states = initial_states(graph, 1)
+        for frame in frames[0, 40:140, None]:
+            (predicted,), after = run_step(graph, {"features": frame}, states, hook)
+            given = {value: simulated[value][0].numpy() for value in graph.fed}
+            given |= {state.input: states[state.name][0].numpy() for state in graph.states}
+            (found,) = run_tflite(written, given, graph.outputs)
+            outcomes.append((found, predicted[0].numpy()))
+            states = after
+
+    spoken = frames[0, 40:140].numpy()
+    assert snr_db(spoken, *(np.stack(part) for part in zip(*outcomes, strict=True))) > 30
+
+
+@torch.no_grad()
+def test_simulation_predicts_what_the_int8_file_makes_of_a_clip(calibrated, frames, tmp_path):
     recipe = find_recipe("int8")
     ranges = default_ranges(calibrated, recipe)
     path = write(tmp_path, "int8.tflite", build_quantized(calibrated, recipe, ranges, {}))
@@ -186,8 +217,9 @@ def test_simulation_predicts_the_int8_file(calibrated, frames, tmp_path):
     with corrected_biases(graph, recipe.choose, calibrated.statistics.input_means):
         (predicted,) = run_sequence(graph, {"features": frames}, hook)
 
+    # Steps that one of both rounds otherwise are carried on in the states.
     result = masks(TfliteStep(path), frames[0].numpy())
-    assert snr_db(frames[0].numpy(), result, predicted[0].numpy()) > 25
+    assert snr_db(frames[0].numpy(), result, predicted[0].numpy()) > 20
 
 
 @torch.no_grad()
