@@ -5,6 +5,7 @@ A value's precision follows from the operator that produces it. Operators that o
 input shares one with its output, so that raw integers pass from frame to frame.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -128,6 +129,9 @@ def assign_encodings(
 ) -> dict[Value, Encoding]:
     """Encode every value that is not a constant.
 
+    What is read in 8 bits only, and by operators that can't tell apart what lies beyond their
+    reach, gets no room beyond it.
+
     Args:
         graph: the frame.
         choose: precision of each operator.
@@ -148,18 +152,35 @@ def assign_encodings(
             chosen = Precision.FLOAT if operator.rule.float_only else choose(operator)
             precision = chosen.activations
             precisions |= dict.fromkeys(operator.outputs, precision)
+    reaches = _reaches(graph, shared, precisions)
     encodings: dict[Value, Encoding] = {}
-    for members in shared.members.values():
+    for root, members in shared.members.items():
         computed = [value for value in members if value in precisions]
         precision = max((precisions[value] for value in computed), key=_FINENESS.index)
         if precision is Precision.FLOAT and not all(v.range_key in ranges for v in computed):
             encoding = FLOAT
         else:
             spans = [value.fixed_range or ranges[value.range_key] for value in computed]
-            low, high = min(low for low, _ in spans), max(high for _, high in spans)
+            reach = reaches.get(root, math.inf)
+            low = max(min(low for low, _ in spans), -reach)
+            high = min(max(high for _, high in spans), reach)
             if precision is Precision.FLOAT:
                 encoding = Encoding(precision, float_range=(low, high))
             else:
                 encoding = encode_range(low, high, precision)
         encodings |= dict.fromkeys(members, encoding)
     return encodings
+
+
+def _reaches(
+    graph: Graph, shared: SharedEncodings, precisions: Mapping[Value, Precision]
+) -> dict[Value, float]:
+    """How far from zero values count for those that read them, by the root of their group."""
+    reaches = {shared.root(value): math.inf for value in graph.outputs}
+    for operator in graph.operators:
+        if not operator.keeps_encoding:
+            precision = precisions[operator.outputs[0]]
+            reach = operator.rule.reach if precision is Precision.INT8 else math.inf
+            for root in map(shared.root, operator.inputs):
+                reaches[root] = max(reaches.get(root, 0.0), reach)
+    return reaches

@@ -1,5 +1,7 @@
 """Fake quantization rounds what the file stores, and lets gradients through."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,25 @@ def test_activations_lie_on_the_grid_of_their_encoding(precision, step):
 
     steps = result.numpy() / step
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-2)
+
+
+def test_a_tanh_s_input_has_fine_steps_however_far_it_reaches():
+    graph = Graph()
+    y = graph.linear(graph.input("x", (1, 1)), torch.ones(1, 1), None, "y")
+    graph.output(graph.tanh(y, "squashed"))
+    inputs = torch.linspace(-40, 40, 20001)[:, None, None]
+    ranges = {"x": (-40.0, 40.0), "y": (-40.0, 40.0)}
+    encodings = assign_encodings(graph, lambda _: Precision.INT8, ranges, Precision.INT8)
+    quantizer = FakeQuantizer(graph, encodings, lambda _: Precision.INT8)
+
+    def hook(value, tensor):  # what comes in is exact
+        return quantizer(value, tensor) if value in (y, *graph.outputs) else tensor
+
+    result = run_step(graph, {"x": inputs}, {}, hook)[0][0]
+
+    # The result's own step, and half of one of 255 to where it ends.
+    bound = 1 / 128 + math.atanh(127 / 128) / 255
+    assert (result - torch.tanh(inputs)).abs().max() <= bound
 
 
 def test_float_rounds_nothing():
