@@ -34,6 +34,7 @@ _FINENESS = [Precision.INT8, Precision.INT16, Precision.FLOAT]
 _LIMITS = {Precision.INT8: (-128, 127), Precision.INT16: (-32768, 32767)}
 DTYPES = {Precision.FLOAT: "float32", Precision.INT8: "int8", Precision.INT16: "int16"}
 SMALLEST_SCALE = 1e-9
+EVERYTHING: Range = (-math.inf, math.inf)
 
 # Chooses the precision of an operator.
 Chooser = Callable[[Operator], Precision]
@@ -129,8 +130,7 @@ def assign_encodings(
 ) -> dict[Value, Encoding]:
     """Encode every value that is not a constant.
 
-    What is read in 8 bits only, and by operators that can't tell apart what lies beyond their
-    reach, gets no room beyond it.
+    What is read in 8 bits only gets no room beyond the reach of all operators that read it.
 
     Args:
         graph: the frame.
@@ -161,9 +161,9 @@ def assign_encodings(
             encoding = FLOAT
         else:
             spans = [value.fixed_range or ranges[value.range_key] for value in computed]
-            reach = reaches.get(root, math.inf)
-            low = max(min(low for low, _ in spans), -reach)
-            high = min(max(high for _, high in spans), reach)
+            lowest, highest = reaches.get(root, EVERYTHING)
+            low = max(min(low for low, _ in spans), lowest)
+            high = min(max(high for _, high in spans), highest)
             if precision is Precision.FLOAT:
                 encoding = Encoding(precision, float_range=(low, high))
             else:
@@ -174,13 +174,14 @@ def assign_encodings(
 
 def _reaches(
     graph: Graph, shared: SharedEncodings, precisions: Mapping[Value, Precision]
-) -> dict[Value, float]:
-    """How far from zero values count for those that read them, by the root of their group."""
-    reaches = {shared.root(value): math.inf for value in graph.outputs}
+) -> dict[Value, Range]:
+    """Within what range values count for those that read them, by the root of their group."""
+    reaches = {shared.root(value): EVERYTHING for value in graph.outputs}
     for operator in graph.operators:
         if not operator.keeps_encoding:
-            precision = precisions[operator.outputs[0]]
-            reach = operator.rule.reach if precision is Precision.INT8 else math.inf
+            in_8_bits = precisions[operator.outputs[0]] is Precision.INT8
+            low, high = operator.rule.reach if in_8_bits else EVERYTHING
             for root in map(shared.root, operator.inputs):
-                reaches[root] = max(reaches.get(root, 0.0), reach)
+                lowest, highest = reaches.get(root, (low, high))
+                reaches[root] = min(low, lowest), max(high, highest)
     return reaches

@@ -1,7 +1,5 @@
 """Fake quantization rounds what the file stores, and lets gradients through."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,8 @@ from small_graphs import constant
 
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.execute import run_sequence, run_step
-from quant.graph.graph import Graph
+from quant.graph.graph import UNIT_RANGE, Graph
+from quant.graph.kinds import KINDS
 from quant.graph.simulate import FakeQuantizer, round_weight
 
 RANGES = {"x": (-2.0, 2.0), "y": (-4.0, 4.0)}
@@ -55,9 +54,10 @@ def test_a_tanh_s_input_has_fine_steps_however_far_it_reaches():
 
     result = run_step(graph, {"x": inputs}, {}, hook)[0][0]
 
-    # The result's own step, and half of one of 255 to where it ends.
-    bound = 1 / 128 + math.atanh(127 / 128) / 255
-    assert (result - torch.tanh(inputs)).abs().max() <= bound
+    low, high = KINDS["tanh"].reach
+    half_steps = (high - low) / 255 / 2 + 1 / 128 / 2
+    assert (result - torch.tanh(inputs)).abs().max() <= half_steps
+    assert (result.min(), result.max()) == UNIT_RANGE
 
 
 def test_float_rounds_nothing():
