@@ -5,6 +5,7 @@ A value's precision follows from the operator that produces it. Operators that o
 input shares one with its output, so that raw integers pass from frame to frame.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -33,6 +34,7 @@ _FINENESS = [Precision.INT8, Precision.INT16, Precision.FLOAT]
 _LIMITS = {Precision.INT8: (-128, 127), Precision.INT16: (-32768, 32767)}
 DTYPES = {Precision.FLOAT: "float32", Precision.INT8: "int8", Precision.INT16: "int16"}
 SMALLEST_SCALE = 1e-9
+EVERYTHING: Range = (-math.inf, math.inf)
 
 # Chooses the precision of an operator.
 Chooser = Callable[[Operator], Precision]
@@ -128,6 +130,8 @@ def assign_encodings(
 ) -> dict[Value, Encoding]:
     """Encode every value that is not a constant.
 
+    What is read in 8 bits only gets no room beyond the reach of all operators that read it.
+
     Args:
         graph: the frame.
         choose: precision of each operator.
@@ -148,18 +152,36 @@ def assign_encodings(
             chosen = Precision.FLOAT if operator.rule.float_only else choose(operator)
             precision = chosen.activations
             precisions |= dict.fromkeys(operator.outputs, precision)
+    reaches = _reaches(graph, shared, precisions)
     encodings: dict[Value, Encoding] = {}
-    for members in shared.members.values():
+    for root, members in shared.members.items():
         computed = [value for value in members if value in precisions]
         precision = max((precisions[value] for value in computed), key=_FINENESS.index)
         if precision is Precision.FLOAT and not all(v.range_key in ranges for v in computed):
             encoding = FLOAT
         else:
             spans = [value.fixed_range or ranges[value.range_key] for value in computed]
-            low, high = min(low for low, _ in spans), max(high for _, high in spans)
+            lowest, highest = reaches.get(root, EVERYTHING)
+            low = max(min(low for low, _ in spans), lowest)
+            high = min(max(high for _, high in spans), highest)
             if precision is Precision.FLOAT:
                 encoding = Encoding(precision, float_range=(low, high))
             else:
                 encoding = encode_range(low, high, precision)
         encodings |= dict.fromkeys(members, encoding)
     return encodings
+
+
+def _reaches(
+    graph: Graph, shared: SharedEncodings, precisions: Mapping[Value, Precision]
+) -> dict[Value, Range]:
+    """Within what range values count for those that read them, by the root of their group."""
+    reaches = {shared.root(value): EVERYTHING for value in graph.outputs}
+    for operator in graph.operators:
+        if not operator.keeps_encoding:
+            in_8_bits = precisions[operator.outputs[0]] is Precision.INT8
+            low, high = operator.rule.reach if in_8_bits else EVERYTHING
+            for root in map(shared.root, operator.inputs):
+                lowest, highest = reaches.get(root, (low, high))
+                reaches[root] = min(low, lowest), max(high, highest)
+    return reaches

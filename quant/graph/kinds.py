@@ -1,5 +1,6 @@
 """What holds for every operator of a kind, as data."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -15,6 +16,7 @@ class Kind:
         passes_through: it moves values, or mixes neighbours, without computing new ones, so that
             its output has its input's range and quantization.
         fixed_range: range that TFLite prescribes for its output.
+        reach: inputs beyond it give in 8 bits what those at its ends give.
         dynamic: LiteRT runs it with 8-bit weights and float activations.
         float_only: it stays float, whatever precision is chosen for it.
         outside: whoever feeds the model does it: the file begins with its output.
@@ -27,6 +29,7 @@ class Kind:
     output_axis: int = 0
     passes_through: bool = False
     fixed_range: tuple[float, float] | None = None
+    reach: tuple[float, float] = (-math.inf, math.inf)
     dynamic: bool = False
     float_only: bool = False
     outside: bool = False
@@ -44,7 +47,12 @@ KINDS: dict[str, Kind] = {
     "subtract": Kind("SUB", "SubOptions"),
     "multiply": Kind("MUL", "MulOptions"),
     "sigmoid": Kind("LOGISTIC", fixed_range=(0.0, 255 / 256)),
-    "tanh": Kind("TANH", fixed_range=(-1.0, 127 / 128)),
+    # A quarter of a step from -1 is rounded to it.
+    "tanh": Kind(
+        "TANH",
+        fixed_range=(-1.0, 127 / 128),
+        reach=(-math.atanh(1 - 1 / 512), math.atanh(127 / 128)),
+    ),
     "leaky_relu": Kind("LEAKY_RELU", "LeakyReluOptions"),
     "reciprocal_root": Kind("RSQRT"),
     "two_parts": Kind("", outside=True),

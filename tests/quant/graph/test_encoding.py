@@ -1,5 +1,7 @@
 """Scales and zero points: zero is exact, what is moved or carried keeps its encoding."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +17,7 @@ from quant.graph.encoding import (
     assign_encodings,
     encode_range,
 )
-from quant.graph.graph import UNIT_RANGE, Graph
+from quant.graph.graph import UNIT_RANGE, Graph, Operator, Value
 
 bounds = st.floats(-1e4, 1e4, width=32)
 INTEGER = [Precision.INT8, Precision.INT16]
@@ -112,6 +114,44 @@ def test_gates_candidates_and_memories_have_fixed_scales(graph):
 
     assert encodings["gate"] == Encoding(Precision.INT8, 1 / 256, -128)
     assert encodings["candidate"] == encodings["memory"] == Encoding(Precision.INT8, 1 / 128, 0)
+
+
+def squashed() -> tuple[Graph, dict[str, Value]]:
+    """x -> linear -> moved -> tanh; and a sum that a tanh reads, and a gate."""
+    graph = Graph()
+    x = graph.input("x", (4, 8))
+    own = graph.linear(x, constant(8, 8), None, "own")
+    moved = graph.transpose(own, (1, 0), "moved")
+    graph.output(graph.tanh(moved, "squashed"))
+    shared = graph.add(x, x, "shared")
+    graph.output(graph.multiply(graph.tanh(shared, "both"), graph.sigmoid(shared, "gate"), "gated"))
+    return graph, {value.name: value for value in (own, moved, shared)}
+
+
+WIDE = {"x": (-4.0, 4.0), "own": (-1.0, 9.0), "shared": (-8.0, 8.0), "gated": (-1.0, 1.0)}
+
+
+def test_what_only_a_tanh_reads_has_no_room_beyond_its_last_step():
+    graph, values = squashed()
+
+    encodings = assign_encodings(graph, lambda _: Precision.INT8, WIDE, Precision.INT8)
+
+    assert encodings[values["own"]] == encodings[values["moved"]]
+    assert encodings[values["own"]] == encode_range(-1.0, math.atanh(127 / 128), Precision.INT8)
+    assert encodings[values["shared"]] == encode_range(-8.0, 8.0, Precision.INT8)
+
+
+def test_a_tanh_in_finer_precision_hears_everything():
+    graph, values = squashed()
+
+    def choose(operator: Operator) -> Precision:
+        return Precision.FLOAT if operator.kind == "tanh" else Precision.INT8
+
+    mixed = assign_encodings(graph, choose, WIDE, Precision.INT8)
+    finer = assign_encodings(graph, lambda _: Precision.INT16, WIDE, Precision.INT16)
+
+    assert mixed[values["own"]] == encode_range(-1.0, 9.0, Precision.INT8)
+    assert finer[values["own"]] == encode_range(-1.0, 9.0, Precision.INT16)
 
 
 def test_parts_of_a_mixed_concatenation_keep_their_encodings():

@@ -8,7 +8,8 @@ from small_graphs import constant
 
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.execute import run_sequence, run_step
-from quant.graph.graph import Graph
+from quant.graph.graph import UNIT_RANGE, Graph
+from quant.graph.kinds import KINDS
 from quant.graph.simulate import FakeQuantizer, round_weight
 
 RANGES = {"x": (-2.0, 2.0), "y": (-4.0, 4.0)}
@@ -37,6 +38,26 @@ def test_activations_lie_on_the_grid_of_their_encoding(precision, step):
 
     steps = result.numpy() / step
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-2)
+
+
+def test_a_tanh_s_input_has_fine_steps_however_far_it_reaches():
+    graph = Graph()
+    y = graph.linear(graph.input("x", (1, 1)), torch.ones(1, 1), None, "y")
+    graph.output(graph.tanh(y, "squashed"))
+    inputs = torch.linspace(-40, 40, 20001)[:, None, None]
+    ranges = {"x": (-40.0, 40.0), "y": (-40.0, 40.0)}
+    encodings = assign_encodings(graph, lambda _: Precision.INT8, ranges, Precision.INT8)
+    quantizer = FakeQuantizer(graph, encodings, lambda _: Precision.INT8)
+
+    def hook(value, tensor):  # what comes in is exact
+        return quantizer(value, tensor) if value in (y, *graph.outputs) else tensor
+
+    result = run_step(graph, {"x": inputs}, {}, hook)[0][0]
+
+    low, high = KINDS["tanh"].reach
+    half_steps = (high - low) / 255 / 2 + 1 / 128 / 2
+    assert (result - torch.tanh(inputs)).abs().max() <= half_steps
+    assert (result.min(), result.max()) == UNIT_RANGE
 
 
 def test_float_rounds_nothing():
