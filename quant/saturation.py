@@ -1,10 +1,11 @@
 """How often values are cut off: the share of each tensor's values beyond its range."""
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from quant.graph.encoding import Encoding, Precision
+from quant.graph.encoding import Encoding, Precision, reaches
 from quant.graph.execute import Hook
 from quant.graph.graph import Graph, Value
 
@@ -12,8 +13,9 @@ from quant.graph.graph import Graph, Value
 class SaturationCounter:
     """A hook around another one, usually a `FakeQuantizer`, that counts what it will cut off.
 
-    A value is cut off when it lies more than half a step beyond the range of its tensor. Repeated
-    steps of a recurrence count together.
+    A value is cut off when it lies more than half a step beyond the range of its tensor, unless
+    what reads the tensor takes it for the range's end anyway. Repeated steps of a recurrence count
+    together.
     """
 
     def __init__(self, graph: Graph, encodings: Mapping[Value, Encoding], hook: Hook) -> None:
@@ -26,14 +28,17 @@ class SaturationCounter:
             for value, encoding in encodings.items()
             if encoding.precision is not Precision.FLOAT and value not in moved
         }
+        self._reaches = reaches(graph, {value: e.precision for value, e in encodings.items()})
 
     def __call__(self, value: Value, tensor: Tensor) -> Tensor:
         """The other hook's tensor; what it cuts off is counted."""
         encoding = self._encodings.get(value)
         if encoding is not None:
-            low, high = encoding.range
-            half = encoding.scale / 2
-            beyond = int(((tensor < low - half) | (tensor > high + half)).sum())
+            half, (low, high) = encoding.scale / 2, encoding.range
+            lowest, highest = self._reaches[value]
+            low = low - half if low - half > lowest else -math.inf
+            high = high + half if high + half < highest else math.inf
+            beyond = int(((tensor < low) | (tensor > high)).sum())
             counts = self._counts.setdefault(value.range_key, [0, 0])
             counts[0] += beyond
             counts[1] += tensor.numel()

@@ -152,16 +152,16 @@ def assign_encodings(
             chosen = Precision.FLOAT if operator.rule.float_only else choose(operator)
             precision = chosen.activations
             precisions |= dict.fromkeys(operator.outputs, precision)
-    reaches = _reaches(graph, shared, precisions)
+    reach = reaches(graph, precisions)
     encodings: dict[Value, Encoding] = {}
-    for root, members in shared.members.items():
+    for members in shared.members.values():
         computed = [value for value in members if value in precisions]
         precision = max((precisions[value] for value in computed), key=_FINENESS.index)
         if precision is Precision.FLOAT and not all(v.range_key in ranges for v in computed):
             encoding = FLOAT
         else:
             spans = [value.fixed_range or ranges[value.range_key] for value in computed]
-            lowest, highest = reaches.get(root, EVERYTHING)
+            lowest, highest = reach[members[0]]
             low = max(min(low for low, _ in spans), lowest)
             high = min(max(high for _, high in spans), highest)
             if precision is Precision.FLOAT:
@@ -172,16 +172,24 @@ def assign_encodings(
     return encodings
 
 
-def _reaches(
-    graph: Graph, shared: SharedEncodings, precisions: Mapping[Value, Precision]
-) -> dict[Value, Range]:
-    """Within what range values count for those that read them, by the root of their group."""
-    reaches = {shared.root(value): EVERYTHING for value in graph.outputs}
+def reaches(graph: Graph, precisions: Mapping[Value, Precision]) -> dict[Value, Range]:
+    """Beyond what range no operator that reads a value can tell, alike for all of one encoding.
+
+    Args:
+        graph: the frame.
+        precisions: of all values that are no constants.
+    """
+    shared = SharedEncodings(graph)
+    found = {shared.root(value): EVERYTHING for value in graph.outputs}
     for operator in graph.operators:
         if not operator.keeps_encoding:
             in_8_bits = precisions[operator.outputs[0]] is Precision.INT8
             low, high = operator.rule.reach if in_8_bits else EVERYTHING
             for root in map(shared.root, operator.inputs):
-                lowest, highest = reaches.get(root, (low, high))
-                reaches[root] = min(low, lowest), max(high, highest)
-    return reaches
+                lowest, highest = found.get(root, (low, high))
+                found[root] = min(low, lowest), max(high, highest)
+    return {
+        value: found.get(root, EVERYTHING)
+        for root, members in shared.members.items()
+        for value in members
+    }

@@ -11,9 +11,10 @@ import torch
 import edge_se.core
 from calib_data import clips_folder
 from edge_se.errors import UserError
+from quant.bias_correction import corrected_biases
 from quant.clips import read_calibration_clips
-from quant.graph.encoding import Encoding, assign_encodings
-from quant.graph.graph import Value
+from quant.graph.encoding import Encoding, Precision, assign_encodings
+from quant.graph.graph import Operator, Value
 from quant.models.checkpoint import Checkpoint
 from quant.pipeline import Progress, calibrate_checkpoint, default_ranges, noisy_clips
 from quant.recipes import find_recipe
@@ -95,13 +96,21 @@ def generate(
 def calibrated_layers(
     checkpoint: Checkpoint, noisy: Sequence[np.ndarray], progress: Progress
 ) -> tuple[list[Layer], dict[Value, Encoding]]:
-    """A network's layers, equalized, and the 16-bit encodings of their values."""
+    """A network's layers, equalized, biases corrected, and the 16-bit encodings of their values."""
     with torch.no_grad():
         calibrated = calibrate_checkpoint(checkpoint, noisy, progress)
     recipe = find_recipe(FIXED_RECIPE)
     ranges = default_ranges(calibrated, recipe)
-    encodings = assign_encodings(calibrated.graph, recipe.choose, ranges, recipe.signals)
-    return lower(calibrated.graph), encodings
+    graph, means = calibrated.graph, calibrated.statistics.input_means
+    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
+
+    def of_weights(operator: Operator) -> Precision:
+        # Bands have no biases, by which rounding could be made up for.
+        bands = operator.scope.startswith(("merge.", "split."))
+        return Precision.FLOAT if bands else recipe.choose(operator)
+
+    with corrected_biases(graph, of_weights, means):
+        return lower(graph), encodings
 
 
 def _files(engine: Engine, arithmetic: str, description: Description) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from quant.clips import CalibrationClips, Clip
-from quant.graph.encoding import Encoding, Precision
+from quant.graph.encoding import Encoding, Precision, assign_encodings
 from quant.graph.graph import Graph
 from quant.judge import Judge, JudgedClips, Loss
 from quant.saturation import SaturationCounter
@@ -99,3 +99,15 @@ def test_what_lies_beyond_a_range_is_counted(tiny):
     counter(mask, torch.tensor([-64.3, -64.2, 0.0, 63.7, 63.8, 70.0, 1.0, 2.0]))
 
     assert counter.shares == {"mask": 0.375}
+
+
+def test_what_a_tanh_takes_for_its_end_is_not_counted(tiny):
+    ranges = {"features": (-8.0, 8.0), "mask": (-1.0, 127 / 128)}
+    encodings = assign_encodings(tiny, lambda operator: Precision.INT8, ranges, Precision.INT8)
+    (features,) = tiny.inputs
+    narrow = encodings | {features: Encoding(Precision.INT8, 1 / 128, 0)}
+
+    for given, expected in ((encodings, 0.0), (narrow, 0.5)):
+        counter = SaturationCounter(tiny, given, lambda value, tensor: tensor)
+        counter(features, torch.tensor([-7.0, -1.5, 0.5, 0.9]))
+        assert counter.shares == {"features": expected}
