@@ -39,9 +39,9 @@ from quant.streaming.recurrent import (
 HALF = CHANNELS // 2
 # The band matrices are nearly diagonal: cut into this many blocks, most zeros are never touched.
 BAND_BLOCKS = 4
-# 8-bit features in two parts: up to 2 in steps of 1/64, and what exceeds that, up to 64, in steps
-# of 1/2. Full scale reaches about 160.
-FINE_BOUND = 2.0
+# 8-bit features in two parts: up to 1 in steps of 1/128, and what exceeds that, up to 32, in steps
+# of 1/4. Full scale reaches about 160.
+FINE_BOUND = 1.0
 EXCESS_RATIO = 32
 
 
