@@ -46,7 +46,7 @@ def draw_curve(entries: list[dict[str, Any]], path: Path) -> None:
         start = minutes[-1]
     panels[-1].set_xlabel("minutes of training")
     if any("run" in entry for entry in entries):
-        panels[1].legend()
+        panels[1].legend(loc="upper left", ncols=2)
     figure.savefig(path, dpi=100)
 
 
