@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -232,10 +232,7 @@ def _decision(figures: Figures) -> str:
             f"{entry['instructions'] / 1000:.0f} K",
             f"{entry['bytes'] / 1000:.0f} KB",
             f"{entry['compressed_snr_db']:.1f}",
-            *(
-                f"{-entry['losses'][metric]['mean']:+.3f} ({entry['losses'][metric]['lost']:.3f})"
-                for metric in metrics
-            ),
+            *(_change(entry["losses"][metric]) for metric in metrics),
             entry["verdict"],
         ]
         for entry in candidates
@@ -261,9 +258,13 @@ def _decision(figures: Figures) -> str:
         f"Why {decision['chosen']}, for the board {decision['board']}",
         _table((*header, *headings, ""), rows, names.index(decision["chosen"])),
         note=f"Within the budget of {decision['quality_budget']:g} PESQ-WB: "
-        f"{decision['judged_by']} (in brackets). Instructions by the table counted on an emulated "
-        f"{decision['core']}. {faster}",
+        f"{decision['judged_by']}. Changes are means, with their standard errors in brackets. "
+        f"Instructions by the table counted on an emulated {decision['core']}. {faster}",
     )
+
+
+def _change(loss: Mapping[str, float]) -> str:
+    return f"{-loss['mean']:+.3f} ({loss['standard_error']:.3f})"
 
 
 def _sensitivity(figures: Figures) -> str:

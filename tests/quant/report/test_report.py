@@ -3,14 +3,17 @@
 import base64
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
+from quant.auto import Candidate, Decision
+from quant.costs.table import Cost, find_board
 from quant.evaluation.evaluate import Difference, EvaluationResult, Summary
 from quant.judge import Loss, Quality
+from quant.recipes import RECIPES
 from quant.report.collect import Figures, judge_result
 from quant.report.page import render, write_report
 from quant.robustness import Case, Robustness
@@ -176,3 +179,23 @@ def test_without_clean_speech_the_snr_decides(facts, snr_db, grade):
     found, _ = judge_result(None, snr_db, facts, robustness())
 
     assert found == grade
+
+
+def test_the_page_says_what_auto_tried_and_why(figures):
+    losses = dict.fromkeys(("pesq", "stoi", "si_snr_db"), Loss(0.03, 0.01, 4))
+    near, far = (
+        Candidate(
+            *(RECIPES[name], None, {}, replace(quality(snr_db), losses=losses)),
+            *(Cost(cost, {}, 0.0, 0), 1000),
+        )
+        for name, snr_db, cost in (("dynamic", 30.0, 9e5), ("int8", 20.0, 8e5))
+    )
+    board = find_board("pi4")
+    decision = Decision(near, (near, far), board, 0.05, Cost(8.5e5, {}, 0.0, 0), 2000)
+    facts = figures.facts | {"decision": decision.to_dict()}
+
+    page = render(replace(figures, facts=facts))
+
+    assert "Why dynamic" in page and "900 K" in page and "-0.030 (0.010)" in page
+    assert page.count(decision.verdict(near)) == 1
+    assert "Float would be faster on this board." in page
