@@ -28,8 +28,8 @@ from quant.pipeline import (
     CALIBRATION_SEED,
     CalibratedGraph,
     Progress,
-    build,
     build_float,
+    build_quantized,
     calibrate_checkpoint,
     default_ranges,
     simulate,
@@ -390,10 +390,8 @@ def _try(
     judge: Judge,
     board: Board,
 ) -> Candidate:
-    graph = calibrated.graph
-    with corrected_biases(graph, recipe.choose, calibrated.statistics.input_means):
-        content = build(calibrated, recipe, ranges, {})
-        quality = judge.measure(graph, simulate(calibrated, recipe, ranges))
+    content = build_quantized(calibrated, recipe, ranges, {})
+    quality = measure(calibrated, recipe, ranges, judge)
     cost = predict(content, board.core)
     return Candidate(recipe, calibrated, ranges, quality, cost, len(content))
 

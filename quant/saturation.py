@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from quant.graph.encoding import Encoding, Precision, reaches
+from quant.graph.encoding import Encoding, Precision, SharedEncodings
 from quant.graph.execute import Hook
 from quant.graph.graph import Graph, Value
 
@@ -28,7 +28,8 @@ class SaturationCounter:
             for value, encoding in encodings.items()
             if encoding.precision is not Precision.FLOAT and value not in moved
         }
-        self._reaches = reaches(graph, {value: e.precision for value, e in encodings.items()})
+        precisions = {value: encoding.precision for value, encoding in encodings.items()}
+        self._reaches = SharedEncodings(graph).reaches(precisions)
 
     def __call__(self, value: Value, tensor: Tensor) -> Tensor:
         """The other hook's tensor; what it cuts off is counted."""

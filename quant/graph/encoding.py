@@ -119,6 +119,26 @@ class SharedEncodings:
             value = self._parent[value]
         return value
 
+    def reaches(self, precisions: Mapping[Value, Precision]) -> dict[Value, Range]:
+        """Beyond what range no operator that reads a value can tell, alike for all of a group.
+
+        Args:
+            precisions: of all values that are no constants.
+        """
+        found = {self.root(value): EVERYTHING for value in self._graph.outputs}
+        for operator in self._graph.operators:
+            if not operator.keeps_encoding:
+                in_8_bits = precisions[operator.outputs[0]] is Precision.INT8
+                low, high = operator.rule.reach if in_8_bits else EVERYTHING
+                for root in map(self.root, operator.inputs):
+                    lowest, highest = found.get(root, (low, high))
+                    found[root] = min(low, lowest), max(high, highest)
+        return {
+            value: found.get(root, EVERYTHING)
+            for root, members in self.members.items()
+            for value in members
+        }
+
     def _unite(self, a: Value, b: Value) -> None:
         a, b = self.root(a), self.root(b)
         if a is not b:
@@ -152,7 +172,7 @@ def assign_encodings(
             chosen = Precision.FLOAT if operator.rule.float_only else choose(operator)
             precision = chosen.activations
             precisions |= dict.fromkeys(operator.outputs, precision)
-    reach = reaches(graph, precisions)
+    reach = shared.reaches(precisions)
     encodings: dict[Value, Encoding] = {}
     for members in shared.members.values():
         computed = [value for value in members if value in precisions]
@@ -170,26 +190,3 @@ def assign_encodings(
                 encoding = encode_range(low, high, precision)
         encodings |= dict.fromkeys(members, encoding)
     return encodings
-
-
-def reaches(graph: Graph, precisions: Mapping[Value, Precision]) -> dict[Value, Range]:
-    """Beyond what range no operator that reads a value can tell, alike for all of one encoding.
-
-    Args:
-        graph: the frame.
-        precisions: of all values that are no constants.
-    """
-    shared = SharedEncodings(graph)
-    found = {shared.root(value): EVERYTHING for value in graph.outputs}
-    for operator in graph.operators:
-        if not operator.keeps_encoding:
-            in_8_bits = precisions[operator.outputs[0]] is Precision.INT8
-            low, high = operator.rule.reach if in_8_bits else EVERYTHING
-            for root in map(shared.root, operator.inputs):
-                lowest, highest = found.get(root, (low, high))
-                found[root] = min(low, lowest), max(high, highest)
-    return {
-        value: found.get(root, EVERYTHING)
-        for root, members in shared.members.items()
-        for value in members
-    }

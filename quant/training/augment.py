@@ -12,7 +12,7 @@ from scipy import fft
 
 from quant.clips import SAMPLE_RATE
 from quant.mixing import mixing_gains, random_part, rms
-from quant.training.synthetic_noise import synthetic_noise
+from quant.training.synthetic_noise import stretched, synthetic_noise
 
 Range = tuple[float, float]
 
@@ -232,8 +232,7 @@ def _spectrum_size(length: int, response: int) -> int:
 
 def _curve(gains: np.ndarray, size: int) -> np.ndarray:
     """Stretch a gain curve [257] to the bins of a real FFT of this size."""
-    grid = np.linspace(0, len(gains) - 1, size // 2 + 1)
-    return np.interp(grid, np.arange(len(gains)), gains).astype(np.float32)
+    return stretched(gains, size // 2 + 1).astype(np.float32)
 
 
 def _filtered(samples: np.ndarray, gains: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import fft
 
 from quant.clips import SAMPLE_RATE
+from quant.mixing import rms
 
 _TABLE = 4096  # samples of one period of a waveform
 
@@ -25,14 +26,14 @@ def coloured_noise(length: int, random: np.random.Generator) -> np.ndarray:
     white = random.standard_normal(length, dtype=np.float32)
     samples = fft.irfft(fft.rfft(white) * gains, length)
     if random.random() < 0.5:
-        samples = samples * _curve(random.uniform(0.2, 1, int(random.integers(3, 12))), length)
+        samples = samples * stretched(random.uniform(0.2, 1, int(random.integers(3, 12))), length)
     return samples
 
 
 def machine(length: int, random: np.random.Generator) -> np.ndarray:
     """A motor: harmonics of a wandering pitch, throbbing, and the rush around it."""
     pitch = np.exp(random.uniform(np.log(25), np.log(400)))
-    wander = _curve(random.uniform(0.95, 1.05, int(random.integers(2, 8))), length)
+    wander = stretched(random.uniform(0.95, 1.05, int(random.integers(2, 8))), length)
     hum = _waveform(pitch * wander, random.uniform(0.2, 1.5), random)
     rate, depth = random.uniform(0.5, 20), random.uniform(0, 0.8)
     throb = 1 + depth * np.sin(2 * np.pi * rate * np.arange(length) / SAMPLE_RATE)
@@ -57,7 +58,7 @@ def tones(length: int, random: np.random.Generator) -> np.ndarray:
     count = int(random.integers(2, 14))
     pitches = np.exp(random.uniform(np.log(150), np.log(3000), size=count))
     glides = random.random() < 0.4
-    pitch = _curve(pitches, length) if glides else _steps(pitches, length)
+    pitch = stretched(pitches, length) if glides else _steps(pitches, length)
     loudness = random.uniform(0.3, 1, count)
     if random.random() < 0.6:
         loudness[random.random(count) < 0.4] = 0
@@ -96,8 +97,8 @@ def _ringing(random: np.random.Generator) -> np.ndarray:
     return ringing + random.uniform(0, 1) * blow
 
 
-def _curve(points: np.ndarray, length: int) -> np.ndarray:
-    """Stretch points to [length], with straight lines between them."""
+def stretched(points: np.ndarray, length: int) -> np.ndarray:
+    """Points [n] stretched to [length], with straight lines between them."""
     return np.interp(np.linspace(0, len(points) - 1, length), np.arange(len(points)), points)
 
 
@@ -107,4 +108,4 @@ def _steps(points: np.ndarray, length: int) -> np.ndarray:
 
 
 def _unit(samples: np.ndarray) -> np.ndarray:
-    return samples / (np.sqrt(np.mean(samples**2)) + 1e-9)
+    return samples / (rms(samples) + 1e-9)

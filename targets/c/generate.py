@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import edge_se.core
 from calib_data import clips_folder
@@ -97,8 +96,7 @@ def calibrated_layers(
     checkpoint: Checkpoint, noisy: Sequence[np.ndarray], progress: Progress
 ) -> tuple[list[Layer], dict[Value, Encoding]]:
     """A network's layers, equalized, biases corrected, and the 16-bit encodings of their values."""
-    with torch.no_grad():
-        calibrated = calibrate_checkpoint(checkpoint, noisy, progress)
+    calibrated = calibrate_checkpoint(checkpoint, noisy, progress)
     recipe = find_recipe(FIXED_RECIPE)
     ranges = default_ranges(calibrated, recipe)
     graph, means = calibrated.graph, calibrated.statistics.input_means
