@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_se.errors import UserError
 from edge_se.quantized import limits
 
@@ -22,7 +25,9 @@ UNDERSTOOD: Mapping[str, tuple[str, ...]] = {
     "level": ("none", "power_of_two"),
 }
 DTYPES = ("float32", "int8", "int16")
-LARGEST_EXCESS_RATIO = 256
+# Of the weights of bins in a band: each is a whole number of 2**-15, together they stay below 16.
+BAND_WEIGHT_BITS, LARGEST_BAND_WEIGHT = 15, 16
+LARGEST_BOUND, LARGEST_EXCESS_RATIO = 256, 256
 
 T = TypeVar("T")
 
@@ -85,13 +90,49 @@ class StateSpec:
 
 @dataclass(frozen=True)
 class Signals:
-    """Tensors of the signals: features [3, bins] (or [6, bins]) in, mask [2, bins] out.
+    """Tensors of the signals: features [3, bins] (or [6, bands]) in, mask [2, bins] out.
 
     Of a separator: features [1, frames, bins, 2] in, mask [1, frames - 2 * offset, bins, 2] out.
     """
 
     features: TensorSpec
     mask: TensorSpec
+
+
+@dataclass(frozen=True)
+class BandMerging:
+    """How features of bins become those of bands, in two parts, before they are quantized.
+
+    A bin counts in the first part of its bands as far as `bound` either way, and in the second with
+    what exceeds that, divided by `ratio`: 8 bits hold small values finely in the one, large ones
+    coarsely in the other, by one scale.
+
+    Attributes:
+        bound: A power of two.
+        ratio: A power of two.
+        alike: How many of the lowest bins are bands of their own.
+        first: Of each further band, its first bin.
+        weights: Of each further band, those of its bins, in steps of 2**-15.
+    """
+
+    bound: float
+    ratio: int
+    alike: int
+    first: tuple[int, ...]
+    weights: tuple[tuple[int, ...], ...]
+
+    @property
+    def count(self) -> int:
+        """Number of bands."""
+        return self.alike + len(self.first)
+
+    def matrix(self, bins: int) -> NDArray[np.float32]:
+        """Float32 [bins - alike, count - alike]: bins that are no bands of their own, to bands."""
+        matrix = np.zeros((bins - self.alike, len(self.first)), np.float32)
+        for band, (first, weights) in enumerate(zip(self.first, self.weights, strict=True)):
+            start = first - self.alike
+            matrix[start : start + len(weights), band] = np.ldexp(weights, -BAND_WEIGHT_BITS)
+        return matrix
 
 
 @dataclass(frozen=True)
@@ -125,9 +166,8 @@ class Manifest:
         stft: Kind of STFT.
         features: Kind of features: rows of magnitude, real and imaginary part; of a separator,
             both channels' magnitudes, the recording's largest being 1.
-        excess_ratio: 1, or a power of two: features are in two parts then, six rows instead of
-            three. The first three hold them as far as the dtype reaches, the others what exceeds
-            that, divided by this ratio.
+        bands: How features are merged to bands, in two parts: six rows then instead of three, of
+            which the first three are the first part. None for features of bins.
         level: How the input's level is handled: "none", or "power_of_two" (see `edge_se.level`).
         level_dbfs: Level that features are normalized to, if they are.
         lookahead_frames: Frames by which the mask lags the features.
@@ -150,7 +190,7 @@ class Manifest:
     states: tuple[StateSpec, ...]
     stft: str = "float"
     features: str = "magnitude_real_imaginary"
-    excess_ratio: int = 1
+    bands: BandMerging | None = None
     level: str = "none"
     level_dbfs: float = 0.0
     lookahead_frames: int = 0
@@ -233,7 +273,7 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         hop=_get(content, "hop", int, "it"),
         stft=content["stft"],
         features=content["features"],
-        excess_ratio=_get({"excess_ratio": 1, **content}, "excess_ratio", int, "it"),
+        bands=_bands(content.get("bands")),
         level=content["level"],
         level_dbfs=_get({"level_dbfs": 0.0, **content}, "level_dbfs", float, "it"),
         lookahead_frames=_get(content, "lookahead_frames", int, "it"),
@@ -261,15 +301,12 @@ def _check_consistent(manifest: Manifest) -> None:
         f"its features are {manifest.features!r}, but its chunk is {manifest.chunk}",
     )
     _check_hop(manifest)
-    bins, chunk, ratio = manifest.bins, manifest.chunk, manifest.excess_ratio
-    _check(
-        ratio.bit_count() == 1 and 1 <= ratio <= LARGEST_EXCESS_RATIO,
-        f"its excess_ratio is {ratio}, not a power of two up to {LARGEST_EXCESS_RATIO}",
-    )
-    in_integers = manifest.signals.features.dtype != "float32"
-    _check(ratio == 1 or in_integers, "its features are in two parts, but floats")
-    rows = 3 if ratio == 1 else 6
-    shapes: dict[str, tuple[int, ...]] = {"features": (rows, bins), "mask": (2, bins)}
+    bins, chunk, bands = manifest.bins, manifest.chunk, manifest.bands
+    shapes: dict[str, tuple[int, ...]] = {"features": (3, bins), "mask": (2, bins)}
+    if bands is not None:
+        _check(manifest.signals.features.dtype != "float32", "its bands have two parts, but floats")
+        _check_bands(bands, bins)
+        shapes["features"] = (6, bands.count)
     if chunk is not None:
         _check(not manifest.states, "it has a chunk and states")
         _check(chunk.offset >= 0 and chunk.kept > 0, f"its chunk is {chunk}, which keeps no frame")
@@ -280,6 +317,30 @@ def _check_consistent(manifest: Manifest) -> None:
     states = [state.name for state in manifest.states]
     repeated = sorted({name for name in states if states.count(name) > 1})
     _check(not repeated, f"it has two states called {', '.join(repeated)}")
+
+
+def _check_bands(bands: BandMerging, bins: int) -> None:
+    for what, value, largest in (
+        ("bound", bands.bound, LARGEST_BOUND),
+        ("ratio", bands.ratio, LARGEST_EXCESS_RATIO),
+    ):
+        power = value > 0 and math.frexp(value)[0] == 0.5
+        _check(
+            power and 1 / largest <= value <= largest,
+            f"its bands have the {what} {value}, not a power of two up to {largest}",
+        )
+    _check(bands.ratio >= 1, f"its bands have the ratio {bands.ratio}, which is below 1")
+    _check(0 <= bands.alike <= bins, f"its bands have {bands.alike} bins alike, of {bins}")
+    _check(len(bands.first) == len(bands.weights), "its bands have not as many weights as bins")
+    for first, weights in zip(bands.first, bands.weights, strict=True):
+        _check(
+            bands.alike <= first and 0 < len(weights) <= bins - first,
+            f"a band of its reaches from bin {first} to {first + len(weights)}, of {bins}",
+        )
+        _check(
+            sum(map(abs, weights)) < LARGEST_BAND_WEIGHT << BAND_WEIGHT_BITS,
+            f"the weights of its band from bin {first} on are too large",
+        )
 
 
 def _check_hop(manifest: Manifest) -> None:
@@ -301,6 +362,25 @@ def _chunk(content: Any) -> Chunk | None:
         return None
     _check(isinstance(content, dict), f"its chunk is {content!r}, not an object")
     return Chunk(_get(content, "frames", int, "chunk"), _get(content, "offset", int, "chunk"))
+
+
+def _bands(content: Any) -> BandMerging | None:
+    if content is None:
+        return None
+    _check(isinstance(content, dict), f"its bands are {content!r}, not an object")
+    first, weights = (_get(content, name, list, "bands") for name in ("first", "weights"))
+    lists = [first, *weights] if all(isinstance(row, list) for row in weights) else [[None]]
+    _check(
+        all(type(number) is int for row in lists for number in row),
+        "its bands have bins or weights that are no integers",
+    )
+    return BandMerging(
+        bound=_get(content, "bound", float, "bands"),
+        ratio=_get(content, "ratio", int, "bands"),
+        alike=_get(content, "alike", int, "bands"),
+        first=tuple(first),
+        weights=tuple(map(tuple, weights)),
+    )
 
 
 def _get(mapping: Mapping[str, Any], key: str, kind: type[T], what: str) -> T:

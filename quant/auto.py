@@ -8,8 +8,9 @@ that neither calibration nor recovery heard. Float is no candidate, but its cost
 beside theirs.
 """
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -18,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from quant.bias_correction import corrected_biases
 from quant.clips import CalibrationClips
 from quant.costs.table import Board, Cost, predict
 from quant.graph.graph import Range
@@ -28,9 +28,10 @@ from quant.pipeline import (
     CALIBRATION_SEED,
     CalibratedGraph,
     Progress,
+    build,
     build_float,
-    build_quantized,
     calibrate_checkpoint,
+    corrected,
     default_ranges,
     simulate,
 )
@@ -46,6 +47,8 @@ from quant.recovery import (
 from quant.streaming import describe_step
 
 NAMED = ("int8", "int8_float_ends", "int8_float_coders", "dynamic")
+# Those that a second process tries.
+_BESIDE = ("int8", "dynamic")
 JUDGED_CLIPS, JUDGED_SAMPLES = 32, 48000
 # Of recovery: with them, calibration and judgement stay under five minutes of one core.
 RECOVERY_STEPS = 60
@@ -240,8 +243,9 @@ def choose_recipe(
     plain = build_float(checkpoint, RECIPES["float"])
     with torch.no_grad():
         step = describe_step(checkpoint.architecture, checkpoint.model)
-        judge = Judge(judged, step, tuple(limits(quality_budget)))
-        candidates = _Trials(checkpoint, calibration, judge, board).of_all(progress)
+        judge, candidates = _Trials(checkpoint, calibration, board).of_all(
+            lambda: Judge(judged, step, tuple(limits(quality_budget))), progress
+        )
         chosen = choose(candidates, quality_budget, len(plain))
         promising = worth_recovering(candidates, chosen, quality_budget, len(plain))
         if recovery is not None and promising is not None:
@@ -256,46 +260,74 @@ def choose_recipe(
 
 @dataclass(frozen=True)
 class _Trials:
-    """What it takes to try recipes, in this process or in another."""
+    """What it takes to try recipes, in this process and in another beside it."""
 
     checkpoint: Checkpoint
     calibration: Sequence[np.ndarray]
-    judge: Judge
     board: Board
 
-    def of_all(self, progress: Progress) -> list[Candidate]:
-        """Try the recipes of `NAMED`, those of one description of the step beside the others.
+    def of_all(
+        self, judging: Callable[[], Judge], progress: Progress
+    ) -> tuple[Judge, list[Candidate]]:
+        """Try the recipes of `NAMED`, half of the work in a second process if there are cores.
 
         Operators are small: a second core is of use to a second process, hardly to a second thread.
         """
         recipes = [RECIPES[name] for name in NAMED]
-        plain, split = ([r for r in recipes if r.splits is splits] for splits in (False, True))
         if torch.get_num_threads() == 1:
-            found = self.of(plain, progress) + self.of(split, progress)
-        else:
-            with (
-                one_thread(),
-                ProcessPoolExecutor(
-                    1, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-                ) as beside,
-            ):
-                others = beside.submit(self.of, split)
-                found = self.of(plain, progress) + others.result()
-        return sorted(found, key=lambda candidate: NAMED.index(candidate.name))
+            judge = judging()
+            steps = {split: self._calibrate(split, progress) for split in (False, True)}
+            return judge, self._tried(recipes, steps, judge, progress)
+        with (
+            one_thread(),
+            ProcessPoolExecutor(
+                1, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+            ) as beside,
+        ):
+            calibrating = beside.submit(self._calibrate, True)
+            judge = judging()
+            steps = {False: self._calibrate(False, progress), True: calibrating.result()}
+            trying = {}
+            for recipe in (RECIPES[name] for name in _BESIDE):
+                step = steps[recipe.splits]
+                ranges = default_ranges(step, recipe)
+                there = _copied(step)
+                trying[recipe] = beside.submit(_try, recipe, there, ranges, judge, self.board)
+            here = [recipe for recipe in recipes if recipe not in trying]
+            found = self._tried(here, steps, judge, progress)
+            found += [
+                replace(tried.result(), calibrated=steps[recipe.splits])
+                for recipe, tried in trying.items()
+            ]
+        return judge, sorted(found, key=lambda candidate: NAMED.index(candidate.name))
 
-    @torch.no_grad()
-    def of(
-        self, recipes: Sequence[Recipe], progress: Progress = lambda stage, done, total: None
+    def _calibrate(
+        self, split: bool, progress: Progress = lambda stage, done, total: None
+    ) -> CalibratedGraph:
+        return calibrate_checkpoint(self.checkpoint, self.calibration, progress, None, split)
+
+    def _tried(
+        self,
+        recipes: Sequence[Recipe],
+        steps: Mapping[bool, CalibratedGraph],
+        judge: Judge,
+        progress: Progress,
     ) -> list[Candidate]:
-        """Try recipes of one description of the step."""
-        (split,) = {recipe.splits for recipe in recipes}
-        calibrated = calibrate_checkpoint(self.checkpoint, self.calibration, progress, None, split)
         candidates = []
         for done, recipe in enumerate(recipes, 1):
-            ranges = default_ranges(calibrated, recipe)
-            candidates.append(_try(recipe, calibrated, ranges, self.judge, self.board))
+            step = steps[recipe.splits]
+            candidates.append(_try(recipe, step, default_ranges(step, recipe), judge, self.board))
             progress("candidates", done, len(recipes))
         return candidates
+
+
+def _copied(calibrated: CalibratedGraph) -> CalibratedGraph:
+    """A copy to send away, as biases are corrected in place while a recipe is tried.
+
+    It lacks what only ranges are found by: hundreds of megabytes.
+    """
+    statistics = replace(calibrated.statistics, samples={}, saturated={})
+    return copy.deepcopy(replace(calibrated, statistics=statistics))
 
 
 def choose(candidates: Sequence[Candidate], budget: float, float_size: int) -> Candidate:
@@ -378,11 +410,11 @@ def measure(
     calibrated: CalibratedGraph, recipe: Recipe, ranges: dict[str, Range], judge: Judge
 ) -> Quality:
     """Judge a recipe; the calibrated graph is left as it was."""
-    graph, means = calibrated.graph, calibrated.statistics.input_means
-    with corrected_biases(graph, recipe.choose, means):
-        return judge.measure(graph, simulate(calibrated, recipe, ranges))
+    with corrected(calibrated, recipe, ranges):
+        return judge.measure(calibrated.graph, simulate(calibrated, recipe, ranges))
 
 
+@torch.no_grad()
 def _try(
     recipe: Recipe,
     calibrated: CalibratedGraph,
@@ -390,8 +422,9 @@ def _try(
     judge: Judge,
     board: Board,
 ) -> Candidate:
-    content = build_quantized(calibrated, recipe, ranges, {})
-    quality = measure(calibrated, recipe, ranges, judge)
+    with corrected(calibrated, recipe, ranges):
+        content = build(calibrated, recipe, ranges, {})
+        quality = judge.measure(calibrated.graph, simulate(calibrated, recipe, ranges))
     cost = predict(content, board.core)
     return Candidate(recipe, calibrated, ranges, quality, cost, len(content))
 

@@ -6,7 +6,8 @@ TFLite with its manifest. Each stage can be used alone; this module only strings
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,11 @@ from torch import nn
 
 from edge_se.manifest import Chunk, Manifest, Signals, StateSpec, TensorSpec
 from edge_se.model_file import attach_manifest
-from quant.bias_correction import corrected_biases
-from quant.calibration import Statistics, calibrate
+from quant.bias_correction import corrected_biases, rounding_shifts
+from quant.calibration import Statistics, batches, calibrate
 from quant.clips import CalibrationClips
 from quant.equalization import ScaleClasses, choose_scales, equalize
+from quant.frames import heard
 from quant.graph.encoding import DTYPES, FLOAT, Encoding, Precision, assign_encodings
 from quant.graph.graph import Graph, Range, Value
 from quant.graph.simulate import FakeQuantizer
@@ -38,6 +40,8 @@ from quant.recipes import Recipe
 from quant.streaming import describe_step
 
 CALIBRATION_SEED = 0
+# What the shifts of rounding are measured on: so many clips, each so long at most.
+SHIFT_CLIPS, SHIFT_SAMPLES = 8, 48000
 # Names of distributions whose versions decide the file's content.
 TOOLS = ("edge-se", "torch", "numpy", "ai-edge-litert", "flatbuffers")
 
@@ -75,6 +79,8 @@ class CalibratedGraph:
         statistics: of the step's values.
         level_dbfs: level that features are normalized to, if they are.
         format: of its signals.
+        clips: noisy samples by which biases make up for rounded values, float32 [n] each; none
+            where they are not to.
     """
 
     checkpoint: Checkpoint
@@ -82,6 +88,7 @@ class CalibratedGraph:
     statistics: Statistics
     level_dbfs: float | None = None
     format: SignalFormat = SignalFormat()
+    clips: tuple[np.ndarray, ...] = ()
 
 
 def noisy_clips(clips: CalibrationClips, seed: int = CALIBRATION_SEED) -> list[np.ndarray]:
@@ -122,9 +129,9 @@ def calibrate_checkpoint(
     graph = step.graph
     graph.detach()
     rules = range_rules(architecture) if saturated else ()
-    return CalibratedGraph(
-        checkpoint, graph, statistics_for(rules, graph, noisy, progress, level_dbfs), level_dbfs
-    )
+    statistics = statistics_for(rules, graph, noisy, progress, level_dbfs)
+    clips = tuple(clip[:SHIFT_SAMPLES] for clip in noisy[:SHIFT_CLIPS])
+    return CalibratedGraph(checkpoint, graph, statistics, level_dbfs, clips=clips)
 
 
 def equalized_step(
@@ -224,9 +231,29 @@ def build_quantized(
         ranges: of the values below float precision.
         calibration: what the manifest says of the clips.
     """
-    graph, means = calibrated.graph, calibrated.statistics.input_means
-    with corrected_biases(graph, recipe.choose, means):
+    with corrected(calibrated, recipe, ranges):
         return build(calibrated, recipe, ranges, calibration)
+
+
+@contextmanager
+def corrected(
+    calibrated: CalibratedGraph, recipe: Recipe, ranges: Mapping[str, Range]
+) -> Iterator[None]:
+    """Correct the graph's biases within the block for what a recipe rounds."""
+    means = calibrated.statistics.input_means
+    shifts = measure_shifts(calibrated, recipe, ranges)
+    with corrected_biases(calibrated.graph, recipe.choose, means, shifts):
+        yield
+
+
+def measure_shifts(
+    calibrated: CalibratedGraph, recipe: Recipe, ranges: Mapping[str, Range]
+) -> dict[Value, torch.Tensor]:
+    """What rounding values shifts weighted operators' inputs by, on the graph's own clips."""
+    if not calibrated.clips or not recipe.needs_ranges:
+        return {}
+    features = (heard(clips, calibrated.level_dbfs)[1] for clips in batches(calibrated.clips))
+    return rounding_shifts(calibrated.graph, simulate(calibrated, recipe, ranges), features)
 
 
 def build(
@@ -251,7 +278,7 @@ def build(
         level="none" if level_dbfs is None else "power_of_two",
         level_dbfs=level_dbfs or 0.0,
         lookahead_frames=graph.lookahead,
-        excess_ratio=graph.excess_ratio,
+        bands=graph.bands,
         signals=signals,
         states=tuple(
             StateSpec(

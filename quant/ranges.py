@@ -41,7 +41,7 @@ ERROR_ROUNDS = 2
 SHRINKING = 0.97 ** np.arange(1, 200)
 # The first rule that matches counts. Chosen on mixtures of training speakers, three checkpoints.
 GTCRN_RULES = (
-    RangeRule(r"^(merge|encoder\.0)\.", 99.99),
+    RangeRule(r"^(features_in_bands$|merge\.|encoder\.0\.)", 99.99),
     RangeRule(r"^decoder\.[34]\.", 99.9),
     RangeRule(r"attention\.(squared|energy)$", 99.97, saturated=True),
     RangeRule(r"attention\.", 99.95, saturated=True),

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,14 @@ import torch
 from torch import Tensor
 
 from edge_se.errors import UserError
-from quant.bias_correction import corrected_biases
+from quant.bias_correction import correct_biases, corrected_biases
 from quant.clips import SAMPLE_RATE, CalibrationClips
 from quant.frames import apply_mask, heard, synthesize
 from quant.graph.encoding import Precision
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph, Range, Value
 from quant.mixing import calibration_mixtures, random_part
-from quant.pipeline import CalibratedGraph, Progress, simulate
+from quant.pipeline import CalibratedGraph, Progress, measure_shifts, simulate
 from quant.recipes import Recipe
 from quant.streaming import describe_step
 from quant.training.losses import hybrid_loss
@@ -231,6 +231,10 @@ def recover(
     count = settings.validation_clips
     validation = next(_batches(held_out, count, settings.validation_seconds, VALIDATION_SEED))
     with torch.enable_grad(), one_thread():
+        # Rounded values are made up for once, before; what weights become is trained with that.
+        shifts = measure_shifts(calibrated, recipe, ranges)
+        correct_biases(calibrated.graph, recipe.choose, {}, shifts)
+        calibrated = replace(calibrated, clips=())
         adjustments = Adjustments(calibrated.graph)
         outcome = fine_tune(
             adjustments,

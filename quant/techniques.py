@@ -105,13 +105,15 @@ def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator
     yield "and bias correction", build_quantized(equal, INT8, ranges, {})
     ranges = default_ranges(equal, INT8)
     yield "and percentiles for each kind of tensor", build_quantized(equal, INT8, ranges, {})
-    split = calibrate_checkpoint(checkpoint, noisy, split=True)
+    whole = calibrate_checkpoint(checkpoint, noisy, split=True)
+    split = replace(whole, clips=())
     ranges = percentile_ranges(replace(split.statistics, saturated={}), rules)
     yield "and the step described for 8 bits", build_quantized(split, INT8, ranges, {})
     ranges = percentile_ranges(split.statistics, rules)
     yield "and attention's as it saturates", build_quantized(split, INT8, ranges, {})
     ranges = default_ranges(split, INT8)
     yield "and without what rectified sums drop", build_quantized(split, INT8, ranges, {})
+    yield "and biases corrected for rounded values", build_quantized(whole, INT8, ranges, {})
 
 
 def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:

@@ -46,7 +46,7 @@ def format_description(description: dict[str, Any]) -> str:
             "signal",
             f"{manifest['sample_rate']} Hz, window {manifest['window']}, hop {manifest['hop']}, "
             f"{manifest['stft']} STFT ({description['stft_core']} here), "
-            f"features {manifest['features']}",
+            f"features {manifest['features']}{_bands(manifest)}",
         ),
         ("runs in", "; ".join(f"{name} {how}" for name, how in description["engines"].items())),
         ("windows", _windows(manifest)),
@@ -88,6 +88,14 @@ def format_description(description: dict[str, Any]) -> str:
             *_table(("operator", "precision", "count"), operator_rows),
         ]
     )
+
+
+def _bands(manifest: dict[str, Any]) -> str:
+    bands = manifest["bands"]
+    if bands is None:
+        return ""
+    count = bands["alike"] + len(bands["first"])
+    return f" of {count} bands, in two parts (up to {bands['bound']:g}, and beyond)"
 
 
 def _windows(manifest: dict[str, Any]) -> str:

@@ -17,8 +17,10 @@
 #define TABLE_BITS 15
 #define SCALE_BITS 31
 #define LONGEST_SHIFT 63
+#define BAND_WEIGHT_BITS 15
+#define BAND_HEADROOM 4 /* bits by which sums of bins may exceed bins */
 #define SEGMENT_LIMIT (1 << 30)
-#define WIDE_LIMIT (1 << 29) /* beyond what both parts of a feature can hold */
+#define WIDE_LIMIT (1 << 29) /* beyond what a feature can hold */
 #define SMALL_SHIFT 34       /* of products below 2^62, to below WIDE_LIMIT with a zero point */
 
 #include "level.h"
@@ -33,13 +35,16 @@ struct context {
     int32_t *exponents;        /* [delay + 1] */
     int32_t *tail;             /* [256] */
     struct level *level;       /* none where features keep the input's level */
-    void *features;            /* [3][257] int8 or int16, or [6][257] where parts have a shift */
+    const int32_t *band_first; /* first bin of each band that sums up bins */
+    const int32_t *band_until; /* where its weights end */
+    const int32_t *band_weight;
+    void *features;            /* [3][257] int8 or int16, or [6][bands] where there are bands */
     const void *mask;          /* [2][257] int8 or int16 */
     int32_t delay;
     int32_t feature_bytes, feature_multiplier, feature_exponent, feature_zero_point;
     int32_t feature_low, feature_high;
     int32_t mask_bytes, mask_multiplier, mask_exponent, mask_zero_point;
-    int32_t excess_shift;
+    int32_t bands, bands_alike, bound_exponent, excess_shift;
 };
 
 static inline int64_t round_shift(int64_t x, int bits)
@@ -96,47 +101,69 @@ static inline int32_t clamp(int32_t x, int32_t low, int32_t high)
     return x < low ? low : x > high ? high : x;
 }
 
-/* A row of features, saturated; `x` is [257]. */
-static inline void store(const struct context *c, const int32_t *restrict x, int row)
+/* A row of `count` features, saturated, of values that stand for 2^-(exponent + 31) each. */
+static inline void quantize(const struct context *c, const int32_t *restrict values, int count, int row,
+                            int exponent)
 {
-    const int32_t low = c->feature_low, high = c->feature_high;
-    if (c->feature_bytes == 1) {
-        int8_t *restrict y = (int8_t *)c->features + row * BINS;
-        LOOPED for (int k = 0; k < BINS; k++) y[k] = (int8_t)clamp(x[k], low, high);
-    } else {
-        int16_t *restrict y = (int16_t *)c->features + row * BINS;
-        LOOPED for (int k = 0; k < BINS; k++) y[k] = (int16_t)clamp(x[k], low, high);
-    }
-}
-
-/* Features of a row, and FEATURE_ROWS further what saturation cut off them. */
-static inline void quantize(const struct context *c, const int32_t *restrict values, int row, int shift)
-{
+    int shift = 2 * SCALE_BITS + exponent - c->feature_exponent;
+    shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
     const int64_t half = (int64_t)1 << (shift - 1);
     const int32_t multiplier = c->feature_multiplier, zero_point = c->feature_zero_point;
     const lanes multipliers = lanes_all(multiplier), zero_points = lanes_all(zero_point);
-    const int32_t low = c->feature_low, high = c->feature_high, excess_shift = c->excess_shift;
+    const int32_t low = c->feature_low, high = c->feature_high;
     int32_t unbounded[BINS];
-    if (shift >= SMALL_SHIFT) {
-        BY_LANES for (int from = 0; from < BINS; from += LANES) {
-            const int k = lanes_from(from, BINS);
+    if (shift >= SMALL_SHIFT && count >= LANES) {
+        BY_LANES for (int from = 0; from < count; from += LANES) {
+            const int k = lanes_from(from, count);
             const wide scaled = wide_product(lanes_load(values + k), multipliers);
             lanes_store(unbounded + k, wide_narrow(wide_shift(scaled, shift)) + zero_points);
         }
     } else {
-        for (int k = 0; k < BINS; k++) {
+        for (int k = 0; k < count; k++) {
             const int64_t scaled = ((int64_t)values[k] * multiplier + half) >> shift;
             unbounded[k] = (int32_t)saturate(scaled + zero_point, -WIDE_LIMIT, WIDE_LIMIT);
         }
     }
-    store(c, unbounded, row);
-    if (!excess_shift) return;
-    const int32_t excess_half = 1 << (excess_shift - 1);
-    for (int k = 0; k < BINS; k++) {
-        const int32_t excess = unbounded[k] - clamp(unbounded[k], low, high);
-        unbounded[k] = ((excess + excess_half) >> excess_shift) + zero_point;
+    if (c->feature_bytes == 1) {
+        int8_t *restrict y = (int8_t *)c->features + row * count;
+        LOOPED for (int k = 0; k < count; k++) y[k] = (int8_t)clamp(unbounded[k], low, high);
+    } else {
+        int16_t *restrict y = (int16_t *)c->features + row * count;
+        LOOPED for (int k = 0; k < count; k++) y[k] = (int16_t)clamp(unbounded[k], low, high);
     }
-    store(c, unbounded, row + FEATURE_ROWS);
+}
+
+/* Bins [257] to bands, in steps 2^BAND_HEADROOM as wide. */
+static inline void merge_bins(const struct context *c, const int32_t *restrict bins, int32_t *restrict bands)
+{
+    const int alike = c->bands_alike, shift = BAND_WEIGHT_BITS + BAND_HEADROOM;
+    const int32_t *weight = c->band_weight;
+    LOOPED for (int k = 0; k < alike; k++) {
+        bands[k] = (bins[k] >> BAND_HEADROOM) + ((bins[k] >> (BAND_HEADROOM - 1)) & 1);
+    }
+    for (int k = alike; k < c->bands; k++) {
+        const int32_t *bin = bins + c->band_first[k - alike];
+        const int32_t *const until = c->band_weight + c->band_until[k - alike];
+        int64_t sum = (int64_t)1 << (shift - 1);
+        while (weight < until) sum += (int64_t)*bin++ * *weight++;
+        bands[k] = (int32_t)(sum >> shift);
+    }
+}
+
+/* A row of features of bins to both parts of those of bands. */
+static inline void quantize_in_parts(const struct context *c, const int32_t *restrict values, int row,
+                                     int exponent)
+{
+    const int bits = exponent + SCALE_BITS + c->bound_exponent;
+    const int32_t limit = bits >= SCALE_BITS ? INT32_MAX : (int32_t)1 << (bits > 0 ? bits : 0);
+    const int coarser = exponent - BAND_HEADROOM;
+    int32_t part[BINS], bands[BINS];
+    LOOPED for (int k = 0; k < BINS; k++) part[k] = clamp(values[k], -limit, limit);
+    merge_bins(c, part, bands);
+    quantize(c, bands, c->bands, row, coarser);
+    LOOPED for (int k = 0; k < BINS; k++) part[k] = values[k] - part[k];
+    merge_bins(c, part, bands);
+    quantize(c, bands, c->bands, FEATURE_ROWS + row, coarser + c->excess_shift);
 }
 
 /* The newest samples' features. */
@@ -170,10 +197,13 @@ static void fixed_analyse(struct context *c)
         lanes_store(magnitudes + k, lanes_magnitude(lanes_load(real + k), lanes_load(imaginary + k)));
     }
     const int gain = c->level ? level_exponent(c->level, c->samples + HOP, HOP) : 0;
-    int shift = 2 * SCALE_BITS + exponent - gain - c->feature_exponent;
-    shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
     const int32_t *const rows[FEATURE_ROWS] = {magnitudes, real, imaginary};
-    LOOPED for (int row = 0; row < FEATURE_ROWS; row++) quantize(c, rows[row], row, shift);
+    LOOPED for (int row = 0; row < FEATURE_ROWS; row++) {
+        if (c->bands)
+            quantize_in_parts(c, rows[row], row, exponent - gain);
+        else
+            quantize(c, rows[row], BINS, row, exponent - gain);
+    }
     for (int n = 0; n < HOP; n++) c->samples[n] = c->samples[HOP + n];
 }
 

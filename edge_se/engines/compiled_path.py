@@ -39,7 +39,20 @@ class CompiledPath(FixedPath):
             "features": features,
             "mask": mask,
         }
-        scale = self._feature_scale
+        scale, merging = self._feature_scale, {}
+        if self._bands is not None:
+            counts = [len(weights) for weights in self._bands.weights]
+            self._arrays |= {
+                "band_first": np.array(self._bands.first, np.int32),
+                "band_until": np.cumsum(counts, dtype=np.int32),
+                "band_weight": np.array(sum(self._bands.weights, ()), np.int32),
+            }
+            merging = {
+                "bands": features.shape[1],
+                "bands_alike": self._bands.alike,
+                "bound_exponent": self._bands.bound_exponent,
+                "excess_shift": self._bands.excess_shift,
+            }
         self._level = None if self._normalize is None else Level(target=self._normalize.target)
         self._context = Context(
             **{name: array.ctypes.data for name, array in self._arrays.items()},
@@ -51,11 +64,11 @@ class CompiledPath(FixedPath):
             feature_zero_point=scale.zero_point,
             feature_low=scale.limits[0],
             feature_high=scale.limits[1],
-            excess_shift=scale.excess_shift,
             mask_bytes=mask.itemsize,
             mask_multiplier=self._mask_scale.multiplier,
             mask_exponent=self._mask_scale.exponent,
             mask_zero_point=self._mask_scale.zero_point,
+            **merging,
         )
         self._address = ctypes.addressof(self._context)
         self._analyse = library.edge_se_fixed_analyse

@@ -3,6 +3,7 @@
 `FixedPath` is the definition, built on `edge_se.fixed`; docs/fixed-point.md explains it.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,38 +29,71 @@ from edge_se.fixed import (
     saturate,
 )
 from edge_se.level import make_normalizer
-from edge_se.manifest import Manifest, TensorSpec
+from edge_se.manifest import (
+    BAND_WEIGHT_BITS,
+    LARGEST_BAND_WEIGHT,
+    BandMerging,
+    Manifest,
+    TensorSpec,
+)
 from edge_se.quantized import limits
 
 INT16 = limits(np.int16)
+# Bits by which sums of bins may exceed bins.
+BAND_HEADROOM = LARGEST_BAND_WEIGHT.bit_length() - 1
 # Binary exponents of a model's scales that no shift can serve: steps of the features finer than
-# 2**-46, masks that amplify 128-fold and more.
-_FINEST_FEATURES, _COARSEST_MASK = 46, {"int8": 0, "int16": -8}
+# 2**-42, masks that amplify 128-fold and more.
+_FINEST_FEATURES, _COARSEST_MASK = 42, {"int8": 0, "int16": -8}
 
 
 class FeatureScale:
     """Integers with a common exponent to the step's quantized input, by multiply and shift."""
 
-    def __init__(self, spec: TensorSpec, excess_ratio: int = 1) -> None:
+    def __init__(self, spec: TensorSpec) -> None:
         self.multiplier, self.exponent = mantissa(1 / spec.scale, SCALE_BITS)
         self.zero_point, self.limits = spec.zero_point, limits(spec.dtype)
-        self.excess_shift = excess_ratio.bit_length() - 1
 
     def shift(self, exponent: int) -> int:
         """Bits to shift products to the right, for values that stand for 2**-(exponent + 31)."""
         return min(2 * SCALE_BITS + exponent - self.exponent, LONGEST_SHIFT)
 
     def __call__(self, values: Integers, exponent: int) -> Integers:
-        """Quantized values, saturated, of values that stand for 2**-(exponent + 31) each.
-
-        Rows [3, bins], and for features in two parts three more, of what was cut off.
-        """
+        """Quantized values, saturated, of values that stand for 2**-(exponent + 31) each."""
         wide = round_shift(values * self.multiplier, self.shift(exponent)) + self.zero_point
-        quantized = saturate(wide, *self.limits)
-        if not self.excess_shift:
-            return quantized
-        excess = round_shift(wide - quantized, self.excess_shift) + self.zero_point
-        return np.concatenate([quantized, saturate(excess, *self.limits)])
+        return saturate(wide, *self.limits)
+
+
+class FixedBands:
+    """Features of bins to those of bands in two parts; see `edge_se.manifest.BandMerging`."""
+
+    def __init__(self, bands: BandMerging) -> None:
+        self.alike, self.first, self.weights = bands.alike, bands.first, bands.weights
+        # Powers of two.
+        self.bound_exponent = math.frexp(bands.bound)[1] - 1
+        self.excess_shift = bands.ratio.bit_length() - 1
+
+    def limit(self, exponent: int) -> int:
+        """The bound, for values that stand for 2**-(exponent + 31) each."""
+        bits = exponent + SCALE_BITS + self.bound_exponent
+        return 2 ** max(bits, 0) if bits < SCALE_BITS else 2**SCALE_BITS - 1
+
+    def __call__(self, values: Integers, exponent: int) -> tuple[Integers, Integers]:
+        """Both parts [3, bands] of values [3, bins], in steps of 2**-(exponent + 27) each.
+
+        The second is not divided yet.
+        """
+        limit = self.limit(exponent)
+        fine = saturate(values, -limit, limit)
+        return self._merged(fine), self._merged(values - fine)
+
+    def _merged(self, values: Integers) -> Integers:
+        alike = values[:, : self.alike] << BAND_WEIGHT_BITS
+        others = [
+            values[:, first : first + len(weights)] @ np.array(weights)
+            for first, weights in zip(self.first, self.weights, strict=True)
+        ]
+        sums = np.concatenate([alike, np.stack(others, axis=1)], axis=1) if others else alike
+        return round_shift(sums, BAND_WEIGHT_BITS + BAND_HEADROOM)
 
 
 class MaskScale:
@@ -117,7 +151,8 @@ class FixedPath:
         """
         check_served(manifest)
         self._features, self._mask = features, mask
-        self._feature_scale = FeatureScale(manifest.signals.features, manifest.excess_ratio)
+        self._feature_scale = FeatureScale(manifest.signals.features)
+        self._bands = None if manifest.bands is None else FixedBands(manifest.bands)
         self._mask_scale = MaskScale(manifest.signals.mask)
         self._normalize = make_normalizer(manifest)
         self._samples = np.zeros(WINDOW, np.int64)
@@ -136,9 +171,17 @@ class FixedPath:
         gain = 0
         if self._normalize is not None:
             gain = self._normalize(int(np.square(self._samples[HOP:]).sum()))
-        self._features[...] = self._feature_scale(rows, exponent - gain)
+        self._features[...] = self._quantized(rows, exponent - gain)
         self._spectra[:-1], self._spectra[-1] = self._spectra[1:], spectrum
         self._exponents[:-1], self._exponents[-1] = self._exponents[1:], exponent
+
+    def _quantized(self, rows: Integers, exponent: int) -> Integers:
+        if self._bands is None:
+            return self._feature_scale(rows, exponent)
+        fine, excess = self._bands(rows, exponent)
+        coarser = exponent - BAND_HEADROOM
+        parts = (fine, coarser), (excess, coarser + self._bands.excess_shift)
+        return np.concatenate([self._feature_scale(*part) for part in parts])
 
     def synthesise(self, out: NDArray[np.int16]) -> None:
         """Synthesis: the mask applied, and one enhanced hop (int16 [256]) written to `out`."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from edge_se.core import load_core
 from edge_se.level import hop_energy, make_normalizer
-from edge_se.manifest import Manifest, TensorSpec
-from edge_se.quantized import Dequantizer, Quantizer, limits
+from edge_se.manifest import BandMerging, Manifest, TensorSpec
+from edge_se.quantized import Dequantizer, Quantizer
 from edge_se.stft import Samples, Spectrum, Stft
 
 if TYPE_CHECKING:
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 class FeatureWriter:
     """Writes magnitude, real and imaginary part of a spectrum into the step's input.
 
-    That is [3, bins], or [6, bins] for features in two parts.
+    That is [3, bins], or [6, bands] for features merged to bands in two parts.
     """
 
     def __init__(
-        self, spectrum: Spectrum, target: NDArray[Any], spec: TensorSpec, excess_ratio: int = 1
+        self,
+        spectrum: Spectrum,
+        target: NDArray[Any],
+        spec: TensorSpec,
+        bands: BandMerging | None = None,
     ) -> None:
         """Read from the buffer `spectrum` (complex64 [bins]), write to `target` as `spec` says."""
         self._spectrum, self._real_part, self._imaginary_part = (
@@ -36,14 +40,14 @@ class FeatureWriter:
         self._target = target
         self._quantize: Quantizer | None = None
         self._rows = target
-        self._divide: Divider | None = None
+        self._merge: BandMerger | None = None
         if spec.dtype != "float32":
             self._quantize = Quantizer(spec.shape, spec.scale, spec.zero_point, spec.dtype)
-            self._rows = np.empty(spec.shape, np.float32)
-        if excess_ratio > 1:
-            low, high = ((n - spec.zero_point) * spec.scale for n in limits(spec.dtype))
-            self._divide = Divider(self._rows, low, high, excess_ratio)
-        self._magnitude, self._real, self._imaginary = self._rows[:3]
+            self._rows = np.empty((3, len(spectrum)), np.float32)
+        if bands is not None:
+            self._merge = BandMerger(self._rows, bands)
+        self._written = self._rows if self._merge is None else self._merge.bands
+        self._magnitude, self._real, self._imaginary = self._rows
 
     def __call__(self, exponent: int = 0) -> None:
         """Write the features, times 2**exponent, of the spectrum that the buffer holds now."""
@@ -51,29 +55,36 @@ class FeatureWriter:
         self._real[...] = self._real_part
         self._imaginary[...] = self._imaginary_part
         if exponent:
-            np.multiply(self._rows[:3], np.float32(2.0**exponent), self._rows[:3])
-        if self._divide is not None:
-            self._divide()
+            np.multiply(self._rows, np.float32(2.0**exponent), self._rows)
+        if self._merge is not None:
+            self._merge()
         if self._quantize is not None:
-            self._quantize(self._rows, self._target)
+            self._quantize(self._written, self._target)
 
 
-class Divider:
-    """Divides features, in place, into what one range holds and a fraction of what exceeds it."""
+class BandMerger:
+    """Features of bins to those of bands in two parts; see `edge_se.manifest.BandMerging`."""
 
-    def __init__(self, rows: Samples, low: float, high: float, ratio: int) -> None:
-        """Read rows [6, bins], of which the first three hold features, and write to all."""
-        half = len(rows) // 2
-        self._limited, self._excess = rows[:half], rows[half:]
-        self._low, self._high = np.float32(low), np.float32(high)
-        self._share = np.float32(1 / ratio)
+    def __init__(self, rows: Samples, bands: BandMerging) -> None:
+        """Read rows [3, bins], write `bands`, float32 [6, bands]."""
+        count, bins = rows.shape
+        self.bands = np.zeros((2 * count, bands.count), np.float32)
+        self._rows = rows
+        self._parts = np.zeros((2 * count, bins), np.float32)
+        self._fine, self._excess = self._parts[:count], self._parts[count:]
+        self._bound, self._share = np.float32(bands.bound), np.float32(1 / bands.ratio)
+        alike = bands.alike
+        self._alike, self._others = self._parts[:, :alike], self._parts[:, alike:]
+        self._unmerged, self._merged = self.bands[:, :alike], self.bands[:, alike:]
+        self._matrix = bands.matrix(bins)
 
     def __call__(self) -> None:
-        """Divide the features that the first rows hold now."""
-        np.copyto(self._excess, self._limited)
-        np.clip(self._limited, self._low, self._high, out=self._limited)
-        np.subtract(self._excess, self._limited, out=self._excess)
+        """Merge the features that the rows hold now."""
+        np.clip(self._rows, -self._bound, self._bound, out=self._fine)
+        np.subtract(self._rows, self._fine, out=self._excess)
         np.multiply(self._excess, self._share, out=self._excess)
+        self._unmerged[...] = self._alike
+        np.matmul(self._others, self._matrix, out=self._merged)
 
 
 class MaskApplier:
@@ -139,7 +150,7 @@ class FloatPath:
         self._stft = make_stft(manifest.window, manifest.hop)
         signals = manifest.signals
         self._write_features = FeatureWriter(
-            self._stft.spectrum, features, signals.features, manifest.excess_ratio
+            self._stft.spectrum, features, signals.features, manifest.bands
         )
         self._normalize = make_normalizer(manifest)
         self._apply_mask = MaskApplier(mask, signals.mask)

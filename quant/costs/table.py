@@ -126,10 +126,10 @@ def load_table() -> Table:
 
 
 def frame_key(manifest: Manifest) -> str:
-    """Key of `LoopCost.frame`: types of features and mask, and whether features have two parts."""
+    """Key of `LoopCost.frame`: types of features and mask, and whether features are of bands."""
     signals = manifest.signals
-    parts = "_in_parts" if manifest.excess_ratio > 1 else ""
-    return f"{signals.features.dtype}{parts}_{signals.mask.dtype}"
+    bands = "" if manifest.bands is None else "_bands"
+    return f"{signals.features.dtype}{bands}_{signals.mask.dtype}"
 
 
 def find_board(key: str) -> Board:

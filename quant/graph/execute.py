@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_se.manifest import BandMerging
 from quant.graph.graph import Graph, Operator, State, Value
 
 # Called with every tensor that an operator reads as a constant or produces; what it returns is
@@ -89,7 +90,7 @@ def sequence_values(graph: Graph, inputs: Mapping[str, Tensor], hook: Hook = _un
     clips, frames = next(iter(inputs.values())).shape[:2]
     values: Values = {v: hook(v, inputs[v.name].flatten(0, 1)) for v in graph.inputs}
     recurrences = {
-        state: _recurrent_operators(graph, state) for state in graph.states if state.source is None
+        state: recurrent_operators(graph, state) for state in graph.states if state.source is None
     }
     owner = {op: state for state, members in recurrences.items() for op in members}
     histories = {state.input: state for state in graph.states if state.source is not None}
@@ -148,7 +149,7 @@ class Step(nn.Module):
 # Recurrences ---------------------------------------------------------------------------------
 
 
-def _recurrent_operators(graph: Graph, state: State) -> list[Operator]:
+def recurrent_operators(graph: Graph, state: State) -> list[Operator]:
     """Operators that depend on the state and on which its successor depends, in order."""
     after = {state.input}
     downstream = []
@@ -344,11 +345,14 @@ def _sum(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
     return [torch.relu(y) if operator.attributes["rectified"] else y]
 
 
-def _two_parts(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    bounds = operator.outputs[0].fixed_range
-    assert bounds is not None
-    limited = inputs[0].clamp(*bounds)
-    return [torch.cat([limited, (inputs[0] - limited) / operator.attributes["ratio"]], dim=1)]
+def _bands_in_parts(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
+    bands: BandMerging = operator.attributes["bands"]
+    features = inputs[0]
+    fine = features.clamp(-bands.bound, bands.bound)
+    parts = torch.cat([fine, (features - fine) / bands.ratio], dim=1)
+    alike, others = parts.tensor_split([bands.alike], dim=-1)
+    matrix = torch.from_numpy(bands.matrix(features.shape[-1])).to(others)
+    return [torch.cat([alike, others @ matrix], dim=-1)]
 
 
 def _leaky_relu(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
@@ -361,7 +365,7 @@ _FUNCTIONS: dict[str, Callable[[Operator, list[Tensor]], list[Tensor]]] = {
     "convolution": _convolution,
     "depthwise": _depthwise,
     "add": _sum,
-    "two_parts": _two_parts,
+    "bands_in_parts": _bands_in_parts,
     "subtract": lambda _, inputs: [inputs[0] - inputs[1]],
     "multiply": lambda _, inputs: [inputs[0] * inputs[1]],
     "sigmoid": lambda _, inputs: [torch.sigmoid(inputs[0])],

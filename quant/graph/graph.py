@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edge_se.manifest import BandMerging
 from quant.graph.kinds import KINDS, Kind
 
 Range = tuple[float, float]
@@ -330,28 +331,25 @@ class Graph:
         shape = torch.broadcast_shapes(*(value.shape for value in inputs))
         return self._add(kind, inputs, [shape], name, **attributes)[0]
 
-    def two_parts(self, x: Value, bound: float, ratio: int, name: str) -> Value:
-        """An input signal [R, W] in two parts [2 R, W], outside of the file.
+    def bands_in_parts(self, x: Value, bands: BandMerging, name: str) -> Value:
+        """An input signal [R, bins] as both parts of its bands [2 R, bands], outside of the file.
 
-        First x limited to `bound` either way, and then 1 / `ratio` of what exceeds that: 8 bits
-        hold small values finely in the one, large ones coarsely in the other, by one scale.
+        See `edge_se.manifest.BandMerging`.
         """
-        shape = (2 * x.shape[0], *x.shape[1:])
-        (parts,) = self._add("two_parts", [x], [shape], name, ratio=ratio)
-        parts.fixed_range = (-bound, bound * 127 / 128)
-        return parts
+        shape = (2 * x.shape[0], bands.count)
+        return self._add("bands_in_parts", [x], [shape], name, bands=bands)[0]
 
     @property
     def fed(self) -> list[Value]:
-        """What the file takes in for the input signals: themselves, or their parts."""
+        """What the file takes in for the input signals: themselves, or their bands."""
         outside = {op.inputs[0]: op.outputs[0] for op in self.operators if op.rule.outside}
         return [outside.get(value, value) for value in self.inputs]
 
     @property
-    def excess_ratio(self) -> int:
-        """By how much the second part of an input signal is finer than it is; 1 without parts."""
-        ratios = (op.attributes["ratio"] for op in self.operators if op.kind == "two_parts")
-        return next(ratios, 1)
+    def bands(self) -> BandMerging | None:
+        """How the file's user merges the input signal to bands, where the file begins with them."""
+        found = (op.attributes["bands"] for op in self.operators if op.kind == "bands_in_parts")
+        return next(found, None)
 
     def add(self, a: Value, b: Value, name: str, rectified: bool = False) -> Value:
         """Sum, with broadcasting; what is below zero becomes zero if `rectified`."""

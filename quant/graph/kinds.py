@@ -55,7 +55,7 @@ KINDS: dict[str, Kind] = {
     ),
     "leaky_relu": Kind("LEAKY_RELU", "LeakyReluOptions"),
     "reciprocal_root": Kind("RSQRT"),
-    "two_parts": Kind("", outside=True),
+    "bands_in_parts": Kind("", outside=True),
     "mean": Kind("MEAN", "ReducerOptions"),
     "concat": Kind("CONCATENATION", "ConcatenationOptions", passes_through=True),
     "slice": Kind("SLICE", "SliceOptions", passes_through=True),

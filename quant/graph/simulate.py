@@ -24,7 +24,7 @@ class FakeQuantizer:
 
     def __init__(self, graph: Graph, encodings: Mapping[Value, Encoding], choose: Chooser) -> None:
         self._encodings = dict(encodings) | _entries(graph, encodings)
-        # Parts are made of exact values, and then rounded.
+        # Bands are made of exact values, and then rounded.
         self._encodings |= {v: FLOAT for v in graph.inputs if v not in set(graph.fed)}
         self._constants: dict[Value, tuple[Operator, int]] = {}
         for operator in graph.operators:

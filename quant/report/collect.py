@@ -14,7 +14,6 @@ from edge_se.enhancer import Enhancer
 from edge_se.inspection import inspect_model
 from edge_se.peers import Ours
 from quant.auto import Decision
-from quant.bias_correction import corrected_biases
 from quant.clips import CalibrationClips
 from quant.costs.table import Board, load_table, predict
 from quant.evaluation.evaluate import EvaluationResult, Summary, evaluate_pairs, summarize
@@ -23,7 +22,7 @@ from quant.graph.encoding import assign_encodings
 from quant.graph.graph import Range
 from quant.graph.simulate import FakeQuantizer
 from quant.judge import Judge, JudgedClips
-from quant.pipeline import CALIBRATION_SEED, CalibratedGraph, Progress, build_float
+from quant.pipeline import CALIBRATION_SEED, CalibratedGraph, Progress, build_float, corrected
 from quant.recipes import RECIPES, Recipe
 from quant.robustness import Robustness, measure_robustness
 from quant.saturation import SaturationCounter
@@ -182,7 +181,7 @@ def _simulated(made: Made, clips: JudgedClips) -> tuple[dict[str, Any], dict[str
     judge = Judge(clips, step, (), made.calibrated.level_dbfs)
     encodings = assign_encodings(graph, recipe.choose, made.ranges, recipe.signals)
     counter = SaturationCounter(graph, encodings, FakeQuantizer(graph, encodings, recipe.choose))
-    with corrected_biases(graph, recipe.choose, made.calibrated.statistics.input_means):
+    with corrected(made.calibrated, recipe, made.ranges):
         quality = judge.measure(graph, counter)
     return quality.to_dict(), counter.shares
 

@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from edge_se.manifest import BAND_WEIGHT_BITS, BandMerging
 from quant.graph.graph import Graph, Value
 from quant.models.gtcrn import (
     BINS,
@@ -39,10 +40,10 @@ from quant.streaming.recurrent import (
 HALF = CHANNELS // 2
 # The band matrices are nearly diagonal: cut into this many blocks, most zeros are never touched.
 BAND_BLOCKS = 4
-# 8-bit features in two parts: up to 1 in steps of 1/128, and what exceeds that, up to 32, in steps
-# of 1/4. Full scale reaches about 160.
+# 8-bit bands in two parts: of bins up to 1, and of 1/16 of what exceeds that. Full scale reaches
+# about 160.
 FINE_BOUND = 1.0
-EXCESS_RATIO = 32
+EXCESS_RATIO = 16
 
 
 def describe_gtcrn(model: GTCRN, split: bool = False) -> Graph:
@@ -81,19 +82,38 @@ def band_images(graph: Graph, erb: Bands, in_parts: bool) -> list[Value]:
     """The input signal, "features" [3, 257], as the first convolution's images [1, 1, 129, 9].
 
     One image, or with `in_parts` two: of small values, and of 1 / `EXCESS_RATIO` of what exceeds
-    them. Soft sounds live in the lowest steps of 8-bit features that have room for loud ones.
+    them. Soft sounds live in the lowest steps of 8-bit features that have room for loud ones, and
+    in bands' sums of many bins below the first step; so the file begins with bands, merged in full
+    precision.
     """
     features = graph.input("features", (3, BINS))
-    if in_parts:
-        features = graph.two_parts(features, FINE_BOUND, EXCESS_RATIO, "features_in_parts")
-    padded = merge_bands(graph, features, erb)
     if not in_parts:
-        return [neighbour_bands(graph, padded)]
+        return [neighbour_bands(graph, merge_bands(graph, features, erb))]
+    parts = graph.bands_in_parts(features, band_merging(erb), "features_in_bands")
+    with graph.scope("merge"):
+        edge = graph.constant(torch.zeros(parts.shape[0], 1), "edge")
+        padded = graph.concat([edge, parts, edge], 1, "bands")
     images = []
     for part, name in enumerate(("fine", "excess")):
         with graph.scope(name):
             images.append(neighbour_bands(graph, padded, 3 * part))
     return images
+
+
+def band_merging(erb: Bands) -> BandMerging:
+    """How bins make up bands, as the manifest says it."""
+    spans = [_nonzero_span(row[None]) for row in erb.merging]
+    weights = torch.round(erb.merging * 2**BAND_WEIGHT_BITS).int()
+    return BandMerging(
+        bound=FINE_BOUND,
+        ratio=EXCESS_RATIO,
+        alike=LOW_BANDS,
+        first=tuple(LOW_BANDS + first for first, _ in spans),
+        weights=tuple(
+            tuple(row[first:last].tolist())
+            for row, (first, last) in zip(weights, spans, strict=True)
+        ),
+    )
 
 
 def _nonzero_span(matrix: Tensor) -> tuple[int, int]:

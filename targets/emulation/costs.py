@@ -35,10 +35,12 @@ from quant.graph.graph import Graph, Range, Value
 from quant.graph.tflite import write_tflite
 from quant.models import build_model
 from quant.models.checkpoint import Checkpoint, load_checkpoint
+from quant.models.gtcrn import ERB
 from quant.pipeline import CalibratedGraph, build_quantized
 from quant.recipes import RECIPES, Override, Recipe
 from quant.scopes import find_scopes
 from quant.streaming import STEPS, describe_step
+from quant.streaming.gtcrn import band_merging
 from targets.boards import Board, load_boards
 from targets.emulation.emulator import EmulatedBoard, build_counter, emulated
 
@@ -49,7 +51,7 @@ PROBE_SECONDS = 0.3
 # States of the tiny models: their number and the elements of each.
 PROBES = {"few": (2, 64), "many": (12, 64), "large": (12, 1024)}
 TYPES = {"float32": Precision.FLOAT, "int8": Precision.INT8, "int16": Precision.INT16}
-# Types of features and mask that the tiny models have, and whether the features are in two parts.
+# Types of features and mask that the tiny models have, and whether the features are of bands.
 SIGNALS = [
     *((features, mask, False) for features, mask in itertools.product(TYPES, TYPES)),
     ("int8", "int8", True),
@@ -81,12 +83,14 @@ def reference_recipes(graph: Graph) -> Iterator[Recipe]:
             yield Recipe("int8", Precision.INT8, (Override(scope.pattern, precision),))
 
 
-def probe_graph(states: int, size: int, in_parts: bool) -> Graph:
+def probe_graph(states: int, size: int, bands: bool) -> Graph:
     """Hardly a network: its mask is the tanh of its features, its states are of theirs."""
     graph = Graph()
     features = graph.input("features", (3, 257))
-    if in_parts:
-        features = graph.two_parts(features, 2.0, 32, "features_in_parts")
+    if bands:
+        merged = graph.bands_in_parts(features, band_merging(ERB()), "features_in_bands")
+        halves = [graph.slice(merged, (2 * row, 0), (2, 129), f"half{row}") for row in range(2)]
+        features = graph.concat(halves, 1, "halves")
     for index in range(states):
         before = graph.recurrent_state(f"state{index}", (1, size))
         graph.carry(before, graph.tanh(before, f"state{index}.next"))
@@ -121,14 +125,14 @@ def write_probes(folder: Path) -> list[Probe]:
     checkpoint = Checkpoint(nn.Identity(), "probe", "probe", 64 * "0")
     found = []
     for signals in SIGNALS:
-        features, mask, in_parts = signals
+        features, mask, bands = signals
         override = Override("^features", TYPES[features])
         recipe = Recipe(TYPES[mask].value, TYPES[mask], (override,))
         probes = PROBES if signals in WITH_STATES else {"few": PROBES["few"]}
         for probe, (states, size) in probes.items():
-            graph = probe_graph(states, size, in_parts)
+            graph = probe_graph(states, size, bands)
             calibrated = CalibratedGraph(checkpoint, graph, Statistics())
-            path = folder / f"probe_{features}_{mask}_{in_parts}_{probe}.tflite"
+            path = folder / f"probe_{features}_{mask}_{bands}_{probe}.tflite"
             path.write_bytes(build_quantized(calibrated, recipe, made_up_ranges(graph), {}))
             width = np.dtype(mask).itemsize
             key = frame_key(read_manifest(path))

@@ -5,11 +5,19 @@ from typing import Any
 import numpy as np
 
 from edge_se.engines.fixed_path import FixedPath
-from edge_se.manifest import Manifest, Signals, TensorSpec
+from edge_se.manifest import BandMerging, Manifest, Signals, TensorSpec
 
 BINS, HOP, WINDOW = 257, 256, 512
 FEATURES = TensorSpec(0, (3, BINS), "int8", 0.05, -3)
-FEATURES_IN_PARTS = TensorSpec(0, (6, BINS), "int8", 2 / 128, 0)
+# Above 65 bins, bands of one to six overlapping ones, and one of no bin but the last.
+BANDS = BandMerging(
+    bound=0.5,
+    ratio=16,
+    alike=65,
+    first=(65, *range(66, 252, 3), 256),
+    weights=((32768,), *(((9000, 20000, 32768, 30000, 17000, 1),) * 62), (7,)),
+)
+BAND_FEATURES = TensorSpec(0, (6, BANDS.count), "int8", 3 / 128, -40)
 MASK = TensorSpec(1, (2, BINS), "int8", 0.011, 5)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixed_signals import (
+    BAND_FEATURES,
+    BANDS,
     BINS,
     FEATURES,
-    FEATURES_IN_PARTS,
     HOP,
     MASK,
     buffers,
@@ -80,18 +81,18 @@ def hops(seed: int, count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("features", "mask", "ratio"),
-    [(FEATURES, MASK, 1), (INT16_FEATURES, INT16_MASK, 1), (FEATURES_IN_PARTS, MASK, 32)],
-    ids=["int8", "int16", "int8 in parts"],
+    ("features", "mask", "bands"),
+    [(FEATURES, MASK, None), (INT16_FEATURES, INT16_MASK, None), (BAND_FEATURES, MASK, BANDS)],
+    ids=["int8", "int16", "bands"],
 )
 @pytest.mark.parametrize(("lookahead", "level"), [(0, "none"), (2, "none"), (0, "power_of_two")])
-def test_bits_equal_those_of_the_numpy_model(library, features, mask, ratio, lookahead, level):
+def test_bits_equal_those_of_the_numpy_model(library, features, mask, bands, lookahead, level):
     described = manifest(
         *(features, mask),
         lookahead_frames=lookahead,
         level=level,
         level_dbfs=-28.0,
-        excess_ratio=ratio,
+        bands=bands,
     )
     low, high = np.iinfo(mask.dtype).min, np.iinfo(mask.dtype).max
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 from fixed_signals import (
+    BAND_FEATURES,
+    BANDS,
     BINS,
     FEATURES,
-    FEATURES_IN_PARTS,
     HOP,
     MASK,
     at_level,
@@ -187,26 +188,27 @@ def test_features_are_the_spectrum_s_quantized(spec):
     )
 
 
-@pytest.mark.parametrize("dbfs", [-50, -20])
-def test_features_in_two_parts_add_up(dbfs):
-    """Finely where 8 bits reach, and in steps 32 times as wide beyond."""
-    described = manifest(features=FEATURES_IN_PARTS, excess_ratio=32)
+@pytest.mark.parametrize(("dbfs", "bound"), [(-50, 0.5), (-20, 0.5), (-20, 256.0)])
+def test_bins_are_merged_to_bands_in_two_parts(dbfs, bound):
+    bands = replace(BANDS, bound=bound)
+    described = manifest(features=BAND_FEATURES, bands=bands)
     features, mask = buffers(described)
     samples = white(dbfs)[: 2 * HOP]
 
     stream(FixedPath(described, features, mask), samples)
 
     spectrum = np.fft.rfft(samples / 32768 * np.sin(np.pi * np.arange(512) / 512))
-    exact = np.stack([np.abs(spectrum), spectrum.real, spectrum.imag])
-    fine, excess = features.astype(float).reshape(2, 3, BINS) * FEATURES_IN_PARTS.scale
-    error = np.abs(fine + 32 * excess - exact) / FEATURES_IN_PARTS.scale
-    inside = (exact > -2) & (exact < 2 * 127 / 128)
-    assert error[inside].max() < 0.51
-    assert inside.all() or error[~inside].max() < 16.51
+    bins = np.stack([np.abs(spectrum), spectrum.real, spectrum.imag])
+    fine = bins.clip(-bound, bound)
+    parts = np.concatenate([fine, (bins - fine) / bands.ratio])
+    merged = np.concatenate([parts[:, :65], parts[:, 65:] @ bands.matrix(BINS)], axis=1)
+    exact = merged / BAND_FEATURES.scale + BAND_FEATURES.zero_point
+    assert np.abs(features - exact.clip(-128, 127)).max() < 0.51
+    assert np.any(parts[3:]) == (dbfs == -20 and bound < 256)
 
 
-def test_both_paths_divide_features_alike():
-    described = manifest(features=FEATURES_IN_PARTS, excess_ratio=32)
+def test_both_paths_merge_bins_alike():
+    described = manifest(features=BAND_FEATURES, bands=BANDS)
     samples = white(-20)[: 2 * HOP]
     (integers, mask), (floats, _) = buffers(described), buffers(described)
     path = FloatPath(described, floats, mask)

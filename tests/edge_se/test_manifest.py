@@ -1,6 +1,8 @@
 import json
 
 import pytest
+from fixed_signals import BAND_FEATURES, BANDS
+from fixed_signals import manifest as described
 from tiny_model import tiny_flatbuffer
 
 from edge_se.errors import UserError
@@ -19,6 +21,36 @@ def test_a_manifest_survives_json():
     manifest = tiny_flatbuffer("int8")[1]
 
     assert Manifest.from_json(manifest.to_json(), "model.tflite") == manifest
+
+
+def test_bands_survive_json():
+    manifest = described(BAND_FEATURES, bands=BANDS)
+
+    assert Manifest.from_json(manifest.to_json(), "model.tflite") == manifest
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("bound", 0.75, "the bound 0.75, not a power of two"),
+        ("bound", -1.0, "the bound -1.0, not a power of two"),
+        ("ratio", 512, "the ratio 512, not a power of two up to 256"),
+        ("ratio", None, "ratio None"),
+        ("alike", 300, "300 bins alike, of 257"),
+        ("first", [65], "not as many weights"),
+        ("first", [64, *BANDS.first[1:]], "a band of its reaches from bin 64"),
+        ("first", [256, *BANDS.first[1:-1], 257], "a band of its reaches from bin 257"),
+        ("weights", [[600000], *BANDS.weights[1:]], "the weights of its band from bin 65"),
+        ("weights", [[0.5], *BANDS.weights[1:]], "no integers"),
+        ("weights", [3], "no integers"),
+    ],
+)
+def test_wrong_bands_are_told(field, value, complaint):
+    content = json.loads(described(BAND_FEATURES, bands=BANDS).to_json())
+    content["bands"][field] = value
+
+    with pytest.raises(UserError, match=complaint):
+        read(content)
 
 
 def test_equal_manifests_give_the_same_text():

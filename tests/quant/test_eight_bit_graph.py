@@ -7,14 +7,13 @@ import torch
 from calib_data import clips_folder
 from edge_se import Enhancer
 from edge_se.model_file import read_manifest
-from quant.bias_correction import corrected_biases
 from quant.clips import read_calibration_clips
 from quant.frames import analyse, apply_mask, features, frame_gains, heard, synthesize
 from quant.graph.encoding import assign_encodings
 from quant.graph.execute import run_sequence
 from quant.graph.simulate import FakeQuantizer
 from quant.mixing import calibration_mixtures
-from quant.pipeline import build_quantized, calibrate_checkpoint, default_ranges
+from quant.pipeline import build_quantized, calibrate_checkpoint, corrected, default_ranges
 from quant.range_search import Scene, compressed_snr, search_ranges
 from quant.recipes import find_recipe
 from quant.streaming import describe_step
@@ -62,7 +61,7 @@ def test_the_file_computes_as_simulated(default_checkpoint, clip, tmp_path, prec
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
     spectra, inputs = heard(torch.from_numpy(clip)[None], level_dbfs)
     hook = FakeQuantizer(graph, encodings, recipe.choose)
-    with corrected_biases(graph, recipe.choose, calibrated.statistics.input_means):
+    with corrected(calibrated, recipe, ranges):
         (mask,) = run_sequence(graph, {"features": inputs}, hook)
     predicted = synthesize(apply_mask(spectra, mask), len(clip))[0].numpy()
 

@@ -9,7 +9,6 @@ import torch
 from running import randomize, write
 
 from edge_se import Enhancer
-from quant.bias_correction import corrected_biases
 from quant.evaluation.metrics import snr
 from quant.frames import apply_mask, heard, synthesize
 from quant.graph.encoding import assign_encodings
@@ -23,6 +22,7 @@ from quant.pipeline import (
     build_float,
     build_quantized,
     calibrate_checkpoint,
+    corrected,
     default_ranges,
 )
 from quant.recipes import find_recipe
@@ -70,7 +70,7 @@ def test_simulation_predicts_the_file(built, noisy):
     padded = torch.from_numpy(np.pad(signal, (0, late)))[None]
     spectra, inputs = heard(padded, None)
     hook = FakeQuantizer(graph, encodings, recipe.choose)
-    with corrected_biases(graph, recipe.choose, built.calibrated.statistics.input_means):
+    with corrected(built.calibrated, recipe, ranges):
         (mask,) = run_sequence(graph, {"features": inputs}, hook)
     delayed = synthesize(apply_mask(spectra, mask, graph.lookahead), padded.shape[1])[0].numpy()
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from edge_se import Enhancer
 from edge_se.engines.tflite import TfliteStep
 from edge_se.model_file import read_manifest
-from quant.bias_correction import corrected_biases
 from quant.frames import analyse, apply_mask, features, synthesize
 from quant.graph.encoding import assign_encodings
 from quant.graph.execute import initial_states, run_sequence, run_step
@@ -24,6 +23,7 @@ from quant.pipeline import (
     build_float,
     build_quantized,
     calibrate_checkpoint,
+    corrected,
     default_ranges,
     noisy_clips,
 )
@@ -190,7 +190,7 @@ def test_simulation_predicts_the_int8_file_from_the_same_frames_and_states(
         return simulated[value]
 
     outcomes = []
-    with corrected_biases(graph, recipe.choose, calibrated.statistics.input_means):
+    with corrected(calibrated, recipe, ranges):
         written = write_tflite(graph, encodings, recipe.choose)
         states = initial_states(graph, 1)
         for frame in frames[0, 40:140, None]:
@@ -214,7 +214,7 @@ def test_simulation_predicts_what_the_int8_file_makes_of_a_clip(calibrated, fram
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.default)
     hook = FakeQuantizer(graph, encodings, recipe.choose)
 
-    with corrected_biases(graph, recipe.choose, calibrated.statistics.input_means):
+    with corrected(calibrated, recipe, ranges):
         (predicted,) = run_sequence(graph, {"features": frames}, hook)
 
     # Steps that one of both rounds otherwise are carried on in the states.

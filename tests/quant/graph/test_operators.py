@@ -8,6 +8,7 @@ import torch
 from running import run_tflite
 from small_graphs import BUILDERS, constant, one_operator, random_inputs
 
+from edge_se.manifest import BandMerging
 from quant.graph.encoding import FLOAT, Precision, assign_encodings
 from quant.graph.execute import run_step
 from quant.graph.graph import Graph
@@ -59,14 +60,18 @@ def test_every_kind_is_tested():
     assert set(BUILDERS) == {name for name, kind in KINDS.items() if not kind.outside}
 
 
-def test_a_signal_in_two_parts_is_fed_in_two_parts():
+def test_a_file_of_bands_is_fed_both_their_parts():
+    bands = BandMerging(2.0, 4, 2, (2, 3), ((32768, 16384), (16384, 32768, 65536)))
     graph = Graph()
-    x = graph.input("x", (2, 8))
-    parts = graph.two_parts(x, 2.0, 4, "parts")
+    x = graph.input("x", (2, 6))
+    parts = graph.bands_in_parts(x, bands, "parts")
     graph.output(graph.leaky_relu(parts, torch.tensor(0.5), "y"))
-    values = torch.tensor([[0.3, -1.9, 1.98, 0.0, 6.0, -6.0, 2.5, 100.0], [0.1] * 8])
+    values = torch.tensor([[0.3, -9.0, 2.2, 0.5, 6.0, 1.0], [0.1, 0.2, 0.3, 0.4, 0.5, -0.6]])
     encodings = assign_encodings(
-        graph, lambda _: Precision.INT8, {"x": (-8, 8), "y": (-1, 2)}, Precision.INT8
+        graph,
+        lambda _: Precision.INT8,
+        {"x": (-9, 9), "parts": (-2, 5), "y": (-1, 5)},
+        Precision.INT8,
     )
 
     written = write_tflite(graph, encodings, lambda _: Precision.INT8)
@@ -74,12 +79,20 @@ def test_a_signal_in_two_parts_is_fed_in_two_parts():
         graph, {x: values}, FakeQuantizer(graph, encodings, lambda _: Precision.INT8)
     )
 
-    limited = values.clamp(-2, 2 * 127 / 128)
-    fed = torch.cat([limited, (values - limited) / 4]).numpy()
+    fed = np.array(
+        [
+            [0.3, -2.0, 2.0 + 0.25, 0.25 + 2.0 + 2.0],
+            [0.1, 0.2, 0.3 + 0.2, 0.2 + 0.5 - 1.2],
+            [0.0, -7 / 4, 0.2 / 4, 4 / 4],
+            [0.0, 0.0, 0.0, 0.0],
+        ],
+        np.float32,
+    )
     (result,) = run_tflite(written, {parts: fed}, graph.outputs)
-    assert (graph.fed, graph.excess_ratio) == ([parts], 4)
-    assert np.abs(result - simulated[0]).max() <= 1.01 * encodings[graph.outputs[0]].scale
-    assert np.abs(fed[2:].max() - 98 / 4) < 0.1
+    scale = encodings[graph.outputs[0]].scale
+    assert (graph.fed, graph.bands) == ([parts], bands)
+    assert np.abs(result - simulated[0]).max() <= 1.01 * scale
+    assert np.abs(result - np.where(fed > 0, fed, fed / 2)).max() <= 2 * scale
 
 
 @pytest.mark.parametrize("kind", BUILDERS)
