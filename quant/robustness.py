@@ -14,6 +14,7 @@ import numpy as np
 
 from edge_se.benchmark import frames_of
 from edge_se.enhancer import Enhancer
+from edge_se.quantized import SAMPLE_STEP
 from quant.evaluation.metrics import MetricError, Samples, pesq_wb, snr
 from quant.judge import JudgedClips, Loss
 from quant.mixing import level_dbfs
@@ -130,13 +131,18 @@ def _compare(
     """Compare both on clips, of which the first samples are not scored."""
     ratios, losses = [], []
     for index, clip in enumerate(noisy):
-        expected, found = (each.enhance(clip)[skipped:] for each in (reference, model))
+        expected, found = (_in_16_bits(each.enhance(clip)[skipped:]) for each in (reference, model))
         ratios.append(snr(found, expected))
         if clean is not None:
             losses.append(_pesq(expected, clean[index]) - _pesq(found, clean[index]))
     level = float(np.mean([level_dbfs(clip[skipped:]) for clip in noisy]))
     loss = Loss.of(np.array(losses)) if clean is not None else None
     return Case(name, level, loss, float(np.mean(ratios)))
+
+
+def _in_16_bits(samples: Samples) -> Samples:
+    """As a board puts them out, and a fixed path cannot but: of soft sounds, rounding takes some."""
+    return np.rint(samples / SAMPLE_STEP) * SAMPLE_STEP
 
 
 def _pesq(enhanced: Samples, clean: Samples) -> float:

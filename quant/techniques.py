@@ -211,7 +211,7 @@ def rows_of(checkpoint: Checkpoint, pairs: Sequence[Pair], given: Sequence[Path]
             files[name].write_bytes(content)
 
         keep("float", build_float(checkpoint, RECIPES["float"]))
-        for name, content in tqdm(add_in_turn(checkpoint, noisy), desc="making", total=9):
+        for name, content in tqdm(add_in_turn(checkpoint, noisy), desc="making", total=10):
             keep(name, content)
         keep("and recovery: int8", recovered_file(checkpoint, embedded))
         for precision in ("int8_float_ends", "int8_float_coders", "dynamic"):
