@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_se.benchmark import frames_of
 from edge_se.enhancer import Enhancer
-from edge_se.quantized import SAMPLE_STEP
+from edge_se.quantized import SAMPLE_STEP, limits
 from quant.evaluation.metrics import MetricError, Samples, pesq_wb, snr
 from quant.judge import JudgedClips, Loss
 from quant.mixing import level_dbfs
@@ -141,8 +141,8 @@ def _compare(
 
 
 def _in_16_bits(samples: Samples) -> Samples:
-    """As a board puts them out, and a fixed path cannot but: of soft sounds, rounding takes some."""
-    return np.rint(samples / SAMPLE_STEP) * SAMPLE_STEP
+    """As a board puts them out, and a fixed path cannot but: that takes some of soft sounds."""
+    return np.rint(samples / SAMPLE_STEP).clip(*limits(np.int16)) * SAMPLE_STEP
 
 
 def _pesq(enhanced: Samples, clean: Samples) -> float:
