@@ -1,13 +1,17 @@
 """The runtime's commands as a user types them."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import soundfile
+from fixed_signals import BANDS
 from tiny_model import write_tiny
 
 from edge_se import Enhancer
+from edge_se.commands.inspect import format_description
+from edge_se.inspection import inspect_model
 
 
 @pytest.fixture
@@ -161,6 +165,16 @@ def test_inspect_shows_states_operators_size_and_latency(edge_se, tiny_int8):
     assert "latency      32 ms algorithmic; output lags input by 256 samples" in lines
     assert "smoother.cache  1x257  int8   0.015625    -128        0.25" in lines
     assert "MUL            int8       3" in lines
+
+
+def test_inspect_tells_of_bands(tiny_int8):
+    description = inspect_model(tiny_int8)
+    assert "bands" not in format_description(description)
+
+    description["manifest"]["bands"] = asdict(BANDS)
+
+    shown = format_description(description)
+    assert "imaginary of 129 bands, in two parts (up to 0.5, and beyond)" in shown
 
 
 def test_inspect_gives_the_manifest_as_json(edge_se, tmp_path):
