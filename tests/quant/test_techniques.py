@@ -26,7 +26,7 @@ def test_every_technique_makes_another_file_that_runs(default_checkpoint, noisy,
         enhancer = Enhancer(tmp_path / "model.tflite")
         assert enhancer.manifest.precision == "int8", name
         outputs.append(enhancer.enhance(noisy[0]))
-    assert len(files) == 9
+    assert len(files) == 10
     assert all(not np.array_equal(a, b) for a, b in itertools.pairwise(outputs))
     assert list(files.values())[-1] == static_file(default_checkpoint, noisy[:2])
 
