@@ -320,16 +320,14 @@ def _check_consistent(manifest: Manifest) -> None:
 
 
 def _check_bands(bands: BandMerging, bins: int) -> None:
-    for what, value, largest in (
-        ("bound", bands.bound, LARGEST_BOUND),
-        ("ratio", bands.ratio, LARGEST_EXCESS_RATIO),
+    for what, value, smallest, largest in (
+        ("bound", bands.bound, 1 / LARGEST_BOUND, LARGEST_BOUND),
+        ("ratio", bands.ratio, 1, LARGEST_EXCESS_RATIO),
     ):
-        power = value > 0 and math.frexp(value)[0] == 0.5
         _check(
-            power and 1 / largest <= value <= largest,
+            smallest <= value <= largest and math.frexp(value)[0] == 0.5,
             f"its bands have the {what} {value}, not a power of two up to {largest}",
         )
-    _check(bands.ratio >= 1, f"its bands have the ratio {bands.ratio}, which is below 1")
     _check(0 <= bands.alike <= bins, f"its bands have {bands.alike} bins alike, of {bins}")
     _check(len(bands.first) == len(bands.weights), "its bands have not as many weights as bins")
     for first, weights in zip(bands.first, bands.weights, strict=True):

@@ -22,7 +22,7 @@ import torch
 from quant.clips import CalibrationClips
 from quant.costs.table import Board, Cost, predict
 from quant.graph.graph import Range
-from quant.judge import Judge, JudgedClips, Loss, Quality
+from quant.judge import Judge, JudgedClips, Quality, format_change
 from quant.models.checkpoint import Checkpoint
 from quant.pipeline import (
     CALIBRATION_SEED,
@@ -376,7 +376,10 @@ def format_decision(decision: Decision) -> str:
                 f"{candidate.cost.instructions / 1000:.0f} K",
                 f"{candidate.size / 1000:.0f}",
                 f"{candidate.quality.compressed_snr_db:.1f}",
-                *(_change(losses[name]) if losses else "-" for name in rows[0][4:-1]),
+                *(
+                    format_change(losses[name].mean, losses[name].error) if losses else "-"
+                    for name in rows[0][4:-1]
+                ),
                 decision.verdict(candidate),
             ]
         )
@@ -399,11 +402,6 @@ def format_decision(decision: Decision) -> str:
         "instructions than float."
     )
     return "\n".join([f"for {decision.board.name}, instructions per frame:", *lines, speed])
-
-
-def _change(loss: Loss) -> str:
-    """Mean change, and in brackets its standard error."""
-    return f"{-loss.mean:+.3f} ({loss.error:.3f})"
 
 
 def measure(

@@ -57,31 +57,34 @@ def rounding_shifts(graph: Graph, hook: Hook, features: Iterable[Tensor]) -> dic
     return {value: (torch.stack(parts) * weights).sum(0) for value, parts in found.items()}
 
 
-def correct_biases(
-    graph: Graph,
-    choose: Chooser,
-    means: Mapping[Value, Tensor],
-    shifts: Mapping[Value, Tensor] = NONE,
-) -> None:
+def correct_biases(graph: Graph, choose: Chooser, means: Mapping[Value, Tensor]) -> None:
     """Correct, in place, the biases of operators whose weights will be rounded.
 
     Args:
         graph: the frame, in float.
         choose: precision of each operator.
-        means: mean of each input channel of weighted operators; none for weights that are not to
-            be made up for.
-        shifts: what rounding shifts them by.
+        means: mean of each input channel of weighted operators.
     """
-    for operator in graph.operators:
-        if operator.rule.weighted and choose(operator) is not Precision.FLOAT:
-            x, weight, bias = operator.inputs
-            assert weight.constant is not None and bias.constant is not None
-            rounded = round_weight(weight.constant, operator).detach()
-            if x in means:
-                change = rounded - weight.constant.detach()
-                bias.constant = bias.constant - _response(operator, change, means[x])
-            if x in shifts:
-                bias.constant = bias.constant - _response(operator, rounded, shifts[x])
+    for operator, rounded in _rounded_weights(graph, choose):
+        x, weight, bias = operator.inputs
+        assert weight.constant is not None and bias.constant is not None
+        change = rounded - weight.constant.detach()
+        bias.constant = bias.constant - _response(operator, change, means[x])
+
+
+def take_back_shifts(graph: Graph, choose: Chooser, shifts: Mapping[Value, Tensor]) -> None:
+    """Correct, in place, the biases of operators whose inputs are shifted by rounding.
+
+    Args:
+        graph: the frame.
+        choose: precision of each operator; float ones stay as they are.
+        shifts: by input, as `rounding_shifts` gives them.
+    """
+    for operator, rounded in _rounded_weights(graph, choose):
+        x, _, bias = operator.inputs
+        assert bias.constant is not None
+        if x in shifts:
+            bias.constant = bias.constant - _response(operator, rounded, shifts[x])
 
 
 @contextmanager
@@ -91,15 +94,25 @@ def corrected_biases(
     means: Mapping[Value, Tensor],
     shifts: Mapping[Value, Tensor] = NONE,
 ) -> Iterator[None]:
-    """Biases corrected within the block, as they were after it; arguments of `correct_biases`."""
+    """Biases corrected within the block for weights and shifts, as they were after it."""
     biases = [operator.inputs[2] for operator in graph.operators if operator.rule.weighted]
     before = [bias.constant for bias in biases]
-    correct_biases(graph, choose, means, shifts)
+    correct_biases(graph, choose, means)
+    take_back_shifts(graph, choose, shifts)
     try:
         yield
     finally:
         for bias, constant in zip(biases, before, strict=True):
             bias.constant = constant
+
+
+def _rounded_weights(graph: Graph, choose: Chooser) -> Iterator[tuple[Operator, Tensor]]:
+    """Operators whose weights will be rounded, and those weights."""
+    for operator in graph.operators:
+        if operator.rule.weighted and choose(operator) is not Precision.FLOAT:
+            weight = operator.inputs[1].constant
+            assert weight is not None
+            yield operator, round_weight(weight, operator).detach()
 
 
 def _response(operator: Operator, weight: Tensor, channels: Tensor) -> Tensor:

@@ -96,6 +96,11 @@ class Loss:
         return Loss(float(found.mean()), float(error), len(found))
 
 
+def format_change(loss: float, standard_error: float) -> str:
+    """A mean loss as a change, and in brackets its standard error."""
+    return f"{-loss:+.3f} ({standard_error:.3f})"
+
+
 @dataclass(frozen=True)
 class Quality:
     """What a simulated network puts out.

@@ -6,8 +6,8 @@ TFLite with its manifest. Each stage can be used alone; this module only strings
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,15 +235,13 @@ def build_quantized(
         return build(calibrated, recipe, ranges, calibration)
 
 
-@contextmanager
 def corrected(
     calibrated: CalibratedGraph, recipe: Recipe, ranges: Mapping[str, Range]
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Correct the graph's biases within the block for what a recipe rounds."""
     means = calibrated.statistics.input_means
     shifts = measure_shifts(calibrated, recipe, ranges)
-    with corrected_biases(calibrated.graph, recipe.choose, means, shifts):
-        yield
+    return corrected_biases(calibrated.graph, recipe.choose, means, shifts)
 
 
 def measure_shifts(

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from edge_se.errors import UserError
-from quant.bias_correction import correct_biases, corrected_biases
+from quant.bias_correction import corrected_biases, take_back_shifts
 from quant.clips import SAMPLE_RATE, CalibrationClips
 from quant.frames import apply_mask, heard, synthesize
 from quant.graph.encoding import Precision
@@ -233,7 +233,7 @@ def recover(
     with torch.enable_grad(), one_thread():
         # Rounded values are made up for once, before; what weights become is trained with that.
         shifts = measure_shifts(calibrated, recipe, ranges)
-        correct_biases(calibrated.graph, recipe.choose, {}, shifts)
+        take_back_shifts(calibrated.graph, recipe.choose, shifts)
         calibrated = replace(calibrated, clips=())
         adjustments = Adjustments(calibrated.graph)
         outcome = fine_tune(

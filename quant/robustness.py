@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_se.benchmark import frames_of
 from edge_se.enhancer import Enhancer
-from edge_se.quantized import SAMPLE_STEP, limits
+from edge_se.quantized import SAMPLE_STEP, dequantize, quantize
 from quant.evaluation.metrics import MetricError, Samples, pesq_wb, snr
 from quant.judge import JudgedClips, Loss
 from quant.mixing import level_dbfs
@@ -142,7 +142,7 @@ def _compare(
 
 def _in_16_bits(samples: Samples) -> Samples:
     """As a board puts them out, and a fixed path cannot but: that takes some of soft sounds."""
-    return np.rint(samples / SAMPLE_STEP).clip(*limits(np.int16)) * SAMPLE_STEP
+    return dequantize(quantize(samples, SAMPLE_STEP, 0, np.int16), SAMPLE_STEP, 0)
 
 
 def _pesq(enhanced: Samples, clean: Samples) -> float:

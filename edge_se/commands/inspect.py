@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_se.engines import ENGINES, RUNTIMES
+from edge_se.manifest import BandMerging
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +95,7 @@ def _bands(manifest: dict[str, Any]) -> str:
     bands = manifest["bands"]
     if bands is None:
         return ""
-    count = bands["alike"] + len(bands["first"])
+    count = BandMerging(**bands).count
     return f" of {count} bands, in two parts (up to {bands['bound']:g}, and beyond)"
 
 

@@ -138,15 +138,15 @@ static inline void merge_bins(const struct context *c, const int32_t *restrict b
 {
     const int alike = c->bands_alike, shift = BAND_WEIGHT_BITS + BAND_HEADROOM;
     const int32_t *weight = c->band_weight;
-    LOOPED for (int k = 0; k < alike; k++) {
+    LOOPED for (int k = 0; k < alike; k++) { /* rounded without a 33rd bit */
         bands[k] = (bins[k] >> BAND_HEADROOM) + ((bins[k] >> (BAND_HEADROOM - 1)) & 1);
     }
     for (int k = alike; k < c->bands; k++) {
         const int32_t *bin = bins + c->band_first[k - alike];
         const int32_t *const until = c->band_weight + c->band_until[k - alike];
-        int64_t sum = (int64_t)1 << (shift - 1);
+        int64_t sum = 0;
         while (weight < until) sum += (int64_t)*bin++ * *weight++;
-        bands[k] = (int32_t)(sum >> shift);
+        bands[k] = (int32_t)round_shift(sum, shift);
     }
 }
 

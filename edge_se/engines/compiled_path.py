@@ -39,17 +39,16 @@ class CompiledPath(FixedPath):
             "features": features,
             "mask": mask,
         }
-        scale, merging = self._feature_scale, {}
-        if self._bands is not None:
-            counts = [len(weights) for weights in self._bands.weights]
+        scale, merging, bands = self._feature_scale, {}, manifest.bands
+        if bands is not None and self._bands is not None:
             self._arrays |= {
-                "band_first": np.array(self._bands.first, np.int32),
-                "band_until": np.cumsum(counts, dtype=np.int32),
-                "band_weight": np.array(sum(self._bands.weights, ()), np.int32),
+                "band_first": np.array(bands.first, np.int32),
+                "band_until": np.cumsum([len(row) for row in bands.weights], dtype=np.int32),
+                "band_weight": np.array([w for row in bands.weights for w in row], np.int32),
             }
             merging = {
-                "bands": features.shape[1],
-                "bands_alike": self._bands.alike,
+                "bands": bands.count,
+                "bands_alike": bands.alike,
                 "bound_exponent": self._bands.bound_exponent,
                 "excess_shift": self._bands.excess_shift,
             }

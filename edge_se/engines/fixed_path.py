@@ -67,7 +67,8 @@ class FixedBands:
     """Features of bins to those of bands in two parts; see `edge_se.manifest.BandMerging`."""
 
     def __init__(self, bands: BandMerging) -> None:
-        self.alike, self.first, self.weights = bands.alike, bands.first, bands.weights
+        self._alike = bands.alike
+        self._matrix = (bands.matrix(BINS) * 2**BAND_WEIGHT_BITS).astype(np.int64)
         # Powers of two.
         self.bound_exponent = math.frexp(bands.bound)[1] - 1
         self.excess_shift = bands.ratio.bit_length() - 1
@@ -87,12 +88,8 @@ class FixedBands:
         return self._merged(fine), self._merged(values - fine)
 
     def _merged(self, values: Integers) -> Integers:
-        alike = values[:, : self.alike] << BAND_WEIGHT_BITS
-        others = [
-            values[:, first : first + len(weights)] @ np.array(weights)
-            for first, weights in zip(self.first, self.weights, strict=True)
-        ]
-        sums = np.concatenate([alike, np.stack(others, axis=1)], axis=1) if others else alike
+        alike, others = values[:, : self._alike], values[:, self._alike :]
+        sums = np.concatenate([alike << BAND_WEIGHT_BITS, others @ self._matrix], axis=1)
         return round_shift(sums, BAND_WEIGHT_BITS + BAND_HEADROOM)
 
 

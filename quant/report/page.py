@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from edge_se.files import make_folder, write_json, written_beside
 from quant.evaluation.evaluate import Summary
 from quant.evaluation.metrics import METRICS
+from quant.judge import format_change
 from quant.report import plots
 from quant.report.collect import Figures
 from quant.sensitivity import ALL, draw_sensitivity
@@ -232,7 +233,10 @@ def _decision(figures: Figures) -> str:
             f"{entry['instructions'] / 1000:.0f} K",
             f"{entry['bytes'] / 1000:.0f} KB",
             f"{entry['compressed_snr_db']:.1f}",
-            *(_change(entry["losses"][metric]) for metric in metrics),
+            *(
+                format_change(loss["mean"], loss["standard_error"])
+                for loss in entry["losses"].values()
+            ),
             entry["verdict"],
         ]
         for entry in candidates
@@ -261,10 +265,6 @@ def _decision(figures: Figures) -> str:
         f"{decision['judged_by']}. Changes are means, with their standard errors in brackets. "
         f"Instructions by the table counted on an emulated {decision['core']}. {faster}",
     )
-
-
-def _change(loss: Mapping[str, float]) -> str:
-    return f"{-loss['mean']:+.3f} ({loss['standard_error']:.3f})"
 
 
 def _sensitivity(figures: Figures) -> str:

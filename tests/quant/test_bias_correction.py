@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_graphs import BUILDERS, constant
 
-from quant.bias_correction import correct_biases, rounding_shifts
+from quant.bias_correction import correct_biases, rounding_shifts, take_back_shifts
 from quant.graph.encoding import Precision
 from quant.graph.execute import run_step
 from quant.graph.graph import Graph
@@ -85,7 +85,7 @@ def test_a_shift_is_taken_back_by_the_next_bias():
     graph = two_linears()
     y = graph.operators[0].outputs[0]
 
-    correct_biases(graph, everything(Precision.INT8), {}, {y: torch.tensor([-0.4, -0.3])})
+    take_back_shifts(graph, everything(Precision.INT8), {y: torch.tensor([-0.4, -0.3])})
 
     first, second = (operator.inputs[2].constant for operator in graph.operators)
     torch.testing.assert_close(first, torch.zeros(2))
