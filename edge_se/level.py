@@ -1,9 +1,9 @@
 """Level normalization: the features' gain, a power of two that follows the input's level.
 
-A network that learned from speech at usual levels does worse on whispers and shouts, and 8-bit
-features can't hold both. So the features (never the spectrum that the mask multiplies) are
-brought near the level that the network does best at. Causal: a frame's gain depends on its own
-hop and those before.
+A network that learned from speech at usual levels does worse on soft and on loud speech, and 8-bit
+features can't hold both. So the features (never the spectrum that the mask multiplies) are brought
+nearer to the level that the network does best at. Causal: a frame's gain depends on its own hop and
+those before.
 
 Integers throughout, so that it has one set of bits everywhere; docs/fixed-point.md specifies them
 and `edge_se/core/level.h` is the same in C. Levels are octaves (6.02 dB) of RMS with 16 fractional
@@ -20,7 +20,9 @@ from edge_se.manifest import Manifest
 
 HOP = 256
 SILENCE = 537640  # -65 dBFS: hops below it tell nothing about the speaker's level
-LARGEST_EXPONENT = 4  # gains of 2**-4 to 2**4, 24 dB either way
+# Loud speech is made as soft as need be, soft speech no more than 6 dB louder: amplified with it is
+# the noise of long pauses, after which some networks take long to find their way into speech.
+SMALLEST_EXPONENT, LARGEST_EXPONENT = -4, 1
 # In a louder hop the estimate moves a tenth of the way, in a quieter one down by no more than
 # 1/400 octave (62.5 hops a second): up within a word, down in many seconds, so that pauses don't
 # count as whispers.
@@ -31,11 +33,17 @@ FIRST_WEIGHT = 10
 MOST_HOPS = 2**15
 # The estimate, above the mean in speech, reads this many octaves more than a clip's RMS.
 BIAS_OCTAVES = 0.5
-# The exponent changes only when it is off by more (1.25 octaves): within 7.5 dB either way,
-# networks hardly mind the level, but every change disturbs their states for some frames.
-HYSTERESIS = 81920
+# The exponent changes only when it is off by more (2 octaves), and then by one a hop: within 12 dB
+# either way networks hardly mind the level, but every change disturbs their states for some frames,
+# the more the larger it is.
+TOLERANCE = 131072
+# No hop is amplified to more than an octave above the target: who starts to speak after a long soft
+# passage is heard as he is.
+HEADROOM = 65536
 # Of the parabola f + c f (1 - f), within 0.008 of log2(1 + f); 16 fractional bits.
 CURVATURE = 22545
+
+MOST_ENERGY = 2**46  # 24 dB above full scale
 
 ONE = 2**16
 _FULL_SCALE_OCTAVES = 19  # half of log2(HOP * 2**30)
@@ -49,11 +57,13 @@ def level_of(dbfs: float) -> int:
 
 def hop_energy(samples: NDArray[Any]) -> int:
     """Sum of squares of one hop (float [256], full scale is 1) in steps of int16, saturated."""
-    return int(min(float(np.dot(samples, samples)) * 2.0**30, 2.0**60))
+    energy = float(np.dot(samples, samples)) * 2.0**30
+    # What is not below the bound, or not a number, is the bound.
+    return int(energy) if energy < MOST_ENERGY else MOST_ENERGY
 
 
 def hop_level(energy: int) -> int:
-    """Level of a hop with that energy, at least 1 and below 2**62."""
+    """Level of a hop with that energy, from 1 to `MOST_ENERGY`."""
     whole = energy.bit_length() - 1
     fraction = ((energy << 16) >> whole) - ONE
     # Of energy: twice the octaves of RMS, which the fifteenth bit instead of the sixteenth halves.
@@ -65,7 +75,7 @@ class LevelNormalizer:
     """Gain of each frame's features, from the hops of samples so far.
 
     Attributes:
-        target: Level that estimates are brought to.
+        target: Level that estimates are brought nearer to.
     """
 
     def __init__(self, target_dbfs: float) -> None:
@@ -86,6 +96,10 @@ class LevelNormalizer:
             self._follow(level)
         return self._exponent
 
+    def of_hop(self, samples: NDArray[Any]) -> int:
+        """Take in one hop of float samples [256]; its frame's exponent of two."""
+        return self(hop_energy(samples))
+
     def _follow(self, level: int) -> None:
         self._hops = min(self._hops + 1, MOST_HOPS)
         distance = level - self._estimate
@@ -94,10 +108,13 @@ class LevelNormalizer:
         else:
             first = -distance // (FIRST_WEIGHT + self._hops)
             self._estimate -= max(first, min(-distance, FALL))
-        wanted = self.target - self._estimate
-        if abs(wanted - self._exponent * ONE) > HYSTERESIS:
-            nearest = (wanted + ONE // 2) >> 16
-            self._exponent = max(-LARGEST_EXPONENT, min(LARGEST_EXPONENT, nearest))
+        off = self.target - self._estimate - self._exponent * ONE
+        if off > TOLERANCE:
+            self._exponent = min(self._exponent + 1, LARGEST_EXPONENT)
+        elif off < -TOLERANCE:
+            self._exponent = max(self._exponent - 1, SMALLEST_EXPONENT)
+        safe = max(0, (self.target + HEADROOM - level) >> 16)
+        self._exponent = min(self._exponent, safe)
 
 
 def make_normalizer(manifest: Manifest) -> LevelNormalizer | None:

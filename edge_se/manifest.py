@@ -169,7 +169,7 @@ class Manifest:
         bands: How features are merged to bands, in two parts: six rows then instead of three, of
             which the first three are the first part. None for features of bins.
         level: How the input's level is handled: "none", or "power_of_two" (see `edge_se.level`).
-        level_dbfs: Level that features are normalized to, if they are.
+        level_dbfs: Level that features are brought nearer to, if they are.
         lookahead_frames: Frames by which the mask lags the features.
         signals: Tensors of features and mask.
         states: States, in the order of the step's inputs.

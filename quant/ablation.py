@@ -124,7 +124,9 @@ def run_ablation(
         checkpoint = load_checkpoint(folders[fusion] / BEST)
         recipe = find_recipe(PRECISION)
         with torch.no_grad():
-            calibrated = calibrate_checkpoint(checkpoint, noisy, split=recipe.splits)
+            calibrated = calibrate_checkpoint(
+                *(checkpoint, noisy), level_dbfs=recipe.level_dbfs, split=recipe.splits
+            )
             ranges = default_ranges(calibrated, recipe)
             content = build_quantized(calibrated, recipe, ranges, {"clips": len(noisy)})
         with written_beside(path) as temporary:

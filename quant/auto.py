@@ -35,7 +35,7 @@ from quant.pipeline import (
     default_ranges,
     simulate,
 )
-from quant.recipes import RECIPES, Recipe
+from quant.recipes import RECIPES, USUAL_LEVEL_DBFS, Recipe
 from quant.recovery import (
     Recovered,
     Recovery,
@@ -289,14 +289,14 @@ class _Trials:
             steps = {False: self._calibrate(False, progress), True: calibrating.result()}
             trying = {}
             for recipe in (RECIPES[name] for name in _BESIDE):
-                step = steps[recipe.splits]
+                step = _step(steps, recipe)
                 ranges = default_ranges(step, recipe)
                 there = _copied(step)
                 trying[recipe] = beside.submit(_try, recipe, there, ranges, judge, self.board)
             here = [recipe for recipe in recipes if recipe not in trying]
             found = self._tried(here, steps, judge, progress)
             found += [
-                replace(tried.result(), calibrated=steps[recipe.splits])
+                replace(tried.result(), calibrated=_step(steps, recipe))
                 for recipe, tried in trying.items()
             ]
         return judge, sorted(found, key=lambda candidate: NAMED.index(candidate.name))
@@ -304,7 +304,9 @@ class _Trials:
     def _calibrate(
         self, split: bool, progress: Progress = lambda stage, done, total: None
     ) -> CalibratedGraph:
-        return calibrate_checkpoint(self.checkpoint, self.calibration, progress, None, split)
+        return calibrate_checkpoint(
+            *(self.checkpoint, self.calibration, progress, USUAL_LEVEL_DBFS, split)
+        )
 
     def _tried(
         self,
@@ -315,10 +317,14 @@ class _Trials:
     ) -> list[Candidate]:
         candidates = []
         for done, recipe in enumerate(recipes, 1):
-            step = steps[recipe.splits]
+            step = _step(steps, recipe)
             candidates.append(_try(recipe, step, default_ranges(step, recipe), judge, self.board))
             progress("candidates", done, len(recipes))
         return candidates
+
+
+def _step(steps: Mapping[bool, CalibratedGraph], recipe: Recipe) -> CalibratedGraph:
+    return replace(steps[recipe.splits], level_dbfs=recipe.level_dbfs)
 
 
 def _copied(calibrated: CalibratedGraph) -> CalibratedGraph:
@@ -409,7 +415,8 @@ def measure(
 ) -> Quality:
     """Judge a recipe; the calibrated graph is left as it was."""
     with corrected(calibrated, recipe, ranges):
-        return judge.measure(calibrated.graph, simulate(calibrated, recipe, ranges))
+        hook = simulate(calibrated, recipe, ranges)
+        return judge.measure(calibrated.graph, hook, calibrated.level_dbfs)
 
 
 @torch.no_grad()

@@ -78,7 +78,7 @@ def calibrate(
         clips: noisy samples at 16 kHz, float32 [n] each.
         classes: collect the channel magnitudes that equalization needs, and nothing else.
         progress: called with the number of clips done and their total.
-        level_dbfs: level that features are normalized to, if they are.
+        level_dbfs: level that features are brought nearer to, if they are.
         limits: ranges by range key; a value is seen, and goes on, cut off at the ends of its range,
             as in 8 bits.
     """

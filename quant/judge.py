@@ -146,7 +146,6 @@ class Judge:
         clips: JudgedClips,
         graph: Graph,
         metrics: Sequence[str] = ("pesq",),
-        level_dbfs: float | None = None,
     ) -> None:
         """Run the float network.
 
@@ -154,20 +153,26 @@ class Judge:
             clips: what to judge by.
             graph: the float network's step.
             metrics: names of `WITH_CLEAN` to score where clean speech is known.
-            level_dbfs: level that features are normalized to, if they are.
         """
         self.clips = clips
         self.metrics = tuple(metrics) if clips.clean is not None else ()
         # A network that looks ahead gives a frame's mask that many frames later.
         self._lookahead = graph.lookahead
         samples = np.pad(clips.noisy, ((0, 0), (0, self._lookahead * HOP)))
-        self._spectra, self._inputs = heard(torch.from_numpy(samples), level_dbfs)
+        self._samples = torch.from_numpy(samples)
         self._mask, self._output, self.reference = self._run(graph, None)
         self.float_scores = self.score(self.reference)
 
-    def measure(self, graph: Graph, hook: Hook | None) -> Quality:
-        """Judge the network as it is with the hook, usually a `FakeQuantizer`."""
-        mask, output, enhanced = self._run(graph, hook)
+    def measure(self, graph: Graph, hook: Hook | None, level_dbfs: float | None = None) -> Quality:
+        """Judge the network as it is with the hook, usually a `FakeQuantizer`.
+
+        Args:
+            graph: the network.
+            hook: sees its values.
+            level_dbfs: level that its features are brought nearer to, if they are; the float
+                network's never are.
+        """
+        mask, output, enhanced = self._run(graph, hook, level_dbfs)
         scores = self.score(enhanced)
         return Quality(
             mask_snr_db=float(_snr_db(mask, self._mask).mean()),
@@ -195,15 +200,18 @@ class Judge:
         return scores
 
     @torch.no_grad()
-    def _run(self, graph: Graph, hook: Hook | None) -> tuple[Tensor, Tensor, np.ndarray]:
+    def _run(
+        self, graph: Graph, hook: Hook | None, level_dbfs: float | None = None
+    ) -> tuple[Tensor, Tensor, np.ndarray]:
         """Masks [clips, frames, 2, bins], enhanced spectra [clips, frames, bins] and samples."""
         masks = []
-        for inputs in self._inputs.split(CLIPS_AT_ONCE):
+        spectra, features = heard(self._samples, level_dbfs)
+        for inputs in features.split(CLIPS_AT_ONCE):
             named = {graph.inputs[0].name: inputs}
             (mask,) = run_sequence(graph, named, hook) if hook else run_sequence(graph, named)
             masks.append(mask)
         mask = torch.cat(masks)[:, self._lookahead :]
-        output = apply_mask(self._spectra[:, : mask.shape[1]], mask)
+        output = apply_mask(spectra[:, : mask.shape[1]], mask)
         samples = synthesize(output, self.clips.noisy.shape[1]).numpy()
         return torch.view_as_complex(mask.transpose(-1, -2).contiguous()), output, samples
 

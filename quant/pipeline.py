@@ -77,7 +77,7 @@ class CalibratedGraph:
         checkpoint: the network.
         graph: its equalized step.
         statistics: of the step's values.
-        level_dbfs: level that features are normalized to, if they are.
+        level_dbfs: level that features are brought nearer to, if they are.
         format: of its signals.
         clips: noisy samples by which biases make up for rounded values, float32 [n] each; none
             where they are not to.
@@ -118,7 +118,7 @@ def calibrate_checkpoint(
         checkpoint: the network.
         noisy: what it hears, float32 [n] each.
         progress: told how far each stage is.
-        level_dbfs: level that features are normalized to, if they are.
+        level_dbfs: level that features are brought nearer to, if they are.
         split: describe the step as 8 bits hold it better.
         saturated: observe also what values are as they saturate, which percentiles are taken of.
     """
@@ -130,8 +130,13 @@ def calibrate_checkpoint(
     graph.detach()
     rules = range_rules(architecture) if saturated else ()
     statistics = statistics_for(rules, graph, noisy, progress, level_dbfs)
-    clips = tuple(clip[:SHIFT_SAMPLES] for clip in noisy[:SHIFT_CLIPS])
+    clips = clips_for_shifts(noisy)
     return CalibratedGraph(checkpoint, graph, statistics, level_dbfs, clips=clips)
+
+
+def clips_for_shifts(noisy: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """What the shifts of rounding are measured on: some noisy clips, none of them long."""
+    return tuple(clip[:SHIFT_SAMPLES] for clip in noisy[:SHIFT_CLIPS])
 
 
 def equalized_step(
@@ -149,7 +154,7 @@ def equalized_step(
         model: the network.
         noisy: what it hears, float32 [n] each.
         progress: told how far the stage is.
-        level_dbfs: level that features are normalized to, if they are.
+        level_dbfs: level that features are brought nearer to, if they are.
         split: describe the step as 8 bits hold it better.
     """
     graph = describe_step(architecture, model, split)
@@ -178,7 +183,7 @@ def statistics_for(
         graph: the frame, in float.
         noisy: what it hears, float32 [n] each.
         progress: told how far each stage is.
-        level_dbfs: level that features are normalized to, if they are.
+        level_dbfs: level that features are brought nearer to, if they are.
     """
 
     def observe(stage: str, limits: Mapping[str, Range] | None) -> Statistics:

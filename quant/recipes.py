@@ -8,6 +8,10 @@ from edge_se.errors import UserError
 from quant.graph.encoding import Precision
 from quant.graph.graph import Operator
 
+# Speech at usual levels is within 12 dB of it. Beyond, fixed ranges end or have too few steps, and
+# networks do better when the level is brought nearer.
+USUAL_LEVEL_DBFS = -27.0
+
 
 @dataclass(frozen=True)
 class Override:
@@ -29,6 +33,11 @@ class Recipe:
     def splits(self) -> bool:
         """Whether the step is described as 8 bits hold it better."""
         return self.default is Precision.INT8 and self.signals is Precision.INT8
+
+    @property
+    def level_dbfs(self) -> float | None:
+        """Level that features are brought near where they are far from it; None to leave them."""
+        return USUAL_LEVEL_DBFS if self.default is Precision.INT8 else None
 
     @property
     def signals(self) -> Precision:

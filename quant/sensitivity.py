@@ -76,7 +76,8 @@ def measure_sensitivity(
         progress: told how many scopes are done.
     """
     scopes = [Scope(ALL, ""), *find_scopes(calibrated.graph)]
-    calibrated = replace(calibrated, clips=calibrated.clips[:SHIFT_CLIPS])
+    # What rounding does, not what it does to have levels normalized.
+    calibrated = replace(calibrated, clips=calibrated.clips[:SHIFT_CLIPS], level_dbfs=None)
     costs = []
     with torch.no_grad():
         for done, scope in enumerate(scopes):

@@ -114,11 +114,13 @@ def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator
     ranges = default_ranges(split, INT8)
     yield "and without what rectified sums drop", build_quantized(split, INT8, ranges, {})
     yield "and biases corrected for rounded values", build_quantized(whole, INT8, ranges, {})
+    yield "and extreme levels brought nearer", static_file(checkpoint, noisy)
 
 
 def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:
     """The file that `quantize --precision int8 --recover` makes."""
-    calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), split=True)
+    noisy = noisy_clips(clips)
+    calibrated = calibrate_checkpoint(checkpoint, noisy, level_dbfs=INT8.level_dbfs, split=True)
     ranges = default_ranges(calibrated, INT8)
     found = recover(calibrated, INT8, ranges, clips, RecoverySettings())
     return build_quantized(found.calibrated, INT8, ranges, {})
@@ -129,7 +131,9 @@ def static_file(
 ) -> bytes:
     """The file that `quantize --precision` makes with `--recover 0`."""
     recipe = RECIPES[precision]
-    calibrated = calibrate_checkpoint(checkpoint, noisy, split=recipe.splits)
+    calibrated = calibrate_checkpoint(
+        checkpoint, noisy, level_dbfs=recipe.level_dbfs, split=recipe.splits
+    )
     return build_quantized(calibrated, recipe, default_ranges(calibrated, recipe), {})
 
 

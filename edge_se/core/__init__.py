@@ -20,10 +20,10 @@ LIBRARY = "_core.so"
 # calls them. Tried in this order.
 VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
 # What `edge_se_core_version` of the library has to say.
-VERSION = 7
+VERSION = 8
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
-    *("samples_to_int16", "samples_to_float"),
+    *("samples_to_int16", "samples_to_float", "float_level_follow"),
 )
 _ARRAYS = (
     *("window", "twiddles", "samples", "output", "spectra", "exponents", "tail", "level"),
@@ -45,10 +45,20 @@ class Context(ctypes.Structure):
     ]
 
 
-class Level(ctypes.Structure):
-    """`struct level` of level.h, as after a reset."""
+class LevelFollower(ctypes.Structure):
+    """`struct level` of level.h."""
 
     _fields_ = [(name, ctypes.c_int32) for name in ("target", "estimate", "hops", "exponent")]
+
+    def reset(self) -> None:
+        """Forget all hops."""
+        self.estimate, self.hops, self.exponent = self.target, 0, 0
+
+
+class FloatLevel(ctypes.Structure):
+    """`struct float_level` of level.h: the address of an array that the caller keeps, and more."""
+
+    _fields_ = [("samples", ctypes.c_void_p), ("level", LevelFollower)]
 
 
 class StftContext(ctypes.Structure):

@@ -3,20 +3,30 @@
 
 #define LEVEL_ONE 65536
 #define LEVEL_SILENCE 537640
-#define LEVEL_LARGEST_EXPONENT 4
+#define LEVEL_SMALLEST_EXPONENT -4
+#define LEVEL_LARGEST_EXPONENT 1
 #define LEVEL_RISE 6554
 #define LEVEL_FALL 164
 #define LEVEL_FIRST_WEIGHT 10
 #define LEVEL_MOST_HOPS 32768
-#define LEVEL_HYSTERESIS 81920
+#define LEVEL_TOLERANCE 131072
+#define LEVEL_HEADROOM 65536
 #define LEVEL_CURVATURE 22545
+#define LEVEL_HOP 256
+#define LEVEL_MOST_ENERGY (1ull << 46)
 
-/* Mirrored by edge_se.core.Level. */
+/* Mirrored by edge_se.core.LevelFollower. */
 struct level {
     int32_t target;
     int32_t estimate; /* the target at reset; the others are 0 then */
     int32_t hops;
     int32_t exponent;
+};
+
+/* The same of float samples, full scale 1; mirrored by edge_se.core.FloatLevel. */
+struct float_level {
+    const float *samples; /* [256] newest hop */
+    struct level level;
 };
 
 /* Octaves of RMS, 16 fractional bits, of an energy from 1 to 2^46. */
@@ -29,11 +39,9 @@ static inline int32_t hop_level(uint64_t energy)
     return (int32_t)((whole << 15) + (curved >> 1));
 }
 
-/* Take in one hop; the exponent of two that its frame's features are multiplied by. */
-static int level_exponent(struct level *l, const int16_t *samples, int count)
+/* Take in the energy of one hop; the exponent of two that its features are multiplied by. */
+static int level_follow(struct level *l, uint64_t energy)
 {
-    uint64_t energy = 0;
-    for (int n = 0; n < count; n++) energy += (uint32_t)((int32_t)samples[n] * samples[n]);
     const int32_t level = energy ? hop_level(energy) : 0;
     if (level <= LEVEL_SILENCE) return l->exponent;
     if (l->hops < LEVEL_MOST_HOPS) l->hops++;
@@ -45,12 +53,29 @@ static int level_exponent(struct level *l, const int16_t *samples, int count)
         const int32_t fall = -distance < LEVEL_FALL ? -distance : LEVEL_FALL;
         l->estimate -= first > fall ? first : fall;
     }
-    const int32_t wanted = l->target - l->estimate, off = wanted - l->exponent * LEVEL_ONE;
-    if (off > LEVEL_HYSTERESIS || off < -LEVEL_HYSTERESIS) {
-        const int32_t nearest = (wanted + LEVEL_ONE / 2) >> 16;
-        l->exponent = nearest > LEVEL_LARGEST_EXPONENT    ? LEVEL_LARGEST_EXPONENT
-                      : nearest < -LEVEL_LARGEST_EXPONENT ? -LEVEL_LARGEST_EXPONENT
-                                                          : nearest;
-    }
+    const int32_t off = l->target - l->estimate - l->exponent * LEVEL_ONE;
+    if (off > LEVEL_TOLERANCE && l->exponent < LEVEL_LARGEST_EXPONENT) l->exponent++;
+    if (off < -LEVEL_TOLERANCE && l->exponent > LEVEL_SMALLEST_EXPONENT) l->exponent--;
+    const int32_t room = (l->target + LEVEL_HEADROOM - level) >> 16, safe = room > 0 ? room : 0;
+    if (l->exponent > safe) l->exponent = safe;
     return l->exponent;
+}
+
+static inline int level_exponent(struct level *l, const int16_t *samples)
+{
+    uint64_t energy = 0;
+    for (int n = 0; n < LEVEL_HOP; n++) energy += (uint32_t)((int32_t)samples[n] * samples[n]);
+    return level_follow(l, energy);
+}
+
+static inline void float_level_follow(struct float_level *c)
+{
+    float sums[8] = {0};
+    for (int n = 0; n < LEVEL_HOP; n += 8)
+        for (int k = 0; k < 8; k++) sums[k] += c->samples[n + k] * c->samples[n + k];
+    double energy = 0;
+    for (int k = 0; k < 8; k++) energy += sums[k];
+    energy *= 1 << 30;
+    /* What is not below the bound, or not a number, is the bound. */
+    level_follow(&c->level, energy < LEVEL_MOST_ENERGY ? (uint64_t)energy : LEVEL_MOST_ENERGY);
 }

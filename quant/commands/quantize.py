@@ -69,12 +69,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ranges between the smallest and largest values, between percentiles for each kind of "
         "tensor, or with the least squared error (default: percentile; with 16 bits min-max)",
     )
-    parser.add_argument(
+    level = parser.add_mutually_exclusive_group()
+    level.add_argument(
         "--level-dbfs",
         type=float,
         metavar="DB",
-        help="bring the network's input near this level, by powers of two that follow the "
-        "signal: for inputs far quieter or louder than the calibration clips (default: never)",
+        help="bring what the network hears nearer to this level where it is more than 12 dB off, "
+        "by powers of two that follow the signal (default: -27 with activations in 8 bits, else "
+        "never)",
+    )
+    level.add_argument(
+        "--keep-level",
+        action="store_true",
+        default=None,
+        help="let the network hear every level as it is",
     )
     parser.add_argument(
         "--ranges",
@@ -126,8 +134,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.quality_budget <= 0:
         raise UserError("--quality-budget has to be above 0, as in --quality-budget 0.02")
     automatic = arguments.precision == "auto"
-    if automatic and arguments.level_dbfs is not None:
-        raise UserError("--precision auto keeps the level; name a precision beside --level-dbfs")
+    for option in ("level_dbfs", "keep_level"):
+        if automatic and getattr(arguments, option) is not None:
+            name = f"--{option.replace('_', '-')}"
+            raise UserError(f"--precision auto sees to levels; name a precision beside {name}")
     recipe = None if automatic else find_recipe(arguments.precision)
     if arguments.recover is not None and arguments.recover < 0:
         raise UserError("--recover takes minutes, as in --recover 10")
@@ -207,7 +217,7 @@ def _calibrate_and_build(
             method = arguments.range_method or default_method(recipe)
             saturated = recipe.needs_ranges and method == "percentile"
             calibrated = calibrate_checkpoint(
-                checkpoint, noisy, progress, arguments.level_dbfs, recipe.splits, saturated
+                checkpoint, noisy, progress, _level(arguments, recipe), recipe.splits, saturated
             )
             found = find_ranges(calibrated, method)
             _check_names(arguments.ranges, given, found)
@@ -232,6 +242,13 @@ def _calibrate_and_build(
         write_report(arguments.report, figures)
         print(f"wrote {arguments.report}: {PAGE}, {DATA}")
     return recipe, content
+
+
+def _level(arguments: argparse.Namespace, recipe: "Recipe") -> float | None:
+    """The level that features are brought near, as asked for or as the recipe has it."""
+    if arguments.keep_level:
+        return None
+    return recipe.level_dbfs if arguments.level_dbfs is None else arguments.level_dbfs
 
 
 def _recovery(

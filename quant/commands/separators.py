@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 # Options of `quantize` by their names in its namespace, and what they are without being given.
 SEPARATOR_OPTIONS = ("sample_rate", "hop", "window_frames")
-ENHANCER_OPTIONS = ("level_dbfs", "ranges", "save_ranges", "range_method", "recover", "report")
+ENHANCER_OPTIONS = (
+    *("level_dbfs", "keep_level", "ranges", "save_ranges", "range_method", "recover", "report"),
+)
 PRECISIONS = ("float", "dynamic", "int8", "int16x8")
 
 

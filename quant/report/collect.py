@@ -130,7 +130,7 @@ def collect(made: Made, progress: Progress = lambda stage, done, total: None) ->
     simulated, clipping = _simulated(made, clips)
     few = clips.first(SENSITIVITY_CLIPS, SENSITIVITY_SAMPLES)
     step = describe_step(checkpoint.architecture, checkpoint.model)
-    judge = Judge(few, step, level_dbfs=made.calibrated.level_dbfs)
+    judge = Judge(few, step)
     sensitivity = measure_sensitivity(made.calibrated, judge, progress)
     grade, remarks = judge_result(result, simulated["compressed_snr_db"], facts, robustness)
     return Figures(
@@ -178,11 +178,11 @@ def _simulated(made: Made, clips: JudgedClips) -> tuple[dict[str, Any], dict[str
     """SNRs of the simulated file, and the share of values that it cuts off."""
     checkpoint, graph, recipe = made.calibrated.checkpoint, made.calibrated.graph, made.recipe
     step = describe_step(checkpoint.architecture, checkpoint.model)
-    judge = Judge(clips, step, (), made.calibrated.level_dbfs)
+    judge = Judge(clips, step, ())
     encodings = assign_encodings(graph, recipe.choose, made.ranges, recipe.signals)
     counter = SaturationCounter(graph, encodings, FakeQuantizer(graph, encodings, recipe.choose))
     with corrected(made.calibrated, recipe, made.ranges):
-        quality = judge.measure(graph, counter)
+        quality = judge.measure(graph, counter, made.calibrated.level_dbfs)
     return quality.to_dict(), counter.shares
 
 

@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quant.bias_correction import corrected_biases
+from quant.bias_correction import corrected_biases, rounding_shifts
+from quant.calibration import batches
 from quant.equalization import equalize
 from quant.frames import apply_mask, heard, synthesize
 from quant.graph.encoding import assign_encodings
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph
 from quant.graph.simulate import FakeQuantizer
-from quant.pipeline import equalized_step, statistics_for
+from quant.pipeline import clips_for_shifts, equalized_step, statistics_for
 from quant.ranges import cut_to_rectified_sums, percentile_ranges, range_rules
 from quant.recipes import Recipe
 from quant.streaming import describe_step
@@ -48,24 +49,33 @@ class RoundedNetwork:
     @torch.no_grad()
     def calibrate(self) -> None:
         """Find scales and ranges anew, for the weights as they are now."""
+        level = self._recipe.level_dbfs
         self._step = equalized_step(
-            self._architecture, self._model, self._noisy, split=self._recipe.splits
+            self._architecture,
+            self._model,
+            self._noisy,
+            level_dbfs=level,
+            split=self._recipe.splits,
         )
         graph, rules = self._step.graph, range_rules(self._architecture)
-        statistics = statistics_for(rules, graph, self._noisy)
+        statistics = statistics_for(rules, graph, self._noisy, level_dbfs=level)
         self._means = statistics.input_means
         ranges = cut_to_rectified_sums(graph, percentile_ranges(statistics, rules))
         choose = self._recipe.choose
         self._encodings = assign_encodings(graph, choose, ranges, self._recipe.signals)
+        features = (heard(clips, level)[1] for clips in batches(clips_for_shifts(self._noisy)))
+        self._shifts = rounding_shifts(graph, self._rounding(), features)
 
     def enhance(self, noisy: Tensor) -> Tensor:
         """Enhance samples [clips, n] at 16 kHz as the file's frame loop does."""
         graph = self._with_present_weights()
-        spectra, features = heard(noisy, None)
-        with corrected_biases(graph, self._recipe.choose, self._means):
-            hook = FakeQuantizer(graph, self._encodings, self._recipe.choose)
-            (mask,) = run_sequence(graph, {graph.inputs[0].name: features}, hook)
+        spectra, features = heard(noisy, self._recipe.level_dbfs)
+        with corrected_biases(graph, self._recipe.choose, self._means, self._shifts):
+            (mask,) = run_sequence(graph, {graph.inputs[0].name: features}, self._rounding())
         return synthesize(apply_mask(spectra, mask, graph.lookahead), noisy.shape[-1])
+
+    def _rounding(self) -> FakeQuantizer:
+        return FakeQuantizer(self._step.graph, self._encodings, self._recipe.choose)
 
     def _with_present_weights(self) -> Graph:
         """The calibrated graph, its constants functions of the parameters as they are now."""

@@ -8,13 +8,12 @@ from running import randomize
 from safetensors.torch import load_file
 
 from edge_se.errors import UserError
-from quant.bias_correction import corrected_biases
 from quant.checkpoints import default_checkpoint_path
 from quant.frames import apply_mask, heard, synthesize
 from quant.graph.execute import run_sequence
 from quant.models import build_model
 from quant.models.checkpoint import load_checkpoint
-from quant.pipeline import calibrate_checkpoint, default_ranges, simulate
+from quant.pipeline import calibrate_checkpoint, corrected, default_ranges, simulate
 from quant.recipes import RECIPES
 from quant.training import loop
 from quant.training.loop import Budget, RunOptions, Trainer, TrainingSettings
@@ -44,9 +43,8 @@ def as_quantized(checkpoint, noisy, heard_clips):
         calibrated = calibrate_checkpoint(checkpoint, noisy, split=INT8.splits)
         ranges = default_ranges(calibrated, INT8)
         spectra, features = heard(heard_clips, None)
-        graph, means = calibrated.graph, calibrated.statistics.input_means
-        with corrected_biases(graph, INT8.choose, means):
-            hook = simulate(calibrated, INT8, ranges)
+        with corrected(calibrated, INT8, ranges):
+            hook, graph = simulate(calibrated, INT8, ranges), calibrated.graph
             (mask,) = run_sequence(graph, {"features": features}, hook)
         return synthesize(apply_mask(spectra, mask), heard_clips.shape[-1])
 
