@@ -216,10 +216,10 @@ def find_ranges(calibrated: CalibratedGraph, method: str) -> dict[str, Range]:
     return cut_to_rectified_sums(calibrated.graph, found)
 
 
-def build_float(checkpoint: Checkpoint, recipe: Recipe) -> bytes:
+def build_float(checkpoint: Checkpoint, recipe: Recipe, level_dbfs: float | None = None) -> bytes:
     """The float model file: the step as it is, nothing calibrated."""
     graph = describe_step(checkpoint.architecture, checkpoint.model)
-    return build(CalibratedGraph(checkpoint, graph, Statistics()), recipe, {}, {})
+    return build(CalibratedGraph(checkpoint, graph, Statistics(), level_dbfs), recipe, {}, {})
 
 
 def build_quantized(

@@ -160,7 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
         if is_separator(checkpoint, arguments):
             recipe, content = quantize_separator(arguments, checkpoint, recipe, temporary)
         elif recipe is not None and recipe.name == "float":
-            content = build_float(checkpoint, recipe)
+            content = build_float(checkpoint, recipe, _level(arguments, recipe))
         else:
             recipe, content = _calibrate_and_build(arguments, checkpoint, recipe)
         temporary.write_bytes(content)

@@ -64,8 +64,36 @@ def test_every_precision_makes_a_model_that_runs(main, clips, noisy, tmp_path, p
     manifest = read_manifest(tmp_path / "model.tflite")
     assert manifest.signals.features.dtype == dtype
     assert manifest.stft == ("float" if dtype == "float32" else "fixed")
+    # Fixed ranges of 8 bits are for usual levels.
+    assert (manifest.level != "none") is precision.startswith("int8")
     enhanced = Enhancer(tmp_path / "model.tflite").enhance(noisy[0])
     assert 0 < np.abs(enhanced).max() <= 1.5
+
+
+@pytest.mark.parametrize(
+    ("options", "level"),
+    [
+        (("--precision", "int8", "--level-dbfs", "-40"), ("power_of_two", -40.0)),
+        (("--precision", "int8", "--keep-level"), ("none", 0.0)),
+        (("--precision", "float", "--level-dbfs", "-27"), ("power_of_two", -27.0)),
+    ],
+)
+def test_levels_are_heard_as_asked_for(main, clips, noisy, tmp_path, options, level):
+    quantize = ("quantize", "--calibration-clips", clips, "--recover", "0", "--out", "m.tflite")
+    code, _, errors = main(*quantize, *options)
+
+    assert code == 0, errors
+    manifest = read_manifest(tmp_path / "m.tflite")
+    assert (manifest.level, manifest.level_dbfs) == level
+    assert np.isfinite(Enhancer(tmp_path / "m.tflite").enhance(noisy[0])).all()
+
+
+@pytest.mark.parametrize("option", [("--level-dbfs", "-40"), ("--keep-level",)])
+def test_auto_sees_to_levels_by_itself(main, tmp_path, option):
+    code, _, errors = main("quantize", *option, "--out", "m.tflite")
+
+    assert code != 0 and f"name a precision beside {option[0]}" in errors
+    assert not list(tmp_path.iterdir())
 
 
 def test_official_checkpoints_are_quantized_reproducibly(main, official_path, clips, tmp_path):
