@@ -47,12 +47,12 @@ MOST_ENERGY = 2**46  # 24 dB above full scale
 
 ONE = 2**16
 _FULL_SCALE_OCTAVES = 19  # half of log2(HOP * 2**30)
-_DB_PER_OCTAVE = 20 * math.log10(2)
+DB_PER_OCTAVE = 20 * math.log10(2)
 
 
 def level_of(dbfs: float) -> int:
     """An RMS in dB relative to full scale as a level."""
-    return round((dbfs / _DB_PER_OCTAVE + _FULL_SCALE_OCTAVES) * ONE)
+    return round((dbfs / DB_PER_OCTAVE + _FULL_SCALE_OCTAVES) * ONE)
 
 
 def hop_energy(samples: NDArray[Any]) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_se.engines import ENGINES, RUNTIMES
+from edge_se.level import DB_PER_OCTAVE, ONE, TOLERANCE
 from edge_se.manifest import BandMerging
 
 
@@ -49,6 +50,7 @@ def format_description(description: dict[str, Any]) -> str:
             f"{manifest['stft']} STFT ({description['stft_core']} here), "
             f"features {manifest['features']}{_bands(manifest)}",
         ),
+        ("levels", _levels(manifest)),
         ("runs in", "; ".join(f"{name} {how}" for name, how in description["engines"].items())),
         ("windows", _windows(manifest)),
         ("latency", _latency(description)),
@@ -97,6 +99,14 @@ def _bands(manifest: dict[str, Any]) -> str:
         return ""
     count = BandMerging(**bands).count
     return f" of {count} bands, in two parts (up to {bands['bound']:g}, and beyond)"
+
+
+def _levels(manifest: dict[str, Any]) -> str:
+    """How the network hears soft and loud input; nothing where it hears it as it is."""
+    if manifest["level"] == "none":
+        return ""
+    off = DB_PER_OCTAVE * TOLERANCE / ONE
+    return f"brought nearer to {manifest['level_dbfs']:g} dBFS where more than {off:.0f} dB off"
 
 
 def _windows(manifest: dict[str, Any]) -> str:

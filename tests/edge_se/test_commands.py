@@ -177,6 +177,16 @@ def test_inspect_tells_of_bands(tiny_int8):
     assert "imaginary of 129 bands, in two parts (up to 0.5, and beyond)" in shown
 
 
+def test_inspect_tells_of_levels(tiny_int8):
+    description = inspect_model(tiny_int8)
+    assert "levels" not in format_description(description)
+
+    description["manifest"] |= {"level": "power_of_two", "level_dbfs": -27.0}
+
+    shown = format_description(description)
+    assert "levels       brought nearer to -27 dBFS where more than 12 dB off" in shown
+
+
 def test_inspect_gives_the_manifest_as_json(edge_se, tmp_path):
     model = write_tiny(tmp_path / "m.tflite", "int8", quality={"pesq": 1.5})
 
