@@ -1,9 +1,10 @@
-"""Level normalization: the features' gain, a power of two that follows the input's level.
+"""Level normalization: loud speech is attenuated for the network, by a power of two.
 
-A network that learned from speech at usual levels does worse on soft and on loud speech, and 8-bit
-features can't hold both. So the features (never the spectrum that the mask multiplies) are brought
-nearer to the level that the network does best at. Causal: a frame's gain depends on its own hop and
-those before.
+A network that learned from speech at usual levels does worse on loud speech, and 8-bit features end
+there. So the features (never the spectrum that the mask multiplies) are brought nearer to the level
+that the network does best at. Soft speech is left alone: amplified with it would be the noise of
+pauses, after which some networks take long to find their way into speech. Causal: a frame's gain
+depends on its own hop and those before.
 
 Integers throughout, so that it has one set of bits everywhere; docs/fixed-point.md specifies them
 and `edge_se/core/level.h` is the same in C. Levels are octaves (6.02 dB) of RMS with 16 fractional
@@ -20,12 +21,10 @@ from edge_se.manifest import Manifest
 
 HOP = 256
 SILENCE = 537640  # -65 dBFS: hops below it tell nothing about the speaker's level
-# Loud speech is made as soft as need be, soft speech no more than 6 dB louder: amplified with it is
-# the noise of long pauses, after which some networks take long to find their way into speech.
-SMALLEST_EXPONENT, LARGEST_EXPONENT = -4, 1
+SMALLEST_EXPONENT = -4  # gains of 2**-4 to 1
 # In a louder hop the estimate moves a tenth of the way, in a quieter one down by no more than
 # 1/400 octave (62.5 hops a second): up within a word, down in many seconds, so that pauses don't
-# count as whispers.
+# count as soft speech.
 RISE, FALL = 6554, 164
 # In the first frames it falls faster: the start value counts as much as this many hops.
 FIRST_WEIGHT = 10
@@ -33,13 +32,10 @@ FIRST_WEIGHT = 10
 MOST_HOPS = 2**15
 # The estimate, above the mean in speech, reads this many octaves more than a clip's RMS.
 BIAS_OCTAVES = 0.5
-# The exponent changes only when it is off by more (2 octaves), and then by one a hop: within 12 dB
-# either way networks hardly mind the level, but every change disturbs their states for some frames,
-# the more the larger it is.
-TOLERANCE = 131072
-# No hop is amplified to more than an octave above the target: who starts to speak after a long soft
-# passage is heard as he is.
-HEADROOM = 65536
+# Features are attenuated once they are 12 dB above the target, and less again once they are 3 dB
+# below it, by one exponent a hop: near the target networks hardly mind the level, but every change
+# disturbs their states for some frames, the more the larger it is.
+TOLERANCE, RELEASE = 131072, 32768
 # Of the parabola f + c f (1 - f), within 0.008 of log2(1 + f); 16 fractional bits.
 CURVATURE = 22545
 
@@ -109,12 +105,10 @@ class LevelNormalizer:
             first = -distance // (FIRST_WEIGHT + self._hops)
             self._estimate -= max(first, min(-distance, FALL))
         off = self.target - self._estimate - self._exponent * ONE
-        if off > TOLERANCE:
-            self._exponent = min(self._exponent + 1, LARGEST_EXPONENT)
-        elif off < -TOLERANCE:
+        if off < -TOLERANCE:
             self._exponent = max(self._exponent - 1, SMALLEST_EXPONENT)
-        safe = max(0, (self.target + HEADROOM - level) >> 16)
-        self._exponent = min(self._exponent, safe)
+        elif off > RELEASE:
+            self._exponent = min(self._exponent + 1, 0)
 
 
 def make_normalizer(manifest: Manifest) -> LevelNormalizer | None:

@@ -8,9 +8,8 @@ from edge_se.errors import UserError
 from quant.graph.encoding import Precision
 from quant.graph.graph import Operator
 
-# Speech at usual levels is within 12 dB of it. Beyond, fixed ranges end or have too few steps, and
-# networks do better when the level is brought nearer.
-USUAL_LEVEL_DBFS = -27.0
+# What is more than 12 dB louder is attenuated: fixed ranges end there, and networks do better by it.
+USUAL_LEVEL_DBFS = -26.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Recipe:
 
     @property
     def level_dbfs(self) -> float | None:
-        """Level that features are brought near where they are far from it; None to leave them."""
+        """Level that louder features are brought nearer to; None to leave them."""
         return USUAL_LEVEL_DBFS if self.default is Precision.INT8 else None
 
     @property

@@ -76,7 +76,7 @@ def measure_sensitivity(
         progress: told how many scopes are done.
     """
     scopes = [Scope(ALL, ""), *find_scopes(calibrated.graph)]
-    # What rounding does, not what it does to have levels normalized.
+    # What rounding does, not what it does to have loud speech attenuated.
     calibrated = replace(calibrated, clips=calibrated.clips[:SHIFT_CLIPS], level_dbfs=None)
     costs = []
     with torch.no_grad():

@@ -114,7 +114,7 @@ def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator
     ranges = default_ranges(split, INT8)
     yield "and without what rectified sums drop", build_quantized(split, INT8, ranges, {})
     yield "and biases corrected for rounded values", build_quantized(whole, INT8, ranges, {})
-    yield "and extreme levels brought nearer", static_file(checkpoint, noisy)
+    yield "and loud speech attenuated", static_file(checkpoint, noisy)
 
 
 def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:

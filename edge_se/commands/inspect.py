@@ -102,11 +102,11 @@ def _bands(manifest: dict[str, Any]) -> str:
 
 
 def _levels(manifest: dict[str, Any]) -> str:
-    """How the network hears soft and loud input; nothing where it hears it as it is."""
+    """How the network hears loud input; nothing where it hears it as it is."""
     if manifest["level"] == "none":
         return ""
-    off = DB_PER_OCTAVE * TOLERANCE / ONE
-    return f"brought nearer to {manifest['level_dbfs']:g} dBFS where more than {off:.0f} dB off"
+    loudest = manifest["level_dbfs"] + DB_PER_OCTAVE * TOLERANCE / ONE
+    return f"attenuated beyond {loudest:.0f} dBFS"
 
 
 def _windows(manifest: dict[str, Any]) -> str:

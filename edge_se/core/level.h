@@ -4,13 +4,12 @@
 #define LEVEL_ONE 65536
 #define LEVEL_SILENCE 537640
 #define LEVEL_SMALLEST_EXPONENT -4
-#define LEVEL_LARGEST_EXPONENT 1
 #define LEVEL_RISE 6554
 #define LEVEL_FALL 164
 #define LEVEL_FIRST_WEIGHT 10
 #define LEVEL_MOST_HOPS 32768
 #define LEVEL_TOLERANCE 131072
-#define LEVEL_HEADROOM 65536
+#define LEVEL_RELEASE 32768
 #define LEVEL_CURVATURE 22545
 #define LEVEL_HOP 256
 #define LEVEL_MOST_ENERGY (1ull << 46)
@@ -54,10 +53,8 @@ static int level_follow(struct level *l, uint64_t energy)
         l->estimate -= first > fall ? first : fall;
     }
     const int32_t off = l->target - l->estimate - l->exponent * LEVEL_ONE;
-    if (off > LEVEL_TOLERANCE && l->exponent < LEVEL_LARGEST_EXPONENT) l->exponent++;
     if (off < -LEVEL_TOLERANCE && l->exponent > LEVEL_SMALLEST_EXPONENT) l->exponent--;
-    const int32_t room = (l->target + LEVEL_HEADROOM - level) >> 16, safe = room > 0 ? room : 0;
-    if (l->exponent > safe) l->exponent = safe;
+    if (off > LEVEL_RELEASE && l->exponent < 0) l->exponent++;
     return l->exponent;
 }
 

@@ -74,9 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--level-dbfs",
         type=float,
         metavar="DB",
-        help="bring what the network hears nearer to this level where it is more than 12 dB off, "
-        "by powers of two that follow the signal (default: -27 with activations in 8 bits, else "
-        "never)",
+        help="attenuate what the network hears where it is more than 12 dB louder than this "
+        "level, by powers of two that follow the signal (default: -26 with activations in 8 bits, "
+        "else never)",
     )
     level.add_argument(
         "--keep-level",

@@ -184,7 +184,7 @@ def test_inspect_tells_of_levels(tiny_int8):
     description["manifest"] |= {"level": "power_of_two", "level_dbfs": -27.0}
 
     shown = format_description(description)
-    assert "levels       brought nearer to -27 dBFS where more than 12 dB off" in shown
+    assert "levels       attenuated beyond -15 dBFS" in shown
 
 
 def test_inspect_gives_the_manifest_as_json(edge_se, tmp_path):

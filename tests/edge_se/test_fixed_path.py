@@ -123,9 +123,9 @@ def test_nothing_is_float_with_a_normalized_level():
     described = manifest(level="power_of_two", level_dbfs=-28.0)
     path = watch(FixedPath(described, *buffers(described)))
 
-    stream(path, white(-50)[: 200 * HOP])
+    stream(path, white(-10)[: 200 * HOP])
 
-    assert path._normalize._exponent == 1
+    assert path._normalize._exponent < 0
     assert all(type(value) is int for value in vars(path._normalize).values())
 
 
