@@ -8,7 +8,7 @@ from edge_se.errors import UserError
 from quant.graph.encoding import Precision
 from quant.graph.graph import Operator
 
-# What is more than 12 dB louder is attenuated: fixed ranges end there, and networks do better by it.
+# What is more than 12 dB louder is attenuated: fixed ranges end there, and networks do better then.
 USUAL_LEVEL_DBFS = -26.0
 
 
