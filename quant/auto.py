@@ -415,8 +415,15 @@ def measure(
 ) -> Quality:
     """Judge a recipe; the calibrated graph is left as it was."""
     with corrected(calibrated, recipe, ranges):
-        hook = simulate(calibrated, recipe, ranges)
-        return judge.measure(calibrated.graph, hook, calibrated.level_dbfs)
+        return _judged(calibrated, recipe, ranges, judge)
+
+
+def _judged(
+    calibrated: CalibratedGraph, recipe: Recipe, ranges: dict[str, Range], judge: Judge
+) -> Quality:
+    """Judge a recipe whose biases are corrected."""
+    hook = simulate(calibrated, recipe, ranges)
+    return judge.measure(calibrated.graph, hook, calibrated.level_dbfs)
 
 
 @torch.no_grad()
@@ -429,7 +436,7 @@ def _try(
 ) -> Candidate:
     with corrected(calibrated, recipe, ranges):
         content = build(calibrated, recipe, ranges, {})
-        quality = judge.measure(calibrated.graph, simulate(calibrated, recipe, ranges))
+        quality = _judged(calibrated, recipe, ranges, judge)
     cost = predict(content, board.core)
     return Candidate(recipe, calibrated, ranges, quality, cost, len(content))
 
