@@ -1,10 +1,10 @@
 """The compiled core: signal paths in C, for where a compiler was at hand.
 
-`fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` the same
-samples, up to rounding, as `edge_se.stft.Stft`, in a few microseconds each. They are one shared
-library called through ctypes, so one wheel serves every Python of a platform. In `engine/` lie the
-sources of the generated engine for the default model's network (see `edge_se.engines.generated`),
-which `make default-model` writes; they are part of the library too.
+`fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` and `level.c`
+the same, up to rounding, as `edge_se.stft.Stft` and `edge_se.level`, in a few microseconds each.
+They are one shared library called through ctypes, so one wheel serves every Python of a platform.
+In `engine/` lie the sources of the generated engine for the default model's network (see
+`edge_se.engines.generated`), which `make default-model` writes; they are part of the library too.
 """
 
 import ctypes
@@ -56,7 +56,7 @@ class LevelFollower(ctypes.Structure):
 
 
 class FloatLevel(ctypes.Structure):
-    """`struct float_level` of level.h: the address of an array that the caller keeps, and more."""
+    """`struct float_level` of level.c: the address of an array that the caller keeps, and more."""
 
     _fields_ = [("samples", ctypes.c_void_p), ("level", LevelFollower)]
 

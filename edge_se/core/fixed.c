@@ -23,11 +23,6 @@ void edge_se_samples_to_float(struct samples *c)
     samples_to_float(c);
 }
 
-void edge_se_float_level_follow(struct float_level *c)
-{
-    float_level_follow(c);
-}
-
 /* Raised whenever a struct or what the functions do changes. */
 int edge_se_core_version(void)
 {

@@ -12,7 +12,6 @@
 #define LEVEL_RELEASE 32768
 #define LEVEL_CURVATURE 22545
 #define LEVEL_HOP 256
-#define LEVEL_MOST_ENERGY (1ull << 46)
 
 /* Mirrored by edge_se.core.LevelFollower. */
 struct level {
@@ -20,12 +19,6 @@ struct level {
     int32_t estimate; /* the target at reset; the others are 0 then */
     int32_t hops;
     int32_t exponent;
-};
-
-/* The same of float samples, full scale 1; mirrored by edge_se.core.FloatLevel. */
-struct float_level {
-    const float *samples; /* [256] newest hop */
-    struct level level;
 };
 
 /* Octaves of RMS, 16 fractional bits, of an energy from 1 to 2^46. */
@@ -63,16 +56,4 @@ static inline int level_exponent(struct level *l, const int16_t *samples)
     uint64_t energy = 0;
     for (int n = 0; n < LEVEL_HOP; n++) energy += (uint32_t)((int32_t)samples[n] * samples[n]);
     return level_follow(l, energy);
-}
-
-static inline void float_level_follow(struct float_level *c)
-{
-    float sums[8] = {0};
-    for (int n = 0; n < LEVEL_HOP; n += 8)
-        for (int k = 0; k < 8; k++) sums[k] += c->samples[n + k] * c->samples[n + k];
-    double energy = 0;
-    for (int k = 0; k < 8; k++) energy += sums[k];
-    energy *= 1 << 30;
-    /* What is not below the bound, or not a number, is the bound. */
-    level_follow(&c->level, energy < LEVEL_MOST_ENERGY ? (uint64_t)energy : LEVEL_MOST_ENERGY);
 }

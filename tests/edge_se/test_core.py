@@ -24,7 +24,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_se import Enhancer, core
-from edge_se.core.build import FOLDER, BuildError, compile_core, compile_library, find_compiler
+from edge_se.core.build import (
+    FOLDER,
+    BuildError,
+    compile_core,
+    compile_library,
+    find_compiler,
+    sources,
+)
 from edge_se.engines.compiled_level import CompiledLevel
 from edge_se.engines.compiled_path import CompiledPath
 from edge_se.engines.compiled_samples import CompiledSamples
@@ -48,7 +55,7 @@ def folder(tmp_path_factory) -> Path:
     except BuildError as error:
         pytest.skip(str(error))
     path = tmp_path_factory.mktemp("core")
-    own = [FOLDER / "fixed.c", FOLDER / "float.c"]
+    own = [path for path in sources() if path.parent == FOLDER]
     compile_library(path / core.LIBRARY, own, compiler, ["-I", str(FOLDER)])
     return path
 
