@@ -39,8 +39,6 @@ TOLERANCE, RELEASE = 131072, 32768
 # Of the parabola f + c f (1 - f), within 0.008 of log2(1 + f); 16 fractional bits.
 CURVATURE = 22545
 
-MOST_ENERGY = 2**46  # 24 dB above full scale
-
 ONE = 2**16
 _FULL_SCALE_OCTAVES = 19  # half of log2(HOP * 2**30)
 DB_PER_OCTAVE = 20 * math.log10(2)
@@ -53,13 +51,11 @@ def level_of(dbfs: float) -> int:
 
 def hop_energy(samples: NDArray[Any]) -> int:
     """Sum of squares of one hop (float [256], full scale is 1) in steps of int16, saturated."""
-    energy = float(np.dot(samples, samples)) * 2.0**30
-    # What is not below the bound, or not a number, is the bound.
-    return int(energy) if energy < MOST_ENERGY else MOST_ENERGY
+    return int(min(float(np.dot(samples, samples)) * 2.0**30, 2.0**60))
 
 
 def hop_level(energy: int) -> int:
-    """Level of a hop with that energy, from 1 to `MOST_ENERGY`."""
+    """Level of a hop with that energy, at least 1 and below 2**62."""
     whole = energy.bit_length() - 1
     fraction = ((energy << 16) >> whole) - ONE
     # Of energy: twice the octaves of RMS, which the fifteenth bit instead of the sixteenth halves.
@@ -91,10 +87,6 @@ class LevelNormalizer:
         if level > SILENCE:
             self._follow(level)
         return self._exponent
-
-    def of_hop(self, samples: NDArray[Any]) -> int:
-        """Take in one hop of float samples [256]; its frame's exponent of two."""
-        return self(hop_energy(samples))
 
     def _follow(self, level: int) -> None:
         self._hops = min(self._hops + 1, MOST_HOPS)

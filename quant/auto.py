@@ -289,14 +289,14 @@ class _Trials:
             steps = {False: self._calibrate(False, progress), True: calibrating.result()}
             trying = {}
             for recipe in (RECIPES[name] for name in _BESIDE):
-                step = _step(steps, recipe)
+                step = steps[recipe.splits]
                 ranges = default_ranges(step, recipe)
                 there = _copied(step)
                 trying[recipe] = beside.submit(_try, recipe, there, ranges, judge, self.board)
             here = [recipe for recipe in recipes if recipe not in trying]
             found = self._tried(here, steps, judge, progress)
             found += [
-                replace(tried.result(), calibrated=_step(steps, recipe))
+                replace(tried.result(), calibrated=steps[recipe.splits])
                 for recipe, tried in trying.items()
             ]
         return judge, sorted(found, key=lambda candidate: NAMED.index(candidate.name))
@@ -304,9 +304,8 @@ class _Trials:
     def _calibrate(
         self, split: bool, progress: Progress = lambda stage, done, total: None
     ) -> CalibratedGraph:
-        return calibrate_checkpoint(
-            *(self.checkpoint, self.calibration, progress, USUAL_LEVEL_DBFS, split)
-        )
+        level_dbfs = USUAL_LEVEL_DBFS if split else None
+        return calibrate_checkpoint(self.checkpoint, self.calibration, progress, level_dbfs, split)
 
     def _tried(
         self,
@@ -317,14 +316,10 @@ class _Trials:
     ) -> list[Candidate]:
         candidates = []
         for done, recipe in enumerate(recipes, 1):
-            step = _step(steps, recipe)
+            step = steps[recipe.splits]
             candidates.append(_try(recipe, step, default_ranges(step, recipe), judge, self.board))
             progress("candidates", done, len(recipes))
         return candidates
-
-
-def _step(steps: Mapping[bool, CalibratedGraph], recipe: Recipe) -> CalibratedGraph:
-    return replace(steps[recipe.splits], level_dbfs=recipe.level_dbfs)
 
 
 def _copied(calibrated: CalibratedGraph) -> CalibratedGraph:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edge_se.level import LevelNormalizer
+from edge_se.level import LevelNormalizer, hop_energy
 from quant.models.gtcrn import HOP, MAGNITUDE_FLOOR, WINDOW
 
 
@@ -51,7 +51,7 @@ def frame_gains(samples: Tensor, level_dbfs: float | None) -> Tensor:
     exponents = np.empty(padded.shape[:2], np.float32)
     for clip, clip_hops in enumerate(padded.numpy()):
         normalizer = LevelNormalizer(level_dbfs)
-        exponents[clip] = [normalizer.of_hop(hop) for hop in clip_hops]
+        exponents[clip] = [normalizer(hop_energy(hop)) for hop in clip_hops]
     return torch.from_numpy(np.exp2(exponents))
 
 

@@ -8,8 +8,8 @@ from edge_se.errors import UserError
 from quant.graph.encoding import Precision
 from quant.graph.graph import Operator
 
-# What is more than 12 dB louder is attenuated: fixed ranges end there, and networks do better then.
-USUAL_LEVEL_DBFS = -26.0
+# What is more than 12 dB louder is attenuated where features have 8 bits, which end there.
+USUAL_LEVEL_DBFS = -25.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Recipe:
     @property
     def level_dbfs(self) -> float | None:
         """Level that louder features are brought nearer to; None to leave them."""
-        return USUAL_LEVEL_DBFS if self.default is Precision.INT8 else None
+        return USUAL_LEVEL_DBFS if self.splits else None
 
     @property
     def signals(self) -> Precision:

@@ -1,10 +1,10 @@
 """The compiled core: signal paths in C, for where a compiler was at hand.
 
-`fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` and `level.c`
-the same, up to rounding, as `edge_se.stft.Stft` and `edge_se.level`, in a few microseconds each.
-They are one shared library called through ctypes, so one wheel serves every Python of a platform.
-In `engine/` lie the sources of the generated engine for the default model's network (see
-`edge_se.engines.generated`), which `make default-model` writes; they are part of the library too.
+`fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` the same
+samples, up to rounding, as `edge_se.stft.Stft`, in a few microseconds each. They are one shared
+library called through ctypes, so one wheel serves every Python of a platform. In `engine/` lie the
+sources of the generated engine for the default model's network (see `edge_se.engines.generated`),
+which `make default-model` writes; they are part of the library too.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
 VERSION = 8
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
-    *("samples_to_int16", "samples_to_float", "float_level_follow"),
+    *("samples_to_int16", "samples_to_float"),
 )
 _ARRAYS = (
     *("window", "twiddles", "samples", "output", "spectra", "exponents", "tail", "level"),
@@ -45,20 +45,10 @@ class Context(ctypes.Structure):
     ]
 
 
-class LevelFollower(ctypes.Structure):
-    """`struct level` of level.h."""
+class Level(ctypes.Structure):
+    """`struct level` of level.h, as after a reset."""
 
     _fields_ = [(name, ctypes.c_int32) for name in ("target", "estimate", "hops", "exponent")]
-
-    def reset(self) -> None:
-        """Forget all hops."""
-        self.estimate, self.hops, self.exponent = self.target, 0, 0
-
-
-class FloatLevel(ctypes.Structure):
-    """`struct float_level` of level.c: the address of an array that the caller keeps, and more."""
-
-    _fields_ = [("samples", ctypes.c_void_p), ("level", LevelFollower)]
 
 
 class StftContext(ctypes.Structure):

@@ -48,8 +48,7 @@ def find_compiler() -> list[str]:
 
 def sources() -> list[Path]:
     """The core's, and those of the generated engines."""
-    own = (FOLDER / name for name in ("fixed.c", "float.c", "level.c"))
-    return [*own, *sorted(FOLDER.glob("engine/*.c"))]
+    return [FOLDER / "fixed.c", FOLDER / "float.c", *sorted(FOLDER.glob("engine/*.c"))]
 
 
 def compile_core(folder: Path, compiler: Sequence[str] | None = None) -> list[Path]:

@@ -196,7 +196,7 @@ static void fixed_analyse(struct context *c)
         const int k = lanes_from(from, BINS);
         lanes_store(magnitudes + k, lanes_magnitude(lanes_load(real + k), lanes_load(imaginary + k)));
     }
-    const int gain = c->level ? level_exponent(c->level, c->samples + HOP) : 0;
+    const int gain = c->level ? level_exponent(c->level, c->samples + HOP, HOP) : 0;
     const int32_t *const rows[FEATURE_ROWS] = {magnitudes, real, imaginary};
     LOOPED for (int row = 0; row < FEATURE_ROWS; row++) {
         if (c->bands)

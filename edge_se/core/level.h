@@ -11,9 +11,8 @@
 #define LEVEL_TOLERANCE 131072
 #define LEVEL_RELEASE 32768
 #define LEVEL_CURVATURE 22545
-#define LEVEL_HOP 256
 
-/* Mirrored by edge_se.core.LevelFollower. */
+/* Mirrored by edge_se.core.Level. */
 struct level {
     int32_t target;
     int32_t estimate; /* the target at reset; the others are 0 then */
@@ -31,9 +30,11 @@ static inline int32_t hop_level(uint64_t energy)
     return (int32_t)((whole << 15) + (curved >> 1));
 }
 
-/* Take in the energy of one hop; the exponent of two that its features are multiplied by. */
-static int level_follow(struct level *l, uint64_t energy)
+/* Take in one hop; the exponent of two that its frame's features are multiplied by. */
+static int level_exponent(struct level *l, const int16_t *samples, int count)
 {
+    uint64_t energy = 0;
+    for (int n = 0; n < count; n++) energy += (uint32_t)((int32_t)samples[n] * samples[n]);
     const int32_t level = energy ? hop_level(energy) : 0;
     if (level <= LEVEL_SILENCE) return l->exponent;
     if (l->hops < LEVEL_MOST_HOPS) l->hops++;
@@ -49,11 +50,4 @@ static int level_follow(struct level *l, uint64_t energy)
     if (off < -LEVEL_TOLERANCE && l->exponent > LEVEL_SMALLEST_EXPONENT) l->exponent--;
     if (off > LEVEL_RELEASE && l->exponent < 0) l->exponent++;
     return l->exponent;
-}
-
-static inline int level_exponent(struct level *l, const int16_t *samples)
-{
-    uint64_t energy = 0;
-    for (int n = 0; n < LEVEL_HOP; n++) energy += (uint32_t)((int32_t)samples[n] * samples[n]);
-    return level_follow(l, energy);
 }

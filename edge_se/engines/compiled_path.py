@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.core import Context, LevelFollower
+from edge_se.core import Context, Level
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TWIDDLES, WINDOW
 from edge_se.manifest import Manifest
@@ -52,9 +52,7 @@ class CompiledPath(FixedPath):
                 "bound_exponent": self._bands.bound_exponent,
                 "excess_shift": self._bands.excess_shift,
             }
-        self._level = (
-            None if self._normalize is None else LevelFollower(target=self._normalize.target)
-        )
+        self._level = None if self._normalize is None else Level(target=self._normalize.target)
         self._context = Context(
             **{name: array.ctypes.data for name, array in self._arrays.items()},
             level=None if self._level is None else ctypes.addressof(self._level),
@@ -90,7 +88,7 @@ class CompiledPath(FixedPath):
         """Forget all samples."""
         super().reset()
         if self._level is not None:
-            self._level.reset()
+            self._level.estimate, self._level.hops, self._level.exponent = self._level.target, 0, 0
 
     def describe(self) -> dict[str, Any]:
         """What runs, for reports."""

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.core import load_core
-from edge_se.level import LevelNormalizer, make_normalizer
+from edge_se.level import hop_energy, make_normalizer
 from edge_se.manifest import BandMerging, Manifest, TensorSpec
 from edge_se.quantized import Dequantizer, Quantizer
 from edge_se.stft import Samples, Spectrum, Stft
 
 if TYPE_CHECKING:
-    from edge_se.engines.compiled_level import CompiledLevel
     from edge_se.engines.compiled_stft import CompiledStft
 
 
@@ -141,16 +140,6 @@ def make_stft(window: int, hop: int) -> "Stft | CompiledStft":
     return CompiledStft(core)
 
 
-def make_level(manifest: Manifest) -> "LevelNormalizer | CompiledLevel | None":
-    """What follows the level, in the compiled core where that is; None where nothing does."""
-    normalizer, core = make_normalizer(manifest), load_core()
-    if normalizer is None or core is None:
-        return normalizer
-    from edge_se.engines.compiled_level import CompiledLevel
-
-    return CompiledLevel(core, normalizer.target)
-
-
 class FloatPath:
     """STFT, features and mask in float32; see `edge_se.engines.loop.SignalPath`."""
 
@@ -163,7 +152,7 @@ class FloatPath:
         self._write_features = FeatureWriter(
             self._stft.spectrum, features, signals.features, manifest.bands
         )
-        self._level = make_level(manifest)
+        self._normalize = make_normalizer(manifest)
         self._apply_mask = MaskApplier(mask, signals.mask)
         self._delay: SpectrumDelay | None = None
         if manifest.lookahead_frames:
@@ -173,7 +162,7 @@ class FloatPath:
     def analyse(self, samples: Samples) -> None:
         """Analysis: one hop of samples to the step's features."""
         self._stft.analyse(samples)
-        self._write_features(0 if self._level is None else self._level.of_hop(samples))
+        self._write_features(self._normalize(hop_energy(samples)) if self._normalize else 0)
         if self._delay is not None:
             self._masked = self._delay(self._stft.spectrum)
 
@@ -184,8 +173,8 @@ class FloatPath:
     def reset(self) -> None:
         """Forget all samples."""
         self._stft.reset()
-        if self._level is not None:
-            self._level.reset()
+        if self._normalize is not None:
+            self._normalize.reset()
         if self._delay is not None:
             self._delay.reset()
 

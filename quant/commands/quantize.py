@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="DB",
         help="attenuate what the network hears where it is more than 12 dB louder than this "
-        "level, by powers of two that follow the signal (default: -26 with activations in 8 bits, "
+        "level, by powers of two that follow the signal (default: -25 with --precision int8, "
         "else never)",
     )
     level.add_argument(

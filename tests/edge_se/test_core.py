@@ -24,21 +24,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_se import Enhancer, core
-from edge_se.core.build import (
-    FOLDER,
-    BuildError,
-    compile_core,
-    compile_library,
-    find_compiler,
-    sources,
-)
-from edge_se.engines.compiled_level import CompiledLevel
+from edge_se.core.build import FOLDER, BuildError, compile_core, compile_library, find_compiler
 from edge_se.engines.compiled_path import CompiledPath
 from edge_se.engines.compiled_samples import CompiledSamples
 from edge_se.engines.compiled_stft import CompiledStft
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.enhancer import IntegerSamples
-from edge_se.level import LevelNormalizer
 from edge_se.manifest import TensorSpec
 from edge_se.stft import Stft
 
@@ -55,7 +46,7 @@ def folder(tmp_path_factory) -> Path:
     except BuildError as error:
         pytest.skip(str(error))
     path = tmp_path_factory.mktemp("core")
-    own = [path for path in sources() if path.parent == FOLDER]
+    own = [FOLDER / "fixed.c", FOLDER / "float.c"]
     compile_library(path / core.LIBRARY, own, compiler, ["-I", str(FOLDER)])
     return path
 
@@ -149,24 +140,7 @@ def test_the_level_s_bits_equal_those_of_the_numpy_model(library):
         )
         np.testing.assert_array_equal(ours[0], theirs[0])
 
-    assert min(gains) < 0 and max(gains) == 0
-
-
-def test_the_level_of_floats_is_that_of_the_numpy_model_up_to_rounding(library):
-    model = LevelNormalizer(-50.0)
-    compiled = CompiledLevel(library, model.target)
-    gains = set()
-    for hop in speech_like(1, 3000).astype(np.float32) / 32768:
-        expected = model.of_hop(hop)
-        gains.add(expected)
-        assert compiled.of_hop(hop) == expected
-        assert abs(compiled._level.estimate - model._estimate) <= 16  # 2**-16 octaves
-    assert min(gains) < 0 and max(gains) == 0
-
-    compiled.reset()
-    model.reset()
-    for hop in (np.zeros(HOP, np.float32), np.full(HOP, np.nan, np.float32)):
-        assert compiled.of_hop(hop) == model.of_hop(hop)
+    assert min(gains) < -1 and max(gains) == 0
 
 
 @pytest.mark.parametrize("level", ["none", "power_of_two"])

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from edge_se.level import (
-    MOST_ENERGY,
     ONE,
     SILENCE,
     SMALLEST_EXPONENT,
@@ -44,7 +43,7 @@ def test_what_follows_loud_speech_is_heard_as_it_is_after_a_while():
     assert exponents(normalizer, noise(-30, 2500))[-1] == 0
 
 
-@pytest.mark.parametrize("energy", [1, 2, 3, 1000, 2**27 + 1, 2**38, MOST_ENERGY])
+@pytest.mark.parametrize("energy", [1, 2, 3, 1000, 2**27 + 1, 2**38, 2**60])
 def test_levels_are_octaves_of_rms(energy):
     assert hop_level(energy) / ONE == pytest.approx(np.log2(energy) / 2, abs=0.0041)
 
@@ -57,7 +56,7 @@ def test_levels_are_what_dbfs_say():
 
 
 def test_energies_too_large_for_a_float_saturate():
-    assert hop_energy(np.full(256, 1e12, np.float32)) == MOST_ENERGY
+    assert hop_energy(np.full(256, 1e12, np.float32)) == 2**60
 
 
 def test_silence_changes_nothing():
