@@ -224,6 +224,7 @@ def recover(
     """
     training, held_out = hold_out(clips)
     checkpoint = calibrated.checkpoint
+    original = calibrated
     calibrated = copy.deepcopy(calibrated, {id(checkpoint): checkpoint})
     with torch.no_grad():
         teacher = describe_step(checkpoint.architecture, checkpoint.model)
@@ -244,6 +245,8 @@ def recover(
             settings,
             progress,
         )
+    if outcome.kept_step == 0:  # the same file as without recovery
+        calibrated = original
     with torch.no_grad():
         adjustments.apply()
     return Recovered(calibrated, outcome.steps, outcome.kept_step, outcome.before, outcome.after)
