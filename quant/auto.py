@@ -35,7 +35,7 @@ from quant.pipeline import (
     default_ranges,
     simulate,
 )
-from quant.recipes import RECIPES, USUAL_LEVEL_DBFS, Recipe
+from quant.recipes import RECIPES, Recipe
 from quant.recovery import (
     Recovered,
     Recovery,
@@ -274,9 +274,11 @@ class _Trials:
         Operators are small: a second core is of use to a second process, hardly to a second thread.
         """
         recipes = [RECIPES[name] for name in NAMED]
+        # Every recipe's step is that of one of these.
+        plain, split = RECIPES["dynamic"], RECIPES["int8"]
         if torch.get_num_threads() == 1:
             judge = judging()
-            steps = {split: self._calibrate(split, progress) for split in (False, True)}
+            steps = {one.splits: self._calibrate(one, progress) for one in (plain, split)}
             return judge, self._tried(recipes, steps, judge, progress)
         with (
             one_thread(),
@@ -284,9 +286,9 @@ class _Trials:
                 1, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
             ) as beside,
         ):
-            calibrating = beside.submit(self._calibrate, True)
+            calibrating = beside.submit(self._calibrate, split)
             judge = judging()
-            steps = {False: self._calibrate(False, progress), True: calibrating.result()}
+            steps = {False: self._calibrate(plain, progress), True: calibrating.result()}
             trying = {}
             for recipe in (RECIPES[name] for name in _BESIDE):
                 step = steps[recipe.splits]
@@ -302,10 +304,11 @@ class _Trials:
         return judge, sorted(found, key=lambda candidate: NAMED.index(candidate.name))
 
     def _calibrate(
-        self, split: bool, progress: Progress = lambda stage, done, total: None
+        self, recipe: Recipe, progress: Progress = lambda stage, done, total: None
     ) -> CalibratedGraph:
-        level_dbfs = USUAL_LEVEL_DBFS if split else None
-        return calibrate_checkpoint(self.checkpoint, self.calibration, progress, level_dbfs, split)
+        return calibrate_checkpoint(
+            *(self.checkpoint, self.calibration, progress, recipe.level_dbfs, recipe.splits)
+        )
 
     def _tried(
         self,
