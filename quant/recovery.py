@@ -224,8 +224,7 @@ def recover(
     """
     training, held_out = hold_out(clips)
     checkpoint = calibrated.checkpoint
-    original = calibrated
-    calibrated = copy.deepcopy(calibrated, {id(checkpoint): checkpoint})
+    student = copy.deepcopy(calibrated, {id(checkpoint): checkpoint})
     with torch.no_grad():
         teacher = describe_step(checkpoint.architecture, checkpoint.model)
     lesson = _Lesson(recipe, teacher, settings.clean_weight)
@@ -233,23 +232,23 @@ def recover(
     validation = next(_batches(held_out, count, settings.validation_seconds, VALIDATION_SEED))
     with torch.enable_grad(), one_thread():
         # Rounded values are made up for once, before; what weights become is trained with that.
-        shifts = measure_shifts(calibrated, recipe, ranges)
-        take_back_shifts(calibrated.graph, recipe.choose, shifts)
-        calibrated = replace(calibrated, clips=())
-        adjustments = Adjustments(calibrated.graph)
+        shifts = measure_shifts(student, recipe, ranges)
+        take_back_shifts(student.graph, recipe.choose, shifts)
+        student = replace(student, clips=())
+        adjustments = Adjustments(student.graph)
         outcome = fine_tune(
             adjustments,
-            lambda batch: lesson.loss(calibrated, ranges, batch),
+            lambda batch: lesson.loss(student, ranges, batch),
             _batches(training, settings.batch_size, settings.seconds, settings.seed),
             validation,
             settings,
             progress,
         )
-    if outcome.kept_step == 0:  # the same file as without recovery
-        calibrated = original
     with torch.no_grad():
         adjustments.apply()
-    return Recovered(calibrated, outcome.steps, outcome.kept_step, outcome.before, outcome.after)
+    # Where nothing is kept, the same file as without recovery.
+    found = student if outcome.kept_step else calibrated
+    return Recovered(found, outcome.steps, outcome.kept_step, outcome.before, outcome.after)
 
 
 @contextmanager
