@@ -22,14 +22,14 @@ demo: $(INSTALLED)
 	mkdir -p $(DEMO)
 	$(BIN)/edge-se quantize --precision int8 --out $(DEMO)/gtcrn_int8.tflite
 	$(BIN)/edge-se quantize --precision float --out $(DEMO)/gtcrn_float.tflite
-	$(BIN)/python -m quant.demo mix $(DEMO)
+	$(BIN)/python -m benchmarks.demo mix $(DEMO)
 	$(BIN)/edge-se enhance $(DEMO)/noisy $(DEMO)/enhanced --model $(DEMO)/gtcrn_int8.tflite
 	$(BIN)/edge-se benchmark --model $(DEMO)/gtcrn_int8.tflite --max-rtf 0.5 \
 		--json $(DEMO)/benchmark.json
 	$(BIN)/edge-se evaluate --model $(DEMO)/gtcrn_int8.tflite \
 		--reference $(DEMO)/gtcrn_float.tflite --noisy $(DEMO)/noisy --clean $(DEMO)/clean \
 		--summary --json $(DEMO)/quality.json
-	$(BIN)/python -m quant.demo summary $(DEMO)
+	$(BIN)/python -m benchmarks.demo summary $(DEMO)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not slow"
@@ -71,8 +71,8 @@ CLEAN ?= $(DEMO)/clean
 
 quality: $(INSTALLED)
 	mkdir -p $(DEMO)
-	$(BIN)/python -m quant.demo mix $(DEMO)
-	$(BIN)/python -m quant.techniques $(CHECKPOINTS) --noisy $(NOISY) --clean $(CLEAN) \
+	$(BIN)/python -m benchmarks.demo mix $(DEMO)
+	$(BIN)/python -m benchmarks.techniques $(CHECKPOINTS) --noisy $(NOISY) --clean $(CLEAN) \
 		--json $(DEMO)/techniques.json --plot $(DEMO)/techniques.png
 
 # Count the instructions of every operator on emulated cores anew, after a change of the graph.

@@ -25,7 +25,6 @@ EXTRAS = {
     "targets": "quant",
     "quant.commands.evaluate": "quant,evaluate",
     "quant.commands.train": "quant,evaluate",
-    "quant.commands.ablation": "quant,evaluate",
 }
 # What the system may refuse: the user can do something about it, and a traceback does not help.
 _SYSTEM_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT}

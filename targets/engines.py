@@ -18,8 +18,8 @@ from edge_se.files import written_beside
 from edge_se.model_file import attach_manifest
 from quant.checkpoints import default_checkpoint_path
 from quant.commands.progress import ProgressBars
-from quant.models.checkpoint import Checkpoint, load_checkpoint
-from quant.pipeline import Progress
+from quant.networks.checkpoint import Checkpoint, load_checkpoint
+from quant.ptq.pipeline import Progress
 from targets.c.generate import generate
 
 BUILT_IN = FOLDER / "engine"

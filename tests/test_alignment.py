@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from calib_data import clips_folder
 from edge_se import Enhancer
-from quant.clips import read_clips
-from quant.frames import analyse, apply_mask, features, synthesize
-from quant.models import build_model
+from quant.audio.clips import read_clips
+from quant.audio.frames import analyse, apply_mask, features, synthesize
+from quant.networks.registry import build_model
 
 WINDOW, HOP = 512, 256
 SAMPLES = 40 * HOP

@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_se.engines import ENGINES
     from edge_se.errors import UserError
     from edge_se.files import written_beside
-    from quant.onnx_step import build_onnx
+    from quant.ptq.onnx_step import build_onnx
 
     suffix = ENGINES["onnxruntime"]
     if arguments.out.suffix != suffix:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quant.models.checkpoint import Checkpoint
+    from quant.networks.checkpoint import Checkpoint
     from quant.training.data import Corpus
 
 
@@ -41,7 +41,7 @@ def add_architecture_arguments(parser: argparse.ArgumentParser) -> None:
 def load_network(arguments: argparse.Namespace) -> "Checkpoint":
     """The trained network that `add_network_arguments` asked for."""
     from quant.checkpoints import default_checkpoint_path
-    from quant.models.checkpoint import load_checkpoint
+    from quant.networks.checkpoint import load_checkpoint
 
     return load_checkpoint(
         arguments.checkpoint or default_checkpoint_path(),
@@ -71,7 +71,7 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_corpus_parts(folder: Path, arguments: argparse.Namespace) -> tuple["Corpus", "Corpus"]:
     """Read a folder's clips, name those that are skipped, and hold some out for validation."""
-    from quant.clips import find_clips
+    from quant.audio.clips import find_clips
     from quant.training.data import hold_out, load_corpus
 
     corpus = load_corpus(folder, find_clips(folder, arguments.pattern))

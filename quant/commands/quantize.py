@@ -16,12 +16,12 @@ from quant.commands.separators import (
 )
 
 if TYPE_CHECKING:
-    from quant.clips import CalibrationClips
+    from quant.audio.clips import CalibrationClips
     from quant.graph.graph import Range
-    from quant.models.checkpoint import Checkpoint
-    from quant.pipeline import Progress
-    from quant.recipes import Recipe
-    from quant.recovery import Recovery
+    from quant.graph.recipes import Recipe
+    from quant.networks.checkpoint import Checkpoint
+    from quant.ptq.pipeline import Progress
+    from quant.training.recovery import Recovery
 
 PRECISIONS = (
     *("auto", "int8", "int8_float_ends", "int8_float_coders", "int16x8", "dynamic", "float"),
@@ -124,9 +124,9 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_se.engines import ENGINES
     from edge_se.errors import UserError
     from edge_se.files import make_folder, written_beside
-    from quant.pipeline import build_float
-    from quant.recipes import find_recipe
-    from quant.recovery import is_static
+    from quant.graph.recipes import find_recipe
+    from quant.ptq.pipeline import build_float
+    from quant.training.recovery import is_static
 
     suffix = ENGINES["tflite"]
     if arguments.out.suffix != suffix:
@@ -176,18 +176,18 @@ def _calibrate_and_build(
 ) -> "tuple[Recipe, bytes]":
     """Calibrate and build by the recipe, or by the one that `choose_recipe` finds for None."""
     from calib_data import clips_folder
-    from quant.auto import choose_recipe, format_decision, split_clips
-    from quant.clips import read_calibration_clips
+    from quant.audio.clips import read_calibration_clips
     from quant.commands.progress import ProgressBars
-    from quant.costs.table import find_board
-    from quant.pipeline import (
+    from quant.mixed_precision.auto import choose_recipe, format_decision, split_clips
+    from quant.mixed_precision.costs import find_board
+    from quant.ptq.pipeline import (
         build_quantized,
         calibrate_checkpoint,
         default_method,
         find_ranges,
         noisy_clips,
     )
-    from quant.ranges import read_ranges, write_ranges
+    from quant.ptq.ranges import read_ranges, write_ranges
     from quant.report.collect import Made, collect
     from quant.report.page import DATA, PAGE, write_report
 
@@ -258,15 +258,10 @@ def _recovery(
     progress: "Progress",
 ) -> "Recovery | None":
     """As asked for; unasked where 8 bits hold a network badly, and clips are enough."""
-    from quant.auto import RECOVERY_STEPS
-    from quant.recipes import RECIPES
-    from quant.recovery import (
-        WORTH_RECOVERING,
-        RecoverySettings,
-        enough_to_hold_out,
-        hold_out,
-        recover,
-    )
+    from quant.audio.clips import enough_to_hold_out, hold_out
+    from quant.graph.recipes import RECIPES
+    from quant.mixed_precision.auto import RECOVERY_STEPS
+    from quant.training.recovery import WORTH_RECOVERING, RecoverySettings, recover
 
     unasked = arguments.recover is None
     if unasked:

@@ -28,14 +28,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Calibrate, measure every scope, print the table and write it with a plot."""
     from calib_data import clips_folder
     from edge_se.files import make_folder, write_json, written_beside
-    from quant.auto import split_clips
-    from quant.clips import read_calibration_clips
+    from quant.audio.clips import read_calibration_clips
     from quant.commands.options import load_network
     from quant.commands.progress import ProgressBars
-    from quant.judge import Judge
-    from quant.pipeline import calibrate_checkpoint, noisy_clips
-    from quant.sensitivity import draw_sensitivity, format_sensitivity, measure_sensitivity
-    from quant.streaming import describe_step
+    from quant.evaluation.judge import Judge
+    from quant.evaluation.sensitivity import (
+        draw_sensitivity,
+        format_sensitivity,
+        measure_sensitivity,
+    )
+    from quant.mixed_precision.auto import split_clips
+    from quant.networks.registry import describe_step
+    from quant.ptq.pipeline import calibrate_checkpoint, noisy_clips
 
     make_folder(arguments.out)
     checkpoint = load_network(arguments)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from edge_se.errors import UserError
 
 if TYPE_CHECKING:
-    from quant.models.checkpoint import Checkpoint
-    from quant.recipes import Recipe
+    from quant.graph.recipes import Recipe
+    from quant.networks.checkpoint import Checkpoint
 
 # Options of `quantize` by their names in its namespace, and what they are without being given.
 SEPARATOR_OPTIONS = ("sample_rate", "hop", "window_frames")
@@ -79,8 +79,8 @@ def quantize_separator(
     from calib_data import clips_folder
     from edge_se.model_file import attach_manifest, read_model
     from quant.commands.progress import ProgressBars
-    from quant.pipeline import build_quantized
-    from quant.recipes import find_recipe
+    from quant.graph.recipes import find_recipe
+    from quant.ptq.pipeline import build_quantized
     from quant.separation.clips import read_mixtures
     from quant.separation.evaluation import mask_quality
     from quant.separation.pipeline import (
@@ -127,7 +127,7 @@ def evaluate_separator_model(arguments: argparse.Namespace) -> int:
     """Compare a separator with a float one, its stems with the true ones, its seams with none."""
     from edge_se.files import written_beside
     from edge_se.separator import Separator
-    from quant.models.checkpoint import load_checkpoint
+    from quant.networks.checkpoint import load_checkpoint
     from quant.separation.evaluation import evaluate_separator, format_separation
 
     for name in ("engine", "stft", "dnsmos"):

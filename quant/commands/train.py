@@ -146,8 +146,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _network(arguments: argparse.Namespace) -> "tuple[nn.Module, str, dict[str, Any]]":
     """A new network, or that of the checkpoint to start from; its architecture and options."""
-    from quant.models import build_model
-    from quant.models.checkpoint import DEFAULT_ARCHITECTURE, load_checkpoint
+    from quant.networks.checkpoint import DEFAULT_ARCHITECTURE, load_checkpoint
+    from quant.networks.registry import build_model
 
     options = dict(arguments.network_option)
     if arguments.init is None:

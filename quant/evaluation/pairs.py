@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.errors import UserError
-from quant.clips import SkippedClip, find_clips, read_clip
+from quant.audio.clips import SkippedClip, find_clips, read_clip
 
 Samples = NDArray[np.float32]
 

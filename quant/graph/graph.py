@@ -1,6 +1,6 @@
 """The graph of one frame: values, operators and states, built by one method per operator.
 
-A network's streaming step is described once with these methods (see `quant.streaming`). The
+A network's streaming step is described once with these methods (see `quant.networks.registry`). The
 description is then run in torch (`quant.graph.execute`: calibration, training, ONNX export) and
 written as TFLite (`quant.graph.tflite`), so every tensor of the file has the name, the shape and
 the meaning of a value here. Layouts are TFLite's: images are [1, height, width, channels] with

@@ -13,21 +13,21 @@ from edge_se.comparison import compare
 from edge_se.enhancer import Enhancer
 from edge_se.inspection import inspect_model
 from edge_se.peers import Ours
-from quant.auto import Decision
-from quant.clips import CalibrationClips
-from quant.costs.table import Board, load_table, predict
+from quant.audio.clips import CalibrationClips
 from quant.evaluation.evaluate import EvaluationResult, Summary, evaluate_pairs, summarize
+from quant.evaluation.judge import Judge, JudgedClips
 from quant.evaluation.pairs import Pair
+from quant.evaluation.robustness import Robustness, measure_robustness
+from quant.evaluation.saturation import SaturationCounter
+from quant.evaluation.sensitivity import Sensitivity, measure_sensitivity
 from quant.graph.encoding import assign_encodings
 from quant.graph.graph import Range
+from quant.graph.recipes import RECIPES, Recipe
 from quant.graph.simulate import FakeQuantizer
-from quant.judge import Judge, JudgedClips
-from quant.pipeline import CALIBRATION_SEED, CalibratedGraph, Progress, build_float, corrected
-from quant.recipes import RECIPES, Recipe
-from quant.robustness import Robustness, measure_robustness
-from quant.saturation import SaturationCounter
-from quant.sensitivity import Sensitivity, measure_sensitivity
-from quant.streaming import describe_step
+from quant.mixed_precision.auto import Decision
+from quant.mixed_precision.costs import Board, load_table, predict
+from quant.networks.registry import describe_step
+from quant.ptq.pipeline import CALIBRATION_SEED, CalibratedGraph, Progress, build_float, corrected
 
 CLIPS, SAMPLES = 24, 64000
 SENSITIVITY_CLIPS, SENSITIVITY_SAMPLES = 6, 32000

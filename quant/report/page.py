@@ -9,11 +9,11 @@ from typing import Any
 
 from edge_se.files import make_folder, write_json, written_beside
 from quant.evaluation.evaluate import Summary
+from quant.evaluation.judge import format_change
 from quant.evaluation.metrics import METRICS
-from quant.judge import format_change
+from quant.evaluation.sensitivity import ALL, draw_sensitivity
 from quant.report import plots
 from quant.report.collect import Figures
-from quant.sensitivity import ALL, draw_sensitivity
 
 PAGE, DATA = "report.html", "report.json"
 CLIPPING_SHOWN = 12

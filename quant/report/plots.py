@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from quant.evaluation.evaluate import Summary
-from quant.robustness import Robustness
+from quant.evaluation.robustness import Robustness
 
 COLOURS = {"noisy": "#adb5bd", "reference": "#4c6ef5", "enhanced": "#e8590c"}
 NAMES = {"noisy": "noisy", "reference": "float", "enhanced": "quantized"}

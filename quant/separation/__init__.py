@@ -7,9 +7,9 @@ from torch import nn
 
 from edge_se.errors import UserError
 from quant.graph.graph import Graph
-from quant.models.separation_blocks import TIME_MULTIPLE
-from quant.separation.cascaded_aspp import describe_cascaded_aspp
-from quant.separation.cascaded_lstm import describe_cascaded_lstm
+from quant.networks.cascaded.aspp_window import describe_cascaded_aspp
+from quant.networks.cascaded.blocks import TIME_MULTIPLE
+from quant.networks.cascaded.lstm_window import describe_cascaded_lstm
 
 WINDOWS: dict[str, Callable[..., Graph]] = {
     "cascaded_aspp": describe_cascaded_aspp,

@@ -9,8 +9,8 @@ import numpy as np
 
 from edge_se.audio_blocks import StereoFile
 from edge_se.errors import UserError
-from quant.clips import SILENCE_PEAK, SkippedClip, find_clips, require_clips
-from quant.mixing import calibration_mixtures
+from quant.audio.clips import SILENCE_PEAK, SkippedClip, find_clips, require_clips
+from quant.audio.mixing import calibration_mixtures
 
 MINIMUM_SECONDS = 1.0
 # Of a folder, whatever its size, so many files are read, and so much from the middle of each.
@@ -54,7 +54,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 
 def read_mixtures(folder: Path, rate: int, seed: int = 0) -> StereoClips:
-    """Read a folder's mixtures; its layouts are those of `quant.clips.read_calibration_clips`.
+    """Read a folder's mixtures; its layouts are those of `read_calibration_clips`.
 
     At most `MOST_CLIPS` files of each kind are read, evenly taken, and of long ones the middle.
     Where the folder holds `clean/` and `noise/` (vocals and accompaniment), each clip of the former

@@ -13,10 +13,10 @@ from edge_se.engines.window import TfliteWindow
 from edge_se.errors import UserError
 from edge_se.manifest import Chunk, Manifest
 from edge_se.separator import Separator
-from quant.clips import SkippedClip, find_clips
+from quant.audio.clips import SkippedClip, find_clips
 from quant.evaluation.metrics import MetricError, snr
-from quant.models.separation_blocks import TIME_MULTIPLE
-from quant.pipeline import SignalFormat
+from quant.networks.cascaded.blocks import TIME_MULTIPLE
+from quant.ptq.pipeline import SignalFormat
 from quant.separation.clips import read_stereo
 from quant.separation.pipeline import windows_of
 

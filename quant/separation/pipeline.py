@@ -16,12 +16,12 @@ from edge_se.errors import UserError
 from edge_se.manifest import Chunk
 from edge_se.offline_stft import Analysis
 from edge_se.separator import cut_windows
-from quant.calibration import Statistics, observe
 from quant.graph.graph import Graph, Range
-from quant.models.checkpoint import Checkpoint
-from quant.pipeline import CalibratedGraph, Progress, SignalFormat, build
-from quant.ranges import percentile_ranges
-from quant.recipes import Recipe
+from quant.graph.recipes import Recipe
+from quant.networks.checkpoint import Checkpoint
+from quant.ptq.calibration import Statistics, observe
+from quant.ptq.pipeline import CalibratedGraph, Progress, SignalFormat, build
+from quant.ptq.ranges import percentile_ranges
 from quant.separation import describe_window
 from quant.separation.clips import spread
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from quant.clips import SAMPLE_RATE
-from quant.mixing import mixing_gains, random_part, rms
+from quant.audio.clips import SAMPLE_RATE
+from quant.audio.mixing import mixing_gains, random_part, rms
 from quant.training.synthetic_noise import stretched, synthetic_noise
 
 Range = tuple[float, float]

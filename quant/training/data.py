@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from edge_se.errors import UserError
-from quant.clips import SAMPLE_RATE, Clip, SkippedClip, iterate_clips, matches, require_clips
+from quant.audio.clips import SAMPLE_RATE, Clip, SkippedClip, iterate_clips, matches, require_clips
 from quant.training.augment import AugmentSettings, augmented_mixture
 
 Batch = tuple[torch.Tensor, torch.Tensor]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quant.training import gpu_layers
+from quant.training.gpu import layers as gpu_layers
 
 
 class GRU(nn.GRU):
@@ -28,7 +28,7 @@ class GRU(nn.GRU):
       factors that do not depend on it; these are computed for all steps at once, and four operators
       per step remain.
 
-    On a GPU the recurrence is one kernel each way (`quant.training.gpu_recurrence`).
+    On a GPU the recurrence is one kernel each way (`quant.training.gpu.recurrence`).
     """
 
     def forward(  # type: ignore[override]
@@ -116,7 +116,7 @@ def fast_on_gpu(layer: nn.Module) -> type[nn.Module] | None:
         # Triton comes with torch's builds for Linux; elsewhere torch's own layers stay.
         if find_spec("triton") is None:
             return None
-        from quant.training.gpu_recurrence import fits
+        from quant.training.gpu.recurrence import fits
 
         return GRU if fits(layer.hidden_size * (1 + layer.bidirectional)) else None
     if type(layer) is nn.BatchNorm2d and layer.affine and layer.momentum is not None:
@@ -135,7 +135,7 @@ def _is_plain_gru(layer: nn.Module) -> TypeGuard[nn.GRU]:
 def _recurrence_on(device: torch.device) -> type[torch.autograd.Function]:
     if device.type == "cpu":
         return _Recurrence
-    from quant.training.gpu_recurrence import Recurrence
+    from quant.training.gpu.recurrence import Recurrence
 
     return Recurrence
 

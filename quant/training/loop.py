@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from quant.mixing import Mixture
-from quant.models.checkpoint import network_metadata
-from quant.recipes import find_recipe
+from quant.audio.mixing import Mixture
+from quant.graph.recipes import find_recipe
+from quant.networks.checkpoint import network_metadata
 from quant.training.augment import AugmentSettings
-from quant.training.captured import CapturedStep
 from quant.training.checkpoint import Progress, load_state, save_state, write_tensors
 from quant.training.data import Corpus, MixtureStream, batches
 from quant.training.fast_layers import use_fast_layers
+from quant.training.gpu.captured import CapturedStep
 from quant.training.losses import hybrid_loss
 from quant.training.outliers import OutlierPenalty
 from quant.training.perceptual import perceptual_loss

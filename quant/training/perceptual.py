@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from quant.clips import SAMPLE_RATE
+from quant.audio.clips import SAMPLE_RATE
 from quant.training.losses import hybrid_loss
 from quant.training.spectra import WINDOW
 

@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quant.bias_correction import corrected_biases, rounding_shifts
-from quant.calibration import batches
-from quant.equalization import equalize
-from quant.frames import apply_mask, heard, synthesize
+from quant.audio.frames import apply_mask, heard, synthesize
 from quant.graph.encoding import assign_encodings
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph
+from quant.graph.recipes import Recipe
 from quant.graph.simulate import FakeQuantizer
-from quant.pipeline import clips_for_shifts, equalized_step, statistics_for
-from quant.ranges import cut_to_rectified_sums, percentile_ranges, range_rules
-from quant.recipes import Recipe
-from quant.streaming import describe_step
+from quant.networks.registry import describe_step
+from quant.ptq.bias_correction import corrected_biases, rounding_shifts
+from quant.ptq.calibration import batches
+from quant.ptq.equalization import equalize
+from quant.ptq.pipeline import clips_for_shifts, equalized_step, statistics_for
+from quant.ptq.ranges import cut_to_rectified_sums, percentile_ranges, range_rules
 
 
 class RoundedNetwork:

@@ -7,8 +7,8 @@ alarms. Everything random comes from one `numpy.random.Generator`.
 import numpy as np
 from scipy import fft
 
-from quant.clips import SAMPLE_RATE
-from quant.mixing import rms
+from quant.audio.clips import SAMPLE_RATE
+from quant.audio.mixing import rms
 
 _TABLE = 4096  # samples of one period of a waveform
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from quant.clips import SAMPLE_RATE
+from quant.audio.clips import SAMPLE_RATE
+from quant.audio.mixing import Mixture, calibration_mixtures, random_part, rms
 from quant.evaluation.metrics import MetricError, pesq_wb, si_snr
-from quant.mixing import Mixture, calibration_mixtures, random_part, rms
 from quant.training.data import Corpus
 from quant.training.spectra import to_samples, to_spectrogram
 

@@ -10,14 +10,14 @@ import numpy as np
 import edge_se.core
 from calib_data import clips_folder
 from edge_se.errors import UserError
-from quant.bias_correction import corrected_biases
-from quant.clips import read_calibration_clips
+from quant.audio.clips import read_calibration_clips
 from quant.graph.encoding import Encoding, Precision, assign_encodings
 from quant.graph.graph import Operator, Value
-from quant.models.checkpoint import Checkpoint
-from quant.pipeline import Progress, calibrate_checkpoint, default_ranges, noisy_clips
-from quant.recipes import find_recipe
-from quant.streaming import describe_step
+from quant.graph.recipes import find_recipe
+from quant.networks.checkpoint import Checkpoint
+from quant.networks.registry import describe_step
+from quant.ptq.bias_correction import corrected_biases
+from quant.ptq.pipeline import Progress, calibrate_checkpoint, default_ranges, noisy_clips
 from targets.c.engine import HOP, WINDOW, Engine
 from targets.c.fixed_engine import FixedEngine
 from targets.c.float_engine import FloatEngine

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from quant.equalization import move_array
 from quant.graph.graph import Graph, Value
+from quant.graph.moving import move_array
 
 Indices = NDArray[np.int64]
 # An element's code is its source's number times this, plus its index in the source.

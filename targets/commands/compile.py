@@ -44,10 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     compiler, place = _compiler(arguments.board)
     if arguments.calibration_clips and arguments.arithmetic == "float":
         raise UserError("--calibration-clips needs --arithmetic fixed; float has no ranges")
-    from quant.clips import read_calibration_clips  # torch comes with these
+    from quant.audio.clips import read_calibration_clips  # torch comes with these
     from quant.commands.options import load_network
     from quant.commands.progress import ProgressBars
-    from quant.pipeline import noisy_clips
+    from quant.ptq.pipeline import noisy_clips
     from targets.engines import compile_engine
 
     checkpoint, noisy = load_network(arguments), None

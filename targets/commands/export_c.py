@@ -38,11 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from edge_se.errors import UserError
     from edge_se.files import written_beside
+    from quant.audio.clips import read_calibration_clips
     from quant.checkpoints import default_checkpoint_path
-    from quant.clips import read_calibration_clips
     from quant.commands.progress import ProgressBars
-    from quant.models.checkpoint import load_checkpoint
-    from quant.pipeline import noisy_clips
+    from quant.networks.checkpoint import load_checkpoint
+    from quant.ptq.pipeline import noisy_clips
     from targets.c.generate import FLAGS, generate
 
     prefix = arguments.prefix

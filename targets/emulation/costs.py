@@ -26,21 +26,28 @@ from edge_se.benchmark import bursts
 from edge_se.errors import UserError
 from edge_se.files import written_beside
 from edge_se.model_file import read_manifest, split
-from quant.calibration import Statistics
 from quant.checkpoints import default_checkpoint_path
-from quant.costs.operators import FileOperator, describe_operators, parse, repeated
-from quant.costs.table import TABLE_FILE, Counted, LoopCost, Table, frame_key, load_table, predict
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.graph import Graph, Range, Value
+from quant.graph.recipes import RECIPES, Override, Recipe
+from quant.graph.scopes import find_scopes
 from quant.graph.tflite import write_tflite
-from quant.models import build_model
-from quant.models.checkpoint import Checkpoint, load_checkpoint
-from quant.models.gtcrn import ERB
-from quant.pipeline import CalibratedGraph, build_quantized
-from quant.recipes import RECIPES, Override, Recipe
-from quant.scopes import find_scopes
-from quant.streaming import STEPS, describe_step
-from quant.streaming.gtcrn import band_merging
+from quant.mixed_precision.costs import (
+    TABLE_FILE,
+    Counted,
+    LoopCost,
+    Table,
+    frame_key,
+    load_table,
+    predict,
+)
+from quant.mixed_precision.operators import FileOperator, describe_operators, parse, repeated
+from quant.networks.checkpoint import Checkpoint, load_checkpoint
+from quant.networks.gtcrn.model import ERB
+from quant.networks.gtcrn.step import band_merging
+from quant.networks.registry import STEPS, build_model, describe_step
+from quant.ptq.calibration import Statistics
+from quant.ptq.pipeline import CalibratedGraph, build_quantized
 from targets.boards import Board, load_boards
 from targets.emulation.emulator import EmulatedBoard, build_counter, emulated
 

@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for tiny_model and tiny_onnx
-
-from tiny_model import write_tiny
-from tiny_separator import write_separator
+from tests.helpers.tiny_model import write_tiny
+from tests.helpers.tiny_separator import write_separator
 
 Command = Callable[..., subprocess.CompletedProcess]
 

@@ -6,12 +6,12 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import soundfile
-from fixed_signals import BANDS
-from tiny_model import write_tiny
 
 from edge_se import Enhancer
 from edge_se.commands.inspect import format_description
 from edge_se.inspection import inspect_model
+from tests.helpers.fixed_signals import BANDS
+from tests.helpers.tiny_model import write_tiny
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tiny_onnx import write_tiny_onnx
 
 import edge_se.peers
 from edge_se import Enhancer
 from edge_se.comparison import compare, format_comparison, take_turns
 from edge_se.errors import UserError
 from edge_se.peers import Ours, load_peer
+from tests.helpers.tiny_onnx import write_tiny_onnx
 
 
 class Recorder:

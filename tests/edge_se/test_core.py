@@ -9,17 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixed_signals import (
-    BAND_FEATURES,
-    BANDS,
-    BINS,
-    FEATURES,
-    HOP,
-    MASK,
-    buffers,
-    manifest,
-    passing_mask,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +21,17 @@ from edge_se.engines.fixed_path import FixedPath
 from edge_se.enhancer import IntegerSamples
 from edge_se.manifest import TensorSpec
 from edge_se.stft import Stft
+from tests.helpers.fixed_signals import (
+    BAND_FEATURES,
+    BANDS,
+    BINS,
+    FEATURES,
+    HOP,
+    MASK,
+    buffers,
+    manifest,
+    passing_mask,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 INT16_FEATURES = TensorSpec(0, (3, BINS), "int16", 300 / 32768, 0)

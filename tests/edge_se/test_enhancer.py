@@ -3,10 +3,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from tiny_model import BINS, RESET_VALUE, expected_output, write_tiny
 
 from edge_se import Enhancer
 from edge_se.errors import UserError
+from tests.helpers.tiny_model import BINS, RESET_VALUE, expected_output, write_tiny
 
 # Signal to noise of the tiny INT8 model's output: its features have 8 bits.
 INT8_SNR_DB = 40

@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from fixed_signals import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calib_data import clips_folder
+from edge_se import Enhancer, core
+from edge_se.engines.fixed_path import FixedPath
+from edge_se.engines.float_path import FloatPath
+from edge_se.errors import UserError
+from edge_se.manifest import TensorSpec
+from edge_se.quantized import quantize
+from tests.helpers.fixed_signals import (
     BAND_FEATURES,
     BANDS,
     BINS,
@@ -22,18 +32,8 @@ from fixed_signals import (
     snr_db,
     stream,
 )
-from fixed_vectors import VECTORS, compute
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tiny_model import expected_output
-
-from calib_data import clips_folder
-from edge_se import Enhancer, core
-from edge_se.engines.fixed_path import FixedPath
-from edge_se.engines.float_path import FloatPath
-from edge_se.errors import UserError
-from edge_se.manifest import TensorSpec
-from edge_se.quantized import quantize
+from tests.helpers.fixed_vectors import VECTORS, compute
+from tests.helpers.tiny_model import expected_output
 
 INT16_MASK = TensorSpec(1, (2, BINS), "int16", 2.0**-13, 0)
 LARGEST = 2**31

@@ -1,12 +1,12 @@
 import json
 
 import pytest
-from fixed_signals import BAND_FEATURES, BANDS
-from fixed_signals import manifest as described
-from tiny_model import tiny_flatbuffer
 
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest
+from tests.helpers.fixed_signals import BAND_FEATURES, BANDS
+from tests.helpers.fixed_signals import manifest as described
+from tests.helpers.tiny_model import tiny_flatbuffer
 
 
 def content() -> dict:

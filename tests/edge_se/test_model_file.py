@@ -3,10 +3,10 @@ import zipfile
 from dataclasses import replace
 
 import pytest
-from tiny_model import tiny_flatbuffer
 
 from edge_se.errors import UserError
 from edge_se.model_file import attach_manifest, read_manifest, split, write_model
+from tests.helpers.tiny_model import tiny_flatbuffer
 
 
 def test_any_zip_tool_reads_the_manifest(tiny_int8):

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from tiny_model import expected_output
-from tiny_onnx import write_tiny_onnx
 
 from edge_se import Enhancer
 from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
+from tests.helpers.tiny_model import expected_output
+from tests.helpers.tiny_onnx import write_tiny_onnx
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,20 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from tiny_separator import BINS, CHUNK, HOP, N_FFT, expected_mask, separator_flatbuffer
 
 from edge_se import Enhancer
 from edge_se.errors import UserError
 from edge_se.manifest import Chunk, Manifest
 from edge_se.offline_stft import Analysis, Synthesis
 from edge_se.separator import Aggressiveness, Separator, cut_windows
+from tests.helpers.tiny_separator import (
+    BINS,
+    CHUNK,
+    HOP,
+    N_FFT,
+    expected_mask,
+    separator_flatbuffer,
+)
 
 
 def stereo(length: int) -> np.ndarray:

@@ -2,12 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_model import tiny_flatbuffer, write_tiny
 
 from edge_se.engines import load_engine
 from edge_se.engines import tflite as engine_module
 from edge_se.engines.tflite import TfliteStep, find_runtime
 from edge_se.errors import UserError
+from tests.helpers.tiny_model import tiny_flatbuffer, write_tiny
 
 
 def test_new_states_pass_as_raw_values(tiny_int8):

@@ -12,19 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent))  # for running.py
-
-from running import randomize
-
 import edge_se.cli
 from calib_data import clips_folder
+from quant.audio.clips import read_clip
+from quant.audio.frames import analyse, features
+from quant.audio.mixing import calibration_mixtures
 from quant.checkpoints import default_checkpoint_path
-from quant.clips import read_clip
-from quant.frames import analyse, features
-from quant.mixing import calibration_mixtures
-from quant.models.checkpoint import Checkpoint, load_checkpoint
-from quant.models.gtcrn import GTCRN
-from quant.pipeline import CalibratedGraph, calibrate_checkpoint
+from quant.networks.checkpoint import Checkpoint, load_checkpoint
+from quant.networks.gtcrn.model import GTCRN
+from quant.ptq.pipeline import CalibratedGraph, calibrate_checkpoint
+from tests.helpers.running import randomize
 
 torch.set_num_threads(1)
 

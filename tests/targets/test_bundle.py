@@ -21,7 +21,7 @@ from edge_se.core import LIBRARY
 from edge_se.errors import UserError
 from edge_se.model_file import default_model_path
 from quant.checkpoints import default_checkpoint_path
-from quant.models.checkpoint import load_checkpoint
+from quant.networks.checkpoint import load_checkpoint
 from targets import bundle as bundles
 from targets import cross
 from targets.board import install

@@ -22,9 +22,9 @@ from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
 from edge_se.model_file import default_model_path, read_model, write_model
 from quant.checkpoints import default_checkpoint_path
-from quant.models.checkpoint import load_checkpoint
-from quant.pipeline import build_float
-from quant.recipes import RECIPES
+from quant.graph.recipes import RECIPES
+from quant.networks.checkpoint import load_checkpoint
+from quant.ptq.pipeline import build_float
 from targets.boards import find_board, load_platforms
 from targets.cross import find_cross_compiler
 from targets.emulation.system import find_emulator

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge_se.errors import UserError
 from quant.checkpoints import default_checkpoint_path
-from quant.models.checkpoint import load_checkpoint
+from quant.networks.checkpoint import load_checkpoint
 from targets.c.generate import FLAGS, generate
 
 ROOM = Path(__file__).parent

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from quant.commands.options import add_network_arguments
-from quant.models import build_model
-from quant.models.checkpoint import network_metadata
+from quant.networks.checkpoint import network_metadata
+from quant.networks.registry import build_model
 
 
 @pytest.fixture

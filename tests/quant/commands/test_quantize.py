@@ -10,7 +10,7 @@ import soundfile
 
 from edge_se import Enhancer
 from edge_se.model_file import read_manifest
-from quant.recovery import RecoverySettings
+from quant.training.recovery import RecoverySettings
 
 # 16-bit activations run on TFLite's reference kernels.
 pytestmark = pytest.mark.filterwarnings("ignore:XNNPACK took none")
@@ -136,7 +136,9 @@ def test_saved_ranges_give_the_same_file_and_edited_ones_another(main, clips, tm
 
 @pytest.mark.slow
 def test_recovery_on_noisy_clips_says_what_it_did(main, clips, noisy, tmp_path, monkeypatch):
-    monkeypatch.setattr("quant.recovery.RecoverySettings", partial(RecoverySettings, steps=4))
+    monkeypatch.setattr(
+        "quant.training.recovery.RecoverySettings", partial(RecoverySettings, steps=4)
+    )
     code, _, errors = main(
         *("quantize", "--calibration-clips", clips, "--precision", "int8"),
         *("--recover", "0.5", "--out", "model.tflite"),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from separators import SMALL_OPTIONS, fill_by_rule
 
 from edge_se.inspection import inspect_model
 from edge_se.model_file import read_manifest
-from quant.models import build_model
+from quant.networks.registry import build_model
+from tests.helpers.separators import SMALL_OPTIONS, fill_by_rule
 
 RATE = 8000
 OPTIONS = ("--sample-rate", RATE, "--hop", 48)

@@ -7,8 +7,8 @@ import soundfile as sf
 
 from calib_data import clips_folder
 from edge_se.errors import UserError
+from quant.audio.mixing import mix
 from quant.commands import evaluate
-from quant.mixing import mix
 
 
 class HalvingEnhancer:

@@ -6,10 +6,10 @@ import soundfile as sf
 
 from calib_data import clips_folder
 from edge_se.errors import UserError
+from quant.audio.mixing import mix, random_part
 from quant.evaluation.evaluate import bootstrap_difference, evaluate_pairs
 from quant.evaluation.pairs import Pair, load_pairs
 from quant.evaluation.report import format_report
-from quant.mixing import mix, random_part
 
 SI_SNR_ONLY = ("si_snr_db",)
 

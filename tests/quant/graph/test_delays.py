@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from running import run_frames
 
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph
+from tests.helpers.running import run_frames
 
 
 def ramp(frames):

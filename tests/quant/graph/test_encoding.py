@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import constant
 
 from edge_se.quantized import dequantize, quantize
 from quant.graph.encoding import (
@@ -18,6 +17,7 @@ from quant.graph.encoding import (
     encode_range,
 )
 from quant.graph.graph import UNIT_RANGE, Graph, Operator, Value
+from tests.helpers.small_graphs import constant
 
 bounds = st.floats(-1e4, 1e4, width=32)
 INTEGER = [Precision.INT8, Precision.INT16]

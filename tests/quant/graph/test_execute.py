@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from running import run_frames
-from small_graphs import constant
 
 from quant.graph.execute import Step, initial_states, run_sequence, run_step
 from quant.graph.graph import Graph
+from tests.helpers.running import run_frames
+from tests.helpers.small_graphs import constant
 
 
 @pytest.fixture

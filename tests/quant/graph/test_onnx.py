@@ -3,10 +3,10 @@
 import onnx
 import pytest
 import torch
-from small_graphs import constant
 
 from quant.graph.graph import Graph
 from quant.graph.onnx import OPSET, write_onnx
+from tests.helpers.small_graphs import constant
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from running import run_tflite
-from small_graphs import BUILDERS, constant, one_operator, random_inputs
 
 from edge_se.manifest import BandMerging
 from quant.graph.encoding import FLOAT, Precision, assign_encodings
@@ -16,6 +14,8 @@ from quant.graph.kinds import KINDS
 from quant.graph.onnx import write_onnx
 from quant.graph.simulate import FakeQuantizer
 from quant.graph.tflite import write_tflite
+from tests.helpers.running import run_tflite
+from tests.helpers.small_graphs import BUILDERS, constant, one_operator, random_inputs
 
 # TFLite's 16-bit tanh and reciprocal root interpolate in tables; whatever else computes is off by
 # one step at most.

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from running import run_frames
-from small_graphs import constant
 
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.execute import run_sequence, run_step
 from quant.graph.graph import UNIT_RANGE, Graph
 from quant.graph.kinds import KINDS
 from quant.graph.simulate import FakeQuantizer, round_weight
+from tests.helpers.running import run_frames
+from tests.helpers.small_graphs import constant
 
 RANGES = {"x": (-2.0, 2.0), "y": (-4.0, 4.0)}
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from running import run_tflite
-from small_graphs import constant, one_operator, random_inputs
 
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.execute import run_step
 from quant.graph.graph import Graph
 from quant.graph.simulate import FakeQuantizer
 from quant.graph.tflite import weight_scales, write_tflite
+from tests.helpers.running import run_tflite
+from tests.helpers.small_graphs import constant, one_operator, random_inputs
 
 NAMES = {
     code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")

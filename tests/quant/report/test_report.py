@@ -9,15 +9,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from quant.auto import Candidate, Decision
-from quant.costs.table import Cost, find_board
 from quant.evaluation.evaluate import Difference, EvaluationResult, Summary
-from quant.judge import Loss, Quality
-from quant.recipes import RECIPES
+from quant.evaluation.judge import Loss, Quality
+from quant.evaluation.robustness import Case, Robustness
+from quant.evaluation.sensitivity import ScopeCost, Sensitivity
+from quant.graph.recipes import RECIPES
+from quant.mixed_precision.auto import Candidate, Decision
+from quant.mixed_precision.costs import Cost, find_board
 from quant.report.collect import Figures, judge_result
 from quant.report.page import render, write_report
-from quant.robustness import Case, Robustness
-from quant.sensitivity import ScopeCost, Sensitivity
 
 METRICS = ("pesq", "stoi", "si_snr_db")
 

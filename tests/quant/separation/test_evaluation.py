@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from separators import SMALL_OPTIONS, fill_by_rule
 
 from edge_se.manifest import Chunk
-from quant.calibration import Statistics
-from quant.models import build_model
-from quant.pipeline import SignalFormat
+from quant.networks.registry import build_model
+from quant.ptq.calibration import Statistics
+from quant.ptq.pipeline import SignalFormat
 from quant.separation import clips
 from quant.separation.evaluation import seam_scores, whole_magnitude
 from quant.separation.pipeline import pick_windows, separator_ranges, split_windows, windows_of
+from tests.helpers.separators import SMALL_OPTIONS, fill_by_rule
 
 FORMAT = SignalFormat(8000, 128, 64, "stereo_magnitude", Chunk(160, 64))
 

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from running import run_tflite
-from separators import REFERENCE_OPTIONS, SMALL_OPTIONS, fill_by_rule
 
 from edge_se.errors import UserError
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.execute import run_step
 from quant.graph.tflite import write_tflite
-from quant.models import build_model
+from quant.networks.registry import build_model
 from quant.separation import describe_window
+from tests.helpers.running import run_tflite
+from tests.helpers.separators import REFERENCE_OPTIONS, SMALL_OPTIONS, fill_by_rule
 
 NAMES = sorted(SMALL_OPTIONS)
 FRAMES = {"cascaded_aspp": 272, "cascaded_lstm": 144}

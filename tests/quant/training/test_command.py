@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from quant.checkpoints import default_checkpoint_path
-from quant.models.checkpoint import load_checkpoint
+from quant.networks.checkpoint import load_checkpoint
 
 QUICK = (
     *("--batch-size", "2", "--seconds", "0.25", "--workers", "1", "--threads", "1"),

@@ -8,8 +8,8 @@ import soundfile
 import torch
 
 from edge_se.errors import UserError
-from quant.clips import find_clips
-from quant.mixing import level_dbfs, rms
+from quant.audio.clips import find_clips
+from quant.audio.mixing import level_dbfs, rms
 from quant.training.augment import AugmentSettings, augmented_mixture, room_impulse_response
 from quant.training.data import Corpus, MixtureStream, batches, hold_out, load_corpus
 

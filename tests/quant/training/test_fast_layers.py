@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from quant.models import build_model
+from quant.networks.registry import build_model
 from quant.training.fast_layers import fast_on_gpu, replace_layers, use_fast_layers
 
 LAYERS = [

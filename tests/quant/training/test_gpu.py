@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from quant.models import build_model
+from quant.networks.registry import build_model
 from quant.training.fast_layers import GRU, use_fast_layers
 from quant.training.loop import Budget, RunOptions, Trainer, TrainingSettings
 

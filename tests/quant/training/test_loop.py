@@ -10,8 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from edge_se.errors import UserError
-from quant.models import build_model
-from quant.models.checkpoint import load_checkpoint
+from quant.networks.checkpoint import load_checkpoint
+from quant.networks.registry import build_model
 from quant.training.checkpoint import Progress
 from quant.training.loop import Budget, RunOptions, Trainer, TrainingSettings
 from quant.training.validation import Scores, validation_mixtures

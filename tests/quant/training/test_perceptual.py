@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from calib_data import clips_folder
-from quant.clips import read_clip
+from quant.audio.clips import read_clip
+from quant.audio.mixing import mix
 from quant.evaluation.metrics import pesq_wb
-from quant.mixing import mix
 from quant.training.perceptual import perceptual_loss
 from quant.training.spectra import to_spectrogram
 

@@ -4,21 +4,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from running import randomize
 from safetensors.torch import load_file
 
 from edge_se.errors import UserError
+from quant.audio.frames import apply_mask, heard, synthesize
 from quant.checkpoints import default_checkpoint_path
-from quant.frames import apply_mask, heard, synthesize
 from quant.graph.execute import run_sequence
-from quant.models import build_model
-from quant.models.checkpoint import load_checkpoint
-from quant.pipeline import calibrate_checkpoint, corrected, default_ranges, simulate
-from quant.recipes import RECIPES
+from quant.graph.recipes import RECIPES
+from quant.networks.checkpoint import load_checkpoint
+from quant.networks.registry import build_model
+from quant.ptq.pipeline import calibrate_checkpoint, corrected, default_ranges, simulate
 from quant.training import loop
 from quant.training.loop import Budget, RunOptions, Trainer, TrainingSettings
 from quant.training.rounded import RoundedNetwork
 from quant.training.validation import validation_mixtures
+from tests.helpers.running import randomize
 
 INT8 = RECIPES["int8"]
 SETTINGS = TrainingSettings(

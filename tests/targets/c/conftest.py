@@ -3,7 +3,6 @@
 import ctypes
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # for fixed_model.py
-
 from calib_data import clips_folder
 from edge_se.core.build import BuildError, find_compiler
+from quant.audio.clips import read_clip
+from quant.audio.mixing import calibration_mixtures
 from quant.checkpoints import default_checkpoint_path
-from quant.clips import read_clip
-from quant.mixing import calibration_mixtures
-from quant.models.checkpoint import Checkpoint, load_checkpoint
+from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from targets.c.generate import FLAGS, calibrated_layers, generate
 
 torch.set_num_threads(1)

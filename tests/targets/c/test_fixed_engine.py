@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixed_model import FixedModel, tanh
 
 from edge_se.errors import UserError
 from targets.c.cortex_m7 import run_on_cortex_m7
 from targets.c.fixed_layers import quantize_layers
 from targets.c.fixed_point import SUM_STEP, quantize_affine
 from targets.c.generate import FLAGS
+from tests.helpers.fixed_model import FixedModel, tanh
 
 HOP = 256
 

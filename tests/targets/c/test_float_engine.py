@@ -7,8 +7,8 @@ import pytest
 import soundfile
 import torch
 
-from quant.frames import analyse, synthesize
-from quant.models.checkpoint import load_checkpoint
+from quant.audio.frames import analyse, synthesize
+from quant.networks.checkpoint import load_checkpoint
 from targets.c.generate import generate
 
 HOP = 256

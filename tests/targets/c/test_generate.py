@@ -8,8 +8,8 @@ import torch
 import edge_se.cli
 from edge_se.errors import UserError
 from quant.graph.graph import Graph
-from quant.models.checkpoint import Checkpoint
-from quant.models.gtcrn import GTCRN
+from quant.networks.checkpoint import Checkpoint
+from quant.networks.gtcrn.model import GTCRN
 from targets.c.generate import generate
 from targets.c.lowering import lower
 

@@ -1,0 +1,117 @@
+"""The demonstration's own parts: noisy clips to enhance, and a summary with a picture.
+
+`python -m benchmarks.demo mix FOLDER` writes FOLDER/noisy and FOLDER/clean, mixtures of the
+embedded clips other than the ones that calibration hears. `python -m benchmarks.demo summary
+FOLDER` draws FOLDER/spectrograms.png and says what was measured and where the results are.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from calib_data import clips_folder
+from edge_se import Enhancer
+from edge_se.audio import Recording, read, write
+from edge_se.files import written_beside
+from quant.audio.clips import read_calibration_clips
+from quant.audio.mixing import calibration_mixtures
+from quant.ptq.pipeline import CALIBRATION_SEED
+
+SAMPLE_RATE = 16000
+CLIPS = 8
+SNRS_DB = (0.0, 5.0, 10.0, 15.0)
+LEVELS_DBFS = (-30.0, -20.0)
+SHOWN = "clip_1"  # the clip in the picture
+
+
+def mix(folder: Path) -> None:
+    """Write noisy clips and the clean speech in them."""
+    clips = read_calibration_clips(clips_folder())
+    mixtures = calibration_mixtures(
+        [clip.samples for clip in clips.clean[::5][:CLIPS]],
+        [clip.samples for clip in clips.noise],
+        CALIBRATION_SEED + 1,
+        SNRS_DB,
+        LEVELS_DBFS,
+    )
+    for kind in ("noisy", "clean"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for index, mixture in enumerate(mixtures):
+            samples = getattr(mixture, kind)[:, None]
+            write(folder / kind / f"clip_{index}.wav", Recording(samples, SAMPLE_RATE))
+    print(f"mixed {len(mixtures)} clips into {folder / 'noisy'}")
+
+
+def _samples(path: Path) -> np.ndarray:
+    return read(path).samples[:, 0]
+
+
+def draw_spectrograms(path: Path, signals: dict[str, np.ndarray]) -> None:
+    """Draw one spectrogram under the other, with a common scale, as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        len(signals), 1, figsize=(9, 2.1 * len(signals)), sharex=True, layout="constrained"
+    )
+    for axis, (title, samples) in zip(axes, signals.items(), strict=True):
+        *_, image = axis.specgram(
+            samples,
+            NFFT=512,
+            Fs=SAMPLE_RATE / 1000,
+            noverlap=384,
+            vmin=-110,
+            vmax=-40,
+            cmap="magma",
+        )
+        axis.set_title(title, loc="left", fontsize=10)
+        axis.set_ylabel("kHz")
+    axes[-1].set_xlabel("ms")
+    figure.colorbar(image, ax=axes, label="dB", shrink=0.6)
+    with written_beside(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    pyplot.close(figure)
+
+
+def summarize(folder: Path) -> None:
+    """Draw the picture and print the figures that count."""
+    noisy = _samples(folder / "noisy" / f"{SHOWN}.wav")
+    signals = {"noisy": noisy}
+    for title, model in (("float", "gtcrn_float"), ("INT8", "gtcrn_int8")):
+        signals[f"enhanced, {title}"] = Enhancer(folder / f"{model}.tflite").enhance(noisy)
+    signals["clean"] = _samples(folder / "clean" / f"{SHOWN}.wav")
+    picture = folder / "spectrograms.png"
+    draw_spectrograms(picture, signals)
+
+    speed = json.loads((folder / "benchmark.json").read_text())
+    overall = json.loads((folder / "quality.json").read_text())["overall"]
+    quality, snr = overall["means"], overall["snr_to_reference_db"]
+    size = (folder / "gtcrn_int8.tflite").stat().st_size / 1000
+    pesq = {system: f"{scores['pesq']:.2f}" for system, scores in quality.items()}
+    print(
+        f"\nINT8 GTCRN, {size:.0f} KB: real-time factor {speed['rtf']:.4f} "
+        f"({1 / speed['rtf']:.0f} times real time) on this machine\n"
+        f"PESQ-WB: noisy {pesq['noisy']}, float {pesq['reference']}, INT8 {pesq['enhanced']}; "
+        f"INT8 against float {snr:.1f} dB SNR\n"
+        f"model      {folder / 'gtcrn_int8.tflite'}\n"
+        f"audio      {folder / 'noisy'} -> {folder / 'enhanced'}\n"
+        f"figures    {folder / 'benchmark.json'}, {folder / 'quality.json'}\n"
+        f"picture    {picture}"
+    )
+
+
+def main() -> None:
+    """Run one part of the demonstration."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("mix", "summary"))
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    {"mix": mix, "summary": summarize}[arguments.part](arguments.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""Audio clips from a user's folders: any sample rate and channel count in, 16 kHz mono out.
+
+A clip that cannot be used never stops the rest: it is skipped and returned by name with the reason.
+A folder that cannot be used, or holds too few usable clips, raises `UserError`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_se.errors import UserError
+
+SAMPLE_RATE = 16000
+SUFFIXES = (".wav", ".flac")
+# A clip whose loudest sample stays under -80 dBFS holds nothing to learn or calibrate from.
+SILENCE_PEAK = 1e-4
+MINIMUM_SECONDS = 0.5
+KINDS = ("clean", "noise", "noisy")  # of calibration clips
+HELD_OUT_EVERY = 4  # one clip in so many is held out
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One audio file as 16 kHz mono `float32` samples of shape [n], full scale 1.0."""
+
+    path: Path
+    samples: np.ndarray
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class SkippedClip:
+    """An audio file that was left out, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class ClipFolder:
+    """The usable clips of a folder, sorted by path, and those skipped."""
+
+    clips: tuple[Clip, ...]
+    skipped: tuple[SkippedClip, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Length of all usable clips in seconds."""
+        return sum(clip.seconds for clip in self.clips)
+
+
+@dataclass(frozen=True)
+class CalibrationClips:
+    """A user's calibration clips: clean speech and noise to be mixed, or already noisy clips."""
+
+    clean: tuple[Clip, ...] = ()
+    noise: tuple[Clip, ...] = ()
+    noisy: tuple[Clip, ...] = ()
+    skipped: tuple[SkippedClip, ...] = ()
+
+
+def find_clips(
+    folder: Path, patterns: Sequence[str] = ("*",), recursive: bool = True
+) -> tuple[Path, ...]:
+    """Return the WAV and FLAC files of a folder whose name matches one of the glob patterns.
+
+    Args:
+        folder: folder to look in.
+        patterns: globs on the file name, such as `train_*`.
+        recursive: also look in its subfolders.
+
+    Returns:
+        Paths sorted by their place in the folder, so that the order is the same on every machine.
+
+    Raises:
+        UserError: no such folder, or no matching audio file in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; give a folder of WAV or FLAC files.")
+    found = folder.rglob("*") if recursive else folder.iterdir()
+    audio = [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not audio:
+        raise UserError(f"{folder} holds no WAV or FLAC file.")
+    matching = [path for path in audio if matches(path, patterns)]
+    if not matching:
+        wanted = ", ".join(patterns)
+        raise UserError(f"none of the {len(audio)} audio files in {folder} is named {wanted}.")
+    return tuple(sorted(matching, key=lambda path: path.relative_to(folder).as_posix()))
+
+
+def matches(path: Path, patterns: Sequence[str]) -> bool:
+    """Tell whether the file's name matches one of the glob patterns."""
+    return any(fnmatch(path.name, pattern) for pattern in patterns)
+
+
+def read_clip(path: Path, minimum_seconds: float = MINIMUM_SECONDS) -> Clip | SkippedClip:
+    """Read one audio file as 16 kHz mono; channels are averaged, other rates resampled by soxr.
+
+    Returns:
+        The clip, or a `SkippedClip` if it is unreadable, damaged, silent or too short.
+    """
+    import soundfile
+    import soxr
+
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        reason = str(error).rpartition(": ")[2].rstrip(".")
+        return SkippedClip(path, f"cannot be read as audio ({reason})")
+    mono = samples.mean(axis=1)
+    if not np.isfinite(mono).all():
+        return SkippedClip(path, "holds values that are not finite")
+    seconds = len(mono) / rate
+    if seconds < minimum_seconds:
+        return SkippedClip(path, f"too short: {seconds:.2f} s, at least {minimum_seconds:g} s")
+    if np.abs(mono).max() < SILENCE_PEAK:
+        return SkippedClip(path, "silent: no sample above -80 dBFS")
+    if rate != SAMPLE_RATE:
+        mono = soxr.resample(mono, rate, SAMPLE_RATE)
+    return Clip(path, np.ascontiguousarray(mono, dtype=np.float32))
+
+
+def iterate_clips(
+    paths: Sequence[Path], minimum_seconds: float = MINIMUM_SECONDS
+) -> Iterator[Clip | SkippedClip]:
+    """Read clips one at a time, in order, so that a caller may keep them in another form."""
+    for path in paths:
+        yield read_clip(path, minimum_seconds)
+
+
+def read_clips(
+    folder: Path,
+    patterns: Sequence[str] = ("*",),
+    minimum_clips: int = 1,
+    minimum_seconds: float = MINIMUM_SECONDS,
+    recursive: bool = True,
+) -> ClipFolder:
+    """Read a folder's clips into memory.
+
+    Args:
+        folder: folder of WAV or FLAC files.
+        patterns: globs on the file name.
+        minimum_clips: how many usable clips there must be.
+        minimum_seconds: shorter clips are skipped.
+        recursive: also look in its subfolders.
+
+    Raises:
+        UserError: no such folder, no audio in it, or fewer usable clips than `minimum_clips`.
+    """
+    paths = find_clips(folder, patterns, recursive)
+    results = list(iterate_clips(paths, minimum_seconds))
+    clips = tuple(result for result in results if isinstance(result, Clip))
+    skipped = tuple(result for result in results if isinstance(result, SkippedClip))
+    require_clips(folder, len(clips), skipped, minimum_clips)
+    return ClipFolder(clips, skipped)
+
+
+def require_clips(
+    folder: Path, usable: int, skipped: Sequence[SkippedClip], minimum_clips: int
+) -> None:
+    """Raise `UserError`, naming the skipped clips, if a folder has too few usable ones."""
+    if usable >= minimum_clips:
+        return
+    noun = "clip" if usable == 1 else "clips"
+    message = f"{folder} has {usable} usable {noun}, at least {minimum_clips} needed"
+    if skipped:
+        named = "; ".join(f"{clip.path.name}: {clip.reason}" for clip in skipped[:3])
+        more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+        message += f" (skipped: {named}{more})"
+    raise UserError(message + ".")
+
+
+def read_calibration_clips(folder: Path, minimum_clips: int = 4) -> CalibrationClips:
+    """Read a user's calibration clips from whichever of three layouts the folder has.
+
+    - `clean/` and `noise/`: clean speech and noise, which calibration mixes itself;
+    - `noisy/`: recordings that are already noisy;
+    - audio files straight in the folder: already noisy too.
+
+    Args:
+        folder: the folder with one of these layouts.
+        minimum_clips: how many usable clean (or noisy) clips there must be; of noise, one.
+
+    Raises:
+        UserError: none of the layouts, or too few usable clips.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; give a folder of calibration clips.")
+    clean_folder, noise_folder, noisy_folder = (
+        folder / name for name in ("clean", "noise", "noisy")
+    )
+    if clean_folder.is_dir() and noise_folder.is_dir():
+        clean = read_clips(clean_folder, minimum_clips=minimum_clips)
+        noise = read_clips(noise_folder, minimum_clips=1)
+        return CalibrationClips(
+            clean=clean.clips, noise=noise.clips, skipped=clean.skipped + noise.skipped
+        )
+    for present, missing in ((clean_folder, noise_folder), (noise_folder, clean_folder)):
+        if present.is_dir() and not noisy_folder.is_dir():
+            raise UserError(
+                f"{folder} has a folder {present.name} but none called {missing.name}; clean speech"
+                " is mixed with noise, so both are needed."
+            )
+    if noisy_folder.is_dir():
+        noisy = read_clips(noisy_folder, minimum_clips=minimum_clips)
+    else:
+        noisy = read_clips(folder, minimum_clips=minimum_clips, recursive=False)
+    return CalibrationClips(noisy=noisy.clips, skipped=noisy.skipped)
+
+
+def enough_to_hold_out(clips: CalibrationClips) -> bool:
+    """Whether there are enough clips of each kind that there is any of."""
+    return not _too_few(clips)
+
+
+def _too_few(clips: CalibrationClips) -> list[str]:
+    """Kinds of which there are clips, but not enough to hold one out."""
+    return [kind for kind in KINDS if 0 < len(getattr(clips, kind)) < HELD_OUT_EVERY]
+
+
+def hold_out(clips: CalibrationClips) -> tuple[CalibrationClips, CalibrationClips]:
+    """Clips to fine-tune on, and one in `HELD_OUT_EVERY` of each kind to validate with.
+
+    Raises:
+        UserError: there are too few.
+    """
+    if kinds := _too_few(clips):
+        raise UserError(
+            f"recovery holds out one clip in {HELD_OUT_EVERY}, and there are only "
+            f"{len(getattr(clips, kinds[0]))} {kinds[0]} clips; give it more"
+        )
+    parts: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    for kind in KINDS:
+        found = getattr(clips, kind)
+        parts[1][kind] = found[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+        parts[0][kind] = tuple(clip for clip in found if clip not in parts[1][kind])
+    return CalibrationClips(**parts[0]), CalibrationClips(**parts[1])

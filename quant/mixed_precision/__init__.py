@@ -1,0 +1,1 @@
+"""The choice of a recipe by what it costs on a board, and what it loses."""

@@ -1,0 +1,1 @@
+"""The networks that the pipeline knows: a folder each, and one registry."""

@@ -1,0 +1,1 @@
+"""The separators of vocals: two networks, their blocks, and their windows as graphs."""

@@ -1,0 +1,1 @@
+"""GTCRN: the network, and its one-frame step."""

@@ -1,0 +1,346 @@
+"""One frame of GTCRN: features [3, 257] and states in, mask [2, 257] and new states out.
+
+Equal to `quant.networks.gtcrn.model.GTCRN.mask` frame by frame. Frequency runs along the width of
+[1, 1, width, channels] images and the rows of [33, 16] matrices.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from edge_se.manifest import BAND_WEIGHT_BITS, BandMerging
+from quant.graph.graph import Graph, Value
+from quant.networks.folding import (
+    channels_last,
+    depthwise_channels_last,
+    fold_batch_norm,
+    merge_grus,
+    two_phases,
+)
+from quant.networks.gtcrn.model import (
+    BINS,
+    CHANNELS,
+    DPGRNN,
+    GTCRN,
+    HIGH_BANDS,
+    LOW_BANDS,
+    Bands,
+    ConvBlock,
+    GTConvBlock,
+)
+from quant.networks.recurrent import (
+    gru_both_ways,
+    gru_over_time,
+    layer_norm_residual,
+    recurrent_attention,
+)
+
+HALF = CHANNELS // 2
+# The band matrices are nearly diagonal: cut into this many blocks, most zeros are never touched.
+BAND_BLOCKS = 4
+# 8-bit bands in two parts: of bins up to 1, and of 1/16 of what exceeds that. Full scale reaches
+# about 160.
+FINE_BOUND = 1.0
+EXCESS_RATIO = 16
+
+
+def describe_gtcrn(model: GTCRN, split: bool = False) -> Graph:
+    """Describe one frame of a trained GTCRN; see `quant.networks.registry.describe_step`."""
+    graph = Graph()
+    images = band_images(graph, model.erb, split)
+    skips = []
+    for index, block in enumerate(model.encoder.en_convs):
+        with graph.scope(f"encoder.{index}"):
+            if index == 0:
+                x = first_block(graph, images, cast(ConvBlock, block))
+            elif isinstance(block, ConvBlock):
+                x = down_sampling(graph, x, block)
+            else:
+                x = temporal_block(graph, x, cast(GTConvBlock, block))
+        skips.append(x)
+    bands = x.shape[2]
+    rows = graph.reshape(x, (bands, CHANNELS), "bottleneck")
+    for name, paths in (("dpgrnn1", model.dpgrnn1), ("dpgrnn2", model.dpgrnn2)):
+        with graph.scope(name):
+            rows = dual_path(graph, rows, paths)
+    x = graph.reshape(rows, (1, 1, bands, CHANNELS), "bottleneck_image")
+    for index, block in enumerate(model.decoder.de_convs):
+        with graph.scope(f"decoder.{index}"):
+            x = graph.add(x, skips[-1 - index], "skip")
+            if isinstance(block, GTConvBlock):
+                x = temporal_block(graph, x, block)
+            else:
+                last = index == len(model.decoder.de_convs) - 1
+                x = up_sampling(graph, x, cast(ConvBlock, block), last)
+    graph.output(split_bands(graph, x, model.erb))
+    return graph
+
+
+def band_images(graph: Graph, erb: Bands, in_parts: bool) -> list[Value]:
+    """The input signal, "features" [3, 257], as the first convolution's images [1, 1, 129, 9].
+
+    One image, or with `in_parts` two: of small values, and of 1 / `EXCESS_RATIO` of what exceeds
+    them. Soft sounds live in the lowest steps of 8-bit features that have room for loud ones, and
+    in bands' sums of many bins below the first step; so the file begins with bands, merged in full
+    precision.
+    """
+    features = graph.input("features", (3, BINS))
+    if not in_parts:
+        return [neighbour_bands(graph, merge_bands(graph, features, erb))]
+    parts = graph.bands_in_parts(features, band_merging(erb), "features_in_bands")
+    with graph.scope("merge"):
+        edge = graph.constant(torch.zeros(parts.shape[0], 1), "edge")
+        padded = graph.concat([edge, parts, edge], 1, "bands")
+    images = []
+    for part, name in enumerate(("fine", "excess")):
+        with graph.scope(name):
+            images.append(neighbour_bands(graph, padded, 3 * part))
+    return images
+
+
+def band_merging(erb: Bands) -> BandMerging:
+    """How bins make up bands, as the manifest says it."""
+    spans = [_nonzero_span(row[None]) for row in erb.merging]
+    weights = torch.round(erb.merging * 2**BAND_WEIGHT_BITS).int()
+    return BandMerging(
+        bound=FINE_BOUND,
+        ratio=EXCESS_RATIO,
+        alike=LOW_BANDS,
+        first=tuple(LOW_BANDS + first for first, _ in spans),
+        weights=tuple(
+            tuple(row[first:last].tolist())
+            for row, (first, last) in zip(weights, spans, strict=True)
+        ),
+    )
+
+
+def _nonzero_span(matrix: Tensor) -> tuple[int, int]:
+    """First and one past the last column that holds anything but zeros."""
+    columns = matrix.abs().sum(dim=0).nonzero()
+    return int(columns[0]), int(columns[-1]) + 1
+
+
+def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
+    """[R, 257] bins to [R, 131]: 129 bands between two zeros."""
+    rows = features.shape[0]
+    with graph.scope("merge"):
+        silence = graph.constant(torch.zeros(rows, 1), "edge")
+        parts = [silence, graph.slice(features, (0, 0), (rows, LOW_BANDS), "low")]
+        for block, filters in enumerate(erb.merging.chunk(BAND_BLOCKS)):
+            first, last = _nonzero_span(filters)
+            with graph.scope(f"block{block}"):
+                bins = graph.slice(features, (0, LOW_BANDS + first), (rows, last - first), "bins")
+                parts.append(graph.linear(bins, filters[:, first:last], None, "bands"))
+        # Five inputs at most: more are not accelerated.
+        high = graph.concat([*parts[2:], silence], 1, "high", mixed=True)
+        return graph.concat([*parts[:2], high], 1, "bands", mixed=True)
+
+
+def neighbour_bands(graph: Graph, padded: Value, row: int = 0) -> Value:
+    """Each band with its neighbours: an image [1, 1, 129, 9], neighbour-major.
+
+    Made of the three rows of `padded` [R, 131] from `row` on.
+    """
+    bands = padded.shape[1] - 2
+    with graph.scope("neighbours"):
+        shifted = [
+            graph.slice(padded, (row, offset), (3, bands), f"shift{offset}") for offset in range(3)
+        ]
+        stacked = graph.concat(shifted, 0, "stacked")
+        image = graph.transpose(stacked, (1, 0), "transposed")
+        return graph.reshape(image, (1, 1, bands, 9), "image")
+
+
+def leaky_relu(graph: Graph, x: Value, activation: nn.Module, name: str) -> Value:
+    """PReLU with one shared slope, which is a leaky ReLU."""
+    return graph.leaky_relu(x, cast(nn.PReLU, activation).weight[0], name)
+
+
+def down_sampling(graph: Graph, x: Value, block: ConvBlock) -> Value:
+    """[1, 1, W, C] to [1, 1, W / 2, C'], rounded up."""
+    weight, bias = fold_batch_norm(cast(nn.Conv2d, block.conv), block.bn)
+    return strided_convolution(graph, x, weight, bias, block.act)
+
+
+def strided_convolution(
+    graph: Graph, x: Value, weight: Tensor, bias: Tensor, activation: nn.Module
+) -> Value:
+    """`down_sampling` by a weight [outputs, inputs / groups, 1, taps] and bias [outputs]."""
+    y = graph.convolution(x, channels_last(weight), bias, "convolution", stride=2)
+    return leaky_relu(graph, y, activation, "activation")
+
+
+def first_block(graph: Graph, images: Sequence[Value], block: ConvBlock) -> Value:
+    """`down_sampling` of the `band_images`."""
+    weight, bias = fold_batch_norm(cast(nn.Conv2d, block.conv), block.bn)
+    # Upstream orders inputs feature-major, the images are neighbour-major.
+    weight = weight.unflatten(1, (3, 3)).transpose(1, 2).flatten(1, 2)
+    return first_convolution(graph, images, weight, bias, block.act)
+
+
+def first_convolution(
+    graph: Graph, images: Sequence[Value], weight: Tensor, bias: Tensor, activation: nn.Module
+) -> Value:
+    """`strided_convolution` of the `band_images`; of two images, as 8 bits hold it better.
+
+    Of a loud frame, what the convolution gives below zero is tens of times larger than what it
+    gives above, until the slope shrinks it. So each side is computed apart, with a range of its
+    own, as the rectified sum of the convolutions of both images.
+    """
+    if len(images) == 1:
+        return strided_convolution(graph, images[0], weight, bias, activation)
+    slope = cast(nn.PReLU, activation).weight[0]
+    shrink = -slope.abs()
+    above = _rectified_sum(graph, images, weight, bias, "above")
+    below = _rectified_sum(graph, images, shrink * weight, shrink * bias, "below")
+    join = graph.subtract if slope >= 0 else graph.add
+    return join(above, below, "activation")
+
+
+def _rectified_sum(
+    graph: Graph, images: Sequence[Value], weight: Tensor, bias: Tensor, name: str
+) -> Value:
+    fine, excess = images
+    with graph.scope(name):
+        kernel, none = channels_last(weight), torch.zeros_like(bias)
+        small = graph.convolution(fine, kernel, bias, "fine", stride=2)
+        large = graph.convolution(excess, EXCESS_RATIO * kernel, none, "excess", stride=2)
+        return graph.add(small, large, "sum", rectified=True)
+
+
+def temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
+    """[1, 1, 33, 16] to the same shape, channels shuffled."""
+    bands = x.shape[2]
+    processed = graph.slice(x, (0, 0, 0, 0), (1, 1, bands, HALF), "processed")
+    passed = graph.slice(x, (0, 0, 0, HALF), (1, 1, bands, HALF), "passed")
+
+    # Three neighbouring bands per channel, then 1x1, is a convolution of three taps.
+    weight, bias = fold_batch_norm(block.point_conv1, block.point_bn1)
+    weight = weight.reshape(CHANNELS, HALF, 1, 3)
+    y = graph.convolution(processed, channels_last(weight), bias, "point1")
+    y = leaky_relu(graph, y, block.point_act, "point1_activation")
+
+    window = graph.history(y, block.past_frames, "cache")
+    weight, bias = fold_batch_norm(block.depth_conv, block.depth_bn)
+    if isinstance(block.depth_conv, nn.ConvTranspose2d):
+        weight = weight.flip(2, 3)
+    dilation = block.depth_conv.dilation[0]
+    y = graph.depthwise_over_history(
+        window, depthwise_channels_last(weight), bias, dilation, "depth"
+    )
+    y = leaky_relu(graph, y, block.depth_act, "depth_activation")
+
+    weight, bias = fold_batch_norm(block.point_conv2, block.point_bn2)
+    y = graph.convolution(y, channels_last(weight), bias, "point2")
+    gate = (block.tra.att_fc.weight, block.tra.att_fc.bias)
+    weights = merge_grus([(block.tra.att_gru, "", 0)], HALF)
+    y = recurrent_attention(
+        graph, graph.reshape(y, (bands, HALF), "rows"), weights, gate, "attention"
+    )
+
+    # Interleaving the channels of two images is transposing the pair of them.
+    with graph.scope("shuffle"):
+        flat = (1, bands * HALF)
+        pair = graph.concat(
+            [graph.reshape(y, flat, "first"), graph.reshape(passed, flat, "second")],
+            0,
+            "pair",
+            mixed=True,
+        )
+        image = graph.transpose(pair, (1, 0), "transposed")
+        return graph.reshape(image, (1, 1, bands, CHANNELS), "image")
+
+
+def dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
+    """[33, 16] to the same shape.
+
+    Both groups and both directions over frequency are one GRU, with the hidden units forward 1 and
+    2, backward 1 and 2.
+    """
+    intra, inter = block.intra_rnn, block.inter_rnn
+    merged = merge_grus(
+        [
+            (intra.rnn1, "", 0),
+            (intra.rnn2, "", HALF),
+            (intra.rnn1, "_reverse", CHANNELS),
+            (intra.rnn2, "_reverse", CHANNELS + HALF),
+        ],
+        2 * CHANNELS,
+    )
+    forward1, backward1, forward2, backward2 = block.intra_fc.weight.chunk(4, dim=1)
+    y = gru_both_ways(
+        graph,
+        x,
+        merged,
+        torch.cat([forward1, forward2], dim=1),
+        torch.cat([backward1, backward2], dim=1),
+        block.intra_fc.bias,
+        "intra",
+    )
+    x = layer_norm_residual(graph, y, x, block.intra_ln, "intra_norm")
+
+    merged = merge_grus([(inter.rnn1, "", 0), (inter.rnn2, "", HALF)], CHANNELS)
+    state = gru_over_time(graph, x, merged, "inter")
+    y = graph.linear(state, block.inter_fc.weight, block.inter_fc.bias, "inter_linear")
+    return layer_norm_residual(graph, y, x, block.inter_ln, "inter_norm")
+
+
+def up_sampling(graph: Graph, x: Value, block: ConvBlock, last: bool) -> Value:
+    """[1, 1, W, C] to [1, 1, 2 W - 1, C'], or after the last block the mask's bands [2, 2 W].
+
+    The last position of the latter is past the end and never read.
+    """
+    convolution = cast(nn.ConvTranspose2d, block.conv)
+    weight, bias = fold_batch_norm(convolution, block.bn)
+    return transposed_convolution(graph, x, weight, bias, convolution.groups, block.act, last)
+
+
+def transposed_convolution(
+    graph: Graph,
+    x: Value,
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+    activation: nn.Module,
+    last: bool,
+) -> Value:
+    """`up_sampling` by a weight [outputs, inputs / groups, 1, 5] and bias [outputs]."""
+    outputs, width = len(bias), x.shape[2]
+    weight, bias = two_phases(weight, bias, groups)
+    y = graph.convolution(x, channels_last(weight), bias, "convolution")
+    if groups > 1:  # [group, phase, channel] to [phase, group, channel]
+        grouped = graph.reshape(y, (width, groups, 2, outputs // groups), "grouped")
+        y = graph.transpose(grouped, (0, 2, 1, 3), "phases")
+    if last:
+        rows = graph.reshape(y, (2 * width, outputs), "interleaved")
+        bands = graph.transpose(rows, (1, 0), "bands")
+        if isinstance(activation, nn.Tanh):
+            return graph.tanh(bands, "activation")
+        return leaky_relu(graph, bands, activation, "activation")
+    image = graph.reshape(y, (1, 1, 2 * width, outputs), "interleaved")
+    y = graph.slice(image, (0, 0, 0, 0), (1, 1, 2 * width - 1, outputs), "trimmed")
+    return leaky_relu(graph, y, activation, "activation")
+
+
+def split_bands(graph: Graph, bands: Value, erb: Bands) -> Value:
+    """The mask of the bands [2, 130] to that of the bins [2, 257]."""
+    # Bins are cut where the blocks of bands begin.
+    cuts = [_nonzero_span(rows)[0] for rows in erb.merging.chunk(BAND_BLOCKS)][1:]
+    edges = [0, *cuts, BINS - LOW_BANDS]
+    with graph.scope("split"):
+        parts = [graph.slice(bands, (0, 0), (2, LOW_BANDS), "low")]
+        for block in range(BAND_BLOCKS):
+            rows = erb.splitting[edges[block] : edges[block + 1]]
+            first, last = _nonzero_span(rows)
+            assert last <= HIGH_BANDS
+            with graph.scope(f"block{block}"):
+                part = graph.slice(bands, (0, LOW_BANDS + first), (2, last - first), "bands")
+                # A weighted mean of bands: it has their range.
+                bins = graph.linear(part, rows[:, first:last], None, "bins")
+                bins.fixed_range = bands.fixed_range
+                parts.append(bins)
+    mask = graph.concat(parts, 1, "mask")
+    mask.fixed_range = bands.fixed_range
+    return mask

@@ -1,0 +1,1 @@
+"""GTCRN-Light: the network, and its one-frame step."""

@@ -1,0 +1,1 @@
+"""The U-shaped GTCRN: the network, and its one-frame step."""

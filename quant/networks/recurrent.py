@@ -1,0 +1,160 @@
+"""Gated recurrent units and layer normalization, described as graph operators."""
+
+import torch
+from torch import Tensor, nn
+
+from quant.graph.graph import UNIT_RANGE, Graph, Value
+from quant.networks.folding import GRUWeights
+
+
+def _blend(graph: Graph, candidate: Value, update: Value, before: Value) -> Value:
+    """Candidate + update * (before - candidate): the new hidden state."""
+    change = graph.subtract(before, candidate, "change")
+    state = graph.add(candidate, graph.multiply(update, change, "kept"), "state")
+    state.fixed_range = UNIT_RANGE
+    return state
+
+
+def new_state(
+    graph: Graph, gates_sum: Value, candidate_input: Value, candidate_state: Value, before: Value
+) -> Value:
+    """A gated recurrent unit's state from the sums of its gates and the parts of its candidate."""
+    reset, update = graph.split(graph.sigmoid(gates_sum, "gates"), 1, 2, "gate")
+    remembered = graph.multiply(reset, candidate_state, "reset_state")
+    candidate = graph.tanh(graph.add(candidate_input, remembered, "candidate_sum"), "candidate")
+    return _blend(graph, candidate, update, before)
+
+
+def gru_over_time(
+    graph: Graph, x: Value, weights: GRUWeights, name: str, present: Value | None = None
+) -> Value:
+    """One step of a GRU whose state is carried over frames: [rows, I] to [rows, H].
+
+    The projections of x and of the state stay apart until they are added: their ranges differ.
+    With `present` ([1, 1], 0 or 1) the state stays zero until that is 1.
+    """
+    size = weights.hidden
+    gates, candidate = slice(None, 2 * size), slice(2 * size, None)
+    with graph.scope(name):
+        before = graph.recurrent_state("memory", (x.shape[0], size))
+        from_input = graph.linear(
+            x, weights.input_weight[gates], weights.input_bias[gates], "gates_input"
+        )
+        candidate_input = graph.linear(
+            x, weights.input_weight[candidate], weights.input_bias[candidate], "candidate_input"
+        )
+        from_state = graph.linear(before, weights.hidden_weight[gates], None, "gates_state")
+        candidate_state = graph.linear(
+            before, weights.hidden_weight[candidate], weights.candidate_bias, "candidate_state"
+        )
+        gates_sum = graph.add(from_input, from_state, "gates_sum")
+        after = new_state(graph, gates_sum, candidate_input, candidate_state, before)
+        if present is not None:
+            after = graph.multiply(after, present, "present_state")
+        graph.carry(before, after)
+    return after
+
+
+def gru_over_rows(graph: Graph, x: Value, weights: GRUWeights, name: str) -> Value:
+    """A GRU that runs over the rows of x within one frame, from zero: [rows, I] to [rows, H].
+
+    All rows are projected at once; only the hidden projection is serial.
+    """
+    size = weights.hidden
+    with graph.scope(name):
+        projected = graph.linear(x, weights.input_weight, weights.input_bias, "input")
+        states: list[Value] = []
+        for row in range(x.shape[0]):
+            with graph.scope("row", repeated=row):
+                states.append(_row_step(graph, projected, row, weights, states, size))
+        return graph.concat(states, 0, "states")
+
+
+def gru_both_ways(
+    graph: Graph,
+    x: Value,
+    weights: GRUWeights,
+    forward_weight: Tensor,
+    backward_weight: Tensor,
+    bias: Tensor | None,
+    name: str,
+) -> Value:
+    """A GRU over the rows of x in both directions, and a linear layer on its states.
+
+    Args:
+        graph: the frame.
+        x: [rows, I].
+        weights: of the GRU over [x, x reversed], forward hidden units before backward ones.
+        forward_weight: of the linear layer, [outputs, H / 2], for the forward units.
+        backward_weight: the same for the backward units.
+        bias: of the linear layer, [outputs].
+        name: of the GRU's scope.
+
+    Returns:
+        [rows, outputs].
+    """
+    both_ways = graph.concat([x, graph.reverse(x, 0, "reversed")], 1, "both_ways")
+    states = gru_over_rows(graph, both_ways, weights, name)
+    # The backward units lie in reversed rows; of each half only one direction is read.
+    aligned = graph.concat(
+        [states, graph.reverse(states, 0, "states_reversed")], 1, "states_both_ways"
+    )
+    unused = torch.zeros_like(forward_weight)
+    weight = torch.cat([forward_weight, unused, unused, backward_weight], dim=1)
+    return graph.linear(aligned, weight, bias, f"{name}_linear")
+
+
+def _row_step(
+    graph: Graph,
+    projected: Value,
+    row: int,
+    weights: GRUWeights,
+    states: list[Value],
+    size: int,
+) -> Value:
+    gates_input = graph.slice(projected, (row, 0), (1, 2 * size), "gates_input")
+    candidate_input = graph.slice(projected, (row, 2 * size), (1, size), "candidate_input")
+    if not states:
+        reset, update = graph.split(graph.sigmoid(gates_input, "gates"), 1, 2, "gate")
+        bias = graph.constant(weights.candidate_bias[None], "candidate_bias")
+        remembered = graph.multiply(reset, bias, "reset_state")
+        proposal = graph.tanh(graph.add(candidate_input, remembered, "candidate_sum"), "candidate")
+        state = graph.subtract(proposal, graph.multiply(update, proposal, "kept"), "state")
+        state.fixed_range = UNIT_RANGE
+        return state
+    hidden_bias = torch.cat([torch.zeros(2 * size), weights.candidate_bias])
+    hidden = graph.linear(states[-1], weights.hidden_weight, hidden_bias, "hidden")
+    gates_state = graph.slice(hidden, (0, 0), (1, 2 * size), "gates_state")
+    candidate_state = graph.slice(hidden, (0, 2 * size), (1, size), "candidate_state")
+    gates_sum = graph.add(gates_input, gates_state, "gates_sum")
+    return new_state(graph, gates_sum, candidate_input, candidate_state, states[-1])
+
+
+def layer_norm(graph: Graph, x: Value, norm: nn.LayerNorm, axes: tuple[int, ...]) -> Value:
+    """LayerNorm(x) of [rows, features] over `axes`."""
+    centred = graph.subtract(x, graph.mean(x, axes, "mean"), "centred")
+    variance = graph.mean(graph.multiply(centred, centred, "squared"), axes, "variance")
+    epsilon = graph.constant(torch.full((1, 1), norm.eps), "epsilon")
+    inverse = graph.reciprocal_root(graph.add(variance, epsilon, "floored"), "inverse")
+    normalized = graph.multiply(centred, inverse, "normalized")
+    scaled = graph.multiply(normalized, graph.constant(norm.weight, "weight"), "scaled")
+    return graph.add(scaled, graph.constant(norm.bias, "bias"), "shifted")
+
+
+def layer_norm_residual(
+    graph: Graph, x: Value, residual: Value, norm: nn.LayerNorm, name: str
+) -> Value:
+    """Residual + LayerNorm(x) over all of [rows, features]."""
+    with graph.scope(name):
+        return graph.add(residual, layer_norm(graph, x, norm, (0, 1)), "sum")
+
+
+def recurrent_attention(
+    graph: Graph, x: Value, weights: GRUWeights, gate: tuple[Tensor, Tensor], name: str
+) -> Value:
+    """GTCRN's temporal recurrent attention on [rows, C]: each channel times a gate in (0, 1)."""
+    with graph.scope(name):
+        energy = graph.mean(graph.multiply(x, x, "squared"), (0,), "energy")
+        state = gru_over_time(graph, energy, weights, "gru")
+        opened = graph.sigmoid(graph.linear(state, *gate, "gate_input"), "gate")
+        return graph.multiply(x, opened, "gated")

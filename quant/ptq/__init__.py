@@ -1,0 +1,1 @@
+"""Post-training quantization: calibration, equalization, ranges, bias correction, the pipeline."""

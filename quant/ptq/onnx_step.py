@@ -1,0 +1,62 @@
+"""The float streaming step as an ONNX model file, with its manifest in the metadata."""
+
+import importlib.metadata
+import platform
+
+from onnx import helper
+
+from edge_se.engines.onnx import MANIFEST_KEY
+from edge_se.manifest import Manifest, Signals, StateSpec, TensorSpec
+from quant.graph.graph import State
+from quant.graph.onnx import next_name, write_onnx
+from quant.graph.recipes import find_recipe
+from quant.networks.checkpoint import Checkpoint
+from quant.networks.gtcrn.model import HOP, SAMPLE_RATE, WINDOW
+from quant.networks.registry import describe_step
+
+# Names of distributions whose versions decide the file's content.
+TOOLS = ("edge-se", "torch", "numpy", "onnx")
+
+
+def build_onnx(checkpoint: Checkpoint) -> bytes:
+    """The model file: inputs "features" and each state, outputs "mask" and "<state>.next".
+
+    The same checkpoint and tools give the same bytes.
+    """
+    graph = describe_step(checkpoint.architecture, checkpoint.model)
+    model = write_onnx(graph)
+    (features,), (mask,) = graph.inputs, graph.outputs
+    recipe = find_recipe("float")
+    manifest = Manifest(
+        architecture=checkpoint.architecture,
+        precision=recipe.name,
+        sample_rate=SAMPLE_RATE,
+        window=WINDOW,
+        hop=HOP,
+        lookahead_frames=graph.lookahead,
+        signals=Signals(
+            TensorSpec(features.name, features.shape), TensorSpec(mask.name, mask.shape)
+        ),
+        states=tuple(_state(state) for state in graph.states),
+        checkpoint=checkpoint.describe(),
+        recipe=recipe.describe(),
+        tools={
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in TOOLS},
+        },
+    )
+    helper.set_model_props(model, {MANIFEST_KEY: manifest.to_json()})
+    return model.SerializeToString(deterministic=True)
+
+
+def _state(state: State) -> StateSpec:
+    return StateSpec(
+        name=state.name,
+        shape=state.input.shape,
+        dtype="float32",
+        scale=0.0,
+        zero_point=0,
+        reset_value=0.0,
+        input=state.name,
+        output=next_name(state),
+    )

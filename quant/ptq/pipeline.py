@@ -1,0 +1,329 @@
+"""From a checkpoint and calibration clips to a model file, stage by stage.
+
+checkpoint -> graph of one frame -> equalization -> calibration -> ranges -> bias correction ->
+TFLite with its manifest. Each stage can be used alone; this module only strings them together.
+"""
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edge_se.manifest import Chunk, Manifest, Signals, StateSpec, TensorSpec
+from edge_se.model_file import attach_manifest
+from quant.audio.clips import CalibrationClips
+from quant.audio.frames import heard
+from quant.audio.mixing import calibration_mixtures
+from quant.graph.encoding import DTYPES, FLOAT, Encoding, Precision, assign_encodings
+from quant.graph.graph import Graph, Range, Value
+from quant.graph.recipes import Recipe
+from quant.graph.simulate import FakeQuantizer
+from quant.graph.tflite import WrittenModel, write_tflite
+from quant.networks.checkpoint import Checkpoint
+from quant.networks.gtcrn.model import HOP, SAMPLE_RATE, WINDOW
+from quant.networks.registry import describe_step
+from quant.ptq.bias_correction import corrected_biases, rounding_shifts
+from quant.ptq.calibration import Statistics, batches, calibrate
+from quant.ptq.equalization import ScaleClasses, choose_scales, equalize
+from quant.ptq.ranges import (
+    RANGE_METHODS,
+    RangeRule,
+    cut_to_rectified_sums,
+    percentile_ranges,
+    range_rules,
+)
+
+CALIBRATION_SEED = 0
+# What the shifts of rounding are measured on: so many clips, each so long at most.
+SHIFT_CLIPS, SHIFT_SAMPLES = 8, 48000
+# Names of distributions whose versions decide the file's content.
+TOOLS = ("edge-se", "torch", "numpy", "ai-edge-litert", "flatbuffers")
+
+# Told the name of a stage, and how many of its clips are done out of how many.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class SignalFormat:
+    """What a model file hears, as its manifest says it; the default is that of enhancers."""
+
+    sample_rate: int = SAMPLE_RATE
+    window: int = WINDOW
+    hop: int = HOP
+    features: str = "magnitude_real_imaginary"
+    chunk: Chunk | None = None
+
+
+@dataclass(frozen=True)
+class EqualizedStep:
+    """One frame of a network whose channels are rescaled, and by how much."""
+
+    graph: Graph
+    classes: ScaleClasses
+    scales: dict[int, float]
+
+
+@dataclass(frozen=True)
+class CalibratedGraph:
+    """One frame (or window) of a network, equalized, and the statistics of its values.
+
+    Attributes:
+        checkpoint: the network.
+        graph: its equalized step.
+        statistics: of the step's values.
+        level_dbfs: level that features are brought nearer to, if they are.
+        format: of its signals.
+        clips: noisy samples by which biases make up for rounded values, float32 [n] each; none
+            where they are not to.
+    """
+
+    checkpoint: Checkpoint
+    graph: Graph
+    statistics: Statistics
+    level_dbfs: float | None = None
+    format: SignalFormat = SignalFormat()
+    clips: tuple[np.ndarray, ...] = ()
+
+
+def noisy_clips(clips: CalibrationClips, seed: int = CALIBRATION_SEED) -> list[np.ndarray]:
+    """What the network hears during calibration: the noisy clips, or mixtures made of the others.
+
+    Returns:
+        Samples at 16 kHz, float32 [n] each.
+    """
+    if clips.noisy:
+        return [clip.samples for clip in clips.noisy]
+    clean = [clip.samples for clip in clips.clean]
+    noise = [clip.samples for clip in clips.noise]
+    return [mixture.noisy for mixture in calibration_mixtures(clean, noise, seed)]
+
+
+def calibrate_checkpoint(
+    checkpoint: Checkpoint,
+    noisy: Sequence[np.ndarray],
+    progress: Progress = lambda stage, done, total: None,
+    level_dbfs: float | None = None,
+    split: bool = False,
+    saturated: bool = True,
+) -> CalibratedGraph:
+    """Equalize the network's step and collect the statistics of the equalized one.
+
+    Args:
+        checkpoint: the network.
+        noisy: what it hears, float32 [n] each.
+        progress: told how far each stage is.
+        level_dbfs: level that features are brought nearer to, if they are.
+        split: describe the step as 8 bits hold it better.
+        saturated: observe also what values are as they saturate, which percentiles are taken of.
+    """
+    architecture = checkpoint.architecture
+    # Constants remember whether they depend on parameters, by which recovery knows what to train.
+    with torch.enable_grad():
+        step = equalized_step(architecture, checkpoint.model, noisy, progress, level_dbfs, split)
+    graph = step.graph
+    graph.detach()
+    rules = range_rules(architecture) if saturated else ()
+    statistics = statistics_for(rules, graph, noisy, progress, level_dbfs)
+    clips = clips_for_shifts(noisy)
+    return CalibratedGraph(checkpoint, graph, statistics, level_dbfs, clips=clips)
+
+
+def clips_for_shifts(noisy: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """What the shifts of rounding are measured on: some noisy clips, none of them long."""
+    return tuple(clip[:SHIFT_SAMPLES] for clip in noisy[:SHIFT_CLIPS])
+
+
+def equalized_step(
+    architecture: str,
+    model: nn.Module,
+    noisy: Sequence[np.ndarray],
+    progress: Progress = lambda stage, done, total: None,
+    level_dbfs: float | None = None,
+    split: bool = False,
+) -> EqualizedStep:
+    """Describe one frame and rescale its channels by the size that they have on noisy clips.
+
+    Args:
+        architecture: name of the network.
+        model: the network.
+        noisy: what it hears, float32 [n] each.
+        progress: told how far the stage is.
+        level_dbfs: level that features are brought nearer to, if they are.
+        split: describe the step as 8 bits hold it better.
+    """
+    graph = describe_step(architecture, model, split)
+    classes = ScaleClasses(graph)
+
+    def told(done: int, total: int) -> None:
+        progress("equalization", done, total)
+
+    magnitudes = calibrate(graph, noisy, classes, told, level_dbfs).magnitudes
+    scales = choose_scales(classes, magnitudes)
+    equalize(graph, classes, scales)
+    return EqualizedStep(graph, classes, scales)
+
+
+def statistics_for(
+    rules: Sequence[RangeRule],
+    graph: Graph,
+    noisy: Sequence[np.ndarray],
+    progress: Progress = lambda stage, done, total: None,
+    level_dbfs: float | None = None,
+) -> Statistics:
+    """What the rules for ranges need to know of a graph's values.
+
+    Args:
+        rules: for the ranges; none for ranges that follow no rules.
+        graph: the frame, in float.
+        noisy: what it hears, float32 [n] each.
+        progress: told how far each stage is.
+        level_dbfs: level that features are brought nearer to, if they are.
+    """
+
+    def observe(stage: str, limits: Mapping[str, Range] | None) -> Statistics:
+        def told(done: int, total: int) -> None:
+            progress(stage, done, total)
+
+        return calibrate(graph, noisy, None, told, level_dbfs, limits)
+
+    statistics = observe("calibration", None)
+    if any(rule.saturated for rule in rules):
+        limits = percentile_ranges(statistics, rules)
+        statistics.saturated = observe("saturation", limits).samples
+    return statistics
+
+
+def default_method(recipe: Recipe) -> str:
+    """Percentiles where values have 8 bits; 16 bits have room for the extremes."""
+    return "min-max" if recipe.default is Precision.INT16 else "percentile"
+
+
+def default_ranges(calibrated: CalibratedGraph, recipe: Recipe) -> dict[str, Range]:
+    """Ranges by the recipe's default method."""
+    return find_ranges(calibrated, default_method(recipe))
+
+
+def find_ranges(calibrated: CalibratedGraph, method: str) -> dict[str, Range]:
+    """Ranges by a method of `RANGE_METHODS`, as the graph's values are read."""
+    rules = range_rules(calibrated.checkpoint.architecture)
+    found = RANGE_METHODS[method](calibrated.statistics, rules)
+    return cut_to_rectified_sums(calibrated.graph, found)
+
+
+def build_float(checkpoint: Checkpoint, recipe: Recipe, level_dbfs: float | None = None) -> bytes:
+    """The float model file: the step as it is, nothing calibrated."""
+    graph = describe_step(checkpoint.architecture, checkpoint.model)
+    return build(CalibratedGraph(checkpoint, graph, Statistics(), level_dbfs), recipe, {}, {})
+
+
+def build_quantized(
+    calibrated: CalibratedGraph,
+    recipe: Recipe,
+    ranges: Mapping[str, Range],
+    calibration: Mapping[str, Any],
+) -> bytes:
+    """The quantized model file, its biases corrected for the recipe.
+
+    Args:
+        calibrated: the network and its statistics; left as it was.
+        recipe: precision of every operator.
+        ranges: of the values below float precision.
+        calibration: what the manifest says of the clips.
+    """
+    with corrected(calibrated, recipe, ranges):
+        return build(calibrated, recipe, ranges, calibration)
+
+
+def corrected(
+    calibrated: CalibratedGraph, recipe: Recipe, ranges: Mapping[str, Range]
+) -> AbstractContextManager[None]:
+    """Correct the graph's biases within the block for what a recipe rounds."""
+    means = calibrated.statistics.input_means
+    shifts = measure_shifts(calibrated, recipe, ranges)
+    return corrected_biases(calibrated.graph, recipe.choose, means, shifts)
+
+
+def measure_shifts(
+    calibrated: CalibratedGraph, recipe: Recipe, ranges: Mapping[str, Range]
+) -> dict[Value, torch.Tensor]:
+    """What rounding values shifts weighted operators' inputs by, on the graph's own clips."""
+    if not calibrated.clips or not recipe.needs_ranges:
+        return {}
+    features = (heard(clips, calibrated.level_dbfs)[1] for clips in batches(calibrated.clips))
+    return rounding_shifts(calibrated.graph, simulate(calibrated, recipe, ranges), features)
+
+
+def build(
+    calibrated: CalibratedGraph,
+    recipe: Recipe,
+    ranges: Mapping[str, Range],
+    calibration: Mapping[str, Any],
+) -> bytes:
+    """The model file of the graph as it is; see `build_quantized`."""
+    checkpoint, graph, level_dbfs = calibrated.checkpoint, calibrated.graph, calibrated.level_dbfs
+    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
+    written = write_tflite(graph, encodings, recipe.choose)
+    (features,), (mask,) = graph.fed, graph.outputs
+    signals = Signals(_tensor(written, features, encodings), _tensor(written, mask, encodings))
+    # In integers where those are all that a model takes and gives: it costs less in the core.
+    is_integer = "float32" not in (signals.features.dtype, signals.mask.dtype)
+    manifest = Manifest(
+        architecture=checkpoint.architecture,
+        precision=recipe.name,
+        **vars(calibrated.format),
+        stft="fixed" if is_integer and calibrated.format.chunk is None else "float",
+        level="none" if level_dbfs is None else "power_of_two",
+        level_dbfs=level_dbfs or 0.0,
+        lookahead_frames=graph.lookahead,
+        bands=graph.bands,
+        signals=signals,
+        states=tuple(
+            StateSpec(
+                name=state.name,
+                shape=state.input.shape,
+                dtype=DTYPES[encodings[state.input].precision],
+                scale=encodings[state.input].scale,
+                zero_point=encodings[state.input].zero_point,
+                reset_value=0.0,
+                input=written.tensors[state.input],
+                output=written.tensors[state.output],
+            )
+            for state in graph.states
+        ),
+        checkpoint=checkpoint.describe(),
+        recipe=recipe.describe(),
+        calibration=dict(calibration),
+        tools=_tool_versions(),
+    )
+    return attach_manifest(written.content, manifest)
+
+
+def simulate(
+    calibrated: CalibratedGraph, recipe: Recipe, ranges: Mapping[str, Range]
+) -> FakeQuantizer:
+    """The rounding of the file that `build` would give, as a hook for `quant.graph.execute`."""
+    graph = calibrated.graph
+    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
+    return FakeQuantizer(graph, encodings, recipe.choose)
+
+
+def _tensor(written: WrittenModel, value: Value, encodings: Mapping[Value, Encoding]) -> TensorSpec:
+    encoding = encodings.get(value, FLOAT)
+    return TensorSpec(
+        tensor=written.tensors[value],
+        shape=value.shape,
+        dtype=DTYPES[encoding.precision],
+        scale=encoding.scale,
+        zero_point=encoding.zero_point,
+    )
+
+
+def _tool_versions() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in TOOLS}
+    return {"python": platform.python_version(), **versions}

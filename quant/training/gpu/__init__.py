@@ -1,0 +1,1 @@
+"""What training does faster on a GPU."""

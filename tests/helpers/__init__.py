@@ -1,0 +1,1 @@
+"""What several tests share: small networks, graphs, model files and signals."""

@@ -1,0 +1,113 @@
+"""Judged clips, paired losses, and what a judge finds of networks with a known difference."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from quant.audio.clips import CalibrationClips, Clip
+from quant.evaluation.judge import Judge, JudgedClips, Loss
+from quant.evaluation.saturation import SaturationCounter
+from quant.graph.encoding import Encoding, Precision, assign_encodings
+from quant.graph.graph import Graph
+
+
+@pytest.fixture
+def tiny() -> Graph:
+    """A mask that is the tanh of its features, real and imaginary."""
+    graph = Graph()
+    features = graph.input("features", (3, 257))
+    graph.output(graph.tanh(graph.slice(features, (1, 0), (2, 257), "rows"), "mask"))
+    return graph
+
+
+@pytest.fixture
+def judged() -> JudgedClips:
+    random = np.random.default_rng(0)
+    return JudgedClips(random.standard_normal((2, 4000)).astype(np.float32))
+
+
+def test_the_same_network_is_infinitely_near(tiny, judged):
+    quality = Judge(judged, tiny).measure(tiny, None)
+
+    assert quality.mask_snr_db == quality.output_snr_db == 100.0
+
+
+def test_a_mask_a_tenth_too_large_is_20_db_away(tiny, judged):
+    def louder(value, tensor):
+        return 1.1 * tensor if value.name == "mask" else tensor
+
+    quality = Judge(judged, tiny).measure(tiny, louder)
+
+    assert quality.mask_snr_db == pytest.approx(20.0, abs=1e-3)
+    assert quality.output_snr_db == pytest.approx(20.0, abs=1e-3)
+
+
+def test_a_network_that_looks_ahead_is_aligned_with_its_input(tiny, judged):
+    late = copy.deepcopy(tiny)
+    late.lookahead = 2
+
+    def two_frames_late(value, tensor):
+        return torch.roll(tensor, 2, 0) if value.name == "mask" else tensor
+
+    one = JudgedClips(judged.noisy[:1])
+    in_time, shifted = Judge(one, tiny), Judge(one, late)
+
+    enhanced = shifted.measure(late, two_frames_late).enhanced
+    np.testing.assert_allclose(enhanced, in_time.reference, atol=1e-6)
+
+
+def test_without_clean_speech_nothing_is_scored(tiny, judged):
+    assert Judge(judged, tiny).measure(tiny, None).losses == {}
+
+
+def test_a_loss_is_the_mean_of_the_pairs_that_have_a_score():
+    loss = Loss.of(np.array([0.1, np.nan, 0.3]))
+
+    assert (loss.mean, loss.error, loss.clips) == pytest.approx((0.2, 0.1, 2))
+    assert Loss.of(np.array([np.nan])).clips == 0
+
+
+def test_mixtures_are_as_many_and_as_long_as_asked_for():
+    random = np.random.default_rng(0)
+    clips = [
+        Clip(Path(f"{index}.wav"), random.standard_normal(9000 + index).astype(np.float32) / 10)
+        for index in range(6)
+    ]
+    folder = CalibrationClips(clean=tuple(clips[:4]), noise=tuple(clips[4:]))
+
+    judged = JudgedClips.of(folder, seed=3, count=2, samples=8000)
+    again = JudgedClips.of(folder, seed=3, count=2, samples=8000)
+
+    assert judged.noisy.shape == judged.clean.shape == (2, 8000)
+    assert len(judged.snrs_db) == len(judged.levels_dbfs) == 2
+    np.testing.assert_array_equal(judged.noisy, again.noisy)
+    # Voices repeat where more are asked for, in other mixtures.
+    more = JudgedClips.of(folder, seed=3, count=7, samples=8000)
+    assert more.noisy.shape == (7, 8000)
+    assert len(np.unique(more.noisy, axis=0)) == 7
+
+
+def test_what_lies_beyond_a_range_is_counted(tiny):
+    (mask,) = tiny.outputs
+    counter = SaturationCounter(
+        tiny, {mask: Encoding(Precision.INT8, 0.5, 0)}, lambda value, tensor: tensor
+    )
+    # From -64 to 63.5; half a step beyond still rounds to the end.
+    counter(mask, torch.tensor([-64.3, -64.2, 0.0, 63.7, 63.8, 70.0, 1.0, 2.0]))
+
+    assert counter.shares == {"mask": 0.375}
+
+
+def test_what_a_tanh_takes_for_its_end_is_not_counted(tiny):
+    ranges = {"features": (-8.0, 8.0), "mask": (-1.0, 127 / 128)}
+    encodings = assign_encodings(tiny, lambda operator: Precision.INT8, ranges, Precision.INT8)
+    (features,) = tiny.inputs
+    narrow = encodings | {features: Encoding(Precision.INT8, 1 / 128, 0)}
+
+    for given, expected in ((encodings, 0.0), (narrow, 0.5)):
+        counter = SaturationCounter(tiny, given, lambda value, tensor: tensor)
+        counter(features, torch.tensor([-7.0, -1.5, 0.5, 0.9]))
+        assert counter.shares == {"features": expected}

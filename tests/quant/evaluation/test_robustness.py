@@ -1,0 +1,51 @@
+"""Levels, silence and long running of real files; the fast test runs a short minute."""
+
+import numpy as np
+import pytest
+
+from calib_data import clips_folder
+from quant.audio.clips import read_calibration_clips
+from quant.evaluation.judge import JudgedClips
+from quant.evaluation.robustness import LEVELS_DBFS, measure_robustness
+from quant.graph.recipes import find_recipe
+from quant.ptq.pipeline import build_float, build_quantized, default_ranges
+
+
+@pytest.fixture
+def files(default_checkpoint, calibrated, tmp_path):
+    """The embedded network in float and in INT8."""
+    recipe = find_recipe("int8")
+    ranges = default_ranges(calibrated, recipe)
+    contents = {
+        "float": build_float(default_checkpoint, find_recipe("float")),
+        "int8": build_quantized(calibrated, recipe, ranges, {}),
+    }
+    for name, content in contents.items():
+        (tmp_path / f"{name}.tflite").write_bytes(content)
+    return tuple(tmp_path / f"{name}.tflite" for name in contents)
+
+
+def judged(count: int, samples: int) -> JudgedClips:
+    return JudgedClips.of(read_calibration_clips(clips_folder()), 5, count, samples)
+
+
+def test_a_file_loses_nothing_to_itself(files):
+    found = measure_robustness(files[0], files[0], judged(2, 24000), minutes=1)
+
+    reached = np.array([case.level_dbfs for case in found.levels])
+    assert reached[:3] == pytest.approx(LEVELS_DBFS[:3])
+    lost = np.array(LEVELS_DBFS[3:]) - reached[3:]  # where peaks are cut off
+    assert (lost > 0).all() and (lost < 2).all()
+    assert {case.pesq_loss.mean for case in (*found.levels, found.silence)} == {0.0}
+    assert found.minutes_db == (100.0,)
+    assert found.saturation == {}
+
+
+@pytest.mark.slow
+def test_int8_does_not_drift_and_its_states_are_watched(files):
+    found = measure_robustness(*files, judged(4, 48000), minutes=10)
+
+    assert abs(found.drift_db) < 1.0
+    assert len(found.saturation) > 10
+    assert all(0 <= share < 0.5 for share in found.saturation.values())
+    assert np.isfinite([case.pesq_loss.mean for case in found.levels]).all()

@@ -1,0 +1,116 @@
+"""The cost table knows what the recipes' files hold, and predicts sums of what it knows."""
+
+import pytest
+
+from edge_se.errors import UserError
+from edge_se.model_file import default_model_path
+from quant.graph.recipes import find_recipe
+from quant.mixed_precision.costs import (
+    Counted,
+    LoopCost,
+    Table,
+    find_board,
+    load_table,
+    partition_borders,
+    predict,
+)
+from quant.mixed_precision.operators import FileOperator, describe_operators, parse, repeated
+from quant.ptq.pipeline import build_float
+
+
+@pytest.fixture(scope="module")
+def float_file(default_checkpoint) -> bytes:
+    return build_float(default_checkpoint, find_recipe("float"))
+
+
+def operator(inputs, outputs) -> FileOperator:
+    return FileOperator("ADD", "ADD", "int8", 1, tuple(inputs), tuple(outputs))
+
+
+def test_every_operator_of_the_embedded_network_was_counted(float_file):
+    operators = list(describe_operators(parse(float_file)))
+
+    unknown = {operator.key for operator in operators} - set(load_table().operators)
+
+    assert len(operators) > 1000
+    assert unknown == set()
+
+
+@pytest.mark.parametrize("board", sorted(load_table().boards))
+def test_the_embedded_file_has_a_cost_on_every_board(board):
+    cost = predict(default_model_path().read_bytes(), find_board(board).core)
+
+    assert 1e5 < cost.instructions < 1e7
+    assert sum(count for count, _ in cost.by_kind.values()) > 1000
+
+
+def test_a_cost_is_the_sum_of_its_operators_and_the_loop(float_file):
+    loop = LoopCost({"float32_float32": 1000.0}, 10.0, 0.5, 100.0, 1.0)
+    ones = {
+        entry.key: Counted(entry.kind, entry.type, entry.work, True, {"core": 1.0})
+        for entry in describe_operators(parse(float_file))
+    }
+
+    cost = predict(float_file, "core", Table({}, {"core": loop}, ones))
+
+    count = len(parse(float_file).subgraphs[0].operators)
+    model = parse(float_file).subgraphs[0]
+    borders = len(model.inputs) + len(model.outputs)
+    states = len(model.inputs) - 1
+    state_bytes = cost.loop - 1000 - 10 * states - 100 - borders
+    assert cost.instructions == cost.loop + count
+    assert state_bytes > 0
+    assert cost.estimated == 0
+
+
+def test_what_was_not_counted_is_estimated_by_a_line_and_said(float_file):
+    table = load_table()
+    counted = {key: entry for key, entry in table.operators.items() if entry.kind != "LOGISTIC"}
+    counted["LOGISTIC a"] = Counted("LOGISTIC", "float32", 0, True, {"cortex-a72": 100.0})
+    counted["LOGISTIC b"] = Counted("LOGISTIC", "float32", 100, True, {"cortex-a72": 300.0})
+
+    cost = predict(float_file, "cortex-a72", Table({}, table.loops, counted))
+
+    logistic = [op for op in describe_operators(parse(float_file)) if op.kind == "LOGISTIC"]
+    expected = sum(100 + 2 * entry.work for entry in logistic)
+    assert cost.estimated == len(logistic)
+    assert cost.by_kind["LOGISTIC", "float32"][1] == pytest.approx(expected)
+
+
+def test_an_operator_of_another_side_cuts_a_partition_in_two():
+    chain = [operator([0], [1]), operator([1], [2]), operator([2], [3]), operator([3], [4])]
+
+    assert partition_borders(chain, [True] * 4, {4}) == [2]
+    assert partition_borders(chain, [True, True, False, True], {4}) == [2, 2]
+
+
+def test_operators_that_are_ready_do_not_wait_for_another_side():
+    # The second one is left to the interpreter; the third does not need it.
+    operators = [operator([0], [1]), operator([1], [2]), operator([0], [3]), operator([2, 3], [4])]
+
+    assert partition_borders(operators, [True, False, True, True], {4}) == [3, 3]
+
+
+def test_a_repeated_operator_runs_and_its_copies_agree(float_file):
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = parse(float_file)
+    entries = list(describe_operators(model))
+    position = next(i for i, entry in enumerate(entries) if entry.kind == "FULLY_CONNECTED")
+
+    interpreter = Interpreter(model_content=repeated(model, position, 3), num_threads=1)
+
+    interpreter.allocate_tensors()
+    (given,) = interpreter.get_input_details()
+    interpreter.set_tensor(given["index"], np.ones(given["shape"], np.float32))
+    interpreter.invoke()
+    results = [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
+    assert len(results) == 3
+    assert np.abs(results[0]).max() > 0
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_an_unknown_board_is_refused():
+    with pytest.raises(UserError, match="no instructions were counted for the board 'x86-64'"):
+        find_board("x86-64")

@@ -1,0 +1,108 @@
+"""What is done for 8 bits' sake changes nothing in float, and mixed files compute as predicted."""
+
+import numpy as np
+import pytest
+import torch
+from quant.range_search import Scene, compressed_snr, search_ranges
+
+from calib_data import clips_folder
+from edge_se import Enhancer
+from edge_se.model_file import read_manifest
+from quant.audio.clips import read_calibration_clips
+from quant.audio.frames import analyse, apply_mask, features, frame_gains, heard, synthesize
+from quant.audio.mixing import calibration_mixtures
+from quant.graph.encoding import assign_encodings
+from quant.graph.execute import run_sequence
+from quant.graph.recipes import find_recipe
+from quant.graph.simulate import FakeQuantizer
+from quant.networks.registry import describe_step
+from quant.ptq.pipeline import build_quantized, calibrate_checkpoint, corrected, default_ranges
+
+
+@pytest.fixture(scope="module")
+def clip() -> np.ndarray:
+    """Two seconds of noisy speech."""
+    clips = read_calibration_clips(clips_folder())
+    clean = [clip.samples for clip in clips.clean[:1]]
+    noise = [clip.samples for clip in clips.noise[:1]]
+    return calibration_mixtures(clean, noise, 0, (10.0,), (-28.0,))[0].noisy[:32000]
+
+
+def snr_db(signal: np.ndarray, reference: np.ndarray) -> float:
+    return float(10 * np.log10((reference**2).sum() / ((signal - reference) ** 2).sum()))
+
+
+@torch.no_grad()
+def test_the_split_step_computes_the_same(default_checkpoint, clip):
+    inputs = {"features": features(analyse(torch.from_numpy(clip)[None]))}
+    model = default_checkpoint.model
+
+    (plain,) = run_sequence(describe_step("gtcrn", model), inputs)
+    (split,) = run_sequence(describe_step("gtcrn", model, split=True), inputs)
+
+    torch.testing.assert_close(split, plain, atol=2e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", ["int8", "int8_float_ends", "int8_float_coders"])
+@pytest.mark.parametrize("level_dbfs", [None, -40.0])
+def test_the_file_computes_as_simulated(default_checkpoint, clip, tmp_path, precision, level_dbfs):
+    recipe = find_recipe(precision)
+    calibrated = calibrate_checkpoint(
+        default_checkpoint,
+        [clip],
+        level_dbfs=level_dbfs,
+        split=recipe.splits,
+    )
+    ranges = default_ranges(calibrated, recipe)
+    (tmp_path / "model.tflite").write_bytes(build_quantized(calibrated, recipe, ranges, {}))
+
+    graph = calibrated.graph
+    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
+    spectra, inputs = heard(torch.from_numpy(clip)[None], level_dbfs)
+    hook = FakeQuantizer(graph, encodings, recipe.choose)
+    with corrected(calibrated, recipe, ranges):
+        (mask,) = run_sequence(graph, {"features": inputs}, hook)
+    predicted = synthesize(apply_mask(spectra, mask), len(clip))[0].numpy()
+
+    # Kernels round halves their own way, and recurrences carry such a step on.
+    enhanced = Enhancer(tmp_path / "model.tflite", stft="float").enhance(clip)
+    assert snr_db(enhanced, predicted) > 18
+
+
+@pytest.mark.parametrize(
+    ("precision", "states"),
+    [("int8_float_ends", {"int8"}), ("int8_float_coders", {"int8", "float32"})],
+)
+def test_float_ends_take_and_give_floats(default_checkpoint, clip, tmp_path, precision, states):
+    recipe = find_recipe(precision)
+    calibrated = calibrate_checkpoint(default_checkpoint, [clip])
+    ranges = default_ranges(calibrated, recipe)
+    (tmp_path / "model.tflite").write_bytes(build_quantized(calibrated, recipe, ranges, {}))
+
+    manifest = read_manifest(tmp_path / "model.tflite")
+    assert manifest.signals.features.dtype == manifest.signals.mask.dtype == "float32"
+    assert {state.dtype for state in manifest.states} == states
+
+
+def test_no_level_leaves_features_as_they_are(clip):
+    assert (frame_gains(torch.from_numpy(clip)[None], None) == 1).all()
+
+
+@torch.no_grad()
+def test_searched_ranges_bring_the_output_nearer_to_float(default_checkpoint, clip):
+    calibrated = calibrate_checkpoint(default_checkpoint, [clip])
+    graph, recipe = calibrated.graph, find_recipe("int8")
+    scene = Scene.of([clip[:4000]], None)
+    reference = scene.enhance(graph)
+
+    def score(ranges) -> float:
+        encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
+        hook = FakeQuantizer(graph, encodings, recipe.choose)
+        return float(compressed_snr(scene.enhance(graph, hook), reference).mean())
+
+    arguments = (graph, recipe.choose, calibrated.statistics, scene, reference, recipe.signals)
+    before = search_ranges(*arguments, groups=())
+    after = search_ranges(*arguments, groups=(r"^features$", r"^merge\."))
+
+    assert score(after) >= score(before)
