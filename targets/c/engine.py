@@ -44,12 +44,13 @@ class Engine(ABC):
         scratch: fields of the frame's memory on the stack.
     """
 
-    # C types of values and of samples; headers of this room and of the core, the last ones being
-    # those that the frame includes.
+    # C types of values and of samples; headers of the core (`edge_se/core`) that the frame includes,
+    # in this order (how lanes have the compiler optimize holds for the STFT too), and what these
+    # include.
     element: ClassVar[str]
     samples: ClassVar[str]
-    runtime: ClassVar[tuple[str, ...]]
-    core: ClassVar[tuple[str, ...]]
+    included: ClassVar[tuple[str, ...]]
+    included_by_these: ClassVar[tuple[str, ...]]
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.source = Source()

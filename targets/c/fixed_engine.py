@@ -57,8 +57,8 @@ class FixedEngine(Engine):
     """Values of 16 bits, weights of 8, sums of 32; see `Engine`."""
 
     element = samples = "int16_t"
-    runtime = ("compiler.h", "fixed_lanes.h", "fixed_kernels.h")
-    core = ("wide.h", "fft.h", "level.h", "fixed_path.h")
+    included = ("fixed_lanes.h", "fixed_path.h", "fixed_kernels.h")
+    included_by_these = ("compiler.h", "wide.h", "fft.h", "level.h")
 
     def __init__(self, layers: Sequence[Layer], encodings: Mapping[Value, Encoding]) -> None:
         """Write the engine whose values have the steps of `encodings`.

@@ -44,8 +44,8 @@ class FloatEngine(Engine):
     """Everything in 32-bit floats; see `Engine`."""
 
     element = samples = "float"
-    runtime = ("compiler.h", "lanes.h", "float_kernels.h")
-    core = ("fft.h", "stft.h")
+    included = ("lanes.h", "stft.h", "float_kernels.h")
+    included_by_these = ("compiler.h", "fft.h")
 
     def block(self, positions: int, outputs: int) -> int | str:
         """Six quads of sums by three rows would not fit 16 registers."""
