@@ -44,9 +44,8 @@ class Engine(ABC):
         scratch: fields of the frame's memory on the stack.
     """
 
-    # C types of values and of samples; headers of the core (`edge_se/core`) that the frame includes,
-    # in this order (how lanes have the compiler optimize holds for the STFT too), and what these
-    # include.
+    # C types of values and of samples; headers in `edge_se/core` that the frame includes, in this
+    # order (how lanes have the compiler optimize holds for the STFT too), and what they include.
     element: ClassVar[str]
     samples: ClassVar[str]
     included: ClassVar[tuple[str, ...]]

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from quant.range_search import Scene, compressed_snr, search_ranges
 
 from calib_data import clips_folder
 from edge_se import Enhancer
@@ -87,22 +86,3 @@ def test_float_ends_take_and_give_floats(default_checkpoint, clip, tmp_path, pre
 
 def test_no_level_leaves_features_as_they_are(clip):
     assert (frame_gains(torch.from_numpy(clip)[None], None) == 1).all()
-
-
-@torch.no_grad()
-def test_searched_ranges_bring_the_output_nearer_to_float(default_checkpoint, clip):
-    calibrated = calibrate_checkpoint(default_checkpoint, [clip])
-    graph, recipe = calibrated.graph, find_recipe("int8")
-    scene = Scene.of([clip[:4000]], None)
-    reference = scene.enhance(graph)
-
-    def score(ranges) -> float:
-        encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
-        hook = FakeQuantizer(graph, encodings, recipe.choose)
-        return float(compressed_snr(scene.enhance(graph, hook), reference).mean())
-
-    arguments = (graph, recipe.choose, calibrated.statistics, scene, reference, recipe.signals)
-    before = search_ranges(*arguments, groups=())
-    after = search_ranges(*arguments, groups=(r"^features$", r"^merge\."))
-
-    assert score(after) >= score(before)
