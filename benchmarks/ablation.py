@@ -23,10 +23,10 @@ from quant.audio.mixing import Mixture
 from quant.commands.options import add_corpus_arguments, load_corpus_parts, positive
 from quant.graph.recipes import find_recipe
 from quant.networks.checkpoint import load_checkpoint
-from quant.networks.gtcrn.model import HOP, SAMPLE_RATE
+from quant.networks.gtcrn.model import SIGNAL
+from quant.networks.gtcrn_unet import NETWORK
 from quant.networks.gtcrn_unet.model import FUSIONS
-from quant.networks.registry import build_model, describe_step
-from quant.ptq.pipeline import build_quantized, calibrate_checkpoint, default_ranges, noisy_clips
+from quant.ptq.pipeline import build_quantized, calibrate_checkpoint, find_ranges, noisy_clips
 from quant.training.data import Corpus
 from quant.training.loop import BEST, LAST, Budget, RunOptions, Trainer, TrainingSettings
 from quant.training.validation import (
@@ -37,11 +37,10 @@ from quant.training.validation import (
     validation_mixtures,
 )
 
-ARCHITECTURE = "gtcrn_unet"
 PRECISION = "int8"
 TIMED_SECONDS = 20.0
 # Small batches make more steps of the time.
-SHORT_TRAINING = TrainingSettings(ARCHITECTURE, batch_size=4, seconds=2.0, warmup_steps=50)
+SHORT_TRAINING = TrainingSettings(NETWORK.name, batch_size=4, seconds=2.0, warmup_steps=50)
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def train_variant(
         UserError: a signal ended it.
     """
     torch.manual_seed(settings.seed)
-    trainer = Trainer(build_model(ARCHITECTURE, fusion=fusion), settings, options)
+    trainer = Trainer(NETWORK.create(fusion=fusion), settings, options)
     options.out.mkdir(parents=True, exist_ok=True)
     if (options.out / LAST).exists():
         trainer.resume()
@@ -126,22 +125,20 @@ def run_ablation(
         settings = replace(SHORT_TRAINING, network_options={"fusion": fusion}, seed=seed)
         options = RunOptions(folder, budget, validate_every=sys.maxsize, patience=1)
         steps[fusion] = train_variant(fusion, settings, options, *corpora, mixtures, description)
-    noisy = noisy_clips(read_calibration_clips(clips_folder()))
+    noisy = noisy_clips(read_calibration_clips(clips_folder(), SIGNAL.sample_rate))
     files = {fusion: out / f"{fusion}_{PRECISION}.tflite" for fusion in fusions}
     for fusion, path in files.items():
         print(f"quantizing {fusion}", file=sys.stderr, flush=True)
         checkpoint = load_checkpoint(folders[fusion] / BEST)
         recipe = find_recipe(PRECISION)
         with torch.no_grad():
-            calibrated = calibrate_checkpoint(
-                *(checkpoint, noisy), level_dbfs=recipe.level_dbfs, split=recipe.splits
-            )
-            ranges = default_ranges(calibrated, recipe)
+            calibrated = calibrate_checkpoint(checkpoint, noisy, recipe)
+            ranges = find_ranges(calibrated, recipe)
             content = build_quantized(calibrated, recipe, ranges, {"clips": len(noisy)})
         with written_beside(path) as temporary:
             temporary.write_bytes(content)
     peers = [Ours(Enhancer(path)) for path in files.values()]
-    times = compare(peers, bursts(SAMPLE_RATE), TIMED_SECONDS)
+    times = compare(peers, bursts(SIGNAL.sample_rate), TIMED_SECONDS)
     return [
         _measure(fusion, steps[fusion], folders[fusion] / BEST, path, timed["frame_us"], mixtures)
         for (fusion, path), timed in zip(files.items(), times, strict=True)
@@ -159,7 +156,7 @@ def _measure(
 ) -> Variant:
     checkpoint, enhancer = load_checkpoint(weights), Enhancer(file)
     network, inspected = checkpoint.model, inspect_model(file)
-    macs = describe_step(ARCHITECTURE, network).multiplications * SAMPLE_RATE / HOP
+    macs = checkpoint.step().multiplications / checkpoint.signal.hop_seconds
     return Variant(
         fusion=fusion,
         steps=steps,
@@ -168,8 +165,10 @@ def _measure(
         state_bytes=inspected["state_bytes"],
         frame_us=frame_us,
         size_kb=inspected["size_kb"],
-        trained=score_model(network, mixtures, torch.device("cpu")),
-        quantized=score_signals([enhancer.enhance(m.noisy) for m in mixtures], mixtures),
+        trained=score_model(network, checkpoint.signal, mixtures, torch.device("cpu")),
+        quantized=score_signals(
+            [enhancer.enhance(m.noisy) for m in mixtures], mixtures, enhancer.sample_rate
+        ),
     )
 
 
@@ -242,8 +241,8 @@ def main() -> int:
         raise UserError(f"there is no fusion {unknown[0]!r}; choose from {', '.join(FUSIONS)}")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    speech, held_out_speech = load_corpus_parts(arguments.clean, arguments)
-    noise, held_out_noise = load_corpus_parts(arguments.noise, arguments)
+    speech, held_out_speech = load_corpus_parts(arguments.clean, arguments, SIGNAL.sample_rate)
+    noise, held_out_noise = load_corpus_parts(arguments.noise, arguments, SIGNAL.sample_rate)
     mixtures = validation_mixtures(
         held_out_speech, held_out_noise, arguments.validation_mixtures, seconds=4, seed=0
     )
@@ -257,7 +256,7 @@ def main() -> int:
     variants = run_ablation(
         fusions, arguments.out, budget, (speech, noise), mixtures, arguments.seed, description
     )
-    noisy = score_noisy(mixtures)
+    noisy = score_noisy(mixtures, SIGNAL.sample_rate)
     print(format_table(variants, noisy))
     if arguments.json:
         write_json(arguments.json, [variant.to_dict() for variant in variants])

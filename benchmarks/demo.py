@@ -17,9 +17,10 @@ from edge_se.audio import Recording, read, write
 from edge_se.files import written_beside
 from quant.audio.clips import read_calibration_clips
 from quant.audio.mixing import calibration_mixtures
+from quant.checkpoints import default_checkpoint_path
+from quant.networks.checkpoint import load_checkpoint
 from quant.ptq.pipeline import CALIBRATION_SEED
 
-SAMPLE_RATE = 16000
 CLIPS = 8
 SNRS_DB = (0.0, 5.0, 10.0, 15.0)
 LEVELS_DBFS = (-30.0, -20.0)
@@ -28,7 +29,8 @@ SHOWN = "clip_1"  # the clip in the picture
 
 def mix(folder: Path) -> None:
     """Write noisy clips and the clean speech in them."""
-    clips = read_calibration_clips(clips_folder())
+    signal = load_checkpoint(default_checkpoint_path()).signal
+    clips = read_calibration_clips(clips_folder(), signal.sample_rate)
     mixtures = calibration_mixtures(
         [clip.samples for clip in clips.clean[::5][:CLIPS]],
         [clip.samples for clip in clips.noise],
@@ -40,15 +42,15 @@ def mix(folder: Path) -> None:
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for index, mixture in enumerate(mixtures):
             samples = getattr(mixture, kind)[:, None]
-            write(folder / kind / f"clip_{index}.wav", Recording(samples, SAMPLE_RATE))
+            write(folder / kind / f"clip_{index}.wav", Recording(samples, signal.sample_rate))
     print(f"mixed {len(mixtures)} clips into {folder / 'noisy'}")
 
 
-def _samples(path: Path) -> np.ndarray:
-    return read(path).samples[:, 0]
+def _samples(recording: Recording) -> np.ndarray:
+    return recording.samples[:, 0]
 
 
-def draw_spectrograms(path: Path, signals: dict[str, np.ndarray]) -> None:
+def draw_spectrograms(path: Path, signals: dict[str, np.ndarray], rate: int) -> None:
     """Draw one spectrogram under the other, with a common scale, as a PNG."""
     import matplotlib
 
@@ -62,7 +64,7 @@ def draw_spectrograms(path: Path, signals: dict[str, np.ndarray]) -> None:
         *_, image = axis.specgram(
             samples,
             NFFT=512,
-            Fs=SAMPLE_RATE / 1000,
+            Fs=rate / 1000,
             noverlap=384,
             vmin=-110,
             vmax=-40,
@@ -79,13 +81,14 @@ def draw_spectrograms(path: Path, signals: dict[str, np.ndarray]) -> None:
 
 def summarize(folder: Path) -> None:
     """Draw the picture and print the figures that count."""
-    noisy = _samples(folder / "noisy" / f"{SHOWN}.wav")
+    recording = read(folder / "noisy" / f"{SHOWN}.wav")
+    noisy = _samples(recording)
     signals = {"noisy": noisy}
     for title, model in (("float", "gtcrn_float"), ("INT8", "gtcrn_int8")):
         signals[f"enhanced, {title}"] = Enhancer(folder / f"{model}.tflite").enhance(noisy)
-    signals["clean"] = _samples(folder / "clean" / f"{SHOWN}.wav")
+    signals["clean"] = _samples(read(folder / "clean" / f"{SHOWN}.wav"))
     picture = folder / "spectrograms.png"
-    draw_spectrograms(picture, signals)
+    draw_spectrograms(picture, signals, recording.rate)
 
     speed = json.loads((folder / "benchmark.json").read_text())
     overall = json.loads((folder / "quality.json").read_text())["overall"]

@@ -1,6 +1,7 @@
 """Pictures for the docs, from measurements: `python -m benchmarks.figures --out DIR`."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,10 @@ from quant.evaluation.sensitivity import draw_sensitivity, measure_sensitivity
 from quant.graph.recipes import RECIPES
 from quant.mixed_precision.auto import split_clips
 from quant.networks.checkpoint import load_checkpoint
-from quant.networks.registry import describe_step
+from quant.networks.network import Network
 from quant.ptq.calibration import Statistics
 from quant.ptq.pipeline import calibrate_checkpoint, noisy_clips
-from quant.ptq.ranges import RANGE_METHODS, range_rules
+from quant.ptq.ranges import RANGE_FUNCTIONS
 
 METHODS = {"min-max": "#c92a2a", "mse": "#e67700", "percentile": "#2b8a3e"}
 BINS = 120
@@ -36,12 +37,11 @@ def widest(statistics: Statistics, ranges: dict[str, tuple[float, float]]) -> st
     return max(ranges, key=excess)
 
 
-def draw_ranges(statistics: Statistics, architecture: str, path: Path) -> str:
+def draw_ranges(statistics: Statistics, network: Network, path: Path) -> str:
     """Plot one tensor's values and what the range methods make of them; returns its name."""
     from matplotlib.figure import Figure
 
-    rules = range_rules(architecture)
-    found = {name: RANGE_METHODS[name](statistics, rules) for name in METHODS}
+    found = {name: RANGE_FUNCTIONS[name](statistics, network.range_rules) for name in METHODS}
     key = widest(statistics, found["percentile"])
     samples = statistics.samples[key]
     low, high = statistics.extremes[key]
@@ -78,13 +78,14 @@ def main() -> None:
     arguments = parser.parse_args()
     make_folder(arguments.out)
     checkpoint = load_checkpoint(arguments.checkpoint or default_checkpoint_path())
-    clips, judged = split_clips(read_calibration_clips(clips_folder()))
+    clips, judged = split_clips(
+        read_calibration_clips(clips_folder(), checkpoint.signal.sample_rate)
+    )
     with ProgressBars() as progress:
-        split = RECIPES["int8"].splits
-        calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), progress, split=split)
-        step = describe_step(checkpoint.architecture, checkpoint.model)
-        sensitivity = measure_sensitivity(calibrated, Judge(judged, step), progress)
-    name = draw_ranges(calibrated.statistics, checkpoint.architecture, arguments.out / "ranges.png")
+        recipe = replace(RECIPES["int8"], level_dbfs=None)
+        calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), recipe, progress)
+        sensitivity = measure_sensitivity(calibrated, Judge(judged, checkpoint), progress)
+    name = draw_ranges(calibrated.statistics, checkpoint.network, arguments.out / "ranges.png")
     draw_sensitivity(sensitivity, arguments.out / "sensitivity.png")
     print(f"wrote ranges.png ({name}) and sensitivity.png into {arguments.out}")
 

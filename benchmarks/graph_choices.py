@@ -23,7 +23,8 @@ from edge_se.enhancer import Enhancer
 from edge_se.inspection import inspect_model
 from edge_se.model_file import read_manifest
 from edge_se.peers import Ours, Peer
-from edge_se.stft import Samples, square_root_hann
+from edge_se.signal import square_root_hann
+from edge_se.stft import Samples
 from quant.checkpoints import default_checkpoint_path
 from quant.graph import tflite
 from quant.graph.graph import UNIT_RANGE, Graph, Value
@@ -163,13 +164,13 @@ class PlainLoop:
         self._manifest = read_manifest(path)
         self._interpreter = create_interpreter(find_runtime(), path)
         self._states = [np.zeros(state.shape, np.float32) for state in self._manifest.states]
-        self._window = square_root_hann(512)
+        self._window = square_root_hann(512).astype(np.float32)
         self._history: NDArray[Any] = np.zeros(512, np.float32)
         self._tail: NDArray[Any] = np.zeros(256, np.float32)
 
     def process(self, frame: Samples, out: Samples) -> None:
         """Take in one hop (float32 [256]) and write one enhanced hop to `out`."""
-        signals, states = self._manifest.signals, self._manifest.states
+        signals, states = self._manifest.tensors, self._manifest.states
         self._history = np.concatenate([self._history[256:], frame])
         spectrum = np.fft.rfft(self._history * self._window)
         rows = np.sqrt(spectrum.real**2 + spectrum.imag**2), spectrum.real, spectrum.imag

@@ -27,10 +27,9 @@ from quant.audio.clips import CalibrationClips, read_calibration_clips
 from quant.checkpoints import default_checkpoint_path
 from quant.evaluation.evaluate import EvaluationResult, evaluate_pairs
 from quant.evaluation.pairs import Pair, load_pairs
-from quant.graph.recipes import RECIPES
+from quant.graph.recipes import RECIPES, find_recipe
 from quant.mixed_precision.costs import DEFAULT_BOARD, find_board, predict
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
-from quant.networks.registry import describe_step
 from quant.ptq.calibration import calibrate
 from quant.ptq.equalization import ScaleClasses, choose_scales, equalize
 from quant.ptq.pipeline import (
@@ -39,10 +38,10 @@ from quant.ptq.pipeline import (
     build_float,
     build_quantized,
     calibrate_checkpoint,
-    default_ranges,
+    find_ranges,
     noisy_clips,
 )
-from quant.ptq.ranges import RANGE_METHODS, percentile_ranges, range_rules
+from quant.ptq.ranges import RANGE_FUNCTIONS, percentile_ranges
 from quant.training.recovery import RecoverySettings, recover
 
 TIMED_SECONDS = 6.0
@@ -84,34 +83,35 @@ class Row:
 
 def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator[tuple[str, bytes]]:
     """Static INT8 files, each with one technique more, and error-optimal ranges beside them."""
-    graph = describe_step(checkpoint.architecture, checkpoint.model)
-    plain = CalibratedGraph(checkpoint, graph, calibrate(graph, noisy))
-    statistics, rules = plain.statistics, range_rules(checkpoint.architecture)
+    graph, signal = checkpoint.step(), checkpoint.signal
+    rules = checkpoint.network.range_rules
+    plain = CalibratedGraph(checkpoint, graph, calibrate(graph, noisy, signal), signal)
+    statistics = plain.statistics
     yield (
         "ranges from smallest to largest",
-        build(plain, INT8, RANGE_METHODS["min-max"](statistics, rules), {}),
+        build(plain, INT8, RANGE_FUNCTIONS["min-max"](statistics, rules), {}),
     )
     yield (
         "ranges of least squared error",
-        build(plain, INT8, RANGE_METHODS["mse"](statistics, rules), {}),
+        build(plain, INT8, RANGE_FUNCTIONS["mse"](statistics, rules), {}),
     )
     yield "percentiles, 99.9 for all", build(plain, INT8, percentile_ranges(statistics), {})
     classes = ScaleClasses(plain.graph)
-    before = calibrate(plain.graph, noisy, classes)
+    before = calibrate(plain.graph, noisy, signal, classes)
     equalize(plain.graph, classes, choose_scales(classes, before.magnitudes))
-    equal = CalibratedGraph(checkpoint, plain.graph, calibrate(plain.graph, noisy))
+    equal = replace(plain, statistics=calibrate(plain.graph, noisy, signal))
     ranges = percentile_ranges(equal.statistics)
     yield "and equalization", build(equal, INT8, ranges, {})
     yield "and bias correction", build_quantized(equal, INT8, ranges, {})
-    ranges = default_ranges(equal, INT8)
+    ranges = find_ranges(equal, INT8)
     yield "and percentiles for each kind of tensor", build_quantized(equal, INT8, ranges, {})
-    whole = calibrate_checkpoint(checkpoint, noisy, split=True)
+    whole = calibrate_checkpoint(checkpoint, noisy, replace(INT8, level_dbfs=None))
     split = replace(whole, clips=())
     ranges = percentile_ranges(replace(split.statistics, saturated={}), rules)
     yield "and the step described for 8 bits", build_quantized(split, INT8, ranges, {})
     ranges = percentile_ranges(split.statistics, rules)
     yield "and attention's as it saturates", build_quantized(split, INT8, ranges, {})
-    ranges = default_ranges(split, INT8)
+    ranges = find_ranges(split, INT8)
     yield "and without what rectified sums drop", build_quantized(split, INT8, ranges, {})
     yield "and biases corrected for rounded values", build_quantized(whole, INT8, ranges, {})
     yield "and loud speech attenuated", static_file(checkpoint, noisy)
@@ -119,9 +119,8 @@ def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator
 
 def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:
     """The file that `quantize --precision int8 --recover` makes."""
-    noisy = noisy_clips(clips)
-    calibrated = calibrate_checkpoint(checkpoint, noisy, level_dbfs=INT8.level_dbfs, split=True)
-    ranges = default_ranges(calibrated, INT8)
+    calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), INT8)
+    ranges = find_ranges(calibrated, INT8)
     found = recover(calibrated, INT8, ranges, clips, RecoverySettings())
     return build_quantized(found.calibrated, INT8, ranges, {})
 
@@ -130,18 +129,20 @@ def static_file(
     checkpoint: Checkpoint, noisy: Sequence[np.ndarray], precision: str = "int8"
 ) -> bytes:
     """The file that `quantize --precision` makes with `--recover 0`."""
-    recipe = RECIPES[precision]
-    calibrated = calibrate_checkpoint(
-        checkpoint, noisy, level_dbfs=recipe.level_dbfs, split=recipe.splits
-    )
-    return build_quantized(calibrated, recipe, default_ranges(calibrated, recipe), {})
+    recipe = find_recipe(precision, checkpoint.network.recipes)
+    calibrated = calibrate_checkpoint(checkpoint, noisy, recipe)
+    return build_quantized(calibrated, recipe, find_ranges(calibrated, recipe), {})
 
 
 def score(files: dict[str, Path], pairs: Sequence[Pair], plain: Path) -> list[Row]:
     """Score files against the float one, and time them by turns."""
     reference, board = Enhancer(plain), find_board(DEFAULT_BOARD)
     names, rows = list(files), []
-    timed = compare([Ours(Enhancer(path)) for path in files.values()], bursts(16000), TIMED_SECONDS)
+    timed = compare(
+        [Ours(Enhancer(path)) for path in files.values()],
+        bursts(reference.sample_rate),
+        TIMED_SECONDS,
+    )
     for name, times in zip(tqdm(names, desc="scoring"), timed, strict=True):
         content = files[name].read_bytes()
         result = evaluate_pairs(Enhancer(files[name]).enhance, pairs, reference=reference.enhance)
@@ -205,7 +206,8 @@ def draw(tables: dict[str, list[Row]], path: Path) -> None:
 
 def rows_of(checkpoint: Checkpoint, pairs: Sequence[Pair], given: Sequence[Path]) -> list[Row]:
     """All rows for a checkpoint; `given` are folders of clips to calibrate with besides."""
-    embedded = read_calibration_clips(clips_folder())
+    rate = checkpoint.signal.sample_rate
+    embedded = read_calibration_clips(clips_folder(), rate)
     noisy = noisy_clips(embedded)
     with tempfile.TemporaryDirectory() as folder:
         files: dict[str, Path] = {}
@@ -214,14 +216,14 @@ def rows_of(checkpoint: Checkpoint, pairs: Sequence[Pair], given: Sequence[Path]
             files[name] = Path(folder) / f"{len(files)}.tflite"
             files[name].write_bytes(content)
 
-        keep("float", build_float(checkpoint, RECIPES["float"]))
+        keep("float", build_float(checkpoint))
         for name, content in tqdm(add_in_turn(checkpoint, noisy), desc="making", total=10):
             keep(name, content)
         keep("and recovery: int8", recovered_file(checkpoint, embedded))
-        for precision in ("int8_float_ends", "int8_float_coders", "dynamic"):
-            keep(precision, static_file(checkpoint, noisy, precision))
+        for recipe in (*checkpoint.network.recipes, RECIPES["dynamic"]):
+            keep(recipe.name, static_file(checkpoint, noisy, recipe.name))
         for clips in given:
-            other = noisy_clips(read_calibration_clips(clips))
+            other = noisy_clips(read_calibration_clips(clips, rate))
             keep(f"int8, calibrated with {clips.name}", static_file(checkpoint, other))
         return score(files, pairs, files["float"])
 
@@ -240,10 +242,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a picture there (.png)")
     arguments = parser.parse_args()
-    pairs = load_pairs(arguments.noisy, arguments.clean)
     tables: dict[str, list[Row]] = {}
     for path in arguments.checkpoints or [default_checkpoint_path()]:
         checkpoint = load_checkpoint(path)
+        pairs = load_pairs(arguments.noisy, arguments.clean, checkpoint.signal.sample_rate)
         tables[checkpoint.name] = rows_of(checkpoint, pairs, arguments.calibration)
         print(f"\n{checkpoint.name}, {len(pairs)} clips:\n\n{format_rows(tables[checkpoint.name])}")
         sys.stdout.flush()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_se.errors import UserError
 from edge_se.files import written_beside
-from edge_se.quantized import dequantize, quantize
+from edge_se.quantized import SAMPLE_STEP, dequantize, quantize
 
 INSTALL_HINT = 'pip install "edge-se[audio]"'
 # libsndfile's format by suffix.
@@ -24,7 +24,6 @@ _FORMATS = {
     ".aif": "AIFF", ".aiff": "AIFF", ".au": "AU", ".caf": "CAF", ".w64": "W64", ".rf64": "RF64",
 }  # fmt: skip
 PCM_16 = "PCM_16"
-PCM_16_SCALE = 2.0**-15
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def _read_wave(path: Path) -> Recording:
         raise UserError(f"{path} has {8 * width}-bit samples; to read it, {INSTALL_HINT}")
     whole = len(data) - len(data) % (2 * channels)
     values = np.frombuffer(data[:whole], "<i2").astype(np.int16).reshape(-1, channels)
-    samples = dequantize(values, PCM_16_SCALE, 0).astype(np.float32, copy=False)
+    samples = dequantize(values, SAMPLE_STEP, 0).astype(np.float32, copy=False)
     return Recording(samples, rate)
 
 
@@ -135,7 +134,7 @@ def write(path: Path, recording: Recording) -> None:
     samples: NDArray[np.float32 | np.integer] = recording.samples
     if subtype == PCM_16:
         # libsndfile would scale by 32767: reading and writing would not cancel.
-        samples = quantize(samples, PCM_16_SCALE, 0, np.int16)
+        samples = quantize(samples, SAMPLE_STEP, 0, np.int16)
     with written_beside(path) as temporary:
         try:
             soundfile.write(str(temporary), samples, recording.rate, subtype, format=name)
@@ -146,7 +145,7 @@ def write(path: Path, recording: Recording) -> None:
 def _write_wave(path: Path, recording: Recording) -> None:
     if path.suffix.lower() != ".wav":
         raise UserError(f"{path} does not end in .wav; to write other formats, {INSTALL_HINT}")
-    values = quantize(recording.samples, PCM_16_SCALE, 0, np.int16)
+    values = quantize(recording.samples, SAMPLE_STEP, 0, np.int16)
     with written_beside(path) as temporary, wave.open(str(temporary), "wb") as file:
         file.setparams((values.shape[1], 2, recording.rate, 0, "NONE", ""))
         file.writeframes(values.astype("<i2", copy=False).tobytes())

@@ -8,15 +8,14 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_se.audio import INSTALL_HINT, PCM_16, PCM_16_SCALE, load_soundfile
+from edge_se.audio import INSTALL_HINT, PCM_16, load_soundfile
 from edge_se.errors import UserError
 from edge_se.files import written_beside
-from edge_se.quantized import dequantize, quantize
+from edge_se.quantized import SAMPLE_STEP, dequantize, quantize
+from edge_se.stft import Samples
 
 BLOCK = 1 << 16
-Samples = NDArray[np.float32]
 
 
 class StereoFile:
@@ -104,7 +103,7 @@ class _WaveReader:
         data = self._file.readframes(count)
         whole = len(data) - len(data) % (2 * self.channels)
         values = np.frombuffer(data[:whole], "<i2").astype(np.int16).reshape(-1, self.channels)
-        return dequantize(values, PCM_16_SCALE, 0).astype(np.float32, copy=False)
+        return dequantize(values, SAMPLE_STEP, 0).astype(np.float32, copy=False)
 
 
 class Resampler:
@@ -166,7 +165,7 @@ class StereoWriter:
         self._left -= len(samples)
         integers = (
             # libsndfile would scale by 32767: reading and writing would not cancel.
-            quantize(samples, PCM_16_SCALE, 0, np.int16) if self._subtype == PCM_16 else samples
+            quantize(samples, SAMPLE_STEP, 0, np.int16) if self._subtype == PCM_16 else samples
         )
         if self._soundfile is not None:
             self._file.write(integers)

@@ -206,7 +206,7 @@ def measure(loaded: Loaded, frames: Frames, count: int, paced: bool = False) -> 
         `wake_up_us` (lateness of wake-ups).
     """
     enhancer, manifest = loaded.enhancer, loaded.enhancer.manifest
-    hop_s = manifest.hop / manifest.sample_rate
+    hop_s = manifest.signal.hop_seconds
     temperature_before = temperature()
     time_frames(enhancer.process, frames, WARM_UP_FRAMES)
     enhancer.reset()

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_se.core import load_core
 from edge_se.engines import load_engine
+from edge_se.engines.choice import float_samples
 from edge_se.manifest import Manifest
 from edge_se.model_file import default_model_path
-from edge_se.quantized import SAMPLE_STEP, Dequantizer, Quantizer
 from edge_se.states import StateCache
 from edge_se.stft import Samples
 
@@ -57,15 +56,15 @@ class Enhancer:
         self.model_path = Path(model_path) if model_path is not None else default_model_path()
         self.engine = load_engine(self.model_path, engine, runtime, stft)
         self.manifest: Manifest = self.engine.manifest
-        self.hop_size = self.manifest.hop
-        self.sample_rate = self.manifest.sample_rate
+        self.hop_size = self.manifest.signal.hop
+        self.sample_rate = self.manifest.signal.sample_rate
         self.latency_samples = self.manifest.latency_samples
         self.sample_dtype = self.engine.sample_dtype
         self._frame_shape = (self.hop_size,)
         self._dtypes = {_FLOAT32, self.sample_dtype}
-        self._process: Callable[[Samples, Samples], None] = self.engine.process
+        self._process: Callable[[Samples, Samples], object] = self.engine.process
         if self.sample_dtype != _FLOAT32:
-            self._process = _float_samples(self.engine.process, self.hop_size)
+            self._process = float_samples(self.engine.process, self.hop_size)
 
     @property
     def states(self) -> StateCache:
@@ -154,29 +153,3 @@ class Enhancer:
             )
             names = " or ".join(sorted(dtype.name for dtype in dtypes))
             raise ValueError(f"a frame is {names} of shape ({self.hop_size},), got {got}")
-
-
-def _float_samples(process: Callable[[Any, Any], object], hop: int) -> Callable[[Any, Any], None]:
-    """A `process` of float samples around one of int16, by the compiled core where there is one."""
-    core = load_core()
-    if core is None or hop != 256:
-        return IntegerSamples(process, hop).process
-    from edge_se.engines.compiled_samples import CompiledSamples
-
-    return CompiledSamples(core, process).process
-
-
-class IntegerSamples:
-    """Float samples in [-1, 1] in and out, around a `process` that takes and gives int16."""
-
-    def __init__(self, process: Callable[[Any, Any], object], hop: int) -> None:
-        self._process = process
-        self._quantize = Quantizer((hop,), SAMPLE_STEP, 0, np.int16)
-        self._dequantize = Dequantizer(SAMPLE_STEP, 0)
-        self._samples = np.empty(hop, np.int16)
-
-    def process(self, frame: Samples, out: Samples) -> None:
-        """Enhance one hop, float32 [hop] to float32 [hop]."""
-        self._quantize(frame, self._samples)
-        self._process(self._samples, self._samples)
-        self._dequantize(self._samples, out)

@@ -12,9 +12,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_se.signal import WINDOW_FUNCTIONS
+
 Integers: TypeAlias = NDArray[np.integer[Any]]
 
-WINDOW, HOP, BINS = 512, 256, 257
+# The one transform that these bits are defined for.
+WINDOW, HOP, BINS, WINDOW_FUNCTION = 512, 256, 257, "square_root_hann"
 POINTS = WINDOW // 2  # of the complex FFT
 # Bits that the inputs of a transform are normalised to.
 BLOCK_BITS = 20
@@ -34,7 +37,7 @@ def _table(values: NDArray[np.float64]) -> Integers:
 
 _ANGLES = 2 * np.pi * np.arange(BINS) / WINDOW
 COSINES, SINES = _table(np.cos(_ANGLES)), _table(np.sin(_ANGLES))
-ANALYSIS_WINDOW = _table(np.sin(np.pi * np.arange(WINDOW) / WINDOW))
+ANALYSIS_WINDOW = _table(WINDOW_FUNCTIONS[WINDOW_FUNCTION](WINDOW))
 # exp(-2 pi i p r / n) for r = 1, 2, 3 and p < n / 4, real and imaginary: [2, 3, n / 4, 1], by n.
 TWIDDLES = {
     n: np.stack([_table(np.cos(angle)), _table(-np.sin(angle))])[..., None]

@@ -9,6 +9,7 @@ import numpy as np
 
 from edge_se.core import load_core
 from edge_se.engines import ENGINES
+from edge_se.engines.choice import core_for
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest
 
@@ -43,7 +44,7 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
         "state_bytes": sum(
             int(np.prod(state.shape)) * np.dtype(state.dtype).itemsize for state in manifest.states
         ),
-        "stft_core": "numpy" if manifest.chunk or load_core() is None else "compiled",
+        "stft_core": "numpy" if core_for(manifest.signal) is None else "compiled",
         "engines": {engine: "by default"},
         **further,
         "operators": [

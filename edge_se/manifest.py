@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from edge_se.errors import UserError
 from edge_se.quantized import limits
+from edge_se.signal import FEATURES, MASKS, WINDOW_FUNCTIONS, Signal
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # What this runtime knows how to do, by manifest field; anything else needs a newer one.
+STFTS = ("float", "fixed")
 UNDERSTOOD: Mapping[str, tuple[str, ...]] = {
-    "stft": ("float", "fixed"),
-    "features": ("magnitude_real_imaginary", "stereo_magnitude"),
-    "level": ("none", "power_of_two"),
+    "window_function": tuple(WINDOW_FUNCTIONS),
+    "features": FEATURES,
+    "mask": MASKS,
 }
 DTYPES = ("float32", "int8", "int16")
 # Of the weights of bins in a band: each is a whole number of 2**-15, together they stay below 16.
@@ -89,8 +91,8 @@ class StateSpec:
 
 
 @dataclass(frozen=True)
-class Signals:
-    """Tensors of the signals: features [3, bins] (or [6, bands]) in, mask [2, bins] out.
+class Tensors:
+    """Tensors that the step takes and gives: features [3, bins] (or [6, bands]) in, mask [2, bins].
 
     Of a separator: features [1, frames, bins, 2] in, mask [1, frames - 2 * offset, bins, 2] out.
     """
@@ -160,18 +162,12 @@ class Manifest:
     Attributes:
         architecture: Name of the network.
         precision: What it was quantized to: "float", "dynamic", "int8", "int16x8".
-        sample_rate: In Hz.
-        window: STFT window in samples, two hops; of a separator, its n_fft.
-        hop: Samples per frame.
-        stft: Kind of STFT.
-        features: Kind of features: rows of magnitude, real and imaginary part; of a separator,
-            both channels' magnitudes, the recording's largest being 1.
+        signal: What it hears: sample rate, transform, features, mask and level.
+        stft: Arithmetic of the STFT, "float" or "fixed".
         bands: How features are merged to bands, in two parts: six rows then instead of three, of
             which the first three are the first part. None for features of bins.
-        level: How the input's level is handled: "none", or "power_of_two" (see `edge_se.level`).
-        level_dbfs: Level that features are brought nearer to, if they are.
         lookahead_frames: Frames by which the mask lags the features.
-        signals: Tensors of features and mask.
+        tensors: Tensors of features and mask.
         states: States, in the order of the step's inputs.
         chunk: What a separator takes at once; None for a model that runs frame by frame.
         checkpoint: Name and SHA-256 of the weights it was made from.
@@ -183,16 +179,11 @@ class Manifest:
 
     architecture: str
     precision: str
-    sample_rate: int
-    window: int
-    hop: int
-    signals: Signals
+    signal: Signal
+    tensors: Tensors
     states: tuple[StateSpec, ...]
     stft: str = "float"
-    features: str = "magnitude_real_imaginary"
     bands: BandMerging | None = None
-    level: str = "none"
-    level_dbfs: float = 0.0
     lookahead_frames: int = 0
     chunk: Chunk | None = None
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
@@ -203,19 +194,14 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     @property
-    def bins(self) -> int:
-        """Number of frequency bins, `window / 2 + 1`."""
-        return self.window // 2 + 1
-
-    @property
     def latency_samples(self) -> int:
         """How far output samples lag input samples."""
-        return self.window - self.hop + self.lookahead_frames * self.hop
+        return self.signal.window + (self.lookahead_frames - 1) * self.signal.hop
 
     @property
     def algorithmic_latency_ms(self) -> float:
         """Latency including the hop that must be collected before a frame can be computed."""
-        return 1000 * (self.latency_samples + self.hop) / self.sample_rate
+        return 1000 * (self.latency_samples + self.signal.hop) / self.signal.sample_rate
 
     def to_json(self) -> str:
         """The manifest as JSON, the same text for equal manifests."""
@@ -239,10 +225,12 @@ class Manifest:
             _check(isinstance(content, dict), "it is not a JSON object")
             version = content.get("format_version")
             _check(isinstance(version, int), "it has no format_version")
-            if version > FORMAT_VERSION:
+            if version != FORMAT_VERSION:
+                newer = version > FORMAT_VERSION
                 raise UserError(
-                    f"{source} has manifest format {version}, newer than the {FORMAT_VERSION} this "
-                    f"edge-se knows; upgrade edge-se"
+                    f"{source} has manifest format {version}, {'newer' if newer else 'older'} than "
+                    f"the {FORMAT_VERSION} that this edge-se knows; "
+                    f"{'upgrade edge-se' if newer else 'make the model again'}"
                 )
             return _manifest(content)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -259,25 +247,17 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
     names = {f.name for f in fields(Manifest)}
     unknown = sorted(set(content) - names)
     _check(not unknown, f"it has the unknown field {', '.join(unknown)}")
-    for name, values in UNDERSTOOD.items():
-        value = content.get(name)
-        known = " or ".join(map(repr, values))
-        _check(value in values, f"its {name} is {value!r}, and this edge-se knows only {known}")
-    signals = _get(content, "signals", dict, "it")
+    _check_understood("stft", content.get("stft"), STFTS)
+    tensors = _get(content, "tensors", dict, "it")
     manifest = Manifest(
         format_version=content["format_version"],
         architecture=_get(content, "architecture", str, "it"),
         precision=_get(content, "precision", str, "it"),
-        sample_rate=_get(content, "sample_rate", int, "it"),
-        window=_get(content, "window", int, "it"),
-        hop=_get(content, "hop", int, "it"),
+        signal=_signal(_get(content, "signal", dict, "it")),
         stft=content["stft"],
-        features=content["features"],
         bands=_bands(content.get("bands")),
-        level=content["level"],
-        level_dbfs=_get({"level_dbfs": 0.0, **content}, "level_dbfs", float, "it"),
         lookahead_frames=_get(content, "lookahead_frames", int, "it"),
-        signals=Signals(_tensor(signals, "features"), _tensor(signals, "mask")),
+        tensors=Tensors(_tensor(tensors, "features"), _tensor(tensors, "mask")),
         states=tuple(_state(state) for state in _get(content, "states", list, "it")),
         chunk=_chunk(content.get("chunk")),
         checkpoint=_get(content, "checkpoint", dict, "it"),
@@ -290,21 +270,45 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
+def _check_understood(name: str, value: Any, known: tuple[str, ...]) -> None:
+    names = " or ".join(map(repr, known))
+    _check(value in known, f"its {name} is {value!r}, and this edge-se knows only {names}")
+
+
+def _signal(content: Mapping[str, Any]) -> Signal:
+    unknown = sorted(set(content) - {f.name for f in fields(Signal)})
+    _check(not unknown, f"its signal has the unknown field {', '.join(unknown)}")
+    for name, values in UNDERSTOOD.items():
+        _check_understood(name, content.get(name), values)
+    level = content.get("level_dbfs")
+    signal = Signal(
+        sample_rate=_get(content, "sample_rate", int, "its signal"),
+        window=_get(content, "window", int, "its signal"),
+        hop=_get(content, "hop", int, "its signal"),
+        window_function=content["window_function"],
+        features=content["features"],
+        mask=content["mask"],
+        level_dbfs=None if level is None else _get(content, "level_dbfs", float, "its signal"),
+    )
+    _check(signal.sample_rate > 0, f"its sample rate is {signal.sample_rate}")
+    _check(level is None or math.isfinite(level), f"its level_dbfs is {level}")
+    return signal
+
+
 def _check_consistent(manifest: Manifest) -> None:
-    _check(manifest.format_version >= 1, "its format_version is below 1")
-    _check(manifest.sample_rate > 0, f"its sample rate is {manifest.sample_rate}")
     _check(manifest.lookahead_frames >= 0, "its lookahead_frames is negative")
-    _check(math.isfinite(manifest.level_dbfs), f"its level_dbfs is {manifest.level_dbfs}")
-    separates = manifest.features == "stereo_magnitude"
+    signal = manifest.signal
+    separates = signal.features == "stereo_magnitude"
     _check(
-        separates == (manifest.chunk is not None),
-        f"its features are {manifest.features!r}, but its chunk is {manifest.chunk}",
+        separates == (manifest.chunk is not None) == (signal.mask == "stereo_magnitude"),
+        f"its features are {signal.features!r} and its mask {signal.mask!r}, but its chunk is "
+        f"{manifest.chunk}",
     )
     _check_hop(manifest)
-    bins, chunk, bands = manifest.bins, manifest.chunk, manifest.bands
+    bins, chunk, bands = signal.bins, manifest.chunk, manifest.bands
     shapes: dict[str, tuple[int, ...]] = {"features": (3, bins), "mask": (2, bins)}
     if bands is not None:
-        _check(manifest.signals.features.dtype != "float32", "its bands have two parts, but floats")
+        _check(manifest.tensors.features.dtype != "float32", "its bands have two parts, but floats")
         _check_bands(bands, bins)
         shapes["features"] = (6, bands.count)
     if chunk is not None:
@@ -312,7 +316,7 @@ def _check_consistent(manifest: Manifest) -> None:
         _check(chunk.offset >= 0 and chunk.kept > 0, f"its chunk is {chunk}, which keeps no frame")
         shapes = {"features": (1, chunk.frames, bins, 2), "mask": (1, chunk.kept, bins, 2)}
     for what, expected in shapes.items():
-        shape = getattr(manifest.signals, what).shape
+        shape = getattr(manifest.tensors, what).shape
         _check(shape == expected, f"{what} has the shape {list(shape)}, not {expected}")
     states = [state.name for state in manifest.states]
     repeated = sorted({name for name in states if states.count(name) > 1})
@@ -342,7 +346,7 @@ def _check_bands(bands: BandMerging, bins: int) -> None:
 
 
 def _check_hop(manifest: Manifest) -> None:
-    window, hop = manifest.window, manifest.hop
+    window, hop = manifest.signal.window, manifest.signal.hop
     if manifest.chunk is None:
         _check(
             hop > 0 and window == 2 * hop,
@@ -399,8 +403,8 @@ def _tensor_reference(mapping: Mapping[str, Any], key: str, what: str) -> int | 
     return value  # type: ignore[return-value]
 
 
-def _tensor(signals: Mapping[str, Any], name: str) -> TensorSpec:
-    content = _get(signals, name, dict, "signals")
+def _tensor(tensors: Mapping[str, Any], name: str) -> TensorSpec:
+    content = _get(tensors, name, dict, "tensors")
     spec = TensorSpec(
         tensor=_tensor_reference(content, "tensor", name),
         shape=tuple(_get(content, "shape", list, name)),

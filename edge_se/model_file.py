@@ -69,17 +69,27 @@ def read_model(path: Path) -> tuple[bytes, Manifest]:
     if not path.is_file():
         raise UserError(f"there is no model file {path}")
     data = path.read_bytes()
+    return data, manifest_of(data, str(path))
+
+
+def manifest_of(data: bytes, source: str) -> Manifest:
+    """The manifest in the bytes of a .tflite; `source` is what errors call it.
+
+    Raises:
+        UserError: It is no .tflite, or its manifest is missing or wrong.
+    """
     if data[4:8] != _FLATBUFFER_IDENTIFIER:
-        raise UserError(f"{path} is not a TFLite model; make one with edge-se quantize")
+        raise UserError(f"{source} is not a TFLite model; make one with edge-se quantize")
     try:
         _, text = split(data)
     except zipfile.BadZipFile as error:
-        raise UserError(f"{path} is damaged ({error}); make or copy it again") from None
+        raise UserError(f"{source} is damaged ({error}); make or copy it again") from None
     if text is None:
         raise UserError(
-            f"{path} is a TFLite model without an edge-se manifest; make one with edge-se quantize"
+            f"{source} is a TFLite model without an edge-se manifest; make one with edge-se "
+            "quantize"
         )
-    return data, Manifest.from_json(text, str(path))
+    return Manifest.from_json(text, source)
 
 
 def read_manifest(path: Path) -> Manifest:

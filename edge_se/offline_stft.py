@@ -11,21 +11,18 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from edge_se.signal import Signal
 from edge_se.stft import Samples, Spectrum
-
-
-def hann(window: int) -> Samples:
-    """Periodic Hann window, float32 [window]."""
-    return (np.sin(np.pi * np.arange(window) / window) ** 2).astype(np.float32)
 
 
 class Analysis:
     """Samples to spectra; the recording is continued with zeros to a whole number of hops."""
 
-    def __init__(self, n_fft: int, hop: int, channels: int) -> None:
-        """Window and hop in samples; the window is even and at least two hops."""
+    def __init__(self, signal: Signal, channels: int) -> None:
+        """Transform as a signal says; the window is even and at least two hops."""
+        n_fft, hop = signal.window, signal.hop
         self._n_fft, self._hop = n_fft, hop
-        self._window = hann(n_fft)
+        self._window = signal.analysis_window().astype(np.float32)
         self._pending = np.zeros((n_fft // 2, channels), np.float32)
         self._samples = 0
 
@@ -55,10 +52,11 @@ class Analysis:
 class Synthesis:
     """Spectra back to samples, from the first sample of the recording on."""
 
-    def __init__(self, n_fft: int, hop: int, channels: int) -> None:
+    def __init__(self, signal: Signal, channels: int) -> None:
         """As of `Analysis`."""
+        n_fft, hop = signal.window, signal.hop
         self._n_fft, self._hop = n_fft, hop
-        self._window = hann(n_fft)
+        self._window = signal.analysis_window().astype(np.float32)
         self._sum: NDArray[Any] = np.zeros((n_fft - hop, channels), np.float32)
         self._weight: NDArray[Any] = np.zeros(n_fft - hop, np.float32)
         self._to_drop = n_fft // 2

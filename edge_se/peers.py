@@ -17,6 +17,7 @@ from edge_se.engines import ENGINES
 from edge_se.engines.onnx import MANIFEST_KEY, create_session
 from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError
+from edge_se.signal import Signal
 from edge_se.stft import Samples, Stft
 
 # Names that stand for what is installed: our own C engine, RNNoise, WebRTC's noise suppressor.
@@ -112,7 +113,7 @@ class GtcrnOnnx:
                 f"authors' streaming export of GTCRN, so there is no way to run it"
             )
         self._run = session.run
-        self._stft = Stft()
+        self._stft = Stft(Signal(self.sample_rate, 2 * self.hop_size, self.hop_size))
         self._inputs: dict[str, NDArray[np.float32]] = {
             name: np.zeros(shape, np.float32) for name, shape in shapes.items()
         }

@@ -68,7 +68,7 @@ class Separator:
         self.model_path = Path(model_path)
         self._window = TfliteWindow(self.model_path, runtime)
         self.manifest = self._window.manifest
-        self.sample_rate = self.manifest.sample_rate
+        self.sample_rate = self.manifest.signal.sample_rate
         self.window_seconds: list[float] = []
 
     def mask(self, magnitude: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -91,10 +91,9 @@ class Separator:
             Vocals and accompaniment, float32 [n, 2] each, aligned with the recording and up to one
             hop longer in all.
         """
-        window, hop = self.manifest.window, self.manifest.hop
         peak = max((np.abs(s).max(initial=0.0) for s in self._spectra(blocks())), default=0.0)
         gain = np.float32(1 / peak if peak > 0 else 0)
-        vocals, accompaniment = (Synthesis(window, hop, CHANNELS) for _ in range(2))
+        vocals, accompaniment = (Synthesis(self.manifest.signal, CHANNELS) for _ in range(2))
         for mixture, middle in cut_windows(self._spectra(blocks()), self._window.chunk):
             mask = self.mask(np.abs(mixture) * gain)[: middle.stop - middle.start]
             spectra = mixture[middle]
@@ -120,7 +119,7 @@ class Separator:
         }
 
     def _spectra(self, blocks: Iterable[Samples]) -> Iterator[Spectrum]:
-        analysis = Analysis(self.manifest.window, self.manifest.hop, CHANNELS)
+        analysis = Analysis(self.manifest.signal, CHANNELS)
         for block in blocks:
             yield analysis.push(block)
         yield analysis.finish()

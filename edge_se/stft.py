@@ -1,7 +1,7 @@
 """Short-time Fourier transform, one hop at a time: analysis, and synthesis by overlap-add.
 
-Analysis and synthesis both use the periodic square-root Hann window over two hops, so that their
-product sums to one and synthesis gives the analysed samples back, `window - hop` samples later.
+The window spans two hops. Synthesis uses the dual of the analysis window, so that their product
+sums to one and synthesis gives the analysed samples back, `window - hop` samples later.
 """
 
 from collections.abc import Callable
@@ -10,14 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_se.signal import Signal
+
 Samples: TypeAlias = NDArray[np.float32]
 Spectrum: TypeAlias = NDArray[np.complex64]
 Transform: TypeAlias = Callable[[NDArray[Any], Any, NDArray[Any]], object]
-
-
-def square_root_hann(window: int) -> Samples:
-    """Periodic square-root Hann window, float32 [window]."""
-    return np.sin(np.pi * np.arange(window) / window).astype(np.float32)
 
 
 def _rfft(samples: NDArray[Any], factor: Any, out: NDArray[Any]) -> None:
@@ -53,17 +50,18 @@ class Stft:
         spectrum: complex64 [window / 2 + 1] of the newest window; `analyse` writes into it.
     """
 
-    def __init__(self, window: int = 512, hop: int = 256) -> None:
-        """Window and hop in samples; raises ValueError unless the window is two hops."""
+    def __init__(self, signal: Signal) -> None:
+        """Transform as a signal says; raises ValueError unless its window is two hops."""
+        window, hop = signal.window, signal.hop
         if window != 2 * hop:
             raise ValueError(f"the window must be two hops long, got {window} and {hop}")
-        self.window, self.hop, self.bins = window, hop, window // 2 + 1
         self._forward, self._inverse = _fastest_transforms()
         self._unit, self._inverse_length = np.float32(1), np.float32(1 / window)
-        self._shape = square_root_hann(window)
+        self._analysis_window = signal.analysis_window().astype(np.float32)
+        self._synthesis_window = signal.synthesis_window().astype(np.float32)
         self._history = np.zeros(window, np.float32)
         self._windowed = np.empty(window, np.float32)
-        self.spectrum = np.empty(self.bins, np.complex64)
+        self.spectrum = np.empty(signal.bins, np.complex64)
         self._segment = np.empty(window, np.float32)
         self._tail = np.zeros(hop, np.float32)
         # Slices are views made once; making one per frame would cost as much as using it.
@@ -78,7 +76,7 @@ class Stft:
         """
         self._older[...] = self._newer
         self._newer[...] = samples
-        np.multiply(self._history, self._shape, out=self._windowed)
+        np.multiply(self._history, self._analysis_window, out=self._windowed)
         self._forward(self._windowed, self._unit, self.spectrum)
         return self.spectrum
 
@@ -90,7 +88,7 @@ class Stft:
             out: float32 [hop].
         """
         self._inverse(spectrum, self._inverse_length, self._segment)
-        np.multiply(self._segment, self._shape, out=self._segment)
+        np.multiply(self._segment, self._synthesis_window, out=self._segment)
         np.add(self._segment_head, self._tail, out=out)
         self._tail[...] = self._segment_tail
 

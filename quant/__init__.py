@@ -1,1 +1,24 @@
-"""Host pipeline: architectures, training, calibration, quantization and evaluation."""
+"""Host pipeline: networks, calibration, quantization, training and evaluation.
+
+`quant.quantize` is loaded on first use, so that `import quant` costs nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quant.graph.recipes import Recipe
+    from quant.quantized import Quantized, quantize
+
+__all__ = ["Quantized", "Recipe", "quantize"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Recipe":
+        from quant.graph.recipes import Recipe
+
+        return Recipe
+    if name in __all__:
+        from quant import quantized
+
+        return getattr(quantized, name)
+    raise AttributeError(f"module 'quant' has no attribute {name!r}")

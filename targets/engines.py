@@ -78,6 +78,7 @@ def compile_engine(
     manifest = engine_manifest(
         checkpoint.architecture,
         arithmetic,
+        checkpoint.signal,
         checkpoint.describe(),
         {"edge-se": version("edge-se"), "compiler": Path(compiler[0]).name},
     )

@@ -11,7 +11,8 @@ from calib_data import clips_folder
 from edge_se import Enhancer
 from quant.audio.clips import read_clips
 from quant.audio.frames import analyse, apply_mask, features, synthesize
-from quant.networks.registry import build_model
+from quant.networks.gtcrn.model import SIGNAL
+from quant.networks.registry import find_network
 
 WINDOW, HOP = 512, 256
 SAMPLES = 40 * HOP
@@ -34,13 +35,13 @@ def offline(request: pytest.FixtureRequest) -> Callable[[Signal], Signal]:
     """The network over the whole clip at once, with the loop's frames."""
     architecture, options = request.param
     torch.manual_seed(0)
-    model = build_model(architecture, **options).eval()
+    model = find_network(architecture).create(**options).eval()
 
     @torch.no_grad()
     def enhance(samples: Signal) -> Signal:
-        spectra = analyse(torch.from_numpy(samples)[None])
-        mask = model.mask(features(spectra).transpose(1, 2)).transpose(1, 2)
-        return synthesize(apply_mask(spectra, mask), len(samples))[0].numpy()
+        spectra = analyse(torch.from_numpy(samples)[None], SIGNAL)
+        mask = model.mask(features(spectra, SIGNAL).transpose(1, 2)).transpose(1, 2)
+        return synthesize(apply_mask(spectra, mask, SIGNAL), len(samples), SIGNAL)[0].numpy()
 
     return enhance
 

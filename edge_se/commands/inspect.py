@@ -8,6 +8,7 @@ from typing import Any
 from edge_se.engines import ENGINES, RUNTIMES
 from edge_se.level import DB_PER_OCTAVE, ONE, TOLERANCE
 from edge_se.manifest import BandMerging
+from edge_se.signal import Signal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 def format_description(description: dict[str, Any]) -> str:
     """The description of `edge_se.inspection.inspect_model` as text for people."""
     manifest = description["manifest"]
+    signal = manifest["signal"]
     facts = [
         ("file", f"{description['file']}, {description['size_kb']} kB"),
         ("model", f"{manifest['architecture']}, {manifest['precision']}"),
@@ -46,11 +48,12 @@ def format_description(description: dict[str, Any]) -> str:
         ("checkpoint", _words(manifest["checkpoint"])),
         (
             "signal",
-            f"{manifest['sample_rate']} Hz, window {manifest['window']}, hop {manifest['hop']}, "
+            f"{signal['sample_rate']} Hz, window {signal['window']} "
+            f"({signal['window_function'].replace('_', ' ')}), hop {signal['hop']}, "
             f"{manifest['stft']} STFT ({description['stft_core']} here), "
-            f"features {manifest['features']}{_bands(manifest)}",
+            f"features {signal['features']}{_bands(manifest)}, mask {signal['mask']}",
         ),
-        ("levels", _levels(manifest)),
+        ("levels", _levels(signal)),
         ("runs in", "; ".join(f"{name} {how}" for name, how in description["engines"].items())),
         ("windows", _windows(manifest)),
         ("latency", _latency(description)),
@@ -65,7 +68,7 @@ def format_description(description: dict[str, Any]) -> str:
         return "\n".join([*lines, f"{'state':<12} {description['state_bytes'] / 1000:.1f} kB"])
     tensors = [
         (name, spec["shape"], spec["dtype"], spec["scale"], spec["zero_point"], "")
-        for name, spec in manifest["signals"].items()
+        for name, spec in manifest["tensors"].items()
     ] + [
         (s["name"], s["shape"], s["dtype"], s["scale"], s["zero_point"], f"{s['reset_value']:g}")
         for s in manifest["states"]
@@ -101,11 +104,11 @@ def _bands(manifest: dict[str, Any]) -> str:
     return f" of {count} bands, in two parts (up to {bands['bound']:g}, and beyond)"
 
 
-def _levels(manifest: dict[str, Any]) -> str:
+def _levels(signal: dict[str, Any]) -> str:
     """How the network hears loud input; nothing where it hears it as it is."""
-    if manifest["level"] == "none":
+    if signal["level_dbfs"] is None:
         return ""
-    loudest = manifest["level_dbfs"] + DB_PER_OCTAVE * TOLERANCE / ONE
+    loudest = signal["level_dbfs"] + DB_PER_OCTAVE * TOLERANCE / ONE
     return f"attenuated beyond {loudest:.0f} dBFS"
 
 
@@ -114,7 +117,7 @@ def _windows(manifest: dict[str, Any]) -> str:
     chunk = manifest["chunk"]
     if chunk is None:
         return ""
-    seconds = chunk["frames"] * manifest["hop"] / manifest["sample_rate"]
+    seconds = chunk["frames"] * _hop_seconds(manifest)
     return (
         f"of {chunk['frames']} frames ({seconds:.1f} s), cropped by {chunk['offset']} at each end"
     )
@@ -132,8 +135,12 @@ def _latency(description: dict[str, Any]) -> str:
 def _lookahead(manifest: dict[str, Any]) -> str:
     """The share of the latency that is the network's look-ahead, if it has one."""
     frames = manifest["lookahead_frames"]
-    milliseconds = 1000 * frames * manifest["hop"] / manifest["sample_rate"]
+    milliseconds = 1000 * frames * _hop_seconds(manifest)
     return f", {milliseconds:g} ms of it look-ahead of {frames} frames" if frames else ""
+
+
+def _hop_seconds(manifest: dict[str, Any]) -> float:
+    return Signal(**manifest["signal"]).hop_seconds
 
 
 def _words(content: dict[str, Any]) -> str:

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = StereoFile(arguments.input)
     separator = Separator(arguments.model, arguments.runtime)
     if arguments.aggressiveness is not None:
-        separator.aggressiveness = _aggressiveness(arguments, separator.manifest.bins)
+        separator.aggressiveness = _aggressiveness(arguments, separator.manifest.signal.bins)
     elif arguments.split_bin is not None:
         raise UserError("--split-bin belongs to --aggressiveness; give that too")
     arguments.out_dir.mkdir(parents=True, exist_ok=True)

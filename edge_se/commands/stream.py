@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
 
 STDIN, STDOUT = 0, 1
-PCM_SCALE = 2.0**-15
 BIN_US = 5  # width of a bin in which frame times are counted
 
 
@@ -94,16 +94,16 @@ class Stream:
     def __init__(self, enhancer: "Enhancer") -> None:
         import numpy as np
 
-        from edge_se.quantized import Dequantizer, Quantizer
+        from edge_se.engines.samples import FloatProcess
 
         self._enhancer = enhancer
         hop = enhancer.hop_size
         self._hop_us = 1e6 * hop / enhancer.sample_rate
         self._pcm = np.zeros(hop, "<i2")
         self._bytes = memoryview(self._pcm.view(np.uint8))  # type: ignore[arg-type]
-        self._to_float = Dequantizer(PCM_SCALE, 0)
-        self._to_pcm = Quantizer((hop,), PCM_SCALE, 0, "int16")
-        self._frame = np.empty(hop, np.float32)
+        self._process: Callable[[Any, Any], object] = enhancer.process
+        if enhancer.sample_dtype != self._pcm.dtype:
+            self._process = FloatProcess(enhancer.process, hop).process
         self._bins = np.zeros(round(4 * self._hop_us / BIN_US) + 1, np.int64)
         self._frames = self._misses = 0
         self._total_us = self._max_us = 0.0
@@ -156,9 +156,7 @@ class Stream:
         return filled
 
     def _enhance(self) -> None:
-        self._to_float(self._pcm, self._frame)
-        self._enhancer.process(self._frame, self._frame)
-        self._to_pcm(self._frame, self._pcm)
+        self._process(self._pcm, self._pcm)
 
     def _write(self, size: int) -> None:
         written = 0

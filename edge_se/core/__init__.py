@@ -21,7 +21,7 @@ LIBRARY = "_core.so"
 # calls them. Tried in this order.
 VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
 # What `edge_se_core_version` of the library has to say.
-VERSION = 8
+VERSION = 9
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
     *("samples_to_int16", "samples_to_float"),
@@ -49,7 +49,13 @@ class Context(ctypes.Structure):
 class Level(ctypes.Structure):
     """`struct level` of level.h, as after a reset."""
 
-    _fields_ = [(name, ctypes.c_int32) for name in ("target", "estimate", "hops", "exponent")]
+    _fields_ = [
+        (name, ctypes.c_int32)
+        for name in (
+            *("target", "silence", "rise", "fall", "first_weight"),
+            *("estimate", "hops", "exponent"),
+        )
+    ]
 
 
 class StftContext(ctypes.Structure):
@@ -64,7 +70,7 @@ class StftContext(ctypes.Structure):
     ]
 
 
-class Samples(ctypes.Structure):
+class SampleBuffers(ctypes.Structure):
     """`struct samples` of samples.h: addresses of arrays that the caller keeps."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in ("floats", "integers")]

@@ -2,11 +2,7 @@
    The includer defines bit_length. */
 
 #define LEVEL_ONE 65536
-#define LEVEL_SILENCE 537640
 #define LEVEL_SMALLEST_EXPONENT -4
-#define LEVEL_RISE 6554
-#define LEVEL_FALL 164
-#define LEVEL_FIRST_WEIGHT 10
 #define LEVEL_MOST_HOPS 32768
 #define LEVEL_TOLERANCE 131072
 #define LEVEL_RELEASE 32768
@@ -14,8 +10,8 @@
 
 /* Mirrored by edge_se.core.Level. */
 struct level {
-    int32_t target;
-    int32_t estimate; /* the target at reset; the others are 0 then */
+    int32_t target, silence, rise, fall, first_weight; /* of the signal, as LevelNormalizer has them */
+    int32_t estimate;                                  /* the target at reset; the others are 0 then */
     int32_t hops;
     int32_t exponent;
 };
@@ -36,14 +32,14 @@ static int level_exponent(struct level *l, const int16_t *samples, int count)
     uint64_t energy = 0;
     for (int n = 0; n < count; n++) energy += (uint32_t)((int32_t)samples[n] * samples[n]);
     const int32_t level = energy ? hop_level(energy) : 0;
-    if (level <= LEVEL_SILENCE) return l->exponent;
+    if (level <= l->silence) return l->exponent;
     if (l->hops < LEVEL_MOST_HOPS) l->hops++;
     const int32_t distance = level - l->estimate;
     if (distance > 0) {
-        l->estimate += (int32_t)(((int64_t)LEVEL_RISE * distance) >> 16);
+        l->estimate += (int32_t)(((int64_t)l->rise * distance) >> 16);
     } else {
-        const int32_t first = -distance / (LEVEL_FIRST_WEIGHT + l->hops);
-        const int32_t fall = -distance < LEVEL_FALL ? -distance : LEVEL_FALL;
+        const int32_t first = -distance / (l->first_weight + l->hops);
+        const int32_t fall = -distance < l->fall ? -distance : l->fall;
         l->estimate -= first > fall ? first : fall;
     }
     const int32_t off = l->target - l->estimate - l->exponent * LEVEL_ONE;

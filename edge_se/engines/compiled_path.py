@@ -52,7 +52,10 @@ class CompiledPath(FixedPath):
                 "bound_exponent": self._bands.bound_exponent,
                 "excess_shift": self._bands.excess_shift,
             }
-        self._level = None if self._normalize is None else Level(target=self._normalize.target)
+        self._level = None
+        if self._normalize is not None:
+            parameters = ("target", "silence", "rise", "fall", "first_weight")
+            self._level = Level(**{name: getattr(self._normalize, name) for name in parameters})
         self._context = Context(
             **{name: array.ctypes.data for name, array in self._arrays.items()},
             level=None if self._level is None else ctypes.addressof(self._level),

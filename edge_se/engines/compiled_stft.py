@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.core import StftContext
-from edge_se.stft import Samples, Spectrum, square_root_hann
+from edge_se.signal import Signal
+from edge_se.stft import Samples, Spectrum
 
 _WINDOW, _HOP = 512, 256
 
@@ -21,8 +22,8 @@ def twiddles() -> NDArray[np.float64]:
 class CompiledStft:
     """Streaming STFT of windows of 512 samples, as `edge_se.stft.Stft`."""
 
-    def __init__(self, library: Any) -> None:
-        """Use a library that `edge_se.core.load_core` gives."""
+    def __init__(self, library: Any, signal: Signal) -> None:
+        """Use a library of `edge_se.core.load_core` for a signal that it serves."""
         angles = 2 * np.pi * np.arange(_HOP + 1) / _WINDOW
         self._samples = np.zeros(_WINDOW, np.float32)
         self._newest = self._samples[_HOP:]
@@ -31,7 +32,7 @@ class CompiledStft:
         self._tail, self._output = np.zeros(_HOP, np.float32), np.zeros(_HOP, np.float32)
         # The core reads and writes these where they are: they must live as long as this.
         self._arrays: dict[str, NDArray[Any]] = {
-            "window": square_root_hann(_WINDOW),
+            "window": signal.analysis_window().astype(np.float32),
             "cosines": np.cos(angles).astype(np.float32),
             "sines": np.sin(angles).astype(np.float32),
             "twiddles": twiddles().astype(np.float32),

@@ -20,6 +20,7 @@ from edge_se.fixed import (
     SEGMENT_LIMIT,
     TABLE_BITS,
     WINDOW,
+    WINDOW_FUNCTION,
     Integers,
     analyse,
     magnitude,
@@ -115,16 +116,17 @@ class MaskScale:
 
 def check_served(manifest: Manifest) -> None:
     """Raise UserError when the fixed-point path can't serve a model."""
-    features, mask = manifest.signals.features, manifest.signals.mask
+    features, mask = manifest.tensors.features, manifest.tensors.mask
     if "float32" in (features.dtype, mask.dtype):
         raise UserError(
             f"the fixed-point STFT needs integer features and masks, which a model of precision "
             f"{manifest.precision} has not; quantize with --precision int8 or take the float STFT"
         )
-    if manifest.window != WINDOW:
+    signal = manifest.signal
+    if (signal.window, signal.hop, signal.window_function) != (WINDOW, HOP, WINDOW_FUNCTION):
         raise UserError(
-            f"the fixed-point STFT has a window of {WINDOW} samples, the model one of "
-            f"{manifest.window}; take the float STFT"
+            f"the fixed-point STFT has a {WINDOW_FUNCTION} window of {WINDOW} samples, the model a "
+            f"{signal.window_function} window of {signal.window}; take the float STFT"
         )
     finest = FeatureScale(features).exponent > _FINEST_FEATURES
     if finest or MaskScale(mask).exponent > _COARSEST_MASK[mask.dtype]:
@@ -132,6 +134,15 @@ def check_served(manifest: Manifest) -> None:
             f"the scales {features.scale:g} of the features and {mask.scale:g} of the mask are out "
             f"of the fixed-point STFT's reach; take the float STFT"
         )
+
+
+def serves(manifest: Manifest) -> bool:
+    """Whether the fixed-point path can serve a model."""
+    try:
+        check_served(manifest)
+    except UserError:
+        return False
+    return True
 
 
 class FixedPath:
@@ -148,10 +159,10 @@ class FixedPath:
         """
         check_served(manifest)
         self._features, self._mask = features, mask
-        self._feature_scale = FeatureScale(manifest.signals.features)
+        self._feature_scale = FeatureScale(manifest.tensors.features)
         self._bands = None if manifest.bands is None else FixedBands(manifest.bands)
-        self._mask_scale = MaskScale(manifest.signals.mask)
-        self._normalize = make_normalizer(manifest)
+        self._mask_scale = MaskScale(manifest.tensors.mask)
+        self._normalize = make_normalizer(manifest.signal)
         self._samples = np.zeros(WINDOW, np.int64)
         # Spectra and their exponents, the newest last; the mask belongs to the first.
         delay = manifest.lookahead_frames

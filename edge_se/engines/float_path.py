@@ -3,19 +3,16 @@
 Nothing is allocated per frame: every array is made once, views are held, calls write into them.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.core import load_core
+from edge_se.engines.choice import make_stft
 from edge_se.level import hop_energy, make_normalizer
 from edge_se.manifest import BandMerging, Manifest, TensorSpec
 from edge_se.quantized import Dequantizer, Quantizer
 from edge_se.stft import Samples, Spectrum, Stft
-
-if TYPE_CHECKING:
-    from edge_se.engines.compiled_stft import CompiledStft
 
 
 class FeatureWriter:
@@ -130,16 +127,6 @@ class SpectrumDelay:
         self._ring.fill(0)
 
 
-def make_stft(window: int, hop: int) -> "Stft | CompiledStft":
-    """The STFT, in the compiled core where that is and has the window."""
-    core = load_core()
-    if core is None or window != 512:
-        return Stft(window, hop)
-    from edge_se.engines.compiled_stft import CompiledStft
-
-    return CompiledStft(core)
-
-
 class FloatPath:
     """STFT, features and mask in float32; see `edge_se.engines.loop.SignalPath`."""
 
@@ -147,16 +134,16 @@ class FloatPath:
 
     def __init__(self, manifest: Manifest, features: NDArray[Any], mask: NDArray[Any]) -> None:
         """Write features into, and read masks from, the step's buffers, of any dtype."""
-        self._stft = make_stft(manifest.window, manifest.hop)
-        signals = manifest.signals
+        self._stft = make_stft(manifest.signal)
+        tensors = manifest.tensors
         self._write_features = FeatureWriter(
-            self._stft.spectrum, features, signals.features, manifest.bands
+            self._stft.spectrum, features, tensors.features, manifest.bands
         )
-        self._normalize = make_normalizer(manifest)
-        self._apply_mask = MaskApplier(mask, signals.mask)
+        self._normalize = make_normalizer(manifest.signal)
+        self._apply_mask = MaskApplier(mask, tensors.mask)
         self._delay: SpectrumDelay | None = None
         if manifest.lookahead_frames:
-            self._delay = SpectrumDelay(manifest.lookahead_frames, manifest.bins)
+            self._delay = SpectrumDelay(manifest.lookahead_frames, manifest.signal.bins)
         self._masked = self._stft.spectrum  # the spectrum that the newest mask belongs to
 
     def analyse(self, samples: Samples) -> None:

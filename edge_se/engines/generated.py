@@ -1,11 +1,12 @@
 """Engines generated as C: the whole hop, window to overlap-add, in one call of a shared library.
 
-`edge-se export-c` writes their sources. One for the default model's network is part of the compiled
-core; `edge-se compile` makes a library with another, which carries its manifest as a .tflite does.
+One for the default model's network is part of the compiled core; `edge-se compile` makes a library
+with another, which carries its manifest as a .tflite does, or writes its sources.
 """
 
 import ctypes
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from edge_se.core import core_path, load_core
 from edge_se.errors import UserError
-from edge_se.manifest import Manifest, Signals, TensorSpec
+from edge_se.manifest import Manifest, Tensors, TensorSpec
 from edge_se.model_file import read_manifest, split
+from edge_se.signal import Signal
 from edge_se.states import StateCache
 
 # What the library's `api_version` has to say.
@@ -73,7 +75,7 @@ class GeneratedEngine:
             )
         self.state_bytes = int(state_size())
         self._state = np.zeros(-(-self.state_bytes // 8), np.int64)
-        self._samples = np.zeros(manifest.hop, self.sample_dtype)
+        self._samples = np.zeros(manifest.signal.hop, self.sample_dtype)
         self._addresses = (self._state.ctypes.data, *[self._samples.ctypes.data] * 2)
         self._process, self._reset = process, reset
         init(self._state.ctypes.data)
@@ -132,16 +134,20 @@ def checkpoint_of(library: Any, arithmetic: str) -> str | None:
 
 
 def engine_manifest(
-    architecture: str, arithmetic: str, checkpoint: Mapping[str, Any], tools: Mapping[str, Any]
+    architecture: str,
+    arithmetic: str,
+    signal: Signal,
+    checkpoint: Mapping[str, Any],
+    tools: Mapping[str, Any],
 ) -> Manifest:
     """What a generated engine says of itself; it has no tensors, and shows no states."""
     return Manifest(
         architecture=architecture,
         precision=arithmetic,
-        sample_rate=16000,
-        window=512,
-        hop=256,
-        signals=Signals(TensorSpec("features", (3, 257)), TensorSpec("mask", (2, 257))),
+        signal=replace(signal, level_dbfs=None),
+        tensors=Tensors(
+            TensorSpec("features", (3, signal.bins)), TensorSpec("mask", (2, signal.bins))
+        ),
         states=(),
         stft=arithmetic,
         checkpoint=checkpoint,
@@ -173,7 +179,7 @@ def load_built_in(model: Path, stft: str | None = None) -> GeneratedEngine:
             f"{str(asked)[:12]}; make one for it with edge-se compile, and name that with --model"
         )
     described = engine_manifest(
-        manifest.architecture, arithmetic, manifest.checkpoint, manifest.tools
+        *(manifest.architecture, arithmetic, manifest.signal, manifest.checkpoint, manifest.tools)
     )
     return GeneratedEngine(core, core_path(), arithmetic, described)
 

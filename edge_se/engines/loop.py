@@ -4,12 +4,12 @@ samples -> analysis -> features -> step (states carried) -> mask on the spectrum
 A signal path does what comes before and after the step, in float or in integers.
 """
 
-import warnings
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_se.engines.choice import make_path
 from edge_se.manifest import Manifest
 from edge_se.states import StateCache
 
@@ -60,37 +60,6 @@ class SignalPath(Protocol):
         """What runs, for reports."""
 
 
-def make_path(stft: str, step: Step) -> SignalPath:
-    """The signal path of a kind of STFT ("float" or "fixed") around a step.
-
-    The fixed one runs in the compiled core where there is one; without it the bits are the same,
-    but a warning says that it takes several times as long as the network.
-
-    Raises:
-        UserError: The fixed-point path can't serve the step's model.
-    """
-    if stft == "fixed":
-        from edge_se.core import load_core
-
-        core = load_core()
-        if core is not None:
-            from edge_se.engines.compiled_path import CompiledPath
-
-            return CompiledPath(core, step.manifest, step.features, step.mask)
-        from edge_se.engines.fixed_path import FixedPath
-
-        warnings.warn(
-            "the fixed-point STFT runs in NumPy, several times slower than the model: install a "
-            "wheel of edge-se for this platform, or take the float STFT (--stft float)",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return FixedPath(step.manifest, step.features, step.mask)
-    from edge_se.engines.float_path import FloatPath
-
-    return FloatPath(step.manifest, step.features, step.mask)
-
-
 class FrameLoop:
     """The engine around a step; see `edge_se.engines.StagedEngine`."""
 
@@ -105,12 +74,14 @@ class FrameLoop:
             UserError: The fixed-point path can't serve this model.
         """
         self.manifest, self.cache = step.manifest, step.cache
-        self._step, self._path = step, make_path(stft or step.manifest.stft, step)
+        self._step = step
+        kind = stft or step.manifest.stft
+        self._path = make_path(kind, step.manifest, step.features, step.mask)
         self.sample_dtype = self._path.sample_dtype
         self.analyse, self.synthesise = self._path.analyse, self._path.synthesise
         self._run, self._carry = step.run, step.cache.carry
         self.reset()
-        silence = np.zeros(self.manifest.hop, self.sample_dtype)
+        silence = np.zeros(self.manifest.signal.hop, self.sample_dtype)
         for _ in range(WARM_UP_FRAMES):
             self.process(silence, silence)
         self.reset()

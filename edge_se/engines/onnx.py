@@ -62,7 +62,7 @@ class OnnxStep:
         self._session = session
         self._binding = session.io_binding()
         self._values: list[Any] = []  # a bound OrtValue must outlive its binding
-        signals, states = self.manifest.signals, self.manifest.states
+        signals, states = self.manifest.tensors, self.manifest.states
         self.features = self._bind(signals.features, signals.features.tensor, output=False)
         self.mask = self._bind(signals.mask, signals.mask.tensor, output=True)
         self.cache = StateCache(
@@ -106,7 +106,7 @@ def _check_tensors(session: Any, manifest: Manifest, path: Path) -> None:
     }
     types = {"float32": "tensor(float)", "int8": "tensor(int8)", "int16": "tensor(int16)"}
     expected: dict[int | str, tuple[tuple[int, ...], str]] = {}
-    for spec in (manifest.signals.features, manifest.signals.mask):
+    for spec in (manifest.tensors.features, manifest.tensors.mask):
         expected[spec.tensor] = (spec.shape, types[spec.dtype])
     for state in manifest.states:
         expected[state.input] = expected[state.output] = (state.shape, types[state.dtype])

@@ -161,8 +161,8 @@ class TfliteStep:
         # since memory moves only when tensors are allocated anew, which nothing here does again.
         self.run = self._interpreter._interpreter.Invoke
         self.run()  # whatever is set up late is set up before views are taken
-        self.features = self._view(self.manifest.signals.features.tensor)
-        self.mask = self._view(self.manifest.signals.mask.tensor)
+        self.features = self._view(self.manifest.tensors.features.tensor)
+        self.mask = self._view(self.manifest.tensors.mask.tensor)
         states = self.manifest.states
         self.cache = StateCache(
             states,
@@ -197,7 +197,7 @@ def check_tensors(interpreter: Any, manifest: Manifest, path: Path) -> None:
     """Compare the manifest with the interpreter's tensors; UserError where they differ."""
     inputs = {int(detail["index"]): detail for detail in interpreter.get_input_details()}
     outputs = {int(detail["index"]): detail for detail in interpreter.get_output_details()}
-    signals, states = manifest.signals, manifest.states
+    signals, states = manifest.tensors, manifest.states
     _check_tensor(path, "features", signals.features, signals.features.tensor, inputs)
     _check_tensor(path, "mask", signals.mask, signals.mask.tensor, outputs)
     for state in states:

@@ -41,7 +41,7 @@ class TfliteWindow:
         Returns:
             float32 [frames - 2 * offset, bins, 2], of the accompaniment.
         """
-        features, mask = self.manifest.signals.features, self.manifest.signals.mask
+        features, mask = self.manifest.tensors.features, self.manifest.tensors.mask
         # Recurrent layers keep their states in variables; every window starts from zeros.
         self._interpreter.reset_all_variables()
         self._interpreter.set_tensor(features.tensor, _stored(magnitude[None], features))

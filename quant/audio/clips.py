@@ -1,4 +1,4 @@
-"""Audio clips from a user's folders: any sample rate and channel count in, 16 kHz mono out.
+"""Audio clips from a user's folders: any sample rate and channel count in, one rate and mono out.
 
 A clip that cannot be used never stops the rest: it is skipped and returned by name with the reason.
 A folder that cannot be used, or holds too few usable clips, raises `UserError`.
@@ -14,7 +14,6 @@ import numpy as np
 
 from edge_se.errors import UserError
 
-SAMPLE_RATE = 16000
 SUFFIXES = (".wav", ".flac")
 # A clip whose loudest sample stays under -80 dBFS holds nothing to learn or calibrate from.
 SILENCE_PEAK = 1e-4
@@ -25,15 +24,16 @@ HELD_OUT_EVERY = 4  # one clip in so many is held out
 
 @dataclass(frozen=True)
 class Clip:
-    """One audio file as 16 kHz mono `float32` samples of shape [n], full scale 1.0."""
+    """One audio file as mono `float32` samples of shape [n] at `rate` Hz, full scale 1.0."""
 
     path: Path
     samples: np.ndarray
+    rate: int
 
     @property
     def seconds(self) -> float:
         """Length in seconds."""
-        return len(self.samples) / SAMPLE_RATE
+        return len(self.samples) / self.rate
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ class CalibrationClips:
     noise: tuple[Clip, ...] = ()
     noisy: tuple[Clip, ...] = ()
     skipped: tuple[SkippedClip, ...] = ()
+
+    @property
+    def rate(self) -> int:
+        """Sample rate of all of them, in Hz."""
+        return (*self.clean, *self.noisy)[0].rate
 
 
 def find_clips(
@@ -104,8 +109,10 @@ def matches(path: Path, patterns: Sequence[str]) -> bool:
     return any(fnmatch(path.name, pattern) for pattern in patterns)
 
 
-def read_clip(path: Path, minimum_seconds: float = MINIMUM_SECONDS) -> Clip | SkippedClip:
-    """Read one audio file as 16 kHz mono; channels are averaged, other rates resampled by soxr.
+def read_clip(
+    path: Path, rate: int, minimum_seconds: float = MINIMUM_SECONDS
+) -> Clip | SkippedClip:
+    """Read one audio file as mono at `rate` Hz; channels are averaged, soxr resamples other rates.
 
     Returns:
         The clip, or a `SkippedClip` if it is unreadable, damaged, silent or too short.
@@ -114,33 +121,34 @@ def read_clip(path: Path, minimum_seconds: float = MINIMUM_SECONDS) -> Clip | Sk
     import soxr
 
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        samples, own_rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         reason = str(error).rpartition(": ")[2].rstrip(".")
         return SkippedClip(path, f"cannot be read as audio ({reason})")
     mono = samples.mean(axis=1)
     if not np.isfinite(mono).all():
         return SkippedClip(path, "holds values that are not finite")
-    seconds = len(mono) / rate
+    seconds = len(mono) / own_rate
     if seconds < minimum_seconds:
         return SkippedClip(path, f"too short: {seconds:.2f} s, at least {minimum_seconds:g} s")
     if np.abs(mono).max() < SILENCE_PEAK:
         return SkippedClip(path, "silent: no sample above -80 dBFS")
-    if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)
-    return Clip(path, np.ascontiguousarray(mono, dtype=np.float32))
+    if own_rate != rate:
+        mono = soxr.resample(mono, own_rate, rate)
+    return Clip(path, np.ascontiguousarray(mono, dtype=np.float32), rate)
 
 
 def iterate_clips(
-    paths: Sequence[Path], minimum_seconds: float = MINIMUM_SECONDS
+    paths: Sequence[Path], rate: int, minimum_seconds: float = MINIMUM_SECONDS
 ) -> Iterator[Clip | SkippedClip]:
     """Read clips one at a time, in order, so that a caller may keep them in another form."""
     for path in paths:
-        yield read_clip(path, minimum_seconds)
+        yield read_clip(path, rate, minimum_seconds)
 
 
 def read_clips(
     folder: Path,
+    rate: int,
     patterns: Sequence[str] = ("*",),
     minimum_clips: int = 1,
     minimum_seconds: float = MINIMUM_SECONDS,
@@ -150,6 +158,7 @@ def read_clips(
 
     Args:
         folder: folder of WAV or FLAC files.
+        rate: in Hz, that they are resampled to.
         patterns: globs on the file name.
         minimum_clips: how many usable clips there must be.
         minimum_seconds: shorter clips are skipped.
@@ -159,7 +168,7 @@ def read_clips(
         UserError: no such folder, no audio in it, or fewer usable clips than `minimum_clips`.
     """
     paths = find_clips(folder, patterns, recursive)
-    results = list(iterate_clips(paths, minimum_seconds))
+    results = list(iterate_clips(paths, rate, minimum_seconds))
     clips = tuple(result for result in results if isinstance(result, Clip))
     skipped = tuple(result for result in results if isinstance(result, SkippedClip))
     require_clips(folder, len(clips), skipped, minimum_clips)
@@ -181,7 +190,7 @@ def require_clips(
     raise UserError(message + ".")
 
 
-def read_calibration_clips(folder: Path, minimum_clips: int = 4) -> CalibrationClips:
+def read_calibration_clips(folder: Path, rate: int, minimum_clips: int = 4) -> CalibrationClips:
     """Read a user's calibration clips from whichever of three layouts the folder has.
 
     - `clean/` and `noise/`: clean speech and noise, which calibration mixes itself;
@@ -190,6 +199,7 @@ def read_calibration_clips(folder: Path, minimum_clips: int = 4) -> CalibrationC
 
     Args:
         folder: the folder with one of these layouts.
+        rate: in Hz, that clips are resampled to.
         minimum_clips: how many usable clean (or noisy) clips there must be; of noise, one.
 
     Raises:
@@ -201,8 +211,8 @@ def read_calibration_clips(folder: Path, minimum_clips: int = 4) -> CalibrationC
         folder / name for name in ("clean", "noise", "noisy")
     )
     if clean_folder.is_dir() and noise_folder.is_dir():
-        clean = read_clips(clean_folder, minimum_clips=minimum_clips)
-        noise = read_clips(noise_folder, minimum_clips=1)
+        clean = read_clips(clean_folder, rate, minimum_clips=minimum_clips)
+        noise = read_clips(noise_folder, rate, minimum_clips=1)
         return CalibrationClips(
             clean=clean.clips, noise=noise.clips, skipped=clean.skipped + noise.skipped
         )
@@ -213,9 +223,9 @@ def read_calibration_clips(folder: Path, minimum_clips: int = 4) -> CalibrationC
                 " is mixed with noise, so both are needed."
             )
     if noisy_folder.is_dir():
-        noisy = read_clips(noisy_folder, minimum_clips=minimum_clips)
+        noisy = read_clips(noisy_folder, rate, minimum_clips=minimum_clips)
     else:
-        noisy = read_clips(folder, minimum_clips=minimum_clips, recursive=False)
+        noisy = read_clips(folder, rate, minimum_clips=minimum_clips, recursive=False)
     return CalibrationClips(noisy=noisy.clips, skipped=noisy.skipped)
 
 

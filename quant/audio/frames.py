@@ -1,7 +1,9 @@
-"""Whole clips as the frame loop sees them: the same frames, features and overlap-add, in torch.
+"""Whole clips as the frame loop hears them: the same frames, features and overlap-add, in torch.
 
 The loop starts from zeros: frame t holds the samples of hop t - 1 and of hop t.
 """
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -9,60 +11,93 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edge_se.level import LevelNormalizer, hop_energy
-from quant.networks.gtcrn.model import HOP, MAGNITUDE_FLOOR, WINDOW
+from edge_se.signal import Signal
+
+MAGNITUDE_FLOOR = 1e-12  # added to the squared magnitude
+# `edge_se.signal.WINDOW_FUNCTIONS` as torch computes them, in float32: upstream trains with these.
+WINDOW_FUNCTIONS: Mapping[str, Callable[[int], Tensor]] = {
+    "square_root_hann": lambda window: torch.hann_window(window).sqrt(),
+    "hann": torch.hann_window,
+}
 
 
-def analyse(samples: Tensor) -> Tensor:
-    """Samples [clips, n] to spectra [clips, frames, 257], complex; the last hop is zero-padded.
+def windows(signal: Signal) -> tuple[Tensor, Tensor]:
+    """Windows of analysis and of synthesis, float32 [window] each."""
+    analysis = WINDOW_FUNCTIONS[signal.window_function](signal.window)
+    return analysis, analysis / torch.from_numpy(signal.overlap()).float()
+
+
+def analyse(samples: Tensor, signal: Signal) -> Tensor:
+    """Samples [clips, n] to spectra [clips, frames, bins], complex; the last hop is zero-padded.
 
     One frame more than hops, so that the last hop's samples are complete after overlap-add.
     """
-    hops = -(-samples.shape[-1] // HOP)
-    padded = F.pad(samples, (WINDOW - HOP, (hops + 1) * HOP - samples.shape[-1]))
-    window = _window()
-    spectra = torch.stft(padded, WINDOW, HOP, WINDOW, window, center=False, return_complex=True)
+    window, hop = signal.window, signal.hop
+    hops = -(-samples.shape[-1] // hop)
+    padded = F.pad(samples, (window - hop, (hops + 1) * hop - samples.shape[-1]))
+    shape, _ = windows(signal)
+    spectra = torch.stft(padded, window, hop, window, shape, center=False, return_complex=True)
     return spectra.transpose(1, 2)
 
 
-def synthesize(spectra: Tensor, length: int) -> Tensor:
-    """Spectra [clips, frames, 257] to samples [clips, length], aligned with the analysed ones."""
-    frames = torch.fft.irfft(spectra, WINDOW) * _window()
-    size = (frames.shape[1] - 1) * HOP + WINDOW
-    whole = F.fold(frames.transpose(1, 2), (1, size), (1, WINDOW), stride=(1, HOP))[:, 0, 0]
-    return whole[:, WINDOW - HOP : WINDOW - HOP + length]
+def synthesize(spectra: Tensor, length: int, signal: Signal) -> Tensor:
+    """Spectra [clips, frames, bins] to samples [clips, length], aligned with the analysed ones."""
+    window, hop = signal.window, signal.hop
+    frames = torch.fft.irfft(spectra, window) * windows(signal)[1]
+    size = (frames.shape[1] - 1) * hop + window
+    whole = F.fold(frames.transpose(1, 2), (1, size), (1, window), stride=(1, hop))[:, 0, 0]
+    return whole[:, window - hop : window - hop + length]
 
 
-def features(spectra: Tensor) -> Tensor:
-    """Spectra [..., 257] to a network's input [..., 3, 257]: magnitude, real, imaginary."""
+def magnitude_real_imaginary(spectra: Tensor) -> Tensor:
+    """Spectra [..., bins] to their magnitude, real and imaginary part [..., 3, bins]."""
     real, imaginary = spectra.real, spectra.imag
     magnitude = torch.sqrt(real.square() + imaginary.square() + MAGNITUDE_FLOOR)
     return torch.stack([magnitude, real, imaginary], dim=-2)
 
 
-def frame_gains(samples: Tensor, level_dbfs: float | None) -> Tensor:
+def complex_mask(spectra: Tensor, mask: Tensor) -> Tensor:
+    """Spectra [..., bins] times a complex ratio mask [..., 2, bins]."""
+    return spectra * torch.complex(mask[..., 0, :], mask[..., 1, :])
+
+
+# What `edge_se.signal` names; separators have their own, in `quant.separation`.
+FEATURES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "magnitude_real_imaginary": magnitude_real_imaginary
+}
+MASKS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"complex": complex_mask}
+
+
+def features(spectra: Tensor, signal: Signal) -> Tensor:
+    """Spectra [..., bins] to a network's input, for `magnitude_real_imaginary` [..., 3, bins]."""
+    return FEATURES[signal.features](spectra)
+
+
+def frame_gains(samples: Tensor, signal: Signal) -> Tensor:
     """The features' gain in each frame of `analyse`: samples [clips, n] to [clips, frames].
 
-    As the frame loop normalizes the level to `level_dbfs`; all ones for None.
+    As the frame loop normalizes the level; all ones where the signal keeps it.
     """
-    hops = -(-samples.shape[-1] // HOP) + 1
-    if level_dbfs is None:
+    hop = signal.hop
+    hops = -(-samples.shape[-1] // hop) + 1
+    if signal.level_dbfs is None:
         return torch.ones(len(samples), hops)
-    padded = F.pad(samples, (0, hops * HOP - samples.shape[-1])).unflatten(-1, (hops, HOP))
+    padded = F.pad(samples, (0, hops * hop - samples.shape[-1])).unflatten(-1, (hops, hop))
     exponents = np.empty(padded.shape[:2], np.float32)
     for clip, clip_hops in enumerate(padded.numpy()):
-        normalizer = LevelNormalizer(level_dbfs)
+        normalizer = LevelNormalizer(signal)
         exponents[clip] = [normalizer(hop_energy(hop)) for hop in clip_hops]
     return torch.from_numpy(np.exp2(exponents))
 
 
-def heard(samples: Tensor, level_dbfs: float | None) -> tuple[Tensor, Tensor]:
-    """Spectra [clips, frames, 257] and what the network takes of them [clips, frames, 3, 257]."""
-    spectra = analyse(samples)
-    return spectra, features(spectra) * frame_gains(samples, level_dbfs)[..., None, None]
+def heard(samples: Tensor, signal: Signal) -> tuple[Tensor, Tensor]:
+    """Spectra [clips, frames, bins] and what the network takes of them [clips, frames, 3, bins]."""
+    spectra = analyse(samples, signal)
+    return spectra, features(spectra, signal) * frame_gains(samples, signal)[..., None, None]
 
 
-def apply_mask(spectra: Tensor, mask: Tensor, lookahead: int = 0) -> Tensor:
-    """Spectra [..., frames, 257] times the complex ratio mask [..., frames, 2, 257].
+def apply_mask(spectra: Tensor, mask: Tensor, signal: Signal, lookahead: int = 0) -> Tensor:
+    """Spectra [..., frames, bins] masked; a complex mask is [..., frames, 2, bins].
 
     A mask that lags by `lookahead` frames meets the spectra of so many frames ago, zeros at first.
     """
@@ -70,8 +105,4 @@ def apply_mask(spectra: Tensor, mask: Tensor, lookahead: int = 0) -> Tensor:
         delayed = spectra.roll(lookahead, dims=-2)
         delayed[..., :lookahead, :] = 0
         spectra = delayed
-    return spectra * torch.complex(mask[..., 0, :], mask[..., 1, :])
-
-
-def _window() -> Tensor:
-    return torch.hann_window(WINDOW).sqrt()
+    return MASKS[signal.mask](spectra, mask)

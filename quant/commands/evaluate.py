@@ -46,9 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Score and report; returns the exit status."""
     from edge_se import Enhancer
     from edge_se.files import written_beside
-    from quant.commands.separators import evaluate_separator_model
+    from quant.commands.evaluate_separator import evaluate_separator_model
     from quant.evaluation.evaluate import evaluate_pairs
-    from quant.evaluation.metrics import SAMPLE_RATE
     from quant.evaluation.pairs import load_pairs
     from quant.evaluation.report import format_report
 
@@ -60,15 +59,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("an enhancer is scored with --clean DIR, and --checkpoint is none of its")
     model = Enhancer(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
     reference = Enhancer(arguments.reference) if arguments.reference else None
-    for enhancer in filter(None, (model, reference)):
-        if enhancer.sample_rate != SAMPLE_RATE:
-            raise UserError(
-                f"{enhancer.model_path} runs at {enhancer.sample_rate} Hz; evaluate needs a model "
-                f"for {SAMPLE_RATE} Hz"
-            )
+    rate = model.sample_rate
+    if reference is not None and reference.sample_rate != rate:
+        raise UserError(
+            f"{reference.model_path} runs at {reference.sample_rate} Hz and {model.model_path} at "
+            f"{rate}; compare models of one rate"
+        )
     result = evaluate_pairs(
         model.enhance,
-        load_pairs(arguments.noisy, arguments.clean),
+        load_pairs(arguments.noisy, arguments.clean, rate),
         reference=reference.enhance if reference else None,
         dnsmos=arguments.dnsmos,
         processes=arguments.processes,

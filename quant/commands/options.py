@@ -26,7 +26,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
 def add_architecture_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare which kind of network a command works on."""
     parser.add_argument(
-        "--architecture", help="network (default: what the checkpoint says, or gtcrn)"
+        "--architecture", help="network, where the checkpoint can't tell (train: default gtcrn)"
     )
     parser.add_argument(
         "--network-option",
@@ -69,12 +69,14 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_corpus_parts(folder: Path, arguments: argparse.Namespace) -> tuple["Corpus", "Corpus"]:
-    """Read a folder's clips, name those that are skipped, and hold some out for validation."""
+def load_corpus_parts(
+    folder: Path, arguments: argparse.Namespace, rate: int
+) -> tuple["Corpus", "Corpus"]:
+    """Read a folder's clips at `rate` Hz, name skipped ones, and hold some out for validation."""
     from quant.audio.clips import find_clips
     from quant.training.data import hold_out, load_corpus
 
-    corpus = load_corpus(folder, find_clips(folder, arguments.pattern))
+    corpus = load_corpus(folder, find_clips(folder, arguments.pattern), rate)
     for clip in corpus.skipped:
         print(f"skipped {clip}", file=sys.stderr)
     return hold_out(folder, corpus, arguments.validation_pattern)

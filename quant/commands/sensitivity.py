@@ -1,6 +1,7 @@
 """Measure what each part of a network loses in 8 bits, in 16, and gains when left float."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from quant.commands.options import add_network_arguments
@@ -37,17 +38,18 @@ def run(arguments: argparse.Namespace) -> int:
         format_sensitivity,
         measure_sensitivity,
     )
+    from quant.graph.recipes import RECIPES
     from quant.mixed_precision.auto import split_clips
-    from quant.networks.registry import describe_step
     from quant.ptq.pipeline import calibrate_checkpoint, noisy_clips
 
     make_folder(arguments.out)
     checkpoint = load_network(arguments)
-    clips, judged = split_clips(read_calibration_clips(arguments.clips or clips_folder()))
+    rate = checkpoint.signal.sample_rate
+    clips, judged = split_clips(read_calibration_clips(arguments.clips or clips_folder(), rate))
+    recipe = replace(RECIPES["int8"], level_dbfs=None)
     with ProgressBars() as progress:
-        calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), progress, None, True)
-        step = describe_step(checkpoint.architecture, checkpoint.model)
-        sensitivity = measure_sensitivity(calibrated, Judge(judged, step), progress)
+        calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), recipe, progress)
+        sensitivity = measure_sensitivity(calibrated, Judge(judged, checkpoint), progress)
     table = format_sensitivity(sensitivity)
     print(table)
     write_json(arguments.out / "sensitivity.json", sensitivity.to_dict())

@@ -17,6 +17,8 @@ from quant.commands.options import (
 if TYPE_CHECKING:
     from torch import nn
 
+    from quant.networks.network import Network
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -76,23 +78,23 @@ def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit status."""
     import torch
 
-    from quant.separation import WINDOWS
     from quant.training.loop import BEST, LAST, Budget, RunOptions, Trainer, TrainingSettings
     from quant.training.validation import score_noisy, validation_mixtures
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    speech, held_out_speech = load_corpus_parts(arguments.clean, arguments)
-    noise, held_out_noise = load_corpus_parts(arguments.noise, arguments)
     torch.manual_seed(arguments.seed)
-    network, architecture, network_options = _network(arguments)
-    if architecture in WINDOWS:
+    model, network, network_options = _network(arguments)
+    if network.separates:
         raise UserError(
-            f"edge-se train trains enhancers, and {architecture} is a separator; train it by "
+            f"edge-se train trains enhancers, and {network.name} is a separator; train it by "
             "upstream's code and quantize its checkpoint"
         )
+    rate = network.signal(model).sample_rate
+    speech, held_out_speech = load_corpus_parts(arguments.clean, arguments, rate)
+    noise, held_out_noise = load_corpus_parts(arguments.noise, arguments, rate)
     settings = TrainingSettings(
-        architecture=architecture,
+        architecture=network.name,
         network_options=network_options,
         batch_size=arguments.batch_size,
         seconds=arguments.seconds,
@@ -114,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
         # Rounding is simulated on the CPU alone.
         device="cuda" if torch.cuda.is_available() and arguments.precision == "float" else "cpu",
     )
-    trainer = Trainer(network, settings, options)
+    trainer = Trainer(model, settings, options)
     if arguments.resume:
         trainer.resume()
     elif any((arguments.out / name).exists() for name in (LAST, BEST)):
@@ -131,7 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
     mixtures = validation_mixtures(
         held_out_speech, held_out_noise, arguments.validation_mixtures, seconds=4, seed=0
     )
-    print(f"noisy validation mixtures: {score_noisy(mixtures)}", flush=True)
+    print(f"noisy validation mixtures: {score_noisy(mixtures, rate)}", flush=True)
     description = {
         "command": shlex.join(["edge-se", *sys.argv[1:]]),
         "speech": {"clips": len(speech.clips), "minutes": round(speech.minutes, 1)},
@@ -144,14 +146,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _network(arguments: argparse.Namespace) -> "tuple[nn.Module, str, dict[str, Any]]":
-    """A new network, or that of the checkpoint to start from; its architecture and options."""
-    from quant.networks.checkpoint import DEFAULT_ARCHITECTURE, load_checkpoint
-    from quant.networks.registry import build_model
+def _network(arguments: argparse.Namespace) -> "tuple[nn.Module, Network, dict[str, Any]]":
+    """A new module, or that of the checkpoint to start from; its network and options."""
+    from quant.networks.checkpoint import load_checkpoint
+    from quant.networks.registry import DEFAULT, find_network
 
     options = dict(arguments.network_option)
     if arguments.init is None:
-        architecture = arguments.architecture or DEFAULT_ARCHITECTURE
-        return build_model(architecture, **options), architecture, options
+        name = arguments.architecture
+        network = find_network(name) if name else DEFAULT
+        return network.create(**options), network, options
     checkpoint = load_checkpoint(arguments.init, arguments.architecture, **options)
-    return checkpoint.model, checkpoint.architecture, dict(checkpoint.options)
+    return checkpoint.model, checkpoint.network, dict(checkpoint.options)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from quant.evaluation.metrics import (
-    SAMPLE_RATE,
     WITH_CLEAN,
     MetricError,
     Samples,
+    at_metrics_rate,
     load_dnsmos,
     si_snr,
     snr,
@@ -103,6 +103,7 @@ class EvaluationResult:
 class _Job:
     """One clip's signals by system, ready to be scored in any process."""
 
+    rate: int
     clean: Samples
     signals: dict[str, Samples]
     metrics: tuple[str, ...]
@@ -148,7 +149,7 @@ def evaluate_pairs(
         signals["enhanced"] = _enhanced(enhance, pair)
         if reference is not None:
             signals["reference"] = _enhanced(reference, pair)
-        return _Job(pair.clean, signals, tuple(metrics), dnsmos)
+        return _Job(pair.rate, pair.clean, signals, tuple(metrics), dnsmos)
 
     results = _score_all(map(job, pairs), processes)
     if progress:
@@ -217,11 +218,12 @@ def _score_all(jobs: Iterator[_Job], processes: int) -> Iterator[_Scored]:
 def _score(job: _Job) -> _Scored:
     scores: dict[str, Scores] = {}
     failures: list[str] = []
-    for system, samples in job.signals.items():
+    for system, signal in job.signals.items():
+        samples, clean = at_metrics_rate(job.rate, signal, job.clean)
         scores[system] = {}
         for name in job.metrics:
             try:
-                scores[system][name] = WITH_CLEAN[name](samples, job.clean)
+                scores[system][name] = WITH_CLEAN[name](samples, clean)
             except MetricError as error:
                 failures.append(f"{system}: {error}")
         if job.dnsmos is not None:
@@ -243,7 +245,7 @@ def _clip_result(
 ) -> ClipResult:
     return ClipResult(
         name=pair.name,
-        seconds=len(pair.noisy) / SAMPLE_RATE,
+        seconds=len(pair.noisy) / pair.rate,
         snr_db=pair.snr_db if pair.snr_db is not None else si_snr(pair.noisy, pair.clean),
         noise_type=pair.noise_type,
         level_dbfs=pair.level_dbfs,

@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edge_se.signal import Signal
 from quant.audio.clips import CalibrationClips
 from quant.audio.frames import apply_mask, heard, synthesize
 from quant.audio.mixing import calibration_mixtures
-from quant.evaluation.metrics import WITH_CLEAN, MetricError
+from quant.evaluation.metrics import WITH_CLEAN, MetricError, at_metrics_rate
 from quant.graph.execute import Hook, run_sequence
 from quant.graph.graph import Graph, Range
 from quant.graph.recipes import Recipe
-from quant.networks.gtcrn.model import HOP
+from quant.networks.checkpoint import Checkpoint
 from quant.ptq.pipeline import CalibratedGraph, corrected, simulate
 
 CLIPS_AT_ONCE = 8
@@ -34,26 +35,30 @@ class JudgedClips:
     """Clips to judge by, equally long: noisy and, where it is known, clean; float32 [clips, n].
 
     Attributes:
+        rate: in Hz.
         levels_dbfs: level of each clip.
         snrs_db: signal-to-noise ratio of each clip, where the clean speech is known.
     """
 
     noisy: np.ndarray
+    rate: int
     clean: np.ndarray | None = None
     levels_dbfs: tuple[float, ...] = ()
     snrs_db: tuple[float, ...] = ()
 
     @staticmethod
-    def of(clips: CalibrationClips, seed: int, count: int, samples: int) -> "JudgedClips":
+    def of(clips: CalibrationClips, seed: int, count: int, seconds: float) -> "JudgedClips":
         """`count` mixtures drawn by `seed`, or at most so many of the noisy clips, the first ones.
 
-        Voices repeat, with other noise, where there are fewer. Clips are cut to `samples`, or to
+        Voices repeat, with other noise, where there are fewer. Clips are cut to `seconds`, or to
         the shortest one's length.
         """
+        rate = clips.rate
+        samples = round(seconds * rate)
         if clips.noisy:
             found = [clip.samples for clip in clips.noisy[:count]]
             length = min(samples, *(len(clip) for clip in found))
-            return JudgedClips(np.stack([clip[:length] for clip in found]))
+            return JudgedClips(np.stack([clip[:length] for clip in found]), rate)
         random = np.random.default_rng(seed)
         voices = len(clips.clean)
         rounds, rest = divmod(count, voices)
@@ -64,16 +69,18 @@ class JudgedClips:
         mixtures = calibration_mixtures([clip[:length] for clip in speech], noise, seed)
         return JudgedClips(
             np.stack([mixture.noisy for mixture in mixtures]),
+            rate,
             np.stack([mixture.clean for mixture in mixtures]),
             tuple(mixture.level_dbfs for mixture in mixtures),
             tuple(mixture.snr_db for mixture in mixtures),
         )
 
-    def first(self, count: int, samples: int) -> "JudgedClips":
+    def first(self, count: int, seconds: float) -> "JudgedClips":
         """The beginning of the first clips."""
+        samples = round(seconds * self.rate)
         clean = None if self.clean is None else self.clean[:count, :samples]
         levels, snrs = self.levels_dbfs[:count], self.snrs_db[:count]
-        return JudgedClips(self.noisy[:count, :samples], clean, levels, snrs)
+        return JudgedClips(self.noisy[:count, :samples], self.rate, clean, levels, snrs)
 
 
 @dataclass(frozen=True)
@@ -148,35 +155,35 @@ class Judge:
     def __init__(
         self,
         clips: JudgedClips,
-        graph: Graph,
+        checkpoint: Checkpoint,
         metrics: Sequence[str] = ("pesq",),
     ) -> None:
         """Run the float network.
 
         Args:
-            clips: what to judge by.
-            graph: the float network's step.
+            clips: what to judge by, at the network's rate.
+            checkpoint: the float network.
             metrics: names of `WITH_CLEAN` to score where clean speech is known.
         """
         self.clips = clips
         self.metrics = tuple(metrics) if clips.clean is not None else ()
         # A network that looks ahead gives a frame's mask that many frames later.
+        graph, signal = checkpoint.step(), checkpoint.signal
         self._lookahead = graph.lookahead
-        samples = np.pad(clips.noisy, ((0, 0), (0, self._lookahead * HOP)))
+        samples = np.pad(clips.noisy, ((0, 0), (0, self._lookahead * signal.hop)))
         self._samples = torch.from_numpy(samples)
-        self._mask, self._output, self.reference = self._run(graph, None)
+        self._mask, self._output, self.reference = self._run(graph, signal, None)
         self.float_scores = self.score(self.reference)
 
-    def measure(self, graph: Graph, hook: Hook | None, level_dbfs: float | None = None) -> Quality:
+    def measure(self, graph: Graph, signal: Signal, hook: Hook | None) -> Quality:
         """Judge the network as it is with the hook, usually a `FakeQuantizer`.
 
         Args:
             graph: the network.
+            signal: what it hears, at which level; the float network hears every level as it is.
             hook: sees its values.
-            level_dbfs: level that its features are brought nearer to, if they are; the float
-                network's never are.
         """
-        mask, output, enhanced = self._run(graph, hook, level_dbfs)
+        mask, output, enhanced = self._run(graph, signal, hook)
         scores = self.score(enhanced)
         return Quality(
             mask_snr_db=float(_snr_db(mask, self._mask).mean()),
@@ -198,25 +205,27 @@ class Judge:
         scores = np.full(len(samples), np.nan)
         for index, (enhanced, clean) in enumerate(zip(samples, self.clips.clean, strict=True)):
             try:
-                scores[index] = WITH_CLEAN[metric](enhanced, clean)
+                scores[index] = WITH_CLEAN[metric](
+                    *at_metrics_rate(self.clips.rate, enhanced, clean)
+                )
             except MetricError:
                 continue  # stays NaN: the clip has no score and no part in the mean
         return scores
 
     @torch.no_grad()
     def _run(
-        self, graph: Graph, hook: Hook | None, level_dbfs: float | None = None
+        self, graph: Graph, signal: Signal, hook: Hook | None
     ) -> tuple[Tensor, Tensor, np.ndarray]:
         """Masks [clips, frames, 2, bins], enhanced spectra [clips, frames, bins] and samples."""
         masks = []
-        spectra, features = heard(self._samples, level_dbfs)
+        spectra, features = heard(self._samples, signal)
         for inputs in features.split(CLIPS_AT_ONCE):
             named = {graph.inputs[0].name: inputs}
             (mask,) = run_sequence(graph, named, hook) if hook else run_sequence(graph, named)
             masks.append(mask)
         mask = torch.cat(masks)[:, self._lookahead :]
-        output = apply_mask(spectra[:, : mask.shape[1]], mask)
-        samples = synthesize(output, self.clips.noisy.shape[1]).numpy()
+        output = apply_mask(spectra[:, : mask.shape[1]], mask, signal)
+        samples = synthesize(output, self.clips.noisy.shape[1], signal).numpy()
         return torch.view_as_complex(mask.transpose(-1, -2).contiguous()), output, samples
 
 
@@ -233,7 +242,7 @@ def judge_corrected(
 ) -> Quality:
     """Judge a recipe whose biases are corrected already."""
     hook = simulate(calibrated, recipe, ranges)
-    return judge.measure(calibrated.graph, hook, calibrated.level_dbfs)
+    return judge.measure(calibrated.graph, calibrated.signal, hook)
 
 
 def compressed_snr(spectra: Tensor, reference: Tensor) -> Tensor:

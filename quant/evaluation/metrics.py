@@ -16,7 +16,7 @@ from edge_se.errors import UserError
 
 Samples = NDArray[np.floating]
 
-SAMPLE_RATE = 16_000
+SAMPLE_RATE = 16_000  # that these metrics are defined at
 # SI-SNR and SNR stay within these: beyond it lies the rounding of float32.
 SNR_LIMIT_DB = 100.0
 
@@ -45,6 +45,15 @@ METRICS: dict[str, Metric] = {
         Metric("dnsmos_ovr", "DNSMOS OVR", 2),
     )
 }
+
+
+def at_metrics_rate(rate: int, *signals: Samples) -> list[Samples]:
+    """Signals of so many Hz at 16 kHz; the same arrays where they have that rate."""
+    if rate == SAMPLE_RATE:
+        return list(signals)
+    import soxr
+
+    return [soxr.resample(samples, rate, SAMPLE_RATE) for samples in signals]
 
 
 def pesq_wb(enhanced: Samples, clean: Samples) -> float:

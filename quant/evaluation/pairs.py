@@ -17,12 +17,13 @@ NAMED_AT_MOST = 3  # files that an error message spells out
 
 @dataclass(frozen=True)
 class Pair:
-    """A noisy clip and its clean speech: float32 [n] each, 16 kHz, aligned in time.
+    """A noisy clip and its clean speech: float32 [n] each, aligned in time.
 
     Attributes:
         name: What the clip is called in results.
         noisy: Samples [n].
         clean: Samples [n].
+        rate: In Hz.
         snr_db: Signal-to-noise ratio it was mixed at, where known.
         noise_type: Kind of noise, where known.
         level_dbfs: Level of the noisy clip, where known.
@@ -31,13 +32,14 @@ class Pair:
     name: str
     noisy: Samples
     clean: Samples
+    rate: int
     snr_db: float | None = None
     noise_type: str | None = None
     level_dbfs: float | None = None
 
 
-def load_pairs(noisy_dir: Path, clean_dir: Path) -> tuple[Pair, ...]:
-    """Reads the pairs of two folders of WAV or FLAC files (any rate, channels averaged).
+def load_pairs(noisy_dir: Path, clean_dir: Path, rate: int) -> tuple[Pair, ...]:
+    """Reads the pairs of two folders of WAV or FLAC files at `rate` Hz, channels averaged.
 
     A noisy clip belongs to the clean clip with the same path inside its folder, whatever the
     suffix. A `pairs.csv` beside the two folders may say otherwise, and may add what is known of a
@@ -63,28 +65,31 @@ def load_pairs(noisy_dir: Path, clean_dir: Path) -> tuple[Pair, ...]:
             f"{len(alone)} of the {len(found)} clips in {noisy_dir} have no clean clip of the same "
             f"name in {clean_dir} ({_some(alone)}); add them, or a pairs.csv beside the two folders"
         )
-    return tuple(_load_pair(n, c, noisy_dir, row) for n, c, row in found if c is not None)
+    return tuple(_load_pair(n, c, noisy_dir, row, rate) for n, c, row in found if c is not None)
 
 
-def _load_pair(noisy_path: Path, clean_path: Path, noisy_dir: Path, row: dict[str, str]) -> Pair:
-    noisy, clean = (_read(path) for path in (noisy_path, clean_path))
+def _load_pair(
+    noisy_path: Path, clean_path: Path, noisy_dir: Path, row: dict[str, str], rate: int
+) -> Pair:
+    noisy, clean = (_read(path, rate) for path in (noisy_path, clean_path))
     if noisy.shape != clean.shape:
         raise UserError(
-            f"{noisy_path.name} has {len(noisy)} samples and its clean clip {len(clean)} (at 16 "
-            "kHz); a pair must be aligned and of one length"
+            f"{noisy_path.name} has {len(noisy)} samples and its clean clip {len(clean)} (at "
+            f"{rate} Hz); a pair must be aligned and of one length"
         )
     return Pair(
         name=_key(noisy_path, noisy_dir),
         noisy=noisy,
         clean=clean,
+        rate=rate,
         snr_db=_number(row, "snr_db"),
         noise_type=row.get("noise_type") or None,
         level_dbfs=_number(row, "level_dbfs"),
     )
 
 
-def _read(path: Path) -> Samples:
-    clip = read_clip(path)
+def _read(path: Path, rate: int) -> Samples:
+    clip = read_clip(path, rate)
     if isinstance(clip, SkippedClip):
         raise UserError(f"{clip}; repair it or take it out")
     return clip.samples

@@ -17,7 +17,7 @@ from edge_se.enhancer import Enhancer
 from edge_se.quantized import SAMPLE_STEP, dequantize, quantize
 from quant.audio.mixing import level_dbfs
 from quant.evaluation.judge import JudgedClips, Loss
-from quant.evaluation.metrics import MetricError, Samples, pesq_wb, snr
+from quant.evaluation.metrics import MetricError, Samples, at_metrics_rate, pesq_wb, snr
 
 LEVELS_DBFS = (-45.0, -35.0, -25.0, -15.0, -10.0)
 SILENCE_S = 3.0
@@ -83,7 +83,7 @@ def measure_robustness(
     Args:
         float_file: model file in float.
         quantized_file: model file of the same network.
-        clips: what to play, not used for calibration; at 16 kHz.
+        clips: what to play, not used for calibration; at the files' rate.
         minutes: for how long to loop one minute.
         progress: told how many conditions are done.
     """
@@ -134,7 +134,8 @@ def _compare(
         expected, found = (_in_16_bits(each.enhance(clip)[skipped:]) for each in (reference, model))
         ratios.append(snr(found, expected))
         if clean is not None:
-            losses.append(_pesq(expected, clean[index]) - _pesq(found, clean[index]))
+            rate = model.sample_rate
+            losses.append(_pesq(rate, expected, clean[index]) - _pesq(rate, found, clean[index]))
     level = float(np.mean([level_dbfs(clip[skipped:]) for clip in noisy]))
     loss = Loss.of(np.array(losses)) if clean is not None else None
     return Case(name, level, loss, float(np.mean(ratios)))
@@ -145,10 +146,10 @@ def _in_16_bits(samples: Samples) -> Samples:
     return dequantize(quantize(samples, SAMPLE_STEP, 0, np.int16), SAMPLE_STEP, 0)
 
 
-def _pesq(enhanced: Samples, clean: Samples) -> float:
+def _pesq(rate: int, enhanced: Samples, clean: Samples) -> float:
     """PESQ-WB, or NaN where it has no value; `Loss` leaves such clips out and counts the rest."""
     try:
-        return pesq_wb(enhanced, clean)
+        return pesq_wb(*at_metrics_rate(rate, enhanced, clean))
     except MetricError:
         return float("nan")
 

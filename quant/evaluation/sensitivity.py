@@ -14,7 +14,7 @@ from quant.evaluation.judge import Judge, Quality, measure
 from quant.graph.encoding import Precision
 from quant.graph.recipes import RECIPES, Override, Recipe
 from quant.graph.scopes import Scope, find_scopes
-from quant.ptq.pipeline import CalibratedGraph, Progress, default_ranges
+from quant.ptq.pipeline import CalibratedGraph, Progress, find_ranges
 from quant.ptq.ranges import extreme_ranges
 
 ALL = "all"
@@ -74,9 +74,10 @@ def measure_sensitivity(
         judge: with clips that calibration did not see.
         progress: told how many scopes are done.
     """
-    scopes = [Scope(ALL, ""), *find_scopes(calibrated.graph)]
+    scopes = [Scope(ALL, ""), *find_scopes(calibrated.graph, calibrated.checkpoint.network.scopes)]
     # What rounding does, not what it does to have loud speech attenuated.
-    calibrated = replace(calibrated, clips=calibrated.clips[:SHIFT_CLIPS], level_dbfs=None)
+    signal = replace(calibrated.signal, level_dbfs=None)
+    calibrated = replace(calibrated, clips=calibrated.clips[:SHIFT_CLIPS], signal=signal)
     costs = []
     with torch.no_grad():
         for done, scope in enumerate(scopes):
@@ -100,14 +101,14 @@ def _alone(
     ranges = (
         extreme_ranges(calibrated.statistics)
         if precision is Precision.INT16
-        else default_ranges(calibrated, RECIPES["int8"])
+        else find_ranges(calibrated, RECIPES["int8"])
     )
     return measure(calibrated, recipe, ranges, judge)
 
 
 def _left_float(calibrated: CalibratedGraph, judge: Judge, scope: Scope) -> Quality:
     recipe = Recipe("int8", Precision.INT8, (Override(scope.pattern, Precision.FLOAT),))
-    return measure(calibrated, recipe, default_ranges(calibrated, recipe), judge)
+    return measure(calibrated, recipe, find_ranges(calibrated, recipe), judge)
 
 
 def format_sensitivity(sensitivity: Sensitivity) -> str:

@@ -5,17 +5,11 @@ pattern, in a recipe as in a report.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from quant.graph.graph import Graph, Operator
 
-# The first that matches an operator's name gives its scope, as its group.
-_LABELS = (
-    r"\.(attention)\.",
-    r"^(\w+\.\d+)\.",
-    r"^(\w+\.(?:intra|inter))[._]",
-    r"^(\w+)",
-)
 STATES = "states"
 
 
@@ -37,33 +31,42 @@ class Scope:
         return re.search(self.pattern, operator.scope) is not None
 
 
-def find_scopes(graph: Graph) -> list[Scope]:
+def find_scopes(graph: Graph, labels: Sequence[str]) -> list[Scope]:
     """The scopes of a graph in the order of computation, the states last.
 
-    Each operator that computes something belongs to one of them; those that a state follows from
-    belong to the states besides.
+    The first of the patterns `labels` that is found in an operator's name gives its scope, as its
+    group (see `quant.networks.network.Network.scopes`). Each operator that computes something
+    belongs to one of them; those that a state follows from belong to the states besides.
     """
-    labels = [value.name for value in graph.inputs]
+
+    def label_of(operator: Operator) -> str:
+        found = (re.search(pattern, operator.scope) for pattern in labels)
+        return next((match[1] for match in found if match), operator.scope)
+
     computing = [op for op in graph.operators if not (op.keeps_encoding or op.rule.outside)]
+    members = {value.name: list[str]() for value in graph.inputs}
     for operator in computing:
-        label = _label(operator.scope)
-        if label not in labels:
-            labels.append(label)
+        members.setdefault(label_of(operator), []).append(operator.scope)
     carried = [re.escape(operator.scope) for operator in _carriers(graph)]
-    found = [Scope(label, _pattern(label, computing)) for label in labels]
+    found = [Scope(label, _pattern(label, members)) for label in members]
     return [*found, Scope(STATES, f"^({'|'.join(carried)})$")] if carried else found
 
 
-def _label(name: str) -> str:
-    return next(found[1] for pattern in _LABELS if (found := re.search(pattern, name)))
-
-
-def _pattern(label: str, operators: list[Operator]) -> str:
-    if label == "attention":
-        return r"\.attention\."
+def _pattern(label: str, members: Mapping[str, Sequence[str]]) -> str:
+    """A pattern that matches the members of a label and no others."""
+    inside = rf"\.{re.escape(label)}\."
+    if members[label] and all(re.search(inside, name) for name in members[label]):
+        return inside
     pattern = rf"^{re.escape(label)}([._]|$)"
-    strangers = any(re.search(pattern, op.scope) and _label(op.scope) != label for op in operators)
-    return rf"{pattern}(?!.*\battention\.)" if strangers else pattern
+    strangers = [
+        re.escape(other)
+        for other, names in members.items()
+        if other != label and any(re.search(pattern, name) for name in names)
+    ]
+    if not strangers:
+        return pattern
+    excluded = strangers[0] if len(strangers) == 1 else f"(?:{'|'.join(strangers)})"
+    return rf"{pattern}(?!.*\b{excluded}\.)"
 
 
 def _carriers(graph: Graph) -> list[Operator]:

@@ -1,11 +1,11 @@
 """The choice of a recipe: the cheapest INT8 candidate on a board whose output is near enough.
 
-Candidates are static INT8, static INT8 with both ends or the whole encoder and decoder left float,
-and dynamic INT8; then, if no static one will do, the nearest to float of them again with its
-weights recovered. What they cost comes from a checked-in table of instructions (`costs.py`),
-so that the choice does not depend on the machine that makes it; what they lose is measured on
-mixtures that neither calibration nor recovery heard. Float is no candidate, but its cost is always
-found beside theirs.
+Candidates are static INT8, the network's own recipes (for GTCRN static INT8 with both ends or the
+whole encoder and decoder left float), and dynamic INT8; then, if no static one will do, the nearest
+to float of them again with its weights recovered. What they cost comes from a checked-in table of
+instructions (`costs.py`), so that the choice does not depend on the machine that makes it; what
+they lose is measured on mixtures that neither calibration nor recovery heard. Float is no
+candidate, but its cost is always found beside theirs.
 """
 
 import copy
@@ -25,7 +25,7 @@ from quant.graph.graph import Range
 from quant.graph.recipes import RECIPES, Recipe
 from quant.mixed_precision.costs import Board, Cost, predict
 from quant.networks.checkpoint import Checkpoint
-from quant.networks.registry import describe_step
+from quant.networks.network import Network
 from quant.ptq.pipeline import (
     CALIBRATION_SEED,
     CalibratedGraph,
@@ -34,19 +34,11 @@ from quant.ptq.pipeline import (
     build_float,
     calibrate_checkpoint,
     corrected,
-    default_ranges,
+    find_ranges,
 )
-from quant.training.recovery import (
-    Recovered,
-    Recovery,
-    is_static,
-    one_thread,
-)
+from quant.training.recovery import Recovered, Recovery, one_thread
 
-NAMED = ("int8", "int8_float_ends", "int8_float_coders", "dynamic")
-# Those that a second process tries.
-_BESIDE = ("int8", "dynamic")
-JUDGED_CLIPS, JUDGED_SAMPLES = 32, 48000
+JUDGED_CLIPS, JUDGED_SECONDS = 32, 3.0
 # Of recovery: with them, calibration and judgement stay under five minutes of one core.
 RECOVERY_STEPS = 60
 # What else may be lost beside a PESQ-WB of the budget, for each of its units.
@@ -151,7 +143,7 @@ class Decision:
             "candidates": [
                 {
                     "name": candidate.name,
-                    "overrides": candidate.recipe.describe()["overrides"],
+                    "recipe": candidate.recipe.describe(),
                     "instructions": round(candidate.cost.instructions),
                     "estimated_operators": candidate.cost.estimated,
                     "bytes": candidate.size,
@@ -198,7 +190,7 @@ def criterion(quality: Quality, budget: float) -> str:
 
 
 def split_clips(
-    clips: CalibrationClips, count: int = JUDGED_CLIPS, samples: int = JUDGED_SAMPLES
+    clips: CalibrationClips, count: int = JUDGED_CLIPS, seconds: float = JUDGED_SECONDS
 ) -> tuple[CalibrationClips, JudgedClips]:
     """Clips to calibrate and to recover with, and others to judge by.
 
@@ -208,9 +200,9 @@ def split_clips(
     if clips.noisy:
         kept = tuple(clip for index, clip in enumerate(clips.noisy) if index % 5)
         judged = CalibrationClips(noisy=clips.noisy[::5])
-        return CalibrationClips(noisy=kept), JudgedClips.of(judged, 0, count, samples)
+        return CalibrationClips(noisy=kept), JudgedClips.of(judged, 0, count, seconds)
     judged = hold_out(clips)[1] if enough_to_hold_out(clips) else clips
-    return clips, JudgedClips.of(judged, CALIBRATION_SEED + 1, count, samples)
+    return clips, JudgedClips.of(judged, CALIBRATION_SEED + 1, count, seconds)
 
 
 def choose_recipe(
@@ -237,11 +229,10 @@ def choose_recipe(
         progress: told how far each stage is.
         recovery: recovers weights; None leaves them as they are.
     """
-    plain = build_float(checkpoint, RECIPES["float"])
+    plain = build_float(checkpoint)
     with torch.no_grad():
-        step = describe_step(checkpoint.architecture, checkpoint.model)
         judge, candidates = _Trials(checkpoint, calibration, board).of_all(
-            lambda: Judge(judged, step, tuple(limits(quality_budget))), progress
+            lambda: Judge(judged, checkpoint, tuple(limits(quality_budget))), progress
         )
         chosen = choose(candidates, quality_budget, len(plain))
         promising = worth_recovering(candidates, chosen, quality_budget, len(plain))
@@ -255,6 +246,19 @@ def choose_recipe(
     return Decision(chosen, tuple(candidates), board, quality_budget, float_cost, len(plain))
 
 
+def candidate_recipes(network: Network) -> list[Recipe]:
+    """What is tried: static INT8, the network's own recipes, and dynamic INT8."""
+    return [RECIPES["int8"], *network.recipes, RECIPES["dynamic"]]
+
+
+# What recipes share a calibrated step by.
+_Step = tuple[bool, float | None]
+
+
+def _step_of(recipe: Recipe) -> _Step:
+    return recipe.splits, recipe.level_dbfs
+
+
 @dataclass(frozen=True)
 class _Trials:
     """What it takes to try recipes, in this process and in another beside it."""
@@ -266,58 +270,61 @@ class _Trials:
     def of_all(
         self, judging: Callable[[], Judge], progress: Progress
     ) -> tuple[Judge, list[Candidate]]:
-        """Try the recipes of `NAMED`, half of the work in a second process if there are cores.
+        """Try all recipes, half of the work in a second process if there are cores.
 
         Operators are small: a second core is of use to a second process, hardly to a second thread.
         """
-        recipes = [RECIPES[name] for name in NAMED]
-        # Every recipe's step is that of one of these.
-        plain, split = RECIPES["dynamic"], RECIPES["int8"]
+        recipes = candidate_recipes(self.checkpoint.network)
+        # Recipes with ranges come last, so that a step is calibrated for them where it has any.
+        ordered = sorted(recipes, key=lambda recipe: recipe.needs_ranges)
+        steps = {_step_of(recipe): recipe for recipe in ordered}
+        split = _step_of(RECIPES["int8"])
         if torch.get_num_threads() == 1:
             judge = judging()
-            steps = {one.splits: self._calibrate(one, progress) for one in (plain, split)}
-            return judge, self._tried(recipes, steps, judge, progress)
+            calibrated = {step: self._calibrate(one, progress) for step, one in steps.items()}
+            return judge, self._tried(recipes, calibrated, judge, progress)
         with (
             one_thread(),
             ProcessPoolExecutor(
                 1, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
             ) as beside,
         ):
-            calibrating = beside.submit(self._calibrate, split)
+            calibrating = beside.submit(self._calibrate, steps[split])
             judge = judging()
-            steps = {False: self._calibrate(plain, progress), True: calibrating.result()}
+            calibrated = {
+                step: self._calibrate(one, progress) for step, one in steps.items() if step != split
+            }
+            calibrated[split] = calibrating.result()
             trying = {}
-            for recipe in (RECIPES[name] for name in _BESIDE):
-                step = steps[recipe.splits]
-                ranges = default_ranges(step, recipe)
+            for recipe in recipes[:1] + recipes[-1:]:
+                step = calibrated[_step_of(recipe)]
+                ranges = find_ranges(step, recipe)
                 there = _copied(step)
                 trying[recipe] = beside.submit(_try, recipe, there, ranges, judge, self.board)
             here = [recipe for recipe in recipes if recipe not in trying]
-            found = self._tried(here, steps, judge, progress)
+            found = self._tried(here, calibrated, judge, progress)
             found += [
-                replace(tried.result(), calibrated=steps[recipe.splits])
+                replace(tried.result(), calibrated=calibrated[_step_of(recipe)])
                 for recipe, tried in trying.items()
             ]
-        return judge, sorted(found, key=lambda candidate: NAMED.index(candidate.name))
+        return judge, sorted(found, key=lambda candidate: recipes.index(candidate.recipe))
 
     def _calibrate(
         self, recipe: Recipe, progress: Progress = lambda stage, done, total: None
     ) -> CalibratedGraph:
-        return calibrate_checkpoint(
-            *(self.checkpoint, self.calibration, progress, recipe.level_dbfs, recipe.splits)
-        )
+        return calibrate_checkpoint(self.checkpoint, self.calibration, recipe, progress)
 
     def _tried(
         self,
         recipes: Sequence[Recipe],
-        steps: Mapping[bool, CalibratedGraph],
+        steps: Mapping[_Step, CalibratedGraph],
         judge: Judge,
         progress: Progress,
     ) -> list[Candidate]:
         candidates = []
         for done, recipe in enumerate(recipes, 1):
-            step = steps[recipe.splits]
-            candidates.append(_try(recipe, step, default_ranges(step, recipe), judge, self.board))
+            step = steps[_step_of(recipe)]
+            candidates.append(_try(recipe, step, find_ranges(step, recipe), judge, self.board))
             progress("candidates", done, len(recipes))
         return candidates
 
@@ -354,12 +361,12 @@ def worth_recovering(
     Recovery takes minutes, and brings a candidate that is near enough no nearer.
     """
     decided = within_budget(chosen.quality, budget)
-    if decided and is_static(chosen.recipe):
+    if decided and chosen.recipe.is_static:
         return None
     promising = [
         candidate
         for candidate in _worth_having(candidates, float_size)
-        if is_static(candidate.recipe)
+        if candidate.recipe.is_static
         and within_budget(candidate.quality, RECOVERABLE * budget)
         and not (decided and candidate.cost.instructions > chosen.cost.instructions)
     ]

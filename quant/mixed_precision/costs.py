@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest
-from edge_se.model_file import split
+from edge_se.model_file import manifest_of, split
 from quant.mixed_precision.operators import FileOperator, describe_operators, parse
 
 if sys.version_info >= (3, 11):
@@ -127,9 +127,9 @@ def load_table() -> Table:
 
 def frame_key(manifest: Manifest) -> str:
     """Key of `LoopCost.frame`: types of features and mask, and whether features are of bands."""
-    signals = manifest.signals
+    tensors = manifest.tensors
     bands = "" if manifest.bands is None else "_bands"
-    return f"{signals.features.dtype}{bands}_{signals.mask.dtype}"
+    return f"{tensors.features.dtype}{bands}_{tensors.mask.dtype}"
 
 
 def find_board(key: str) -> Board:
@@ -159,10 +159,8 @@ def predict(content: bytes, core: str, table: Table | None = None) -> Cost:
         table: the counts; the checked-in ones by default.
     """
     table = table or load_table()
-    flatbuffer, text = split(content)
-    assert text is not None, "a model file has a manifest"
-    manifest = Manifest.from_json(text.decode(), "the model file")
-    model = parse(flatbuffer)
+    manifest = manifest_of(content, "the model file")
+    model = parse(split(content)[0])
     operators = list(describe_operators(model))
     counted = [table.operators.get(operator.key) for operator in operators]
     found = [

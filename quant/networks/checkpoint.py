@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,16 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from edge_se.errors import UserError
-from quant.networks.registry import ARCHITECTURES, OPTIONS_OF, build_model, require_architecture
+from edge_se.manifest import Chunk
+from edge_se.signal import Signal
+from quant.graph.graph import Graph
+from quant.networks.network import Network
+from quant.networks.registry import NETWORKS, find_network
 
 # Keys under which training scripts of this family keep the weights.
 STATE_DICT_KEYS = ("model", "state_dict", "model_state_dict")
 # Key of a safetensors file's metadata: JSON of the architecture and its options.
 NETWORK_KEY = "edge_se_network"
-DEFAULT_ARCHITECTURE = "gtcrn"
 NAMED_AT_MOST = 3  # keys that an error message spells out
 
 
@@ -30,17 +33,36 @@ class Checkpoint:
 
     Attributes:
         model: in evaluation mode.
-        architecture: its name.
+        network: what it is one of.
         name: of the file.
         sha256: of the file.
-        options: of `build_model`, those that are not the default's.
+        options: of the network, those that are not the default's.
     """
 
     model: nn.Module
-    architecture: str
+    network: Network
     name: str
     sha256: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def architecture(self) -> str:
+        """Name of its network."""
+        return self.network.name
+
+    @property
+    def signal(self) -> Signal:
+        """What it hears."""
+        return self.network.signal(self.model)
+
+    @property
+    def chunk(self) -> Chunk | None:
+        """What it takes at once, if it is a separator."""
+        return self.network.chunk(self.model) if self.network.separates else None
+
+    def step(self, split: bool = False) -> Graph:
+        """One frame as a graph; see `Network.step`."""
+        return self.network.step(self.model, split)
 
     def describe(self) -> dict[str, Any]:
         """What a model file's manifest says of it."""
@@ -62,8 +84,9 @@ def load_checkpoint(path: Path, architecture: str | None = None, **options: Any)
 
     Args:
         path: of the file.
-        architecture: name of the network; None for what the file's metadata says, or else GTCRN.
-        options: of `build_model`; those that the file tells need not be given.
+        architecture: name of the network; None for what the file's metadata says, or else the one
+            whose weights have these names.
+        options: of the network; those that the file tells need not be given.
 
     Raises:
         UserError: the file is missing, truncated, not a checkpoint, of another network, or holds
@@ -77,19 +100,18 @@ def load_checkpoint(path: Path, architecture: str | None = None, **options: Any)
         ) from error
     state_dict = _unpickle(path, content) if path.suffix != ".safetensors" else _read(path, content)
     stated, stated_options = _stated_network(path, content)
-    if architecture is not None:
-        require_architecture(architecture)
     if architecture is not None and stated not in (None, architecture):
+        find_network(architecture)
         raise UserError(f"{path} holds a {stated}, not a {architecture}; leave --architecture out")
-    architecture = architecture or stated or DEFAULT_ARCHITECTURE
-    known = OPTIONS_OF[architecture](state_dict) if architecture in OPTIONS_OF else {}
-    options = known | stated_options | options
-    model = build_model(architecture, **options)
-    _check_keys(path, architecture, state_dict, model.state_dict())
+    named = architecture or stated
+    network = find_network(named) if named else nearest_network(state_dict)[0]
+    options = network.options(state_dict) | stated_options | options
+    model = network.create(**options)
+    _check_keys(path, network, state_dict, model.state_dict(), recognised=not named)
     _check_finite(path, state_dict)
     model.load_state_dict(state_dict)
     digest = hashlib.sha256(content).hexdigest()
-    return Checkpoint(model.eval(), architecture, path.name, digest, options)
+    return Checkpoint(model.eval(), network, path.name, digest, options)
 
 
 def _stated_network(path: Path, content: bytes) -> tuple[str | None, dict[str, Any]]:
@@ -137,7 +159,11 @@ def _unpickle(path: Path, content: bytes) -> dict[str, Tensor]:
 
 
 def _check_keys(
-    path: Path, architecture: str, found: dict[str, Tensor], expected: dict[str, Tensor]
+    path: Path,
+    network: Network,
+    found: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    recognised: bool,
 ) -> None:
     faults = {
         "missing": [key for key in expected if key not in found],
@@ -150,29 +176,39 @@ def _check_keys(
     }
     parts = [f"{_spell_out(keys)} {fault}" for fault, keys in faults.items() if keys]
     if parts:
-        nearest, share = nearest_architecture(found)
-        advice = (
-            f"of the known layouts this is the nearest all the same ({share:.0%} of the names), so "
-            "it is another version of this network, or was built with other options"
-            if nearest == architecture
-            else f"the nearest known layout is that of {nearest} ({share:.0%} of the names); "
-            "name its network with --architecture"
-        )
-        raise UserError(f"{path} is no {architecture} checkpoint: {'; '.join(parts)}; {advice}")
+        nearest, share = nearest_network(found)
+        if recognised or nearest is network:
+            advice = (
+                f"of the known layouts this is the nearest ({share:.0%} of the names), so it is "
+                "another version of this network, was built with other options, or is another one"
+            )
+        else:
+            advice = (
+                f"the nearest known layout is that of {nearest.name} ({share:.0%} of the names); "
+                "name its network with --architecture"
+            )
+        raise UserError(f"{path} is no {network.name} checkpoint: {'; '.join(parts)}; {advice}")
 
 
-def nearest_architecture(names: Collection[str]) -> tuple[str, float]:
-    """The architecture whose state dict has most names in common with `names`, and their share.
+def nearest_network(weights: Mapping[str, Tensor]) -> tuple[Network, float]:
+    """The network whose state dict has most names in common with these weights, and their share.
 
     The share is of all names of either, 0 to 1.
     """
-    shares = {}
-    for architecture in ARCHITECTURES:
-        with torch.device("meta"):
-            known = build_model(architecture).state_dict().keys()
-        shares[architecture] = len(known & set(names)) / len(known | set(names))
-    nearest = max(shares, key=lambda architecture: shares[architecture])
-    return nearest, shares[nearest]
+    shares = {name: _share(network, weights) for name, network in NETWORKS.items()}
+    nearest = max(shares, key=lambda name: shares[name])
+    return NETWORKS[nearest], shares[nearest]
+
+
+def _share(network: Network, weights: Mapping[str, Tensor]) -> float:
+    told = {name: value for name, value in network.options(weights).items() if value is not None}
+    with torch.device("meta"):
+        try:
+            model = network.create(**told)
+        except UserError:  # sizes of weights that are another network's
+            model = network.create()
+    known = model.state_dict().keys()
+    return len(known & weights.keys()) / len(known | weights.keys())
 
 
 def _check_finite(path: Path, weights: dict[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edge_se.signal import Signal
 from quant.audio.frames import heard
 from quant.graph.execute import Values, sequence_values
 from quant.graph.graph import Graph, Range, Value
@@ -66,23 +67,23 @@ def batches(clips: Sequence[np.ndarray]) -> Iterator[Tensor]:
 def calibrate(
     graph: Graph,
     clips: Sequence[np.ndarray],
+    signal: Signal,
     classes: ScaleClasses | None = None,
     progress: Progress = lambda done, total: None,
-    level_dbfs: float | None = None,
     limits: Mapping[str, Range] | None = None,
 ) -> Statistics:
     """Run the graph over noisy clips and collect the statistics of its values.
 
     Args:
         graph: the frame, in float.
-        clips: noisy samples at 16 kHz, float32 [n] each.
+        clips: noisy samples at the signal's rate, float32 [n] each.
+        signal: what the network hears.
         classes: collect the channel magnitudes that equalization needs, and nothing else.
         progress: called with the number of clips done and their total.
-        level_dbfs: level that features are brought nearer to, if they are.
         limits: ranges by range key; a value is seen, and goes on, cut off at the ends of its range,
             as in 8 bits.
     """
-    heard_clips = (heard(samples, level_dbfs)[1] for samples in batches(clips))
+    heard_clips = (heard(samples, signal)[1] for samples in batches(clips))
     return observe(graph, heard_clips, len(clips), classes, progress, limits)
 
 

@@ -6,13 +6,11 @@ import platform
 from onnx import helper
 
 from edge_se.engines.onnx import MANIFEST_KEY
-from edge_se.manifest import Manifest, Signals, StateSpec, TensorSpec
+from edge_se.manifest import Manifest, StateSpec, Tensors, TensorSpec
 from quant.graph.graph import State
 from quant.graph.onnx import next_name, write_onnx
-from quant.graph.recipes import find_recipe
+from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint
-from quant.networks.gtcrn.model import HOP, SAMPLE_RATE, WINDOW
-from quant.networks.registry import describe_step
 
 # Names of distributions whose versions decide the file's content.
 TOOLS = ("edge-se", "torch", "numpy", "onnx")
@@ -23,18 +21,15 @@ def build_onnx(checkpoint: Checkpoint) -> bytes:
 
     The same checkpoint and tools give the same bytes.
     """
-    graph = describe_step(checkpoint.architecture, checkpoint.model)
+    graph, recipe = checkpoint.step(), RECIPES["float"]
     model = write_onnx(graph)
     (features,), (mask,) = graph.inputs, graph.outputs
-    recipe = find_recipe("float")
     manifest = Manifest(
         architecture=checkpoint.architecture,
         precision=recipe.name,
-        sample_rate=SAMPLE_RATE,
-        window=WINDOW,
-        hop=HOP,
+        signal=checkpoint.signal,
         lookahead_frames=graph.lookahead,
-        signals=Signals(
+        tensors=Tensors(
             TensorSpec(features.name, features.shape), TensorSpec(mask.name, mask.shape)
         ),
         states=tuple(_state(state) for state in graph.states),

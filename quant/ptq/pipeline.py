@@ -8,36 +8,30 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from edge_se.manifest import Chunk, Manifest, Signals, StateSpec, TensorSpec
+from edge_se.engines import fixed_path
+from edge_se.manifest import Manifest, StateSpec, Tensors, TensorSpec
 from edge_se.model_file import attach_manifest
+from edge_se.signal import Signal
 from quant.audio.clips import CalibrationClips
 from quant.audio.frames import heard
 from quant.audio.mixing import calibration_mixtures
-from quant.graph.encoding import DTYPES, FLOAT, Encoding, Precision, assign_encodings
+from quant.graph.encoding import DTYPES, FLOAT, Encoding, assign_encodings
 from quant.graph.graph import Graph, Range, Value
-from quant.graph.recipes import Recipe
+from quant.graph.range_rules import RangeRule
+from quant.graph.recipes import RECIPES, Recipe
 from quant.graph.simulate import FakeQuantizer
 from quant.graph.tflite import WrittenModel, write_tflite
 from quant.networks.checkpoint import Checkpoint
-from quant.networks.gtcrn.model import HOP, SAMPLE_RATE, WINDOW
-from quant.networks.registry import describe_step
 from quant.ptq.bias_correction import corrected_biases, rounding_shifts
 from quant.ptq.calibration import Statistics, batches, calibrate
 from quant.ptq.equalization import ScaleClasses, choose_scales, equalize
-from quant.ptq.ranges import (
-    RANGE_METHODS,
-    RangeRule,
-    cut_to_rectified_sums,
-    percentile_ranges,
-    range_rules,
-)
+from quant.ptq.ranges import RANGE_FUNCTIONS, cut_to_rectified_sums, percentile_ranges
 
 CALIBRATION_SEED = 0
 # What the shifts of rounding are measured on: so many clips, each so long at most.
@@ -47,17 +41,6 @@ TOOLS = ("edge-se", "torch", "numpy", "ai-edge-litert", "flatbuffers")
 
 # Told the name of a stage, and how many of its clips are done out of how many.
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class SignalFormat:
-    """What a model file hears, as its manifest says it; the default is that of enhancers."""
-
-    sample_rate: int = SAMPLE_RATE
-    window: int = WINDOW
-    hop: int = HOP
-    features: str = "magnitude_real_imaginary"
-    chunk: Chunk | None = None
 
 
 @dataclass(frozen=True)
@@ -77,8 +60,7 @@ class CalibratedGraph:
         checkpoint: the network.
         graph: its equalized step.
         statistics: of the step's values.
-        level_dbfs: level that features are brought nearer to, if they are.
-        format: of its signals.
+        signal: what the step hears, at which level.
         clips: noisy samples by which biases make up for rounded values, float32 [n] each; none
             where they are not to.
     """
@@ -86,8 +68,7 @@ class CalibratedGraph:
     checkpoint: Checkpoint
     graph: Graph
     statistics: Statistics
-    level_dbfs: float | None = None
-    format: SignalFormat = SignalFormat()
+    signal: Signal
     clips: tuple[np.ndarray, ...] = ()
 
 
@@ -95,7 +76,7 @@ def noisy_clips(clips: CalibrationClips, seed: int = CALIBRATION_SEED) -> list[n
     """What the network hears during calibration: the noisy clips, or mixtures made of the others.
 
     Returns:
-        Samples at 16 kHz, float32 [n] each.
+        Samples, float32 [n] each.
     """
     if clips.noisy:
         return [clip.samples for clip in clips.noisy]
@@ -104,34 +85,37 @@ def noisy_clips(clips: CalibrationClips, seed: int = CALIBRATION_SEED) -> list[n
     return [mixture.noisy for mixture in calibration_mixtures(clean, noise, seed)]
 
 
+def signal_for(network_signal: Signal, recipe: Recipe) -> Signal:
+    """What a network hears in a file that is made by a recipe."""
+    return replace(network_signal, level_dbfs=recipe.level_dbfs)
+
+
 def calibrate_checkpoint(
     checkpoint: Checkpoint,
     noisy: Sequence[np.ndarray],
+    recipe: Recipe,
     progress: Progress = lambda stage, done, total: None,
-    level_dbfs: float | None = None,
-    split: bool = False,
-    saturated: bool = True,
 ) -> CalibratedGraph:
     """Equalize the network's step and collect the statistics of the equalized one.
 
     Args:
         checkpoint: the network.
-        noisy: what it hears, float32 [n] each.
+        noisy: what it hears, float32 [n] each at its rate.
+        recipe: says at which level it hears that, whether the step is described as 8 bits hold it
+            better, and how ranges will be chosen; any recipe that agrees in these will do.
         progress: told how far each stage is.
-        level_dbfs: level that features are brought nearer to, if they are.
-        split: describe the step as 8 bits hold it better.
-        saturated: observe also what values are as they saturate, which percentiles are taken of.
     """
-    architecture = checkpoint.architecture
+    signal = signal_for(checkpoint.signal, recipe)
     # Constants remember whether they depend on parameters, by which recovery knows what to train.
     with torch.enable_grad():
-        step = equalized_step(architecture, checkpoint.model, noisy, progress, level_dbfs, split)
+        step = equalized_step(checkpoint.step(recipe.splits), noisy, signal, progress)
     graph = step.graph
     graph.detach()
-    rules = range_rules(architecture) if saturated else ()
-    statistics = statistics_for(rules, graph, noisy, progress, level_dbfs)
+    by_percentile = recipe.needs_ranges and recipe.ranges == "percentile"
+    rules = checkpoint.network.range_rules if by_percentile else ()
+    statistics = statistics_for(rules, graph, noisy, signal, progress)
     clips = clips_for_shifts(noisy)
-    return CalibratedGraph(checkpoint, graph, statistics, level_dbfs, clips=clips)
+    return CalibratedGraph(checkpoint, graph, statistics, signal, clips=clips)
 
 
 def clips_for_shifts(noisy: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -140,30 +124,25 @@ def clips_for_shifts(noisy: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
 
 
 def equalized_step(
-    architecture: str,
-    model: nn.Module,
+    graph: Graph,
     noisy: Sequence[np.ndarray],
+    signal: Signal,
     progress: Progress = lambda stage, done, total: None,
-    level_dbfs: float | None = None,
-    split: bool = False,
 ) -> EqualizedStep:
-    """Describe one frame and rescale its channels by the size that they have on noisy clips.
+    """Rescale the channels of a frame, in place, by the size that they have on noisy clips.
 
     Args:
-        architecture: name of the network.
-        model: the network.
+        graph: the frame as it was described.
         noisy: what it hears, float32 [n] each.
+        signal: how it hears that.
         progress: told how far the stage is.
-        level_dbfs: level that features are brought nearer to, if they are.
-        split: describe the step as 8 bits hold it better.
     """
-    graph = describe_step(architecture, model, split)
     classes = ScaleClasses(graph)
 
     def told(done: int, total: int) -> None:
         progress("equalization", done, total)
 
-    magnitudes = calibrate(graph, noisy, classes, told, level_dbfs).magnitudes
+    magnitudes = calibrate(graph, noisy, signal, classes, told).magnitudes
     scales = choose_scales(classes, magnitudes)
     equalize(graph, classes, scales)
     return EqualizedStep(graph, classes, scales)
@@ -173,8 +152,8 @@ def statistics_for(
     rules: Sequence[RangeRule],
     graph: Graph,
     noisy: Sequence[np.ndarray],
+    signal: Signal,
     progress: Progress = lambda stage, done, total: None,
-    level_dbfs: float | None = None,
 ) -> Statistics:
     """What the rules for ranges need to know of a graph's values.
 
@@ -182,15 +161,15 @@ def statistics_for(
         rules: for the ranges; none for ranges that follow no rules.
         graph: the frame, in float.
         noisy: what it hears, float32 [n] each.
+        signal: how it hears that.
         progress: told how far each stage is.
-        level_dbfs: level that features are brought nearer to, if they are.
     """
 
     def observe(stage: str, limits: Mapping[str, Range] | None) -> Statistics:
         def told(done: int, total: int) -> None:
             progress(stage, done, total)
 
-        return calibrate(graph, noisy, None, told, level_dbfs, limits)
+        return calibrate(graph, noisy, signal, None, told, limits)
 
     statistics = observe("calibration", None)
     if any(rule.saturated for rule in rules):
@@ -199,27 +178,18 @@ def statistics_for(
     return statistics
 
 
-def default_method(recipe: Recipe) -> str:
-    """Percentiles where values have 8 bits; 16 bits have room for the extremes."""
-    return "min-max" if recipe.default is Precision.INT16 else "percentile"
-
-
-def default_ranges(calibrated: CalibratedGraph, recipe: Recipe) -> dict[str, Range]:
-    """Ranges by the recipe's default method."""
-    return find_ranges(calibrated, default_method(recipe))
-
-
-def find_ranges(calibrated: CalibratedGraph, method: str) -> dict[str, Range]:
-    """Ranges by a method of `RANGE_METHODS`, as the graph's values are read."""
-    rules = range_rules(calibrated.checkpoint.architecture)
-    found = RANGE_METHODS[method](calibrated.statistics, rules)
+def find_ranges(calibrated: CalibratedGraph, recipe: Recipe) -> dict[str, Range]:
+    """Ranges by the recipe's method, as the graph's values are read."""
+    rules = calibrated.checkpoint.network.range_rules
+    found = RANGE_FUNCTIONS[recipe.ranges](calibrated.statistics, rules)
     return cut_to_rectified_sums(calibrated.graph, found)
 
 
-def build_float(checkpoint: Checkpoint, recipe: Recipe, level_dbfs: float | None = None) -> bytes:
+def build_float(checkpoint: Checkpoint, recipe: Recipe = RECIPES["float"]) -> bytes:
     """The float model file: the step as it is, nothing calibrated."""
-    graph = describe_step(checkpoint.architecture, checkpoint.model)
-    return build(CalibratedGraph(checkpoint, graph, Statistics(), level_dbfs), recipe, {}, {})
+    signal = signal_for(checkpoint.signal, recipe)
+    plain = CalibratedGraph(checkpoint, checkpoint.step(), Statistics(), signal)
+    return build(plain, recipe, {}, {})
 
 
 def build_quantized(
@@ -255,7 +225,7 @@ def measure_shifts(
     """What rounding values shifts weighted operators' inputs by, on the graph's own clips."""
     if not calibrated.clips or not recipe.needs_ranges:
         return {}
-    features = (heard(clips, calibrated.level_dbfs)[1] for clips in batches(calibrated.clips))
+    features = (heard(clips, calibrated.signal)[1] for clips in batches(calibrated.clips))
     return rounding_shifts(calibrated.graph, simulate(calibrated, recipe, ranges), features)
 
 
@@ -266,23 +236,18 @@ def build(
     calibration: Mapping[str, Any],
 ) -> bytes:
     """The model file of the graph as it is; see `build_quantized`."""
-    checkpoint, graph, level_dbfs = calibrated.checkpoint, calibrated.graph, calibrated.level_dbfs
+    checkpoint, graph = calibrated.checkpoint, calibrated.graph
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
     written = write_tflite(graph, encodings, recipe.choose)
     (features,), (mask,) = graph.fed, graph.outputs
-    signals = Signals(_tensor(written, features, encodings), _tensor(written, mask, encodings))
-    # In integers where those are all that a model takes and gives: it costs less in the core.
-    is_integer = "float32" not in (signals.features.dtype, signals.mask.dtype)
     manifest = Manifest(
         architecture=checkpoint.architecture,
         precision=recipe.name,
-        **vars(calibrated.format),
-        stft="fixed" if is_integer and calibrated.format.chunk is None else "float",
-        level="none" if level_dbfs is None else "power_of_two",
-        level_dbfs=level_dbfs or 0.0,
+        signal=calibrated.signal,
+        chunk=checkpoint.chunk,
         lookahead_frames=graph.lookahead,
         bands=graph.bands,
-        signals=signals,
+        tensors=Tensors(_tensor(written, features, encodings), _tensor(written, mask, encodings)),
         states=tuple(
             StateSpec(
                 name=state.name,
@@ -301,6 +266,9 @@ def build(
         calibration=dict(calibration),
         tools=_tool_versions(),
     )
+    # In integers where they can be: it costs less in the core.
+    if manifest.chunk is None and fixed_path.serves(manifest):
+        manifest = replace(manifest, stft="fixed")
     return attach_manifest(written.content, manifest)
 
 

@@ -9,7 +9,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,43 +17,14 @@ from edge_se.errors import UserError
 from edge_se.files import written_beside
 from quant.graph.encoding import Precision, encode_range
 from quant.graph.graph import Graph, Range, Value
+from quant.graph.range_rules import RangeRule
 from quant.ptq.calibration import Statistics
-
-
-@dataclass(frozen=True)
-class RangeRule:
-    """Range keys that match `pattern` cover this percentile of their values, on each side.
-
-    If `saturated`, of the values that they have when all tensors before them saturate: a rare frame
-    that those cut off would else claim a range that is never reached.
-    """
-
-    pattern: str
-    percentile: float
-    saturated: bool = False
-
 
 DEFAULT_PERCENTILE = 99.9
 RANGE_DIGITS = 6
 ERROR_SAMPLES = 2000
 ERROR_ROUNDS = 2
 SHRINKING = 0.97 ** np.arange(1, 200)
-# The first rule that matches counts. Chosen on mixtures of training speakers, three checkpoints.
-GTCRN_RULES = (
-    RangeRule(r"^(features_in_bands$|merge\.|encoder\.0\.)", 99.99),
-    RangeRule(r"^decoder\.[34]\.", 99.9),
-    RangeRule(r"attention\.(squared|energy)$", 99.97, saturated=True),
-    RangeRule(r"attention\.", 99.95, saturated=True),
-    RangeRule(r"", 99.95),
-)
-
-LIGHT_RULES = (RangeRule(r"", 99.98),)
-_RULES = {"gtcrn_light": LIGHT_RULES}
-
-
-def range_rules(architecture: str) -> Sequence[RangeRule]:
-    """Percentiles for each tensor of a network; GTCRN's for those of its blocks."""
-    return _RULES.get(architecture, GTCRN_RULES)
 
 
 def extreme_ranges(statistics: Statistics) -> dict[str, Range]:
@@ -167,8 +137,8 @@ def _rounded(low: float, high: float) -> Range:
     return float(f"{low:.{RANGE_DIGITS}g}"), float(f"{high:.{RANGE_DIGITS}g}")
 
 
-# What a range can be chosen by, on the command line; percentiles by the rules for each tensor.
-RANGE_METHODS: Mapping[str, Callable[[Statistics, Sequence[RangeRule]], dict[str, Range]]] = {
+# By what a recipe calls them (`RANGE_METHODS`); percentiles by the rules for each tensor.
+RANGE_FUNCTIONS: Mapping[str, Callable[[Statistics, Sequence[RangeRule]], dict[str, Range]]] = {
     "min-max": lambda statistics, rules: extreme_ranges(statistics),
     "percentile": percentile_ranges,
     "mse": lambda statistics, rules: error_optimal_ranges(statistics),

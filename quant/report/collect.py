@@ -22,15 +22,14 @@ from quant.evaluation.saturation import SaturationCounter
 from quant.evaluation.sensitivity import Sensitivity, measure_sensitivity
 from quant.graph.encoding import assign_encodings
 from quant.graph.graph import Range
-from quant.graph.recipes import RECIPES, Recipe
+from quant.graph.recipes import Recipe
 from quant.graph.simulate import FakeQuantizer
 from quant.mixed_precision.auto import Decision
 from quant.mixed_precision.costs import Board, load_table, predict
-from quant.networks.registry import describe_step
 from quant.ptq.pipeline import CALIBRATION_SEED, CalibratedGraph, Progress, build_float, corrected
 
-CLIPS, SAMPLES = 24, 64000
-SENSITIVITY_CLIPS, SENSITIVITY_SAMPLES = 6, 32000
+CLIPS, SECONDS = 24, 4.0
+SENSITIVITY_CLIPS, SENSITIVITY_SECONDS = 6, 2.0
 LEVEL_BUCKET_DB = 10.0
 SHOWN_SNR_DB = 5.0
 TIMED_SECONDS = 8.0
@@ -79,6 +78,7 @@ class Figures:
         sensitivity: of the network's scopes.
         clipping: share of values cut off, by tensor.
         signals: one clip noisy, by float, quantized, and their difference; float32 [n] each.
+        rate: of the signals, in Hz.
         grade: "good", "fair" or "poor".
         remarks: what a reader has to know first.
     """
@@ -91,6 +91,7 @@ class Figures:
     sensitivity: Sensitivity
     clipping: dict[str, float]
     signals: dict[str, np.ndarray]
+    rate: int
     grade: str
     remarks: tuple[str, ...]
 
@@ -117,10 +118,10 @@ def collect(made: Made, progress: Progress = lambda stage, done, total: None) ->
         progress: told how far each stage is.
     """
     checkpoint = made.calibrated.checkpoint
-    clips = JudgedClips.of(made.clips, CALIBRATION_SEED + 2, CLIPS, SAMPLES)
+    clips = JudgedClips.of(made.clips, CALIBRATION_SEED + 2, CLIPS, SECONDS)
     with tempfile.TemporaryDirectory() as folder:
         plain, quantized = (Path(folder) / name for name in ("float.tflite", "model.tflite"))
-        plain.write_bytes(build_float(checkpoint, RECIPES["float"]))
+        plain.write_bytes(build_float(checkpoint))
         quantized.write_bytes(made.content)
         result, levels = _quality(plain, quantized, clips)
         progress("quality", 1, 1)
@@ -128,14 +129,21 @@ def collect(made: Made, progress: Progress = lambda stage, done, total: None) ->
         facts = _facts(made, plain, quantized)
         signals = _signals(plain, quantized, clips)
     simulated, clipping = _simulated(made, clips)
-    few = clips.first(SENSITIVITY_CLIPS, SENSITIVITY_SAMPLES)
-    step = describe_step(checkpoint.architecture, checkpoint.model)
-    judge = Judge(few, step)
-    sensitivity = measure_sensitivity(made.calibrated, judge, progress)
+    few = clips.first(SENSITIVITY_CLIPS, SENSITIVITY_SECONDS)
+    sensitivity = measure_sensitivity(made.calibrated, Judge(few, checkpoint), progress)
     grade, remarks = judge_result(result, simulated["compressed_snr_db"], facts, robustness)
     return Figures(
-        *(facts, result, levels, simulated, robustness),
-        *(sensitivity, clipping, signals, grade, remarks),
+        facts=facts,
+        quality=result,
+        levels=levels,
+        simulated=simulated,
+        robustness=robustness,
+        sensitivity=sensitivity,
+        clipping=clipping,
+        signals=signals,
+        rate=clips.rate,
+        grade=grade,
+        remarks=remarks,
     )
 
 
@@ -145,7 +153,7 @@ def _quality(
     if clips.clean is None:
         return None, ()
     pairs = [
-        Pair(f"mixture {index + 1}", noisy, clean, snr_db, None, level)
+        Pair(f"mixture {index + 1}", noisy, clean, clips.rate, snr_db, None, level)
         for index, (noisy, clean, snr_db, level) in enumerate(
             zip(clips.noisy, clips.clean, clips.snrs_db, clips.levels_dbfs, strict=True)
         )
@@ -177,19 +185,19 @@ def _signals(plain: Path, quantized: Path, clips: JudgedClips) -> dict[str, np.n
 def _simulated(made: Made, clips: JudgedClips) -> tuple[dict[str, Any], dict[str, float]]:
     """SNRs of the simulated file, and the share of values that it cuts off."""
     checkpoint, graph, recipe = made.calibrated.checkpoint, made.calibrated.graph, made.recipe
-    step = describe_step(checkpoint.architecture, checkpoint.model)
-    judge = Judge(clips, step, ())
+    judge = Judge(clips, checkpoint, ())
     encodings = assign_encodings(graph, recipe.choose, made.ranges, recipe.signals)
     counter = SaturationCounter(graph, encodings, FakeQuantizer(graph, encodings, recipe.choose))
     with corrected(made.calibrated, recipe, made.ranges):
-        quality = judge.measure(graph, counter, made.calibrated.level_dbfs)
+        quality = judge.measure(graph, made.calibrated.signal, counter)
     return quality.to_dict(), counter.shares
 
 
 def _facts(made: Made, plain: Path, quantized: Path) -> dict[str, Any]:
     checkpoint, recipe = made.calibrated.checkpoint, made.recipe
     inspected = inspect_model(quantized)
-    rows = compare([Ours(Enhancer(plain)), Ours(Enhancer(quantized))], bursts(16000), TIMED_SECONDS)
+    peers = [Ours(Enhancer(plain)), Ours(Enhancer(quantized))]
+    rows = compare(peers, bursts(checkpoint.signal.sample_rate), TIMED_SECONDS)
     return {
         "board": made.board.key,
         "model": {

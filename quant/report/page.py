@@ -215,7 +215,7 @@ def _scores(summary: Summary) -> list[str]:
 def _spectrograms(figures: Figures) -> str:
     return _section(
         "What it does to a clip",
-        _image(plots.spectrograms(figures.signals), "spectrograms"),
+        _image(plots.spectrograms(figures.signals, figures.rate), "spectrograms"),
         note="Difference: quantized minus float, on the same scale.",
     )
 

@@ -12,7 +12,6 @@ from quant.evaluation.robustness import Robustness
 COLOURS = {"noisy": "#adb5bd", "reference": "#4c6ef5", "enhanced": "#e8590c"}
 NAMES = {"noisy": "noisy", "reference": "float", "enhanced": "quantized"}
 SPAN_DB = 70.0
-RATE = 16000
 
 
 def _figure(width: float, height: float) -> Any:
@@ -34,8 +33,8 @@ def _plain(axes: Any, axis: str = "y") -> None:
     axes.tick_params(length=0)
 
 
-def spectrograms(signals: Mapping[str, np.ndarray]) -> bytes:
-    """Signals (float32 [n], 16 kHz) one under the other, on one scale in dB."""
+def spectrograms(signals: Mapping[str, np.ndarray], rate: int) -> bytes:
+    """Signals (float32 [n], at so many Hz) one under the other, on one scale in dB."""
     figure = _figure(9, 1.75 * len(signals))
     all_axes = figure.subplots(len(signals), 1, sharex=True)
     top, image = None, None
@@ -49,7 +48,7 @@ def spectrograms(signals: Mapping[str, np.ndarray]) -> bytes:
             cmap="magma",
             vmin=top - SPAN_DB,
             vmax=top,
-            extent=(0, len(samples) / RATE, 0, RATE / 2000),
+            extent=(0, len(samples) / rate, 0, rate / 2000),
         )
         axes.set_ylabel("kHz")
         axes.set_title(name, loc="left", fontsize=10)

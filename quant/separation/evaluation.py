@@ -1,23 +1,21 @@
 """How near a separator's file is to the float network, to the true stems, and at its seams."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_se.engines.window import TfliteWindow
 from edge_se.errors import UserError
-from edge_se.manifest import Chunk, Manifest
+from edge_se.manifest import Chunk, require_chunk
 from edge_se.separator import Separator
+from edge_se.signal import Signal
 from quant.audio.clips import SkippedClip, find_clips
-from quant.evaluation.metrics import MetricError, snr
 from quant.networks.cascaded.blocks import TIME_MULTIPLE
-from quant.ptq.pipeline import SignalFormat
 from quant.separation.clips import read_stereo
+from quant.separation.masks import Scores, mask_snr, network_mask
 from quant.separation.pipeline import windows_of
 
 # Frames on each side of the border of two windows that count as its seam.
@@ -34,27 +32,6 @@ MEASURES = {
     "between_seams_mask_snr_db": "between seams",
     "seam_largest_error": "largest error",
 }
-
-Scores = dict[str, float]
-
-
-@torch.no_grad()
-def network_mask(model: nn.Module, window: Tensor) -> np.ndarray:
-    """The network's mask of a window [1, 1, 1, frames, bins, 2]: float32 [kept, bins, 2]."""
-    magnitude = window[0, 0].permute(0, 3, 2, 1)
-    predict = cast(Callable[[Tensor], Tensor], model.predict_mask)
-    return predict(magnitude)[0].permute(2, 1, 0).numpy()
-
-
-def mask_quality(path: Path, model: nn.Module, windows: Sequence[Tensor]) -> Scores:
-    """How near a file's masks are to the float network's, over some windows."""
-    file = TfliteWindow(path)
-    found = np.stack([file.run(window[0, 0, 0].numpy()) for window in windows])
-    wanted = np.stack([network_mask(model, window) for window in windows])
-    return {
-        "mask_snr_db": _snr(found, wanted),
-        "mask_largest_error": round(float(np.abs(found - wanted).max()), 4),
-    }
 
 
 def evaluate_separator(
@@ -85,26 +62,20 @@ def evaluate_separator(
             "a separator is compared with something: give --reference MODEL, --clean DIR with "
             "vocals of the same names, or --checkpoint FILE"
         )
+    chunk = require_chunk(model.manifest, model.model_path)
     rows: list[dict[str, float | str]] = []
     for path in find_clips(mixtures):
         samples = _read(path, model.sample_rate)
         row: dict[str, float | str] = {"name": path.name}
         found = model.separate(samples)
         if reference is not None:
-            row |= _against_reference(model, reference, samples, found)
+            row |= _against_reference(model, reference, samples, found, chunk)
         if vocals is not None:
             row |= _against_truth(samples, found[0], vocals / path.name, model.sample_rate)
         if network is not None:
-            row |= seam_scores(network, samples, format_of(model.manifest))
+            row |= seam_scores(network, samples, model.manifest.signal, chunk)
         rows.append(row)
     return rows
-
-
-def format_of(manifest: Manifest) -> SignalFormat:
-    """What the model file of a manifest hears."""
-    return SignalFormat(
-        manifest.sample_rate, manifest.window, manifest.hop, manifest.features, manifest.chunk
-    )
 
 
 def _read(path: Path, rate: int) -> np.ndarray:
@@ -119,14 +90,17 @@ def _against_reference(
     reference: Separator,
     samples: np.ndarray,
     found: tuple[np.ndarray, np.ndarray],
+    chunk: Chunk,
 ) -> Scores:
     wanted = reference.separate(samples)
-    windows = [window[0, 0, 0].numpy() for window in windows_of(samples, format_of(model.manifest))]
+    windows = [
+        window[0, 0, 0].numpy() for window in windows_of(samples, model.manifest.signal, chunk)
+    ]
     masks, wanted_masks = (np.stack([m.mask(w) for w in windows]) for m in (model, reference))
     return {
-        "mask_snr_db": _snr(masks, wanted_masks),
-        "accompaniment_snr_db": _snr(found[1], wanted[1]),
-        "vocals_snr_db": _snr(found[0], wanted[0]),
+        "mask_snr_db": mask_snr(masks, wanted_masks),
+        "accompaniment_snr_db": mask_snr(found[1], wanted[1]),
+        "vocals_snr_db": mask_snr(found[0], wanted[0]),
     }
 
 
@@ -134,44 +108,36 @@ def _against_truth(samples: np.ndarray, found: np.ndarray, path: Path, rate: int
     truth = _read(path, rate)
     if truth.shape != samples.shape:
         raise UserError(f"{path} is {len(truth)} samples long, its mixture {len(samples)}")
-    return {"vocals_sdr_db": _snr(found, truth), "mixture_sdr_db": _snr(samples, truth)}
-
-
-def _snr(found: np.ndarray, wanted: np.ndarray) -> float:
-    try:
-        return round(snr(found.ravel(), wanted.ravel()), 2)
-    except MetricError as error:
-        raise UserError(f"a clip can't be judged: {error}") from None
+    return {"vocals_sdr_db": mask_snr(found, truth), "mixture_sdr_db": mask_snr(samples, truth)}
 
 
 # Seams ---------------------------------------------------------------------------------------
 
 
-def seam_scores(model: nn.Module, samples: np.ndarray, form: SignalFormat) -> Scores:
+def seam_scores(model: nn.Module, samples: np.ndarray, signal: Signal, chunk: Chunk) -> Scores:
     """How far masks made in windows are from those of one pass over the whole recording.
 
     The receptive field (dilated convolutions, up-sampling with aligned corners, recurrent layers)
     reaches beyond the offset, so that the two differ, most next to the borders of windows.
     """
-    assert form.chunk is not None
-    windows = list(windows_of(samples, form))
-    whole = whole_magnitude(windows, form.chunk)
+    windows = list(windows_of(samples, signal, chunk))
+    whole = whole_magnitude(windows, chunk)
     cut = np.concatenate([network_mask(model, window) for window in windows])
     long = network_mask(model, whole)[: len(cut)]
-    kept = form.chunk.kept
+    kept = chunk.kept
     position = np.arange(len(long)) % kept
     distance = np.minimum(position + 1, kept - position)
     # The recording's own ends are no seams.
     inner = (np.arange(len(long)) >= kept // 2) & (np.arange(len(long)) < len(cut) - kept // 2)
     seam = (distance <= SEAM_FRAMES) & inner
     scores = {
-        "long_pass_mask_snr_db": _snr(cut, long),
+        "long_pass_mask_snr_db": mask_snr(cut, long),
         "seam_largest_error": round(float(np.abs(cut - long).max()), 4),
     }
     if seam.any():
         scores |= {
-            "seam_mask_snr_db": _snr(cut[seam], long[seam]),
-            "between_seams_mask_snr_db": _snr(cut[~seam], long[~seam]),
+            "seam_mask_snr_db": mask_snr(cut[seam], long[seam]),
+            "between_seams_mask_snr_db": mask_snr(cut[~seam], long[~seam]),
         }
     return scores
 

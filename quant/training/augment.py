@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from quant.audio.clips import SAMPLE_RATE
 from quant.audio.mixing import mixing_gains, random_part, rms
 from quant.training.synthetic_noise import stretched, synthetic_noise
 
@@ -47,6 +46,7 @@ def augmented_mixture(
     length: int,
     random: np.random.Generator,
     settings: AugmentSettings,
+    rate: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make one noisy mixture and its target.
 
@@ -59,16 +59,17 @@ def augmented_mixture(
         length: samples in the mixture.
         random: source of every random choice.
         settings: how mixtures vary.
+        rate: of all clips, in Hz.
 
     Returns:
         noisy and target, `float32` [length] each.
     """
-    clean = _speech_part(speech, length, random, settings)
-    disturbance = _disturbance(speech, noise, length, random, settings)
-    microphone = _colour(random, settings) * _band_limit(random, settings)
-    voice = _colour(random, settings) * microphone
-    reverberant, target = _in_room(clean, voice, random, settings)
-    noise_colour = _colour(random, settings) * microphone
+    clean = _speech_part(speech, length, random, settings, rate)
+    disturbance = _disturbance(speech, noise, length, random, settings, rate)
+    microphone = _colour(random, settings, rate) * _band_limit(random, settings, rate)
+    voice = _colour(random, settings, rate) * microphone
+    reverberant, target = _in_room(clean, voice, random, settings, rate)
+    noise_colour = _colour(random, settings, rate) * microphone
     disturbance = _filtered(disturbance, noise_colour)
     speech_gain, noise_gain = mixing_gains(
         reverberant,
@@ -88,7 +89,7 @@ def augmented_mixture(
 
 
 def room_impulse_response(
-    random: np.random.Generator, settings: AugmentSettings
+    random: np.random.Generator, settings: AugmentSettings, rate: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make up a room: direct sound, sparse early reflections and an exponentially decaying tail.
 
@@ -99,14 +100,14 @@ def room_impulse_response(
         The whole response and its early part, both [n]; the direct sound is sample 0, gain 1.
     """
     seconds = random.uniform(*settings.reverb_seconds)
-    times = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    times = np.arange(int(seconds * rate)) / rate
     decay = 10 ** (-3 * times / seconds)
     tail = random.standard_normal(len(times)) * decay
-    early = min(int(settings.early_seconds * SAMPLE_RATE), len(times))
+    early = min(int(settings.early_seconds * rate), len(times))
     # Before the echoes run together they are few: keep one sample in fifty, ever more of them.
     density = np.linspace(0.02, 1.0, early) ** 2 + 0.005
     tail[:early] *= (random.random(early) < density) / np.sqrt(density)
-    tail[: int(0.001 * SAMPLE_RATE)] = 0
+    tail[: int(0.001 * rate)] = 0
     ratio_db = random.uniform(*settings.direct_to_reverberant_db)
     tail *= 10 ** (-ratio_db / 20) / np.sqrt(np.sum(tail**2))
     tail[0] = 1
@@ -118,6 +119,7 @@ def _speech_part(
     length: int,
     random: np.random.Generator,
     settings: AugmentSettings,
+    rate: int,
 ) -> np.ndarray:
     """Cut out speech, at another speed (and pitch) now and then; short clips get silence around."""
     speed = 1.0
@@ -125,7 +127,7 @@ def _speech_part(
         speed = random.uniform(*settings.speed)
     needed = int(np.ceil(length * speed)) + 8
     for _ in range(8):
-        clip = speech[_longer_clips_more_often(speech, random)]
+        clip = speech[_longer_clips_more_often(speech, random, rate)]
         if len(clip) > needed:
             part = random_part(clip, needed, random)
         else:
@@ -135,12 +137,14 @@ def _speech_part(
         # A pause of a clip is no speech to mix at an SNR.
         if rms(part) > 0.3 * _usual_rms(clip):
             break
-    return _resampled(part, speed, length)
+    return _resampled(part, speed, length, rate)
 
 
-def _longer_clips_more_often(clips: list[np.ndarray], random: np.random.Generator) -> int:
+def _longer_clips_more_often(
+    clips: list[np.ndarray], random: np.random.Generator, rate: int
+) -> int:
     """Draw a clip with a probability that grows with its length, up to 15 s, by rejection."""
-    longest = 15 * SAMPLE_RATE
+    longest = 15 * rate
     while True:
         index = int(random.integers(len(clips)))
         if random.random() * longest < len(clips[index]):
@@ -153,11 +157,12 @@ def _disturbance(
     length: int,
     random: np.random.Generator,
     settings: AugmentSettings,
+    rate: int,
 ) -> np.ndarray:
     """Draw what disturbs: recorded noise mostly, else babble or made-up noise, or two of them."""
-    first = _one_disturbance(speech, noise, length, random, settings)
+    first = _one_disturbance(speech, noise, length, random, settings, rate)
     if random.random() < settings.second_noise_probability:
-        second = _one_disturbance(speech, noise, length, random, settings)
+        second = _one_disturbance(speech, noise, length, random, settings, rate)
         first = first / rms(first) + random.uniform(0.2, 1.0) * second / rms(second)
     return first
 
@@ -168,14 +173,15 @@ def _one_disturbance(
     length: int,
     random: np.random.Generator,
     settings: AugmentSettings,
+    rate: int,
 ) -> np.ndarray:
     kind = random.random()
     if kind < settings.babble_probability:
         voices = int(random.integers(3, 9))
-        parts = [_speech_part(speech, length, random, settings) for _ in range(voices)]
+        parts = [_speech_part(speech, length, random, settings, rate) for _ in range(voices)]
         return np.sum([part / rms(part) * random.uniform(0.4, 1) for part in parts], axis=0)
     if kind < settings.babble_probability + settings.synthetic_noise_probability:
-        return synthetic_noise(length, random)
+        return synthetic_noise(length, random, rate)
     speed = 1.0
     if random.random() < settings.speed_probability:
         speed = random.uniform(*settings.noise_speed)
@@ -186,7 +192,7 @@ def _one_disturbance(
         # would lift whatever hiss lies in them.
         if rms(part) > 0.1 * _usual_rms(clip):
             break
-    return _resampled(part, speed, length)
+    return _resampled(part, speed, length, rate)
 
 
 def _usual_rms(clip: np.ndarray) -> float:
@@ -194,36 +200,36 @@ def _usual_rms(clip: np.ndarray) -> float:
     return rms(clip[:: 1 + len(clip) // 8192])
 
 
-def _resampled(part: np.ndarray, speed: float, length: int) -> np.ndarray:
+def _resampled(part: np.ndarray, speed: float, length: int, rate: int) -> np.ndarray:
     samples = part.astype(np.float32) / 32768
     if speed == 1.0:
         return samples[:length]
     import soxr
 
-    samples = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE, quality="MQ")
+    samples = soxr.resample(samples, rate * speed, rate, quality="MQ")
     return np.pad(samples[:length], (0, max(0, length - len(samples))))
 
 
-def _frequencies() -> np.ndarray:
+def _frequencies(rate: int) -> np.ndarray:
     """Coarse frequency axis on which gain curves are drawn, in Hz."""
-    return np.linspace(0, SAMPLE_RATE / 2, 257)
+    return np.linspace(0, rate / 2, 257)
 
 
-def _colour(random: np.random.Generator, settings: AugmentSettings) -> np.ndarray:
+def _colour(random: np.random.Generator, settings: AugmentSettings, rate: int) -> np.ndarray:
     """Draw a smooth gain curve over frequency, [257]: a loudspeaker, microphone or distance."""
     if random.random() >= settings.equalize_probability:
         return np.ones(257)
     controls = np.array([0, 100, 250, 600, 1500, 3500, 8000.0])
     gains_db = random.uniform(-1, 1, len(controls)) * settings.equalize_db
-    return 10 ** (np.interp(_frequencies(), controls, gains_db) / 20)
+    return 10 ** (np.interp(_frequencies(rate), controls, gains_db) / 20)
 
 
-def _band_limit(random: np.random.Generator, settings: AugmentSettings) -> np.ndarray:
+def _band_limit(random: np.random.Generator, settings: AugmentSettings, rate: int) -> np.ndarray:
     """Draw a low pass, [257], as of a narrow-band line or a low sample rate; mostly none."""
     if random.random() >= settings.band_limit_probability:
         return np.ones(257)
     cutoff = random.uniform(*settings.band_limit_hz)
-    return 1 / np.sqrt(1 + (_frequencies() / cutoff) ** 40)
+    return 1 / np.sqrt(1 + (_frequencies(rate) / cutoff) ** 40)
 
 
 def _spectrum_size(length: int, response: int) -> int:
@@ -247,12 +253,13 @@ def _in_room(
     gains: np.ndarray,
     random: np.random.Generator,
     settings: AugmentSettings,
+    rate: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the speech as heard in a room, and with the early part of the response alone."""
     if random.random() >= settings.reverb_probability:
         filtered = _filtered(clean, gains)
         return filtered, filtered
-    whole, early = room_impulse_response(random, settings)
+    whole, early = room_impulse_response(random, settings, rate)
     size = _spectrum_size(len(clean), len(whole) + 512)
     spectrum = fft.rfft(clean, size) * _curve(gains, size)
     heard, target = (

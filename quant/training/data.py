@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from edge_se.errors import UserError
-from quant.audio.clips import SAMPLE_RATE, Clip, SkippedClip, iterate_clips, matches, require_clips
+from quant.audio.clips import Clip, SkippedClip, iterate_clips, matches, require_clips
 from quant.training.augment import AugmentSettings, augmented_mixture
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -26,26 +26,27 @@ BATCHES_AHEAD = 8
 
 @dataclass(frozen=True)
 class Corpus:
-    """Clips held in memory as `int16` [n] arrays at 16 kHz, with their names."""
+    """Clips held in memory as `int16` [n] arrays at `rate` Hz, with their names."""
 
     names: tuple[str, ...]
     clips: tuple[np.ndarray, ...]
+    rate: int
     skipped: tuple[SkippedClip, ...] = ()
 
     @property
     def minutes(self) -> float:
         """Length of all clips in minutes."""
-        return sum(len(clip) for clip in self.clips) / SAMPLE_RATE / 60
+        return sum(len(clip) for clip in self.clips) / self.rate / 60
 
 
-def load_corpus(folder: Path, paths: Sequence[Path]) -> Corpus:
+def load_corpus(folder: Path, paths: Sequence[Path], rate: int) -> Corpus:
     """Read clips into memory, in 2 bytes a sample; unusable ones are skipped by name.
 
     Raises:
         UserError: no clip is usable.
     """
     names, clips, skipped = [], [], []
-    for result in iterate_clips(paths):
+    for result in iterate_clips(paths, rate):
         if isinstance(result, Clip):
             names.append(result.path.relative_to(folder).as_posix())
             samples = np.rint(np.clip(result.samples, -1, 1) * 32767)
@@ -53,7 +54,7 @@ def load_corpus(folder: Path, paths: Sequence[Path]) -> Corpus:
         else:
             skipped.append(result)
     require_clips(folder, len(clips), skipped, minimum_clips=1)
-    return Corpus(tuple(names), tuple(clips), tuple(skipped))
+    return Corpus(tuple(names), tuple(clips), rate, tuple(skipped))
 
 
 def hold_out(folder: Path, corpus: Corpus, patterns: Sequence[str] | None) -> tuple[Corpus, Corpus]:
@@ -86,7 +87,8 @@ def hold_out(folder: Path, corpus: Corpus, patterns: Sequence[str] | None) -> tu
 
 
 def _part(corpus: Corpus, chosen: Sequence[bool]) -> Corpus:
-    return Corpus(tuple(compress(corpus.names, chosen)), tuple(compress(corpus.clips, chosen)))
+    names, clips = compress(corpus.names, chosen), compress(corpus.clips, chosen)
+    return Corpus(tuple(names), tuple(clips), corpus.rate)
 
 
 class MixtureStream(Dataset[Batch]):
@@ -104,7 +106,8 @@ class MixtureStream(Dataset[Batch]):
         self._speech = list(speech.clips)
         self._noise = list(noise.clips)
         self._batch_size = batch_size
-        self._length = round(seconds * SAMPLE_RATE)
+        self._rate = speech.rate
+        self._length = round(seconds * self._rate)
         self._seed = seed
         self._settings = settings
 
@@ -112,7 +115,9 @@ class MixtureStream(Dataset[Batch]):
         """Return batch `number`: noisy and target, `float32` [batch, samples] each."""
         random = np.random.default_rng([self._seed, number])
         pairs = [
-            augmented_mixture(self._speech, self._noise, self._length, random, self._settings)
+            augmented_mixture(
+                *(self._speech, self._noise, self._length, random, self._settings, self._rate)
+            )
             for _ in range(self._batch_size)
         ]
         noisy, target = (np.stack(signals) for signals in zip(*pairs, strict=True))

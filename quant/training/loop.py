@@ -19,6 +19,7 @@ import torch
 from quant.audio.mixing import Mixture
 from quant.graph.recipes import find_recipe
 from quant.networks.checkpoint import network_metadata
+from quant.networks.registry import DEFAULT, find_network
 from quant.training.augment import AugmentSettings
 from quant.training.checkpoint import Progress, load_state, save_state, write_tensors
 from quant.training.data import Corpus, MixtureStream, batches
@@ -59,7 +60,7 @@ class Budget:
 class TrainingSettings:
     """What must not change when a run resumes."""
 
-    architecture: str = "gtcrn"
+    architecture: str = DEFAULT.name
     network_options: dict[str, Any] = field(default_factory=dict)
     batch_size: int = 8
     seconds: float = 3.0
@@ -107,6 +108,8 @@ class Trainer:
         self.settings = settings
         self.options = options
         self.device = torch.device(options.device)
+        self.network = find_network(settings.architecture)
+        self.signal = self.network.signal(model)
         self.model = model.to(self.device)
         use_fast_layers(self.model)
         self._outliers = OutlierPenalty(self.model) if settings.outlier_weight else None
@@ -211,10 +214,11 @@ class Trainer:
 
     def _optimize(self, noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         """What a step computes, with nothing that depends on values: a GPU may replay it."""
-        target = to_spectrogram(clean)
-        loss = self._loss(self.model(to_spectrogram(noisy)), target)
+        target = to_spectrogram(clean, self.signal)
+        loss = self._loss(self.model(to_spectrogram(noisy, self.signal)), target)
         if self._rounded is not None:
-            loss = (loss + self._loss(to_spectrogram(self._rounded.enhance(noisy)), target)) / 2
+            rounded = to_spectrogram(self._rounded.enhance(noisy), self.signal)
+            loss = (loss + self._loss(rounded, target)) / 2
         if self._outliers is not None:
             loss = loss + self.settings.outlier_weight * self._outliers.take()
         self.optimizer.zero_grad(set_to_none=True)
@@ -226,9 +230,10 @@ class Trainer:
 
     def _loss(self, enhanced: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         settings = self.settings
-        loss = hybrid_loss(enhanced, target, settings.si_snr_weight)
+        loss = hybrid_loss(enhanced, target, self.signal, settings.si_snr_weight)
         if settings.perceptual_weight:
-            loss = loss + settings.perceptual_weight * perceptual_loss(enhanced, target)
+            heard = perceptual_loss(enhanced, target, self.signal)
+            loss = loss + settings.perceptual_weight * heard
         return loss
 
     def _add_rounding(self, speech: Corpus, noise: Corpus) -> None:
@@ -240,9 +245,9 @@ class Trainer:
         self._calibrated = self._calibrated or _copy(self.model.state_dict())
         with self._holding(self._calibrated):
             self._rounded = RoundedNetwork(
-                settings.architecture,
+                self.network,
                 self.model,
-                find_recipe(settings.precision),
+                find_recipe(settings.precision, self.network.recipes),
                 list(noisy.numpy()),
             )
 
@@ -284,10 +289,10 @@ class Trainer:
         """Score the averaged weights, rounded if that is trained."""
         with self._holding(self.average):
             if self._rounded is None:
-                return score_model(self.model, mixtures, self.device)
+                return score_model(self.model, self.signal, mixtures, self.device)
             self._calibrated = _copy(self.average)
             self._rounded.calibrate()
-            return score_enhancer(self._rounded.enhance, mixtures)
+            return score_enhancer(self._rounded.enhance, mixtures, self.signal.sample_rate)
 
     def _save_best(self, scores: Scores | None, description: dict[str, Any]) -> None:
         record = description | {

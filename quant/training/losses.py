@@ -10,6 +10,7 @@ ICASSP 2019.
 
 import torch
 
+from edge_se.signal import Signal
 from quant.training.spectra import to_samples
 
 COMPRESSION = 0.3
@@ -18,13 +19,14 @@ MAGNITUDE_WEIGHT = 70.0
 
 
 def hybrid_loss(
-    enhanced: torch.Tensor, clean: torch.Tensor, si_snr_weight: float = 1.0
+    enhanced: torch.Tensor, clean: torch.Tensor, signal: Signal, si_snr_weight: float = 1.0
 ) -> torch.Tensor:
     """Compare an enhanced spectrogram with the clean one.
 
     Args:
-        enhanced: spectrogram [batch, 257, frames, 2], real and imaginary.
+        enhanced: spectrogram [batch, bins, frames, 2], real and imaginary.
         clean: spectrogram of the same shape.
+        signal: whose transform they are of.
         si_snr_weight: weight of the last term, 1 in the template.
 
     Returns:
@@ -41,7 +43,7 @@ def hybrid_loss(
     magnitude_error = torch.nn.functional.mse_loss(
         enhanced_magnitude.pow(COMPRESSION), clean_magnitude.pow(COMPRESSION)
     )
-    ratio = log_si_snr(to_samples(enhanced), to_samples(clean)).mean()
+    ratio = log_si_snr(to_samples(enhanced, signal), to_samples(clean, signal)).mean()
     return (
         COMPLEX_WEIGHT * complex_error + MAGNITUDE_WEIGHT * magnitude_error - si_snr_weight * ratio
     )

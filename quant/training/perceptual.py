@@ -14,9 +14,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from quant.audio.clips import SAMPLE_RATE
+from edge_se.signal import Signal
 from quant.training.losses import hybrid_loss
-from quant.training.spectra import WINDOW
 
 BANDS = 49
 # Listening level, dB SPL, and the band in which a signal's power is brought to it.
@@ -45,18 +44,19 @@ class _Hearing:
     exponent: Tensor
 
 
-def perceptual_loss(enhanced: Tensor, clean: Tensor) -> Tensor:
+def perceptual_loss(enhanced: Tensor, clean: Tensor, signal: Signal) -> Tensor:
     """Return how far the enhanced speech falls below PESQ's best raw score.
 
     Args:
-        enhanced: spectrogram [batch, 257, frames, 2], real and imaginary.
+        enhanced: spectrogram [batch, bins, frames, 2], real and imaginary.
         clean: spectrogram of the same shape.
+        signal: whose transform they are of.
 
     Returns:
         0.1 times the symmetric plus 0.0309 times the asymmetric disturbance, the mean over the
         batch, a scalar: P.862's 4.5 minus the raw score, as far as the model goes.
     """
-    hearing = _hearing(enhanced.device)
+    hearing = _hearing(enhanced.device, signal)
     degraded, reference = _bark_power(enhanced, hearing), _bark_power(clean, hearing)
     heard = _audible(reference, hearing, 100.0)
     active = (heard > 1e7).to(heard.dtype)
@@ -78,14 +78,16 @@ def perceptual_loss(enhanced: Tensor, clean: Tensor) -> Tensor:
     return score.mean()
 
 
-def imitation_loss(rounded: Tensor, wanted: Tensor) -> Tensor:
+def imitation_loss(rounded: Tensor, wanted: Tensor, signal: Signal) -> Tensor:
     """How far what a rounded network puts out is from what the float one does, to the ear too.
 
     Args:
-        rounded: spectrogram [batch, 257, frames, 2], real and imaginary.
+        rounded: spectrogram [batch, bins, frames, 2], real and imaginary.
         wanted: spectrogram of the same shape.
+        signal: whose transform they are of.
     """
-    return hybrid_loss(rounded, wanted) + IMITATION_WEIGHT * perceptual_loss(rounded, wanted)
+    heard = perceptual_loss(rounded, wanted, signal)
+    return hybrid_loss(rounded, wanted, signal) + IMITATION_WEIGHT * heard
 
 
 def _bark_power(spectrogram: Tensor, hearing: _Hearing) -> Tensor:
@@ -129,8 +131,10 @@ def _over_time(disturbance: Tensor) -> Tensor:
 
 
 @lru_cache
-def _hearing(device: torch.device) -> _Hearing:
-    frequencies = torch.arange(WINDOW // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / WINDOW
+def _hearing(device: torch.device, signal: Signal) -> _Hearing:
+    frequencies = (
+        torch.arange(signal.bins, dtype=torch.float64) * signal.sample_rate / signal.window
+    )
     high_pass = frequencies**4 / (frequencies**4 + HIGH_PASS_HZ**4)
     bark = 13 * torch.atan(0.00076 * frequencies) + 3.5 * torch.atan((frequencies / 7500) ** 2)
     width = float(bark[-1]) / BANDS

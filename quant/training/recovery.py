@@ -21,14 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quant.audio.clips import SAMPLE_RATE, CalibrationClips, hold_out
+from quant.audio.clips import CalibrationClips, hold_out
 from quant.audio.frames import apply_mask, heard, synthesize
 from quant.audio.mixing import calibration_mixtures, random_part
-from quant.graph.encoding import Precision
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph, Range, Value
 from quant.graph.recipes import Recipe
-from quant.networks.registry import describe_step
 from quant.ptq.bias_correction import corrected_biases, take_back_shifts
 from quant.ptq.pipeline import CalibratedGraph, Progress, measure_shifts, simulate
 from quant.training.losses import hybrid_loss
@@ -182,20 +180,27 @@ class _Lesson:
         """How far the file's output is from the teacher's, and from clean speech."""
         noisy, clean = batch
         graph = student.graph
-        spectra, features = heard(noisy, student.level_dbfs)
+        spectra, features = heard(noisy, student.signal)
         with corrected_biases(graph, self.recipe.choose, student.statistics.input_means):
             hook = simulate(student, self.recipe, ranges)
             (mask,) = run_sequence(graph, {"features": features}, hook)
         with torch.no_grad():
             (wanted,) = run_sequence(self.teacher, {"features": features})
         enhanced, taught = (
-            to_spectrogram(synthesize(apply_mask(spectra, m, graph.lookahead), noisy.shape[-1]))
+            to_spectrogram(self._samples(spectra, m, student, noisy.shape[-1]), student.signal)
             for m in (mask, wanted)
         )
-        loss = imitation_loss(enhanced, taught)
+        loss = imitation_loss(enhanced, taught, student.signal)
         if clean is None or not self.clean_weight:
             return loss
-        return loss + self.clean_weight * hybrid_loss(enhanced, to_spectrogram(clean))
+        return loss + self.clean_weight * hybrid_loss(
+            enhanced, to_spectrogram(clean, student.signal), student.signal
+        )
+
+    @staticmethod
+    def _samples(spectra: Tensor, mask: Tensor, student: CalibratedGraph, length: int) -> Tensor:
+        masked = apply_mask(spectra, mask, student.signal, student.graph.lookahead)
+        return synthesize(masked, length, student.signal)
 
 
 def recover(
@@ -223,7 +228,7 @@ def recover(
     checkpoint = calibrated.checkpoint
     student = copy.deepcopy(calibrated, {id(checkpoint): checkpoint})
     with torch.no_grad():
-        teacher = describe_step(checkpoint.architecture, checkpoint.model)
+        teacher = checkpoint.step()
     lesson = _Lesson(recipe, teacher, settings.clean_weight)
     count = settings.validation_clips
     validation = next(_batches(held_out, count, settings.validation_seconds, VALIDATION_SEED))
@@ -338,7 +343,7 @@ def fine_tune(
 def _batches(clips: CalibrationClips, size: int, seconds: float, seed: int) -> Iterator[Batch]:
     """Random parts of noisy clips, or of mixtures that are made of the others."""
     random = np.random.default_rng(seed)
-    length = round(seconds * SAMPLE_RATE)
+    length = round(seconds * clips.rate)
     sources = clips.noisy or clips.clean
     while True:
         chosen = random.choice(len(sources), size, replace=len(sources) < size)
@@ -361,8 +366,3 @@ def _audible(samples: np.ndarray, length: int, random: np.random.Generator) -> n
 
 def _stack(clips: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(clips).astype(np.float32))
-
-
-def is_static(recipe: Recipe) -> bool:
-    """Whether the recipe rounds activations, which is what recovery is for."""
-    return recipe.needs_ranges and recipe.default is not Precision.DYNAMIC

@@ -18,61 +18,59 @@ from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph
 from quant.graph.recipes import Recipe
 from quant.graph.simulate import FakeQuantizer
-from quant.networks.registry import describe_step
+from quant.networks.network import Network
 from quant.ptq.bias_correction import corrected_biases, rounding_shifts
 from quant.ptq.calibration import batches
 from quant.ptq.equalization import equalize
-from quant.ptq.pipeline import clips_for_shifts, equalized_step, statistics_for
-from quant.ptq.ranges import cut_to_rectified_sums, percentile_ranges, range_rules
+from quant.ptq.pipeline import clips_for_shifts, equalized_step, signal_for, statistics_for
+from quant.ptq.ranges import cut_to_rectified_sums, percentile_ranges
 
 
 class RoundedNetwork:
     """A network with the rounding of its file; BatchNorm counts as in evaluation."""
 
     def __init__(
-        self, architecture: str, model: nn.Module, recipe: Recipe, noisy: Sequence[np.ndarray]
+        self, network: Network, model: nn.Module, recipe: Recipe, noisy: Sequence[np.ndarray]
     ) -> None:
         """Calibrate with the network as it is.
 
         Args:
-            architecture: name of the network.
-            model: the network, in training.
+            network: what the model is one of.
+            model: in training.
             recipe: static, as `int8`.
             noisy: what to calibrate with, float32 [n] each.
         """
-        self._architecture = architecture
+        self._network = network
         self._model = model
         self._recipe = recipe
+        self._signal = signal_for(network.signal(model), recipe)
         self._noisy = noisy
         self.calibrate()
 
     @torch.no_grad()
     def calibrate(self) -> None:
         """Find scales and ranges anew, for the weights as they are now."""
-        level = self._recipe.level_dbfs
-        self._step = equalized_step(
-            self._architecture,
-            self._model,
-            self._noisy,
-            level_dbfs=level,
-            split=self._recipe.splits,
-        )
-        graph, rules = self._step.graph, range_rules(self._architecture)
-        statistics = statistics_for(rules, graph, self._noisy, level_dbfs=level)
+        described = self._network.step(self._model, self._recipe.splits)
+        self._step = equalized_step(described, self._noisy, self._signal)
+        graph, rules = self._step.graph, self._network.range_rules
+        statistics = statistics_for(rules, graph, self._noisy, self._signal)
         self._means = statistics.input_means
         ranges = cut_to_rectified_sums(graph, percentile_ranges(statistics, rules))
         choose = self._recipe.choose
         self._encodings = assign_encodings(graph, choose, ranges, self._recipe.signals)
-        features = (heard(clips, level)[1] for clips in batches(clips_for_shifts(self._noisy)))
+        features = (
+            heard(clips, self._signal)[1] for clips in batches(clips_for_shifts(self._noisy))
+        )
         self._shifts = rounding_shifts(graph, self._rounding(), features)
 
     def enhance(self, noisy: Tensor) -> Tensor:
-        """Enhance samples [clips, n] at 16 kHz as the file's frame loop does."""
+        """Enhance samples [clips, n] as the file's frame loop does."""
         graph = self._with_present_weights()
-        spectra, features = heard(noisy, self._recipe.level_dbfs)
+        spectra, features = heard(noisy, self._signal)
         with corrected_biases(graph, self._recipe.choose, self._means, self._shifts):
             (mask,) = run_sequence(graph, {graph.inputs[0].name: features}, self._rounding())
-        return synthesize(apply_mask(spectra, mask, graph.lookahead), noisy.shape[-1])
+        masked = apply_mask(spectra, mask, self._signal, graph.lookahead)
+        return synthesize(masked, noisy.shape[-1], self._signal)
 
     def _rounding(self) -> FakeQuantizer:
         return FakeQuantizer(self._step.graph, self._encodings, self._recipe.choose)
@@ -80,7 +78,7 @@ class RoundedNetwork:
     def _with_present_weights(self) -> Graph:
         """The calibrated graph, its constants functions of the parameters as they are now."""
         graph = self._step.graph
-        present = describe_step(self._architecture, self._model, self._recipe.splits)
+        present = self._network.step(self._model, self._recipe.splits)
         for operator, described in zip(graph.operators, present.operators, strict=True):
             operator.attributes.update(described.attributes)  # slopes of PReLUs
             for value, source in zip(operator.inputs, described.inputs, strict=True):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from quant.audio.clips import SAMPLE_RATE
+from edge_se.signal import Signal
 from quant.audio.mixing import Mixture, calibration_mixtures, random_part, rms
-from quant.evaluation.metrics import MetricError, pesq_wb, si_snr
+from quant.evaluation.metrics import MetricError, at_metrics_rate, pesq_wb, si_snr
 from quant.training.data import Corpus
 from quant.training.spectra import to_samples, to_spectrogram
 
@@ -33,41 +33,44 @@ def validation_mixtures(
 ) -> list[Mixture]:
     """Mix `count` fixed mixtures of at most `seconds` from held-out speech and noise."""
     random = np.random.default_rng([seed, 0])
+    rate = speech.rate
     parts: list[np.ndarray] = []
     while len(parts) < count:
         clip = speech.clips[len(parts) % len(speech.clips)].astype(np.float32) / 32768
         part = clip
-        if len(clip) > seconds * SAMPLE_RATE:
+        if len(clip) > seconds * rate:
             part = max(
-                (random_part(clip, round(seconds * SAMPLE_RATE), random) for _ in range(4)), key=rms
+                (random_part(clip, round(seconds * rate), random) for _ in range(4)), key=rms
             )
         parts.append(part)
     noises = [clip.astype(np.float32) / 32768 for clip in noise.clips]
     return calibration_mixtures(parts, noises, seed, SNRS_DB, LEVELS_DBFS)
 
 
-def score_noisy(mixtures: list[Mixture]) -> Scores:
-    """Score the mixtures as they are."""
-    return score_signals([mixture.noisy for mixture in mixtures], mixtures)
+def score_noisy(mixtures: list[Mixture], rate: int) -> Scores:
+    """Score the mixtures, at so many Hz, as they are."""
+    return score_signals([mixture.noisy for mixture in mixtures], mixtures, rate)
 
 
 @torch.inference_mode()
-def score_model(model: torch.nn.Module, mixtures: list[Mixture], device: torch.device) -> Scores:
-    """Score a model's output on the mixtures; the model is left in evaluation mode."""
+def score_model(
+    model: torch.nn.Module, signal: Signal, mixtures: list[Mixture], device: torch.device
+) -> Scores:
+    """Score a model's output on the mixtures that it hears so; it is left in evaluation mode."""
     model.eval()
     enhanced = []
     for mixture in mixtures:
         noisy = torch.from_numpy(mixture.noisy)[None].to(device)
-        output = to_samples(model(to_spectrogram(noisy)), length=noisy.shape[-1])
+        output = to_samples(model(to_spectrogram(noisy, signal)), signal, noisy.shape[-1])
         enhanced.append(output[0].cpu().numpy())
-    return score_signals(enhanced, mixtures)
+    return score_signals(enhanced, mixtures, signal.sample_rate)
 
 
 @torch.inference_mode()
 def score_enhancer(
-    enhance: Callable[[torch.Tensor], torch.Tensor], mixtures: list[Mixture]
+    enhance: Callable[[torch.Tensor], torch.Tensor], mixtures: list[Mixture], rate: int
 ) -> Scores:
-    """Score what turns noisy samples [mixtures, n] into enhanced ones, all mixtures at once.
+    """Score what turns noisy samples [mixtures, n] at `rate` Hz into enhanced ones, all at once.
 
     Short ones are padded with silence, which what comes before does not hear.
     """
@@ -75,12 +78,17 @@ def score_enhancer(
     noisy = [np.pad(mixture.noisy, (0, longest - len(mixture.noisy))) for mixture in mixtures]
     outputs = enhance(torch.from_numpy(np.stack(noisy).astype(np.float32))).numpy()
     pairs = zip(outputs, mixtures, strict=True)
-    return score_signals([output[: len(mixture.noisy)] for output, mixture in pairs], mixtures)
+    return score_signals(
+        [output[: len(mixture.noisy)] for output, mixture in pairs], mixtures, rate
+    )
 
 
-def score_signals(enhanced: list[np.ndarray], mixtures: list[Mixture]) -> Scores:
-    """Score signals, each enhanced from one of the mixtures."""
-    pairs = list(zip(enhanced, (mixture.clean for mixture in mixtures), strict=True))
+def score_signals(enhanced: list[np.ndarray], mixtures: list[Mixture], rate: int) -> Scores:
+    """Score signals at so many Hz, each enhanced from one of the mixtures."""
+    pairs = [
+        at_metrics_rate(rate, output, mixture.clean)
+        for output, mixture in zip(enhanced, mixtures, strict=True)
+    ]
     return Scores(
         pesq=float(np.mean([_pesq(output, clean) for output, clean in pairs])),
         si_snr=float(np.mean([si_snr(output, clean) for output, clean in pairs])),

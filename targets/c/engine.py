@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_se import fixed
+from edge_se.signal import Signal
 from quant.graph.graph import Value
 from targets.c.layers import (
     Attention,
@@ -26,7 +28,6 @@ from targets.c.layers import (
 from targets.c.memory import Plan, Shape, plan_memory
 from targets.c.source import Source, initializer
 
-BINS, WINDOW, HOP = 257, 512, 256
 QUAD = 4
 # Positions whose sums are kept in registers at once, by outputs.
 BLOCKS = {4: 13, 8: 3, 16: 3, 24: 3, 32: 3}
@@ -51,7 +52,16 @@ class Engine(ABC):
     included: ClassVar[tuple[str, ...]]
     included_by_these: ClassVar[tuple[str, ...]]
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, layers: Sequence[Layer], signal: Signal) -> None:
+        """Write the frame of some layers.
+
+        Raises:
+            ValueError: The kernels don't serve the signal or a layer.
+        """
+        transform = signal.window, signal.hop, signal.window_function
+        if transform != (fixed.WINDOW, fixed.HOP, fixed.WINDOW_FUNCTION):
+            raise ValueError(f"it has windows of {signal.window} samples")
+        self.signal = signal
         self.source = Source()
         self.plan: Plan = plan_memory(layers)
         self.state: Fields = {}
@@ -172,6 +182,8 @@ class Engine(ABC):
 
     def block(self, positions: int, outputs: int) -> int | str:
         """Positions whose sums are kept in registers at once, in C."""
+        if outputs not in BLOCKS:
+            raise ValueError(f"it has a layer of {outputs} channels")
         return BLOCKS[outputs]
 
     def linear_shape(

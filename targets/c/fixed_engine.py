@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.fixed import ANALYSIS_WINDOW, POINTS, TWIDDLES
+from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TWIDDLES, WINDOW
 from edge_se.quantized import limits
+from edge_se.signal import Signal
 from quant.graph.encoding import Encoding
 from quant.graph.graph import Value
 from targets.c.engine import (
-    BINS,
-    HOP,
     ROWS_AT_ONCE,
-    WINDOW,
     Engine,
     check_recurrence,
     elements,
@@ -60,15 +58,17 @@ class FixedEngine(Engine):
     included = ("fixed_lanes.h", "fixed_path.h", "fixed_kernels.h")
     included_by_these = ("compiler.h", "wide.h", "fft.h", "level.h")
 
-    def __init__(self, layers: Sequence[Layer], encodings: Mapping[Value, Encoding]) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], signal: Signal, encodings: Mapping[Value, Encoding]
+    ) -> None:
         """Write the engine whose values have the steps of `encodings`.
 
         Raises:
-            ValueError: A layer's sums could leave 32 bits.
+            ValueError: A layer's sums could leave 32 bits, or the kernels don't serve it.
         """
         fixed = quantize_layers(layers, encodings)
         self._fixed = dict(zip(layers_by_result(layers), fixed, strict=True))
-        super().__init__(layers)
+        super().__init__(layers, signal)
 
     def _of(self, layer: Layer) -> Any:
         return self._fixed[layer.result]

@@ -7,12 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.engines.compiled_stft import twiddles
-from edge_se.stft import square_root_hann
 from targets.c.engine import (
-    BINS,
-    HOP,
     ROWS_AT_ONCE,
-    WINDOW,
     Engine,
     check_recurrence,
     elements,
@@ -52,11 +48,12 @@ class FloatEngine(Engine):
         return super().block(positions, outputs) if outputs <= 16 else "ROWS_AT_ONCE"
 
     def _open(self, layers: Sequence[Layer]) -> None:
-        self.state |= {"samples": ("float", WINDOW), "tail": ("float", HOP)}
-        self.scratch |= {"spectrum": ("float", 2 * BINS), "masked": ("float", 2 * BINS)}
-        angles = 2 * np.pi * np.arange(BINS) / WINDOW
+        window, hop, bins = self.signal.window, self.signal.hop, self.signal.bins
+        self.state |= {"samples": ("float", window), "tail": ("float", hop)}
+        self.scratch |= {"spectrum": ("float", 2 * bins), "masked": ("float", 2 * bins)}
+        angles = 2 * np.pi * np.arange(bins) / window
         tables = {
-            "window": square_root_hann(WINDOW),
+            "window": self.signal.analysis_window(),
             "cosines": np.cos(angles),
             "sines": np.sin(angles),
             "twiddles": twiddles(),
@@ -64,7 +61,7 @@ class FloatEngine(Engine):
         names = [self._numbers(name, content) for name, content in tables.items()]
         own = ["s->samples", "k.spectrum", "k.masked", "s->tail", "out"]
         self.source.say(f"struct stft stft = {{{', '.join(names + own)}}};")
-        self.source.call("accept", str(HOP), "in", f"s->samples + {HOP}")
+        self.source.call("accept", str(hop), "in", f"s->samples + {hop}")
         self.source.say("stft_analyse(&stft);")
 
     def _close(self) -> None:

@@ -1,27 +1,44 @@
-"""Compile a trained network into a shared library that runs it without an interpreter.
+"""Compile a trained network into a C engine, which runs it without an interpreter.
 
-The library is a model file: give it to --model. Without --board it is made for this machine, by the
-system's C compiler; for a board it is cross-compiled, and `bundle` and `deploy` take it there.
+--out FILE.so makes a shared library, which is a model file: give it to --model. Without --board it
+is made for this machine, by the system's C compiler; for a board it is cross-compiled, and `bundle`
+and `deploy` take it there. --out FOLDER/ writes the engine's sources instead: portable C that needs
+nothing but a compiler.
 """
 
 import argparse
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_se.engines.generated import ARITHMETICS
 from quant.commands.options import add_network_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from quant.networks.checkpoint import Checkpoint
+
+LIBRARY = ".so"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_network_arguments(parser)
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="library to write, a .so"
+        "--out",
+        required=True,
+        metavar="FILE.so or FOLDER/",
+        help="library to write, or folder for the sources",
     )
     parser.add_argument(
         "--arithmetic",
         choices=ARITHMETICS,
         default="float",
-        help="what the engine computes in, as of export-c (default: %(default)s)",
+        help="float: float samples, equal to the network up to rounding; fixed: int16 samples, "
+        "8-bit weights, 16-bit values, no floating point (default: %(default)s)",
     )
     parser.add_argument(
         "--calibration-clips",
@@ -32,36 +49,90 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--board", metavar="NAME", help="what to compile for, as edge-se boards lists it"
     )
+    parser.add_argument(
+        "--prefix",
+        help="of files, functions and types of the sources, to link several engines (default: "
+        "gtcrn)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from edge_se.errors import UserError
-    from edge_se.files import written_beside
 
-    if arguments.out.suffix != ".so":
-        raise UserError(f"a compiled engine's name ends in .so, which {arguments.out} does not")
-    compiler, place = _compiler(arguments.board)
+    out = Path(arguments.out)
     if arguments.calibration_clips and arguments.arithmetic == "float":
         raise UserError("--calibration-clips needs --arithmetic fixed; float has no ranges")
-    from quant.audio.clips import read_calibration_clips  # torch comes with these
+    if out.suffix == LIBRARY and not out.is_dir():
+        if arguments.prefix:
+            raise UserError("--prefix is for sources; give --out a folder, as in --out engine/")
+        return _write_library(arguments, out)
+    if not (out.is_dir() or arguments.out.endswith("/")):
+        raise UserError(
+            f"{out} names neither a library, which ends in {LIBRARY}, nor a folder, which ends in /"
+        )
+    if arguments.board:
+        raise UserError("--board is for a library; sources are the same for every board")
+    return _write_sources(arguments, out)
+
+
+def _write_library(arguments: argparse.Namespace, out: Path) -> int:
+    from edge_se.files import written_beside
     from quant.commands.options import load_network
     from quant.commands.progress import ProgressBars
-    from quant.ptq.pipeline import noisy_clips
     from targets.engines import compile_engine
 
-    checkpoint, noisy = load_network(arguments), None
-    if arguments.calibration_clips:
-        noisy = noisy_clips(read_calibration_clips(arguments.calibration_clips))
+    compiler, place = _compiler(arguments.board)
+    checkpoint = load_network(arguments)
+    noisy = _noisy(arguments, checkpoint)
     with ProgressBars() as progress:
         data = compile_engine(checkpoint, arguments.arithmetic, compiler, noisy, progress)
-    with written_beside(arguments.out) as temporary:
+    with written_beside(out) as temporary:
         temporary.write_bytes(data)
     print(
-        f"wrote {arguments.out}: {checkpoint.architecture} from {checkpoint.name} in "
+        f"wrote {out}: {checkpoint.architecture} from {checkpoint.name} in "
         f"{arguments.arithmetic} for {place}, {len(data) / 1000:.0f} KB"
     )
     return 0
+
+
+def _write_sources(arguments: argparse.Namespace, out: Path) -> int:
+    from edge_se.errors import UserError
+    from edge_se.files import make_folder, written_beside
+    from quant.commands.options import load_network
+    from quant.commands.progress import ProgressBars
+    from targets.c.generate import FLAGS, generate
+
+    prefix = arguments.prefix or "gtcrn"
+    if not (prefix.isidentifier() and prefix.isascii()):
+        raise UserError(f"--prefix {prefix} is no name in C; use letters, digits and underscores")
+    checkpoint = load_network(arguments)
+    noisy = _noisy(arguments, checkpoint)
+    with ProgressBars() as progress:
+        files = generate(checkpoint, arguments.arithmetic, prefix, noisy, progress)
+    make_folder(out)
+    for name, text in files.items():
+        with written_beside(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    print(
+        f"wrote {', '.join(files)} to {out}: {checkpoint.architecture} from "
+        f"{checkpoint.name} in {arguments.arithmetic}; compile with\n"
+        f"  cc {shlex.join(FLAGS)} -c {out / prefix}.c"
+    )
+    return 0
+
+
+def _noisy(
+    arguments: argparse.Namespace, checkpoint: "Checkpoint"
+) -> "Sequence[np.ndarray] | None":
+    """What the network hears during calibration; None for the embedded clips."""
+    from quant.audio.clips import read_calibration_clips
+    from quant.ptq.pipeline import noisy_clips
+
+    if not arguments.calibration_clips:
+        return None
+    rate = checkpoint.signal.sample_rate
+    return noisy_clips(read_calibration_clips(arguments.calibration_clips, rate))
 
 
 def _compiler(key: str | None) -> tuple[list[str], str]:

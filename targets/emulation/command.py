@@ -64,7 +64,7 @@ def _benchmark(board: Board, python: str, arguments: argparse.Namespace) -> int:
     from targets.emulation.report import emulate_benchmark, format_report
 
     model = arguments.model or default_model_path()
-    samples = _samples(arguments.audio, arguments.seconds, read_manifest(model).sample_rate)
+    samples = _samples(arguments.audio, arguments.seconds, read_manifest(model).signal.sample_rate)
     report = emulate_benchmark(
         board, python, model, samples, arguments.engine, arguments.runtime, arguments.stft
     )

@@ -43,9 +43,10 @@ from quant.mixed_precision.costs import (
 )
 from quant.mixed_precision.operators import FileOperator, describe_operators, parse, repeated
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
-from quant.networks.gtcrn.model import ERB
+from quant.networks.gtcrn.model import ERB, SIGNAL
 from quant.networks.gtcrn.step import band_merging
-from quant.networks.registry import STEPS, build_model, describe_step
+from quant.networks.network import Network
+from quant.networks.registry import DEFAULT, NETWORKS
 from quant.ptq.calibration import Statistics
 from quant.ptq.pipeline import CalibratedGraph, build_quantized
 from targets.boards import Board, load_boards
@@ -82,10 +83,10 @@ def made_up_ranges(graph: Graph) -> dict[str, Range]:
     return {key: (-1.0 - index / 1000, 1.0 + index / 1000) for index, key in enumerate(keys)}
 
 
-def reference_recipes(graph: Graph) -> Iterator[Recipe]:
+def reference_recipes(network: Network, graph: Graph) -> Iterator[Recipe]:
     """All named recipes, and INT8 with each scope in another precision."""
-    yield from RECIPES.values()
-    for scope in find_scopes(graph):
+    yield from (*RECIPES.values(), *network.recipes)
+    for scope in find_scopes(graph, network.scopes):
         for precision in (Precision.FLOAT, Precision.INT16):
             yield Recipe("int8", Precision.INT8, (Override(scope.pattern, precision),))
 
@@ -93,7 +94,7 @@ def reference_recipes(graph: Graph) -> Iterator[Recipe]:
 def probe_graph(states: int, size: int, bands: bool) -> Graph:
     """Hardly a network: its mask is the tanh of its features, its states are of theirs."""
     graph = Graph()
-    features = graph.input("features", (3, 257))
+    features = graph.input("features", (3, SIGNAL.bins))
     if bands:
         merged = graph.bands_in_parts(features, band_merging(ERB()), "features_in_bands")
         halves = [graph.slice(merged, (2 * row, 0), (2, 129), f"half{row}") for row in range(2)]
@@ -101,7 +102,7 @@ def probe_graph(states: int, size: int, bands: bool) -> Graph:
     for index in range(states):
         before = graph.recurrent_state(f"state{index}", (1, size))
         graph.carry(before, graph.tanh(before, f"state{index}.next"))
-    graph.output(graph.tanh(graph.slice(features, (0, 0), (2, 257), "rows"), "mask"))
+    graph.output(graph.tanh(graph.slice(features, (0, 0), (2, SIGNAL.bins), "rows"), "mask"))
     return graph
 
 
@@ -129,7 +130,7 @@ class Probe:
 
 def write_probes(folder: Path) -> list[Probe]:
     """Model files of probe graphs."""
-    checkpoint = Checkpoint(nn.Identity(), "probe", "probe", 64 * "0")
+    checkpoint = Checkpoint(nn.Identity(), DEFAULT, "probe", 64 * "0")
     found = []
     for signals in SIGNALS:
         features, mask, bands = signals
@@ -138,7 +139,7 @@ def write_probes(folder: Path) -> list[Probe]:
         probes = PROBES if signals in WITH_STATES else {"few": PROBES["few"]}
         for probe, (states, size) in probes.items():
             graph = probe_graph(states, size, bands)
-            calibrated = CalibratedGraph(checkpoint, graph, Statistics())
+            calibrated = CalibratedGraph(checkpoint, graph, Statistics(), SIGNAL)
             path = folder / f"probe_{features}_{mask}_{bands}_{probe}.tflite"
             path.write_bytes(build_quantized(calibrated, recipe, made_up_ranges(graph), {}))
             width = np.dtype(mask).itemsize
@@ -160,14 +161,16 @@ def add_operators(found: Found, content: bytes) -> None:
 def collect_operators() -> Found:
     """Every operator of every architecture in every recipe, by key."""
     found: Found = {}
-    for architecture in STEPS:
+    for network in NETWORKS.values():
+        if network.separates:
+            continue
         model = (
             load_checkpoint(default_checkpoint_path()).model
-            if architecture == "gtcrn"
-            else build_model(architecture).eval()
+            if network is DEFAULT
+            else network.create().eval()
         )
-        for recipe in reference_recipes(describe_step(architecture, model)):
-            graph = describe_step(architecture, model, recipe.splits)
+        for recipe in reference_recipes(network, network.step(model)):
+            graph = network.step(model, recipe.splits)
             ranges = made_up_ranges(graph)
             encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
             add_operators(found, write_tflite(graph, encodings, recipe.choose).content)
@@ -222,13 +225,20 @@ def write_models(found: Found, folder: Path) -> list[Path]:
     return paths
 
 
+def _noise(seconds: float) -> NDArray[np.float32]:
+    rate = SIGNAL.sample_rate
+    return np.resize(bursts(rate), int(rate * seconds)).astype(np.float32)
+
+
 def count_core(
     board: Board, found: Found, paths: list[Path], probes: list[Probe]
 ) -> tuple[dict[str, Counted], LoopCost]:
     """What every operator and the rest of the loop cost on a board's core."""
     assert board.core is not None
     core = board.core.key
-    samples = np.resize(bursts(16000), int(16000 * PROBE_SECONDS)).astype(np.float32)
+    samples = np.resize(bursts(SIGNAL.sample_rate), int(SIGNAL.sample_rate * PROBE_SECONDS)).astype(
+        np.float32
+    )
     with emulated(board, PYTHON) as machine:
         counts, delegated = count_models(machine, paths)
         loops = [count_loop(machine, probe.path, samples) for probe in probes]
@@ -320,7 +330,9 @@ def check(files: list[Path], seconds: float) -> None:
     """Print what files cost by the table and as counted, on every core."""
     print("| file | core | predicted | counted | difference | not in the table |")
     print("|---|---|---|---|---|---|")
-    samples = np.resize(bursts(16000), int(16000 * seconds)).astype(np.float32)
+    samples = np.resize(bursts(SIGNAL.sample_rate), int(SIGNAL.sample_rate * seconds)).astype(
+        np.float32
+    )
     for core, board in cores().items():
         with emulated(board, PYTHON) as machine:
             for file in files:

@@ -52,7 +52,7 @@ def emulate_benchmark(
         counted = machine.count(model, samples, engine, runtime, stft)
     found = _full_scale(counted.enhanced)
     manifest = here.manifest
-    hop_s = manifest.hop / manifest.sample_rate
+    hop_s = manifest.signal.hop_seconds
     total = sum(counted.per_frame.values())
     difference = float(np.abs(expected - found).max())
     tolerance = TOLERANCES.get(manifest.precision, EIGHT_BIT_TOLERANCE)

@@ -6,7 +6,6 @@ import torch
 
 from benchmarks.graph_choices import CHOICES, PlainLoop
 from edge_se import Enhancer
-from quant.graph.recipes import find_recipe
 from quant.ptq.pipeline import build_float
 
 
@@ -21,7 +20,7 @@ def variants(default_checkpoint, tmp_path_factory):
     paths = {name: folder / f"{index}.tflite" for index, name in enumerate(CHOICES)}
     for name, path in paths.items():
         with CHOICES[name](), torch.no_grad():
-            path.write_bytes(build_float(default_checkpoint, find_recipe("float")))
+            path.write_bytes(build_float(default_checkpoint))
     return paths
 
 

@@ -14,7 +14,7 @@ from quant.evaluation.pairs import Pair
 @pytest.fixture
 def pairs(noisy) -> list[Pair]:
     """Noisy clips whose clean speech stands in for itself at half the level."""
-    return [Pair(f"{index}", clip, clip / 2, 5.0) for index, clip in enumerate(noisy[:2])]
+    return [Pair(f"{index}", clip, clip / 2, 16000, 5.0) for index, clip in enumerate(noisy[:2])]
 
 
 @pytest.mark.slow
@@ -35,11 +35,10 @@ def test_every_technique_makes_another_file_that_runs(default_checkpoint, noisy,
 
 
 def test_rows_give_scores_and_costs(default_checkpoint, pairs, tmp_path):
-    from quant.graph.recipes import find_recipe
     from quant.ptq.pipeline import build_float
 
     path = tmp_path / "float.tflite"
-    path.write_bytes(build_float(default_checkpoint, find_recipe("float")))
+    path.write_bytes(build_float(default_checkpoint))
 
     rows = score({"float": path, "again": path}, pairs, path)
     draw({"default": rows}, tmp_path / "plot.png")

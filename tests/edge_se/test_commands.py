@@ -181,7 +181,7 @@ def test_inspect_tells_of_levels(tiny_int8):
     description = inspect_model(tiny_int8)
     assert "levels" not in format_description(description)
 
-    description["manifest"] |= {"level": "power_of_two", "level_dbfs": -27.0}
+    description["manifest"]["signal"]["level_dbfs"] = -27.0
 
     shown = format_description(description)
     assert "levels       attenuated beyond -15 dBFS" in shown

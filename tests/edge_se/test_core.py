@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from edge_se import Enhancer, core
 from edge_se.core.build import FOLDER, BuildError, compile_core, compile_library, find_compiler
 from edge_se.engines.compiled_path import CompiledPath
-from edge_se.engines.compiled_samples import CompiledSamples
 from edge_se.engines.compiled_stft import CompiledStft
 from edge_se.engines.fixed_path import FixedPath
-from edge_se.enhancer import IntegerSamples
+from edge_se.engines.samples import CompiledSamples, IntegerSamples
 from edge_se.manifest import TensorSpec
 from edge_se.stft import Stft
 from tests.helpers.fixed_signals import (
@@ -32,6 +31,7 @@ from tests.helpers.fixed_signals import (
     manifest,
     passing_mask,
 )
+from tests.helpers.tiny_model import SIGNAL
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 INT16_FEATURES = TensorSpec(0, (3, BINS), "int16", 300 / 32768, 0)
@@ -85,13 +85,12 @@ def hops(seed: int, count: int) -> np.ndarray:
     [(FEATURES, MASK, None), (INT16_FEATURES, INT16_MASK, None), (BAND_FEATURES, MASK, BANDS)],
     ids=["int8", "int16", "bands"],
 )
-@pytest.mark.parametrize(("lookahead", "level"), [(0, "none"), (2, "none"), (0, "power_of_two")])
+@pytest.mark.parametrize(("lookahead", "level"), [(0, None), (2, None), (0, -28.0)])
 def test_bits_equal_those_of_the_numpy_model(library, features, mask, bands, lookahead, level):
     described = manifest(
         *(features, mask),
         lookahead_frames=lookahead,
-        level=level,
-        level_dbfs=-28.0,
+        level_dbfs=level,
         bands=bands,
     )
     low, high = np.iinfo(mask.dtype).min, np.iinfo(mask.dtype).max
@@ -125,7 +124,7 @@ def speech_like(seed: int, count: int) -> np.ndarray:
 
 
 def test_the_level_s_bits_equal_those_of_the_numpy_model(library):
-    described = manifest(level="power_of_two", level_dbfs=-50.0)
+    described = manifest(level_dbfs=-50.0)
     ours, theirs = buffers(described), buffers(described)
     model, path = FixedPath(described, *ours), CompiledPath(library, described, *theirs)
     gains = set()
@@ -143,9 +142,9 @@ def test_the_level_s_bits_equal_those_of_the_numpy_model(library):
     assert min(gains) < -1 and max(gains) == 0
 
 
-@pytest.mark.parametrize("level", ["none", "power_of_two"])
+@pytest.mark.parametrize("level", [None, -28.0])
 def test_reset_forgets_everything(library, level):
-    described = manifest(level=level, level_dbfs=-28.0)
+    described = manifest(level_dbfs=level)
     features, mask = buffers(described)
     mask[...] = passing_mask()
     path = CompiledPath(library, described, features, mask)
@@ -182,7 +181,7 @@ def test_models_run_alike_with_and_without_it(
 
 
 def check_the_float_stft(library, seed, level):
-    stft, model = CompiledStft(library), Stft()
+    stft, model = CompiledStft(library, SIGNAL), Stft(SIGNAL)
     random = np.random.default_rng(seed)
     outputs = np.empty((2, HOP), np.float32)
     for _ in range(6):
@@ -203,7 +202,7 @@ def test_the_float_stft_equals_numpy_s_up_to_rounding(library, level):
 
 
 def test_the_float_stft_forgets_everything_at_reset(library):
-    stft, frames = CompiledStft(library), np.eye(3, HOP, dtype=np.float32)
+    stft, frames = CompiledStft(library, SIGNAL), np.eye(3, HOP, dtype=np.float32)
 
     def run() -> np.ndarray:
         outputs = np.empty_like(frames)

@@ -33,7 +33,7 @@ from tests.helpers.fixed_signals import (
     stream,
 )
 from tests.helpers.fixed_vectors import VECTORS, compute
-from tests.helpers.tiny_model import expected_output
+from tests.helpers.tiny_model import SIGNAL, expected_output
 
 INT16_MASK = TensorSpec(1, (2, BINS), "int16", 2.0**-13, 0)
 LARGEST = 2**31
@@ -120,7 +120,7 @@ def test_nothing_is_float_or_overflows(samples, mask):
 
 
 def test_nothing_is_float_with_a_normalized_level():
-    described = manifest(level="power_of_two", level_dbfs=-28.0)
+    described = manifest(level_dbfs=-28.0)
     path = watch(FixedPath(described, *buffers(described)))
 
     stream(path, white(-10)[: 200 * HOP])
@@ -266,13 +266,16 @@ def test_vectors_are_reproduced_bit_for_bit():
         ({"mask": replace(MASK, scale=1.0)}, "out of the fixed-point STFT's reach"),
         ({"mask": replace(INT16_MASK, scale=0.01)}, "out of the fixed-point STFT's reach"),
         ({"features": replace(FEATURES, scale=1e-20)}, "out of the fixed-point STFT's reach"),
-        ({"window": 256, "hop": 128}, "a window of 512 samples"),
+        ({"window": 256, "hop": 128}, "window of 512 samples"),
+        ({"window_function": "hann"}, "has a square_root_hann window"),
     ],
 )
 def test_models_out_of_reach_are_refused(changes, message):
     described = replace(
         manifest(**{k: v for k, v in changes.items() if k in ("features", "mask")}),
-        **{k: v for k, v in changes.items() if k in ("window", "hop")},
+        signal=replace(
+            SIGNAL, **{k: v for k, v in changes.items() if k not in ("features", "mask")}
+        ),
     )
 
     with pytest.raises(UserError, match=message):

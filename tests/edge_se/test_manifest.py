@@ -69,30 +69,52 @@ def test_latency_counts_window_and_lookahead():
 
 
 def test_a_newer_format_asks_for_an_upgrade():
-    with pytest.raises(UserError, match=r"model.tflite has manifest format 2, newer .* upgrade"):
-        read(content() | {"format_version": 2})
+    with pytest.raises(UserError, match=r"model.tflite has manifest format 3, newer .* upgrade"):
+        read(content() | {"format_version": 3})
+
+
+def test_an_older_format_asks_for_the_model_to_be_made_again():
+    with pytest.raises(UserError, match=r"manifest format 1, older than the 2 .* make the model"):
+        read(content() | {"format_version": 1})
 
 
 @pytest.mark.parametrize(
     ("field", "value", "complaint"),
     [
         ("stft", "wavelet", "its stft is 'wavelet'"),
-        ("features", "mel", "its features is 'mel'"),
-        ("level", "loud", "its level is 'loud'"),
-        ("hop", 128, "window of 512 samples is not two hops of 128"),
-        ("hop", "256", "hop '256', which is not a int"),
-        ("sample_rate", 0, "sample rate is 0"),
+        ("signal", 16000, "signal 16000, which is not a dict"),
         ("lookahead_frames", -1, "lookahead_frames is negative"),
         ("states", [3], "a state is 3"),
         ("architecture", None, "architecture None"),
         ("colour", "blue", "unknown field colour"),
         ("format_version", None, "no format_version"),
-        ("format_version", 0, "format_version is below 1"),
     ],
 )
 def test_a_wrong_field_is_named(field, value, complaint):
     with pytest.raises(UserError, match=complaint):
         read(content() | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("window_function", "kaiser", "its window_function is 'kaiser'"),
+        ("features", "mel", "its features is 'mel'"),
+        ("mask", "phase", "its mask is 'phase'"),
+        ("hop", 128, "window of 512 samples is not two hops of 128"),
+        ("hop", "256", "hop '256', which is not a int"),
+        ("sample_rate", 0, "sample rate is 0"),
+        ("level_dbfs", "loud", "level_dbfs 'loud'"),
+        ("level_dbfs", float("nan"), "level_dbfs is nan"),
+        ("colour", "blue", "signal has the unknown field colour"),
+    ],
+)
+def test_a_wrong_field_of_the_signal_is_named(field, value, complaint):
+    changed = content()
+    changed["signal"][field] = value
+
+    with pytest.raises(UserError, match=complaint):
+        read(changed)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +142,7 @@ def test_a_wrong_field_of_a_state_is_named(field, value, complaint):
 
 def test_signals_have_the_shape_that_the_window_asks_for():
     changed = content()
-    changed["signals"]["mask"]["shape"] = [2, 129]
+    changed["tensors"]["mask"]["shape"] = [2, 129]
 
     with pytest.raises(UserError, match=r"mask has the shape \[2, 129\]"):
         read(changed)
@@ -128,7 +150,7 @@ def test_signals_have_the_shape_that_the_window_asks_for():
 
 def test_a_float_tensor_has_no_scale():
     changed = content()
-    changed["signals"]["mask"]["dtype"] = "float32"
+    changed["tensors"]["mask"]["dtype"] = "float32"
 
     with pytest.raises(UserError, match="mask is float32 but has a scale"):
         read(changed)

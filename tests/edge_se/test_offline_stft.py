@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from edge_se.offline_stft import Analysis, Synthesis, hann
+from edge_se.offline_stft import Analysis, Synthesis
+from edge_se.signal import Signal, hann
 
 SIZES = [(512, 256), (512, 128), (128, 40)]
 
@@ -13,7 +14,7 @@ def signal(length: int, channels: int = 2) -> np.ndarray:
 
 
 def analyse(samples, n_fft, hop, block):
-    analysis = Analysis(n_fft, hop, samples.shape[1])
+    analysis = Analysis(Signal(8000, n_fft, hop, "hann"), samples.shape[1])
     parts = [
         analysis.push(samples[start : start + block]) for start in range(0, len(samples), block)
     ]
@@ -25,7 +26,7 @@ def analyse(samples, n_fft, hop, block):
 def test_synthesis_gives_the_samples_back(n_fft, hop, length):
     samples = signal(length)
     spectra = analyse(samples, n_fft, hop, 700)
-    synthesis = Synthesis(n_fft, hop, 2)
+    synthesis = Synthesis(Signal(8000, n_fft, hop, "hann"), 2)
 
     parts = [synthesis.push(spectra[start : start + 3]) for start in range(0, len(spectra), 3)]
     output = np.concatenate([*parts, synthesis.finish()])

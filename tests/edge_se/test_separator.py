@@ -14,8 +14,7 @@ from edge_se.separator import Aggressiveness, Separator, cut_windows
 from tests.helpers.tiny_separator import (
     BINS,
     CHUNK,
-    HOP,
-    N_FFT,
+    SIGNAL,
     expected_mask,
     separator_flatbuffer,
 )
@@ -27,7 +26,7 @@ def stereo(length: int) -> np.ndarray:
 
 def separate_at_once(samples, exponents=1.0):
     """The accompaniment by one pass over the whole recording."""
-    analysis, synthesis = Analysis(N_FFT, HOP, 2), Synthesis(N_FFT, HOP, 2)
+    analysis, synthesis = Analysis(SIGNAL, 2), Synthesis(SIGNAL, 2)
     spectra = np.concatenate([analysis.push(samples), analysis.finish()])
     mask = expected_mask(np.abs(spectra) / np.abs(spectra).max()) ** exponents
     output = [synthesis.push((spectra * mask).astype(np.complex64)), synthesis.finish()]
@@ -117,15 +116,16 @@ def test_a_separators_manifest_survives_json():
 @pytest.mark.parametrize(
     ("field", "value", "complaint"),
     [
-        ("chunk", None, "its features are 'stereo_magnitude', but its chunk is None"),
+        ("chunk", None, "features are 'stereo_magnitude' and its mask .* but its chunk is None"),
         ("chunk", 8, "its chunk is 8, not an object"),
         ("chunk", {"frames": 8}, "chunk has no offset"),
         ("chunk", {"frames": 8, "offset": 4}, "keeps no frame"),
         ("chunk", {"frames": 16, "offset": 2}, r"features has the shape \[1, 8, 33, 2\]"),
-        ("hop", 40, "hop of 40 samples is not between 1 and half its window"),
+        ("signal", {"hop": 40}, "hop of 40 samples is not between 1 and half its window"),
     ],
 )
 def test_a_wrong_separator_manifest_is_refused(field, value, complaint):
-    content = json.loads(separator_flatbuffer()[1].to_json()) | {field: value}
+    content = json.loads(separator_flatbuffer()[1].to_json())
+    content[field] = content[field] | value if field == "signal" else value
     with pytest.raises(UserError, match=complaint):
         Manifest.from_json(json.dumps(content), "model.tflite")

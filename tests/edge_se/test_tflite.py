@@ -31,7 +31,7 @@ def test_views_stay_where_the_interpreter_has_its_tensors(tiny):
         step.run()
 
     held = step.features.__array_interface__["data"]
-    now = step._view(step.manifest.signals.features.tensor).__array_interface__["data"]
+    now = step._view(step.manifest.tensors.features.tensor).__array_interface__["data"]
     assert held == now
 
 
@@ -98,9 +98,9 @@ def test_a_state_that_differs_from_the_graph_is_named(tmp_path, changes, complai
 
 
 def test_a_signal_that_differs_from_the_graph_is_named(tmp_path):
-    signals = tiny_flatbuffer("int8")[1].signals
+    signals = tiny_flatbuffer("int8")[1].tensors
     changed = replace(signals, mask=replace(signals.mask, scale=0.5))
-    path = write_tiny(tmp_path / "m.tflite", "int8", signals=changed)
+    path = write_tiny(tmp_path / "m.tflite", "int8", tensors=changed)
 
     with pytest.raises(UserError, match=r"gives mask the scale 0\.5"):
         TfliteStep(path)

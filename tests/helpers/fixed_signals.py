@@ -1,13 +1,16 @@
 """What the tests of the fixed-point path share: paths without a model, and a float64 reference."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edge_se.engines.fixed_path import FixedPath
-from edge_se.manifest import BandMerging, Manifest, Signals, TensorSpec
+from edge_se.manifest import BandMerging, Manifest, Tensors, TensorSpec
+from edge_se.signal import Signal
 
-BINS, HOP, WINDOW = 257, 256, 512
+SIGNAL = Signal(16000, 512, 256)
+BINS, HOP, WINDOW = SIGNAL.bins, SIGNAL.hop, SIGNAL.window
 FEATURES = TensorSpec(0, (3, BINS), "int8", 0.05, -3)
 # Above 65 bins, bands of one to six overlapping ones, and one of no bin but the last.
 BANDS = BandMerging(
@@ -21,13 +24,19 @@ BAND_FEATURES = TensorSpec(0, (6, BANDS.count), "int8", 3 / 128, -40)
 MASK = TensorSpec(1, (2, BINS), "int8", 0.011, 5)
 
 
-def manifest(features: TensorSpec = FEATURES, mask: TensorSpec = MASK, **changes: Any) -> Manifest:
-    return Manifest("none", "int8", 16000, WINDOW, HOP, Signals(features, mask), (), **changes)
+def manifest(
+    features: TensorSpec = FEATURES,
+    mask: TensorSpec = MASK,
+    level_dbfs: float | None = None,
+    **changes: Any,
+) -> Manifest:
+    signal = replace(SIGNAL, level_dbfs=level_dbfs)
+    return Manifest("none", "int8", signal, Tensors(features, mask), (), **changes)
 
 
 def buffers(described: Manifest) -> tuple[np.ndarray, np.ndarray]:
     """The step's input and output."""
-    signals = described.signals
+    signals = described.tensors
     return (
         np.zeros(signals.features.shape, signals.features.dtype),
         np.zeros(signals.mask.shape, signals.mask.dtype),

@@ -1,6 +1,7 @@
 """What many tests share: random weights, and graphs and model files run frame by frame."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,11 +12,38 @@ from torch import Tensor, nn
 
 from edge_se.engines.loop import Step
 from edge_se.quantized import dequantize, quantize
+from quant.graph.encoding import Precision
 from quant.graph.execute import Hook, initial_states, run_step
 from quant.graph.graph import Graph, Value
+from quant.graph.recipes import Override, Recipe
 from quant.graph.tflite import WrittenModel
+from quant.networks.checkpoint import Checkpoint
+from quant.networks.gtcrn import RANGE_RULES, SCOPES
+from quant.networks.gtcrn.model import SIGNAL
+from quant.networks.network import Network
 
 Module = TypeVar("Module", bound=nn.Module)
+
+# Calibrates a step as it is, with percentiles.
+PLAIN = Recipe("plain", Precision.INT8, (Override("^features$", Precision.FLOAT),))
+
+
+def checkpoint_of(graph: Graph) -> Checkpoint:
+    """A checkpoint whose network's step is a graph that was made for a test."""
+    network = Network(
+        "small",
+        build=nn.Identity,
+        describe=lambda model, split: graph,
+        range_rules=RANGE_RULES,
+        scopes=SCOPES,
+        signal=lambda model: SIGNAL,
+    )
+    return Checkpoint(nn.Identity(), network, "small", "")
+
+
+def at_every_level(recipe: Recipe) -> Recipe:
+    """The recipe of files that hear every level as it is."""
+    return replace(recipe, level_dbfs=None)
 
 
 def randomize(module: Module, seed: int) -> Module:
@@ -91,7 +119,7 @@ def masks(step: Step, frames: np.ndarray) -> np.ndarray:
     Returns:
         Real masks, float32 [frames, 2, bins].
     """
-    signals = step.manifest.signals
+    signals = step.manifest.tensors
     results = []
     step.cache.reset()
     for frame in frames:

@@ -11,11 +11,13 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge_se.manifest import Manifest, Signals, StateSpec, TensorSpec
+from edge_se.manifest import Manifest, StateSpec, Tensors, TensorSpec
 from edge_se.model_file import write_model
 from edge_se.quantized import quantize
+from edge_se.signal import Signal
 
-BINS = 257
+SIGNAL = Signal(16000, 512, 256)
+BINS = SIGNAL.bins
 RESET_VALUE = 0.25
 TYPES = {"float32": schema.TensorType.FLOAT32, "int8": schema.TensorType.INT8}
 
@@ -137,10 +139,8 @@ def tiny_flatbuffer(dtype: str) -> tuple[bytes, Manifest]:
     manifest = Manifest(
         architecture="tiny",
         precision="int8" if dtype == "int8" else "float",
-        sample_rate=16000,
-        window=512,
-        hop=256,
-        signals=Signals(
+        signal=SIGNAL,
+        tensors=Tensors(
             TensorSpec(features, (3, BINS), dtype, **of["features"]),
             TensorSpec(mask, (2, BINS), dtype, **of["unit"]),
         ),

@@ -6,18 +6,18 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from edge_se.manifest import Signals
+from edge_se.manifest import Tensors
 from tests.helpers.tiny_model import BINS, tiny_flatbuffer
 
 
 def write_tiny_onnx(path: Path, with_manifest: bool = True, **state_changes) -> Path:
     """Write the model; `state_changes` replace fields of the state in its manifest."""
     manifest = tiny_flatbuffer("float32")[1]
-    signals, (state,) = manifest.signals, manifest.states
+    signals, (state,) = manifest.tensors, manifest.states
     state = replace(state, input=state.name, output=f"{state.name}.next", **state_changes)
     manifest = replace(
         manifest,
-        signals=Signals(
+        tensors=Tensors(
             replace(signals.features, tensor="features"), replace(signals.mask, tensor="mask")
         ),
         states=(state,),

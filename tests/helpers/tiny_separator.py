@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge_se.manifest import Chunk, Manifest, Signals, TensorSpec
+from edge_se.manifest import Chunk, Manifest, Tensors, TensorSpec
 from edge_se.model_file import write_model
+from edge_se.signal import Signal
 from tests.helpers.tiny_model import FLOAT, INT8, Graph
 
 CHUNK = Chunk(frames=8, offset=2)
-N_FFT, HOP, BINS = 64, 32, 33
+SIGNAL = Signal(8000, 64, 32, "hann", "stereo_magnitude", "stereo_magnitude")
+N_FFT, HOP, BINS = SIGNAL.window, SIGNAL.hop, SIGNAL.bins
 SHAPE, KEPT = (1, CHUNK.frames, BINS, 2), (1, CHUNK.kept, BINS, 2)
 
 
@@ -31,12 +33,9 @@ def separator_flatbuffer(dtype: str = "float32") -> tuple[bytes, Manifest]:
     manifest = Manifest(
         architecture="tiny_separator",
         precision="int8" if dtype == "int8" else "float",
-        sample_rate=8000,
-        window=N_FFT,
-        hop=HOP,
-        features="stereo_magnitude",
+        signal=SIGNAL,
         chunk=CHUNK,
-        signals=Signals(
+        tensors=Tensors(
             TensorSpec(features, SHAPE, dtype, **of["features"]),
             TensorSpec(mask, KEPT, dtype, **of["unit"]),
         ),

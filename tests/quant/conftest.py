@@ -19,9 +19,9 @@ from quant.audio.frames import analyse, features
 from quant.audio.mixing import calibration_mixtures
 from quant.checkpoints import default_checkpoint_path
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
-from quant.networks.gtcrn.model import GTCRN
+from quant.networks.gtcrn.model import GTCRN, SIGNAL
 from quant.ptq.pipeline import CalibratedGraph, calibrate_checkpoint
-from tests.helpers.running import randomize
+from tests.helpers.running import PLAIN, randomize
 
 torch.set_num_threads(1)
 
@@ -58,8 +58,10 @@ def official(official_path) -> Checkpoint:
 def noisy() -> list[np.ndarray]:
     """Six mixtures of 1.5 s at as many SNRs and levels, float32 at 16 kHz."""
     clean, noise = (sorted((clips_folder() / name).iterdir()) for name in ("clean", "noise"))
-    speech = [read_clip(path).samples[8000:32000] for path in clean[:24:4]]
-    mixtures = calibration_mixtures(speech, [read_clip(path).samples for path in noise[:24:6]], 0)
+    speech = [read_clip(path, 16000).samples[8000:32000] for path in clean[:24:4]]
+    mixtures = calibration_mixtures(
+        speech, [read_clip(path, 16000).samples for path in noise[:24:6]], 0
+    )
     return [mixture.noisy for mixture in mixtures]
 
 
@@ -67,13 +69,13 @@ def noisy() -> list[np.ndarray]:
 def frames(noisy) -> Tensor:
     """Features of more than 200 frames of one noisy signal, [1, frames, 3, 257]."""
     signal = np.concatenate(noisy[:3])
-    return features(analyse(torch.from_numpy(signal)[None]))[:, :210]
+    return features(analyse(torch.from_numpy(signal)[None], SIGNAL), SIGNAL)[:, :210]
 
 
 @pytest.fixture(scope="session")
 def _calibrated(default_checkpoint, noisy) -> CalibratedGraph:
     with torch.no_grad():
-        return calibrate_checkpoint(default_checkpoint, noisy)
+        return calibrate_checkpoint(default_checkpoint, noisy, PLAIN)
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import edge_se.core
 from edge_se.core import LIBRARY, build
 from edge_se.engines.compiled_path import CompiledPath
 from edge_se.engines.fixed_path import FixedPath
-from edge_se.manifest import Manifest, Signals, TensorSpec
+from edge_se.manifest import Manifest, Tensors, TensorSpec
+from edge_se.signal import Signal
 from targets.boards import load_platforms
 from targets.cross import _compiled_core, core_libraries
 from targets.emulation.system import find_emulator
@@ -61,7 +62,7 @@ def test_the_core_compiles_to_the_same_bytes_every_time(platform):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", STATIC)
-@pytest.mark.parametrize(("dtype", "level"), [("int8", "none"), ("int16", "power_of_two")])
+@pytest.mark.parametrize(("dtype", "level"), [("int8", None), ("int16", -28.0)])
 def test_bits_on_an_emulated_board_equal_those_of_the_numpy_model(
     tool, tmp_path, machine, dtype, level
 ):
@@ -71,9 +72,8 @@ def test_bits_on_an_emulated_board_equal_those_of_the_numpy_model(
     features = TensorSpec(0, (3, BINS), dtype, 0.05 if narrow else 0.01, -3 if narrow else 0)
     mask = TensorSpec(1, (2, BINS), dtype, 0.011 if narrow else 2.0**-13, 5 if narrow else 0)
     manifest = Manifest(
-        *("none", "int8", 16000, 512, HOP, Signals(features, mask), ()),
-        level=level,
-        level_dbfs=-28.0,
+        *("none", "int8", Signal(16000, 512, HOP, level_dbfs=level)),
+        *(Tensors(features, mask), ()),
     )
     arrays = [np.zeros(spec.shape, dtype) for spec in (features, mask)]
     model = FixedPath(manifest, *arrays)

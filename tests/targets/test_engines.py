@@ -22,7 +22,6 @@ from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
 from edge_se.model_file import default_model_path, read_model, write_model
 from quant.checkpoints import default_checkpoint_path
-from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import load_checkpoint
 from quant.ptq.pipeline import build_float
 from targets.boards import find_board, load_platforms
@@ -43,7 +42,7 @@ def library():
 @pytest.fixture(scope="module")
 def float_model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("float") / "float.tflite"
-    path.write_bytes(build_float(load_checkpoint(default_checkpoint_path()), RECIPES["float"]))
+    path.write_bytes(build_float(load_checkpoint(default_checkpoint_path())))
     return path
 
 

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from edge_se.separator import Aggressiveness
 from quant.networks.cascaded.blocks import (
     ASPP,
+    SAMPLE_RATE,
     BlockOptions,
     Conv2DBNActiv,
     Decoder,
     Encoder,
-    check_n_fft,
+    Windowed,
     replicate_bins,
 )
 
@@ -51,7 +52,7 @@ class BaseASPPNet(nn.Module):
         return x
 
 
-class CascadedASPPNet(nn.Module):
+class CascadedASPPNet(Windowed):
     """The whole network: magnitudes of a stereo mixture to a mask of its accompaniment."""
 
     def __init__(
@@ -60,6 +61,9 @@ class CascadedASPPNet(nn.Module):
         activation: str = "relu",
         encoder_activation: str = "leaky_relu",
         dropout: float = 0.1,
+        sample_rate: int = SAMPLE_RATE,
+        hop: int | None = None,
+        window_frames: int = 512,
     ) -> None:
         """Build the network.
 
@@ -68,14 +72,15 @@ class CascadedASPPNet(nn.Module):
             activation: after every convolution but the encoders'.
             encoder_activation: after the encoders' convolutions.
             dropout: in training, of the ASPP's output channels.
+            sample_rate: of what it was trained with, in Hz.
+            hop: of the transform, in samples; None for half of n_fft.
+            window_frames: frames of a window, a multiple of 16.
 
         Raises:
             UserError: an option does not fit.
         """
-        super().__init__()
-        check_n_fft(n_fft)
+        super().__init__(n_fft, OFFSET, sample_rate, hop, window_frames)
         options = BlockOptions(activation, encoder_activation, dropout)
-        self.n_fft, self.offset = n_fft, OFFSET
         self.stg1_low_band_net = BaseASPPNet(2, BAND_WIDTH, options)
         self.stg1_high_band_net = BaseASPPNet(2, BAND_WIDTH, options)
         self.stg2_bridge = Conv2DBNActiv(2 + BAND_WIDTH, BRIDGES[0], 1, activation)

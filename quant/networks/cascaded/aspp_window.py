@@ -13,7 +13,7 @@ from quant.networks.cascaded.window_blocks import (
 
 
 def describe_cascaded_aspp(model: CascadedASPPNet, frames: int) -> Graph:
-    """Describe a window of `frames` frames; see `quant.separation.describe_window`."""
+    """Describe a window of `frames` frames; see `quant.networks.network.Network.window`."""
     graph = Graph()
     x, low, high = input_bands(graph, frames, model.n_fft // 2 + 1)
     bands = [

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_se.errors import UserError
+from edge_se.signal import Signal
 
 # Activations that a network may be built with; upstream's LeakyReLU has torch's slope of 0.01.
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
@@ -26,6 +27,7 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
 }
 # Four halvings of time and frequency: windows are whole multiples of this.
 TIME_MULTIPLE = 16
+SAMPLE_RATE = 44100  # what upstream trains at
 
 
 @dataclass(frozen=True)
@@ -200,10 +202,43 @@ def replicate_bins(mask: Tensor, bins: int) -> Tensor:
     return F.pad(mask, (0, 0, 0, bins - mask.shape[2]), mode="replicate")
 
 
-def check_n_fft(n_fft: int) -> None:
-    """Raise UserError unless both bands can be halved four times."""
-    if n_fft <= 0 or n_fft % (4 * TIME_MULTIPLE):
-        raise UserError(
-            f"an n_fft of {n_fft} does not fit: each of two bands is halved four times, so it has "
-            f"to be a multiple of {4 * TIME_MULTIPLE}"
+class Windowed(nn.Module):
+    """A separator's module: what it hears, and the windows that it is run in.
+
+    Attributes:
+        signal: sample rate and transform.
+        n_fft: length of the transform.
+        offset: frames on each side of a window that see too little of their surroundings.
+        window_frames: frames of a window.
+    """
+
+    def __init__(
+        self, n_fft: int, offset: int, sample_rate: int, hop: int | None, window_frames: int
+    ) -> None:
+        """Check and keep them; without `hop` it is half of n_fft.
+
+        Raises:
+            UserError: one of them does not fit.
+        """
+        super().__init__()
+        hop = n_fft // 2 if hop is None else hop
+        if n_fft <= 0 or n_fft % (4 * TIME_MULTIPLE):
+            raise UserError(
+                f"an n_fft of {n_fft} does not fit: each of two bands is halved four times, so it "
+                f"has to be a multiple of {4 * TIME_MULTIPLE}"
+            )
+        if sample_rate <= 0:
+            raise UserError(f"a sample rate of {sample_rate} Hz is none")
+        if not 0 < 2 * hop <= n_fft:
+            raise UserError(
+                f"a hop of {hop} samples is not between 1 and half the n_fft of {n_fft}"
+            )
+        if window_frames % TIME_MULTIPLE or window_frames <= 2 * offset:
+            raise UserError(
+                f"a window of {window_frames} frames does not fit: it has to be a multiple of "
+                f"{TIME_MULTIPLE} above {2 * offset}, twice the offset that is cropped"
+            )
+        self.signal = Signal(
+            sample_rate, n_fft, hop, "hann", features="stereo_magnitude", mask="stereo_magnitude"
         )
+        self.n_fft, self.offset, self.window_frames = n_fft, offset, window_frames

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from edge_se.errors import UserError
 from quant.networks.cascaded.blocks import (
     ASPP,
+    SAMPLE_RATE,
     BlockOptions,
     Conv2DBNActiv,
     Decoder,
     Encoder,
-    check_n_fft,
+    Windowed,
     replicate_bins,
 )
 
@@ -72,7 +73,7 @@ class BaseNet(nn.Module):
         return self.dec1(torch.cat([x, self.lstm_dec2(x)], dim=1), skips.pop())
 
 
-class CascadedNet(nn.Module):
+class CascadedNet(Windowed):
     """The whole network: magnitudes of a stereo mixture to a mask of its accompaniment."""
 
     def __init__(
@@ -83,6 +84,9 @@ class CascadedNet(nn.Module):
         activation: str = "relu",
         encoder_activation: str = "leaky_relu",
         dropout: float = 0.1,
+        sample_rate: int = SAMPLE_RATE,
+        hop: int | None = None,
+        window_frames: int = 256,
     ) -> None:
         """Build the network.
 
@@ -93,17 +97,18 @@ class CascadedNet(nn.Module):
             activation: after every convolution but the encoders'.
             encoder_activation: after the encoders' convolutions.
             dropout: in training, of the ASPP's output channels.
+            sample_rate: of what it was trained with, in Hz.
+            hop: of the transform, in samples; None for half of n_fft.
+            window_frames: frames of a window, a multiple of 16.
 
         Raises:
             UserError: an option does not fit.
         """
-        super().__init__()
-        check_n_fft(n_fft)
+        super().__init__(n_fft, OFFSET, sample_rate, hop, window_frames)
         for name, value in (("nout", nout), ("nout_lstm", nout_lstm)):
             if value <= 0 or value % 4:
                 raise UserError(f"{name} is {value}, but has to be a multiple of 4")
         options = BlockOptions(activation, encoder_activation, dropout)
-        self.n_fft, self.offset = n_fft, OFFSET
         bins = n_fft // 4  # of the whole input where the LSTM is, after one halving
 
         def low_net(inputs: int, width: int) -> nn.Sequential:
@@ -163,6 +168,8 @@ def options_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     lstm = "stg3_full_band_net.lstm_dec2.lstm.weight"
     from_input, from_state = weights.get(f"{lstm}_ih_l0"), weights.get(f"{lstm}_hh_l0")
     if out is None or from_input is None or from_state is None:
+        return {}
+    if out.dim() < 2 or from_input.dim() < 2 or from_state.dim() < 2:
         return {}
     return {
         "n_fft": 4 * from_input.shape[1],

@@ -19,7 +19,7 @@ from quant.networks.folding import fold_batch_norm
 
 
 def describe_cascaded_lstm(model: CascadedNet, frames: int) -> Graph:
-    """Describe a window of `frames` frames; see `quant.separation.describe_window`."""
+    """Describe a window of `frames` frames; see `quant.networks.network.Network.window`."""
     graph = Graph()
     x, low, high = input_bands(graph, frames, model.n_fft // 2 + 1)
     low1 = _low_net(graph, low, model.stg1_low_band_net, "stg1_low")

@@ -8,88 +8,114 @@ Shapes: B clips, C channels, T frames, F frequency bins or bands.
 """
 
 import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SAMPLE_RATE = 16000
-WINDOW = 512
-HOP = 256
-BINS = WINDOW // 2 + 1
+from edge_se.errors import UserError
+from edge_se.signal import Signal
+from quant.audio.frames import MAGNITUDE_FLOOR
+
+# What upstream trained it for.
+SIGNAL = Signal(sample_rate=16000, window=512, hop=256)
 LOW_BANDS = 65  # lowest bins, passed on one to one
-HIGH_BANDS = 64  # equivalent-rectangular-bandwidth bands over the other 192 bins
+HIGH_BANDS = 64  # equivalent-rectangular-bandwidth bands over the other bins
 CHANNELS = 16
 DILATIONS = (1, 2, 5)
-MAGNITUDE_FLOOR = 1e-12  # added to the squared magnitude
 NORMALIZATION_EPSILON = 1e-8
+# Rates that a checkpoint's bands are compared with.
+USUAL_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
-def erb_filter_bank() -> Tensor:
-    """Triangular filters that merge the upper 192 bins into 64 bands. Returns [64, 192].
+def erb_filter_bank(
+    signal: Signal = SIGNAL, low_bands: int = LOW_BANDS, high_bands: int = HIGH_BANDS
+) -> Tensor:
+    """Triangular filters that merge the upper bins into bands: [high_bands, bins - low_bands].
 
     Centres are equally spaced on the ERB-rate scale of Glasberg and Moore (1990).
+
+    Raises:
+        UserError: the bands are narrower than bins.
     """
+    rate, window, bins = signal.sample_rate, signal.window, np.arange(signal.bins)
     rate_low, rate_high = (
-        21.4 * np.log10(0.00437 * hz + 1)
-        for hz in (LOW_BANDS / WINDOW * SAMPLE_RATE, SAMPLE_RATE / 2)
+        21.4 * np.log10(0.00437 * hz + 1) for hz in (low_bands / window * rate, rate / 2)
     )
-    hertz = (10 ** (np.linspace(rate_low, rate_high, HIGH_BANDS) / 21.4) - 1) / 0.00437
-    centres = np.round(hertz / SAMPLE_RATE * WINDOW).astype(int)
-    bins = np.arange(BINS)
-    bank = np.zeros((HIGH_BANDS, BINS), dtype=np.float32)
+    hertz = (10 ** (np.linspace(rate_low, rate_high, high_bands) / 21.4) - 1) / 0.00437
+    centres = np.round(hertz / rate * window).astype(int)
+    if not 0 < low_bands < signal.bins or high_bands < 3 or (np.diff(centres) < 1).any():
+        raise UserError(
+            f"{low_bands} low and {high_bands} high bands don't fit {signal.bins} bins at {rate} "
+            "Hz; take fewer high ones"
+        )
+    bank = np.zeros((high_bands, signal.bins), dtype=np.float32)
     for band, (left, right) in enumerate(itertools.pairwise(centres)):
         inside = (bins >= left) & (bins < right)
         falling = ((right - bins) / (right - left))[inside]
         bank[band, inside] = falling
-        if band + 1 < HIGH_BANDS - 1:
+        if band + 1 < high_bands - 1:
             bank[band + 1, inside] = 1 - falling
     last = slice(centres[-2], centres[-1] + 1)
     bank[-1, last] = 1 - bank[-2, last]
-    return torch.from_numpy(bank[:, LOW_BANDS:].copy())
+    return torch.from_numpy(bank[:, low_bands:].copy())
 
 
 class Bands(nn.Module):
-    """Fixed band merging and splitting between 257 bins and 129 bands; the matrices are a child's.
+    """Fixed band merging and splitting between bins and bands; the matrices are a child's.
 
     Attributes:
-        merging: [64, 192], from the upper bins to bands.
-        splitting: [192, 64], from bands to the upper bins.
+        low_bands: how many of the lowest bins are bands of their own.
+        merging: [high bands, high bins], from the upper bins to bands.
+        splitting: [high bins, high bands], from bands to the upper bins.
     """
 
+    low_bands: int
     merging: Tensor
     splitting: Tensor
 
+    @property
+    def bins(self) -> int:
+        """Number of bins."""
+        return self.low_bands + self.merging.shape[1]
+
     def merge(self, x: Tensor) -> Tensor:
-        """Bins to bands: [..., 257] to [..., 129]."""
-        return torch.cat([x[..., :LOW_BANDS], F.linear(x[..., LOW_BANDS:], self.merging)], dim=-1)
+        """Bins to bands: [..., bins] to [..., bands]."""
+        low, high = x.tensor_split([self.low_bands], dim=-1)
+        return torch.cat([low, F.linear(high, self.merging)], dim=-1)
 
     def split(self, x: Tensor) -> Tensor:
-        """Bands to bins: [..., 129] to [..., 257]."""
-        return torch.cat([x[..., :LOW_BANDS], F.linear(x[..., LOW_BANDS:], self.splitting)], dim=-1)
+        """Bands to bins: [..., bands] to [..., bins]."""
+        low, high = x.tensor_split([self.low_bands], dim=-1)
+        return torch.cat([low, F.linear(high, self.splitting)], dim=-1)
 
 
 class ERB(Bands):
     """Bands whose matrices are weights that are not trained."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, signal: Signal = SIGNAL, low_bands: int = LOW_BANDS, high_bands: int = HIGH_BANDS
+    ) -> None:
         super().__init__()
-        high_bins = BINS - LOW_BANDS
-        self.erb_fc = nn.Linear(high_bins, HIGH_BANDS, bias=False)
-        self.ierb_fc = nn.Linear(HIGH_BANDS, high_bins, bias=False)
-        bank = erb_filter_bank()
+        self.low_bands = low_bands
+        bank = erb_filter_bank(signal, low_bands, high_bands)
+        self.erb_fc = nn.Linear(bank.shape[1], high_bands, bias=False)
+        self.ierb_fc = nn.Linear(high_bands, bank.shape[1], bias=False)
         self.erb_fc.weight = nn.Parameter(bank, requires_grad=False)
         self.ierb_fc.weight = nn.Parameter(bank.T.contiguous(), requires_grad=False)
 
     @property
     def merging(self) -> Tensor:  # type: ignore[override]
-        """[64, 192]."""
+        """[high bands, high bins]."""
         return self.erb_fc.weight
 
     @property
     def splitting(self) -> Tensor:  # type: ignore[override]
-        """[192, 64]."""
+        """[high bins, high bands]."""
         return self.ierb_fc.weight
 
 
@@ -211,18 +237,18 @@ class DPGRNN(nn.Module):
 class Encoder(nn.Module):
     """Two down-sampling convolutions and three dilated blocks; keeps every output as a skip."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.en_convs = nn.ModuleList(
             [
-                ConvBlock(9, CHANNELS, groups=1, transposed=False),
-                ConvBlock(CHANNELS, CHANNELS, groups=2, transposed=False),
-                *(GTConvBlock(CHANNELS, dilation, transposed=False) for dilation in DILATIONS),
+                ConvBlock(9, channels, groups=1, transposed=False),
+                ConvBlock(channels, channels, groups=2, transposed=False),
+                *(GTConvBlock(channels, dilation, transposed=False) for dilation in DILATIONS),
             ]
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """[B, 9, T, 129] to the outputs of all blocks, the last being [B, 16, T, 33]."""
+        """[B, 9, T, bands] to the outputs of all blocks, the last being [B, C, T, bands / 4]."""
         outputs = []
         for block in self.en_convs:
             x = block(x)
@@ -233,32 +259,38 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """The encoder mirrored; each block takes its input plus the encoder's skip."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.de_convs = nn.ModuleList(
             [
-                *(GTConvBlock(CHANNELS, dilation, transposed=True) for dilation in DILATIONS[::-1]),
-                ConvBlock(CHANNELS, CHANNELS, groups=2, transposed=True),
-                ConvBlock(CHANNELS, 2, groups=1, transposed=True, last=True),
+                *(GTConvBlock(channels, dilation, transposed=True) for dilation in DILATIONS[::-1]),
+                ConvBlock(channels, channels, groups=2, transposed=True),
+                ConvBlock(channels, 2, groups=1, transposed=True, last=True),
             ]
         )
 
     def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
-        """[B, 16, T, 33] and the encoder's outputs to [B, 2, T, 129]."""
+        """[B, C, T, bands / 4] and the encoder's outputs to [B, 2, T, bands]."""
         for block, skip in zip(self.de_convs, reversed(skips), strict=True):
             x = block(x + skip)
         return x
 
 
 class MaskingNetwork(nn.Module):
-    """A network that enhances a spectrogram by a complex ratio mask, which `mask` computes."""
+    """A network that enhances a spectrogram by a complex ratio mask, which `mask` computes.
+
+    Attributes:
+        signal: what it hears.
+    """
+
+    signal = SIGNAL
 
     def mask(self, features: Tensor) -> Tensor:
-        """Features [B, 3, T, 257] (magnitude, real, imaginary) to a mask [B, 2, T, 257]."""
+        """Features [B, 3, T, bins] (magnitude, real, imaginary) to a mask [B, 2, T, bins]."""
         raise NotImplementedError
 
     def forward(self, spectrum: Tensor) -> Tensor:
-        """Enhance a spectrogram [B, 257, T, 2] (real, imaginary), as upstream's forward does.
+        """Enhance a spectrogram [B, bins, T, 2] (real, imaginary), as upstream's forward does.
 
         Returns:
             The enhanced spectrogram, same shape: the input times a complex ratio mask.
@@ -281,16 +313,100 @@ class MaskingNetwork(nn.Module):
 class GTCRN(MaskingNetwork):
     """The whole network over a clip's spectrogram (offline; the streaming step is derived)."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        sample_rate: int | None = SIGNAL.sample_rate,
+        window: int = SIGNAL.window,
+        channels: int = CHANNELS,
+        low_bands: int = LOW_BANDS,
+        high_bands: int = HIGH_BANDS,
+    ) -> None:
+        """Build the network.
+
+        Args:
+            sample_rate: in Hz; None where weights did not tell, which is refused.
+            window: of the transform, in samples; a hop is half of it.
+            channels: of all blocks, a multiple of 4.
+            low_bands: lowest bins, passed on one to one.
+            high_bands: bands of the others; all bands are one more than a multiple of 4.
+
+        Raises:
+            UserError: an option does not fit.
+        """
         super().__init__()
-        self.erb = ERB()
-        self.encoder = Encoder()
-        self.dpgrnn1 = DPGRNN(CHANNELS, 33)
-        self.dpgrnn2 = DPGRNN(CHANNELS, 33)
-        self.decoder = Decoder()
+        if sample_rate is None:
+            raise UserError(
+                "the sample rate of this network can't be told from its weights; name it, as in "
+                "--network-option sample_rate=16000"
+            )
+        sizes = {
+            "sample_rate": sample_rate,
+            "window": window,
+            "channels": channels,
+            "low_bands": low_bands,
+            "high_bands": high_bands,
+        }
+        for name, size in sizes.items():
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                raise UserError(f"{name} is {size!r}, but has to be a positive whole number")
+        if window % 4 or channels % 4:
+            raise UserError(
+                f"a window of {window} and {channels} channels don't fit; both have to be multiples"
+                " of 4"
+            )
+        bands = low_bands + high_bands
+        if bands % 4 != 1:
+            raise UserError(
+                f"{low_bands} and {high_bands} bands are {bands}, but have to be one more than a "
+                "multiple of 4, to be halved twice"
+            )
+        self.signal = replace(SIGNAL, sample_rate=sample_rate, window=window, hop=window // 2)
+        self.erb = ERB(self.signal, low_bands, high_bands)
+        self.encoder = Encoder(channels)
+        self.dpgrnn1 = DPGRNN(channels, (bands + 3) // 4)
+        self.dpgrnn2 = DPGRNN(channels, (bands + 3) // 4)
+        self.decoder = Decoder(channels)
 
     def mask(self, features: Tensor) -> Tensor:
-        """Features [B, 3, T, 257] (magnitude, real, imaginary) to a mask [B, 2, T, 257]."""
+        """Features [B, 3, T, bins] (magnitude, real, imaginary) to a mask [B, 2, T, bins]."""
         skips = self.encoder(extract_subband_features(self.erb.merge(features)))
         x = self.dpgrnn2(self.dpgrnn1(skips[-1]))
         return self.erb.split(self.decoder(x, skips))
+
+
+def options_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Options of the GTCRN that a state dict belongs to, those that are not the default's.
+
+    The sample rate is that at which the bands would be these; None where it is no usual one.
+    """
+    merging, norm = weights.get("erb.erb_fc.weight"), weights.get("dpgrnn1.intra_ln.weight")
+    if merging is None or norm is None or merging.dim() != 2 or norm.dim() != 2:
+        return {}
+    (high_bands, high_bins), (bottom_bands, channels) = merging.shape, norm.shape
+    low_bands = 4 * bottom_bands - 3 - high_bands
+    window = 2 * (low_bands + high_bins - 1)
+    found = {
+        "sample_rate": _sample_rate(merging, window, low_bands),
+        "window": window,
+        "channels": channels,
+        "low_bands": low_bands,
+        "high_bands": high_bands,
+    }
+    usual = (SIGNAL.sample_rate, SIGNAL.window, CHANNELS, LOW_BANDS, HIGH_BANDS)
+    return {
+        name: value
+        for (name, value), default in zip(found.items(), usual, strict=True)
+        if value != default
+    }
+
+
+def _sample_rate(merging: Tensor, window: int, low_bands: int) -> int | None:
+    for rate in USUAL_RATES:
+        signal = replace(SIGNAL, sample_rate=rate, window=window)
+        try:
+            bank = erb_filter_bank(signal, low_bands, len(merging))
+        except UserError:
+            continue
+        if bank.shape == merging.shape and torch.allclose(bank, merging.float(), atol=1e-3):
+            return rate
+    return None

@@ -1,9 +1,11 @@
-"""One frame of GTCRN: features [3, 257] and states in, mask [2, 257] and new states out.
+"""One frame of GTCRN: features [3, bins] and states in, mask [2, bins] and new states out.
 
 Equal to `quant.networks.gtcrn.model.GTCRN.mask` frame by frame. Frequency runs along the width of
-[1, 1, width, channels] images and the rows of [33, 16] matrices.
+[1, 1, width, channels] images and the rows of [width, channels] matrices. Shapes in the comments
+are those of upstream's network: 257 bins, 129 bands, 33 of them between the coders, 16 channels.
 """
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -20,12 +22,8 @@ from quant.networks.folding import (
     two_phases,
 )
 from quant.networks.gtcrn.model import (
-    BINS,
-    CHANNELS,
     DPGRNN,
     GTCRN,
-    HIGH_BANDS,
-    LOW_BANDS,
     Bands,
     ConvBlock,
     GTConvBlock,
@@ -37,17 +35,16 @@ from quant.networks.recurrent import (
     recurrent_attention,
 )
 
-HALF = CHANNELS // 2
 # The band matrices are nearly diagonal: cut into this many blocks, most zeros are never touched.
 BAND_BLOCKS = 4
-# 8-bit bands in two parts: of bins up to 1, and of 1/16 of what exceeds that. Full scale reaches
-# about 160.
-FINE_BOUND = 1.0
+# 8-bit bands in two parts: of bins up to 1, and of 1/16 of what exceeds that, for a window of 512
+# samples, where full scale reaches about 160; longer windows give more.
+FINE_BOUND, FINE_WINDOW = 1.0, 512
 EXCESS_RATIO = 16
 
 
 def describe_gtcrn(model: GTCRN, split: bool = False) -> Graph:
-    """Describe one frame of a trained GTCRN; see `quant.networks.registry.describe_step`."""
+    """Describe one frame of a trained GTCRN; see `quant.networks.network.Network`."""
     graph = Graph()
     images = band_images(graph, model.erb, split)
     skips = []
@@ -60,12 +57,12 @@ def describe_gtcrn(model: GTCRN, split: bool = False) -> Graph:
             else:
                 x = temporal_block(graph, x, cast(GTConvBlock, block))
         skips.append(x)
-    bands = x.shape[2]
-    rows = graph.reshape(x, (bands, CHANNELS), "bottleneck")
+    _, _, bands, channels = x.shape
+    rows = graph.reshape(x, (bands, channels), "bottleneck")
     for name, paths in (("dpgrnn1", model.dpgrnn1), ("dpgrnn2", model.dpgrnn2)):
         with graph.scope(name):
             rows = dual_path(graph, rows, paths)
-    x = graph.reshape(rows, (1, 1, bands, CHANNELS), "bottleneck_image")
+    x = graph.reshape(rows, (1, 1, bands, channels), "bottleneck_image")
     for index, block in enumerate(model.decoder.de_convs):
         with graph.scope(f"decoder.{index}"):
             x = graph.add(x, skips[-1 - index], "skip")
@@ -86,7 +83,7 @@ def band_images(graph: Graph, erb: Bands, in_parts: bool) -> list[Value]:
     in bands' sums of many bins below the first step; so the file begins with bands, merged in full
     precision.
     """
-    features = graph.input("features", (3, BINS))
+    features = graph.input("features", (3, erb.bins))
     if not in_parts:
         return [neighbour_bands(graph, merge_bands(graph, features, erb))]
     parts = graph.bands_in_parts(features, band_merging(erb), "features_in_bands")
@@ -105,10 +102,10 @@ def band_merging(erb: Bands) -> BandMerging:
     spans = [_nonzero_span(row[None]) for row in erb.merging]
     weights = torch.round(erb.merging * 2**BAND_WEIGHT_BITS).int()
     return BandMerging(
-        bound=FINE_BOUND,
+        bound=FINE_BOUND * 2.0 ** round(math.log2(2 * (erb.bins - 1) / FINE_WINDOW)),
         ratio=EXCESS_RATIO,
-        alike=LOW_BANDS,
-        first=tuple(LOW_BANDS + first for first, _ in spans),
+        alike=erb.low_bands,
+        first=tuple(erb.low_bands + first for first, _ in spans),
         weights=tuple(
             tuple(row[first:last].tolist())
             for row, (first, last) in zip(weights, spans, strict=True)
@@ -124,14 +121,14 @@ def _nonzero_span(matrix: Tensor) -> tuple[int, int]:
 
 def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
     """[R, 257] bins to [R, 131]: 129 bands between two zeros."""
-    rows = features.shape[0]
+    rows, low_bands = features.shape[0], erb.low_bands
     with graph.scope("merge"):
         silence = graph.constant(torch.zeros(rows, 1), "edge")
-        parts = [silence, graph.slice(features, (0, 0), (rows, LOW_BANDS), "low")]
+        parts = [silence, graph.slice(features, (0, 0), (rows, low_bands), "low")]
         for block, filters in enumerate(erb.merging.chunk(BAND_BLOCKS)):
             first, last = _nonzero_span(filters)
             with graph.scope(f"block{block}"):
-                bins = graph.slice(features, (0, LOW_BANDS + first), (rows, last - first), "bins")
+                bins = graph.slice(features, (0, low_bands + first), (rows, last - first), "bins")
                 parts.append(graph.linear(bins, filters[:, first:last], None, "bands"))
         # Five inputs at most: more are not accelerated.
         high = graph.concat([*parts[2:], silence], 1, "high", mixed=True)
@@ -212,13 +209,14 @@ def _rectified_sum(
 
 def temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
     """[1, 1, 33, 16] to the same shape, channels shuffled."""
-    bands = x.shape[2]
-    processed = graph.slice(x, (0, 0, 0, 0), (1, 1, bands, HALF), "processed")
-    passed = graph.slice(x, (0, 0, 0, HALF), (1, 1, bands, HALF), "passed")
+    _, _, bands, channels = x.shape
+    half = channels // 2
+    processed = graph.slice(x, (0, 0, 0, 0), (1, 1, bands, half), "processed")
+    passed = graph.slice(x, (0, 0, 0, half), (1, 1, bands, half), "passed")
 
     # Three neighbouring bands per channel, then 1x1, is a convolution of three taps.
     weight, bias = fold_batch_norm(block.point_conv1, block.point_bn1)
-    weight = weight.reshape(CHANNELS, HALF, 1, 3)
+    weight = weight.reshape(channels, half, 1, 3)
     y = graph.convolution(processed, channels_last(weight), bias, "point1")
     y = leaky_relu(graph, y, block.point_act, "point1_activation")
 
@@ -235,14 +233,14 @@ def temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
     weight, bias = fold_batch_norm(block.point_conv2, block.point_bn2)
     y = graph.convolution(y, channels_last(weight), bias, "point2")
     gate = (block.tra.att_fc.weight, block.tra.att_fc.bias)
-    weights = merge_grus([(block.tra.att_gru, "", 0)], HALF)
+    weights = merge_grus([(block.tra.att_gru, "", 0)], half)
     y = recurrent_attention(
-        graph, graph.reshape(y, (bands, HALF), "rows"), weights, gate, "attention"
+        graph, graph.reshape(y, (bands, half), "rows"), weights, gate, "attention"
     )
 
     # Interleaving the channels of two images is transposing the pair of them.
     with graph.scope("shuffle"):
-        flat = (1, bands * HALF)
+        flat = (1, bands * half)
         pair = graph.concat(
             [graph.reshape(y, flat, "first"), graph.reshape(passed, flat, "second")],
             0,
@@ -250,7 +248,7 @@ def temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
             mixed=True,
         )
         image = graph.transpose(pair, (1, 0), "transposed")
-        return graph.reshape(image, (1, 1, bands, CHANNELS), "image")
+        return graph.reshape(image, (1, 1, bands, channels), "image")
 
 
 def dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
@@ -260,14 +258,16 @@ def dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
     2, backward 1 and 2.
     """
     intra, inter = block.intra_rnn, block.inter_rnn
+    channels = x.shape[1]
+    half = channels // 2
     merged = merge_grus(
         [
             (intra.rnn1, "", 0),
-            (intra.rnn2, "", HALF),
-            (intra.rnn1, "_reverse", CHANNELS),
-            (intra.rnn2, "_reverse", CHANNELS + HALF),
+            (intra.rnn2, "", half),
+            (intra.rnn1, "_reverse", channels),
+            (intra.rnn2, "_reverse", channels + half),
         ],
-        2 * CHANNELS,
+        2 * channels,
     )
     forward1, backward1, forward2, backward2 = block.intra_fc.weight.chunk(4, dim=1)
     y = gru_both_ways(
@@ -281,7 +281,7 @@ def dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
     )
     x = layer_norm_residual(graph, y, x, block.intra_ln, "intra_norm")
 
-    merged = merge_grus([(inter.rnn1, "", 0), (inter.rnn2, "", HALF)], CHANNELS)
+    merged = merge_grus([(inter.rnn1, "", 0), (inter.rnn2, "", half)], channels)
     state = gru_over_time(graph, x, merged, "inter")
     y = graph.linear(state, block.inter_fc.weight, block.inter_fc.bias, "inter_linear")
     return layer_norm_residual(graph, y, x, block.inter_ln, "inter_norm")
@@ -328,15 +328,16 @@ def split_bands(graph: Graph, bands: Value, erb: Bands) -> Value:
     """The mask of the bands [2, 130] to that of the bins [2, 257]."""
     # Bins are cut where the blocks of bands begin.
     cuts = [_nonzero_span(rows)[0] for rows in erb.merging.chunk(BAND_BLOCKS)][1:]
-    edges = [0, *cuts, BINS - LOW_BANDS]
+    low_bands, high_bands = erb.low_bands, len(erb.merging)
+    edges = [0, *cuts, erb.bins - low_bands]
     with graph.scope("split"):
-        parts = [graph.slice(bands, (0, 0), (2, LOW_BANDS), "low")]
+        parts = [graph.slice(bands, (0, 0), (2, low_bands), "low")]
         for block in range(BAND_BLOCKS):
             rows = erb.splitting[edges[block] : edges[block + 1]]
             first, last = _nonzero_span(rows)
-            assert last <= HIGH_BANDS
+            assert last <= high_bands
             with graph.scope(f"block{block}"):
-                part = graph.slice(bands, (0, LOW_BANDS + first), (2, last - first), "bands")
+                part = graph.slice(bands, (0, low_bands + first), (2, last - first), "bands")
                 # A weighted mean of bands: it has their range.
                 bins = graph.linear(part, rows[:, first:last], None, "bins")
                 bins.fixed_range = bands.fixed_range

@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_se.errors import UserError
-from quant.networks.gtcrn.model import DILATIONS, Bands, MaskingNetwork, erb_filter_bank
+from quant.networks.gtcrn.model import (
+    DILATIONS,
+    LOW_BANDS,
+    Bands,
+    MaskingNetwork,
+    erb_filter_bank,
+)
 
 CHANNELS = 12
 BOTTLENECK = 9  # features inside the dual-path GRUs
@@ -28,6 +34,8 @@ NORMALIZATION_EPSILON = 1e-8
 
 class LightERB(Bands):
     """Bands whose matrices are buffers, transposed."""
+
+    low_bands = LOW_BANDS
 
     def __init__(self) -> None:
         super().__init__()

@@ -78,7 +78,7 @@ class _Presence:
 
 
 def describe_gtcrn_light(model: GTCRNLight, split: bool = False) -> Graph:
-    """Describe one frame of a trained GTCRN-Light; see `quant.networks.registry.describe_step`."""
+    """Describe one frame of a trained GTCRN-Light; see `quant.networks.network.Network`."""
     graph = Graph()
     blocks = [*model.enc.blocks, *model.dec.blocks]
     graph.lookahead = sum(b.lookahead for b in blocks if isinstance(b, LightGTConvBlock))

@@ -22,7 +22,7 @@ from quant.networks.gtcrn_unet.model import Fusion, GTCRNUNet
 
 
 def describe_gtcrn_unet(model: GTCRNUNet, split: bool = False) -> Graph:
-    """Describe one frame of a trained network; see `quant.networks.registry.describe_step`."""
+    """Describe one frame of a trained network; see `quant.networks.network.Network`."""
     graph = Graph()
     images = band_images(graph, model.erb, split)
     skips = []

@@ -15,7 +15,7 @@ from targets.c.cortex_m7 import HOP, SAMPLE_RATE, run_on_cortex_m7
 def main() -> int:
     """Run the engine and print what it took."""
     parser = argparse.ArgumentParser(prog="python -m targets.c.cortex_m7", description=__doc__)
-    parser.add_argument("sources", type=Path, help="folder of edge-se export-c --arithmetic fixed")
+    parser.add_argument("sources", type=Path, help="folder of edge-se compile --arithmetic fixed")
     parser.add_argument("audio", type=Path, help="recording to enhance")
     arguments = parser.parse_args()
     recording = read(arguments.audio)

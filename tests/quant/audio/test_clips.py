@@ -6,7 +6,6 @@ import soundfile
 
 from edge_se.errors import UserError
 from quant.audio.clips import (
-    SAMPLE_RATE,
     Clip,
     SkippedClip,
     find_clips,
@@ -14,6 +13,8 @@ from quant.audio.clips import (
     read_clip,
     read_clips,
 )
+
+SAMPLE_RATE = 16000
 
 
 def tone(rate, seconds=1.0, hertz=440.0, amplitude=0.5):
@@ -30,7 +31,7 @@ def write(path, samples, rate=SAMPLE_RATE):
 def test_any_sample_rate_becomes_16_khz(tmp_path, rate):
     path = write(tmp_path / "tone.wav", tone(rate), rate)
 
-    clip = read_clip(path)
+    clip = read_clip(path, 16000)
 
     middle = slice(2000, 14000)
     assert len(clip.samples) == pytest.approx(SAMPLE_RATE, abs=1)
@@ -41,7 +42,7 @@ def test_channels_are_averaged(tmp_path):
     left, right = tone(16000), tone(16000, hertz=1000)
     path = write(tmp_path / "stereo.flac", np.stack([left, right], axis=1))
 
-    clip = read_clip(path)
+    clip = read_clip(path, 16000)
 
     assert clip.samples.dtype == np.float32
     np.testing.assert_allclose(clip.samples, (left + right) / 2, atol=1e-4)
@@ -64,7 +65,7 @@ def test_an_unusable_clip_is_skipped_with_its_name_and_the_reason(tmp_path, name
     else:
         soundfile.write(path, content, SAMPLE_RATE, "FLOAT" if "nan" in name else "PCM_16")
 
-    result = read_clip(path)
+    result = read_clip(path, 16000)
 
     assert isinstance(result, SkippedClip)
     assert name in str(result)
@@ -77,7 +78,7 @@ def test_a_truncated_flac_does_not_pass_for_a_clip(tmp_path):
     cut = tmp_path / "cut.flac"
     cut.write_bytes(whole.read_bytes()[:3000])
 
-    assert isinstance(read_clip(cut), SkippedClip)
+    assert isinstance(read_clip(cut, 16000), SkippedClip)
 
 
 def test_a_folder_keeps_its_good_clips_and_names_the_bad(tmp_path):
@@ -86,7 +87,7 @@ def test_a_folder_keeps_its_good_clips_and_names_the_bad(tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     (tmp_path / "notes.txt").write_text("no audio")
 
-    folder = read_clips(tmp_path)
+    folder = read_clips(tmp_path, SAMPLE_RATE)
 
     assert [clip.path.name for clip in folder.clips] == ["b.wav", "a.flac"]
     assert [clip.path.name for clip in folder.skipped] == ["broken.wav"]
@@ -107,7 +108,7 @@ def test_too_few_usable_clips_names_those_skipped(tmp_path):
     write(tmp_path / "hush.wav", np.zeros(16000))
 
     with pytest.raises(UserError, match=r"1 usable clip, at least 4 needed .*hush.wav: silent"):
-        read_clips(tmp_path, minimum_clips=4)
+        read_clips(tmp_path, SAMPLE_RATE, minimum_clips=4)
 
 
 def test_a_missing_folder_an_empty_one_and_a_pattern_without_match_say_so(tmp_path):
@@ -131,7 +132,7 @@ def test_calibration_clips_clean_and_noise(tmp_path):
     fill(tmp_path / "clean")
     fill(tmp_path / "noise", 1)
 
-    clips = read_calibration_clips(tmp_path)
+    clips = read_calibration_clips(tmp_path, 16000)
 
     assert (len(clips.clean), len(clips.noise), len(clips.noisy)) == (4, 1, 0)
 
@@ -140,7 +141,7 @@ def test_calibration_clips_clean_and_noise(tmp_path):
 def test_calibration_clips_already_noisy(tmp_path, inside):
     fill(tmp_path / inside)
 
-    clips = read_calibration_clips(tmp_path)
+    clips = read_calibration_clips(tmp_path, 16000)
 
     assert (len(clips.clean), len(clips.noise), len(clips.noisy)) == (0, 0, 4)
     assert all(isinstance(clip, Clip) for clip in clips.noisy)
@@ -150,4 +151,4 @@ def test_calibration_clips_clean_without_noise_says_what_is_missing(tmp_path):
     fill(tmp_path / "clean")
 
     with pytest.raises(UserError, match="folder clean but none called noise"):
-        read_calibration_clips(tmp_path)
+        read_calibration_clips(tmp_path, 16000)

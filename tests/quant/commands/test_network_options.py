@@ -8,14 +8,14 @@ from safetensors.torch import save_file
 
 from quant.commands.options import add_network_arguments
 from quant.networks.checkpoint import network_metadata
-from quant.networks.registry import build_model
+from quant.networks.registry import find_network
 
 
 @pytest.fixture
 def light(tmp_path):
     """A checkpoint of an untrained GTCRN-Light that does not say what it is."""
     torch.manual_seed(0)
-    torch.save(build_model("gtcrn_light").state_dict(), tmp_path / "light.pt")
+    torch.save(find_network("gtcrn_light").create().state_dict(), tmp_path / "light.pt")
     return tmp_path / "light.pt"
 
 
@@ -47,7 +47,7 @@ def test_a_named_network_is_quantized_and_inspected(main, light, causal, latency
 
 def test_a_checkpoint_that_names_its_network_needs_no_option(main, tmp_path):
     options = {"fusion": "gated", "up_sampling_after": 2}
-    network = build_model("gtcrn_unet", **options)
+    network = find_network("gtcrn_unet").create(**options)
     metadata = network_metadata("gtcrn_unet", options)
     save_file(network.state_dict(), tmp_path / "unet.safetensors", metadata)
 

@@ -62,10 +62,10 @@ def test_every_precision_makes_a_model_that_runs(main, clips, noisy, tmp_path, p
     assert code == 0
     assert f"default.safetensors, {precision}, " in output
     manifest = read_manifest(tmp_path / "model.tflite")
-    assert manifest.signals.features.dtype == dtype
+    assert manifest.tensors.features.dtype == dtype
     assert manifest.stft == ("float" if dtype == "float32" else "fixed")
     # Features in 8 bits are for usual levels.
-    assert (manifest.level != "none") is (precision == "int8")
+    assert (manifest.signal.level != "none") is (precision == "int8")
     enhanced = Enhancer(tmp_path / "model.tflite").enhance(noisy[0])
     assert 0 < np.abs(enhanced).max() <= 1.5
 
@@ -84,7 +84,7 @@ def test_levels_are_heard_as_asked_for(main, clips, noisy, tmp_path, options, le
 
     assert code == 0, errors
     manifest = read_manifest(tmp_path / "m.tflite")
-    assert (manifest.level, manifest.level_dbfs) == level
+    assert (manifest.signal.level, manifest.signal.level_dbfs) == level
     assert np.isfinite(Enhancer(tmp_path / "m.tflite").enhance(noisy[0])).all()
 
 

@@ -9,12 +9,16 @@ import torch
 
 from edge_se.inspection import inspect_model
 from edge_se.model_file import read_manifest
-from quant.networks.registry import build_model
+from quant.networks.registry import find_network
 from tests.helpers.separators import SMALL_OPTIONS, fill_by_rule
 
 RATE = 8000
-OPTIONS = ("--sample-rate", RATE, "--hop", 48)
+OPTIONS = {"sample_rate": RATE, "hop": 48}
 WINDOWS = {"cascaded_aspp": 400, "cascaded_lstm": 192}
+
+
+def option(name, value):
+    return "--network-option", f"{name}={value}"
 
 
 def write_mixtures(folder, count=3, rate=RATE, channels=2):
@@ -37,13 +41,15 @@ def architecture(request):
 @pytest.fixture
 def quantize(main, tmp_path, architecture):
     """Run `quantize` on a small separator; gives the file and what was printed."""
-    model = fill_by_rule(build_model(architecture, **SMALL_OPTIONS[architecture]))
+    model = fill_by_rule(find_network(architecture).create(**SMALL_OPTIONS[architecture]))
     torch.save(model.state_dict(), tmp_path / "weights.pth")
-    options = ["--network-option", "n_fft=128"] if architecture == "cascaded_aspp" else []
-    options += ["--window-frames", WINDOWS[architecture], *OPTIONS]
+    given = OPTIONS | {"window_frames": WINDOWS[architecture]}
+    if architecture == "cascaded_aspp":
+        given["n_fft"] = 128
+    options = [word for name, value in given.items() for word in option(name, value)]
 
     def run(name, *arguments):
-        command = ("quantize", "weights.pth", "--architecture", architecture, *options)
+        command = ("quantize", "weights.pth", *options)
         code, printed, errors = main(*command, "--out", name, *arguments)
         assert code == 0, errors
         return tmp_path / name, printed
@@ -60,8 +66,12 @@ def test_int8_is_static_per_channel_and_near_float(quantize, architecture, tmp_p
     assert "mask SNR to the float network" in printed
     assert manifest.precision == "int8"
     assert manifest.quality["mask_snr_db"] > 20
-    assert (manifest.sample_rate, manifest.window, manifest.hop) == (RATE, 128, 48)
-    assert (manifest.signals.features.dtype, manifest.signals.mask.dtype) == ("int8", "int8")
+    assert (manifest.signal.sample_rate, manifest.signal.window, manifest.signal.hop) == (
+        RATE,
+        128,
+        48,
+    )
+    assert (manifest.tensors.features.dtype, manifest.tensors.mask.dtype) == ("int8", "int8")
     computed = {
         operator["operator"]: operator["precision"]
         for operator in inspect_model(path)["operators"]
@@ -108,18 +118,18 @@ def test_mono_clips_of_another_rate_calibrate_too(quantize, tmp_path):
     [
         (("--level-dbfs", "-20"), "--level-dbfs means nothing to cascaded_lstm"),
         (("--recover", "1"), "--recover means nothing to cascaded_lstm"),
-        (("--precision", "int8_float_ends"), "is for enhancers"),
-        (("--hop", "100"), "hop of 100 samples is not between 1 and half the n_fft"),
-        (("--window-frames", "150"), "multiple of 16 above 128"),
+        (("--precision", "int8_float_ends"), "unknown precision 'int8_float_ends'"),
+        (option("hop", 100), "hop of 100 samples is not between 1 and half the n_fft"),
+        (option("window_frames", 150), "multiple of 16 above 128"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(main, tmp_path, arguments, complaint):
-    model = build_model("cascaded_lstm", **SMALL_OPTIONS["cascaded_lstm"])
+    model = find_network("cascaded_lstm").create(**SMALL_OPTIONS["cascaded_lstm"])
     torch.save(model.state_dict(), tmp_path / "weights.pth")
     precision = () if "--precision" in arguments else ("--precision", "int8")
 
     code, _, errors = main(
-        *("quantize", "weights.pth", "--architecture", "cascaded_lstm", "--out", "x.tflite"),
+        *("quantize", "weights.pth", "--out", "x.tflite"),
         *(*precision, *arguments),
     )
 
@@ -129,6 +139,6 @@ def test_options_that_do_not_fit_are_refused(main, tmp_path, arguments, complain
 
 
 def test_an_enhancer_has_no_windows(main):
-    code, _, errors = main("quantize", "--window-frames", 256, "--out", "x.tflite")
+    code, _, errors = main("quantize", *option("window_frames", 256), "--out", "x.tflite")
     assert code == 2
-    assert "--window-frames means nothing to gtcrn, which is an enhancer" in errors
+    assert "gtcrn has no option 'window_frames'" in errors

@@ -26,7 +26,7 @@ def pairs() -> tuple[Pair, ...]:
         clean = read("clean", name)
         noise = random_part(read("noise", "pink"), len(clean), random)
         mixture = mix(clean, noise, snr_db, -25)
-        mixtures.append(Pair(name, mixture.noisy, mixture.clean, snr_db, "pink", -25))
+        mixtures.append(Pair(name, mixture.noisy, mixture.clean, 16000, snr_db, "pink", -25))
     return tuple(mixtures)
 
 
@@ -67,7 +67,7 @@ def test_buckets_hold_the_clips_of_their_snr(pairs):
 
 
 def test_an_unknown_snr_is_measured(pairs):
-    unknown = Pair("unknown", pairs[1].noisy, pairs[1].clean)
+    unknown = Pair("unknown", pairs[1].noisy, pairs[1].clean, 16000)
 
     result = evaluate_pairs(identity, [unknown], metrics=SI_SNR_ONLY)
 
@@ -174,7 +174,7 @@ def test_report_has_a_line_per_clip_bucket_and_overall(pairs):
 
 def test_public_noisy_clips_score_as_measured_with_other_tools(audio):
     folder = audio / "eval_public"
-    pairs = load_pairs(folder / "noisy", folder / "clean")
+    pairs = load_pairs(folder / "noisy", folder / "clean", 16000)
 
     result = evaluate_pairs(identity, pairs, metrics=("stoi", "si_snr_db"), score_noisy=False)
 

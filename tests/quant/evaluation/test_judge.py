@@ -12,6 +12,8 @@ from quant.evaluation.judge import Judge, JudgedClips, Loss
 from quant.evaluation.saturation import SaturationCounter
 from quant.graph.encoding import Encoding, Precision, assign_encodings
 from quant.graph.graph import Graph
+from quant.networks.gtcrn.model import SIGNAL
+from tests.helpers.running import checkpoint_of
 
 
 @pytest.fixture
@@ -26,11 +28,11 @@ def tiny() -> Graph:
 @pytest.fixture
 def judged() -> JudgedClips:
     random = np.random.default_rng(0)
-    return JudgedClips(random.standard_normal((2, 4000)).astype(np.float32))
+    return JudgedClips(random.standard_normal((2, 4000)).astype(np.float32), 16000)
 
 
 def test_the_same_network_is_infinitely_near(tiny, judged):
-    quality = Judge(judged, tiny).measure(tiny, None)
+    quality = Judge(judged, checkpoint_of(tiny)).measure(tiny, SIGNAL, None)
 
     assert quality.mask_snr_db == quality.output_snr_db == 100.0
 
@@ -39,7 +41,7 @@ def test_a_mask_a_tenth_too_large_is_20_db_away(tiny, judged):
     def louder(value, tensor):
         return 1.1 * tensor if value.name == "mask" else tensor
 
-    quality = Judge(judged, tiny).measure(tiny, louder)
+    quality = Judge(judged, checkpoint_of(tiny)).measure(tiny, SIGNAL, louder)
 
     assert quality.mask_snr_db == pytest.approx(20.0, abs=1e-3)
     assert quality.output_snr_db == pytest.approx(20.0, abs=1e-3)
@@ -52,15 +54,15 @@ def test_a_network_that_looks_ahead_is_aligned_with_its_input(tiny, judged):
     def two_frames_late(value, tensor):
         return torch.roll(tensor, 2, 0) if value.name == "mask" else tensor
 
-    one = JudgedClips(judged.noisy[:1])
-    in_time, shifted = Judge(one, tiny), Judge(one, late)
+    one = JudgedClips(judged.noisy[:1], 16000)
+    in_time, shifted = Judge(one, checkpoint_of(tiny)), Judge(one, checkpoint_of(late))
 
-    enhanced = shifted.measure(late, two_frames_late).enhanced
+    enhanced = shifted.measure(late, SIGNAL, two_frames_late).enhanced
     np.testing.assert_allclose(enhanced, in_time.reference, atol=1e-6)
 
 
 def test_without_clean_speech_nothing_is_scored(tiny, judged):
-    assert Judge(judged, tiny).measure(tiny, None).losses == {}
+    assert Judge(judged, checkpoint_of(tiny)).measure(tiny, SIGNAL, None).losses == {}
 
 
 def test_a_loss_is_the_mean_of_the_pairs_that_have_a_score():
@@ -78,14 +80,14 @@ def test_mixtures_are_as_many_and_as_long_as_asked_for():
     ]
     folder = CalibrationClips(clean=tuple(clips[:4]), noise=tuple(clips[4:]))
 
-    judged = JudgedClips.of(folder, seed=3, count=2, samples=8000)
-    again = JudgedClips.of(folder, seed=3, count=2, samples=8000)
+    judged = JudgedClips.of(folder, seed=3, count=2, seconds=0.5)
+    again = JudgedClips.of(folder, seed=3, count=2, seconds=0.5)
 
     assert judged.noisy.shape == judged.clean.shape == (2, 8000)
     assert len(judged.snrs_db) == len(judged.levels_dbfs) == 2
     np.testing.assert_array_equal(judged.noisy, again.noisy)
     # Voices repeat where more are asked for, in other mixtures.
-    more = JudgedClips.of(folder, seed=3, count=7, samples=8000)
+    more = JudgedClips.of(folder, seed=3, count=7, seconds=0.5)
     assert more.noisy.shape == (7, 8000)
     assert len(np.unique(more.noisy, axis=0)) == 7
 

@@ -19,7 +19,7 @@ def test_clips_are_paired_by_name_whatever_the_suffix(tmp_path):
     write(tmp_path / "clean" / "room" / "a.flac")
     write(tmp_path / "clean" / "unused.flac")
 
-    (pair,) = load_pairs(tmp_path / "noisy", tmp_path / "clean")
+    (pair,) = load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)
 
     assert pair.name == "room/a"
     assert pair.noisy.shape == pair.clean.shape == (16000,)
@@ -33,7 +33,7 @@ def test_pairs_csv_names_the_clean_clip_and_what_is_known(tmp_path):
         "noisy,clean,snr_db,noise_type,level_dbfs\nnoisy/a_5dB.wav,clean/a.wav,5,rain,-20.5\n"
     )
 
-    (pair,) = load_pairs(tmp_path / "noisy", tmp_path / "clean")
+    (pair,) = load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)
 
     assert (pair.snr_db, pair.noise_type, pair.level_dbfs) == (5.0, "rain", -20.5)
 
@@ -53,7 +53,7 @@ def test_other_rates_are_resampled(tmp_path):
     write(tmp_path / "noisy" / "a.wav", rate=48000)
     write(tmp_path / "clean" / "a.wav", rate=48000)
 
-    (pair,) = load_pairs(tmp_path / "noisy", tmp_path / "clean")
+    (pair,) = load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)
 
     assert pair.noisy.shape == (16000,)
 
@@ -63,7 +63,7 @@ def test_a_noisy_clip_without_its_clean_one_is_named(tmp_path):
     write(tmp_path / "clean" / "other.wav")
 
     with pytest.raises(UserError, match=r"1 of the 1 clips .* \(alone.wav\)"):
-        load_pairs(tmp_path / "noisy", tmp_path / "clean")
+        load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)
 
 
 def test_lengths_that_differ_are_told(tmp_path):
@@ -71,7 +71,7 @@ def test_lengths_that_differ_are_told(tmp_path):
     write(tmp_path / "clean" / "a.wav", seconds=1.0)
 
     with pytest.raises(UserError, match=r"a.wav has 24000 samples and its clean clip 16000"):
-        load_pairs(tmp_path / "noisy", tmp_path / "clean")
+        load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)
 
 
 def test_an_unusable_clip_is_named(tmp_path):
@@ -79,7 +79,7 @@ def test_an_unusable_clip_is_named(tmp_path):
     write(tmp_path / "clean" / "a.wav", level=0.0)
 
     with pytest.raises(UserError, match=r"a.wav: silent"):
-        load_pairs(tmp_path / "noisy", tmp_path / "clean")
+        load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)
 
 
 @pytest.mark.parametrize(
@@ -96,4 +96,4 @@ def test_a_wrong_pairs_csv_is_explained(tmp_path, content, reason):
     (tmp_path / "pairs.csv").write_text(content)
 
     with pytest.raises(UserError, match=reason):
-        load_pairs(tmp_path / "noisy", tmp_path / "clean")
+        load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)

@@ -8,16 +8,17 @@ from quant.audio.clips import read_calibration_clips
 from quant.evaluation.judge import JudgedClips
 from quant.evaluation.robustness import LEVELS_DBFS, measure_robustness
 from quant.graph.recipes import find_recipe
-from quant.ptq.pipeline import build_float, build_quantized, default_ranges
+from quant.networks.registry import DEFAULT
+from quant.ptq.pipeline import build_float, build_quantized, find_ranges
 
 
 @pytest.fixture
 def files(default_checkpoint, calibrated, tmp_path):
     """The embedded network in float and in INT8."""
-    recipe = find_recipe("int8")
-    ranges = default_ranges(calibrated, recipe)
+    recipe = find_recipe("int8", DEFAULT.recipes)
+    ranges = find_ranges(calibrated, recipe)
     contents = {
-        "float": build_float(default_checkpoint, find_recipe("float")),
+        "float": build_float(default_checkpoint),
         "int8": build_quantized(calibrated, recipe, ranges, {}),
     }
     for name, content in contents.items():
@@ -25,12 +26,12 @@ def files(default_checkpoint, calibrated, tmp_path):
     return tuple(tmp_path / f"{name}.tflite" for name in contents)
 
 
-def judged(count: int, samples: int) -> JudgedClips:
-    return JudgedClips.of(read_calibration_clips(clips_folder()), 5, count, samples)
+def judged(count: int, seconds: float) -> JudgedClips:
+    return JudgedClips.of(read_calibration_clips(clips_folder(), 16000), 5, count, seconds)
 
 
 def test_a_file_loses_nothing_to_itself(files):
-    found = measure_robustness(files[0], files[0], judged(2, 24000), minutes=1)
+    found = measure_robustness(files[0], files[0], judged(2, 1.5), minutes=1)
 
     reached = np.array([case.level_dbfs for case in found.levels])
     assert reached[:3] == pytest.approx(LEVELS_DBFS[:3])
@@ -43,7 +44,7 @@ def test_a_file_loses_nothing_to_itself(files):
 
 @pytest.mark.slow
 def test_int8_does_not_drift_and_its_states_are_watched(files):
-    found = measure_robustness(*files, judged(4, 48000), minutes=10)
+    found = measure_robustness(*files, judged(4, 3.0), minutes=10)
 
     assert abs(found.drift_db) < 1.0
     assert len(found.saturation) > 10

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from quant.evaluation.judge import Judge, JudgedClips
 from quant.evaluation.sensitivity import format_sensitivity, measure_sensitivity
 from quant.graph.graph import Graph
-from quant.networks.checkpoint import Checkpoint
+from quant.networks.gtcrn.model import SIGNAL
 from quant.ptq.calibration import Statistics
 from quant.ptq.pipeline import CalibratedGraph
+from tests.helpers.running import checkpoint_of
 
 
 @pytest.fixture
@@ -31,10 +31,11 @@ def sensitivity():
         {key: width * samples for key, width in widths.items()},
         {key: (-width, width) for key, width in widths.items()},
     )
-    checkpoint = Checkpoint(torch.nn.Identity(), "gtcrn", "small", "")
-    clips = JudgedClips(np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32) / 60)
-    calibrated = CalibratedGraph(checkpoint, graph, statistics)
-    return measure_sensitivity(calibrated, Judge(clips, graph))
+    checkpoint = checkpoint_of(graph)
+    noise = np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32) / 60
+    clips = JudgedClips(noise, 16000)
+    calibrated = CalibratedGraph(checkpoint, graph, statistics, SIGNAL)
+    return measure_sensitivity(calibrated, Judge(clips, checkpoint))
 
 
 def test_the_scope_with_the_coarse_range_costs_most(sensitivity):

@@ -9,6 +9,7 @@ from quant.graph.encoding import Precision
 from quant.graph.graph import Operator, Value
 from quant.graph.kinds import KINDS
 from quant.graph.recipes import RECIPES, Override, Recipe, find_recipe
+from quant.networks.registry import DEFAULT
 from tests.helpers.small_graphs import BUILDERS, one_operator
 
 
@@ -26,7 +27,7 @@ def operator(scope: str, kind: str = "linear") -> Operator:
     ],
 )
 def test_a_plain_recipe_has_one_precision(name, precision):
-    assert find_recipe(name).choose(operator("encoder.0.convolution")) is precision
+    assert find_recipe(name, DEFAULT.recipes).choose(operator("encoder.0.convolution")) is precision
 
 
 def test_the_first_override_that_matches_counts():
@@ -61,4 +62,4 @@ def test_description_is_plain_data():
 
 def test_an_unknown_recipe_is_named():
     with pytest.raises(UserError, match=r"unknown precision 'int4'; choose one of: float, "):
-        find_recipe("int4")
+        find_recipe("int4", DEFAULT.recipes)

@@ -4,7 +4,8 @@ import pytest
 
 from quant.graph.graph import Graph
 from quant.graph.scopes import STATES, find_scopes
-from quant.networks.registry import describe_step
+from quant.networks.gtcrn import SCOPES
+from quant.networks.registry import find_network
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def names(graph: Graph, pattern) -> list[str]:
 
 
 def test_scopes_are_the_parts_that_compute(small):
-    scopes = {scope.name: scope for scope in find_scopes(small)}
+    scopes = {scope.name: scope for scope in find_scopes(small, SCOPES)}
 
     assert list(scopes) == ["features", "encoder.0", "attention", "path.inter", STATES]
     assert names(small, scopes["encoder.0"]) == ["encoder.0.activation"]
@@ -38,14 +39,14 @@ def test_scopes_are_the_parts_that_compute(small):
 
 
 def test_states_are_what_computes_them(small):
-    states = find_scopes(small)[-1]
+    states = find_scopes(small, SCOPES)[-1]
 
     assert names(small, states) == ["path.inter.state"]
 
 
 def test_every_operator_of_the_network_has_one_scope(default_checkpoint):
-    graph = describe_step("gtcrn", default_checkpoint.model, True)
-    *scopes, _ = find_scopes(graph)
+    graph = find_network("gtcrn").step(default_checkpoint.model, True)
+    *scopes, _ = find_scopes(graph, SCOPES)
 
     computing = [op for op in graph.operators if not op.keeps_encoding]
     counts = [sum(scope.holds(op) for scope in scopes) for op in computing]

@@ -30,7 +30,7 @@ CLIPS, SAMPLES = 2, 20000
 
 @pytest.fixture(scope="module")
 def clips() -> tuple[list[np.ndarray], JudgedClips]:
-    heard, judged = split_clips(read_calibration_clips(clips_folder()), CLIPS, SAMPLES)
+    heard, judged = split_clips(read_calibration_clips(clips_folder(), 16000), CLIPS, SAMPLES)
     return [clip[:16000] for clip in noisy_clips(heard)[:2]], judged
 
 
@@ -184,7 +184,7 @@ def test_a_static_candidate_is_tried_again_recovered(default_checkpoint, clips, 
 
 
 def test_candidates_are_judged_by_voices_that_recovery_holds_out():
-    whole = read_calibration_clips(clips_folder())
+    whole = read_calibration_clips(clips_folder(), 16000)
     voices = np.stack([clip.samples[:SAMPLES] for clip in hold_out(whole)[1].clean])
     voices /= np.linalg.norm(voices, axis=1, keepdims=True)
 
@@ -206,7 +206,7 @@ def test_it_is_said_plainly_where_float_would_be_faster():
 
 
 def test_noisy_clips_are_split_in_two():
-    whole = read_calibration_clips(clips_folder())
+    whole = read_calibration_clips(clips_folder(), 16000)
     clips = CalibrationClips(noisy=whole.clean[:10])
 
     heard, judged = split_clips(clips, CLIPS, SAMPLES)

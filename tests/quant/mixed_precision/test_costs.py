@@ -4,7 +4,6 @@ import pytest
 
 from edge_se.errors import UserError
 from edge_se.model_file import default_model_path
-from quant.graph.recipes import find_recipe
 from quant.mixed_precision.costs import (
     Counted,
     LoopCost,
@@ -20,7 +19,7 @@ from quant.ptq.pipeline import build_float
 
 @pytest.fixture(scope="module")
 def float_file(default_checkpoint) -> bytes:
-    return build_float(default_checkpoint, find_recipe("float"))
+    return build_float(default_checkpoint)
 
 
 def operator(inputs, outputs) -> FileOperator:

@@ -7,7 +7,7 @@ import torch
 from edge_se.errors import UserError
 from edge_se.separator import Aggressiveness
 from quant.networks.checkpoint import load_checkpoint
-from quant.networks.registry import build_model
+from quant.networks.registry import find_network
 from tests.helpers.separators import REFERENCE_OPTIONS, fill_by_rule
 
 TOLERANCE = 1e-4
@@ -16,7 +16,9 @@ TOLERANCE = 1e-4
 def load_separator(name, assets):
     """A separator with the reference's weights, and the reference."""
     content = np.load(assets / "reference" / f"{name}_reference.npz")
-    return fill_by_rule(build_model(name, **REFERENCE_OPTIONS[name]), int(content["seed"])), content
+    return fill_by_rule(
+        find_network(name).create(**REFERENCE_OPTIONS[name]), int(content["seed"])
+    ), content
 
 
 @pytest.fixture(scope="module", params=sorted(REFERENCE_OPTIONS))
@@ -61,27 +63,27 @@ def test_state_dict_has_upstreams_names(separator):
 
 @pytest.mark.parametrize(("name", "outputs"), [("cascaded_aspp", 3), ("cascaded_lstm", 2)])
 def test_training_mode_gives_auxiliary_masks(name, outputs):
-    network = build_model(name, **REFERENCE_OPTIONS[name]).train()
+    network = find_network(name).create(**REFERENCE_OPTIONS[name]).train()
     masks = network(torch.rand(1, 2, 257, 32))
     assert [mask.shape for mask in masks] == [(1, 2, 257, 32)] * outputs
 
 
 def test_activation_and_dropout_are_options():
-    network = build_model(
-        "cascaded_lstm", **REFERENCE_OPTIONS["cascaded_lstm"], activation="leaky_relu"
+    network = find_network("cascaded_lstm").create(
+        **REFERENCE_OPTIONS["cascaded_lstm"], activation="leaky_relu"
     )
     assert isinstance(network.stg1_high_band_net.dec1.block.conv[2], torch.nn.LeakyReLU)
     with pytest.raises(UserError, match="no activation 'gelu'"):
-        build_model("cascaded_aspp", encoder_activation="gelu")
+        find_network("cascaded_aspp").create(encoder_activation="gelu")
 
 
 def test_n_fft_that_bands_cannot_be_halved_from_is_refused():
     with pytest.raises(UserError, match="multiple of 64"):
-        build_model("cascaded_aspp", n_fft=480)
+        find_network("cascaded_aspp").create(n_fft=480)
 
 
 def test_widths_are_read_off_the_weights(tmp_path):
-    network = build_model("cascaded_lstm", n_fft=256, nout=8, nout_lstm=16)
+    network = find_network("cascaded_lstm").create(n_fft=256, nout=8, nout_lstm=16)
     torch.save(network.state_dict(), tmp_path / "small.pth")
     loaded = load_checkpoint(tmp_path / "small.pth", "cascaded_lstm").model
     assert loaded.state_dict().keys() == network.state_dict().keys()
@@ -89,7 +91,7 @@ def test_widths_are_read_off_the_weights(tmp_path):
 
 
 def test_unknown_layout_is_told_the_nearest_known_one(tmp_path):
-    network = build_model("cascaded_aspp", n_fft=256)
+    network = find_network("cascaded_aspp").create(n_fft=256)
     weights = {name.replace("bottleneck", "neck"): t for name, t in network.state_dict().items()}
     torch.save(weights, tmp_path / "other.pth")
     with pytest.raises(UserError, match=r"nearest known layout is that of cascaded_aspp \(9\d%"):

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from edge_se.errors import UserError
 from quant.networks.checkpoint import load_checkpoint, network_metadata
-from quant.networks.registry import build_model
+from quant.networks.registry import find_network
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_checkpoint_says_where_it_came_from(tmp_path, weights):
 
 
 def test_metadata_names_the_network(tmp_path):
-    network = build_model("gtcrn_light", causal=True)
+    network = find_network("gtcrn_light").create(causal=True)
     metadata = network_metadata("gtcrn_light", {"causal": True})
     save_file(network.state_dict(), tmp_path / "light.safetensors", metadata)
 
@@ -85,7 +85,7 @@ def test_metadata_names_the_network(tmp_path):
 
 
 def test_given_options_go_before_those_of_the_metadata(tmp_path):
-    network = build_model("gtcrn_light", causal=True)
+    network = find_network("gtcrn_light").create(causal=True)
     metadata = network_metadata("gtcrn_light", {"causal": True})
     save_file(network.state_dict(), tmp_path / "light.safetensors", metadata)
 
@@ -103,7 +103,7 @@ def test_another_architecture_than_the_metadata_names_is_refused(tmp_path, weigh
 
 def test_an_unknown_option_is_named():
     with pytest.raises(UserError, match=r"gtcrn_light has no option 'casual'; .* causal"):
-        build_model("gtcrn_light", casual=True)
+        find_network("gtcrn_light").create(casual=True)
 
 
 def test_network_is_in_evaluation_mode(default_checkpoint):

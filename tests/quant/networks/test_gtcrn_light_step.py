@@ -9,10 +9,10 @@ from edge_se import Enhancer
 from quant.audio.frames import analyse, apply_mask, features, synthesize
 from quant.graph.execute import initial_states, run_sequence, run_step
 from quant.graph.graph import Graph
-from quant.graph.recipes import find_recipe
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
+from quant.networks.gtcrn.model import SIGNAL
 from quant.networks.gtcrn_light.model import GTCRNLight
-from quant.networks.registry import describe_step
+from quant.networks.registry import find_network
 from quant.ptq.pipeline import build_float
 from tests.helpers.running import randomize, run_frames
 
@@ -26,7 +26,7 @@ def network(request) -> GTCRNLight:
 
 
 def describe(network: GTCRNLight) -> Graph:
-    return describe_step("gtcrn_light", network)
+    return find_network("gtcrn_light").step(network)
 
 
 @torch.no_grad()
@@ -62,7 +62,7 @@ def test_sequence_equals_streaming(network, frames):
 
 @torch.no_grad()
 def test_the_split_step_computes_the_same(network, frames):
-    split = describe_step("gtcrn_light", network, split=True)
+    split = find_network("gtcrn_light").step(network, split=True)
 
     (sequence,) = run_sequence(split, {"features": frames})
 
@@ -75,7 +75,7 @@ def test_enhanced_signals_are_those_of_upstreams_network(causal, assets, noisy, 
     """Aligned with the input, with the look-ahead taken out, to the last sample."""
     path = assets / "gtcrn_light" / "gtcrn_light_v3.tar"
     checkpoint = load_checkpoint(path, "gtcrn_light", causal=causal)
-    (tmp_path / "light.tflite").write_bytes(build_float(checkpoint, find_recipe("float")))
+    (tmp_path / "light.tflite").write_bytes(build_float(checkpoint))
     signal = noisy[0]
 
     enhanced = Enhancer(tmp_path / "light.tflite").enhance(signal)
@@ -83,15 +83,17 @@ def test_enhanced_signals_are_those_of_upstreams_network(causal, assets, noisy, 
     # What the network would look ahead to beyond the end is silence.
     padded = torch.from_numpy(np.pad(signal, (0, (LOOKAHEAD + 1) * 256)))[None]
     with torch.no_grad():
-        spectra = analyse(padded)
-        mask = offline(checkpoint.model, features(spectra))
-        expected = synthesize(apply_mask(spectra, mask), padded.shape[1])[0, : len(signal)]
+        spectra = analyse(padded, SIGNAL)
+        mask = offline(checkpoint.model, features(spectra, SIGNAL))
+        expected = synthesize(apply_mask(spectra, mask, SIGNAL), padded.shape[1], SIGNAL)[
+            0, : len(signal)
+        ]
     np.testing.assert_allclose(enhanced, expected.numpy(), atol=1e-4)
 
 
 def test_manifest_states_the_lookahead(tmp_path):
-    checkpoint = Checkpoint(GTCRNLight().eval(), "gtcrn_light", "random", "")
-    (tmp_path / "light.tflite").write_bytes(build_float(checkpoint, find_recipe("float")))
+    checkpoint = Checkpoint(GTCRNLight().eval(), find_network("gtcrn_light"), "random", "")
+    (tmp_path / "light.tflite").write_bytes(build_float(checkpoint))
 
     enhancer = Enhancer(tmp_path / "light.tflite")
 

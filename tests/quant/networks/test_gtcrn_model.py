@@ -6,7 +6,7 @@ import torch
 
 from edge_se.errors import UserError
 from quant.networks.gtcrn.model import GTCRN, erb_filter_bank
-from quant.networks.registry import build_model
+from quant.networks.registry import find_network
 
 TRAINED_PARAMETERS = 23_669  # the paper's 23.7 K; the band matrices are fixed
 
@@ -69,4 +69,4 @@ def test_a_future_frame_changes_no_past_mask(random_network, frames):
 
 def test_an_unknown_architecture_is_named():
     with pytest.raises(UserError, match=r"unknown architecture 'gtcrm'; choose one of: .*gtcrn"):
-        build_model("gtcrm")
+        find_network("gtcrm").create()

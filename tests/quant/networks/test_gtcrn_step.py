@@ -26,7 +26,7 @@ from quant.networks.gtcrn.step import (
     temporal_block,
     up_sampling,
 )
-from quant.networks.registry import describe_step
+from quant.networks.registry import find_network
 from tests.helpers.running import randomize, run_frames
 
 TOLERANCE = {"atol": 1e-4, "rtol": 0}
@@ -141,7 +141,7 @@ def test_split_bands():
 
 @torch.no_grad()
 def test_whole_network(random_network, frames):
-    graph = describe_step("gtcrn", random_network)
+    graph = find_network("gtcrn").step(random_network)
 
     assert frames.shape[1] >= 200
     expected = random_network.mask(frames.transpose(1, 2)).transpose(1, 2)
@@ -150,7 +150,7 @@ def test_whole_network(random_network, frames):
 
 @torch.no_grad()
 def test_official_networks(official, frames):
-    graph = describe_step("gtcrn", official.model)
+    graph = find_network("gtcrn").step(official.model)
 
     (sequence,) = run_sequence(graph, {"features": frames})
 
@@ -159,7 +159,7 @@ def test_official_networks(official, frames):
 
 
 def test_signals_and_states(random_network):
-    graph = describe_step("gtcrn", random_network)
+    graph = find_network("gtcrn").step(random_network)
 
     temporal = [
         f"{half}.{index}"
@@ -176,7 +176,7 @@ def test_signals_and_states(random_network):
 
 @torch.no_grad()
 def test_runs_from_reset_states_are_bit_identical(random_network, frames):
-    graph = describe_step("gtcrn", random_network)
+    graph = find_network("gtcrn").step(random_network)
 
     first, second = (run_frames(graph, frames[:, :20]) for _ in range(2))
 
@@ -185,7 +185,7 @@ def test_runs_from_reset_states_are_bit_identical(random_network, frames):
 
 @torch.no_grad()
 def test_a_future_frame_changes_no_past_mask(random_network, frames):
-    graph = describe_step("gtcrn", random_network)
+    graph = find_network("gtcrn").step(random_network)
     changed = frames.clone()
     changed[:, 100] += 1
 
@@ -197,7 +197,7 @@ def test_a_future_frame_changes_no_past_mask(random_network, frames):
 
 def test_gradients_reach_every_trained_parameter(frames):
     network = randomize(GTCRN(), 1)
-    graph = describe_step("gtcrn", network)
+    graph = find_network("gtcrn").step(network)
 
     outputs, states = run_step(graph, {"features": frames[:, 0]}, initial_states(graph))
     (outputs[0].square().sum() + sum(s.square().sum() for s in states.values())).backward()
@@ -211,4 +211,4 @@ def test_gradients_reach_every_trained_parameter(frames):
 
 def test_an_architecture_without_a_step_is_named(random_network):
     with pytest.raises(UserError, match=r"'cascaded_lstm' has no streaming step; .*: gtcrn"):
-        describe_step("cascaded_lstm", random_network)
+        find_network("cascaded_lstm").step(random_network)

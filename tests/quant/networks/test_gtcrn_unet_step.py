@@ -5,7 +5,7 @@ import torch
 
 from quant.graph.execute import run_sequence
 from quant.networks.gtcrn_unet.model import FUSIONS, GTCRNUNet
-from quant.networks.registry import describe_step
+from quant.networks.registry import find_network
 from tests.helpers.running import randomize, run_frames
 
 TOLERANCE = {"atol": 1e-4, "rtol": 0}
@@ -18,7 +18,7 @@ OPTIONS += [{"fusion": "mixed", "up_sampling_after": after} for after in (1, 5)]
 @torch.no_grad()
 def test_streaming_equals_offline(options, frames):
     network = randomize(GTCRNUNet(**options), 0)
-    graph, frames = describe_step("gtcrn_unet", network), frames[:, :20]
+    graph, frames = find_network("gtcrn_unet").step(network), frames[:, :20]
 
     streamed = run_frames(graph, frames)
 
@@ -29,7 +29,7 @@ def test_streaming_equals_offline(options, frames):
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_a_skip_needs_no_state(fusion):
-    states = describe_step("gtcrn_unet", GTCRNUNet(fusion=fusion).eval()).states
+    states = find_network("gtcrn_unet").step(GTCRNUNet(fusion=fusion).eval()).states
 
     blocks = [1, 2, 3, 5, 6, 7]
     expected = {f"encoder.{index}" for index in blocks} | {f"decoder.{i - 1}" for i in blocks}

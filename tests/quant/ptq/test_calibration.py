@@ -6,6 +6,7 @@ import torch
 
 from quant.audio.frames import analyse, features
 from quant.graph.graph import Graph
+from quant.networks.gtcrn.model import SIGNAL
 from quant.ptq.calibration import CLIPS_AT_ONCE, batches, calibrate
 from quant.ptq.equalization import ScaleClasses
 
@@ -29,11 +30,13 @@ def doubling() -> Graph:
 
 
 def all_features(clips) -> torch.Tensor:
-    return torch.cat([features(analyse(torch.from_numpy(samples)[None])) for samples in clips])
+    return torch.cat(
+        [features(analyse(torch.from_numpy(samples)[None], SIGNAL), SIGNAL) for samples in clips]
+    )
 
 
 def test_extremes_are_over_all_frames_of_all_clips(doubling, clips):
-    statistics = calibrate(doubling, clips)
+    statistics = calibrate(doubling, clips, SIGNAL)
 
     low, high = statistics.extremes["doubled"]
     expected = 2 * all_features(clips)
@@ -41,13 +44,13 @@ def test_extremes_are_over_all_frames_of_all_clips(doubling, clips):
 
 
 def test_frames_are_counted(doubling, clips):
-    statistics = calibrate(doubling, clips)
+    statistics = calibrate(doubling, clips, SIGNAL)
 
     assert statistics.frames == all_features(clips).shape[:2].numel()
 
 
 def test_samples_are_sorted_and_have_the_distribution_of_all_values(doubling, clips):
-    statistics = calibrate(doubling, clips)
+    statistics = calibrate(doubling, clips, SIGNAL)
 
     samples, expected = statistics.samples["features"], all_features(clips).numpy()
     levels = [2, 10, 50, 90, 98]
@@ -58,7 +61,7 @@ def test_samples_are_sorted_and_have_the_distribution_of_all_values(doubling, cl
 
 
 def test_calibration_is_reproducible(doubling, clips):
-    first, second = (calibrate(doubling, clips).samples["doubled"] for _ in range(2))
+    first, second = (calibrate(doubling, clips, SIGNAL).samples["doubled"] for _ in range(2))
 
     np.testing.assert_array_equal(first, second)
 
@@ -72,7 +75,7 @@ def test_states_are_carried_within_a_clip_and_start_from_zero_in_the_next():
     graph.output(after)
     same = [clip(0)] * (CLIPS_AT_ONCE + 1)
 
-    statistics = calibrate(graph, same)
+    statistics = calibrate(graph, same, SIGNAL)
 
     energies = all_features(same[:1]).mean(dim=(2, 3)).square()
     assert statistics.extremes["sum"][1] == pytest.approx(float(energies.sum()), rel=1e-4)
@@ -83,7 +86,7 @@ def test_means_of_the_inputs_of_weighted_operators(clips):
     x = graph.input("features", (3, 257))
     graph.output(graph.linear(x, torch.ones(2, 257), None, "sum"))
 
-    statistics = calibrate(graph, clips)
+    statistics = calibrate(graph, clips, SIGNAL)
 
     expected = all_features(clips).mean(dim=(0, 1, 2))
     torch.testing.assert_close(statistics.input_means[x], expected)
@@ -94,7 +97,7 @@ def test_what_is_only_moved_is_not_measured(clips):
     x = graph.input("features", (3, 257))
     graph.output(graph.reshape(x, (257, 3), "moved"))
 
-    assert set(calibrate(graph, clips).extremes) == {"features"}
+    assert set(calibrate(graph, clips, SIGNAL).extremes) == {"features"}
 
 
 def test_repeated_steps_are_measured_together(clips):
@@ -105,7 +108,7 @@ def test_repeated_steps_are_measured_together(clips):
             x = graph.add(x, x, "doubled")
     graph.output(x)
 
-    low, _ = calibrate(graph, clips).extremes["row.doubled"]
+    low, _ = calibrate(graph, clips, SIGNAL).extremes["row.doubled"]
 
     assert low == pytest.approx(8 * float(all_features(clips).min()))
 
@@ -118,7 +121,7 @@ def test_channels_that_can_be_rescaled_are_measured(clips):
     y = graph.linear(x, weight, None, "scalable")
     graph.output(graph.linear(y, torch.ones(1, 2), None, "sum"))
 
-    statistics = calibrate(graph, clips, ScaleClasses(graph))
+    statistics = calibrate(graph, clips, SIGNAL, ScaleClasses(graph))
 
     magnitudes = statistics.magnitudes[y]
     assert set(statistics.magnitudes) == {y}
@@ -136,7 +139,7 @@ def test_clips_are_batched_by_length_and_cut_to_the_shortest():
 def test_progress_ends_with_all_clips(doubling, clips):
     seen = []
 
-    calibrate(doubling, clips, progress=lambda done, total: seen.append((done, total)))
+    calibrate(doubling, clips, SIGNAL, progress=lambda done, total: seen.append((done, total)))
 
     assert seen == [(8, 17), (16, 17), (17, 17)]
 
@@ -146,8 +149,8 @@ def test_what_follows_a_limit_is_measured_as_it_saturates(clips):
     x = graph.add(graph.input("features", (3, 257)), graph.constant(torch.ones(1, 1), "one"), "x")
     graph.output(graph.multiply(x, x, "squared"))
 
-    assert calibrate(graph, clips).extremes["squared"][1] > 2.25
-    statistics = calibrate(graph, clips, limits={"x": (0.0, 1.5)})
+    assert calibrate(graph, clips, SIGNAL).extremes["squared"][1] > 2.25
+    statistics = calibrate(graph, clips, SIGNAL, limits={"x": (0.0, 1.5)})
 
     assert statistics.extremes["x"] == pytest.approx((0.0, 1.5))
     assert statistics.extremes["squared"][1] == pytest.approx(2.25)
@@ -158,6 +161,6 @@ def test_values_with_a_known_range_do_not_saturate_elsewhere(clips):
     opened = graph.sigmoid(graph.input("features", (3, 257)), "opened")
     graph.output(graph.add(opened, opened, "twice"))
 
-    statistics = calibrate(graph, clips, limits={"opened": (0.0, 0.25)})
+    statistics = calibrate(graph, clips, SIGNAL, limits={"opened": (0.0, 0.25)})
 
     assert statistics.extremes["twice"][1] > 0.5

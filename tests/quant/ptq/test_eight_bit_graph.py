@@ -1,5 +1,7 @@
 """What is done for 8 bits' sake changes nothing in float, and mixed files compute as predicted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,14 +16,16 @@ from quant.graph.encoding import assign_encodings
 from quant.graph.execute import run_sequence
 from quant.graph.recipes import find_recipe
 from quant.graph.simulate import FakeQuantizer
-from quant.networks.registry import describe_step
-from quant.ptq.pipeline import build_quantized, calibrate_checkpoint, corrected, default_ranges
+from quant.networks.gtcrn.model import SIGNAL
+from quant.networks.registry import DEFAULT, find_network
+from quant.ptq.pipeline import build_quantized, calibrate_checkpoint, corrected, find_ranges
+from tests.helpers.running import PLAIN
 
 
 @pytest.fixture(scope="module")
 def clip() -> np.ndarray:
     """Two seconds of noisy speech."""
-    clips = read_calibration_clips(clips_folder())
+    clips = read_calibration_clips(clips_folder(), 16000)
     clean = [clip.samples for clip in clips.clean[:1]]
     noise = [clip.samples for clip in clips.noise[:1]]
     return calibration_mixtures(clean, noise, 0, (10.0,), (-28.0,))[0].noisy[:32000]
@@ -33,11 +37,11 @@ def snr_db(signal: np.ndarray, reference: np.ndarray) -> float:
 
 @torch.no_grad()
 def test_the_split_step_computes_the_same(default_checkpoint, clip):
-    inputs = {"features": features(analyse(torch.from_numpy(clip)[None]))}
+    inputs = {"features": features(analyse(torch.from_numpy(clip)[None], SIGNAL), SIGNAL)}
     model = default_checkpoint.model
 
-    (plain,) = run_sequence(describe_step("gtcrn", model), inputs)
-    (split,) = run_sequence(describe_step("gtcrn", model, split=True), inputs)
+    (plain,) = run_sequence(find_network("gtcrn").step(model), inputs)
+    (split,) = run_sequence(find_network("gtcrn").step(model, split=True), inputs)
 
     torch.testing.assert_close(split, plain, atol=2e-5, rtol=0)
 
@@ -46,23 +50,19 @@ def test_the_split_step_computes_the_same(default_checkpoint, clip):
 @pytest.mark.parametrize("precision", ["int8", "int8_float_ends", "int8_float_coders"])
 @pytest.mark.parametrize("level_dbfs", [None, -40.0])
 def test_the_file_computes_as_simulated(default_checkpoint, clip, tmp_path, precision, level_dbfs):
-    recipe = find_recipe(precision)
-    calibrated = calibrate_checkpoint(
-        default_checkpoint,
-        [clip],
-        level_dbfs=level_dbfs,
-        split=recipe.splits,
-    )
-    ranges = default_ranges(calibrated, recipe)
+    recipe = find_recipe(precision, DEFAULT.recipes)
+    recipe = replace(recipe, level_dbfs=level_dbfs)
+    calibrated = calibrate_checkpoint(default_checkpoint, [clip], recipe)
+    ranges = find_ranges(calibrated, recipe)
     (tmp_path / "model.tflite").write_bytes(build_quantized(calibrated, recipe, ranges, {}))
 
     graph = calibrated.graph
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
-    spectra, inputs = heard(torch.from_numpy(clip)[None], level_dbfs)
+    spectra, inputs = heard(torch.from_numpy(clip)[None], calibrated.signal)
     hook = FakeQuantizer(graph, encodings, recipe.choose)
     with corrected(calibrated, recipe, ranges):
         (mask,) = run_sequence(graph, {"features": inputs}, hook)
-    predicted = synthesize(apply_mask(spectra, mask), len(clip))[0].numpy()
+    predicted = synthesize(apply_mask(spectra, mask, SIGNAL), len(clip), SIGNAL)[0].numpy()
 
     # Kernels round halves their own way, and recurrences carry such a step on.
     enhanced = Enhancer(tmp_path / "model.tflite", stft="float").enhance(clip)
@@ -74,15 +74,15 @@ def test_the_file_computes_as_simulated(default_checkpoint, clip, tmp_path, prec
     [("int8_float_ends", {"int8"}), ("int8_float_coders", {"int8", "float32"})],
 )
 def test_float_ends_take_and_give_floats(default_checkpoint, clip, tmp_path, precision, states):
-    recipe = find_recipe(precision)
-    calibrated = calibrate_checkpoint(default_checkpoint, [clip])
-    ranges = default_ranges(calibrated, recipe)
+    recipe = find_recipe(precision, DEFAULT.recipes)
+    calibrated = calibrate_checkpoint(default_checkpoint, [clip], PLAIN)
+    ranges = find_ranges(calibrated, recipe)
     (tmp_path / "model.tflite").write_bytes(build_quantized(calibrated, recipe, ranges, {}))
 
     manifest = read_manifest(tmp_path / "model.tflite")
-    assert manifest.signals.features.dtype == manifest.signals.mask.dtype == "float32"
+    assert manifest.tensors.features.dtype == manifest.tensors.mask.dtype == "float32"
     assert {state.dtype for state in manifest.states} == states
 
 
 def test_no_level_leaves_features_as_they_are(clip):
-    assert (frame_gains(torch.from_numpy(clip)[None], None) == 1).all()
+    assert (frame_gains(torch.from_numpy(clip)[None], SIGNAL) == 1).all()

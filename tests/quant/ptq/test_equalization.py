@@ -8,7 +8,7 @@ import torch
 
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph, Value
-from quant.networks.registry import describe_step
+from quant.networks.registry import find_network
 from quant.ptq.equalization import PINNED, ScaleClasses, choose_scales, equalize
 from tests.helpers.running import run_frames
 from tests.helpers.small_graphs import constant
@@ -243,7 +243,7 @@ def test_a_class_is_scaled_by_the_tensor_that_needs_it_largest():
 
 @torch.no_grad()
 def test_gtcrn_stays_as_it_was(random_network, frames):
-    graph = describe_step("gtcrn", random_network)
+    graph = find_network("gtcrn").step(random_network)
     (expected,) = run_sequence(graph, {"features": frames})
     classes = ScaleClasses(graph)
 

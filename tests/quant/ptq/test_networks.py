@@ -15,7 +15,8 @@ from quant.graph.execute import run_sequence
 from quant.graph.recipes import find_recipe
 from quant.graph.simulate import FakeQuantizer
 from quant.networks.checkpoint import Checkpoint
-from quant.networks.registry import build_model
+from quant.networks.gtcrn.model import SIGNAL
+from quant.networks.registry import DEFAULT, find_network
 from quant.ptq.onnx_step import build_onnx
 from quant.ptq.pipeline import (
     CalibratedGraph,
@@ -23,9 +24,9 @@ from quant.ptq.pipeline import (
     build_quantized,
     calibrate_checkpoint,
     corrected,
-    default_ranges,
+    find_ranges,
 )
-from tests.helpers.running import randomize, write
+from tests.helpers.running import at_every_level, randomize, write
 
 NETWORKS = {
     "light causal": ("gtcrn_light", {"causal": True}, 0),
@@ -47,15 +48,15 @@ class Built:
 @pytest.fixture(scope="module", params=NETWORKS)
 def built(request, noisy, tmp_path_factory) -> Built:
     architecture, options, lookahead = NETWORKS[request.param]
-    network = randomize(build_model(architecture, **options), 0)
-    recipe = find_recipe("int8")
+    network = randomize(find_network(architecture).create(**options), 0)
+    recipe = find_recipe("int8", DEFAULT.recipes)
     with torch.no_grad():
         calibrated = calibrate_checkpoint(
-            Checkpoint(network, architecture, "random", "", options),
+            Checkpoint(network, find_network(architecture), "random", "", options),
             noisy[:2],
-            split=recipe.splits,
+            at_every_level(recipe),
         )
-        content = build_quantized(calibrated, recipe, default_ranges(calibrated, recipe), {})
+        content = build_quantized(calibrated, recipe, find_ranges(calibrated, recipe), {})
     return Built(
         calibrated, write(tmp_path_factory.mktemp("int8"), "int8.tflite", content), lookahead
     )
@@ -63,16 +64,18 @@ def built(request, noisy, tmp_path_factory) -> Built:
 
 @torch.no_grad()
 def test_simulation_predicts_the_file(built, noisy):
-    recipe, graph = find_recipe("int8"), built.calibrated.graph
-    ranges = default_ranges(built.calibrated, recipe)
+    recipe, graph = find_recipe("int8", DEFAULT.recipes), built.calibrated.graph
+    ranges = find_ranges(built.calibrated, recipe)
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
     signal, late = noisy[3], built.lookahead * 256
     padded = torch.from_numpy(np.pad(signal, (0, late)))[None]
-    spectra, inputs = heard(padded, None)
+    spectra, inputs = heard(padded, SIGNAL)
     hook = FakeQuantizer(graph, encodings, recipe.choose)
     with corrected(built.calibrated, recipe, ranges):
         (mask,) = run_sequence(graph, {"features": inputs}, hook)
-    delayed = synthesize(apply_mask(spectra, mask, graph.lookahead), padded.shape[1])[0].numpy()
+    delayed = synthesize(
+        apply_mask(spectra, mask, SIGNAL, graph.lookahead), padded.shape[1], SIGNAL
+    )[0].numpy()
 
     # Kernels round halves their own way, and recurrences carry such a step on.
     enhanced = Enhancer(built.path, stft="float").enhance(signal)
@@ -113,7 +116,7 @@ def test_frames_come_out_as_late_as_the_manifest_says(built, noisy, stft):
 
 def test_float_files_agree_between_formats(built, noisy, tmp_path):
     checkpoint = built.calibrated.checkpoint
-    tflite = write(tmp_path, "step.tflite", build_float(checkpoint, find_recipe("float")))
+    tflite = write(tmp_path, "step.tflite", build_float(checkpoint))
     onnx = write(tmp_path, "step.onnx", build_onnx(checkpoint))
     signal = noisy[3][:16000]
 

@@ -9,8 +9,8 @@ from edge_se import Enhancer
 from edge_se.engines.onnx import MANIFEST_KEY, OnnxStep
 from edge_se.engines.tflite import TfliteStep
 from edge_se.manifest import Manifest
-from quant.graph.recipes import find_recipe
 from quant.networks.checkpoint import Checkpoint
+from quant.networks.registry import find_network
 from quant.ptq.onnx_step import build_onnx
 from quant.ptq.pipeline import build_float
 from tests.helpers.running import masks, write
@@ -18,7 +18,7 @@ from tests.helpers.running import masks, write
 
 @pytest.fixture(scope="module")
 def random_checkpoint(random_network) -> Checkpoint:
-    return Checkpoint(random_network, "gtcrn", "random.pt", "0" * 64)
+    return Checkpoint(random_network, find_network("gtcrn"), "random.pt", "0" * 64)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_masks_equal_those_of_torch(path, random_network, frames):
 
 
 def test_masks_equal_those_of_float_tflite(path, random_checkpoint, frames, tmp_path):
-    content = build_float(random_checkpoint, find_recipe("float"))
+    content = build_float(random_checkpoint)
     tflite = TfliteStep(write(tmp_path, "float.tflite", content))
 
     result = masks(OnnxStep(path), frames[0].numpy())
@@ -79,7 +79,7 @@ def test_model_is_valid_and_plain(path):
 
 
 def test_runtime_enhances_with_it(path, random_checkpoint, noisy, tmp_path):
-    tflite = write(tmp_path, "float.tflite", build_float(random_checkpoint, find_recipe("float")))
+    tflite = write(tmp_path, "float.tflite", build_float(random_checkpoint))
 
     result = Enhancer(path).enhance(noisy[0])
 

@@ -1,5 +1,6 @@
 """From checkpoint and clips to model files: exact in float, integers throughout in INT8."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +19,19 @@ from quant.graph.recipes import find_recipe
 from quant.graph.simulate import FakeQuantizer
 from quant.graph.tflite import write_tflite
 from quant.networks.checkpoint import Checkpoint
+from quant.networks.gtcrn.model import SIGNAL
+from quant.networks.registry import DEFAULT
 from quant.ptq.pipeline import (
     CalibratedGraph,
     build_float,
     build_quantized,
     calibrate_checkpoint,
     corrected,
-    default_ranges,
+    find_ranges,
     noisy_clips,
 )
 from quant.ptq.ranges import extreme_ranges
-from tests.helpers.running import masks, run_tflite, snr_db, write
+from tests.helpers.running import PLAIN, at_every_level, masks, run_tflite, snr_db, write
 
 # 16-bit activations run on TFLite's reference kernels.
 pytestmark = pytest.mark.filterwarnings("ignore:XNNPACK took none")
@@ -43,8 +46,8 @@ STORED = {
 
 
 def quantized_file(calibrated: CalibratedGraph, precision: str, calibration=None) -> bytes:
-    recipe = find_recipe(precision)
-    ranges = default_ranges(calibrated, recipe)
+    recipe = find_recipe(precision, DEFAULT.recipes)
+    ranges = find_ranges(calibrated, recipe)
     return build_quantized(calibrated, recipe, ranges, calibration or {})
 
 
@@ -56,7 +59,7 @@ def offline_masks(checkpoint: Checkpoint, frames: Tensor) -> np.ndarray:
 
 @pytest.fixture
 def float_file(default_checkpoint, tmp_path) -> Path:
-    return write(tmp_path, "f.tflite", build_float(default_checkpoint, find_recipe("float")))
+    return write(tmp_path, "f.tflite", build_float(default_checkpoint))
 
 
 @pytest.fixture(params=QUANTIZED)
@@ -75,7 +78,7 @@ def test_float_tflite_equals_torch(default_checkpoint, float_file, frames):
 
 
 def test_float_tflite_equals_torch_for_the_official_networks(official, frames, tmp_path):
-    path = write(tmp_path, "float.tflite", build_float(official, find_recipe("float")))
+    path = write(tmp_path, "float.tflite", build_float(official))
 
     result = masks(TfliteStep(path), frames[0].numpy())
 
@@ -87,9 +90,9 @@ def test_enhanced_samples_equal_those_of_whole_clips_in_torch(
     default_checkpoint, float_file, noisy
 ):
     samples = torch.from_numpy(noisy[0])[None]
-    spectra = analyse(samples)
-    mask = default_checkpoint.model.mask(features(spectra).transpose(1, 2)).transpose(1, 2)
-    expected = synthesize(apply_mask(spectra, mask), samples.shape[1])[0].numpy()
+    spectra = analyse(samples, SIGNAL)
+    mask = default_checkpoint.model.mask(features(spectra, SIGNAL).transpose(1, 2)).transpose(1, 2)
+    expected = synthesize(apply_mask(spectra, mask, SIGNAL), samples.shape[1], SIGNAL)[0].numpy()
 
     result = Enhancer(float_file).enhance(noisy[0])
 
@@ -107,7 +110,7 @@ def test_runs_from_reset_states_are_bit_identical(quantized, frames):
 def test_signals_and_states_are_stored_as_the_precision_says(quantized):
     manifest = read_manifest(quantized)
 
-    signals = (manifest.signals.features, manifest.signals.mask)
+    signals = (manifest.tensors.features, manifest.tensors.mask)
     dtypes = {tensor.dtype for tensor in (*signals, *manifest.states)}
     assert manifest.precision == quantized.stem
     assert dtypes == {STORED[quantized.stem]}
@@ -148,7 +151,7 @@ def test_the_file_says_what_it_was_made_from(quantized, default_checkpoint):
 @pytest.mark.parametrize("precision", QUANTIZED)
 def test_the_same_inputs_give_the_same_bytes(default_checkpoint, noisy, precision):
     files = [
-        quantized_file(calibrate_checkpoint(default_checkpoint, noisy[:2]), precision)
+        quantized_file(calibrate_checkpoint(default_checkpoint, noisy[:2], PLAIN), precision)
         for _ in range(2)
     ]
 
@@ -178,9 +181,9 @@ def test_equalized_network_is_the_same(default_checkpoint, calibrated, frames):
 def test_simulation_predicts_the_int8_file_from_the_same_frames_and_states(
     default_checkpoint, noisy, frames
 ):
-    recipe = find_recipe("int8")
-    calibrated = calibrate_checkpoint(default_checkpoint, noisy, split=recipe.splits)
-    ranges, graph = default_ranges(calibrated, recipe), calibrated.graph
+    recipe = find_recipe("int8", DEFAULT.recipes)
+    calibrated = calibrate_checkpoint(default_checkpoint, noisy, at_every_level(recipe))
+    ranges, graph = find_ranges(calibrated, recipe), calibrated.graph
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
     rounding = FakeQuantizer(graph, encodings, recipe.choose)
     simulated = {}
@@ -207,8 +210,8 @@ def test_simulation_predicts_the_int8_file_from_the_same_frames_and_states(
 
 @torch.no_grad()
 def test_simulation_predicts_what_the_int8_file_makes_of_a_clip(calibrated, frames, tmp_path):
-    recipe = find_recipe("int8")
-    ranges = default_ranges(calibrated, recipe)
+    recipe = find_recipe("int8", DEFAULT.recipes)
+    ranges = find_ranges(calibrated, recipe)
     path = write(tmp_path, "int8.tflite", build_quantized(calibrated, recipe, ranges, {}))
     graph = calibrated.graph
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.default)
@@ -226,8 +229,8 @@ def test_simulation_predicts_what_the_int8_file_makes_of_a_clip(calibrated, fram
 @torch.no_grad()
 def test_every_int8_operator_is_at_most_one_step_off_its_simulation(calibrated, frames):
     """Frame 40 in TFLite, operator by operator, each on what the ones before it gave."""
-    graph, recipe = calibrated.graph, find_recipe("int8")
-    ranges = default_ranges(calibrated, recipe)
+    graph, recipe = calibrated.graph, find_recipe("int8", DEFAULT.recipes)
+    ranges = find_ranges(calibrated, recipe)
     encodings = assign_encodings(graph, recipe.choose, ranges, recipe.default)
     simulation = FakeQuantizer(graph, encodings, recipe.choose)
     states = initial_states(graph)
@@ -255,7 +258,7 @@ def test_every_int8_operator_is_at_most_one_step_off_its_simulation(calibrated, 
 
 
 def test_default_ranges_of_16_bits_are_the_extremes(calibrated):
-    ranges = default_ranges(calibrated, find_recipe("int16x8"))
+    ranges = find_ranges(calibrated, find_recipe("int16x8", DEFAULT.recipes))
 
     assert ranges == extreme_ranges(calibrated.statistics)
 
@@ -266,7 +269,8 @@ def test_saturation_is_observed_where_ranges_are_taken_of_it(default_checkpoint,
     def told(stage: str, done: int, total: int) -> None:
         stages.append(stage)
 
-    plain = calibrate_checkpoint(default_checkpoint, noisy[:1], told, saturated=False)
+    recipe = replace(PLAIN, ranges="min-max")
+    plain = calibrate_checkpoint(default_checkpoint, noisy[:1], recipe, told)
 
     assert calibrated.statistics.saturated
     assert not plain.statistics.saturated and "saturation" not in stages
@@ -275,7 +279,7 @@ def test_saturation_is_observed_where_ranges_are_taken_of_it(default_checkpoint,
 def test_noisy_clips_are_taken_as_they_are_and_others_mixed(noisy):
     from quant.audio.clips import CalibrationClips, Clip
 
-    clips = tuple(Clip(Path(f"{index}.wav"), samples) for index, samples in enumerate(noisy))
+    clips = tuple(Clip(Path(f"{index}.wav"), samples, 16000) for index, samples in enumerate(noisy))
 
     as_they_are = noisy_clips(CalibrationClips(noisy=clips))
     mixed = noisy_clips(CalibrationClips(clean=clips[:4], noise=clips[4:]))

@@ -9,7 +9,7 @@ from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph
 from quant.ptq.calibration import Statistics
 from quant.ptq.ranges import (
-    RANGE_METHODS,
+    RANGE_FUNCTIONS,
     RangeRule,
     cut_to_rectified_sums,
     error_optimal_ranges,
@@ -124,11 +124,11 @@ def test_an_error_optimal_range_weighs_a_single_far_value_against_all_others():
     assert high == pytest.approx((far + weight * low) / (1 + weight), rel=0.03)
 
 
-@pytest.mark.parametrize("method", sorted(RANGE_METHODS))
+@pytest.mark.parametrize("method", sorted(RANGE_FUNCTIONS))
 def test_every_method_s_ranges_survive_their_file(method, tmp_path):
     samples = gaussian(1001)
     statistics = Statistics({"x": samples}, {"x": (float(samples[0]), float(samples[-1]))})
-    ranges = RANGE_METHODS[method](statistics, ())
+    ranges = RANGE_FUNCTIONS[method](statistics, ())
 
     write_ranges(tmp_path / "ranges.json", ranges)
 

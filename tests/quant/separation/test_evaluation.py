@@ -6,20 +6,24 @@ import soundfile
 import torch
 
 from edge_se.manifest import Chunk
-from quant.networks.registry import build_model
+from edge_se.signal import Signal
+from quant.graph.graph import Graph
+from quant.networks.checkpoint import Checkpoint
+from quant.networks.registry import find_network
 from quant.ptq.calibration import Statistics
-from quant.ptq.pipeline import SignalFormat
+from quant.ptq.pipeline import CalibratedGraph
 from quant.separation import clips
 from quant.separation.evaluation import seam_scores, whole_magnitude
 from quant.separation.pipeline import pick_windows, separator_ranges, split_windows, windows_of
 from tests.helpers.separators import SMALL_OPTIONS, fill_by_rule
 
-FORMAT = SignalFormat(8000, 128, 64, "stereo_magnitude", Chunk(160, 64))
+SIGNAL = Signal(8000, 128, 64, "hann", "stereo_magnitude", "stereo_magnitude")
+CHUNK = Chunk(160, 64)
 
 
 @pytest.fixture(scope="module")
 def network():
-    return fill_by_rule(build_model("cascaded_lstm", **SMALL_OPTIONS["cascaded_lstm"]))
+    return fill_by_rule(find_network("cascaded_lstm").create(**SMALL_OPTIONS["cascaded_lstm"]))
 
 
 def stereo(frames: int) -> np.ndarray:
@@ -29,21 +33,21 @@ def stereo(frames: int) -> np.ndarray:
 
 
 def test_a_single_window_has_no_seam(network):
-    scores = seam_scores(network, stereo(32), FORMAT)
+    scores = seam_scores(network, stereo(32), SIGNAL, CHUNK)
     assert scores["long_pass_mask_snr_db"] > 90
     assert "seam_mask_snr_db" not in scores
 
 
 def test_windows_differ_from_one_pass_most_at_their_seams(network):
-    scores = seam_scores(network, stereo(128), FORMAT)
+    scores = seam_scores(network, stereo(128), SIGNAL, CHUNK)
     assert scores["seam_mask_snr_db"] < scores["between_seams_mask_snr_db"]
     assert 15 < scores["long_pass_mask_snr_db"] < 90
 
 
 def test_windows_join_to_the_whole_recording():
-    windows = list(windows_of(stereo(100), FORMAT))
+    windows = list(windows_of(stereo(100), SIGNAL, CHUNK))
 
-    whole = whole_magnitude(windows, FORMAT.chunk)
+    whole = whole_magnitude(windows, CHUNK)
 
     assert whole.shape == (1, 1, 1, 64 + 4 * 32 + 64, 65, 2)
     for index, window in enumerate(windows):
@@ -51,12 +55,12 @@ def test_windows_join_to_the_whole_recording():
 
 
 def test_the_recordings_peak_is_one():
-    windows = torch.cat(list(windows_of(stereo(100), FORMAT)))
+    windows = torch.cat(list(windows_of(stereo(100), SIGNAL, CHUNK)))
     assert float(windows.max()) == 1.0
 
 
 def test_judged_windows_are_not_calibrated_with():
-    windows = pick_windows([stereo(400)], FORMAT, count=8)
+    windows = pick_windows([stereo(400)], SIGNAL, CHUNK, count=8)
     calibration, judged = split_windows(windows)
     assert (len(calibration), len(judged)) == (6, 2)
     assert not any(window is other for window in calibration for other in judged)
@@ -69,7 +73,10 @@ def test_values_that_are_nearly_always_zero_keep_a_range():
         extremes={"seldom": (0.0, 0.04), "never": (0.0, 0.0), "often": (-1.0, 1.0)},
     )
 
-    ranges = separator_ranges(statistics)
+    network = find_network("cascaded_lstm")
+    checkpoint = Checkpoint(torch.nn.Identity(), network, "none", "")
+
+    ranges = separator_ranges(CalibratedGraph(checkpoint, Graph(), statistics, SIGNAL))
 
     assert ranges["seldom"] == (0.0, 0.04)
     assert ranges["never"] == (0.0, 0.001)

@@ -8,8 +8,7 @@ from edge_se.errors import UserError
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.execute import run_step
 from quant.graph.tflite import write_tflite
-from quant.networks.registry import build_model
-from quant.separation import describe_window
+from quant.networks.registry import find_network
 from tests.helpers.running import run_tflite
 from tests.helpers.separators import REFERENCE_OPTIONS, SMALL_OPTIONS, fill_by_rule
 
@@ -26,9 +25,11 @@ def write_float(graph):
 def reference(request, assets):
     """Each separator's graph over its reference's frames, and the reference."""
     content = np.load(assets / "reference" / f"{request.param}_reference.npz")
-    model = build_model(request.param, **REFERENCE_OPTIONS[request.param])
+    network = find_network(request.param)
+    frames = content["mag"].shape[-1]
+    model = network.create(**REFERENCE_OPTIONS[request.param], window_frames=frames)
     fill_by_rule(model, int(content["seed"]))
-    return describe_window(request.param, model, content["mag"].shape[-1]), content
+    return network.window(model), content
 
 
 @torch.no_grad()
@@ -45,9 +46,10 @@ def test_float_file_equals_upstream(reference):
 @torch.no_grad()
 @pytest.mark.parametrize("name", NAMES)
 def test_graph_equals_network(name):
-    model = fill_by_rule(build_model(name, **SMALL_OPTIONS[name]))
+    network = find_network(name)
+    model = fill_by_rule(network.create(**SMALL_OPTIONS[name], window_frames=FRAMES[name]))
     magnitude = torch.rand(1, 2, model.n_fft // 2 + 1, FRAMES[name])
-    graph = describe_window(name, model, FRAMES[name])
+    graph = network.window(model)
 
     (mask,), _ = run_step(graph, {"features": magnitude.permute(0, 3, 2, 1)[None]}, {})
 
@@ -57,6 +59,14 @@ def test_graph_equals_network(name):
 
 @pytest.mark.parametrize("frames", [128, 150])
 def test_window_that_does_not_fit_is_refused(frames):
-    model = build_model("cascaded_lstm", **SMALL_OPTIONS["cascaded_lstm"])
+    options = SMALL_OPTIONS["cascaded_lstm"]
     with pytest.raises(UserError, match="multiple of 16 above 128"):
-        describe_window("cascaded_lstm", model, frames)
+        find_network("cascaded_lstm").create(**options, window_frames=frames)
+
+
+def test_an_enhancer_has_no_window_and_a_separator_no_step():
+    enhancer, separator = find_network("gtcrn"), find_network("cascaded_lstm")
+    with pytest.raises(UserError, match="gtcrn enhances frame by frame"):
+        enhancer.window(enhancer.create())
+    with pytest.raises(UserError, match="cascaded_lstm separates whole recordings"):
+        separator.step(separator.create(**SMALL_OPTIONS["cascaded_lstm"]))

@@ -27,7 +27,7 @@ def noise_like(seed, seconds=2.0):
 
 def _corpus(make, count):
     clips = tuple((32767 * make(seed)).astype(np.int16) for seed in range(count))
-    return Corpus(tuple(f"{number}.wav" for number in range(count)), clips)
+    return Corpus(tuple(f"{number}.wav" for number in range(count)), clips, 16000)
 
 
 @pytest.fixture(scope="session")

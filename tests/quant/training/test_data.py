@@ -68,7 +68,7 @@ def mixtures(speech, noise):
     def make(settings, count=40):
         random = np.random.default_rng(0)
         clips = list(speech.clips), list(noise.clips)
-        return [augmented_mixture(*clips, 16000, random, settings) for _ in range(count)]
+        return [augmented_mixture(*clips, 16000, random, settings, 16000) for _ in range(count)]
 
     return make
 
@@ -124,7 +124,7 @@ def test_a_corpus_names_the_clips_that_it_skipped(tmp_path):
     soundfile.write(tmp_path / "good.wav", 0.1 * np.sin(np.arange(16000)), 16000)
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
 
-    loaded = load_corpus(tmp_path, find_clips(tmp_path))
+    loaded = load_corpus(tmp_path, find_clips(tmp_path), 16000)
 
     assert loaded.names == ("good.wav",)
     assert [clip.path.name for clip in loaded.skipped] == ["bad.wav"]
@@ -139,7 +139,7 @@ def test_holding_out_by_pattern_splits_without_overlap(speech):
 
 
 def test_holding_out_by_default_takes_the_same_clips_whatever_their_order(speech):
-    backwards = Corpus(speech.names[::-1], speech.clips[::-1])
+    backwards = Corpus(speech.names[::-1], speech.clips[::-1], speech.rate)
 
     first, second = (hold_out(Path("clean"), corpus, None)[1] for corpus in (speech, backwards))
 
@@ -151,4 +151,4 @@ def test_a_corpus_without_a_usable_clip_is_an_error(tmp_path):
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
 
     with pytest.raises(UserError, match="0 usable clips"):
-        load_corpus(tmp_path, find_clips(tmp_path))
+        load_corpus(tmp_path, find_clips(tmp_path), 16000)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from quant.networks.registry import build_model
+from quant.networks.registry import find_network
 from quant.training.fast_layers import fast_on_gpu, replace_layers, use_fast_layers
 
 LAYERS = [
@@ -73,7 +73,7 @@ def test_a_layer_for_gpus_equals_torchs_on_a_cpu_too(layer, shape):
 
 
 def test_the_state_dict_stays_as_it_was():
-    model = build_model("gtcrn")
+    model = find_network("gtcrn").create()
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
     use_fast_layers(model)
@@ -83,7 +83,7 @@ def test_the_state_dict_stays_as_it_was():
 
 
 def test_the_whole_network_gives_the_same_output():
-    model = build_model("gtcrn").eval()
+    model = find_network("gtcrn").create().eval()
     spectrogram = torch.randn(1, 257, 12, 2, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = model(spectrogram)

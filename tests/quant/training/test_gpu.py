@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from quant.networks.registry import build_model
+from quant.networks.registry import find_network
 from quant.training.fast_layers import GRU, use_fast_layers
 from quant.training.loop import Budget, RunOptions, Trainer, TrainingSettings
 
@@ -53,7 +53,7 @@ def test_a_gru_equals_torchs_in_output_and_gradients(layer, shape):
 def trainer(out, device="cuda") -> Trainer:
     torch.manual_seed(3)
     options = RunOptions(out, Budget(steps=12), device=device)
-    return Trainer(build_model("gtcrn"), SETTINGS, options)
+    return Trainer(find_network("gtcrn").create(), SETTINGS, options)
 
 
 def is_bias_before_batchnorm(name: str) -> bool:

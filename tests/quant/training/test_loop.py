@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from edge_se.errors import UserError
 from quant.networks.checkpoint import load_checkpoint
-from quant.networks.registry import build_model
+from quant.networks.registry import find_network
 from quant.training.checkpoint import Progress
 from quant.training.loop import Budget, RunOptions, Trainer, TrainingSettings
 from quant.training.validation import Scores, validation_mixtures
@@ -23,7 +23,7 @@ def trainer(out, steps=4, settings=SETTINGS, **options):
     out.mkdir(exist_ok=True)
     torch.manual_seed(3)
     options = RunOptions(out, Budget(steps=steps), workers=0, **options)
-    return Trainer(build_model("gtcrn"), settings, options)
+    return Trainer(find_network("gtcrn").create(), settings, options)
 
 
 def test_a_resumed_run_is_bit_identical(tmp_path, speech, noise, interrupt_after):

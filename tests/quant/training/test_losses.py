@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from quant.networks.gtcrn.model import SIGNAL
 from quant.training.losses import hybrid_loss, log_si_snr
 from quant.training.spectra import to_samples, to_spectrogram
 
@@ -26,25 +27,31 @@ def test_si_snr_does_not_depend_on_the_scale():
 
 
 def test_perfect_speech_leaves_only_the_si_snr_term():
-    clean = to_spectrogram(samples(1))
+    clean = to_spectrogram(samples(1), SIGNAL)
 
-    loss = hybrid_loss(clean, clean)
+    loss = hybrid_loss(clean, clean, SIGNAL)
 
-    wave = to_samples(clean)
+    wave = to_samples(clean, SIGNAL)
     assert loss.item() == pytest.approx(-log_si_snr(wave, wave).mean().item(), abs=1e-6)
 
 
 def test_the_loss_is_the_authors_formula():
-    enhanced, clean = (to_spectrogram(samples(seed)).double().contiguous() for seed in (1, 2))
+    enhanced, clean = (
+        to_spectrogram(samples(seed), SIGNAL).double().contiguous() for seed in (1, 2)
+    )
 
-    loss = hybrid_loss(enhanced.float(), clean.float())
+    loss = hybrid_loss(enhanced.float(), clean.float(), SIGNAL)
 
     one, two = (torch.view_as_complex(spectrogram).numpy() for spectrogram in (enhanced, clean))
     one_compressed, two_compressed = (s * np.abs(s) ** -0.7 for s in (one, two))
     real = np.mean((one_compressed.real - two_compressed.real) ** 2)
     imaginary = np.mean((one_compressed.imag - two_compressed.imag) ** 2)
     magnitude = np.mean((np.abs(one) ** 0.3 - np.abs(two) ** 0.3) ** 2)
-    ratio = log_si_snr(to_samples(enhanced.float()), to_samples(clean.float())).mean().item()
+    ratio = (
+        log_si_snr(to_samples(enhanced.float(), SIGNAL), to_samples(clean.float(), SIGNAL))
+        .mean()
+        .item()
+    )
     expected = 30 * (real + imaginary) + 70 * magnitude - ratio
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
@@ -52,7 +59,7 @@ def test_the_loss_is_the_authors_formula():
 def test_silence_gives_finite_gradients():
     enhanced = torch.zeros(1, 257, 9, 2, requires_grad=True)
 
-    hybrid_loss(enhanced, torch.zeros(1, 257, 9, 2)).backward()
+    hybrid_loss(enhanced, torch.zeros(1, 257, 9, 2), SIGNAL).backward()
 
     assert torch.isfinite(enhanced.grad).all()
 
@@ -60,4 +67,4 @@ def test_silence_gives_finite_gradients():
 def test_a_spectrogram_turns_back_into_its_samples():
     wave = samples(3, length=5000)
 
-    torch.testing.assert_close(to_samples(to_spectrogram(wave), length=5000), wave)
+    torch.testing.assert_close(to_samples(to_spectrogram(wave, SIGNAL), SIGNAL, length=5000), wave)

@@ -8,42 +8,43 @@ from calib_data import clips_folder
 from quant.audio.clips import read_clip
 from quant.audio.mixing import mix
 from quant.evaluation.metrics import pesq_wb
+from quant.networks.gtcrn.model import SIGNAL
 from quant.training.perceptual import perceptual_loss
 from quant.training.spectra import to_spectrogram
 
 
 def spectrogram(samples: np.ndarray) -> torch.Tensor:
-    return to_spectrogram(torch.from_numpy(samples.astype(np.float32))[None])
+    return to_spectrogram(torch.from_numpy(samples.astype(np.float32))[None], SIGNAL)
 
 
 @pytest.fixture(scope="module")
 def speech() -> list[np.ndarray]:
     paths = sorted((clips_folder() / "clean").iterdir())[:20:4]
-    return [read_clip(path).samples[:48000] for path in paths]
+    return [read_clip(path, 16000).samples[:48000] for path in paths]
 
 
 @pytest.fixture(scope="module")
 def noise() -> list[np.ndarray]:
     paths = sorted((clips_folder() / "noise").iterdir())[:20:4]
-    return [np.resize(read_clip(path).samples, 48000) for path in paths]
+    return [np.resize(read_clip(path, 16000).samples, 48000) for path in paths]
 
 
 def test_speech_is_no_distance_from_itself_at_any_level(speech):
     clean = spectrogram(speech[0])
 
-    assert float(perceptual_loss(clean, clean)) == pytest.approx(0, abs=0.02)
-    assert float(perceptual_loss(0.1 * clean, clean)) == pytest.approx(0, abs=0.02)
+    assert float(perceptual_loss(clean, clean, SIGNAL)) == pytest.approx(0, abs=0.02)
+    assert float(perceptual_loss(0.1 * clean, clean, SIGNAL)) == pytest.approx(0, abs=0.02)
 
 
 def test_the_level_of_neither_counts(speech, noise):
     mixture = mix(speech[0], noise[0], 5, -25)
     noisy, clean = spectrogram(mixture.noisy), spectrogram(mixture.clean)
 
-    expected = float(perceptual_loss(noisy, clean))
+    expected = float(perceptual_loss(noisy, clean, SIGNAL))
 
     assert expected > 0.5
-    assert float(perceptual_loss(8 * noisy, clean)) == pytest.approx(expected, rel=1e-3)
-    assert float(perceptual_loss(noisy, clean / 8)) == pytest.approx(expected, rel=1e-3)
+    assert float(perceptual_loss(8 * noisy, clean, SIGNAL)) == pytest.approx(expected, rel=1e-3)
+    assert float(perceptual_loss(noisy, clean / 8, SIGNAL)) == pytest.approx(expected, rel=1e-3)
 
 
 def test_it_orders_mixtures_as_pesq_does(speech, noise):
@@ -52,7 +53,7 @@ def test_it_orders_mixtures_as_pesq_does(speech, noise):
         for snr_db in (0, 10, 20, 30):
             mixture = mix(clean, disturbance, snr_db, -25)
             scores.append(pesq_wb(mixture.noisy, mixture.clean))
-            loss = perceptual_loss(spectrogram(mixture.noisy), spectrogram(mixture.clean))
+            loss = perceptual_loss(spectrogram(mixture.noisy), spectrogram(mixture.clean), SIGNAL)
             losses.append(float(loss))
 
     # P.862.2's mapping from raw scores to the scale of opinion, inverted.
@@ -66,8 +67,8 @@ def test_what_is_added_is_worse_than_what_is_missing(speech):
     band[:, 64:96] = 1  # 2 to 3 kHz, on and off: slow changes are forgiven
     switched = band * (torch.arange(clean.shape[2]) // 4 % 2)[:, None]
 
-    missing = perceptual_loss(clean * (1 - 0.9 * switched), clean)
-    added = perceptual_loss(clean * (1 + 9 * switched), clean)
+    missing = perceptual_loss(clean * (1 - 0.9 * switched), clean, SIGNAL)
+    added = perceptual_loss(clean * (1 + 9 * switched), clean, SIGNAL)
 
     assert float(added) > 1.5 * float(missing) > 0
 
@@ -77,7 +78,7 @@ def test_gradients_are_finite_in_silence_and_bursts(speech):
     for enhanced in (torch.zeros_like(clean), 1e3 * torch.randn_like(clean), 1e-6 * clean):
         for target in (clean, torch.zeros_like(clean)):
             given = enhanced.clone().requires_grad_()
-            loss = perceptual_loss(given, target)
+            loss = perceptual_loss(given, target, SIGNAL)
             loss.backward()
             assert torch.isfinite(loss) and given.grad is not None
             assert torch.isfinite(given.grad).all()
@@ -88,12 +89,12 @@ def test_gradient_steps_make_noisy_speech_sound_better(speech, noise):
     noisy, clean = spectrogram(mixture.noisy), spectrogram(mixture.clean)
     gains = torch.zeros(1, 257, clean.shape[2], 1, requires_grad=True)
     optimizer = torch.optim.Adam([gains], lr=0.1)
-    before = float(perceptual_loss(noisy, clean))
+    before = float(perceptual_loss(noisy, clean, SIGNAL))
     for _ in range(30):
         optimizer.zero_grad()
-        perceptual_loss(noisy * torch.sigmoid(gains), clean).backward()
+        perceptual_loss(noisy * torch.sigmoid(gains), clean, SIGNAL).backward()
         optimizer.step()
 
-    after = perceptual_loss(noisy * torch.sigmoid(gains), clean).item()
+    after = perceptual_loss(noisy * torch.sigmoid(gains), clean, SIGNAL).item()
 
     assert after < 0.7 * before

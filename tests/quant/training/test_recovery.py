@@ -16,9 +16,11 @@ from quant.graph.execute import run_sequence, run_step
 from quant.graph.graph import Graph
 from quant.graph.recipes import find_recipe
 from quant.graph.simulate import FakeQuantizer
-from quant.networks.registry import describe_step
-from quant.ptq.pipeline import build_quantized, calibrate_checkpoint, default_ranges, noisy_clips
-from quant.training.recovery import Adjustments, RecoverySettings, fine_tune, is_static, recover
+from quant.networks.gtcrn.model import SIGNAL
+from quant.networks.registry import DEFAULT, find_network
+from quant.ptq.pipeline import build_quantized, calibrate_checkpoint, find_ranges, noisy_clips
+from quant.training.recovery import Adjustments, RecoverySettings, fine_tune, recover
+from tests.helpers.running import at_every_level
 
 QUICK = RecoverySettings(
     steps=2,
@@ -122,7 +124,7 @@ def test_what_is_near_enough_is_left_as_it_is():
 
 def test_zeros_are_structure_and_repeated_steps_share_their_weights(default_checkpoint):
     with torch.enable_grad():
-        graph = describe_step("gtcrn", default_checkpoint.model)
+        graph = find_network("gtcrn").step(default_checkpoint.model)
         adjustments = Adjustments(graph)
         before = {
             v: v.constant for op in graph.operators for v in op.inputs if v.constant is not None
@@ -141,12 +143,12 @@ def test_zeros_are_structure_and_repeated_steps_share_their_weights(default_chec
 
 
 def test_recovery_leaves_the_teacher_alone_and_is_never_worse(default_checkpoint, tmp_path):
-    clips = read_calibration_clips(clips_folder())
-    recipe = find_recipe("int8")
+    clips = read_calibration_clips(clips_folder(), 16000)
+    recipe = find_recipe("int8", DEFAULT.recipes)
     noisy = noisy_clips(clips)[:4]
-    calibrated = calibrate_checkpoint(default_checkpoint, noisy, split=recipe.splits)
+    calibrated = calibrate_checkpoint(default_checkpoint, noisy, at_every_level(recipe))
     weights = {k: v.clone() for k, v in default_checkpoint.model.state_dict().items()}
-    ranges = default_ranges(calibrated, recipe)
+    ranges = find_ranges(calibrated, recipe)
     before = build_quantized(calibrated, recipe, ranges, {})
 
     recovered = recover(calibrated, recipe, ranges, clips, replace(QUICK, learning_rate=1e-4))
@@ -157,18 +159,22 @@ def test_recovery_leaves_the_teacher_alone_and_is_never_worse(default_checkpoint
     assert build_quantized(recovered.calibrated, recipe, ranges, {}) != before
     assert build_quantized(calibrated, recipe, ranges, {}) == before
     # The float step behind it is still nearly the network.
-    inputs = {"features": features(analyse(torch.from_numpy(noisy[0][:16000])[None]))}
+    inputs = {
+        "features": features(analyse(torch.from_numpy(noisy[0][:16000])[None], SIGNAL), SIGNAL)
+    }
     with torch.no_grad():
         (mask,) = run_sequence(recovered.calibrated.graph, inputs)
-        (wanted,) = run_sequence(describe_step("gtcrn", default_checkpoint.model), inputs)
+        (wanted,) = run_sequence(find_network("gtcrn").step(default_checkpoint.model), inputs)
     assert (mask - wanted).abs().mean() < 0.05
 
 
 def test_a_file_whose_weights_need_no_recovery_is_that_without_it(default_checkpoint):
-    clips = read_calibration_clips(clips_folder())
-    recipe = find_recipe("int8")
-    calibrated = calibrate_checkpoint(default_checkpoint, noisy_clips(clips)[:4], split=True)
-    ranges = default_ranges(calibrated, recipe)
+    clips = read_calibration_clips(clips_folder(), 16000)
+    recipe = find_recipe("int8", DEFAULT.recipes)
+    calibrated = calibrate_checkpoint(
+        default_checkpoint, noisy_clips(clips)[:4], at_every_level(recipe)
+    )
+    ranges = find_ranges(calibrated, recipe)
     unneeded = replace(QUICK, least_loss=math.inf)
 
     recovered = recover(calibrated, recipe, ranges, clips, unneeded)
@@ -179,7 +185,7 @@ def test_a_file_whose_weights_need_no_recovery_is_that_without_it(default_checkp
 
 
 def test_held_out_clips_are_others():
-    clips = read_calibration_clips(clips_folder())
+    clips = read_calibration_clips(clips_folder(), 16000)
 
     training, held_out = hold_out(clips)
 
@@ -190,7 +196,7 @@ def test_held_out_clips_are_others():
 
 
 def test_too_few_clips_are_one_clear_line():
-    clean = read_calibration_clips(clips_folder()).clean[:3]
+    clean = read_calibration_clips(clips_folder(), 16000).clean[:3]
 
     with pytest.raises(UserError, match="only 3 clean clips"):
         hold_out(CalibrationClips(clean=clean))
@@ -198,7 +204,7 @@ def test_too_few_clips_are_one_clear_line():
 
 def test_only_rounded_activations_are_recovered():
     static = {
-        name for name in ("float", "dynamic", "int8", "int16x8") if is_static(find_recipe(name))
+        name for name in ("float", "dynamic", "int8", "int16x8") if find_recipe(name).is_static
     }
 
     assert static == {"int8", "int16x8"}

@@ -12,13 +12,14 @@ from quant.checkpoints import default_checkpoint_path
 from quant.graph.execute import run_sequence
 from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import load_checkpoint
-from quant.networks.registry import build_model
-from quant.ptq.pipeline import calibrate_checkpoint, corrected, default_ranges, simulate
+from quant.networks.gtcrn.model import SIGNAL
+from quant.networks.registry import DEFAULT, find_network
+from quant.ptq.pipeline import calibrate_checkpoint, corrected, find_ranges, simulate
 from quant.training import loop
 from quant.training.loop import Budget, RunOptions, Trainer, TrainingSettings
 from quant.training.rounded import RoundedNetwork
 from quant.training.validation import validation_mixtures
-from tests.helpers.running import randomize
+from tests.helpers.running import at_every_level, randomize
 
 INT8 = RECIPES["int8"]
 SETTINGS = TrainingSettings(
@@ -40,18 +41,18 @@ def noisy(speech, noise):
 def as_quantized(checkpoint, noisy, heard_clips):
     """What the INT8 file of a checkpoint computes, simulated."""
     with torch.no_grad():
-        calibrated = calibrate_checkpoint(checkpoint, noisy, split=INT8.splits)
-        ranges = default_ranges(calibrated, INT8)
-        spectra, features = heard(heard_clips, None)
+        calibrated = calibrate_checkpoint(checkpoint, noisy, at_every_level(INT8))
+        ranges = find_ranges(calibrated, INT8)
+        spectra, features = heard(heard_clips, SIGNAL)
         with corrected(calibrated, INT8, ranges):
             hook, graph = simulate(calibrated, INT8, ranges), calibrated.graph
             (mask,) = run_sequence(graph, {"features": features}, hook)
-        return synthesize(apply_mask(spectra, mask), heard_clips.shape[-1])
+        return synthesize(apply_mask(spectra, mask, SIGNAL), heard_clips.shape[-1], SIGNAL)
 
 
 def test_the_rounding_is_that_of_the_file_before_and_after_the_weights_change(checkpoint, noisy):
     clips = torch.from_numpy(noisy[0])[None]
-    rounded = RoundedNetwork(checkpoint.architecture, checkpoint.model, INT8, noisy)
+    rounded = RoundedNetwork(checkpoint.network, checkpoint.model, INT8, noisy)
     with torch.no_grad():
         first = rounded.enhance(clips)
         torch.testing.assert_close(first, as_quantized(checkpoint, noisy, clips), rtol=0, atol=1e-6)
@@ -68,8 +69,10 @@ def test_the_rounding_is_that_of_the_file_before_and_after_the_weights_change(ch
 
 
 def test_gradients_reach_every_weight_of_the_network(noisy):
-    model = randomize(build_model("gtcrn"), seed=0)  # a trained one's slopes may round to zero
-    rounded = RoundedNetwork("gtcrn", model, INT8, noisy)
+    model = randomize(
+        find_network("gtcrn").create(), seed=0
+    )  # a trained one's slopes may round to zero
+    rounded = RoundedNetwork(DEFAULT, model, INT8, noisy)
 
     rounded.enhance(torch.from_numpy(noisy[0])[None]).square().sum().backward()
 
@@ -82,7 +85,7 @@ def trainer(out, settings=SETTINGS):
     out.mkdir(exist_ok=True)
     torch.manual_seed(3)
     options = RunOptions(out, Budget(steps=4), validate_every=2, workers=0)
-    return Trainer(build_model("gtcrn"), settings, options)
+    return Trainer(find_network("gtcrn").create(), settings, options)
 
 
 def test_a_run_leaves_batch_norm_alone_and_resumes_exactly(

@@ -35,8 +35,10 @@ def checkpoint() -> Checkpoint:
 def noisy() -> list[np.ndarray]:
     """Two mixtures of 1.5 s, float32 at 16 kHz."""
     clean, noise = (sorted((clips_folder() / name).iterdir()) for name in ("clean", "noise"))
-    speech = [read_clip(path).samples[8000:32000] for path in clean[:8:4]]
-    mixtures = calibration_mixtures(speech, [read_clip(path).samples for path in noise[:2]], 0)
+    speech = [read_clip(path, 16000).samples[8000:32000] for path in clean[:8:4]]
+    mixtures = calibration_mixtures(
+        speech, [read_clip(path, 16000).samples for path in noise[:2]], 0
+    )
     return [mixture.noisy for mixture in mixtures]
 
 

@@ -9,6 +9,7 @@ import torch
 
 from quant.audio.frames import analyse, synthesize
 from quant.networks.checkpoint import load_checkpoint
+from quant.networks.gtcrn.model import SIGNAL
 from targets.c.generate import generate
 
 HOP = 256
@@ -17,7 +18,7 @@ HOP = 256
 def offline(model: torch.nn.Module, samples: np.ndarray) -> np.ndarray:
     """What the network itself makes of a whole signal [n]."""
     with torch.no_grad():
-        spectra = torch.view_as_real(analyse(torch.from_numpy(samples)[None]))
+        spectra = torch.view_as_real(analyse(torch.from_numpy(samples)[None], SIGNAL))
         enhanced = model(spectra.transpose(1, 2)).transpose(1, 2).contiguous()
         return synthesize(torch.view_as_complex(enhanced), len(samples))[0].numpy()
 

@@ -10,6 +10,7 @@ from edge_se.errors import UserError
 from quant.graph.graph import Graph
 from quant.networks.checkpoint import Checkpoint
 from quant.networks.gtcrn.model import GTCRN
+from quant.networks.registry import find_network
 from targets.c.generate import generate
 from targets.c.lowering import lower
 
@@ -37,7 +38,7 @@ def test_names_have_the_prefix(checkpoint):
 
 def test_a_network_with_random_weights_is_served_too():
     torch.manual_seed(0)
-    checkpoint = Checkpoint(GTCRN().eval(), "gtcrn", "random", "0" * 64)
+    checkpoint = Checkpoint(GTCRN().eval(), find_network("gtcrn"), "random", "0" * 64)
 
     assert "gtcrn.c" in generate(checkpoint)
 

@@ -1,0 +1,84 @@
+"""What a model hears and how: sample rate, transform, features, mask and level, in one object.
+
+A network's record holds it, the model file's manifest carries it, and every loop is made from it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def square_root_hann(window: int) -> NDArray[np.float64]:
+    """Periodic square-root Hann window, float64 [window]."""
+    return np.sin(np.pi * np.arange(window) / window)
+
+
+def hann(window: int) -> NDArray[np.float64]:
+    """Periodic Hann window, float64 [window]."""
+    return square_root_hann(window) ** 2
+
+
+WINDOW_FUNCTIONS: Mapping[str, Callable[[int], NDArray[np.float64]]] = {
+    "square_root_hann": square_root_hann,
+    "hann": hann,
+}
+# What this runtime knows how to do, by field; anything else needs a newer one.
+FEATURES = ("magnitude_real_imaginary", "stereo_magnitude")
+MASKS = ("complex", "stereo_magnitude")
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What a model hears, and what its mask is of.
+
+    Attributes:
+        sample_rate: In Hz.
+        window: STFT window in samples; of an enhancer two hops, of a separator its n_fft.
+        hop: Samples per frame.
+        window_function: Of the analysis, a name of `WINDOW_FUNCTIONS`; synthesis has its dual.
+        features: Kind of features: rows of magnitude, real and imaginary part; of a separator,
+            both channels' magnitudes, the recording's largest being 1.
+        mask: Kind of mask: rows of real and imaginary part; of a separator, a gain in [0, 1] for
+            both channels' accompaniment.
+        level_dbfs: Level that loud input is brought nearer to before the network hears it (see
+            `edge_se.level`); None where it hears every level as it is.
+    """
+
+    sample_rate: int
+    window: int
+    hop: int
+    window_function: str = "square_root_hann"
+    features: str = "magnitude_real_imaginary"
+    mask: str = "complex"
+    level_dbfs: float | None = None
+
+    @property
+    def bins(self) -> int:
+        """Number of frequency bins, `window / 2 + 1`."""
+        return self.window // 2 + 1
+
+    @property
+    def hop_seconds(self) -> float:
+        """Length of a hop."""
+        return self.hop / self.sample_rate
+
+    def analysis_window(self) -> NDArray[np.float64]:
+        """Float64 [window]."""
+        return WINDOW_FUNCTIONS[self.window_function](self.window)
+
+    def overlap(self) -> NDArray[np.float64]:
+        """What the squared windows of all frames add up to at each sample of one, [window]."""
+        squared, total = self.analysis_window() ** 2, np.zeros(self.window)
+        for shift in range(-(self.window // self.hop) * self.hop, self.window, self.hop):
+            first, last = max(shift, 0), min(self.window + shift, self.window)
+            total[first:last] += squared[first - shift : last - shift]
+        return total
+
+    def synthesis_window(self) -> NDArray[np.float64]:
+        """The dual of the analysis window for this hop, float64 [window].
+
+        Frames that were analysed and synthesised with both add up to the samples they were of.
+        """
+        return self.analysis_window() / self.overlap()
