@@ -4,6 +4,8 @@ import onnx
 import pytest
 import torch
 
+from quant.graph import histories
+from quant.graph import operators as ops
 from quant.graph.graph import Graph
 from quant.graph.onnx import OPSET, write_onnx
 from tests.helpers.small_graphs import constant
@@ -16,12 +18,12 @@ def graph() -> Graph:
     x = graph.input("x", (1, 8))
     for row in range(2):
         with graph.scope("row", repeated=row):
-            x = graph.linear(x, constant(8, 8), None, "hidden")
+            x = ops.linear(graph, x, constant(8, 8), None, "hidden")
     memory = graph.recurrent_state("memory", (1, 8))
-    after = graph.tanh(graph.add(x, memory, "sum"), "after")
+    after = ops.tanh(graph, ops.add(graph, x, memory, "sum"), "after")
     graph.carry(memory, after)
-    graph.history(graph.reshape(after, (1, 1, 2, 4), "image"), 2, "cache")
-    graph.output(graph.leaky_relu(after, torch.tensor(0.5), "y"))
+    histories.history(graph, ops.reshape(graph, after, (1, 1, 2, 4), "image"), 2, "cache")
+    graph.output(ops.leaky_relu(graph, after, torch.tensor(0.5), "y"))
     return graph
 
 
@@ -51,7 +53,7 @@ def test_constants_that_differ_between_repeated_steps_keep_names_of_their_own():
     x = graph.input("x", (1, 8))
     for row in range(2):
         with graph.scope("row", repeated=row):
-            x = graph.linear(x, constant(8, 8, seed=row), None, "hidden")
+            x = ops.linear(graph, x, constant(8, 8, seed=row), None, "hidden")
     graph.output(x)
 
     names = [content.name for content in write_onnx(graph).graph.initializer]
