@@ -18,7 +18,7 @@ register(
         options="AddOptions",
         # 16-bit sums: arbitrary scales instead of powers of two.
         fields=lambda *_: {"potScaleInt16": False},
-        onnx=lambda writer, operator: writer.emit("Add", operator),
+        onnx=lambda writer, op: writer.emit("Add", op),
         scale=scale_terms,
         rescale=rescale_terms,
     )

@@ -32,11 +32,9 @@ register(
         "CONCATENATION",
         run=_run,
         options="ConcatenationOptions",
-        fields=lambda _, operator: {"axis": operator.attributes["axis"]},
-        onnx=lambda writer, operator: writer.emit(
-            "Concat", operator, axis=operator.attributes["axis"]
-        ),
-        move=lambda operator, arrays: [np.concatenate(arrays, operator.attributes["axis"])],
+        fields=lambda _, op: {"axis": op.attributes["axis"]},
+        onnx=lambda writer, op: writer.emit("Concat", op, axis=op.attributes["axis"]),
+        move=lambda op, arrays: [np.concatenate(arrays, op.attributes["axis"])],
         passes_through=True,
     )
 )

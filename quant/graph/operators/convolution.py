@@ -1,16 +1,11 @@
 """A convolution of images, of all channels or of groups of them."""
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
-from quant.graph.graph import Graph, Operator, Value
+from quant.graph.graph import Graph, Value
 from quant.graph.kinds import Kind, register
 from quant.graph.operators import convolving, weighted
 from quant.graph.operators.pad import pad
-
-if TYPE_CHECKING:
-    from quant.graph.onnx import ONNXWriter
 
 
 def convolution(
@@ -69,26 +64,15 @@ def image_convolution(
     )
 
 
-def _run(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    weight = inputs[1].permute(0, 3, 1, 2)
-    groups = inputs[0].shape[-1] // weight.shape[1]
-    return [convolving.convolve(operator, inputs, weight, groups)]
-
-
-def _onnx(writer: "ONNXWriter", operator: Operator) -> None:
-    x, weight, _ = operator.inputs
-    convolving.write_onnx(writer, operator, (0, 3, 1, 2), x.shape[3] // weight.shape[3])
-
-
 register(
     Kind(
         "convolution",
         "CONV_2D",
-        run=_run,
+        run=lambda op, inputs: [convolving.convolve(op, inputs, inputs[1].permute(0, 3, 1, 2))],
         options="Conv2DOptions",
-        fields=lambda _, operator: convolving.tflite_fields(operator),
+        fields=lambda _, op: convolving.tflite_fields(op),
         inputs=weighted.tflite_inputs,
-        onnx=_onnx,
+        onnx=lambda writer, op: convolving.write_onnx(writer, op, (0, 3, 1, 2)),
         scale=weighted.scale,
         rescale=weighted.rescale,
         weighted=True,

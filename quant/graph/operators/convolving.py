@@ -36,11 +36,12 @@ def _padding(operator: Operator) -> list[tuple[int, int]]:
     return [same_padding(*along_axis) for along_axis in sizes]
 
 
-def convolve(operator: Operator, inputs: list[Tensor], weight: Tensor, groups: int) -> Tensor:
+def convolve(operator: Operator, inputs: list[Tensor], weight: Tensor) -> Tensor:
     """Run in torch, by a weight [outputs, inputs / groups, height, width]."""
     height, width = _padding(operator)
     x = F.pad(inputs[0].flatten(0, 1).permute(0, 3, 1, 2), (*width, *height))
     stride, dilation = operator.attributes["stride"], operator.attributes["dilation"]
+    groups = x.shape[1] // weight.shape[1]
     y = F.conv2d(x, weight, inputs[2], stride, 0, dilation, groups)
     return y.permute(0, 2, 3, 1).unflatten(0, inputs[0].shape[:2])
 
@@ -59,11 +60,9 @@ def tflite_fields(operator: Operator) -> dict[str, Any]:
     }
 
 
-def write_onnx(
-    writer: "ONNXWriter", operator: Operator, axes: tuple[int, ...], groups: int
-) -> None:
+def write_onnx(writer: "ONNXWriter", operator: Operator, axes: tuple[int, ...]) -> None:
     """Write as ONNX; `axes` of the weight are [outputs, inputs / groups, height, width]."""
-    _, weight, bias = operator.inputs
+    x, weight, bias = operator.inputs
     kernel = weight.content.transpose(axes)
     convolved = f"{writer.name(operator.outputs[0])}.convolved"
     writer.node(
@@ -73,7 +72,7 @@ def write_onnx(
         kernel_shape=kernel.shape[2:],
         strides=operator.attributes["stride"],
         dilations=operator.attributes["dilation"],
-        group=groups,
+        group=x.shape[3] // kernel.shape[1],
         pads=[pads[side] for side in (0, 1) for pads in _padding(operator)],
     )
     writer.channels_last(convolved, operator)

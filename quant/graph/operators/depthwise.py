@@ -1,7 +1,5 @@
 """A convolution of each channel on its own."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,9 +7,6 @@ from torch.nn import functional as F
 from quant.graph.graph import Graph, Operator, Value
 from quant.graph.kinds import Kind, register
 from quant.graph.operators import convolving, weighted
-
-if TYPE_CHECKING:
-    from quant.graph.onnx import ONNXWriter
 
 
 def image_depthwise(
@@ -43,8 +38,7 @@ def _run(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
     x = inputs[0]
     if operator.attributes["stride"][0] == x.shape[2] > 1:
         return [_run_over_history(x, inputs[1][0], inputs[2], operator)]
-    weight = inputs[1][0].permute(2, 0, 1)[:, None]
-    return [convolving.convolve(operator, inputs, weight, weight.shape[0])]
+    return [convolving.convolve(operator, inputs, inputs[1].permute(3, 0, 1, 2))]
 
 
 def _run_over_history(x: Tensor, weight: Tensor, bias: Tensor, operator: Operator) -> Tensor:
@@ -60,19 +54,15 @@ def _run_over_history(x: Tensor, weight: Tensor, bias: Tensor, operator: Operato
     return result
 
 
-def _onnx(writer: "ONNXWriter", operator: Operator) -> None:
-    convolving.write_onnx(writer, operator, (3, 0, 1, 2), operator.inputs[0].shape[3])
-
-
 register(
     Kind(
         "depthwise",
         "DEPTHWISE_CONV_2D",
         run=_run,
         options="DepthwiseConv2DOptions",
-        fields=lambda _, operator: convolving.tflite_fields(operator) | {"depthMultiplier": 1},
+        fields=lambda _, op: convolving.tflite_fields(op) | {"depthMultiplier": 1},
         inputs=weighted.tflite_inputs,
-        onnx=_onnx,
+        onnx=lambda writer, op: convolving.write_onnx(writer, op, (3, 0, 1, 2)),
         scale=weighted.scale,
         rescale=weighted.rescale,
         weighted=True,

@@ -1,17 +1,13 @@
 """The leaky ReLU."""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from quant.graph.encoding import Precision
+from quant.graph.encoding import Encoding, Precision
 from quant.graph.graph import Graph, Operator, Value
 from quant.graph.kinds import Kind, register
-
-if TYPE_CHECKING:
-    from quant.graph.tflite import TFLiteWriter
 
 # XNNPACK leaves a leaky ReLU alone that multiplies steps below zero by less than 1/256.
 _FLATTEST_RATIO = 1.001 / 256
@@ -31,10 +27,8 @@ def _slope(operator: Operator) -> float:
     return float(operator.attributes["slope"].detach())
 
 
-def _accelerated_slope(writer: "TFLiteWriter", operator: Operator) -> float:
+def _accelerated(slope: float, given: Encoding, result: Encoding) -> float:
     """The slope below zero; in 8 bits none so flat that the operator is not accelerated."""
-    slope = _slope(operator)
-    given, result = (writer.encodings[v] for v in (operator.inputs[0], operator.outputs[0]))
     if result.precision is not Precision.INT8 or given.precision is not Precision.INT8:
         return slope
     # Of 128 steps below zero this makes half a step.
@@ -48,8 +42,12 @@ register(
         "LEAKY_RELU",
         run=_run,
         options="LeakyReluOptions",
-        fields=lambda writer, operator: {"alpha": _accelerated_slope(writer, operator)},
-        onnx=lambda writer, operator: writer.emit("LeakyRelu", operator, alpha=_slope(operator)),
-        scale=lambda _, operator, given: given,
+        fields=lambda writer, op: {
+            "alpha": _accelerated(
+                _slope(op), writer.encodings[op.inputs[0]], writer.encodings[op.outputs[0]]
+            )
+        },
+        onnx=lambda writer, op: writer.emit("LeakyRelu", op, alpha=_slope(op)),
+        scale=lambda classes, op, given: given,
     )
 )

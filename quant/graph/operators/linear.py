@@ -1,6 +1,6 @@
 """A matrix times a constant one."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,9 +10,6 @@ from quant.graph.encoding import Precision
 from quant.graph.graph import Graph, Operator, Value
 from quant.graph.kinds import Kind, register
 from quant.graph.operators import weighted
-
-if TYPE_CHECKING:
-    from quant.graph.onnx import ONNXWriter
 
 
 def linear(
@@ -35,9 +32,9 @@ def linear(
     )
 
 
-def _onnx(writer: "ONNXWriter", operator: Operator) -> None:
-    biased = bool(operator.inputs[2].content.any())
-    writer.emit("Gemm", operator, inputs=operator.inputs[: 3 if biased else 2], transB=1)
+def _onnx_inputs(operator: Operator) -> Sequence[Value]:
+    """Without a bias that is zero."""
+    return operator.inputs if operator.inputs[2].content.any() else operator.inputs[:2]
 
 
 register(
@@ -46,11 +43,11 @@ register(
         "FULLY_CONNECTED",
         run=lambda _, inputs: [F.linear(*inputs)],
         options="FullyConnectedOptions",
-        fields=lambda writer, operator: {
-            "asymmetricQuantizeInputs": writer.choose(operator) is Precision.DYNAMIC
+        fields=lambda writer, op: {
+            "asymmetricQuantizeInputs": writer.choose(op) is Precision.DYNAMIC
         },
         inputs=weighted.tflite_inputs,
-        onnx=_onnx,
+        onnx=lambda writer, op: writer.emit("Gemm", op, inputs=_onnx_inputs(op), transB=1),
         scale=weighted.scale,
         rescale=weighted.rescale,
         weighted=True,

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
-from quant.graph.graph import Graph, Operator, Value
+from quant.graph.graph import Graph, Value
 from quant.graph.kinds import Kind, register
 
 
@@ -14,24 +12,19 @@ def mean(graph: Graph, x: Value, axes: Sequence[int], name: str) -> Value:
     return graph.append("mean", [x], [shape], name, axes=tuple(axes))[0]
 
 
-def _run(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    axes = [axis + 1 for axis in operator.attributes["axes"]]
-    return [inputs[0].mean(dim=axes, keepdim=True)]
-
-
 register(
     Kind(
         "mean",
         "MEAN",
-        run=_run,
+        run=lambda op, inputs: [
+            inputs[0].mean([axis + 1 for axis in op.attributes["axes"]], keepdim=True)
+        ],
         options="ReducerOptions",
         fields=lambda *_: {"keepDims": True},
-        parameters=lambda operator: [operator.attributes["axes"]],
-        onnx=lambda writer, operator: writer.emit(
-            "ReduceMean", operator, axes=operator.attributes["axes"], keepdims=1
+        parameters=lambda op: [op.attributes["axes"]],
+        onnx=lambda writer, op: writer.emit(
+            "ReduceMean", op, axes=op.attributes["axes"], keepdims=1
         ),
-        scale=lambda classes, operator, given: [
-            classes.level(given[0], operator.attributes["axes"])
-        ],
+        scale=lambda classes, op, given: [classes.level(given[0], op.attributes["axes"])],
     )
 )

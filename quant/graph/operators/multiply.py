@@ -52,7 +52,7 @@ register(
         "MUL",
         run=lambda _, inputs: [inputs[0] * inputs[1]],
         options="MulOptions",
-        onnx=lambda writer, operator: writer.emit("Mul", operator),
+        onnx=lambda writer, op: writer.emit("Mul", op),
         scale=_scale,
         rescale=_rescale,
     )

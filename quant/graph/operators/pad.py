@@ -1,7 +1,6 @@
 """A value between zeros."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -9,9 +8,6 @@ from torch.nn import functional as F
 
 from quant.graph.graph import Graph, Operator, Value
 from quant.graph.kinds import Kind, register
-
-if TYPE_CHECKING:
-    from quant.graph.onnx import ONNXWriter
 
 
 def pad(graph: Graph, x: Value, amounts: Sequence[tuple[int, int]], name: str) -> Value:
@@ -25,10 +21,9 @@ def _run(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
     return [F.pad(inputs[0], amounts)]
 
 
-def _onnx(writer: "ONNXWriter", operator: Operator) -> None:
-    amounts = operator.attributes["amounts"]
-    pads = [pair[side] for side in (0, 1) for pair in amounts]
-    writer.emit("Pad", operator, writer.integers(*pads))
+def _onnx_amounts(operator: Operator) -> list[int]:
+    """Those before all axes, then those after them."""
+    return [pair[side] for side in (0, 1) for pair in operator.attributes["amounts"]]
 
 
 register(
@@ -37,12 +32,10 @@ register(
         "PAD",
         run=_run,
         options="PadOptions",
-        parameters=lambda operator: [operator.attributes["amounts"]],
-        onnx=_onnx,
+        parameters=lambda op: [op.attributes["amounts"]],
+        onnx=lambda writer, op: writer.emit("Pad", op, writer.integers(*_onnx_amounts(op))),
         # Zeros stay zeros whatever their scale.
-        move=lambda operator, arrays: [
-            np.pad(arrays[0], operator.attributes["amounts"], mode="edge")
-        ],
+        move=lambda op, arrays: [np.pad(arrays[0], op.attributes["amounts"], mode="edge")],
         passes_through=True,
     )
 )

@@ -23,10 +23,5 @@ def _onnx(writer: "ONNXWriter", operator: Operator) -> None:
 
 
 register(
-    Kind(
-        "reciprocal_root",
-        "RSQRT",
-        run=lambda _, inputs: [torch.rsqrt(inputs[0])],
-        onnx=_onnx,
-    )
+    Kind("reciprocal_root", "RSQRT", run=lambda _, inputs: [torch.rsqrt(inputs[0])], onnx=_onnx)
 )

@@ -17,14 +17,12 @@ register(
     Kind(
         "reshape",
         "RESHAPE",
-        run=lambda operator, inputs: [inputs[0].reshape(-1, *operator.outputs[0].shape)],
+        run=lambda op, inputs: [inputs[0].reshape(-1, *op.outputs[0].shape)],
         options="ReshapeOptions",
-        fields=lambda _, operator: {"newShape": np.array(operator.outputs[0].shape, np.int32)},
-        parameters=lambda operator: [operator.outputs[0].shape],
-        onnx=lambda writer, operator: writer.emit(
-            "Reshape", operator, writer.integers(*operator.outputs[0].shape)
-        ),
-        move=lambda operator, arrays: [arrays[0].reshape(operator.outputs[0].shape)],
+        fields=lambda _, op: {"newShape": np.array(op.outputs[0].shape, np.int32)},
+        parameters=lambda op: [op.outputs[0].shape],
+        onnx=lambda writer, op: writer.emit("Reshape", op, writer.integers(*op.outputs[0].shape)),
+        move=lambda op, arrays: [arrays[0].reshape(op.outputs[0].shape)],
         passes_through=True,
     )
 )

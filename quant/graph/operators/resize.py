@@ -44,10 +44,10 @@ register(
         run=_run,
         options="ResizeBilinearOptions",
         fields=lambda *_: {"alignCorners": True},
-        parameters=lambda operator: [operator.attributes["size"]],
+        parameters=lambda op: [op.attributes["size"]],
         onnx=_onnx,
-        scale=lambda classes, operator, given: [
-            classes.level(given[0], (1, 2)).broadcast(operator.outputs[0].shape)
+        scale=lambda classes, op, given: [
+            classes.level(given[0], (1, 2)).broadcast(op.outputs[0].shape)
         ],
         passes_through=True,
         version=3,

@@ -16,7 +16,7 @@ register(
         "sigmoid",
         "LOGISTIC",
         run=lambda _, inputs: [torch.sigmoid(inputs[0])],
-        onnx=lambda writer, operator: writer.emit("Sigmoid", operator),
+        onnx=lambda writer, op: writer.emit("Sigmoid", op),
         fixed_range=(0.0, 255 / 256),
     )
 )

@@ -2,13 +2,10 @@
 
 import builtins
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quant.graph.graph import Graph, Operator, Value
 from quant.graph.kinds import Kind, register
-
-if TYPE_CHECKING:
-    from quant.graph.onnx import ONNXWriter
 
 
 def slice(graph: Graph, x: Value, begin: Sequence[int], size: Sequence[int], name: str) -> Value:
@@ -22,23 +19,25 @@ def _block(operator: Operator) -> tuple[Any, ...]:
     return (..., *(builtins.slice(begin, begin + size) for begin, size in begin_and_size))
 
 
-def _onnx(writer: "ONNXWriter", operator: Operator) -> None:
+def _onnx_block(operator: Operator) -> tuple[list[int], ...]:
+    """Begins and ends along the axes that are cut, and these axes."""
     begin, size = operator.attributes["begin"], operator.attributes["size"]
     axes = [axis for axis, whole in enumerate(operator.inputs[0].shape) if size[axis] < whole]
     ends = [begin[axis] + size[axis] for axis in axes]
-    parameters = ([begin[axis] for axis in axes], ends, axes)
-    writer.emit("Slice", operator, *(writer.integers(*numbers) for numbers in parameters))
+    return [begin[axis] for axis in axes], ends, axes
 
 
 register(
     Kind(
         "slice",
         "SLICE",
-        run=lambda operator, inputs: [inputs[0][_block(operator)]],
+        run=lambda op, inputs: [inputs[0][_block(op)]],
         options="SliceOptions",
-        parameters=lambda operator: [operator.attributes["begin"], operator.attributes["size"]],
-        onnx=_onnx,
-        move=lambda operator, arrays: [arrays[0][_block(operator)]],
+        parameters=lambda op: [op.attributes["begin"], op.attributes["size"]],
+        onnx=lambda writer, op: writer.emit(
+            "Slice", op, *(writer.integers(*numbers) for numbers in _onnx_block(op))
+        ),
+        move=lambda op, arrays: [arrays[0][_block(op)]],
         passes_through=True,
     )
 )

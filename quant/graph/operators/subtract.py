@@ -18,7 +18,7 @@ register(
         options="SubOptions",
         # 16-bit differences: arbitrary scales instead of powers of two.
         fields=lambda *_: {"potScaleInt16": False},
-        onnx=lambda writer, operator: writer.emit("Sub", operator),
+        onnx=lambda writer, op: writer.emit("Sub", op),
         scale=scale_terms,
         rescale=rescale_terms,
     )

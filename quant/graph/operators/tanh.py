@@ -18,7 +18,7 @@ register(
         "tanh",
         "TANH",
         run=lambda _, inputs: [torch.tanh(inputs[0])],
-        onnx=lambda writer, operator: writer.emit("Tanh", operator),
+        onnx=lambda writer, op: writer.emit("Tanh", op),
         fixed_range=UNIT_RANGE,
         # A quarter of a step from -1 is rounded to it.
         reach=(-math.atanh(1 - 1 / 512), math.atanh(127 / 128)),

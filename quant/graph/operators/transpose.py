@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
-from quant.graph.graph import Graph, Operator, Value
+from quant.graph.graph import Graph, Value
 from quant.graph.kinds import Kind, register
 
 
@@ -14,21 +12,17 @@ def transpose(graph: Graph, x: Value, permutation: Sequence[int], name: str) -> 
     return graph.append("transpose", [x], [shape], name, permutation=tuple(permutation))[0]
 
 
-def _run(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    return [inputs[0].permute(0, *(axis + 1 for axis in operator.attributes["permutation"]))]
-
-
 register(
     Kind(
         "transpose",
         "TRANSPOSE",
-        run=_run,
+        run=lambda op, inputs: [
+            inputs[0].permute(0, *(axis + 1 for axis in op.attributes["permutation"]))
+        ],
         options="TransposeOptions",
-        parameters=lambda operator: [operator.attributes["permutation"]],
-        onnx=lambda writer, operator: writer.emit(
-            "Transpose", operator, perm=operator.attributes["permutation"]
-        ),
-        move=lambda operator, arrays: [arrays[0].transpose(operator.attributes["permutation"])],
+        parameters=lambda op: [op.attributes["permutation"]],
+        onnx=lambda writer, op: writer.emit("Transpose", op, perm=op.attributes["permutation"]),
+        move=lambda op, arrays: [arrays[0].transpose(op.attributes["permutation"])],
         passes_through=True,
     )
 )
