@@ -46,7 +46,9 @@ class ONNXWriter:
         """Write the whole model."""
         for operator in self.graph.operators:
             if operator.rule.onnx is None:
-                raise ValueError(f"{operator.scope} is a {operator.kind}, which ONNX has not")
+                raise ValueError(
+                    f"{operator.scope} is a {operator.kind}, for which there is no ONNX"
+                )
             operator.rule.onnx(self, operator)
         states = self.graph.states
         content = helper.make_graph(

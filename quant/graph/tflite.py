@@ -277,8 +277,8 @@ class TFLiteWriter:
         if rule.parameters is not None:
             inputs += [self.constant(np.array(p, np.int32)) for p in rule.parameters(operator)]
         outputs = [self._define(value) for value in operator.outputs]
-        dynamic = self.choose(operator) is Precision.DYNAMIC
-        version = max(rule.version, rule.dynamic or 1) if dynamic else rule.version
+        dynamic = self.choose(operator) is Precision.DYNAMIC and rule.dynamic
+        version = dynamic or rule.version
         self._emit(rule.builtin, inputs, outputs, self._options(operator), version)
 
     def _options(self, operator: Operator) -> Any:

@@ -26,14 +26,8 @@ def _padding(operator: Operator) -> list[tuple[int, int]]:
     attributes, (x, weight, _) = operator.attributes, operator.inputs
     if attributes.get("padded"):
         return [(0, 0), (0, 0)]
-    sizes = zip(
-        x.shape[1:3],
-        weight.shape[1:3],
-        attributes["stride"],
-        attributes["dilation"],
-        strict=True,
-    )
-    return [same_padding(*along_axis) for along_axis in sizes]
+    sizes = (x.shape[1:3], weight.shape[1:3], attributes["stride"], attributes["dilation"])
+    return [same_padding(*along_axis) for along_axis in zip(*sizes, strict=True)]
 
 
 def convolve(operator: Operator, inputs: list[Tensor], weight: Tensor) -> Tensor:
@@ -48,15 +42,11 @@ def convolve(operator: Operator, inputs: list[Tensor], weight: Tensor) -> Tensor
 
 def tflite_fields(operator: Operator) -> dict[str, Any]:
     """What both kinds say in TFLite's options."""
-    (stride_h, stride_w), (dilation_h, dilation_w) = (
-        operator.attributes[name] for name in ("stride", "dilation")
-    )
+    attributes = operator.attributes
     return {
-        "padding": _VALID_PADDING if operator.attributes.get("padded") else _SAME_PADDING,
-        "strideH": stride_h,
-        "strideW": stride_w,
-        "dilationHFactor": dilation_h,
-        "dilationWFactor": dilation_w,
+        "padding": _VALID_PADDING if attributes.get("padded") else _SAME_PADDING,
+        **dict(zip(("strideH", "strideW"), attributes["stride"], strict=True)),
+        **dict(zip(("dilationHFactor", "dilationWFactor"), attributes["dilation"], strict=True)),
     }
 
 
