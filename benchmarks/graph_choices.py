@@ -26,9 +26,10 @@ from edge_se.peers import Ours, Peer
 from edge_se.signal import square_root_hann
 from edge_se.stft import Samples
 from quant.checkpoints import default_checkpoint_path
+from quant.graph import operators as ops
 from quant.graph import tflite
 from quant.graph.graph import UNIT_RANGE, Graph, Value
-from quant.graph.kinds import KINDS, Kind
+from quant.graph.kinds import KINDS, Kind, register
 from quant.graph.recipes import find_recipe
 from quant.networks import recurrent
 from quant.networks.checkpoint import load_checkpoint
@@ -48,13 +49,20 @@ def leaky_relu_by_two() -> Iterator[None]:
     """Leaky ReLU as the larger one of x and slope times x."""
 
     def maximum(graph: Graph, x: Value, slope: Tensor, name: str) -> Value:
-        scaled = graph.multiply(
-            x, graph.constant(slope.reshape(1), f"{name}.slope"), f"{name}.scaled"
+        scaled = ops.multiply(
+            graph, x, graph.constant(slope.reshape(1), f"{name}.slope"), f"{name}.scaled"
         )
-        return graph._elementwise("maximum", (x, scaled), name)
+        return graph.append("maximum", [x, scaled], [x.shape], name)[0]
 
-    kinds = {"maximum": Kind("MAXIMUM", "MaximumMinimumOptions")}
-    with patch.dict(KINDS, kinds), patch.object(Graph, "leaky_relu", maximum):
+    with patch.dict(KINDS), patch.object(ops, "leaky_relu", maximum):
+        register(
+            Kind(
+                "maximum",
+                "MAXIMUM",
+                run=lambda _, inputs: [torch.maximum(*inputs)],
+                options="MaximumMinimumOptions",
+            )
+        )
         yield
 
 
@@ -83,7 +91,7 @@ def grus_apart() -> Iterator[None]:
                 weights.candidate_bias[units],
             )
             states.append(merged(graph, x, part, f"{name}.{quarter}"))
-        return graph.concat(states, 1, "states")
+        return ops.concat(graph, states, 1, "states")
 
     with patch.object(recurrent, "gru_over_rows", apart):
         yield
@@ -104,13 +112,19 @@ def projections_apart() -> Iterator[None]:
         if not states:
             return first(graph, projected, row, weights, states, size)
         gates, rest = slice(None, 2 * size), slice(2 * size, None)
-        gates_input = graph.slice(projected, (row, 0), (1, 2 * size), "gates_input")
-        candidate_input = graph.slice(projected, (row, 2 * size), (1, size), "candidate_input")
-        gates_state = graph.linear(states[-1], weights.hidden_weight[gates], None, "gates_state")
-        candidate_state = graph.linear(
-            states[-1], weights.hidden_weight[rest], weights.candidate_bias, "candidate_state"
+        gates_input = ops.slice(graph, projected, (row, 0), (1, 2 * size), "gates_input")
+        candidate_input = ops.slice(graph, projected, (row, 2 * size), (1, size), "candidate_input")
+        gates_state = ops.linear(
+            graph, states[-1], weights.hidden_weight[gates], None, "gates_state"
         )
-        gates_sum = graph.add(gates_input, gates_state, "gates_sum")
+        candidate_state = ops.linear(
+            graph,
+            states[-1],
+            weights.hidden_weight[rest],
+            weights.candidate_bias,
+            "candidate_state",
+        )
+        gates_sum = ops.add(graph, gates_input, gates_state, "gates_sum")
         return recurrent.new_state(graph, gates_sum, candidate_input, candidate_state, states[-1])
 
     first = recurrent._row_step
@@ -140,9 +154,9 @@ def blend_by_three() -> Iterator[None]:
 
     def blend(graph: Graph, candidate: Value, update: Value, before: Value) -> Value:
         one = graph.constant(torch.ones(1, 1), "one")
-        kept = graph.multiply(update, before, "kept")
-        taken = graph.multiply(graph.subtract(one, update, "share"), candidate, "taken")
-        state = graph.add(kept, taken, "state")
+        kept = ops.multiply(graph, update, before, "kept")
+        taken = ops.multiply(graph, ops.subtract(graph, one, update, "share"), candidate, "taken")
+        state = ops.add(graph, kept, taken, "state")
         state.fixed_range = UNIT_RANGE
         return state
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_se.manifest import BandMerging
 from quant.graph.graph import Graph, Operator, State, Value
 
 # Called with every tensor that an operator reads as a constant or produces; what it returns is
@@ -209,177 +208,13 @@ def _past_frames(source: Tensor, clips: int, frames: int, past: int) -> Tensor:
     return windows.flatten(0, 1)[:, None]
 
 
-# Operators -----------------------------------------------------------------------------------
-
-
 def _run(operator: Operator, values: Values, hook: Hook) -> None:
     inputs = [
         values[value] if value.constant is None else hook(value, value.constant)
         for value in operator.inputs
     ]
-    results = _FUNCTIONS[operator.kind](operator, inputs)
+    results = operator.rule.run(operator, inputs)
+    if operator.attributes.get("rectified"):
+        results = [torch.relu(result) for result in results]
     for value, tensor in zip(operator.outputs, results, strict=True):
         values[value] = hook(value, tensor)
-
-
-def _linear(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    y = F.linear(*inputs)
-    return [torch.relu(y) if operator.attributes["rectified"] else y]
-
-
-def same_padding(size: int, taps: int, stride: int, dilation: int) -> tuple[int, int]:
-    """TFLite's SAME padding: the smaller half goes before."""
-    needed = (-(-size // stride) - 1) * stride + (taps - 1) * dilation + 1 - size
-    before = max(needed, 0) // 2
-    return before, max(needed, 0) - before
-
-
-def _convolve(operator: Operator, inputs: list[Tensor], weight: Tensor, groups: int) -> Tensor:
-    """Weight [outputs, inputs / groups, height, width]."""
-    x = inputs[0].flatten(0, 1).permute(0, 3, 1, 2)
-    stride, dilation = operator.attributes["stride"], operator.attributes["dilation"]
-    if not operator.attributes.get("padded"):
-        height, width = (
-            same_padding(x.shape[2 + axis], weight.shape[2 + axis], stride[axis], dilation[axis])
-            for axis in (0, 1)
-        )
-        x = F.pad(x, (*width, *height))
-    y = F.conv2d(x, weight, inputs[2], stride, 0, dilation, groups)
-    return y.permute(0, 2, 3, 1).unflatten(0, inputs[0].shape[:2])
-
-
-def _convolution(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    weight = inputs[1].permute(0, 3, 1, 2)
-    y = _convolve(operator, inputs, weight, inputs[0].shape[-1] // weight.shape[1])
-    return [torch.relu(y) if operator.attributes["rectified"] else y]
-
-
-def _depthwise(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    x = inputs[0]
-    if operator.attributes["stride"][0] == x.shape[2] > 1:
-        return [_depthwise_over_history(x, inputs[1][0], inputs[2], operator)]
-    weight = inputs[1][0].permute(2, 0, 1)[:, None]
-    return [_convolve(operator, inputs, weight, weight.shape[0])]
-
-
-def _depthwise_over_history(x: Tensor, weight: Tensor, bias: Tensor, operator: Operator) -> Tensor:
-    """Tap by tap: torch's gradient of a dilated depthwise convolution takes many times as long."""
-    dilation = operator.attributes["dilation"][0]
-    width, taps = x.shape[3], weight.shape[1]
-    padded = F.pad(x[:, :, ::dilation], (0, 0, taps // 2, taps // 2))
-    result = bias
-    for frame in range(weight.shape[0]):
-        for tap in range(taps):
-            rows = padded[:, :, frame : frame + 1, tap : tap + width]
-            result = torch.addcmul(result, rows, weight[frame, tap])
-    return result
-
-
-def _mean(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    axes = [axis + 1 for axis in operator.attributes["axes"]]
-    return [inputs[0].mean(dim=axes, keepdim=True)]
-
-
-def _concat(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    lead = max(
-        (
-            tensor.shape[0]
-            for tensor, value in zip(inputs, operator.inputs, strict=True)
-            if value.constant is None
-        ),
-        default=1,
-    )
-    whole = [
-        tensor if value.constant is None else tensor.expand(lead, *tensor.shape)
-        for tensor, value in zip(inputs, operator.inputs, strict=True)
-    ]
-    return [torch.cat(whole, dim=operator.attributes["axis"] + 1)]
-
-
-def _slice(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    begin_and_size = zip(operator.attributes["begin"], operator.attributes["size"], strict=True)
-    block = (slice(None), *(slice(begin, begin + size) for begin, size in begin_and_size))
-    return [inputs[0][block]]
-
-
-def _split(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    return list(inputs[0].chunk(len(operator.outputs), dim=operator.attributes["axis"] + 1))
-
-
-def _reshape(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    return [inputs[0].reshape(-1, *operator.outputs[0].shape)]
-
-
-def _transpose(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    return [inputs[0].permute(0, *(axis + 1 for axis in operator.attributes["permutation"]))]
-
-
-def _reverse(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    return [inputs[0].flip(operator.attributes["axis"] + 1)]
-
-
-def _pad(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    amounts = [amount for pair in reversed(operator.attributes["amounts"]) for amount in pair]
-    return [F.pad(inputs[0], amounts)]
-
-
-def _resize(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    x = inputs[0].flatten(0, 1).permute(0, 3, 1, 2)
-    y = F.interpolate(x, operator.attributes["size"], mode="bilinear", align_corners=True)
-    return [y.permute(0, 2, 3, 1).unflatten(0, inputs[0].shape[:2])]
-
-
-def _lstm(_: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    x, *given = inputs
-    weights = []
-    for input_weight, state_weight, bias in (given[:3], given[3:]):
-        weights += [input_weight, state_weight, bias, torch.zeros_like(bias)]
-    zeros = x.new_zeros(2, x.shape[0], weights[1].shape[1])
-    rows = x[:, :, 0]  # [clips, time, 1, inputs]
-    y = torch.lstm(rows, (zeros, zeros), weights, True, 1, 0.0, False, True, True)[0]
-    return [y[:, :, None]]
-
-
-def _sum(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    y = inputs[0] + inputs[1]
-    return [torch.relu(y) if operator.attributes["rectified"] else y]
-
-
-def _bands_in_parts(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    bands: BandMerging = operator.attributes["bands"]
-    features = inputs[0]
-    fine = features.clamp(-bands.bound, bands.bound)
-    parts = torch.cat([fine, (features - fine) / bands.ratio], dim=1)
-    alike, others = parts.tensor_split([bands.alike], dim=-1)
-    matrix = torch.from_numpy(bands.matrix(features.shape[-1])).to(others)
-    return [torch.cat([alike, others @ matrix], dim=-1)]
-
-
-def _leaky_relu(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
-    slope = operator.attributes["slope"]
-    return [torch.where(inputs[0] > 0, inputs[0], inputs[0] * slope)]
-
-
-_FUNCTIONS: dict[str, Callable[[Operator, list[Tensor]], list[Tensor]]] = {
-    "linear": _linear,
-    "convolution": _convolution,
-    "depthwise": _depthwise,
-    "add": _sum,
-    "bands_in_parts": _bands_in_parts,
-    "subtract": lambda _, inputs: [inputs[0] - inputs[1]],
-    "multiply": lambda _, inputs: [inputs[0] * inputs[1]],
-    "sigmoid": lambda _, inputs: [torch.sigmoid(inputs[0])],
-    "tanh": lambda _, inputs: [torch.tanh(inputs[0])],
-    "leaky_relu": _leaky_relu,
-    "reciprocal_root": lambda _, inputs: [torch.rsqrt(inputs[0])],
-    "mean": _mean,
-    "concat": _concat,
-    "slice": _slice,
-    "split": _split,
-    "reshape": _reshape,
-    "transpose": _transpose,
-    "reverse": _reverse,
-    "pad": _pad,
-    "resize": _resize,
-    "lstm": _lstm,
-}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from quant.graph.encoding import FLOAT, Chooser, Encoding, Precision, encode_range
 from quant.graph.graph import Graph, Operator, Value
-from quant.graph.tflite import WEIGHT_LIMIT, weight_scales
+from quant.graph.operators.weighted import WEIGHT_LIMIT, weight_scales
 
 
 class FakeQuantizer:

@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor, nn
 
+from quant.graph import operators as ops
 from quant.graph.graph import UNIT_RANGE, Graph, Value
 from quant.networks.folding import GRUWeights
 
 
 def _blend(graph: Graph, candidate: Value, update: Value, before: Value) -> Value:
     """Candidate + update * (before - candidate): the new hidden state."""
-    change = graph.subtract(before, candidate, "change")
-    state = graph.add(candidate, graph.multiply(update, change, "kept"), "state")
+    change = ops.subtract(graph, before, candidate, "change")
+    state = ops.add(graph, candidate, ops.multiply(graph, update, change, "kept"), "state")
     state.fixed_range = UNIT_RANGE
     return state
 
@@ -19,9 +20,11 @@ def new_state(
     graph: Graph, gates_sum: Value, candidate_input: Value, candidate_state: Value, before: Value
 ) -> Value:
     """A gated recurrent unit's state from the sums of its gates and the parts of its candidate."""
-    reset, update = graph.split(graph.sigmoid(gates_sum, "gates"), 1, 2, "gate")
-    remembered = graph.multiply(reset, candidate_state, "reset_state")
-    candidate = graph.tanh(graph.add(candidate_input, remembered, "candidate_sum"), "candidate")
+    reset, update = ops.split(graph, ops.sigmoid(graph, gates_sum, "gates"), 1, 2, "gate")
+    remembered = ops.multiply(graph, reset, candidate_state, "reset_state")
+    candidate = ops.tanh(
+        graph, ops.add(graph, candidate_input, remembered, "candidate_sum"), "candidate"
+    )
     return _blend(graph, candidate, update, before)
 
 
@@ -37,20 +40,28 @@ def gru_over_time(
     gates, candidate = slice(None, 2 * size), slice(2 * size, None)
     with graph.scope(name):
         before = graph.recurrent_state("memory", (x.shape[0], size))
-        from_input = graph.linear(
-            x, weights.input_weight[gates], weights.input_bias[gates], "gates_input"
+        from_input = ops.linear(
+            graph, x, weights.input_weight[gates], weights.input_bias[gates], "gates_input"
         )
-        candidate_input = graph.linear(
-            x, weights.input_weight[candidate], weights.input_bias[candidate], "candidate_input"
+        candidate_input = ops.linear(
+            graph,
+            x,
+            weights.input_weight[candidate],
+            weights.input_bias[candidate],
+            "candidate_input",
         )
-        from_state = graph.linear(before, weights.hidden_weight[gates], None, "gates_state")
-        candidate_state = graph.linear(
-            before, weights.hidden_weight[candidate], weights.candidate_bias, "candidate_state"
+        from_state = ops.linear(graph, before, weights.hidden_weight[gates], None, "gates_state")
+        candidate_state = ops.linear(
+            graph,
+            before,
+            weights.hidden_weight[candidate],
+            weights.candidate_bias,
+            "candidate_state",
         )
-        gates_sum = graph.add(from_input, from_state, "gates_sum")
+        gates_sum = ops.add(graph, from_input, from_state, "gates_sum")
         after = new_state(graph, gates_sum, candidate_input, candidate_state, before)
         if present is not None:
-            after = graph.multiply(after, present, "present_state")
+            after = ops.multiply(graph, after, present, "present_state")
         graph.carry(before, after)
     return after
 
@@ -62,12 +73,12 @@ def gru_over_rows(graph: Graph, x: Value, weights: GRUWeights, name: str) -> Val
     """
     size = weights.hidden
     with graph.scope(name):
-        projected = graph.linear(x, weights.input_weight, weights.input_bias, "input")
+        projected = ops.linear(graph, x, weights.input_weight, weights.input_bias, "input")
         states: list[Value] = []
         for row in range(x.shape[0]):
             with graph.scope("row", repeated=row):
                 states.append(_row_step(graph, projected, row, weights, states, size))
-        return graph.concat(states, 0, "states")
+        return ops.concat(graph, states, 0, "states")
 
 
 def gru_both_ways(
@@ -93,15 +104,15 @@ def gru_both_ways(
     Returns:
         [rows, outputs].
     """
-    both_ways = graph.concat([x, graph.reverse(x, 0, "reversed")], 1, "both_ways")
+    both_ways = ops.concat(graph, [x, ops.reverse(graph, x, 0, "reversed")], 1, "both_ways")
     states = gru_over_rows(graph, both_ways, weights, name)
     # The backward units lie in reversed rows; of each half only one direction is read.
-    aligned = graph.concat(
-        [states, graph.reverse(states, 0, "states_reversed")], 1, "states_both_ways"
+    aligned = ops.concat(
+        graph, [states, ops.reverse(graph, states, 0, "states_reversed")], 1, "states_both_ways"
     )
     unused = torch.zeros_like(forward_weight)
     weight = torch.cat([forward_weight, unused, unused, backward_weight], dim=1)
-    return graph.linear(aligned, weight, bias, f"{name}_linear")
+    return ops.linear(graph, aligned, weight, bias, f"{name}_linear")
 
 
 def _row_step(
@@ -112,33 +123,37 @@ def _row_step(
     states: list[Value],
     size: int,
 ) -> Value:
-    gates_input = graph.slice(projected, (row, 0), (1, 2 * size), "gates_input")
-    candidate_input = graph.slice(projected, (row, 2 * size), (1, size), "candidate_input")
+    gates_input = ops.slice(graph, projected, (row, 0), (1, 2 * size), "gates_input")
+    candidate_input = ops.slice(graph, projected, (row, 2 * size), (1, size), "candidate_input")
     if not states:
-        reset, update = graph.split(graph.sigmoid(gates_input, "gates"), 1, 2, "gate")
+        reset, update = ops.split(graph, ops.sigmoid(graph, gates_input, "gates"), 1, 2, "gate")
         bias = graph.constant(weights.candidate_bias[None], "candidate_bias")
-        remembered = graph.multiply(reset, bias, "reset_state")
-        proposal = graph.tanh(graph.add(candidate_input, remembered, "candidate_sum"), "candidate")
-        state = graph.subtract(proposal, graph.multiply(update, proposal, "kept"), "state")
+        remembered = ops.multiply(graph, reset, bias, "reset_state")
+        proposal = ops.tanh(
+            graph, ops.add(graph, candidate_input, remembered, "candidate_sum"), "candidate"
+        )
+        state = ops.subtract(
+            graph, proposal, ops.multiply(graph, update, proposal, "kept"), "state"
+        )
         state.fixed_range = UNIT_RANGE
         return state
     hidden_bias = torch.cat([torch.zeros(2 * size), weights.candidate_bias])
-    hidden = graph.linear(states[-1], weights.hidden_weight, hidden_bias, "hidden")
-    gates_state = graph.slice(hidden, (0, 0), (1, 2 * size), "gates_state")
-    candidate_state = graph.slice(hidden, (0, 2 * size), (1, size), "candidate_state")
-    gates_sum = graph.add(gates_input, gates_state, "gates_sum")
+    hidden = ops.linear(graph, states[-1], weights.hidden_weight, hidden_bias, "hidden")
+    gates_state = ops.slice(graph, hidden, (0, 0), (1, 2 * size), "gates_state")
+    candidate_state = ops.slice(graph, hidden, (0, 2 * size), (1, size), "candidate_state")
+    gates_sum = ops.add(graph, gates_input, gates_state, "gates_sum")
     return new_state(graph, gates_sum, candidate_input, candidate_state, states[-1])
 
 
 def layer_norm(graph: Graph, x: Value, norm: nn.LayerNorm, axes: tuple[int, ...]) -> Value:
     """LayerNorm(x) of [rows, features] over `axes`."""
-    centred = graph.subtract(x, graph.mean(x, axes, "mean"), "centred")
-    variance = graph.mean(graph.multiply(centred, centred, "squared"), axes, "variance")
+    centred = ops.subtract(graph, x, ops.mean(graph, x, axes, "mean"), "centred")
+    variance = ops.mean(graph, ops.multiply(graph, centred, centred, "squared"), axes, "variance")
     epsilon = graph.constant(torch.full((1, 1), norm.eps), "epsilon")
-    inverse = graph.reciprocal_root(graph.add(variance, epsilon, "floored"), "inverse")
-    normalized = graph.multiply(centred, inverse, "normalized")
-    scaled = graph.multiply(normalized, graph.constant(norm.weight, "weight"), "scaled")
-    return graph.add(scaled, graph.constant(norm.bias, "bias"), "shifted")
+    inverse = ops.reciprocal_root(graph, ops.add(graph, variance, epsilon, "floored"), "inverse")
+    normalized = ops.multiply(graph, centred, inverse, "normalized")
+    scaled = ops.multiply(graph, normalized, graph.constant(norm.weight, "weight"), "scaled")
+    return ops.add(graph, scaled, graph.constant(norm.bias, "bias"), "shifted")
 
 
 def layer_norm_residual(
@@ -146,7 +161,7 @@ def layer_norm_residual(
 ) -> Value:
     """Residual + LayerNorm(x) over all of [rows, features]."""
     with graph.scope(name):
-        return graph.add(residual, layer_norm(graph, x, norm, (0, 1)), "sum")
+        return ops.add(graph, residual, layer_norm(graph, x, norm, (0, 1)), "sum")
 
 
 def recurrent_attention(
@@ -154,7 +169,7 @@ def recurrent_attention(
 ) -> Value:
     """GTCRN's temporal recurrent attention on [rows, C]: each channel times a gate in (0, 1)."""
     with graph.scope(name):
-        energy = graph.mean(graph.multiply(x, x, "squared"), (0,), "energy")
+        energy = ops.mean(graph, ops.multiply(graph, x, x, "squared"), (0,), "energy")
         state = gru_over_time(graph, energy, weights, "gru")
-        opened = graph.sigmoid(graph.linear(state, *gate, "gate_input"), "gate")
-        return graph.multiply(x, opened, "gated")
+        opened = ops.sigmoid(graph, ops.linear(graph, state, *gate, "gate_input"), "gate")
+        return ops.multiply(graph, x, opened, "gated")

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from edge_se.errors import UserError
-from quant.graph.execute import same_padding
 from quant.graph.graph import Graph, Operator, Value
+from quant.graph.operators.convolving import same_padding
 from targets.c.layers import (
     BandConvolution,
     Convolution,

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant.graph.graph import Graph, Value
-from quant.graph.moving import move_array
 
 Indices = NDArray[np.int64]
 # An element's code is its source's number times this, plus its index in the source.
@@ -62,7 +61,7 @@ class Tracer:
         if value.constant is not None:
             return np.full(value.shape, NOTHING)
         operator = self._producers.get(value)
-        if operator is None or not operator.rule.passes_through:
+        if operator is None or operator.rule.move is None:
             raise ValueError(f"no layer computes {value.name}")
-        moved = move_array(operator, [self._codes(given) for given in operator.inputs])
+        moved = operator.rule.move(operator, [self._codes(given) for given in operator.inputs])
         return moved[operator.outputs.index(value)]

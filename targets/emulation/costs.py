@@ -27,6 +27,7 @@ from edge_se.errors import UserError
 from edge_se.files import written_beside
 from edge_se.model_file import read_manifest, split
 from quant.checkpoints import default_checkpoint_path
+from quant.graph import operators as ops
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.graph import Graph, Range, Value
 from quant.graph.recipes import RECIPES, Override, Recipe
@@ -96,13 +97,17 @@ def probe_graph(states: int, size: int, bands: bool) -> Graph:
     graph = Graph()
     features = graph.input("features", (3, SIGNAL.bins))
     if bands:
-        merged = graph.bands_in_parts(features, band_merging(ERB()), "features_in_bands")
-        halves = [graph.slice(merged, (2 * row, 0), (2, 129), f"half{row}") for row in range(2)]
-        features = graph.concat(halves, 1, "halves")
+        merged = ops.bands_in_parts(graph, features, band_merging(ERB()), "features_in_bands")
+        halves = [
+            ops.slice(graph, merged, (2 * row, 0), (2, 129), f"half{row}") for row in range(2)
+        ]
+        features = ops.concat(graph, halves, 1, "halves")
     for index in range(states):
         before = graph.recurrent_state(f"state{index}", (1, size))
-        graph.carry(before, graph.tanh(before, f"state{index}.next"))
-    graph.output(graph.tanh(graph.slice(features, (0, 0), (2, SIGNAL.bins), "rows"), "mask"))
+        graph.carry(before, ops.tanh(graph, before, f"state{index}.next"))
+    graph.output(
+        ops.tanh(graph, ops.slice(graph, features, (0, 0), (2, SIGNAL.bins), "rows"), "mask")
+    )
     return graph
 
 
@@ -112,7 +117,7 @@ def fan_graph(chained: bool) -> Graph:
     x = graph.input("x", (1, 64))
     sums: list[Value] = []
     for index in range(FAN):
-        sums.append(graph.add(sums[-1] if chained and sums else x, x, f"sum{index}"))
+        sums.append(ops.add(graph, sums[-1] if chained and sums else x, x, f"sum{index}"))
     for value in sums[-1:] if chained else sums:
         graph.output(value)
     return graph

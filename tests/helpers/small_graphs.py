@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from quant.graph import operators as ops
 from quant.graph.graph import Graph, Value
 
 
@@ -15,43 +16,43 @@ def constant(*shape: int, seed: int = 0) -> Tensor:
 
 def _linear(graph: Graph) -> Value:
     x = graph.input("x", (5, 12))
-    return graph.linear(x, constant(7, 12), constant(7, seed=1), "result")
+    return ops.linear(graph, x, constant(7, 12), constant(7, seed=1), "result")
 
 
 def _convolution(graph: Graph) -> Value:
     """Grouped, five taps, stride 2: padded alike on both sides."""
     x = graph.input("x", (1, 1, 33, 8))
     weight, bias = constant(6, 1, 5, 4), constant(6, seed=1)
-    return graph.convolution(x, weight, bias, "result", stride=2)
+    return ops.convolution(graph, x, weight, bias, "result", stride=2)
 
 
 def _depthwise(graph: Graph) -> Value:
     x = graph.input("x", (1, 5, 9, 4))
     weight, bias = constant(1, 3, 3, 4), constant(4, seed=1)
-    return graph.depthwise_over_history(x, weight, bias, 2, "result")
+    return ops.depthwise_over_history(graph, x, weight, bias, 2, "result")
 
 
 def _lstm(graph: Graph) -> Value:
     shapes = ((16, 6), (16, 4), (16,)) * 2
     weights = [0.5 * constant(*shape, seed=seed) for seed, shape in enumerate(shapes)]
-    return graph.bidirectional_lstm(graph.input("x", (9, 1, 6)), weights, "result")
+    return ops.bidirectional_lstm(graph, graph.input("x", (9, 1, 6)), weights, "result")
 
 
 def _binary(kind: str) -> Callable[[Graph], Value]:
     def build(graph: Graph) -> Value:
         x, y = graph.input("x", (6, 8)), graph.input("y", (1, 8))
-        return getattr(graph, kind)(x, y, "result")
+        return getattr(ops, kind)(graph, x, y, "result")
 
     return build
 
 
 def _unary(kind: str) -> Callable[[Graph], Value]:
-    return lambda graph: getattr(graph, kind)(graph.input("x", (6, 8)), "result")
+    return lambda graph: getattr(ops, kind)(graph, graph.input("x", (6, 8)), "result")
 
 
 def _split(graph: Graph) -> Value:
     """The second half; the first must come out too."""
-    first, second = graph.split(graph.input("x", (3, 8)), 1, 2, "result")
+    first, second = ops.split(graph, graph.input("x", (3, 8)), 1, 2, "result")
     graph.output(first)
     return second
 
@@ -66,24 +67,29 @@ BUILDERS: dict[str, Callable[[Graph], Value]] = {
     "multiply": _binary("multiply"),
     "sigmoid": _unary("sigmoid"),
     "tanh": _unary("tanh"),
-    "leaky_relu": lambda graph: graph.leaky_relu(
-        graph.input("x", (6, 8)), torch.tensor(0.3), "result"
+    "leaky_relu": lambda graph: ops.leaky_relu(
+        graph, graph.input("x", (6, 8)), torch.tensor(0.3), "result"
     ),
     "reciprocal_root": _unary("reciprocal_root"),
-    "mean": lambda graph: graph.mean(graph.input("x", (6, 8)), (0,), "result"),
-    "concat": lambda graph: graph.concat(
-        [graph.input("x", (2, 8)), graph.constant(0.1 * constant(3, 8), "given")], 0, "result"
+    "mean": lambda graph: ops.mean(graph, graph.input("x", (6, 8)), (0,), "result"),
+    "concat": lambda graph: ops.concat(
+        graph,
+        [graph.input("x", (2, 8)), graph.constant(0.1 * constant(3, 8), "given")],
+        0,
+        "result",
     ),
-    "slice": lambda graph: graph.slice(graph.input("x", (6, 8)), (2, 1), (3, 7), "result"),
+    "slice": lambda graph: ops.slice(graph, graph.input("x", (6, 8)), (2, 1), (3, 7), "result"),
     "split": _split,
-    "reshape": lambda graph: graph.reshape(graph.input("x", (6, 8)), (4, 12), "result"),
-    "transpose": lambda graph: graph.transpose(graph.input("x", (2, 3, 4)), (2, 0, 1), "result"),
-    "pad": lambda graph: graph.pad(
-        graph.input("x", (1, 4, 3, 2)), ((0, 0), (1, 2), (1, 0), (0, 0)), "result"
+    "reshape": lambda graph: ops.reshape(graph, graph.input("x", (6, 8)), (4, 12), "result"),
+    "transpose": lambda graph: ops.transpose(
+        graph, graph.input("x", (2, 3, 4)), (2, 0, 1), "result"
     ),
-    "resize": lambda graph: graph.resize(graph.input("x", (1, 4, 3, 8)), (8, 6), "result"),
+    "pad": lambda graph: ops.pad(
+        graph, graph.input("x", (1, 4, 3, 2)), ((0, 0), (1, 2), (1, 0), (0, 0)), "result"
+    ),
+    "resize": lambda graph: ops.resize(graph, graph.input("x", (1, 4, 3, 8)), (8, 6), "result"),
     "lstm": _lstm,
-    "reverse": lambda graph: graph.reverse(graph.input("x", (6, 8)), 0, "result"),
+    "reverse": lambda graph: ops.reverse(graph, graph.input("x", (6, 8)), 0, "result"),
 }
 
 

@@ -1,5 +1,6 @@
 """One window of CascadedASPPNet; equal to `quant.networks.cascaded.aspp` frame by frame."""
 
+from quant.graph import operators as ops
 from quant.graph.graph import Graph, Value
 from quant.networks.cascaded.aspp import BaseASPPNet, CascadedASPPNet
 from quant.networks.cascaded.window_blocks import (
@@ -20,11 +21,11 @@ def describe_cascaded_aspp(model: CascadedASPPNet, frames: int) -> Graph:
         _net(graph, low, model.stg1_low_band_net, "stg1_low"),
         _net(graph, high, model.stg1_high_band_net, "stg1_high"),
     ]
-    first = graph.concat(bands, 2, "stg1", mixed=True)
-    joined = graph.concat([x, first], 3, "stg2_input", mixed=True)
+    first = ops.concat(graph, bands, 2, "stg1", mixed=True)
+    joined = ops.concat(graph, [x, first], 3, "stg2_input", mixed=True)
     bridge = convolution_block(graph, joined, model.stg2_bridge, "stg2_bridge")
     second = _net(graph, bridge, model.stg2_full_band_net, "stg2")
-    joined = graph.concat([x, first, second], 3, "stg3_input", mixed=True)
+    joined = ops.concat(graph, [x, first, second], 3, "stg3_input", mixed=True)
     bridge = convolution_block(graph, joined, model.stg3_bridge, "stg3_bridge")
     third = _net(graph, bridge, model.stg3_full_band_net, "stg3")
     graph.output(output_mask(graph, third, model.out, model.offset))

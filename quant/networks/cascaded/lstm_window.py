@@ -4,6 +4,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from quant.graph import operators as ops
 from quant.graph.graph import Graph, Value
 from quant.networks.cascaded.blocks import Conv2DBNActiv
 from quant.networks.cascaded.lstm import BaseNet, CascadedNet, LSTMModule
@@ -24,13 +25,13 @@ def describe_cascaded_lstm(model: CascadedNet, frames: int) -> Graph:
     x, low, high = input_bands(graph, frames, model.n_fft // 2 + 1)
     low1 = _low_net(graph, low, model.stg1_low_band_net, "stg1_low")
     high1 = _net(graph, high, model.stg1_high_band_net, "stg1_high")
-    low_input = graph.concat([low, low1], 3, "stg2_low_input", mixed=True)
-    high_input = graph.concat([high, high1], 3, "stg2_high_input", mixed=True)
+    low_input = ops.concat(graph, [low, low1], 3, "stg2_low_input", mixed=True)
+    high_input = ops.concat(graph, [high, high1], 3, "stg2_high_input", mixed=True)
     low2 = _low_net(graph, low_input, model.stg2_low_band_net, "stg2_low")
     high2 = _net(graph, high_input, model.stg2_high_band_net, "stg2_high")
-    first = graph.concat([low1, high1], 2, "stg1", mixed=True)
-    second = graph.concat([low2, high2], 2, "stg2", mixed=True)
-    joined = graph.concat([x, first, second], 3, "stg3_input", mixed=True)
+    first = ops.concat(graph, [low1, high1], 2, "stg1", mixed=True)
+    second = ops.concat(graph, [low2, high2], 2, "stg2", mixed=True)
+    joined = ops.concat(graph, [x, first, second], 3, "stg3_input", mixed=True)
     third = _net(graph, joined, model.stg3_full_band_net, "stg3")
     graph.output(output_mask(graph, third, model.out, model.offset))
     return graph
@@ -50,7 +51,7 @@ def _net(graph: Graph, x: Value, net: BaseNet, name: str) -> Value:
         x = pyramid(graph, skips.pop(), net.aspp, "aspp")
         for level in (4, 3, 2):
             x = decoder(graph, x, skips.pop(), getattr(net, f"dec{level}"), f"dec{level}")
-        x = graph.concat([x, _lstm(graph, x, net.lstm_dec2, "lstm_dec2")], 3, "with_lstm")
+        x = ops.concat(graph, [x, _lstm(graph, x, net.lstm_dec2, "lstm_dec2")], 3, "with_lstm")
         return decoder(graph, x, skips.pop(), net.dec1, "dec1")
 
 
@@ -59,12 +60,12 @@ def _lstm(graph: Graph, x: Value, module: LSTMModule, name: str) -> Value:
     _, frames, bins, _ = x.shape
     with graph.scope(name):
         narrow = convolution_block(graph, x, module.conv, "conv")
-        rows = graph.reshape(narrow, (frames, 1, bins), "rows")
-        states = graph.bidirectional_lstm(rows, lstm_weights(module.lstm), "lstm")
-        flat = graph.reshape(states, (frames, states.shape[2]), "states")
+        rows = ops.reshape(graph, narrow, (frames, 1, bins), "rows")
+        states = ops.bidirectional_lstm(graph, rows, lstm_weights(module.lstm), "lstm")
+        flat = ops.reshape(graph, states, (frames, states.shape[2]), "states")
         linear, norm = cast(nn.Linear, module.dense[0]), cast(nn.BatchNorm1d, module.dense[1])
-        dense = graph.linear(flat, *fold_batch_norm(linear, norm), "dense", rectified=True)
-        return graph.reshape(dense, (1, frames, bins, 1), "image")
+        dense = ops.linear(graph, flat, *fold_batch_norm(linear, norm), "dense", rectified=True)
+        return ops.reshape(graph, dense, (1, frames, bins, 1), "image")
 
 
 def lstm_weights(lstm: nn.LSTM) -> list[Tensor]:

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from quant.graph import operators as ops
 from quant.graph.graph import Graph, Value
 from quant.networks.cascaded.blocks import ASPP, Conv2DBNActiv, Decoder, Encoder
 from quant.networks.folding import fold_batch_norm
@@ -23,7 +24,8 @@ def convolution_block(graph: Graph, x: Value, block: Conv2DBNActiv, name: str) -
             x = _depthwise(graph, x, cast(nn.Conv2d, convolutions[0]))
         weight, bias = fold_batch_norm(last, cast(nn.BatchNorm2d, norm))
         rectified = isinstance(activation, nn.ReLU)
-        y = graph.image_convolution(
+        y = ops.image_convolution(
+            graph,
             x,
             _reversed_axes(weight),
             bias,
@@ -35,7 +37,7 @@ def convolution_block(graph: Graph, x: Value, block: Conv2DBNActiv, name: str) -
         if rectified:
             return y
         slope = torch.tensor(cast(nn.LeakyReLU, activation).negative_slope)
-        return graph.leaky_relu(y, slope, "activation")
+        return ops.leaky_relu(graph, y, slope, "activation")
 
 
 def _reversed_axes(weight: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ def _reversed_axes(weight: Tensor) -> Tensor:
 def _depthwise(graph: Graph, x: Value, convolution: nn.Conv2d) -> Value:
     weight = convolution.weight[:, 0].permute(2, 1, 0)[None]
     dilation = convolution.dilation
-    return graph.image_depthwise(x, weight, (dilation[1], dilation[0]), "depthwise")
+    return ops.image_depthwise(graph, x, weight, (dilation[1], dilation[0]), "depthwise")
 
 
 def encoder(graph: Graph, x: Value, block: Encoder, name: str) -> tuple[Value, Value]:
@@ -59,20 +61,22 @@ def encoder(graph: Graph, x: Value, block: Encoder, name: str) -> tuple[Value, V
 def decoder(graph: Graph, x: Value, skip: Value, block: Decoder, name: str) -> Value:
     """Up-sampled x beside the skip, which has as many frames, through one convolution."""
     with graph.scope(name):
-        up = graph.resize(x, (skip.shape[1], skip.shape[2]), "up")
-        return convolution_block(graph, graph.concat([up, skip], 3, "joined"), block.block, "conv")
+        up = ops.resize(graph, x, (skip.shape[1], skip.shape[2]), "up")
+        return convolution_block(
+            graph, ops.concat(graph, [up, skip], 3, "joined"), block.block, "conv"
+        )
 
 
 def pyramid(graph: Graph, x: Value, block: ASPP, name: str) -> Value:
     """Atrous spatial pyramid pooling."""
     with graph.scope(name):
-        mean = graph.mean(x, (2,), "mean")
+        mean = ops.mean(graph, x, (2,), "mean")
         pooled = convolution_block(graph, mean, cast(Conv2DBNActiv, block.conv1[1]), "conv1")
-        branches = [graph.resize(pooled, (x.shape[1], x.shape[2]), "spread")]
+        branches = [ops.resize(graph, pooled, (x.shape[1], x.shape[2]), "spread")]
         for index in (2, 3, 4, 5):
             branch = cast(Conv2DBNActiv, getattr(block, f"conv{index}"))
             branches.append(convolution_block(graph, x, branch, f"conv{index}"))
-        joined = graph.concat(branches, 3, "joined")
+        joined = ops.concat(graph, branches, 3, "joined")
         return convolution_block(graph, joined, block.joint, "bottleneck")
 
 
@@ -82,9 +86,9 @@ def input_bands(graph: Graph, frames: int, bins: int) -> tuple[Value, Value, Val
     features = graph.input("features", (1, frames, bins, channels))
     features.fixed_range = (0.0, 1.0)  # a recording's largest magnitude is 1
     half = (bins - 1) // 2
-    whole = graph.slice(features, (0, 0, 0, 0), (1, frames, 2 * half, channels), "bins")
-    low = graph.slice(features, (0, 0, 0, 0), (1, frames, half, channels), "low")
-    high = graph.slice(features, (0, 0, half, 0), (1, frames, half, channels), "high")
+    whole = ops.slice(graph, features, (0, 0, 0, 0), (1, frames, 2 * half, channels), "bins")
+    low = ops.slice(graph, features, (0, 0, 0, 0), (1, frames, half, channels), "low")
+    high = ops.slice(graph, features, (0, 0, half, 0), (1, frames, half, channels), "high")
     return whole, low, high
 
 
@@ -92,9 +96,9 @@ def output_mask(graph: Graph, x: Value, out: nn.Conv2d, offset: int) -> Value:
     """The mask, cropped by `offset` frames on both sides, its highest bin repeated once."""
     _, frames, bins, channels = x.shape
     kept = frames - 2 * offset
-    middle = graph.slice(x, (0, offset, 0, 0), (1, kept, bins, channels), "middle")
+    middle = ops.slice(graph, x, (0, offset, 0, 0), (1, kept, bins, channels), "middle")
     weight = _reversed_axes(out.weight)
-    logits = graph.image_convolution(middle, weight, torch.zeros(2), "out")
-    mask = graph.sigmoid(logits, "sigmoid")
-    highest = graph.slice(mask, (0, 0, bins - 1, 0), (1, kept, 1, 2), "highest")
-    return graph.concat([mask, highest], 2, "mask")
+    logits = ops.image_convolution(graph, middle, weight, torch.zeros(2), "out")
+    mask = ops.sigmoid(graph, logits, "sigmoid")
+    highest = ops.slice(graph, mask, (0, 0, bins - 1, 0), (1, kept, 1, 2), "highest")
+    return ops.concat(graph, [mask, highest], 2, "mask")

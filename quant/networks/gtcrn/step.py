@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from edge_se.manifest import BAND_WEIGHT_BITS, BandMerging
+from quant.graph import histories
+from quant.graph import operators as ops
 from quant.graph.graph import Graph, Value
 from quant.networks.folding import (
     channels_last,
@@ -58,14 +60,14 @@ def describe_gtcrn(model: GTCRN, split: bool = False) -> Graph:
                 x = temporal_block(graph, x, cast(GTConvBlock, block))
         skips.append(x)
     _, _, bands, channels = x.shape
-    rows = graph.reshape(x, (bands, channels), "bottleneck")
+    rows = ops.reshape(graph, x, (bands, channels), "bottleneck")
     for name, paths in (("dpgrnn1", model.dpgrnn1), ("dpgrnn2", model.dpgrnn2)):
         with graph.scope(name):
             rows = dual_path(graph, rows, paths)
-    x = graph.reshape(rows, (1, 1, bands, channels), "bottleneck_image")
+    x = ops.reshape(graph, rows, (1, 1, bands, channels), "bottleneck_image")
     for index, block in enumerate(model.decoder.de_convs):
         with graph.scope(f"decoder.{index}"):
-            x = graph.add(x, skips[-1 - index], "skip")
+            x = ops.add(graph, x, skips[-1 - index], "skip")
             if isinstance(block, GTConvBlock):
                 x = temporal_block(graph, x, block)
             else:
@@ -86,10 +88,10 @@ def band_images(graph: Graph, erb: Bands, in_parts: bool) -> list[Value]:
     features = graph.input("features", (3, erb.bins))
     if not in_parts:
         return [neighbour_bands(graph, merge_bands(graph, features, erb))]
-    parts = graph.bands_in_parts(features, band_merging(erb), "features_in_bands")
+    parts = ops.bands_in_parts(graph, features, band_merging(erb), "features_in_bands")
     with graph.scope("merge"):
         edge = graph.constant(torch.zeros(parts.shape[0], 1), "edge")
-        padded = graph.concat([edge, parts, edge], 1, "bands")
+        padded = ops.concat(graph, [edge, parts, edge], 1, "bands")
     images = []
     for part, name in enumerate(("fine", "excess")):
         with graph.scope(name):
@@ -124,15 +126,17 @@ def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
     rows, low_bands = features.shape[0], erb.low_bands
     with graph.scope("merge"):
         silence = graph.constant(torch.zeros(rows, 1), "edge")
-        parts = [silence, graph.slice(features, (0, 0), (rows, low_bands), "low")]
+        parts = [silence, ops.slice(graph, features, (0, 0), (rows, low_bands), "low")]
         for block, filters in enumerate(erb.merging.chunk(BAND_BLOCKS)):
             first, last = _nonzero_span(filters)
             with graph.scope(f"block{block}"):
-                bins = graph.slice(features, (0, low_bands + first), (rows, last - first), "bins")
-                parts.append(graph.linear(bins, filters[:, first:last], None, "bands"))
+                bins = ops.slice(
+                    graph, features, (0, low_bands + first), (rows, last - first), "bins"
+                )
+                parts.append(ops.linear(graph, bins, filters[:, first:last], None, "bands"))
         # Five inputs at most: more are not accelerated.
-        high = graph.concat([*parts[2:], silence], 1, "high", mixed=True)
-        return graph.concat([*parts[:2], high], 1, "bands", mixed=True)
+        high = ops.concat(graph, [*parts[2:], silence], 1, "high", mixed=True)
+        return ops.concat(graph, [*parts[:2], high], 1, "bands", mixed=True)
 
 
 def neighbour_bands(graph: Graph, padded: Value, row: int = 0) -> Value:
@@ -143,16 +147,17 @@ def neighbour_bands(graph: Graph, padded: Value, row: int = 0) -> Value:
     bands = padded.shape[1] - 2
     with graph.scope("neighbours"):
         shifted = [
-            graph.slice(padded, (row, offset), (3, bands), f"shift{offset}") for offset in range(3)
+            ops.slice(graph, padded, (row, offset), (3, bands), f"shift{offset}")
+            for offset in range(3)
         ]
-        stacked = graph.concat(shifted, 0, "stacked")
-        image = graph.transpose(stacked, (1, 0), "transposed")
-        return graph.reshape(image, (1, 1, bands, 9), "image")
+        stacked = ops.concat(graph, shifted, 0, "stacked")
+        image = ops.transpose(graph, stacked, (1, 0), "transposed")
+        return ops.reshape(graph, image, (1, 1, bands, 9), "image")
 
 
 def leaky_relu(graph: Graph, x: Value, activation: nn.Module, name: str) -> Value:
     """PReLU with one shared slope, which is a leaky ReLU."""
-    return graph.leaky_relu(x, cast(nn.PReLU, activation).weight[0], name)
+    return ops.leaky_relu(graph, x, cast(nn.PReLU, activation).weight[0], name)
 
 
 def down_sampling(graph: Graph, x: Value, block: ConvBlock) -> Value:
@@ -165,7 +170,7 @@ def strided_convolution(
     graph: Graph, x: Value, weight: Tensor, bias: Tensor, activation: nn.Module
 ) -> Value:
     """`down_sampling` by a weight [outputs, inputs / groups, 1, taps] and bias [outputs]."""
-    y = graph.convolution(x, channels_last(weight), bias, "convolution", stride=2)
+    y = ops.convolution(graph, x, channels_last(weight), bias, "convolution", stride=2)
     return leaky_relu(graph, y, activation, "activation")
 
 
@@ -192,8 +197,8 @@ def first_convolution(
     shrink = -slope.abs()
     above = _rectified_sum(graph, images, weight, bias, "above")
     below = _rectified_sum(graph, images, shrink * weight, shrink * bias, "below")
-    join = graph.subtract if slope >= 0 else graph.add
-    return join(above, below, "activation")
+    join = ops.subtract if slope >= 0 else ops.add
+    return join(graph, above, below, "activation")
 
 
 def _rectified_sum(
@@ -202,53 +207,54 @@ def _rectified_sum(
     fine, excess = images
     with graph.scope(name):
         kernel, none = channels_last(weight), torch.zeros_like(bias)
-        small = graph.convolution(fine, kernel, bias, "fine", stride=2)
-        large = graph.convolution(excess, EXCESS_RATIO * kernel, none, "excess", stride=2)
-        return graph.add(small, large, "sum", rectified=True)
+        small = ops.convolution(graph, fine, kernel, bias, "fine", stride=2)
+        large = ops.convolution(graph, excess, EXCESS_RATIO * kernel, none, "excess", stride=2)
+        return ops.add(graph, small, large, "sum", rectified=True)
 
 
 def temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
     """[1, 1, 33, 16] to the same shape, channels shuffled."""
     _, _, bands, channels = x.shape
     half = channels // 2
-    processed = graph.slice(x, (0, 0, 0, 0), (1, 1, bands, half), "processed")
-    passed = graph.slice(x, (0, 0, 0, half), (1, 1, bands, half), "passed")
+    processed = ops.slice(graph, x, (0, 0, 0, 0), (1, 1, bands, half), "processed")
+    passed = ops.slice(graph, x, (0, 0, 0, half), (1, 1, bands, half), "passed")
 
     # Three neighbouring bands per channel, then 1x1, is a convolution of three taps.
     weight, bias = fold_batch_norm(block.point_conv1, block.point_bn1)
     weight = weight.reshape(channels, half, 1, 3)
-    y = graph.convolution(processed, channels_last(weight), bias, "point1")
+    y = ops.convolution(graph, processed, channels_last(weight), bias, "point1")
     y = leaky_relu(graph, y, block.point_act, "point1_activation")
 
-    window = graph.history(y, block.past_frames, "cache")
+    window = histories.history(graph, y, block.past_frames, "cache")
     weight, bias = fold_batch_norm(block.depth_conv, block.depth_bn)
     if isinstance(block.depth_conv, nn.ConvTranspose2d):
         weight = weight.flip(2, 3)
     dilation = block.depth_conv.dilation[0]
-    y = graph.depthwise_over_history(
-        window, depthwise_channels_last(weight), bias, dilation, "depth"
+    y = ops.depthwise_over_history(
+        graph, window, depthwise_channels_last(weight), bias, dilation, "depth"
     )
     y = leaky_relu(graph, y, block.depth_act, "depth_activation")
 
     weight, bias = fold_batch_norm(block.point_conv2, block.point_bn2)
-    y = graph.convolution(y, channels_last(weight), bias, "point2")
+    y = ops.convolution(graph, y, channels_last(weight), bias, "point2")
     gate = (block.tra.att_fc.weight, block.tra.att_fc.bias)
     weights = merge_grus([(block.tra.att_gru, "", 0)], half)
     y = recurrent_attention(
-        graph, graph.reshape(y, (bands, half), "rows"), weights, gate, "attention"
+        graph, ops.reshape(graph, y, (bands, half), "rows"), weights, gate, "attention"
     )
 
     # Interleaving the channels of two images is transposing the pair of them.
     with graph.scope("shuffle"):
         flat = (1, bands * half)
-        pair = graph.concat(
-            [graph.reshape(y, flat, "first"), graph.reshape(passed, flat, "second")],
+        pair = ops.concat(
+            graph,
+            [ops.reshape(graph, y, flat, "first"), ops.reshape(graph, passed, flat, "second")],
             0,
             "pair",
             mixed=True,
         )
-        image = graph.transpose(pair, (1, 0), "transposed")
-        return graph.reshape(image, (1, 1, bands, channels), "image")
+        image = ops.transpose(graph, pair, (1, 0), "transposed")
+        return ops.reshape(graph, image, (1, 1, bands, channels), "image")
 
 
 def dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
@@ -283,7 +289,7 @@ def dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
 
     merged = merge_grus([(inter.rnn1, "", 0), (inter.rnn2, "", half)], channels)
     state = gru_over_time(graph, x, merged, "inter")
-    y = graph.linear(state, block.inter_fc.weight, block.inter_fc.bias, "inter_linear")
+    y = ops.linear(graph, state, block.inter_fc.weight, block.inter_fc.bias, "inter_linear")
     return layer_norm_residual(graph, y, x, block.inter_ln, "inter_norm")
 
 
@@ -309,18 +315,18 @@ def transposed_convolution(
     """`up_sampling` by a weight [outputs, inputs / groups, 1, 5] and bias [outputs]."""
     outputs, width = len(bias), x.shape[2]
     weight, bias = two_phases(weight, bias, groups)
-    y = graph.convolution(x, channels_last(weight), bias, "convolution")
+    y = ops.convolution(graph, x, channels_last(weight), bias, "convolution")
     if groups > 1:  # [group, phase, channel] to [phase, group, channel]
-        grouped = graph.reshape(y, (width, groups, 2, outputs // groups), "grouped")
-        y = graph.transpose(grouped, (0, 2, 1, 3), "phases")
+        grouped = ops.reshape(graph, y, (width, groups, 2, outputs // groups), "grouped")
+        y = ops.transpose(graph, grouped, (0, 2, 1, 3), "phases")
     if last:
-        rows = graph.reshape(y, (2 * width, outputs), "interleaved")
-        bands = graph.transpose(rows, (1, 0), "bands")
+        rows = ops.reshape(graph, y, (2 * width, outputs), "interleaved")
+        bands = ops.transpose(graph, rows, (1, 0), "bands")
         if isinstance(activation, nn.Tanh):
-            return graph.tanh(bands, "activation")
+            return ops.tanh(graph, bands, "activation")
         return leaky_relu(graph, bands, activation, "activation")
-    image = graph.reshape(y, (1, 1, 2 * width, outputs), "interleaved")
-    y = graph.slice(image, (0, 0, 0, 0), (1, 1, 2 * width - 1, outputs), "trimmed")
+    image = ops.reshape(graph, y, (1, 1, 2 * width, outputs), "interleaved")
+    y = ops.slice(graph, image, (0, 0, 0, 0), (1, 1, 2 * width - 1, outputs), "trimmed")
     return leaky_relu(graph, y, activation, "activation")
 
 
@@ -331,17 +337,17 @@ def split_bands(graph: Graph, bands: Value, erb: Bands) -> Value:
     low_bands, high_bands = erb.low_bands, len(erb.merging)
     edges = [0, *cuts, erb.bins - low_bands]
     with graph.scope("split"):
-        parts = [graph.slice(bands, (0, 0), (2, low_bands), "low")]
+        parts = [ops.slice(graph, bands, (0, 0), (2, low_bands), "low")]
         for block in range(BAND_BLOCKS):
             rows = erb.splitting[edges[block] : edges[block + 1]]
             first, last = _nonzero_span(rows)
             assert last <= high_bands
             with graph.scope(f"block{block}"):
-                part = graph.slice(bands, (0, low_bands + first), (2, last - first), "bands")
+                part = ops.slice(graph, bands, (0, low_bands + first), (2, last - first), "bands")
                 # A weighted mean of bands: it has their range.
-                bins = graph.linear(part, rows[:, first:last], None, "bins")
+                bins = ops.linear(graph, part, rows[:, first:last], None, "bins")
                 bins.fixed_range = bands.fixed_range
                 parts.append(bins)
-    mask = graph.concat(parts, 1, "mask")
+    mask = ops.concat(graph, parts, 1, "mask")
     mask.fixed_range = bands.fixed_range
     return mask

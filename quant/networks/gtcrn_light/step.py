@@ -14,6 +14,8 @@ from typing import cast
 import torch
 from torch import nn
 
+from quant.graph import histories
+from quant.graph import operators as ops
 from quant.graph.graph import Graph, Value
 from quant.networks.folding import (
     channels_last,
@@ -58,7 +60,7 @@ class _Presence:
     def __init__(self, graph: Graph, lookahead: int) -> None:
         self._graph = graph
         self._lookahead = lookahead
-        self._window = graph.presence(lookahead, "presence") if lookahead else None
+        self._window = histories.presence(graph, lookahead, "presence") if lookahead else None
         self._flags: dict[int, Value] = {}
 
     def flag(self, lag: int) -> Value:
@@ -67,14 +69,14 @@ class _Presence:
         if lag not in self._flags:
             begin = (0, self._lookahead - lag, 0, 0)
             name = f"presence.lag{lag}"
-            self._flags[lag] = self._graph.slice(self._window, begin, (1, 1, 1, 1), name)
+            self._flags[lag] = ops.slice(self._graph, self._window, begin, (1, 1, 1, 1), name)
         return self._flags[lag]
 
     def of(self, x: Lagging, name: str) -> Lagging:
         """The image x, or zeros where it belongs to a frame before the start."""
         if not x.lag:
             return x
-        return replace(x, value=self._graph.multiply(x.value, self.flag(x.lag), name))
+        return replace(x, value=ops.multiply(self._graph, x.value, self.flag(x.lag), name))
 
 
 def describe_gtcrn_light(model: GTCRNLight, split: bool = False) -> Graph:
@@ -99,8 +101,10 @@ def describe_gtcrn_light(model: GTCRNLight, split: bool = False) -> Graph:
     for index, block in enumerate(model.dec.blocks):
         with graph.scope(f"decoder.{index}"):
             skip, behind = skips[-1 - index], x.lag - skips[-1 - index].lag
-            same = graph.delayed(skip.value, behind, "skip_cache") if behind else skip.value
-            x = replace(x, value=graph.add(x.value, same, "skip"))
+            same = (
+                histories.delayed(graph, skip.value, behind, "skip_cache") if behind else skip.value
+            )
+            x = replace(x, value=ops.add(graph, x.value, same, "skip"))
             if isinstance(block, LightGTConvBlock):
                 x = _temporal_block(graph, x, block, presence)
             else:
@@ -141,12 +145,12 @@ def _temporal_block(
     graph: Graph, x: Lagging, block: LightGTConvBlock, presence: _Presence
 ) -> Lagging:
     """[1, 1, W, C] to the same shape, `block.lookahead` frames later."""
-    window = graph.history(x.value, block.past_frames, "cache")
+    window = histories.history(graph, x.value, block.past_frames, "cache")
     dilation = block.ds.dilation[0]
     weight = depthwise_channels_last(block.ds.weight)
-    y = graph.depthwise_over_history(window, weight, torch.zeros(CHANNELS), dilation, "depth")
+    y = ops.depthwise_over_history(graph, window, weight, torch.zeros(CHANNELS), dilation, "depth")
     weight, bias = fold_batch_norm(block.pw, block.bn)
-    y = graph.convolution(y, channels_last(weight), bias, "point")
+    y = ops.convolution(graph, y, channels_last(weight), bias, "point")
     y = leaky_relu(graph, y, block.act, "activation")
     lagging = Lagging(y, x.lag + block.lookahead - block.tra.lookahead)
     gated = _gate(graph, presence.of(lagging, "present"), block.tra)
@@ -154,28 +158,28 @@ def _temporal_block(
     if block.lookahead:
         # The window of the convolution holds the frame that the output belongs to.
         begin = (0, block.past_frames - block.lookahead, 0, 0)
-        residual = graph.slice(window, begin, x.value.shape, "residual")
-    return replace(gated, value=graph.add(gated.value, residual, "sum"))
+        residual = ops.slice(graph, window, begin, x.value.shape, "residual")
+    return replace(gated, value=ops.add(graph, gated.value, residual, "sum"))
 
 
 def _gate(graph: Graph, x: Lagging, gate: TemporalGate) -> Lagging:
     """The temporal gate: its two convolutions are one linear layer on three frames' energies."""
     channels = x.value.shape[3]
     with graph.scope("gate"):
-        squared = graph.multiply(x.value, x.value, "squared")
-        energy = graph.mean(squared, (2,), "energy")
-        window = graph.history(energy, GATE_FRAMES - 1, "cache")
-        energies = graph.reshape(window, (1, GATE_FRAMES * channels), "energies")
+        squared = ops.multiply(graph, x.value, x.value, "squared")
+        energy = ops.mean(graph, squared, (2,), "energy")
+        window = histories.history(graph, energy, GATE_FRAMES - 1, "cache")
+        energies = ops.reshape(graph, window, (1, GATE_FRAMES * channels), "energies")
         pointwise, depthwise = gate.pw.weight[:, :, 0], gate.dw.weight[:, 0]
         weight = (pointwise[:, None, :] * depthwise.T[None]).flatten(1)
         assert gate.dw.bias is not None and gate.pw.bias is not None
         bias = pointwise @ gate.dw.bias + gate.pw.bias
-        opened = graph.sigmoid(graph.linear(energies, weight, bias, "input"), "open")
+        opened = ops.sigmoid(graph, ops.linear(graph, energies, weight, bias, "input"), "open")
         gated = x.value
         if gate.lookahead:
-            gated = graph.delayed(gated, gate.lookahead, "gated_cache")
-        opened = graph.reshape(opened, (1, 1, 1, channels), "image")
-        return Lagging(graph.multiply(gated, opened, "gated"), x.lag + gate.lookahead)
+            gated = histories.delayed(graph, gated, gate.lookahead, "gated_cache")
+        opened = ops.reshape(graph, opened, (1, 1, 1, channels), "image")
+        return Lagging(ops.multiply(graph, gated, opened, "gated"), x.lag + gate.lookahead)
 
 
 def _dual_path(
@@ -183,7 +187,7 @@ def _dual_path(
 ) -> Lagging:
     """[1, 1, W, C] to the same shape; the projection into the bottleneck is part of the GRUs."""
     image = x.value.shape
-    rows = graph.reshape(x.value, (image[2], CHANNELS), "rows")
+    rows = ops.reshape(graph, x.value, (image[2], CHANNELS), "rows")
     into, twice = block.pre.weight, torch.block_diag(block.pre.weight, block.pre.weight)
 
     both = merge_grus([(block.intra, "", 0), (block.intra, "_reverse", BOTTLENECK)], 2 * BOTTLENECK)
@@ -191,13 +195,13 @@ def _dual_path(
     forward, backward = block.post.weight.chunk(2, dim=1)
     y = gru_both_ways(graph, rows, both, forward, backward, None, "intra")
     with graph.scope("intra_norm"):
-        rows = layer_norm(graph, graph.add(rows, y, "sum"), block.ln1, (1,))
+        rows = layer_norm(graph, ops.add(graph, rows, y, "sum"), block.ln1, (1,))
 
     over_time = merge_grus([(block.inter, "", 0)], BOTTLENECK)
     over_time = replace(over_time, input_weight=over_time.input_weight @ into)
-    flag = graph.reshape(presence.flag(x.lag), (1, 1), "flag") if x.lag else None
+    flag = ops.reshape(graph, presence.flag(x.lag), (1, 1), "flag") if x.lag else None
     state = gru_over_time(graph, rows, over_time, "inter", flag)
-    y = graph.linear(state, block.post2.weight, None, "inter_linear")
+    y = ops.linear(graph, state, block.post2.weight, None, "inter_linear")
     with graph.scope("inter_norm"):
-        rows = layer_norm(graph, graph.add(rows, y, "sum"), block.ln2, (1,))
-    return presence.of(Lagging(graph.reshape(rows, image, "image"), x.lag), "present")
+        rows = layer_norm(graph, ops.add(graph, rows, y, "sum"), block.ln2, (1,))
+    return presence.of(Lagging(ops.reshape(graph, rows, image, "image"), x.lag), "present")

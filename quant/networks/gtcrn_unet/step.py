@@ -6,6 +6,7 @@ frame and needs no state.
 
 from typing import cast
 
+from quant.graph import operators as ops
 from quant.graph.graph import Graph, Value
 from quant.networks.folding import channels_last
 from quant.networks.gtcrn.model import CHANNELS, ConvBlock, GTConvBlock
@@ -36,11 +37,11 @@ def describe_gtcrn_unet(model: GTCRNUNet, split: bool = False) -> Graph:
             else:
                 x = down_sampling(graph, x, cast(ConvBlock, block))
     bands = x.shape[2]
-    rows = graph.reshape(x, (bands, CHANNELS), "bottleneck")
+    rows = ops.reshape(graph, x, (bands, CHANNELS), "bottleneck")
     for name, paths in (("dpgrnn1", model.dpgrnn1), ("dpgrnn2", model.dpgrnn2)):
         with graph.scope(name):
             rows = dual_path(graph, rows, paths)
-    x = graph.reshape(rows, (1, 1, bands, CHANNELS), "bottleneck_image")
+    x = ops.reshape(graph, rows, (1, 1, bands, CHANNELS), "bottleneck_image")
     fusions = iter(model.fusions)
     for index, block in enumerate(model.decoder):
         with graph.scope(f"decoder.{index}"):
@@ -59,15 +60,15 @@ def fuse(graph: Graph, skip: Value, x: Value, fusion: Fusion) -> Value:
     if fusion.kind == "none":
         return x
     if skip.shape != x.shape:
-        skip = graph.resize(skip, (1, x.shape[2]), "skip_resized")
+        skip = ops.resize(graph, skip, (1, x.shape[2]), "skip_resized")
     if fusion.conv is None:
-        return graph.add(skip, x, "skip")
+        return ops.add(graph, skip, x, "skip")
     weight, bias = fusion.conv.weight, fusion.conv.bias
     assert bias is not None
-    both = graph.concat([skip, x], 3, "skip_and_own", mixed=True)
-    mixed = graph.convolution(both, channels_last(weight), bias, "fusion")
+    both = ops.concat(graph, [skip, x], 3, "skip_and_own", mixed=True)
+    mixed = ops.convolution(graph, both, channels_last(weight), bias, "fusion")
     if fusion.kind == "concat":
         return mixed
-    gate = graph.sigmoid(mixed, "fusion_gate")
-    change = graph.multiply(gate, graph.subtract(skip, x, "skip_change"), "skip_gated")
-    return graph.add(x, change, "skip")
+    gate = ops.sigmoid(graph, mixed, "fusion_gate")
+    change = ops.multiply(graph, gate, ops.subtract(graph, skip, x, "skip_change"), "skip_gated")
+    return ops.add(graph, x, change, "skip")

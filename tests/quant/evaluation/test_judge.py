@@ -10,6 +10,7 @@ import torch
 from quant.audio.clips import CalibrationClips, Clip
 from quant.evaluation.judge import Judge, JudgedClips, Loss
 from quant.evaluation.saturation import SaturationCounter
+from quant.graph import operators as ops
 from quant.graph.encoding import Encoding, Precision, assign_encodings
 from quant.graph.graph import Graph
 from quant.networks.gtcrn.model import SIGNAL
@@ -21,7 +22,7 @@ def tiny() -> Graph:
     """A mask that is the tanh of its features, real and imaginary."""
     graph = Graph()
     features = graph.input("features", (3, 257))
-    graph.output(graph.tanh(graph.slice(features, (1, 0), (2, 257), "rows"), "mask"))
+    graph.output(ops.tanh(graph, ops.slice(graph, features, (1, 0), (2, 257), "rows"), "mask"))
     return graph
 
 

@@ -8,6 +8,7 @@ import soundfile
 
 from quant.evaluation.judge import Judge, JudgedClips
 from quant.evaluation.sensitivity import format_sensitivity, measure_sensitivity
+from quant.graph import operators as ops
 from quant.graph.graph import Graph
 from quant.networks.gtcrn.model import SIGNAL
 from quant.ptq.calibration import Statistics
@@ -20,10 +21,10 @@ def sensitivity():
     """A fine scope, and a coarse one whose range is ten times too wide."""
     graph = Graph()
     features = graph.input("features", (3, 257))
-    x = graph.slice(features, (1, 0), (2, 257), "rows")
+    x = ops.slice(graph, features, (1, 0), (2, 257), "rows")
     for name in ("fine", "coarse"):
         with graph.scope(name):
-            x = graph.add(x, x, "twice")
+            x = ops.add(graph, x, x, "twice")
     graph.output(x)
     samples = np.linspace(-1, 1, 1001, dtype=np.float32)
     widths = {"features": 4.0, "fine.twice": 4.0, "coarse.twice": 40.0}

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from quant.graph import histories
+from quant.graph import operators as ops
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph
 from tests.helpers.running import run_frames
@@ -17,7 +19,7 @@ def ramp(frames):
 def test_a_delayed_value_is_zero_and_then_that_of_an_earlier_frame(run):
     graph = Graph()
     x = graph.input("x", (1, 1, 2, 3))
-    graph.output(graph.delayed(x, 3, "cache"))
+    graph.output(histories.delayed(graph, x, 3, "cache"))
 
     result = run(graph, ramp(8))
 
@@ -28,9 +30,9 @@ def test_a_delayed_value_is_zero_and_then_that_of_an_earlier_frame(run):
 def test_presence_tells_which_frames_there_were(run):
     graph = Graph()
     x = graph.input("x", (1, 1, 2, 3))
-    flags = graph.presence(2, "presence")
-    oldest = graph.slice(flags, (0, 0, 0, 0), (1, 1, 1, 1), "oldest")
-    graph.output(graph.multiply(x, oldest, "present"))
+    flags = histories.presence(graph, 2, "presence")
+    oldest = ops.slice(graph, flags, (0, 0, 0, 0), (1, 1, 1, 1), "oldest")
+    graph.output(ops.multiply(graph, x, oldest, "present"))
 
     result = run(graph, ramp(5))
 
@@ -40,11 +42,13 @@ def test_presence_tells_which_frames_there_were(run):
 def test_multiplications_of_weighted_operators_are_counted():
     graph = Graph()
     x = graph.input("x", (1, 1, 10, 4))
-    image = graph.convolution(x, torch.ones(6, 1, 3, 4), torch.zeros(6), "convolution", stride=2)
-    window = graph.history(image, 2, "cache")
-    image = graph.depthwise_over_history(
-        window, torch.ones(1, 3, 3, 6), torch.zeros(6), 1, "depthwise"
+    image = ops.convolution(
+        graph, x, torch.ones(6, 1, 3, 4), torch.zeros(6), "convolution", stride=2
     )
-    graph.linear(graph.reshape(image, (5, 6), "rows"), torch.ones(7, 6), None, "linear")
+    window = histories.history(graph, image, 2, "cache")
+    image = ops.depthwise_over_history(
+        graph, window, torch.ones(1, 3, 3, 6), torch.zeros(6), 1, "depthwise"
+    )
+    ops.linear(graph, ops.reshape(graph, image, (5, 6), "rows"), torch.ones(7, 6), None, "linear")
 
     assert graph.multiplications == 5 * 6 * 3 * 4 + 5 * 6 * 9 + 5 * 7 * 6

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_se.quantized import dequantize, quantize
+from quant.graph import histories
+from quant.graph import operators as ops
 from quant.graph.encoding import (
     DTYPES,
     FLOAT,
@@ -74,15 +76,15 @@ def graph() -> Graph:
     graph = Graph()
     x = graph.input("x", (4, 8))
     memory = graph.recurrent_state("memory", (4, 8))
-    mixed = graph.linear(x, constant(8, 8), None, "mixed")
-    opened = graph.sigmoid(graph.add(mixed, memory, "sum"), "gate")
-    after = graph.multiply(graph.tanh(mixed, "candidate"), opened, "after")
+    mixed = ops.linear(graph, x, constant(8, 8), None, "mixed")
+    opened = ops.sigmoid(graph, ops.add(graph, mixed, memory, "sum"), "gate")
+    after = ops.multiply(graph, ops.tanh(graph, mixed, "candidate"), opened, "after")
     graph.carry(memory, after)
-    image = graph.reshape(after, (1, 1, 4, 8), "image")
-    window = graph.history(image, 2, "cache")
-    half = graph.slice(window, (0, 0, 0, 0), (1, 3, 4, 4), "half")
-    rows = graph.reshape(half, (6, 8), "rows")
-    graph.output(graph.linear(rows, constant(3, 8), None, "last"))
+    image = ops.reshape(graph, after, (1, 1, 4, 8), "image")
+    window = histories.history(graph, image, 2, "cache")
+    half = ops.slice(graph, window, (0, 0, 0, 0), (1, 3, 4, 4), "half")
+    rows = ops.reshape(graph, half, (6, 8), "rows")
+    graph.output(ops.linear(graph, rows, constant(3, 8), None, "last"))
     return graph
 
 
@@ -120,11 +122,15 @@ def squashed() -> tuple[Graph, dict[str, Value]]:
     """x -> linear -> moved -> tanh; and a sum that a tanh reads, and a gate."""
     graph = Graph()
     x = graph.input("x", (4, 8))
-    own = graph.linear(x, constant(8, 8), None, "own")
-    moved = graph.transpose(own, (1, 0), "moved")
-    graph.output(graph.tanh(moved, "squashed"))
-    shared = graph.add(x, x, "shared")
-    graph.output(graph.multiply(graph.tanh(shared, "both"), graph.sigmoid(shared, "gate"), "gated"))
+    own = ops.linear(graph, x, constant(8, 8), None, "own")
+    moved = ops.transpose(graph, own, (1, 0), "moved")
+    graph.output(ops.tanh(graph, moved, "squashed"))
+    shared = ops.add(graph, x, x, "shared")
+    graph.output(
+        ops.multiply(
+            graph, ops.tanh(graph, shared, "both"), ops.sigmoid(graph, shared, "gate"), "gated"
+        )
+    )
     return graph, {value.name: value for value in (own, moved, shared)}
 
 
@@ -157,7 +163,7 @@ def test_a_tanh_in_finer_precision_hears_everything():
 def test_parts_of_a_mixed_concatenation_keep_their_encodings():
     graph = Graph()
     small, large = graph.input("small", (1, 4)), graph.input("large", (1, 4))
-    joined = graph.concat([small, large], 1, "joined", mixed=True)
+    joined = ops.concat(graph, [small, large], 1, "joined", mixed=True)
     graph.output(joined)
     ranges = {"small": (-1.0, 1.0), "large": (-50.0, 50.0), "joined": (-40.0, 40.0)}
 
@@ -170,7 +176,7 @@ def test_parts_of_a_mixed_concatenation_keep_their_encodings():
 def test_parts_of_a_concatenation_share_the_widest_range():
     graph = Graph()
     small, large = graph.input("small", (1, 4)), graph.input("large", (1, 4))
-    joined = graph.concat([small, large], 1, "joined")
+    joined = ops.concat(graph, [small, large], 1, "joined")
     graph.output(joined)
     ranges = {"small": (-9.0, 1.0), "large": (-5.0, 50.0)}
 
@@ -197,7 +203,7 @@ def test_repeated_steps_share_a_range():
     x = graph.input("x", (1, 4))
     for row in range(3):
         with graph.scope("row", repeated=row):
-            x = graph.linear(x, constant(4, 4), None, "y")
+            x = ops.linear(graph, x, constant(4, 4), None, "y")
     graph.output(x)
 
     encodings = assign_encodings(

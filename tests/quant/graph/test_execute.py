@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from quant.graph import histories
+from quant.graph import operators as ops
 from quant.graph.execute import Step, initial_states, run_sequence, run_step
 from quant.graph.graph import Graph
 from tests.helpers.running import run_frames
@@ -14,18 +16,20 @@ def graph() -> Graph:
     """Histories before, between and after two recurrences, one of which feeds the other."""
     graph = Graph()
     x = graph.input("x", (1, 1, 6, 4))
-    window = graph.history(x, 2, "early")
-    y = graph.depthwise_over_history(window, constant(1, 3, 3, 4), constant(4), 1, "filtered")
-    rows = graph.reshape(y, (6, 4), "rows")
+    window = histories.history(graph, x, 2, "early")
+    y = ops.depthwise_over_history(graph, window, constant(1, 3, 3, 4), constant(4), 1, "filtered")
+    rows = ops.reshape(graph, y, (6, 4), "rows")
     for name in ("first", "second"):
         memory = graph.recurrent_state(f"{name}_memory", (6, 4))
-        mixed = graph.linear(memory, 0.4 * constant(4, 4), None, f"{name}_mixed")
-        rows = graph.tanh(graph.add(mixed, rows, f"{name}_sum"), f"{name}_state")
+        mixed = ops.linear(graph, memory, 0.4 * constant(4, 4), None, f"{name}_mixed")
+        rows = ops.tanh(graph, ops.add(graph, mixed, rows, f"{name}_sum"), f"{name}_state")
         graph.carry(memory, rows)
-    image = graph.reshape(rows, (1, 1, 6, 4), "image")
-    window = graph.history(image, 4, "late")
+    image = ops.reshape(graph, rows, (1, 1, 6, 4), "image")
+    window = histories.history(graph, image, 4, "late")
     graph.output(
-        graph.depthwise_over_history(window, constant(1, 3, 3, 4, seed=1), constant(4), 2, "last")
+        ops.depthwise_over_history(
+            graph, window, constant(1, 3, 3, 4, seed=1), constant(4), 2, "last"
+        )
     )
     return graph
 
@@ -100,8 +104,8 @@ def test_what_a_hook_returns_is_used_instead(graph, inputs, name):
 def test_gradients_reach_the_constants(inputs):
     graph = Graph()
     weight = torch.ones(2, 24, requires_grad=True)
-    x = graph.reshape(graph.input("x", (1, 1, 6, 4)), (1, 24), "row")
-    graph.output(graph.linear(x, weight, None, "y"))
+    x = ops.reshape(graph, graph.input("x", (1, 1, 6, 4)), (1, 24), "row")
+    graph.output(ops.linear(graph, x, weight, None, "y"))
 
     run_sequence(graph, {"x": inputs})[0].sum().backward()
 
@@ -113,7 +117,7 @@ def test_a_cycle_is_named():
     graph = Graph()
     x = graph.input("x", (1, 4))
     lost = Graph().input("lost", (1, 4))
-    graph.add(x, lost, "sum")
+    ops.add(graph, x, lost, "sum")
 
     with pytest.raises(ValueError, match="cycle through sum"):
         run_sequence(graph, {"x": torch.zeros(1, 2, 1, 4)})

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from quant.graph import histories
+from quant.graph import operators as ops
 from quant.graph.graph import UNIT_RANGE, Graph
 
 
@@ -36,14 +38,14 @@ def test_elementwise_results_are_broadcast():
     graph = Graph()
     x, row = graph.input("x", (5, 4)), graph.input("row", (1, 4))
 
-    assert graph.add(row, x, "sum").shape == (5, 4)
+    assert ops.add(graph, row, x, "sum").shape == (5, 4)
 
 
 def test_a_stride_rounds_the_width_up():
     graph = Graph()
     x = graph.input("x", (1, 1, 33, 2))
 
-    y = graph.convolution(x, torch.zeros(3, 1, 5, 2), torch.zeros(3), "y", stride=2)
+    y = ops.convolution(graph, x, torch.zeros(3, 1, 5, 2), torch.zeros(3), "y", stride=2)
 
     assert y.shape == (1, 1, 17, 3)
 
@@ -52,7 +54,7 @@ def test_a_history_is_a_state_of_past_frames():
     graph = Graph()
     newest = graph.input("x", (1, 1, 9, 4))
 
-    window = graph.history(newest, 4, "cache")
+    window = histories.history(graph, newest, 4, "cache")
 
     (state,) = graph.states
     assert window.shape == (1, 5, 9, 4)
@@ -67,7 +69,7 @@ def test_a_history_is_a_state_of_past_frames():
 def test_a_recurrent_state_lies_between_minus_one_and_one():
     graph = Graph()
     before = graph.recurrent_state("memory", (1, 4))
-    after = graph.add(before, graph.input("x", (1, 4)), "sum")
+    after = ops.add(graph, before, graph.input("x", (1, 4)), "sum")
 
     graph.carry(before, after)
 

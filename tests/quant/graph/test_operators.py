@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from edge_se.manifest import BandMerging
+from quant.graph import operators as ops
 from quant.graph.encoding import FLOAT, Precision, assign_encodings
 from quant.graph.execute import run_step
 from quant.graph.graph import Graph
@@ -64,8 +65,8 @@ def test_a_file_of_bands_is_fed_both_their_parts():
     bands = BandMerging(2.0, 4, 2, (2, 3), ((32768, 16384), (16384, 32768, 65536)))
     graph = Graph()
     x = graph.input("x", (2, 6))
-    parts = graph.bands_in_parts(x, bands, "parts")
-    graph.output(graph.leaky_relu(parts, torch.tensor(0.5), "y"))
+    parts = ops.bands_in_parts(graph, x, bands, "parts")
+    graph.output(ops.leaky_relu(graph, parts, torch.tensor(0.5), "y"))
     values = torch.tensor([[0.3, -9.0, 2.2, 0.5, 6.0, 1.0], [0.1, 0.2, 0.3, 0.4, 0.5, -0.6]])
     encodings = assign_encodings(
         graph,
@@ -183,7 +184,7 @@ def test_image_convolution_pads_as_torch_does(taps, stride, dilation):
     x = graph.input("x", (1, 12, 16, 3))
     weight, bias = constant(5, taps, taps, 3), constant(5, seed=1)
     graph.output(
-        graph.image_convolution(x, weight, bias, "result", stride, dilation, rectified=True)
+        ops.image_convolution(graph, x, weight, bias, "result", stride, dilation, rectified=True)
     )
     inputs = random_inputs(graph)
     encodings = assign_encodings(graph, lambda _: Precision.FLOAT, {}, Precision.FLOAT)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from quant.graph import operators as ops
 from quant.graph.graph import Graph
 from quant.graph.scopes import STATES, find_scopes
 from quant.networks.gtcrn import SCOPES
@@ -14,13 +15,13 @@ def small() -> Graph:
     graph = Graph()
     x = graph.input("features", (1, 4))
     with graph.scope("encoder.0"):
-        x = graph.tanh(x, "activation")
+        x = ops.tanh(graph, x, "activation")
         with graph.scope("attention"):
-            x = graph.sigmoid(x, "gate")
+            x = ops.sigmoid(graph, x, "gate")
     with graph.scope("path"):
         before = graph.recurrent_state("inter_state", (1, 4))
-        state = graph.tanh(graph.add(x, before, "inter.sum"), "inter.state")
-        graph.carry(before, graph.reshape(state, (1, 4), "moved"))
+        state = ops.tanh(graph, ops.add(graph, x, before, "inter.sum"), "inter.state")
+        graph.carry(before, ops.reshape(graph, state, (1, 4), "moved"))
     graph.output(state)
     return graph
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from quant.graph import histories
+from quant.graph import operators as ops
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.execute import run_sequence, run_step
 from quant.graph.graph import UNIT_RANGE, Graph
@@ -18,7 +20,7 @@ RANGES = {"x": (-2.0, 2.0), "y": (-4.0, 4.0)}
 def linear_graph(weight, bias=None):
     graph = Graph()
     x = graph.input("x", (1, weight.shape[1]))
-    graph.output(graph.linear(x, weight, bias, "y"))
+    graph.output(ops.linear(graph, x, weight, bias, "y"))
     return graph
 
 
@@ -42,8 +44,8 @@ def test_activations_lie_on_the_grid_of_their_encoding(precision, step):
 
 def test_a_tanh_s_input_has_fine_steps_however_far_it_reaches():
     graph = Graph()
-    y = graph.linear(graph.input("x", (1, 1)), torch.ones(1, 1), None, "y")
-    graph.output(graph.tanh(y, "squashed"))
+    y = ops.linear(graph, graph.input("x", (1, 1)), torch.ones(1, 1), None, "y")
+    graph.output(ops.tanh(graph, y, "squashed"))
     inputs = torch.linspace(-40, 40, 20001)[:, None, None]
     ranges = {"x": (-40.0, 40.0), "y": (-40.0, 40.0)}
     encodings = assign_encodings(graph, lambda _: Precision.INT8, ranges, Precision.INT8)
@@ -82,7 +84,7 @@ def test_weights_have_a_scale_per_output_channel():
     graph = Graph()
     window = graph.input("x", (1, 3, 9, 2))
     weight = constant(1, 3, 3, 2) * torch.tensor([1.0, 100.0])
-    graph.depthwise_over_history(window, weight, torch.zeros(2), 1, "y")
+    ops.depthwise_over_history(graph, window, weight, torch.zeros(2), 1, "y")
 
     rounded = round_weight(weight, graph.operators[0])
 
@@ -105,11 +107,11 @@ def test_whole_clips_equal_frame_by_frame_in_integers_too():
     graph = Graph()
     x = graph.input("x", (4, 8))
     memory = graph.recurrent_state("memory", (4, 8))
-    mixed = graph.linear(x, constant(8, 8), constant(8), "y")
-    after = graph.tanh(graph.add(mixed, memory, "sum"), "after")
+    mixed = ops.linear(graph, x, constant(8, 8), constant(8), "y")
+    after = ops.tanh(graph, ops.add(graph, mixed, memory, "sum"), "after")
     graph.carry(memory, after)
-    window = graph.history(graph.reshape(after, (1, 1, 4, 8), "image"), 2, "cache")
-    graph.output(graph.slice(window, (0, 0, 0, 0), (1, 1, 4, 8), "oldest"))
+    window = histories.history(graph, ops.reshape(graph, after, (1, 1, 4, 8), "image"), 2, "cache")
+    graph.output(ops.slice(graph, window, (0, 0, 0, 0), (1, 1, 4, 8), "oldest"))
     ranges = RANGES | {"sum": (-5.0, 5.0)}
     encodings = assign_encodings(graph, lambda _: Precision.INT8, ranges, Precision.INT8)
     hook = FakeQuantizer(graph, encodings, lambda _: Precision.INT8)

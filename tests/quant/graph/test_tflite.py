@@ -8,11 +8,14 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from quant.graph import histories
+from quant.graph import operators as ops
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.execute import run_step
 from quant.graph.graph import Graph
+from quant.graph.operators.weighted import weight_scales
 from quant.graph.simulate import FakeQuantizer
-from quant.graph.tflite import weight_scales, write_tflite
+from quant.graph.tflite import write_tflite
 from tests.helpers.running import run_tflite
 from tests.helpers.small_graphs import constant, one_operator, random_inputs
 
@@ -28,12 +31,12 @@ def chain() -> Graph:
     graph = Graph()
     x = graph.input("x", (4, 8))
     for name in ("first", "second", "last"):
-        x = graph.linear(x, 0.3 * constant(8, 8), constant(8), name)
+        x = ops.linear(graph, x, 0.3 * constant(8, 8), constant(8), name)
     memory = graph.recurrent_state("memory", (4, 8))
-    after = graph.multiply(graph.tanh(x, "candidate"), memory, "after")
+    after = ops.multiply(graph, ops.tanh(graph, x, "candidate"), memory, "after")
     graph.carry(memory, after)
-    window = graph.history(graph.reshape(x, (1, 1, 4, 8), "image"), 2, "cache")
-    graph.output(graph.slice(window, (0, 0, 0, 0), (1, 1, 4, 8), "oldest"))
+    window = histories.history(graph, ops.reshape(graph, x, (1, 1, 4, 8), "image"), 2, "cache")
+    graph.output(ops.slice(graph, window, (0, 0, 0, 0), (1, 1, 4, 8), "oldest"))
     return graph
 
 
@@ -110,8 +113,10 @@ def test_equal_weights_are_stored_once(chain, precision):
 def test_equal_weights_of_different_shapes_are_stored_once():
     graph = Graph()
     x, weight = graph.input("x", (1, 8)), constant(4, 8)
-    graph.linear(x, weight, None, "narrow")
-    graph.output(graph.linear(graph.reshape(x, (2, 4), "rows"), weight.view(8, 4), None, "wide"))
+    ops.linear(graph, x, weight, None, "narrow")
+    graph.output(
+        ops.linear(graph, ops.reshape(graph, x, (2, 4), "rows"), weight.view(8, 4), None, "wide")
+    )
 
     model, _ = subgraph_of(write(graph, everywhere(Precision.FLOAT), Precision.FLOAT))
 
@@ -151,7 +156,7 @@ def mixed() -> Graph:
     graph = Graph()
     x = graph.input("x", (4, 8))
     for name in ("first", "second", "last", "y"):
-        x = graph.linear(x, 0.3 * constant(8, 8), constant(8), name)
+        x = ops.linear(graph, x, 0.3 * constant(8, 8), constant(8), name)
     graph.output(x)
     return graph
 
@@ -178,8 +183,8 @@ def test_mixed_precisions_compute_what_their_simulation_does(mixed):
 def test_a_value_is_converted_once_for_all_its_readers():
     graph = Graph()
     x = graph.input("x", (1, 8))
-    parts = [graph.tanh(x, "a"), graph.sigmoid(x, "b")]
-    graph.output(graph.multiply(*parts, "y"))
+    parts = [ops.tanh(graph, x, "a"), ops.sigmoid(graph, x, "b")]
+    graph.output(ops.multiply(graph, *parts, "y"))
 
     operators = operators_of(write(graph, everywhere(Precision.FLOAT)))
 
@@ -189,7 +194,7 @@ def test_a_value_is_converted_once_for_all_its_readers():
 def test_parts_of_a_mixed_concatenation_are_requantized():
     graph = Graph()
     small, large = graph.input("small", (1, 4)), graph.input("large", (1, 4))
-    graph.output(graph.concat([small, large], 1, "joined", mixed=True))
+    graph.output(ops.concat(graph, [small, large], 1, "joined", mixed=True))
     ranges = {"small": (-1.0, 1.0), "large": (-50.0, 50.0), "joined": (-50.0, 50.0)}
 
     written = write(graph, everywhere(Precision.INT8), ranges=ranges)
@@ -202,8 +207,8 @@ def test_parts_of_a_mixed_concatenation_are_requantized():
 
 def test_an_integer_operator_can_not_read_a_float_without_range():
     graph = Graph()
-    x = graph.tanh(graph.input("x", (1, 8)), "first")
-    graph.output(graph.leaky_relu(x, torch.tensor(0.1), "y"))
+    x = ops.tanh(graph, graph.input("x", (1, 8)), "first")
+    graph.output(ops.leaky_relu(graph, x, torch.tensor(0.1), "y"))
 
     def choose(operator):
         return Precision.FLOAT if operator.scope == "first" else Precision.INT8
@@ -222,7 +227,7 @@ def test_weights_have_a_scale_per_output_channel():
 def test_a_channel_of_zero_weights_keeps_its_bias():
     graph = Graph()
     weight = torch.stack([torch.zeros(8), constant(8)])
-    graph.output(graph.linear(graph.input("x", (1, 8)), weight, torch.tensor([5.0, 0.0]), "y"))
+    graph.output(ops.linear(graph, graph.input("x", (1, 8)), weight, torch.tensor([5.0, 0.0]), "y"))
 
     written = write(graph, everywhere(Precision.INT8))
 
@@ -241,7 +246,7 @@ def test_dilated_depthwise_asks_for_a_kernel_that_knows_dilation():
 def test_no_leaky_relu_is_too_flat_to_be_accelerated(slope):
     graph = Graph()
     x = graph.input("x", (6, 8))
-    graph.output(graph.leaky_relu(x, torch.tensor(slope), "y"))
+    graph.output(ops.leaky_relu(graph, x, torch.tensor(slope), "y"))
     encodings = assign_encodings(
         graph, everywhere(Precision.INT8), {"x": (-6.0, 6.0), "y": (-0.1, 6.0)}, Precision.INT8
     )

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from edge_se.errors import UserError
+from quant.graph import operators as ops
 from quant.graph.execute import initial_states, run_sequence, run_step
 from quant.graph.graph import Graph
 from quant.networks.gtcrn.model import (
@@ -88,7 +89,7 @@ def test_last_up_sampling_gives_rows_of_the_mask_and_one_band_too_many():
     x = clips(16, 65)
     graph = Graph()
     bands = up_sampling(graph, graph.input("x", (1, 1, 65, 16)), block, last=True)
-    graph.output(graph.slice(bands, (0, 0), (2, 129), "bands_read"))
+    graph.output(ops.slice(graph, bands, (0, 0), (2, 129), "bands_read"))
 
     assert bands.shape == (2, 130)
     assert_streaming_equals_offline(graph, as_images(x), block(x).transpose(1, 2))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from quant.graph import operators as ops
 from quant.graph.encoding import Precision
 from quant.graph.execute import run_step
 from quant.graph.graph import Graph
@@ -19,7 +20,7 @@ def test_known_answer():
     graph = Graph()
     x = graph.input("x", (1, 2))
     # In steps of 0.01, 0.004 becomes 0, which takes 10 * 0.004 from the mean output.
-    graph.output(graph.linear(x, torch.tensor([[1.27, 0.004]]), torch.tensor([0.5]), "y"))
+    graph.output(ops.linear(graph, x, torch.tensor([[1.27, 0.004]]), torch.tensor([0.5]), "y"))
 
     correct_biases(graph, everything(Precision.INT8), {x: torch.tensor([3.0, 10.0])})
 
@@ -49,7 +50,7 @@ def test_rounded_weights_have_the_mean_output_of_the_float_ones(kind, precision)
 def test_float_operators_keep_their_biases():
     graph = Graph()
     x = graph.input("x", (1, 12))
-    graph.output(graph.linear(x, constant(3, 12), constant(3), "y"))
+    graph.output(ops.linear(graph, x, constant(3, 12), constant(3), "y"))
 
     correct_biases(graph, everything(Precision.FLOAT), {x: torch.ones(12)})
 
@@ -59,8 +60,8 @@ def test_float_operators_keep_their_biases():
 def two_linears() -> Graph:
     graph = Graph()
     x = graph.input("x", (1, 2))
-    y = graph.linear(x, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.zeros(2), "y")
-    graph.output(graph.linear(y, torch.tensor([[1.0, 10.0]]), torch.zeros(1), "z"))
+    y = ops.linear(graph, x, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.zeros(2), "y")
+    graph.output(ops.linear(graph, y, torch.tensor([[1.0, 10.0]]), torch.zeros(1), "z"))
     return graph
 
 
@@ -106,10 +107,10 @@ def test_recurrences_over_time_are_left_aside():
     graph = Graph()
     x = graph.input("x", (1, 2))
     before = graph.recurrent_state("state", (1, 2))
-    carried = graph.linear(before, torch.eye(2), torch.zeros(2), "carried")
-    after = graph.add(x, carried, "after")
+    carried = ops.linear(graph, before, torch.eye(2), torch.zeros(2), "carried")
+    after = ops.add(graph, x, carried, "after")
     graph.carry(before, after)
-    graph.output(graph.linear(after, torch.eye(2), torch.zeros(2), "y"))
+    graph.output(ops.linear(graph, after, torch.eye(2), torch.zeros(2), "y"))
 
     shifts = rounding_shifts(graph, to_integers, [torch.full((1, 4, 1, 2), 0.4)])
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from quant.audio.frames import analyse, features
+from quant.graph import operators as ops
 from quant.graph.graph import Graph
 from quant.networks.gtcrn.model import SIGNAL
 from quant.ptq.calibration import CLIPS_AT_ONCE, batches, calibrate
@@ -25,7 +26,7 @@ def clips():
 def doubling() -> Graph:
     graph = Graph()
     x = graph.input("features", (3, 257))
-    graph.output(graph.add(x, x, "doubled"))
+    graph.output(ops.add(graph, x, x, "doubled"))
     return graph
 
 
@@ -68,9 +69,9 @@ def test_calibration_is_reproducible(doubling, clips):
 
 def test_states_are_carried_within_a_clip_and_start_from_zero_in_the_next():
     graph = Graph()
-    total = graph.mean(graph.input("features", (3, 257)), (0, 1), "mean")
+    total = ops.mean(graph, graph.input("features", (3, 257)), (0, 1), "mean")
     before = graph.recurrent_state("memory", (1, 1))
-    after = graph.add(before, graph.multiply(total, total, "energy"), "sum")
+    after = ops.add(graph, before, ops.multiply(graph, total, total, "energy"), "sum")
     graph.carry(before, after)
     graph.output(after)
     same = [clip(0)] * (CLIPS_AT_ONCE + 1)
@@ -84,7 +85,7 @@ def test_states_are_carried_within_a_clip_and_start_from_zero_in_the_next():
 def test_means_of_the_inputs_of_weighted_operators(clips):
     graph = Graph()
     x = graph.input("features", (3, 257))
-    graph.output(graph.linear(x, torch.ones(2, 257), None, "sum"))
+    graph.output(ops.linear(graph, x, torch.ones(2, 257), None, "sum"))
 
     statistics = calibrate(graph, clips, SIGNAL)
 
@@ -95,7 +96,7 @@ def test_means_of_the_inputs_of_weighted_operators(clips):
 def test_what_is_only_moved_is_not_measured(clips):
     graph = Graph()
     x = graph.input("features", (3, 257))
-    graph.output(graph.reshape(x, (257, 3), "moved"))
+    graph.output(ops.reshape(graph, x, (257, 3), "moved"))
 
     assert set(calibrate(graph, clips, SIGNAL).extremes) == {"features"}
 
@@ -105,7 +106,7 @@ def test_repeated_steps_are_measured_together(clips):
     x = graph.input("features", (3, 257))
     for row in range(3):
         with graph.scope("row", repeated=row):
-            x = graph.add(x, x, "doubled")
+            x = ops.add(graph, x, x, "doubled")
     graph.output(x)
 
     low, _ = calibrate(graph, clips, SIGNAL).extremes["row.doubled"]
@@ -118,8 +119,8 @@ def test_channels_that_can_be_rescaled_are_measured(clips):
     x = graph.input("features", (3, 257))
     weight = torch.zeros(2, 257)
     weight[:, 1] = torch.tensor([1.0, 10.0])
-    y = graph.linear(x, weight, None, "scalable")
-    graph.output(graph.linear(y, torch.ones(1, 2), None, "sum"))
+    y = ops.linear(graph, x, weight, None, "scalable")
+    graph.output(ops.linear(graph, y, torch.ones(1, 2), None, "sum"))
 
     statistics = calibrate(graph, clips, SIGNAL, ScaleClasses(graph))
 
@@ -146,8 +147,10 @@ def test_progress_ends_with_all_clips(doubling, clips):
 
 def test_what_follows_a_limit_is_measured_as_it_saturates(clips):
     graph = Graph()
-    x = graph.add(graph.input("features", (3, 257)), graph.constant(torch.ones(1, 1), "one"), "x")
-    graph.output(graph.multiply(x, x, "squared"))
+    x = ops.add(
+        graph, graph.input("features", (3, 257)), graph.constant(torch.ones(1, 1), "one"), "x"
+    )
+    graph.output(ops.multiply(graph, x, x, "squared"))
 
     assert calibrate(graph, clips, SIGNAL).extremes["squared"][1] > 2.25
     statistics = calibrate(graph, clips, SIGNAL, limits={"x": (0.0, 1.5)})
@@ -158,8 +161,8 @@ def test_what_follows_a_limit_is_measured_as_it_saturates(clips):
 
 def test_values_with_a_known_range_do_not_saturate_elsewhere(clips):
     graph = Graph()
-    opened = graph.sigmoid(graph.input("features", (3, 257)), "opened")
-    graph.output(graph.add(opened, opened, "twice"))
+    opened = ops.sigmoid(graph, graph.input("features", (3, 257)), "opened")
+    graph.output(ops.add(graph, opened, opened, "twice"))
 
     statistics = calibrate(graph, clips, SIGNAL, limits={"opened": (0.0, 0.25)})
 

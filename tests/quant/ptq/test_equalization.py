@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from quant.graph import histories
+from quant.graph import operators as ops
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph, Value
 from quant.networks.registry import find_network
@@ -22,7 +24,7 @@ def image(graph: Graph, name: str = "x") -> Value:
 
 
 def point(graph: Graph, x: Value, name: str, seed: int = 0) -> Value:
-    return graph.convolution(x, constant(4, 1, 1, 4, seed=seed), constant(4, seed=seed), name)
+    return ops.convolution(graph, x, constant(4, 1, 1, 4, seed=seed), constant(4, seed=seed), name)
 
 
 def channels(graph: Graph, value: Value) -> list[int]:
@@ -59,11 +61,11 @@ def test_inputs_and_outputs_are_pinned():
 def test_leaky_relu_history_and_moves_carry_classes_on():
     graph = Graph()
     y = point(graph, image(graph), "y")
-    active = graph.leaky_relu(y, SLOPE, "active")
-    window = graph.history(active, 2, "cache")
-    turned = graph.transpose(window, (0, 1, 3, 2), "turned")
+    active = ops.leaky_relu(graph, y, SLOPE, "active")
+    window = histories.history(graph, active, 2, "cache")
+    turned = ops.transpose(graph, window, (0, 1, 3, 2), "turned")
     graph.output(
-        graph.depthwise_over_history(window, constant(1, 3, 3, 4), constant(4), 1, "depth")
+        ops.depthwise_over_history(graph, window, constant(1, 3, 3, 4), constant(4), 1, "depth")
     )
 
     expected = channels(graph, y)
@@ -75,13 +77,13 @@ def test_terms_of_a_sum_share_classes():
     graph = Graph()
     x = image(graph)
     first, second = point(graph, x, "first"), point(graph, x, "second", seed=1)
-    total = graph.add(first, second, "total")
+    total = ops.add(graph, first, second, "total")
     graph.output(point(graph, total, "z"))
 
     assert channels(graph, first) == channels(graph, second) == channels(graph, total)
 
 
-@pytest.mark.parametrize("function", [Graph.sigmoid, Graph.tanh, Graph.reciprocal_root])
+@pytest.mark.parametrize("function", [ops.sigmoid, ops.tanh, ops.reciprocal_root])
 def test_what_is_not_homogeneous_pins_its_input(function):
     graph = Graph()
     y = point(graph, image(graph), "y")
@@ -93,8 +95,8 @@ def test_what_is_not_homogeneous_pins_its_input(function):
 def test_a_square_scales_by_the_square():
     graph = Graph()
     y = point(graph, image(graph), "y")
-    square = graph.multiply(y, y, "square")
-    graph.output(point(graph, graph.mean(square, (2,), "energy"), "z"))
+    square = ops.multiply(graph, y, y, "square")
+    graph.output(point(graph, ops.mean(graph, square, (2,), "energy"), "z"))
 
     scaling = ScaleClasses(graph).of(square)
     assert channels(graph, square) == channels(graph, y)
@@ -104,7 +106,7 @@ def test_a_square_scales_by_the_square():
 def test_a_sum_of_a_value_and_its_square_is_pinned():
     graph = Graph()
     y = point(graph, image(graph), "y")
-    total = graph.add(y, graph.multiply(y, y, "square"), "total")
+    total = ops.add(graph, y, ops.multiply(graph, y, y, "square"), "total")
     graph.output(point(graph, total, "z"))
 
     assert channels(graph, y) == [PINNED] * 4
@@ -114,7 +116,7 @@ def test_a_gate_leaves_the_classes_of_what_it_gates():
     graph = Graph()
     x = image(graph)
     y = point(graph, x, "y")
-    gated = graph.multiply(y, graph.sigmoid(x, "gate"), "gated")
+    gated = ops.multiply(graph, y, ops.sigmoid(graph, x, "gate"), "gated")
     graph.output(point(graph, gated, "z"))
 
     assert channels(graph, gated) == channels(graph, y)
@@ -123,57 +125,65 @@ def test_a_gate_leaves_the_classes_of_what_it_gates():
 def test_an_average_over_channels_unites_them():
     graph = Graph()
     y = point(graph, image(graph), "y")
-    level = graph.mean(y, (2, 3), "level")
-    graph.output(graph.linear(graph.reshape(level, (1, 1), "row"), constant(3, 1), None, "z"))
+    level = ops.mean(graph, y, (2, 3), "level")
+    graph.output(
+        ops.linear(graph, ops.reshape(graph, level, (1, 1), "row"), constant(3, 1), None, "z")
+    )
 
     (member,) = set(channels(graph, y))
     assert member != PINNED
 
 
 def _plain(graph: Graph, x: Value) -> Value:
-    y = graph.leaky_relu(point(graph, x, "first"), SLOPE, "active")
-    window = graph.history(y, 2, "cache")
-    depth = graph.depthwise_over_history(window, constant(1, 3, 3, 4), constant(4), 1, "depth")
-    return graph.add(y, graph.leaky_relu(depth, SLOPE, "depth_active"), "skip")
+    y = ops.leaky_relu(graph, point(graph, x, "first"), SLOPE, "active")
+    window = histories.history(graph, y, 2, "cache")
+    depth = ops.depthwise_over_history(graph, window, constant(1, 3, 3, 4), constant(4), 1, "depth")
+    return ops.add(graph, y, ops.leaky_relu(graph, depth, SLOPE, "depth_active"), "skip")
 
 
 def _grouped(graph: Graph, x: Value) -> Value:
     y = point(graph, x, "first")
     weight = constant(4, 1, 3, 2, seed=3)
-    return graph.convolution(y, weight, constant(4, seed=4), "grouped")
+    return ops.convolution(graph, y, weight, constant(4, seed=4), "grouped")
 
 
 def _shuffled(graph: Graph, x: Value) -> Value:
     y = point(graph, x, "first")
-    halves = graph.reshape(y, (6, 2, 2), "halves")
-    return graph.reshape(graph.transpose(halves, (0, 2, 1), "swapped"), (1, 1, 6, 4), "shuffled")
+    halves = ops.reshape(graph, y, (6, 2, 2), "halves")
+    return ops.reshape(
+        graph, ops.transpose(graph, halves, (0, 2, 1), "swapped"), (1, 1, 6, 4), "shuffled"
+    )
 
 
 def _normalized(graph: Graph, x: Value) -> Value:
     """Constants in sums and products, above and below."""
     y = point(graph, x, "first")
-    scaled = graph.multiply(y, graph.constant(constant(6, 4), "gain"), "scaled")
-    shifted = graph.add(graph.constant(constant(1, 4), "shift"), scaled, "shifted")
-    return graph.subtract(shifted, graph.constant(constant(1, 1), "offset"), "centred")
+    scaled = ops.multiply(graph, y, graph.constant(constant(6, 4), "gain"), "scaled")
+    shifted = ops.add(graph, graph.constant(constant(1, 4), "shift"), scaled, "shifted")
+    return ops.subtract(graph, shifted, graph.constant(constant(1, 1), "offset"), "centred")
 
 
 def _attended(graph: Graph, x: Value) -> Value:
-    y = graph.reshape(point(graph, x, "first"), (6, 4), "rows")
-    energy = graph.mean(graph.multiply(y, y, "square"), (0,), "energy")
-    gate = graph.sigmoid(graph.linear(energy, constant(4, 4), constant(4), "opened"), "gate")
-    return graph.reshape(graph.multiply(y, gate, "gated"), (1, 1, 6, 4), "image")
+    y = ops.reshape(graph, point(graph, x, "first"), (6, 4), "rows")
+    energy = ops.mean(graph, ops.multiply(graph, y, y, "square"), (0,), "energy")
+    gate = ops.sigmoid(
+        graph, ops.linear(graph, energy, constant(4, 4), constant(4), "opened"), "gate"
+    )
+    return ops.reshape(graph, ops.multiply(graph, y, gate, "gated"), (1, 1, 6, 4), "image")
 
 
 def _recurrent(graph: Graph, x: Value) -> Value:
-    y = graph.reshape(point(graph, x, "first"), (6, 4), "rows")
+    y = ops.reshape(graph, point(graph, x, "first"), (6, 4), "rows")
     memory = graph.recurrent_state("memory", (6, 4))
-    after = graph.tanh(
-        graph.add(graph.linear(y, constant(4, 4), None, "seen"), memory, "sum"), "after"
+    after = ops.tanh(
+        graph,
+        ops.add(graph, ops.linear(graph, y, constant(4, 4), None, "seen"), memory, "sum"),
+        "after",
     )
     graph.carry(memory, after)
-    joined = graph.concat([y, after], 1, "joined")
-    mixed = graph.linear(joined, constant(4, 8), None, "mixed")
-    return graph.reshape(mixed, (1, 1, 6, 4), "image")
+    joined = ops.concat(graph, [y, after], 1, "joined")
+    mixed = ops.linear(graph, joined, constant(4, 8), None, "mixed")
+    return ops.reshape(graph, mixed, (1, 1, 6, 4), "image")
 
 
 NETWORKS: list[Callable[[Graph, Value], Value]] = [
@@ -232,7 +242,7 @@ def test_a_class_is_scaled_by_the_tensor_that_needs_it_largest():
     graph = Graph()
     x = image(graph)
     first, second = point(graph, x, "first"), point(graph, x, "second")
-    graph.output(point(graph, graph.add(first, second, "total"), "z"))
+    graph.output(point(graph, ops.add(graph, first, second, "total"), "z"))
     classes = ScaleClasses(graph)
 
     magnitudes = {first: np.array([8.0, 4.0, 2.0, 1.0]), second: np.array([1.0, 1.0, 4.0, 2.0])}

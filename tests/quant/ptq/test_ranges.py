@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from edge_se.errors import UserError
+from quant.graph import operators as ops
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph
 from quant.ptq.calibration import Statistics
@@ -72,7 +73,7 @@ def test_extremes_are_the_smallest_and_largest(statistics):
 def test_a_rectified_sum_needs_no_room_for_what_it_drops():
     graph = Graph()
     a, b = graph.input("a", (1, 1000)), graph.input("b", (1, 1000))
-    graph.output(graph.add(a, b, "sum", rectified=True))
+    graph.output(ops.add(graph, a, b, "sum", rectified=True))
     ranges = {"a": (-8.0, 0.5), "b": (-0.1, 2.0), "sum": (0.0, 2.5)}
 
     cut = cut_to_rectified_sums(graph, ranges)
@@ -90,7 +91,7 @@ def test_a_rectified_sum_needs_no_room_for_what_it_drops():
 def test_what_others_read_too_keeps_its_range():
     graph = Graph()
     a, b = graph.input("a", (1, 4)), graph.input("b", (1, 4))
-    graph.output(graph.add(graph.add(a, b, "sum", rectified=True), a, "again"))
+    graph.output(ops.add(graph, ops.add(graph, a, b, "sum", rectified=True), a, "again"))
     ranges = {"a": (-8.0, 0.5), "b": (-9.0, 2.0), "sum": (0.0, 2.5), "again": (-8.0, 3.0)}
 
     assert cut_to_rectified_sums(graph, ranges) == ranges | {"b": (-0.5, 2.0)}

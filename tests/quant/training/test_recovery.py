@@ -11,6 +11,7 @@ from calib_data import clips_folder
 from edge_se.errors import UserError
 from quant.audio.clips import CalibrationClips, hold_out, read_calibration_clips
 from quant.audio.frames import analyse, features
+from quant.graph import operators as ops
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.execute import run_sequence, run_step
 from quant.graph.graph import Graph
@@ -39,7 +40,7 @@ def one_linear() -> Graph:
     graph = Graph()
     x = graph.input("x", (1, 2))
     weight = torch.tensor([[1.0, 0.0049]])
-    graph.output(graph.linear(x, weight, torch.tensor([0.5], requires_grad=True), "y"))
+    graph.output(ops.linear(graph, x, weight, torch.tensor([0.5], requires_grad=True), "y"))
     return graph
 
 

@@ -7,6 +7,7 @@ import torch
 
 import edge_se.cli
 from edge_se.errors import UserError
+from quant.graph import operators as ops
 from quant.graph.graph import Graph
 from quant.networks.checkpoint import Checkpoint
 from quant.networks.gtcrn.model import GTCRN
@@ -46,9 +47,9 @@ def test_a_network_with_random_weights_is_served_too():
 def test_another_graph_is_refused():
     graph = Graph()
     features = graph.input("features", (3, 257))
-    image = graph.reshape(features, (1, 1, 257, 3), "image")
+    image = ops.reshape(graph, features, (1, 1, 257, 3), "image")
     weight, bias = torch.ones(1, 1, 1, 3), torch.zeros(1)
-    graph.output(graph.convolution(image, weight, bias, "convolution"))
+    graph.output(ops.convolution(graph, image, weight, bias, "convolution"))
 
     with pytest.raises(UserError, match="no C engine"):
         lower(graph)
