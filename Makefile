@@ -69,7 +69,7 @@ $(BENCHMARKED): $(DEMO)/gtcrn_%.tflite: $(INSTALLED) $(wildcard quant/*.py quant
 	mkdir -p $(DEMO)
 	$(BIN)/edge-se quantize --precision $* --recover 0 --out $@
 
-# What each technique of quantization is worth, on these clips; see docs/quantization.md.
+# What each technique of quantization is worth, on these clips; see docs/results.md.
 CHECKPOINTS ?=
 NOISY ?= $(DEMO)/noisy
 CLEAN ?= $(DEMO)/clean

@@ -25,9 +25,9 @@ PAGE = REPOSITORY / "docs" / "results.md"
 HEAD = (
     "# Results",
     "Every figure that this project publishes is here, and only here, with the command that "
-    "measures it. `python -m benchmarks.results` writes this page from `benchmarks/results/*.json`; "
-    "change those files, not the page. What was tried on the way is in the notes on "
-    "[quantization](notes/quantization.md), [training](notes/training.md) and "
+    "measures it. `python -m benchmarks.results` writes this page from "
+    "`benchmarks/results/*.json`: change those files, not the page. What was tried on the way is "
+    "in the notes on [quantization](notes/quantization.md), [training](notes/training.md) and "
     "[performance](notes/performance.md); the [glossary](glossary.md) has the words.",
 )
 
