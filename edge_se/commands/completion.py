@@ -74,12 +74,16 @@ def load_parsers() -> dict[str, argparse.ArgumentParser]:
     return parsers
 
 
+def flags(parser: argparse.ArgumentParser) -> list[str]:
+    """The options of a command, as they are typed."""
+    return [flag for option in _options(parser) for flag in option.option_strings]
+
+
 def bash_script(parsers: Parsers) -> str:
     """A script for bash; files are completed where it has nothing better."""
     options, values = [], []
     for name, parser in parsers.items():
-        flags = [flag for option in _options(parser) for flag in option.option_strings]
-        options.append(f"        {name}) words='{' '.join(flags)}' ;;")
+        options.append(f"        {name}) words='{' '.join(flags(parser))}' ;;")
         # The first word after the command follows the command's own name.
         before = {name: _words(parser)}
         before |= {flag: _choices(o) for o in _options(parser) for flag in o.option_strings}
