@@ -1,7 +1,7 @@
 """What each choice in graph and loop is worth: the float file with one of them undone.
 
 `python -m benchmarks.graph_choices FOLDER` writes the files and times them by turns with the file
-as it is. docs/performance.md holds the table; instructions are counted by `edge-se boards emulate`.
+as it is. docs/results.md holds the table; instructions are counted by `edge-se boards emulate`.
 """
 
 import argparse

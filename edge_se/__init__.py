@@ -1,6 +1,7 @@
 """Edge speech enhancement: the device runtime.
 
-`edge_se.Enhancer` is loaded on first use, so that `import edge_se` costs nothing.
+`edge_se.Enhancer` and `edge_se.__version__` are found on first use, so that `import edge_se` costs
+nothing.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
 
-__all__ = ["Enhancer"]
+    __version__: str
+
+__all__ = ["Enhancer", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from edge_se.enhancer import Enhancer
 
         return Enhancer
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("edge-se")
     raise AttributeError(f"module 'edge_se' has no attribute {name!r}")

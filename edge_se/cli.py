@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from edge_se.errors import UserError
 
@@ -68,6 +68,16 @@ def summary(module: str) -> str:
         return "(not part of this installation)"
     docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8")))
     return (docstring or "").partition("\n")[0]
+
+
+def build_parser(command: str, module: Any) -> argparse.ArgumentParser:
+    """The parser of a command, described by the docstring of its module."""
+    first, _, rest = (module.__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        prog=f"edge-se {command}", description=first, epilog=rest.strip() or None
+    )
+    module.add_arguments(parser)
+    return parser
 
 
 def _source(module: str) -> Path | None:
@@ -128,9 +138,9 @@ def _run(argv: list[str]) -> int:
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.version:
-        from importlib.metadata import version
+        from edge_se import __version__
 
-        print(f"edge-se {version('edge-se')}")
+        print(f"edge-se {__version__}")
         return 0
     if arguments.help or arguments.command is None:
         commands = find_commands()
@@ -145,12 +155,7 @@ def _run(argv: list[str]) -> int:
 def _call(command: str, module_name: str, argv: list[str]) -> int:
     try:
         module = importlib.import_module(module_name)
-        first, _, rest = (module.__doc__ or "").partition("\n")
-        parser = argparse.ArgumentParser(
-            prog=f"edge-se {command}", description=first, epilog=rest.strip() or None
-        )
-        module.add_arguments(parser)
-        code: int = module.run(parser.parse_args(argv))
+        code: int = module.run(build_parser(command, module).parse_args(argv))
         return code
     except ModuleNotFoundError as error:
         extra = _missing_extra(module_name, error)

@@ -1,7 +1,7 @@
 """Layers that compute what torch's own do, faster in training.
 
 `use_fast_layers` puts them into a network in place; they share the parameters and their names, so
-checkpoints stay as they are. What they gain is in `docs/training.md`.
+checkpoints stay as they are. What they gain is in `docs/notes/training.md`.
 """
 
 from collections.abc import Callable

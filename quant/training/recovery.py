@@ -62,7 +62,7 @@ class RecoverySettings:
         least_loss: validation loss below which the first weights are kept without a step.
         least_gain: by how much the validation loss must fall for new weights to be kept.
         clean_weight: of the loss to the clean speech where it is known. What is learnt from the
-            voices of few clips need not hold for others (docs/quantization.md).
+            voices of few clips need not hold for others (docs/notes/quantization.md).
         validation_clips: held-out clips to validate on.
         validation_seconds: length of each.
         seed: of the batches.

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,10 @@ def test_enhancing_imports_no_torch(tiny_int8):
 
 def test_importing_the_package_imports_nothing_heavy():
     assert not modules_after("import edge_se") & {"numpy", "ai_edge_litert", "importlib.metadata"}
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert edge_se.__version__ == version("edge-se")
 
 
 def test_the_package_has_no_other_attributes():

@@ -1,4 +1,4 @@
-"""Prints the SNR table of docs/fixed-point.md: `python tests/edge_se/fixed_snr.py`."""
+"""Prints the SNRs of the STFT in integers, as published: `python -m tests.helpers.fixed_snr`."""
 
 import numpy as np
 import soundfile

@@ -1,0 +1,86 @@
+"""Write docs/results.md from the JSON files in benchmarks/results/: python -m benchmarks.results.
+
+Every published figure stands in one table of one of these files, beside the command that measures
+it. To publish a figure, run that command, put what it says into the table, and run this one. Files
+become sections in the order of their names. A file holds:
+
+    {"title": ..., "measured": how all of its tables were measured, "tables": [
+        {"title": ..., "command": [lines], "measured": ..., "columns": [...], "rows": [[...]],
+         "footnotes": [...]}]}
+
+Cells are text, so that a figure keeps the digits that it was measured with. `measured` and
+`footnotes` may be missing, `command` too where the section's holds.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+FOLDER = Path(__file__).resolve().parent / "results"
+PAGE = REPOSITORY / "docs" / "results.md"
+
+HEAD = (
+    "# Results",
+    "Every figure that this project publishes is here, and only here, with the command that "
+    "measures it. `python -m benchmarks.results` writes this page from "
+    "`benchmarks/results/*.json`: change those files, not the page. What was tried on the way is "
+    "in the notes on [quantization](notes/quantization.md), [training](notes/training.md) and "
+    "[performance](notes/performance.md); the [glossary](glossary.md) has the words.",
+)
+
+Content = Mapping[str, Any]
+
+
+def render(folder: Path) -> str:
+    """The page that the files of a folder make.
+
+    Raises:
+        ValueError: A file has a table with a row of another length than its columns.
+    """
+    parts = [*HEAD]
+    for path in sorted(folder.glob("*.json")):
+        parts += _section(json.loads(path.read_text(encoding="utf-8")), path.name)
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> int:
+    """Write the page."""
+    summary = (__doc__ or "").partition("\n")[0]
+    argparse.ArgumentParser(description=summary).parse_args()
+    PAGE.write_text(render(FOLDER), encoding="utf-8")
+    print(f"wrote {PAGE}")
+    return 0
+
+
+def _section(content: Content, name: str) -> Iterator[str]:
+    yield f"## {content['title']}"
+    yield from _explanation(content)
+    for table in content["tables"]:
+        yield f"### {table['title']}"
+        yield from _explanation(table)
+        for row in table["rows"]:
+            if len(row) != len(table["columns"]):
+                raise ValueError(
+                    f"{name}, {table['title']}: a row is not as long as the head: {row}"
+                )
+        rule = ["---"] * len(table["columns"])
+        yield "\n".join(map(_row, [table["columns"], rule, *table["rows"]]))
+        yield from table.get("footnotes", ())
+
+
+def _explanation(content: Content) -> Iterator[str]:
+    if content.get("measured"):
+        yield content["measured"]
+    if content.get("command"):
+        yield "\n".join(["```", *content["command"], "```"])
+
+
+def _row(cells: list[str]) -> str:
+    return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
