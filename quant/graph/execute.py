@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quant.graph.graph import Graph, Operator, State, Value
+from quant.graph.graph import Graph, Operator, Region, State, Value
 
 # Called with every tensor that an operator reads as a constant or produces; what it returns is
 # used instead. Observers return it unchanged, fake quantizers round it.
@@ -126,6 +126,14 @@ def sequence_values(graph: Graph, inputs: Mapping[str, Tensor], hook: Hook = _un
             raise ValueError(f"the graph has a cycle through {waiting[0].scope}")
         pending = waiting
     return values
+
+
+def run_region(region: Region, x: Tensor) -> Tensor:
+    """What a region that reads nothing but its "x" makes of it: its "result", [n, *shape]."""
+    values: Values = {region.values["x"]: x}
+    for operator in region.operators:
+        _run(operator, values, _unchanged)
+    return values[region.values["result"]]
 
 
 class Step(nn.Module):

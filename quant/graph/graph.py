@@ -94,11 +94,43 @@ class State:
     source: Value | None = None
 
 
+@dataclass(eq=False)
+class Region:
+    """Operators that make up one layer, for those who compute it as a whole.
+
+    A file holds the operators; a generated engine has a loop for the layer, and reads from here
+    what the description knew when it wrote them.
+
+    Attributes:
+        kind: what the layer is, e.g. "recurrence".
+        operators: what it is written as, in order.
+        values: those of its values that mean something, by name.
+        parts: regions within it.
+    """
+
+    kind: str
+    operators: tuple[Operator, ...] = ()
+    values: dict[str, Value] = field(default_factory=dict)
+    parts: list["Region"] = field(default_factory=list)
+
+    def producer(self, name: str) -> Operator:
+        """The operator that computes the value called `name` here."""
+        value = self.values[name]
+        (found,) = (op for op in self.operators if value in op.outputs)
+        return found
+
+    def constant(self, name: str, position: int) -> np.ndarray:
+        """A constant that the producer of `name` reads, float32: its `position`-th one."""
+        constants = [v for v in self.producer(name).inputs if v.constant is not None]
+        return constants[position].content
+
+
 class Graph:
     """A graph under construction, and its result.
 
     Attributes:
         lookahead: frames by which the outputs lag the inputs.
+        regions: layers that the description marked, in order.
     """
 
     def __init__(self) -> None:
@@ -106,9 +138,11 @@ class Graph:
         self.outputs: list[Value] = []
         self.states: list[State] = []
         self.operators: list[Operator] = []
+        self.regions: list[Region] = []
         self.lookahead = 0
         self._names: set[str] = set()
         self._scopes: list[tuple[str, str]] = []
+        self._open: list[Region] = []
 
     # Names ---------------------------------------------------------------------------------
 
@@ -199,6 +233,22 @@ class Graph:
         return next(found, None)
 
     # Operators -----------------------------------------------------------------------------
+
+    @contextmanager
+    def region(self, kind: str, **values: Value) -> Iterator[None]:
+        """Make a region of the operators that are appended meanwhile; see `mark`."""
+        region, first = Region(kind, values=dict(values)), len(self.operators)
+        (self._open[-1].parts if self._open else self.regions).append(region)
+        self._open.append(region)
+        try:
+            yield
+        finally:
+            self._open.pop()
+            region.operators = tuple(self.operators[first:])
+
+    def mark(self, **values: Value) -> None:
+        """Say what values mean in the region that is open; of repeated steps, the first ones."""
+        self._open[-1].values = values | self._open[-1].values
 
     def append(
         self,

@@ -22,10 +22,16 @@ def new_state(
     """A gated recurrent unit's state from the sums of its gates and the parts of its candidate."""
     reset, update = ops.split(graph, ops.sigmoid(graph, gates_sum, "gates"), 1, 2, "gate")
     remembered = ops.multiply(graph, reset, candidate_state, "reset_state")
-    candidate = ops.tanh(
-        graph, ops.add(graph, candidate_input, remembered, "candidate_sum"), "candidate"
+    candidate_sum = ops.add(graph, candidate_input, remembered, "candidate_sum")
+    candidate = ops.tanh(graph, candidate_sum, "candidate")
+    state = _blend(graph, candidate, update, before)
+    graph.mark(
+        gates_sum=gates_sum,
+        candidate_state=candidate_state,
+        candidate_sum=candidate_sum,
+        state=state,
     )
-    return _blend(graph, candidate, update, before)
+    return state
 
 
 def gru_over_time(
@@ -38,7 +44,7 @@ def gru_over_time(
     """
     size = weights.hidden
     gates, candidate = slice(None, 2 * size), slice(2 * size, None)
-    with graph.scope(name):
+    with graph.scope(name), graph.region("recurrence", x=x):
         before = graph.recurrent_state("memory", (x.shape[0], size))
         from_input = ops.linear(
             graph, x, weights.input_weight[gates], weights.input_bias[gates], "gates_input"
@@ -60,6 +66,12 @@ def gru_over_time(
         )
         gates_sum = ops.add(graph, from_input, from_state, "gates_sum")
         after = new_state(graph, gates_sum, candidate_input, candidate_state, before)
+        graph.mark(
+            memory=before,
+            gates_input=from_input,
+            candidate_input=candidate_input,
+            gates_state=from_state,
+        )
         if present is not None:
             after = ops.multiply(graph, after, present, "present_state")
         graph.carry(before, after)
@@ -72,13 +84,15 @@ def gru_over_rows(graph: Graph, x: Value, weights: GRUWeights, name: str) -> Val
     All rows are projected at once; only the hidden projection is serial.
     """
     size = weights.hidden
-    with graph.scope(name):
+    with graph.scope(name), graph.region("scan", x=x):
         projected = ops.linear(graph, x, weights.input_weight, weights.input_bias, "input")
         states: list[Value] = []
         for row in range(x.shape[0]):
             with graph.scope("row", repeated=row):
                 states.append(_row_step(graph, projected, row, weights, states, size))
-        return ops.concat(graph, states, 0, "states")
+        result = ops.concat(graph, states, 0, "states")
+        graph.mark(projected=projected, result=result)
+        return result
 
 
 def gru_both_ways(
@@ -104,15 +118,19 @@ def gru_both_ways(
     Returns:
         [rows, outputs].
     """
-    both_ways = ops.concat(graph, [x, ops.reverse(graph, x, 0, "reversed")], 1, "both_ways")
-    states = gru_over_rows(graph, both_ways, weights, name)
+    with graph.region("scan_both_ways", x=x):
+        both_ways = ops.concat(graph, [x, ops.reverse(graph, x, 0, "reversed")], 1, "both_ways")
+        states = gru_over_rows(graph, both_ways, weights, name)
     # The backward units lie in reversed rows; of each half only one direction is read.
-    aligned = ops.concat(
-        graph, [states, ops.reverse(graph, states, 0, "states_reversed")], 1, "states_both_ways"
-    )
-    unused = torch.zeros_like(forward_weight)
-    weight = torch.cat([forward_weight, unused, unused, backward_weight], dim=1)
-    return ops.linear(graph, aligned, weight, bias, f"{name}_linear")
+    with graph.region("linear_both_ways", x=states):
+        aligned = ops.concat(
+            graph, [states, ops.reverse(graph, states, 0, "states_reversed")], 1, "states_both_ways"
+        )
+        unused = torch.zeros_like(forward_weight)
+        weight = torch.cat([forward_weight, unused, unused, backward_weight], dim=1)
+        result = ops.linear(graph, aligned, weight, bias, f"{name}_linear")
+        graph.mark(result=result)
+    return result
 
 
 def _row_step(
@@ -141,35 +159,43 @@ def _row_step(
     hidden = ops.linear(graph, states[-1], weights.hidden_weight, hidden_bias, "hidden")
     gates_state = ops.slice(graph, hidden, (0, 0), (1, 2 * size), "gates_state")
     candidate_state = ops.slice(graph, hidden, (0, 2 * size), (1, size), "candidate_state")
+    graph.mark(hidden=hidden)
     gates_sum = ops.add(graph, gates_input, gates_state, "gates_sum")
     return new_state(graph, gates_sum, candidate_input, candidate_state, states[-1])
 
 
 def layer_norm(graph: Graph, x: Value, norm: nn.LayerNorm, axes: tuple[int, ...]) -> Value:
-    """LayerNorm(x) of [rows, features] over `axes`."""
+    """LayerNorm(x) of [rows, features] over `axes`, in a region of the caller's."""
     centred = ops.subtract(graph, x, ops.mean(graph, x, axes, "mean"), "centred")
     variance = ops.mean(graph, ops.multiply(graph, centred, centred, "squared"), axes, "variance")
     epsilon = graph.constant(torch.full((1, 1), norm.eps), "epsilon")
-    inverse = ops.reciprocal_root(graph, ops.add(graph, variance, epsilon, "floored"), "inverse")
+    floored = ops.add(graph, variance, epsilon, "floored")
+    inverse = ops.reciprocal_root(graph, floored, "inverse")
     normalized = ops.multiply(graph, centred, inverse, "normalized")
     scaled = ops.multiply(graph, normalized, graph.constant(norm.weight, "weight"), "scaled")
-    return ops.add(graph, scaled, graph.constant(norm.bias, "bias"), "shifted")
+    shifted = ops.add(graph, scaled, graph.constant(norm.bias, "bias"), "shifted")
+    graph.mark(floored=floored, scaled=scaled, shifted=shifted)
+    return shifted
 
 
 def layer_norm_residual(
     graph: Graph, x: Value, residual: Value, norm: nn.LayerNorm, name: str
 ) -> Value:
     """Residual + LayerNorm(x) over all of [rows, features]."""
-    with graph.scope(name):
-        return ops.add(graph, residual, layer_norm(graph, x, norm, (0, 1)), "sum")
+    with graph.scope(name), graph.region("layer_norm", x=x, residual=residual):
+        result = ops.add(graph, residual, layer_norm(graph, x, norm, (0, 1)), "sum")
+        graph.mark(result=result)
+        return result
 
 
 def recurrent_attention(
     graph: Graph, x: Value, weights: GRUWeights, gate: tuple[Tensor, Tensor], name: str
 ) -> Value:
     """GTCRN's temporal recurrent attention on [rows, C]: each channel times a gate in (0, 1)."""
-    with graph.scope(name):
+    with graph.scope(name), graph.region("attention", x=x):
         energy = ops.mean(graph, ops.multiply(graph, x, x, "squared"), (0,), "energy")
         state = gru_over_time(graph, energy, weights, "gru")
-        opened = ops.sigmoid(graph, ops.linear(graph, state, *gate, "gate_input"), "gate")
-        return ops.multiply(graph, x, opened, "gated")
+        gate_input = ops.linear(graph, state, *gate, "gate_input")
+        result = ops.multiply(graph, x, ops.sigmoid(graph, gate_input, "gate"), "gated")
+        graph.mark(energy=energy, gate_input=gate_input, result=result)
+        return result

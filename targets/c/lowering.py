@@ -1,30 +1,38 @@
 """From the graph of one frame to the layers of a generated engine.
 
-Layers are found by how operators are connected, never by name. What only moves elements is
-followed by index (`trace`), so slices, shuffles, reversals and interleavings cost nothing here
-and, mostly, nothing in C. What feeds the first convolution and what follows the mask's activation
-are linear maps over frequency; they are measured by running the graph on unit vectors.
+The description marked its layers (`quant.graph.graph.Region`); each kind of region is one function
+here. Constants are read from the operators, so that equalized weights and corrected biases count.
+Slices and reshapes between layers cost nothing: a layer reads its channels where they lie.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from edge_se.errors import UserError
-from quant.graph.graph import Graph, Operator, Value
+from quant.graph.execute import run_region
+from quant.graph.graph import Graph, Operator, Region, Value
 from quant.graph.operators.convolving import same_padding
+from targets.c.cells import pack_cell
 from targets.c.layers import (
+    Attention,
     BandConvolution,
+    Cell,
     Convolution,
     Floats,
+    GateValues,
     Layer,
     Merge,
+    Normalization,
+    Recurrence,
+    Scan,
     Split,
     Sum,
     Temporal,
+    View,
     rows_of,
 )
-from targets.c.recurrent import RecurrentLayers
-from targets.c.trace import NOTHING, Tracer
 
 FEATURES = 3  # magnitude, real and imaginary part
 NEIGHBOURS = 3
@@ -45,202 +53,275 @@ def lower(graph: Graph) -> list[Layer]:
         ) from error
 
 
-class _Lowering(RecurrentLayers):
+class _Lowering:
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._producers = {value: op for op in graph.operators for value in op.outputs}
+        self._states = {state.input: state for state in graph.states}
+        self._layers: list[Layer] = []
+        self._computed: set[Value] = set(graph.inputs)
+        # Regions that are part of the layer which reads their results.
+        self._waiting: dict[Value, Region] = {}
+
     def run(self) -> list[Layer]:
-        self._front()
+        layers: dict[str, Callable[[Region], Layer]] = {
+            "merge_bands": self._merge,
+            "convolution": self._convolution,
+            "transposed_convolution": self._transposed_convolution,
+            "temporal_convolution": self._temporal,
+            "shuffle": self._attention,
+            "scan_both_ways": self._scan,
+            "recurrence": self._recurrence,
+            "layer_norm": self._normalization,
+            "split_bands": self._split,
+        }
+        first = {region.operators[0]: region for region in self._graph.regions}
+        inside = {op for region in self._graph.regions for op in region.operators}
         for operator in self._graph.operators:
-            if operator in self._done or operator.rule.passes_through:
-                continue
-            if self._tracer.is_source(operator.outputs[0]):
-                continue
-            find = {
-                "convolution": self._convolution,
-                "depthwise": self._temporal,
-                "multiply": self._attention,
-                "linear": self._linear,
-                "add": self._sum,
-            }.get(operator.kind)
-            if find is None:
-                raise ValueError(f"{operator.scope} is a {operator.kind} of its own")
-            if find(operator) == "end":
-                break
+            region = first.get(operator)
+            if region is None:
+                if operator not in inside:
+                    self._alone(operator)
+            elif region.kind in ("neighbours", "attention", "linear", "linear_both_ways"):
+                self._waiting[region.values["result"]] = region
+            elif region.kind in layers:
+                self._append(layers[region.kind](region))
+            else:
+                raise ValueError(f"{operator.scope} begins a {region.kind}")
+        if self._waiting:
+            raise ValueError(f"no layer reads {next(iter(self._waiting)).name}")
         return self._layers
 
-    # Front and convolutions ----------------------------------------------------------------
+    def _append(self, layer: Layer) -> None:
+        self._layers.append(layer)
+        self._computed.add(layer.result)
 
-    def _front(self) -> None:
-        """Bands, and the first convolution over each band's neighbours."""
-        (features,) = self._graph.inputs
-        convolution = next(op for op in self._graph.operators if op.kind == "convolution")
-        image = convolution.inputs[0]
-        bins, bands = features.shape[1], rows_of(image)
-        matrix = np.zeros((bands, bins), np.float32)
-        for row in range(FEATURES):
-            units = np.zeros((bins + 1, *features.shape), np.float32)
-            units[np.arange(bins), row, np.arange(bins)] = 1
-            seen = self._measure(image, features, units)[:, 0, 0]
-            seen = seen.reshape(bins + 1, bands, NEIGHBOURS, FEATURES)
-            if row == 0:
-                matrix[...] = seen[:bins, :, 1, row].T
-            expected = np.zeros_like(seen)
-            expected[:bins, 1:, 0, row] = matrix.T[:, :-1]
-            expected[:bins, :, 1, row] = matrix.T
-            expected[:bins, :-1, 2, row] = matrix.T[:, 1:]
-            if not np.array_equal(seen, expected):
-                raise ValueError(f"{image.name} does not hold bands with their neighbours")
-        merged = next(
-            v for op in self._graph.operators for v in op.outputs if v.shape == (3, bands + 2)
-        )
-        self._append(Merge(features, matrix, merged))
-        self._band_convolution(convolution, merged)
-        # What lies between is done.
-        before = self._graph.operators[: self._graph.operators.index(convolution)]
-        self._done.update(before)
+    def _alone(self, operator: Operator) -> None:
+        """An operator outside of regions: a sum, or one that only moves elements."""
+        if operator.kind == "add" and not operator.attributes.get("rectified"):
+            a, b = (self._whole(value) for value in operator.inputs)
+            self._append(Sum(a, b, operator.outputs[0]))
+        elif operator.kind not in ("reshape", "slice"):
+            raise ValueError(f"{operator.scope} is a {operator.kind} of its own")
 
-    def _band_convolution(self, operator: Operator, bands: Value) -> None:
-        _, weight, bias, stride, before = self._weights(operator)
-        weight = weight[0, 0]
-        outputs, taps, _ = weight.shape
-        parts = weight.reshape(outputs, taps, NEIGHBOURS, FEATURES)
-        summed = np.zeros((outputs, taps + NEIGHBOURS - 1, FEATURES), np.float32)
-        for neighbour in range(NEIGHBOURS):
-            summed[:, neighbour : neighbour + taps] += parts[:, :, neighbour]
-        positions = rows_of(operator.outputs[0])
-        # The tap on position -1 has band 0 as its upper neighbour, though all of it is padding;
-        # so has the tap past the end the last band as its lower one.
-        last = (rows_of(operator.inputs[0])) - ((positions - 1) * stride - before)
-        none = np.zeros((outputs, FEATURES), np.float32)
-        edge = np.stack(
-            [
-                parts[:, before - 1, 2] if before > 0 else none,
-                parts[:, last, 0] if last < taps else none,
-            ]
-        )
-        slope, bounded, operators = self._activation(operator.outputs[0])
-        if bounded or operator.attributes["rectified"] or len(operators) != 1:
-            raise ValueError(f"no leaky ReLU follows {operator.scope}")
-        layer = BandConvolution(
-            bands,
-            summed,
-            edge,
-            bias[0, 0],
-            stride,
-            before + 1,
-            slope,
-            operators[-1].outputs[0],
-            positions,
-        )
-        self._append(layer, operator, *operators)
+    # What layers read ----------------------------------------------------------------------
 
-    def _weights(self, operator: Operator) -> tuple[Value, Floats, Floats, int, int]:
-        """Input, weight [1, groups, outputs, taps, inputs], bias, stride, padding before."""
-        x, weight, bias = operator.inputs
-        assert weight.constant is not None and bias.constant is not None
-        outputs, height, taps, inputs = weight.shape
-        groups = x.shape[-1] // inputs
-        if height != 1 or operator.attributes["dilation"] != (1, 1):
-            raise ValueError(f"{operator.scope} reaches over time")
-        stride = operator.attributes["stride"][1]
-        before, _ = same_padding(rows_of(x), taps, stride, 1)
-        w = weight.constant.numpy().reshape(1, groups, outputs // groups, taps, inputs)
-        return x, w, bias.constant.numpy().reshape(1, groups, -1), stride, before
+    def _view(self, value: Value) -> View:
+        """A value that holds all rows of some neighbouring channels of a layer's result."""
+        first, channels = 0, value.shape[-1]
+        source = value
+        while source not in self._computed:
+            operator = self._producers.get(source)
+            if operator is None or operator.kind not in ("reshape", "slice"):
+                raise ValueError(f"no layer computes {value.name}")
+            (given,) = operator.inputs
+            if rows_of(given) != rows_of(source):
+                raise ValueError(f"{value.name} does not hold the rows of {given.name}")
+            if operator.kind == "slice":
+                first += operator.attributes["begin"][-1]
+            elif given.shape[-1] != source.shape[-1]:
+                raise ValueError(f"{value.name} does not hold the channels of {given.name}")
+            source = given
+        return View(source, first, channels)
 
-    def _convolution(self, operator: Operator) -> str:
-        x, weight, bias, stride, before = self._weights(operator)
-        slope, bounded, operators = self._activation(operator.outputs[0])
-        if operator.attributes["rectified"]:
-            raise ValueError(f"{operator.scope} is rectified")
-        computed = operator.outputs[0]
-        positions, channels = rows_of(computed), computed.shape[-1]
-        result = computed
-        if operators:
-            result = operators[-1].outputs[0]
-            weight, bias = self._phases(computed, operators, weight, bias)
-        layer = Convolution(
-            self._view(x), weight, bias, stride, before, slope, bounded, result, positions
-        )
-        assert weight.shape[0] * weight.shape[1] * weight.shape[2] == channels
-        self._append(layer, operator, *operators)
-        if bounded:
-            self._split(result)
-            return "end"
-        return ""
+    def _whole(self, value: Value) -> Value:
+        view = self._view(value)
+        if view.channels != view.value.shape[-1]:
+            raise ValueError(f"{value.name} is not the whole of {view.value.name}")
+        return view.value
 
-    def _phases(
-        self, computed: Value, operators: list[Operator], weight: Floats, bias: Floats
-    ) -> tuple[Floats, Floats]:
-        """Weights sorted by the row that each output channel goes to, of those at a position."""
-        aside = Tracer(self._graph)
-        aside.compute([computed])
-        moved = operators[-1].inputs[0]
-        _, indices = aside.source(moved)
-        if indices.ndim == 2 and operators[-1].kind == "tanh":
-            indices = indices.T  # the mask's parts are rows
-        positions, channels = rows_of(computed), computed.shape[-1]
-        outputs = indices.shape[-1]
-        phases = channels // outputs
-        order = np.full(channels, NOTHING)
-        flat = indices.reshape(-1, outputs)
-        order[:] = flat[:phases].reshape(-1)
-        expected = np.arange(positions)[:, None] * channels + order
-        if not np.array_equal(flat, expected.reshape(-1, outputs)[: len(flat)]):
-            raise ValueError(
-                f"{moved.name} holds the rows of {computed.name} in no order of phases"
+    # Bands and convolutions ----------------------------------------------------------------
+
+    def _merge(self, region: Region) -> Layer:
+        features, bands = region.values["x"], region.values["result"]
+        # Zeros lie at both ends of the bands.
+        matrix = _matrix(region)[1:-1]
+        return Merge(features, matrix, bands)
+
+    def _split(self, region: Region) -> Layer:
+        bands, mask = self._whole(region.values["x"]), region.values["result"]
+        if not self._producers[bands].kind == "tanh":
+            raise ValueError(f"{bands.name} is no tanh")
+        return Split(bands, _matrix(region), mask)
+
+    def _convolution(self, region: Region) -> Layer:
+        x = region.values["x"]
+        operator = region.producer("convolution")
+        weight, bias, stride, before = _weights(operator)
+        result, positions = region.values["result"], rows_of(operator.outputs[0])
+        slope, bounded = _activation(region)
+        bands = self._waiting.pop(x, None)
+        if bands is None:
+            return Convolution(
+                self._view(x), weight, bias, stride, before, slope, bounded, result, positions
             )
-        groups = weight.shape[1]
-        taps, inputs = weight.shape[3:]
-        sorted_weight = weight.reshape(channels, taps, inputs)[order]
-        group = (order // (channels // groups)).reshape(phases, groups, -1)
-        if not (group == np.arange(groups)[None, :, None]).all():
-            raise ValueError(f"{moved.name} mixes groups of channels")
-        return (
-            sorted_weight.reshape(phases, groups, -1, taps, inputs),
-            bias.reshape(channels)[order].reshape(phases, groups, -1),
+        padded = self._whole(bands.values["x"])
+        summed, edge = _over_bands(weight[0, 0], rows_of(x), positions, stride, before)
+        if bounded or result is operator.outputs[0]:
+            raise ValueError(f"no leaky ReLU follows {operator.scope}")
+        return BandConvolution(
+            padded, summed, edge, bias[0, 0], stride, before + 1, slope, result, positions
         )
 
-    def _temporal(self, operator: Operator) -> str:
-        window, weight, bias = operator.inputs
-        assert weight.constant is not None and bias.constant is not None
-        past, newest = self._producers[window].inputs
-        state = self._states[past]
-        slope, bounded, operators = self._activation(operator.outputs[0])
-        dilation, frames = operator.attributes["dilation"][0], past.shape[1]
-        if frames != 2 * dilation or weight.shape[1:3] != (3, 3) or bounded or not operators:
-            raise ValueError(f"{operator.scope} is no 3 x 3 convolution with a leaky ReLU")
-        layer = Temporal(
-            self._whole(newest),
-            state.name,
-            frames,
-            weight.constant.numpy()[0],
-            bias.constant.numpy(),
+    def _transposed_convolution(self, region: Region) -> Layer:
+        """Channels of two phases: [group, phase, channel] to [phase, group, channel]."""
+        operator = region.producer("convolution")
+        weight, bias, stride, before = _weights(operator)
+        _, groups, outputs, taps, inputs = weight.shape
+        weight = weight.reshape(groups, 2, outputs // 2, taps, inputs).swapaxes(0, 1)
+        bias = bias.reshape(groups, 2, outputs // 2).swapaxes(0, 1)
+        slope, bounded = _activation(region)
+        return Convolution(
+            self._view(region.values["x"]),
+            np.ascontiguousarray(weight),
+            np.ascontiguousarray(bias),
+            stride,
+            before,
             slope,
-            operators[-1].outputs[0],
+            bounded,
+            region.values["result"],
+            rows_of(operator.outputs[0]),
         )
-        self._append(layer, operator, *operators)
-        return ""
 
-    # The rest ------------------------------------------------------------------------------
+    def _temporal(self, region: Region) -> Layer:
+        operator = region.producer("convolution")
+        past, newest = region.producer("window").inputs
+        _, weight, bias = operator.inputs
+        slope, bounded = _activation(region)
+        dilation, frames = operator.attributes["dilation"][0], past.shape[1]
+        if frames != 2 * dilation or weight.shape[1:3] != (3, 3) or bounded:
+            raise ValueError(f"{operator.scope} is no 3 x 3 convolution with a leaky ReLU")
+        return Temporal(
+            self._whole(newest),
+            self._states[past].name,
+            frames,
+            weight.content[0],
+            bias.content,
+            slope,
+            region.values["result"],
+        )
 
-    def _sum(self, operator: Operator) -> str:
-        if operator.attributes.get("rectified"):
-            raise ValueError(f"{operator.scope} is rectified")
-        a, b = (self._whole(value) for value in operator.inputs)
-        self._append(Sum(a, b, operator.outputs[0]), operator)
-        return ""
+    # Recurrent layers, and what follows them -----------------------------------------------
 
-    def _split(self, bands: Value) -> None:
-        (mask,) = self._graph.outputs
-        parts, count = bands.shape
-        bins = mask.shape[1]
-        matrix = np.zeros((bins, count), np.float32)
-        for part in range(parts):
-            units = np.zeros((count, *bands.shape), np.float32)
-            units[np.arange(count), part, np.arange(count)] = 1
-            seen = self._measure(mask, bands, units)
-            if part == 0:
-                matrix[...] = seen[:, part].T
-            expected = np.zeros_like(seen)
-            expected[:, part] = matrix.T
-            if not np.array_equal(seen, expected):
-                raise ValueError("the parts of the mask are not split alike")
-        self._append(Split(bands, matrix, mask))
+    def _recurrence(self, region: Region) -> Layer:
+        cell, values, state = self._unit(region)
+        return Recurrence(self._whole(region.values["x"]), cell, values, state, values.state)
+
+    def _unit(self, region: Region) -> tuple[Cell, GateValues, str]:
+        """The recurrent unit of a "recurrence"; its gates and its candidate are projected apart."""
+        inputs = region.values["x"].shape[-1]
+
+        def joined(gates: str, candidate: str, position: int) -> Floats:
+            return np.concatenate([region.constant(name, position) for name in (gates, candidate)])
+
+        cell = pack_cell(
+            joined("gates_input", "candidate_input", 0),
+            joined("gates_input", "candidate_input", 1),
+            joined("gates_state", "candidate_state", 0),
+            region.constant("candidate_state", 1),
+            np.arange(inputs),
+            inputs,
+        )
+        return cell, _gate_values(region), self._states[region.values["memory"]].name
+
+    def _scan(self, region: Region) -> Layer:
+        (scan,) = region.parts
+        x = self._whole(region.values["x"])
+        cell = pack_cell(
+            scan.constant("projected", 0),
+            scan.constant("projected", 1),
+            scan.constant("hidden", 0),
+            scan.constant("hidden", 1),
+            np.arange(2 * x.shape[-1]),
+            x.shape[-1],
+        )
+        return Scan(x, cell, _gate_values(scan), scan.values["result"])
+
+    def _attention(self, region: Region) -> Layer:
+        """Attention, and the shuffle of what it gives with channels passed along."""
+        attention = self._waiting.pop(region.values["first"])
+        (recurrence,) = attention.parts
+        return Attention(
+            self._whole(attention.values["x"]),
+            attention.values["energy"],
+            *self._unit(recurrence),
+            attention.constant("gate_input", 0),
+            attention.constant("gate_input", 1),
+            attention.values["gate_input"],
+            attention.values["result"],
+            self._view(region.values["second"]),
+            region.values["result"],
+        )
+
+    def _normalization(self, region: Region) -> Layer:
+        linear = self._waiting.pop(region.values["x"])
+        y = linear.values["result"]
+        weight = linear.constant("result", 0)
+        if linear.kind == "linear_both_ways":
+            # Of rows in order and again reversed: forward units are read there, backward ones here.
+            forward, _, _, backward = np.split(weight, 4, axis=1)
+            weight = np.concatenate([forward, backward], axis=1)
+        return Normalization(
+            self._whole(linear.values["x"]),
+            y,
+            self._whole(region.values["residual"]),
+            weight,
+            linear.constant("result", 1),
+            np.broadcast_to(region.constant("scaled", 0), y.shape),
+            np.broadcast_to(region.constant("shifted", 0), y.shape),
+            float(region.constant("floored", 0).item()),
+            region.values["result"],
+        )
+
+
+def _matrix(region: Region) -> Floats:
+    """What a region makes of each unit vector in the first row of its input: [results, inputs]."""
+    rows, count = region.values["x"].shape
+    units = torch.zeros(count, rows, count)
+    units[:, 0] = torch.eye(count)
+    return np.ascontiguousarray(run_region(region, units)[:, 0].T.numpy())
+
+
+def _weights(operator: Operator) -> tuple[Floats, Floats, int, int]:
+    """Weight [1, groups, outputs, taps, inputs], bias [1, groups, outputs], stride, padding."""
+    x, weight, bias = operator.inputs
+    outputs, height, taps, inputs = weight.shape
+    groups = x.shape[-1] // inputs
+    if height != 1 or operator.attributes["dilation"] != (1, 1):
+        raise ValueError(f"{operator.scope} reaches over time")
+    stride = operator.attributes["stride"][1]
+    before, _ = same_padding(rows_of(x), taps, stride, 1)
+    w = weight.content.reshape(1, groups, outputs // groups, taps, inputs)
+    return w, bias.content.reshape(1, groups, -1), stride, before
+
+
+def _activation(region: Region) -> tuple[float, bool]:
+    """Slope of the leaky ReLU after a convolution, 1 without one; whether tanh follows it."""
+    operator = region.producer("result")
+    slope = operator.attributes["slope"] if operator.kind == "leaky_relu" else 1.0
+    return float(slope), operator.kind == "tanh"
+
+
+def _over_bands(
+    weight: Floats, rows: int, positions: int, stride: int, before: int
+) -> tuple[Floats, Floats]:
+    """The weight over bands of one over bands with their neighbours, and `BandConvolution.edge`."""
+    outputs, taps, _ = weight.shape
+    parts = weight.reshape(outputs, taps, NEIGHBOURS, FEATURES)
+    summed = np.zeros((outputs, taps + NEIGHBOURS - 1, FEATURES), np.float32)
+    for neighbour in range(NEIGHBOURS):
+        summed[:, neighbour : neighbour + taps] += parts[:, :, neighbour]
+    # The tap on position -1 has band 0 as its upper neighbour, though all of it is padding; so has
+    # the tap past the end the last band as its lower one.
+    last = rows - ((positions - 1) * stride - before)
+    none = np.zeros((outputs, FEATURES), np.float32)
+    edge = [
+        parts[:, before - 1, 2] if before > 0 else none,
+        parts[:, last, 0] if last < taps else none,
+    ]
+    return summed, np.stack(edge)
+
+
+def _gate_values(region: Region) -> GateValues:
+    names = ("gates_sum", "candidate_state", "candidate_sum", "state")
+    return GateValues(*(region.values[name] for name in names))

@@ -124,7 +124,7 @@ def _nonzero_span(matrix: Tensor) -> tuple[int, int]:
 def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
     """[R, 257] bins to [R, 131]: 129 bands between two zeros."""
     rows, low_bands = features.shape[0], erb.low_bands
-    with graph.scope("merge"):
+    with graph.scope("merge"), graph.region("merge_bands", x=features):
         silence = graph.constant(torch.zeros(rows, 1), "edge")
         parts = [silence, ops.slice(graph, features, (0, 0), (rows, low_bands), "low")]
         for block, filters in enumerate(erb.merging.chunk(BAND_BLOCKS)):
@@ -136,7 +136,9 @@ def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
                 parts.append(ops.linear(graph, bins, filters[:, first:last], None, "bands"))
         # Five inputs at most: more are not accelerated.
         high = ops.concat(graph, [*parts[2:], silence], 1, "high", mixed=True)
-        return ops.concat(graph, [*parts[:2], high], 1, "bands", mixed=True)
+        bands = ops.concat(graph, [*parts[:2], high], 1, "bands", mixed=True)
+        graph.mark(result=bands)
+        return bands
 
 
 def neighbour_bands(graph: Graph, padded: Value, row: int = 0) -> Value:
@@ -145,14 +147,16 @@ def neighbour_bands(graph: Graph, padded: Value, row: int = 0) -> Value:
     Made of the three rows of `padded` [R, 131] from `row` on.
     """
     bands = padded.shape[1] - 2
-    with graph.scope("neighbours"):
+    with graph.scope("neighbours"), graph.region("neighbours", x=padded):
         shifted = [
             ops.slice(graph, padded, (row, offset), (3, bands), f"shift{offset}")
             for offset in range(3)
         ]
         stacked = ops.concat(graph, shifted, 0, "stacked")
         image = ops.transpose(graph, stacked, (1, 0), "transposed")
-        return ops.reshape(graph, image, (1, 1, bands, 9), "image")
+        result = ops.reshape(graph, image, (1, 1, bands, 9), "image")
+        graph.mark(result=result)
+        return result
 
 
 def leaky_relu(graph: Graph, x: Value, activation: nn.Module, name: str) -> Value:
@@ -170,8 +174,11 @@ def strided_convolution(
     graph: Graph, x: Value, weight: Tensor, bias: Tensor, activation: nn.Module
 ) -> Value:
     """`down_sampling` by a weight [outputs, inputs / groups, 1, taps] and bias [outputs]."""
-    y = ops.convolution(graph, x, channels_last(weight), bias, "convolution", stride=2)
-    return leaky_relu(graph, y, activation, "activation")
+    with graph.region("convolution", x=x):
+        y = ops.convolution(graph, x, channels_last(weight), bias, "convolution", stride=2)
+        result = leaky_relu(graph, y, activation, "activation")
+        graph.mark(convolution=y, result=result)
+        return result
 
 
 def first_block(graph: Graph, images: Sequence[Value], block: ConvBlock) -> Value:
@@ -222,21 +229,27 @@ def temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
     # Three neighbouring bands per channel, then 1x1, is a convolution of three taps.
     weight, bias = fold_batch_norm(block.point_conv1, block.point_bn1)
     weight = weight.reshape(channels, half, 1, 3)
-    y = ops.convolution(graph, processed, channels_last(weight), bias, "point1")
-    y = leaky_relu(graph, y, block.point_act, "point1_activation")
+    with graph.region("convolution", x=processed):
+        point = ops.convolution(graph, processed, channels_last(weight), bias, "point1")
+        y = leaky_relu(graph, point, block.point_act, "point1_activation")
+        graph.mark(convolution=point, result=y)
 
-    window = histories.history(graph, y, block.past_frames, "cache")
     weight, bias = fold_batch_norm(block.depth_conv, block.depth_bn)
     if isinstance(block.depth_conv, nn.ConvTranspose2d):
         weight = weight.flip(2, 3)
     dilation = block.depth_conv.dilation[0]
-    y = ops.depthwise_over_history(
-        graph, window, depthwise_channels_last(weight), bias, dilation, "depth"
-    )
-    y = leaky_relu(graph, y, block.depth_act, "depth_activation")
+    with graph.region("temporal_convolution", x=y):
+        window = histories.history(graph, y, block.past_frames, "cache")
+        depth = ops.depthwise_over_history(
+            graph, window, depthwise_channels_last(weight), bias, dilation, "depth"
+        )
+        y = leaky_relu(graph, depth, block.depth_act, "depth_activation")
+        graph.mark(window=window, convolution=depth, result=y)
 
     weight, bias = fold_batch_norm(block.point_conv2, block.point_bn2)
-    y = ops.convolution(graph, y, channels_last(weight), bias, "point2")
+    with graph.region("convolution", x=y):
+        y = ops.convolution(graph, y, channels_last(weight), bias, "point2")
+        graph.mark(convolution=y, result=y)
     gate = (block.tra.att_fc.weight, block.tra.att_fc.bias)
     weights = merge_grus([(block.tra.att_gru, "", 0)], half)
     y = recurrent_attention(
@@ -244,7 +257,7 @@ def temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
     )
 
     # Interleaving the channels of two images is transposing the pair of them.
-    with graph.scope("shuffle"):
+    with graph.scope("shuffle"), graph.region("shuffle", first=y, second=passed):
         flat = (1, bands * half)
         pair = ops.concat(
             graph,
@@ -254,7 +267,9 @@ def temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
             mixed=True,
         )
         image = ops.transpose(graph, pair, (1, 0), "transposed")
-        return ops.reshape(graph, image, (1, 1, bands, channels), "image")
+        result = ops.reshape(graph, image, (1, 1, bands, channels), "image")
+        graph.mark(result=result)
+        return result
 
 
 def dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
@@ -289,7 +304,9 @@ def dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
 
     merged = merge_grus([(inter.rnn1, "", 0), (inter.rnn2, "", half)], channels)
     state = gru_over_time(graph, x, merged, "inter")
-    y = ops.linear(graph, state, block.inter_fc.weight, block.inter_fc.bias, "inter_linear")
+    with graph.region("linear", x=state):
+        y = ops.linear(graph, state, block.inter_fc.weight, block.inter_fc.bias, "inter_linear")
+        graph.mark(result=y)
     return layer_norm_residual(graph, y, x, block.inter_ln, "inter_norm")
 
 
@@ -315,19 +332,24 @@ def transposed_convolution(
     """`up_sampling` by a weight [outputs, inputs / groups, 1, 5] and bias [outputs]."""
     outputs, width = len(bias), x.shape[2]
     weight, bias = two_phases(weight, bias, groups)
-    y = ops.convolution(graph, x, channels_last(weight), bias, "convolution")
-    if groups > 1:  # [group, phase, channel] to [phase, group, channel]
-        grouped = ops.reshape(graph, y, (width, groups, 2, outputs // groups), "grouped")
-        y = ops.transpose(graph, grouped, (0, 2, 1, 3), "phases")
-    if last:
-        rows = ops.reshape(graph, y, (2 * width, outputs), "interleaved")
-        bands = ops.transpose(graph, rows, (1, 0), "bands")
+    with graph.region("transposed_convolution", x=x):
+        y = ops.convolution(graph, x, channels_last(weight), bias, "convolution")
+        graph.mark(convolution=y)
+        if groups > 1:  # [group, phase, channel] to [phase, group, channel]
+            grouped = ops.reshape(graph, y, (width, groups, 2, outputs // groups), "grouped")
+            y = ops.transpose(graph, grouped, (0, 2, 1, 3), "phases")
+        if last:
+            rows = ops.reshape(graph, y, (2 * width, outputs), "interleaved")
+            y = ops.transpose(graph, rows, (1, 0), "bands")
+        else:
+            image = ops.reshape(graph, y, (1, 1, 2 * width, outputs), "interleaved")
+            y = ops.slice(graph, image, (0, 0, 0, 0), (1, 1, 2 * width - 1, outputs), "trimmed")
         if isinstance(activation, nn.Tanh):
-            return ops.tanh(graph, bands, "activation")
-        return leaky_relu(graph, bands, activation, "activation")
-    image = ops.reshape(graph, y, (1, 1, 2 * width, outputs), "interleaved")
-    y = ops.slice(graph, image, (0, 0, 0, 0), (1, 1, 2 * width - 1, outputs), "trimmed")
-    return leaky_relu(graph, y, activation, "activation")
+            result = ops.tanh(graph, y, "activation")
+        else:
+            result = leaky_relu(graph, y, activation, "activation")
+        graph.mark(result=result)
+        return result
 
 
 def split_bands(graph: Graph, bands: Value, erb: Bands) -> Value:
@@ -336,18 +358,21 @@ def split_bands(graph: Graph, bands: Value, erb: Bands) -> Value:
     cuts = [_nonzero_span(rows)[0] for rows in erb.merging.chunk(BAND_BLOCKS)][1:]
     low_bands, high_bands = erb.low_bands, len(erb.merging)
     edges = [0, *cuts, erb.bins - low_bands]
-    with graph.scope("split"):
-        parts = [ops.slice(graph, bands, (0, 0), (2, low_bands), "low")]
-        for block in range(BAND_BLOCKS):
-            rows = erb.splitting[edges[block] : edges[block + 1]]
-            first, last = _nonzero_span(rows)
-            assert last <= high_bands
-            with graph.scope(f"block{block}"):
-                part = ops.slice(graph, bands, (0, low_bands + first), (2, last - first), "bands")
-                # A weighted mean of bands: it has their range.
-                bins = ops.linear(graph, part, rows[:, first:last], None, "bins")
-                bins.fixed_range = bands.fixed_range
-                parts.append(bins)
-    mask = ops.concat(graph, parts, 1, "mask")
-    mask.fixed_range = bands.fixed_range
-    return mask
+    with graph.region("split_bands", x=bands):
+        with graph.scope("split"):
+            parts = [ops.slice(graph, bands, (0, 0), (2, low_bands), "low")]
+            for block in range(BAND_BLOCKS):
+                rows = erb.splitting[edges[block] : edges[block + 1]]
+                first, last = _nonzero_span(rows)
+                assert last <= high_bands
+                with graph.scope(f"block{block}"):
+                    begin, size = (0, low_bands + first), (2, last - first)
+                    part = ops.slice(graph, bands, begin, size, "bands")
+                    # A weighted mean of bands: it has their range.
+                    bins = ops.linear(graph, part, rows[:, first:last], None, "bins")
+                    bins.fixed_range = bands.fixed_range
+                    parts.append(bins)
+        mask = ops.concat(graph, parts, 1, "mask")
+        mask.fixed_range = bands.fixed_range
+        graph.mark(result=mask)
+        return mask

@@ -194,7 +194,7 @@ def _dual_path(
     both = replace(both, input_weight=both.input_weight @ twice)
     forward, backward = block.post.weight.chunk(2, dim=1)
     y = gru_both_ways(graph, rows, both, forward, backward, None, "intra")
-    with graph.scope("intra_norm"):
+    with graph.scope("intra_norm"), graph.region("layer_norm_of_sum", x=y):
         rows = layer_norm(graph, ops.add(graph, rows, y, "sum"), block.ln1, (1,))
 
     over_time = merge_grus([(block.inter, "", 0)], BOTTLENECK)
@@ -202,6 +202,6 @@ def _dual_path(
     flag = ops.reshape(graph, presence.flag(x.lag), (1, 1), "flag") if x.lag else None
     state = gru_over_time(graph, rows, over_time, "inter", flag)
     y = ops.linear(graph, state, block.post2.weight, None, "inter_linear")
-    with graph.scope("inter_norm"):
+    with graph.scope("inter_norm"), graph.region("layer_norm_of_sum", x=y):
         rows = layer_norm(graph, ops.add(graph, rows, y, "sum"), block.ln2, (1,))
     return presence.of(Lagging(ops.reshape(graph, rows, image, "image"), x.lag), "present")
