@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test test-slow coverage lint format benchmark quality costs default-model wheels clean
+.PHONY: setup demo test test-slow lint format benchmark quality costs default-model wheels clean
 
 setup: $(INSTALLED)
 
@@ -31,16 +31,12 @@ demo: $(INSTALLED)
 		--summary --json $(DEMO)/quality.json
 	$(BIN)/python -m benchmarks.demo summary $(DEMO)
 
+# And which share of each file's lines ran; `coverage report -m` names the others afterwards.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term:skip-covered
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
-
-# Which lines no test runs. Apart from `test`, which takes a third longer with it.
-coverage: $(INSTALLED)
-	COVERAGE_CORE=ctrace $(BIN)/python -m pytest -m "not slow" \
-		--cov=edge_se --cov=quant --cov=targets --cov-report=term:skip-covered
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from calib_data import clips_folder
 from edge_se import Enhancer
 from quant.audio.clips import read_clips
 from quant.audio.frames import analyse, apply_mask, features, synthesize
-from quant.networks.gtcrn.model import SIGNAL
+from quant.networks.gtcrn.model import SIGNAL, MaskingNetwork
 from quant.networks.registry import find_network
 
 WINDOW, HOP = 512, 256
@@ -36,6 +36,7 @@ def offline(request: pytest.FixtureRequest) -> Callable[[Signal], Signal]:
     architecture, options = request.param
     torch.manual_seed(0)
     model = find_network(architecture).create(**options).eval()
+    assert isinstance(model, MaskingNetwork)
 
     @torch.no_grad()
     def enhance(samples: Signal) -> Signal:
@@ -98,7 +99,7 @@ def test_the_first_hop_out_holds_only_what_lies_before_the_signal(
 
 def test_the_loop_delays_by_window_minus_hop(enhancer: Enhancer) -> None:
     """By correlation, on a signal that the network lets through: speech from a clip."""
-    clip = read_clips(clips_folder() / "clean").clips[0].samples
+    clip = read_clips(clips_folder() / "clean", 16000).clips[0].samples
     speech = clip[: len(clip) // HOP * HOP].astype(np.float32)
 
     out = _looped(enhancer, speech)

@@ -36,7 +36,7 @@ def test_the_python_loop_gives_the_enhanced_stream(noise: np.ndarray, tmp_path: 
         file.setparams((1, 2, 16000, 0, "NONE", ""))
         file.writeframes(noise.tobytes())
 
-    command = [sys.executable, EXAMPLES / "enhance_stream.py", "noisy.wav", "enhanced.wav"]
+    command = [sys.executable, str(EXAMPLES / "enhance_stream.py"), "noisy.wav", "enhanced.wav"]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
 
     with wave.open(str(tmp_path / "enhanced.wav")) as file:
@@ -54,7 +54,7 @@ def test_the_c_loop_gives_what_the_same_network_gives_in_python(
         command = [sys.executable, "-m", "edge_se", "compile", "--out", out]
         subprocess.run(command, cwd=tmp_path, check=True, timeout=600)
     warnings = ("-Wall", "-Wextra", "-pedantic", "-Werror")
-    sources = ("-Iengine", EXAMPLES / "loop.c", "engine/gtcrn.c", "-lm")
+    sources = ("-Iengine", str(EXAMPLES / "loop.c"), "engine/gtcrn.c", "-lm")
     compile_loop = ["cc", *FLAGS, *warnings, *sources, "-o", "loop"]
     subprocess.run(compile_loop, cwd=tmp_path, check=True, timeout=600)
 

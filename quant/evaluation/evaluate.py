@@ -187,7 +187,7 @@ def summarize(label: str, clips: Sequence[ClipResult]) -> Summary:
     )
 
 
-def bootstrap_difference(differences: Sequence[float], seed: int) -> Difference:
+def bootstrap_difference(differences: Sequence[float] | np.ndarray, seed: int) -> Difference:
     """Mean of paired differences with its 95 % percentile bootstrap interval (Efron, 1979)."""
     values = np.asarray(differences, dtype=np.float64)
     draws = np.random.default_rng(seed).integers(0, len(values), (BOOTSTRAP_DRAWS, len(values)))

@@ -34,7 +34,7 @@ def tones(rate: int, channels: int, seconds: float = 0.731) -> Recording:
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
 def test_16_bit_samples_survive_a_file(tmp_path, suffix):
-    values = np.arange(-32768, 32768, 7).astype(np.float32)[:, None] / 32768
+    values = np.arange(-32768, 32768, 7).astype(np.float32)[:, None] / np.float32(32768)
     path = tmp_path / f"all{suffix}"
 
     write(path, Recording(values, 16000))

@@ -15,10 +15,8 @@ def command(monkeypatch):
     """Register a command `probe` whose `run` is the function given."""
 
     def register(run, module: str = "quant.commands.probe"):
-        probe = types.ModuleType(module)
-        probe.__doc__ = "Probe."
-        probe.add_arguments = lambda parser: None
-        probe.run = run
+        probe = types.ModuleType(module, "Probe.")
+        vars(probe).update(add_arguments=lambda parser: None, run=run)
         monkeypatch.setitem(sys.modules, module, probe)
         monkeypatch.setattr(cli, "find_command", lambda name: module)
 

@@ -10,7 +10,7 @@ import edge_se.peers
 from edge_se import Enhancer
 from edge_se.comparison import compare, format_comparison, take_turns
 from edge_se.errors import UserError
-from edge_se.peers import Ours, load_peer
+from edge_se.peers import Ours, Peer, load_peer
 from tests.helpers.tiny_onnx import write_tiny_onnx
 
 
@@ -72,7 +72,7 @@ def test_a_peer_at_another_rate_gets_the_same_seconds_resampled():
 
 
 def test_ratios_are_per_second_of_audio_and_to_the_first(tiny_float, noise):
-    peers = [Ours(Enhancer(tiny_float)), Recorder("short", 128)]
+    peers: list[Peer] = [Ours(Enhancer(tiny_float)), Recorder("short", 128)]
 
     first, second = compare(peers, noise, seconds=0.5)
 

@@ -131,11 +131,13 @@ def test_the_level_s_bits_equal_those_of_the_numpy_model(library):
     for frame in speech_like(0, 3000):
         model.analyse(frame)
         path.analyse(frame)
-        gains.add(path._level.exponent)
-        assert (path._level.estimate, path._level.hops, path._level.exponent) == (
-            model._normalize._estimate,
-            model._normalize._hops,
-            model._normalize._exponent,
+        level, expected = path._level, model._normalize
+        assert level is not None and expected is not None
+        gains.add(level.exponent)
+        assert (level.estimate, level.hops, level.exponent) == (
+            expected._estimate,
+            expected._hops,
+            expected._exponent,
         )
         np.testing.assert_array_equal(ours[0], theirs[0])
 
@@ -177,7 +179,7 @@ def test_models_run_alike_with_and_without_it(
         words.append(enhancer.describe()["stft"])
 
     assert words == [f"{stft} (compiled)", f"{stft} (numpy)"]
-    np.testing.assert_allclose(*outputs, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=0, atol=tolerance)
 
 
 def check_the_float_stft(library, seed, level):
@@ -188,10 +190,10 @@ def check_the_float_stft(library, seed, level):
         frame = (level * random.uniform(-1, 1, HOP)).astype(np.float32)
         mask = random.standard_normal(BINS) + 1j * random.standard_normal(BINS)
         spectra = [part.analyse(frame).copy() for part in (stft, model)]
-        np.testing.assert_allclose(*spectra, rtol=0, atol=1e-5 * level)
+        np.testing.assert_allclose(spectra[0], spectra[1], rtol=0, atol=1e-5 * level)
         stft.synthesise((spectra[1] * mask).astype(np.complex64), outputs[0])
         model.synthesise((spectra[1] * mask).astype(np.complex64), outputs[1])
-        np.testing.assert_allclose(*outputs, rtol=0, atol=1e-5 * level)
+        np.testing.assert_allclose(outputs[0], outputs[1], rtol=0, atol=1e-5 * level)
 
 
 @pytest.mark.parametrize("level", [1e-6, 1.0, 1e6])
@@ -283,9 +285,9 @@ def build_wheel(folder: Path, **environment: str) -> zipfile.ZipFile:
     shutil.copytree(REPOSITORY / "edge_se", source / "edge_se", ignore=ignored)
     for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
-    options = ["--no-build-isolation", "--no-deps", "--quiet", "--wheel-dir", folder]
+    options = ["--no-build-isolation", "--no-deps", "--quiet", "--wheel-dir", str(folder)]
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", *options, source],
+        [sys.executable, "-m", "pip", "wheel", *options, str(source)],
         check=True,
         env=os.environ | environment,
     )
@@ -297,6 +299,7 @@ def build_wheel(folder: Path, **environment: str) -> zipfile.ZipFile:
 def test_with_a_compiler_the_wheel_is_one_for_the_platform_and_any_python(folder, tmp_path):
     wheel = build_wheel(tmp_path)
 
+    assert wheel.filename is not None
     assert Path(wheel.filename).name.split("-")[2:4] == ["py3", "none"]
     assert not wheel.filename.endswith("-any.whl")
     assert f"edge_se/core/{core.LIBRARY}" in wheel.namelist()
@@ -307,6 +310,7 @@ def test_with_a_compiler_the_wheel_is_one_for_the_platform_and_any_python(folder
 def test_without_a_compiler_the_wheel_is_one_for_all(tmp_path, environment):
     wheel = build_wheel(tmp_path, **environment)
 
+    assert wheel.filename is not None
     assert wheel.filename.endswith("-py3-none-any.whl")
     assert f"edge_se/core/{core.LIBRARY}" not in wheel.namelist()
     sources = [*(REPOSITORY / "edge_se/core").glob("*.[ch]")]

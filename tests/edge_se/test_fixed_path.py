@@ -14,6 +14,7 @@ from calib_data import clips_folder
 from edge_se import Enhancer, core
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.engines.float_path import FloatPath
+from edge_se.engines.loop import FrameLoop
 from edge_se.errors import UserError
 from edge_se.manifest import TensorSpec
 from edge_se.quantized import quantize
@@ -125,6 +126,7 @@ def test_nothing_is_float_with_a_normalized_level():
 
     stream(path, white(-10)[: 200 * HOP])
 
+    assert path._normalize is not None
     assert path._normalize._exponent < 0
     assert all(type(value) is int for value in vars(path._normalize).values())
 
@@ -305,6 +307,8 @@ def test_an_int8_model_has_no_float_from_samples_to_samples(tiny_int8, noise, mo
     monkeypatch.setattr(core, "load_core", lambda: None)
     enhancer = Enhancer(tiny_int8, stft="fixed")
     samples = quantize(noise[:HOP], 2.0**-15, 0, np.int16)
+    assert isinstance(enhancer.engine, FrameLoop)
+    assert isinstance(enhancer.engine._path, FixedPath)
     watch(enhancer.engine._path)
 
     output = enhancer.process(samples)

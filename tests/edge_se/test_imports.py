@@ -22,7 +22,7 @@ def imported(nodes) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative import"
+            assert node.level == 0 and node.module, "relative import"
             names.add(node.module)
     return {name.partition(".")[0] for name in names}
 

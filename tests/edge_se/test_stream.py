@@ -48,8 +48,8 @@ def test_a_summary_tells_times_and_missed_deadlines(tiny_int8, noise, tmp_path):
 
 def start(model, cwd):
     command = [sys.executable, "-m", "edge_se", "stream", "--model", str(model)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=cwd, **pipes)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
 def test_every_frame_comes_out_before_the_next_goes_in(tiny_int8, noise, tmp_path):

@@ -48,7 +48,9 @@ def test_the_share_counts_operators_not_partitions(tiny):
 def test_an_absent_delegate_is_announced(tiny, monkeypatch):
     create = engine_module.create_interpreter
     monkeypatch.setattr(
-        engine_module, "create_interpreter", lambda *given: create(*given, delegate=False)
+        engine_module,
+        "create_interpreter",
+        lambda runtime, path: create(runtime, path, delegate=False),
     )
 
     with pytest.warns(RuntimeWarning, match="XNNPACK took none of the operators"):
@@ -63,7 +65,7 @@ def test_a_forced_runtime_that_is_not_installed_is_named(monkeypatch):
 
 
 def test_runtimes_are_tried_in_order(monkeypatch):
-    tried = []
+    tried: list[str] = []
     monkeypatch.setattr(engine_module, "_import_runtime", tried.append)
 
     with pytest.raises(UserError, match="a TFLite runtime is not installed"):

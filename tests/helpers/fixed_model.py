@@ -136,7 +136,8 @@ class FixedModel:
 
     def __init__(self, layers: Sequence[Layer], fixed: Sequence) -> None:
         self._layers = list(zip(layers, fixed, strict=True))
-        self._samples, self._tail = np.zeros(512, np.int64), np.zeros(256, np.int64)
+        self._samples = np.zeros(512, np.int64)
+        self._tail: np.ndarray = np.zeros(256, np.int64)
         self._states: dict[str, np.ndarray] = {}
 
     def process(self, samples: np.ndarray) -> np.ndarray:

@@ -21,6 +21,8 @@ from quant.networks.checkpoint import Checkpoint
 from quant.networks.gtcrn import RANGE_RULES, SCOPES
 from quant.networks.gtcrn.model import SIGNAL
 from quant.networks.network import Network
+from quant.ptq.calibration import Statistics
+from quant.ptq.pipeline import CalibratedGraph
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -41,6 +43,12 @@ def checkpoint_of(graph: Graph) -> Checkpoint:
     return Checkpoint(nn.Identity(), network, "small", "")
 
 
+def nothing_calibrated() -> CalibratedGraph:
+    """A calibrated graph without operators, for what takes one along and never looks into it."""
+    graph = Graph()
+    return CalibratedGraph(checkpoint_of(graph), graph, Statistics(), SIGNAL)
+
+
 def at_every_level(recipe: Recipe) -> Recipe:
     """The recipe of files that hear every level as it is."""
     return replace(recipe, level_dbfs=None)
@@ -56,6 +64,7 @@ def randomize(module: Module, seed: int) -> Module:
     with torch.no_grad():
         for part in module.modules():
             if isinstance(part, nn.BatchNorm2d):
+                assert part.running_mean is not None and part.running_var is not None
                 part.running_mean.copy_(normal(part.running_mean, 0.3))
                 part.running_var.copy_(torch.exp(normal(part.running_var, 0.5)))
             if isinstance(part, nn.BatchNorm2d | nn.LayerNorm):
@@ -69,6 +78,11 @@ def randomize(module: Module, seed: int) -> Module:
                         fan = max(parameter[0].numel(), 1)
                         parameter.copy_(normal(parameter, 0.7 / fan**0.5))
     return module.eval()
+
+
+def assert_near(actual: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
+    """No element differs by more than the tolerance, however large it is."""
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
 
 
 @torch.no_grad()

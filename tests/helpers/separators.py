@@ -26,7 +26,7 @@ def fill_by_rule(model: nn.Module, seed: int = 1) -> nn.Module:
             filled[name] = tensor
             continue
         random = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        content = random.standard_normal(tuple(tensor.shape)).astype(np.float32)
+        content: np.ndarray = random.standard_normal(tuple(tensor.shape)).astype(np.float32)
         if name.endswith("running_var"):
             content = 0.5 * np.abs(content) + 0.5
         elif tensor.dim() > 1:

@@ -14,6 +14,12 @@ def constant(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def constant_of(value: Value) -> Tensor:
+    """The content of a value that is known to be a constant."""
+    assert value.constant is not None, value.name
+    return value.constant
+
+
 def _linear(graph: Graph) -> Value:
     x = graph.input("x", (5, 12))
     return ops.linear(graph, x, constant(7, 12), constant(7, seed=1), "result")

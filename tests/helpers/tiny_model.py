@@ -67,7 +67,7 @@ class Graph:
         return len(self.tensors) - 1
 
     def constant(self, value: float, quantization: str) -> int:
-        data = np.array([[value]], np.float32)
+        data: np.ndarray = np.array([[value]], np.float32)
         if self.dtype == "int8":
             data = quantize(data, **vars(INT8[quantization]), dtype="int8")
         return self.tensor((1, 1), quantization, data=data)

@@ -14,13 +14,13 @@ from torch import Tensor
 
 import edge_se.cli
 from calib_data import clips_folder
-from quant.audio.clips import read_clip
 from quant.audio.frames import analyse, features
 from quant.audio.mixing import calibration_mixtures
 from quant.checkpoints import default_checkpoint_path
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.gtcrn.model import GTCRN, SIGNAL
 from quant.ptq.pipeline import CalibratedGraph, calibrate_checkpoint
+from tests.helpers.clips import samples_of
 from tests.helpers.running import PLAIN, randomize
 
 torch.set_num_threads(1)
@@ -58,10 +58,8 @@ def official(official_path) -> Checkpoint:
 def noisy() -> list[np.ndarray]:
     """Six mixtures of 1.5 s at as many SNRs and levels, float32 at 16 kHz."""
     clean, noise = (sorted((clips_folder() / name).iterdir()) for name in ("clean", "noise"))
-    speech = [read_clip(path, 16000).samples[8000:32000] for path in clean[:24:4]]
-    mixtures = calibration_mixtures(
-        speech, [read_clip(path, 16000).samples for path in noise[:24:6]], 0
-    )
+    speech = [samples_of(path)[8000:32000] for path in clean[:24:4]]
+    mixtures = calibration_mixtures(speech, [samples_of(path) for path in noise[:24:6]], 0)
     return [mixture.noisy for mixture in mixtures]
 
 

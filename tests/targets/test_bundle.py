@@ -56,8 +56,13 @@ def build(tmp_path, monkeypatch):
 
 
 def contents(bundle) -> dict[str, bytes]:
+    files = {}
     with tarfile.open(fileobj=io.BytesIO(bundle.data)) as archive:
-        return {member.name: archive.extractfile(member).read() for member in archive}
+        for member in archive:
+            file = archive.extractfile(member)
+            assert file is not None, f"{member.name} is no file"
+            files[member.name] = file.read()
+    return files
 
 
 def test_a_bundle_holds_what_the_board_needs(build):

@@ -268,6 +268,7 @@ class TestReleases:
         command = [sys.executable, "-m", "edge_se", "deploy", "board", "--model", str(model)]
         command += ["--ssh-config", str(board.config)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+            assert process.stderr is not None
             for line in process.stderr:
                 if b"testing the model" in line:
                     os.killpg(process.pid, signal.SIGKILL)

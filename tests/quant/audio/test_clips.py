@@ -33,6 +33,7 @@ def test_any_sample_rate_becomes_16_khz(tmp_path, rate):
 
     clip = read_clip(path, 16000)
 
+    assert isinstance(clip, Clip)
     middle = slice(2000, 14000)
     assert len(clip.samples) == pytest.approx(SAMPLE_RATE, abs=1)
     np.testing.assert_allclose(clip.samples[middle], tone(SAMPLE_RATE)[middle], atol=1e-3)
@@ -44,6 +45,7 @@ def test_channels_are_averaged(tmp_path):
 
     clip = read_clip(path, 16000)
 
+    assert isinstance(clip, Clip)
     assert clip.samples.dtype == np.float32
     np.testing.assert_allclose(clip.samples, (left + right) / 2, atol=1e-4)
 

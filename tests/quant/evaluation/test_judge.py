@@ -76,7 +76,11 @@ def test_a_loss_is_the_mean_of_the_pairs_that_have_a_score():
 def test_mixtures_are_as_many_and_as_long_as_asked_for():
     random = np.random.default_rng(0)
     clips = [
-        Clip(Path(f"{index}.wav"), random.standard_normal(9000 + index).astype(np.float32) / 10)
+        Clip(
+            Path(f"{index}.wav"),
+            random.standard_normal(9000 + index).astype(np.float32) / 10,
+            16000,
+        )
         for index in range(6)
     ]
     folder = CalibrationClips(clean=tuple(clips[:4]), noise=tuple(clips[4:]))
@@ -84,6 +88,7 @@ def test_mixtures_are_as_many_and_as_long_as_asked_for():
     judged = JudgedClips.of(folder, seed=3, count=2, seconds=0.5)
     again = JudgedClips.of(folder, seed=3, count=2, seconds=0.5)
 
+    assert judged.clean is not None
     assert judged.noisy.shape == judged.clean.shape == (2, 8000)
     assert len(judged.snrs_db) == len(judged.levels_dbfs) == 2
     np.testing.assert_array_equal(judged.noisy, again.noisy)

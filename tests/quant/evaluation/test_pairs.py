@@ -44,7 +44,7 @@ def test_relative_folders_find_pairs_csv_too(tmp_path, monkeypatch):
     (tmp_path / "pairs.csv").write_text("noisy,clean,snr_db\nnoisy/a.wav,clean/a.wav,10\n")
     monkeypatch.chdir(tmp_path / "noisy")
 
-    (pair,) = load_pairs(Path(), Path("../clean"))
+    (pair,) = load_pairs(Path(), Path("../clean"), 16000)
 
     assert pair.snr_db == 10
 

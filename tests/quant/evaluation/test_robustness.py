@@ -37,16 +37,19 @@ def test_a_file_loses_nothing_to_itself(files):
     assert reached[:3] == pytest.approx(LEVELS_DBFS[:3])
     lost = np.array(LEVELS_DBFS[3:]) - reached[3:]  # where peaks are cut off
     assert (lost > 0).all() and (lost < 2).all()
-    assert {case.pesq_loss.mean for case in (*found.levels, found.silence)} == {0.0}
+    for case in (*found.levels, found.silence):
+        assert case.pesq_loss is not None and case.pesq_loss.mean == 0.0
     assert found.minutes_db == (100.0,)
     assert found.saturation == {}
 
 
 @pytest.mark.slow
 def test_int8_does_not_drift_and_its_states_are_watched(files):
-    found = measure_robustness(*files, judged(4, 3.0), minutes=10)
+    floating, quantized = files
+    found = measure_robustness(floating, quantized, judged(4, 3.0), minutes=10)
 
     assert abs(found.drift_db) < 1.0
     assert len(found.saturation) > 10
     assert all(0 <= share < 0.5 for share in found.saturation.values())
-    assert np.isfinite([case.pesq_loss.mean for case in found.levels]).all()
+    for case in found.levels:
+        assert case.pesq_loss is not None and np.isfinite(case.pesq_loss.mean)

@@ -45,7 +45,7 @@ def test_the_scope_with_the_coarse_range_costs_most(sensitivity):
 
     assert list(alone) == ["all", "features", "fine", "coarse"]
     assert alone["coarse"] < alone["fine"] - 10
-    assert max(left, key=left.get) == "all"  # nothing is quantized then
+    assert max(left, key=left.__getitem__) == "all"  # nothing is quantized then
     assert left["coarse"] > left["fine"] + 5
 
 

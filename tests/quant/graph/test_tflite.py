@@ -183,8 +183,8 @@ def test_mixed_precisions_compute_what_their_simulation_does(mixed):
 def test_a_value_is_converted_once_for_all_its_readers():
     graph = Graph()
     x = graph.input("x", (1, 8))
-    parts = [ops.tanh(graph, x, "a"), ops.sigmoid(graph, x, "b")]
-    graph.output(ops.multiply(graph, *parts, "y"))
+    a, b = ops.tanh(graph, x, "a"), ops.sigmoid(graph, x, "b")
+    graph.output(ops.multiply(graph, a, b, "y"))
 
     operators = operators_of(write(graph, everywhere(Precision.FLOAT)))
 
@@ -200,7 +200,10 @@ def test_parts_of_a_mixed_concatenation_are_requantized():
     written = write(graph, everywhere(Precision.INT8), ranges=ranges)
 
     assert operators_of(written) == {"QUANTIZE": 1, "CONCATENATION": 1}
-    inputs = {small: np.float32([[1, -1, 0.5, 0]]), large: np.float32([[50, -50, 25, 0]])}
+    inputs = {
+        small: np.array([[1, -1, 0.5, 0]], np.float32),
+        large: np.array([[50, -50, 25, 0]], np.float32),
+    }
     (result,) = run_tflite(written, inputs, graph.outputs)
     np.testing.assert_allclose(result, [[1, -1, 0.5, 0, 50, -50, 25, 0]], atol=0.3)
 

@@ -1,6 +1,6 @@
 """`auto` takes the cheapest recipe on a board that is near enough to the float network."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import torch
 from calib_data import clips_folder
 from quant.audio.clips import CalibrationClips, hold_out, read_calibration_clips
 from quant.evaluation.judge import JudgedClips, Loss, Quality
-from quant.graph.recipes import RECIPES
+from quant.graph.recipes import find_recipe
 from quant.mixed_precision.auto import (
     Candidate,
     Decision,
@@ -22,29 +22,34 @@ from quant.mixed_precision.auto import (
     worth_recovering,
 )
 from quant.mixed_precision.costs import Cost, find_board
+from quant.networks.registry import DEFAULT
 from quant.ptq.pipeline import build_quantized, noisy_clips
 from quant.training.recovery import Recovered
+from tests.helpers.running import nothing_calibrated
 
-CLIPS, SAMPLES = 2, 20000
+CLIPS, SECONDS = 2, 1.25
+SAMPLES = 20000
 
 
 @pytest.fixture(scope="module")
 def clips() -> tuple[list[np.ndarray], JudgedClips]:
-    heard, judged = split_clips(read_calibration_clips(clips_folder(), 16000), CLIPS, SAMPLES)
+    heard, judged = split_clips(read_calibration_clips(clips_folder(), 16000), CLIPS, SECONDS)
     return [clip[:16000] for clip in noisy_clips(heard)[:2]], judged
 
 
 @pytest.fixture(scope="module")
 def decided(default_checkpoint, clips) -> Decision:
     """Any loss is within the budget."""
-    return choose_recipe(default_checkpoint, *clips, 1e6, find_board("pi4"))
+    heard, judged = clips
+    return choose_recipe(default_checkpoint, heard, judged, 1e6, find_board("pi4"))
 
 
 def test_two_processes_find_what_one_does(default_checkpoint, clips, decided):
+    heard, judged = clips
     threads = torch.get_num_threads()
     torch.set_num_threads(2 if threads == 1 else 1)
     try:
-        again = choose_recipe(default_checkpoint, *clips, 1e6, find_board("pi4"))
+        again = choose_recipe(default_checkpoint, heard, judged, 1e6, find_board("pi4"))
     finally:
         torch.set_num_threads(threads)
 
@@ -98,7 +103,8 @@ def test_a_generous_budget_takes_the_cheapest(decided):
 
 
 def test_a_budget_out_of_reach_takes_the_nearest_to_float(default_checkpoint, clips):
-    decision = choose_recipe(default_checkpoint, *clips, 1e-30, find_board("pi4"))
+    heard, judged = clips
+    decision = choose_recipe(default_checkpoint, heard, judged, 1e-30, find_board("pi4"))
 
     nearest = max(c.quality.compressed_snr_db for c in decision.candidates)
     assert decision.chosen.quality.compressed_snr_db == nearest
@@ -125,19 +131,15 @@ def test_the_reasons_are_data_and_text(decided):
     assert all(name in text for name in (*verdicts, "float", "Raspberry Pi 4"))
 
 
-@dataclass
-class Calibrated:
-    """Stands for a calibrated graph where none is needed."""
-
-
 def candidate(name: str, instructions: float, snr_db: float, size: int = 100) -> Candidate:
     cost = Cost(instructions, {}, 0.0, 0)
-    return Candidate(RECIPES[name], Calibrated(), {}, quality(snr_db), cost, size)
+    recipe = find_recipe(name, DEFAULT.recipes)
+    return Candidate(recipe, nothing_calibrated(), {}, quality(snr_db), cost, size)
 
 
 def test_recovered_weights_are_taken_only_where_they_bring_it_nearer():
     ends, dynamic = candidate("int8_float_ends", 1.0, 22.0), candidate("dynamic", 2.0, 35.0)
-    recovery = Recovered(Calibrated(), 80, 60, 1.0, 0.5)
+    recovery = Recovered(nothing_calibrated(), 80, 60, 1.0, 0.5)
     better, worse = (
         replace(ends, recovered=recovery, quality=quality(snr_db)) for snr_db in (25.0, 21.0)
     )
@@ -173,8 +175,9 @@ def test_a_static_candidate_is_tried_again_recovered(default_checkpoint, clips, 
         return Recovered(calibrated, 80, 60, 1.0, 0.5)
 
     monkeypatch.setattr("quant.mixed_precision.auto.RECOVERABLE", 1e9)
+    heard, judged = clips
     board = find_board("pi4")
-    decision = choose_recipe(default_checkpoint, *clips, 1e-9, board, recovery=recovery)
+    decision = choose_recipe(default_checkpoint, heard, judged, 1e-9, board, recovery=recovery)
 
     *others, again = decision.candidates
     first = next(c for c in others if c.recipe is again.recipe)
@@ -188,7 +191,7 @@ def test_candidates_are_judged_by_voices_that_recovery_holds_out():
     voices = np.stack([clip.samples[:SAMPLES] for clip in hold_out(whole)[1].clean])
     voices /= np.linalg.norm(voices, axis=1, keepdims=True)
 
-    heard, judged = split_clips(whole, len(voices) + 2, SAMPLES)
+    heard, judged = split_clips(whole, len(voices) + 2, SECONDS)
 
     assert heard is whole and judged.clean is not None
     clean = judged.clean / np.linalg.norm(judged.clean, axis=1, keepdims=True)
@@ -209,7 +212,7 @@ def test_noisy_clips_are_split_in_two():
     whole = read_calibration_clips(clips_folder(), 16000)
     clips = CalibrationClips(noisy=whole.clean[:10])
 
-    heard, judged = split_clips(clips, CLIPS, SAMPLES)
+    heard, judged = split_clips(clips, CLIPS, SECONDS)
 
     assert len(heard.noisy) == 8
     assert judged.clean is None

@@ -6,6 +6,7 @@ import torch
 
 from edge_se.errors import UserError
 from edge_se.separator import Aggressiveness
+from quant.networks.cascaded.lstm import CascadedNet
 from quant.networks.checkpoint import load_checkpoint
 from quant.networks.registry import find_network
 from tests.helpers.separators import REFERENCE_OPTIONS, fill_by_rule
@@ -72,6 +73,7 @@ def test_activation_and_dropout_are_options():
     network = find_network("cascaded_lstm").create(
         **REFERENCE_OPTIONS["cascaded_lstm"], activation="leaky_relu"
     )
+    assert isinstance(network, CascadedNet)
     assert isinstance(network.stg1_high_band_net.dec1.block.conv[2], torch.nn.LeakyReLU)
     with pytest.raises(UserError, match="no activation 'gelu'"):
         find_network("cascaded_aspp").create(encoder_activation="gelu")
@@ -86,6 +88,7 @@ def test_widths_are_read_off_the_weights(tmp_path):
     network = find_network("cascaded_lstm").create(n_fft=256, nout=8, nout_lstm=16)
     torch.save(network.state_dict(), tmp_path / "small.pth")
     loaded = load_checkpoint(tmp_path / "small.pth", "cascaded_lstm").model
+    assert isinstance(loaded, CascadedNet)
     assert loaded.state_dict().keys() == network.state_dict().keys()
     assert (loaded.n_fft, loaded.out.weight.shape[1]) == (256, 8)
 
@@ -94,5 +97,5 @@ def test_unknown_layout_is_told_the_nearest_known_one(tmp_path):
     network = find_network("cascaded_aspp").create(n_fft=256)
     weights = {name.replace("bottleneck", "neck"): t for name, t in network.state_dict().items()}
     torch.save(weights, tmp_path / "other.pth")
-    with pytest.raises(UserError, match=r"nearest known layout is that of cascaded_aspp \(9\d%"):
+    with pytest.raises(UserError, match=r"cascaded_aspp .* this is the nearest \(9\d%"):
         load_checkpoint(tmp_path / "other.pth")

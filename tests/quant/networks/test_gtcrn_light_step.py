@@ -14,9 +14,8 @@ from quant.networks.gtcrn.model import SIGNAL
 from quant.networks.gtcrn_light.model import GTCRNLight
 from quant.networks.registry import find_network
 from quant.ptq.pipeline import build_float
-from tests.helpers.running import randomize, run_frames
+from tests.helpers.running import assert_near, randomize, run_frames
 
-TOLERANCE = {"atol": 1e-4, "rtol": 0}
 LOOKAHEAD = 22
 
 
@@ -48,7 +47,7 @@ def test_streaming_equals_offline(network, frames):
 
     end = frames.shape[1] - graph.lookahead
     expected = offline(network, frames)[:, :end]
-    torch.testing.assert_close(streamed[:, graph.lookahead :], expected, **TOLERANCE)
+    assert_near(streamed[:, graph.lookahead :], expected)
 
 
 @torch.no_grad()
@@ -57,7 +56,7 @@ def test_sequence_equals_streaming(network, frames):
 
     (sequence,) = run_sequence(graph, {"features": frames})
 
-    torch.testing.assert_close(sequence, run_frames(graph, frames), **TOLERANCE)
+    assert_near(sequence, run_frames(graph, frames))
 
 
 @torch.no_grad()
@@ -67,7 +66,7 @@ def test_the_split_step_computes_the_same(network, frames):
     (sequence,) = run_sequence(split, {"features": frames})
 
     (expected,) = run_sequence(describe(network), {"features": frames})
-    torch.testing.assert_close(sequence, expected, **TOLERANCE)
+    assert_near(sequence, expected)
 
 
 @pytest.mark.parametrize("causal", [True, False], ids=["causal", "delayed"])
@@ -82,6 +81,7 @@ def test_enhanced_signals_are_those_of_upstreams_network(causal, assets, noisy, 
 
     # What the network would look ahead to beyond the end is silence.
     padded = torch.from_numpy(np.pad(signal, (0, (LOOKAHEAD + 1) * 256)))[None]
+    assert isinstance(checkpoint.model, GTCRNLight)
     with torch.no_grad():
         spectra = analyse(padded, SIGNAL)
         mask = offline(checkpoint.model, features(spectra, SIGNAL))

@@ -28,9 +28,7 @@ from quant.networks.gtcrn.step import (
     up_sampling,
 )
 from quant.networks.registry import find_network
-from tests.helpers.running import randomize, run_frames
-
-TOLERANCE = {"atol": 1e-4, "rtol": 0}
+from tests.helpers.running import assert_near, randomize, run_frames
 
 
 def clips(channels: int, bands: int, seed: int = 0) -> Tensor:
@@ -46,8 +44,8 @@ def as_images(x: Tensor) -> Tensor:
 def assert_streaming_equals_offline(graph: Graph, inputs: Tensor, expected: Tensor) -> None:
     (sequence,) = run_sequence(graph, {graph.inputs[0].name: inputs})
 
-    torch.testing.assert_close(run_frames(graph, inputs), expected, **TOLERANCE)
-    torch.testing.assert_close(sequence, expected, **TOLERANCE)
+    assert_near(run_frames(graph, inputs), expected)
+    assert_near(sequence, expected)
 
 
 @torch.no_grad()
@@ -156,7 +154,7 @@ def test_official_networks(official, frames):
     (sequence,) = run_sequence(graph, {"features": frames})
 
     expected = official.model.mask(frames.transpose(1, 2)).transpose(1, 2)
-    torch.testing.assert_close(sequence, expected, **TOLERANCE)
+    assert_near(sequence, expected)
 
 
 def test_signals_and_states(random_network):
@@ -211,5 +209,5 @@ def test_gradients_reach_every_trained_parameter(frames):
 
 
 def test_an_architecture_without_a_step_is_named(random_network):
-    with pytest.raises(UserError, match=r"'cascaded_lstm' has no streaming step; .*: gtcrn"):
+    with pytest.raises(UserError, match=r"cascaded_lstm separates .* and has no streaming step"):
         find_network("cascaded_lstm").step(random_network)

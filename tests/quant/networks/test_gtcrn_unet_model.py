@@ -29,6 +29,7 @@ def test_fusion_add_sums():
 
 def test_fusion_concat_is_a_convolution_of_both():
     fusion = randomize(Fusion("concat"), 0)
+    assert fusion.conv is not None and fusion.conv.bias is not None
     weight, bias = fusion.conv.weight[:, :, 0, 0], fusion.conv.bias
     skip, x = features(33, 0), features(33, 1)
 
@@ -44,7 +45,8 @@ def test_fusion_by_gates_lies_between_both_features(kind, gates):
     share = (fused(kind, skip, x) - x) / (skip - x)
 
     assert share.min() > 0 and share.max() < 1
-    assert Fusion(kind).conv.out_channels == gates
+    conv = Fusion(kind).conv
+    assert conv is not None and conv.out_channels == gates
 
 
 def test_a_skip_of_other_bands_is_interpolated():

@@ -1,16 +1,17 @@
 """The U-shaped GTCRN frame by frame equals itself offline, with every fusion."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from quant.graph.execute import run_sequence
 from quant.networks.gtcrn_unet.model import FUSIONS, GTCRNUNet
 from quant.networks.registry import find_network
-from tests.helpers.running import randomize, run_frames
+from tests.helpers.running import assert_near, randomize, run_frames
 
-TOLERANCE = {"atol": 1e-4, "rtol": 0}
 # Each fusion with skips of its own bands, and two whose skips are interpolated, down and up.
-OPTIONS = [{"fusion": fusion} for fusion in FUSIONS]
+OPTIONS: list[dict[str, Any]] = [{"fusion": fusion} for fusion in FUSIONS]
 OPTIONS += [{"fusion": "mixed", "up_sampling_after": after} for after in (1, 5)]
 
 
@@ -23,8 +24,8 @@ def test_streaming_equals_offline(options, frames):
     streamed = run_frames(graph, frames)
 
     expected = network.mask(frames.transpose(1, 2)).transpose(1, 2)
-    torch.testing.assert_close(streamed, expected, **TOLERANCE)
-    torch.testing.assert_close(run_sequence(graph, {"features": frames})[0], streamed, **TOLERANCE)
+    assert_near(streamed, expected)
+    assert_near(run_sequence(graph, {"features": frames})[0], streamed)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

@@ -14,9 +14,9 @@ from quant.networks.recurrent import (
     layer_norm_residual,
     recurrent_attention,
 )
-from tests.helpers.running import randomize, run_frames
+from tests.helpers.running import assert_near, randomize, run_frames
 
-TOLERANCE = {"atol": 1e-5, "rtol": 0}
+TOLERANCE = 1e-5
 RUNNERS = {
     "frame by frame": run_frames,
     "whole clips": lambda graph, x: run_sequence(graph, {"x": x})[0],
@@ -44,7 +44,7 @@ def test_gru_over_time(run):
     result = run(graph, x)
 
     expected = gru(x.transpose(1, 2).flatten(0, 1))[0].unflatten(0, (2, 3)).transpose(1, 2)
-    torch.testing.assert_close(result, expected, **TOLERANCE)
+    assert_near(result, expected, TOLERANCE)
 
 
 @torch.no_grad()
@@ -58,7 +58,7 @@ def test_gru_over_rows_starts_from_zero_in_every_frame(run):
     result = run(graph, x)
 
     assert not graph.states
-    torch.testing.assert_close(result, gru(x.flatten(0, 1))[0].unflatten(0, (2, 30)), **TOLERANCE)
+    assert_near(result, gru(x.flatten(0, 1))[0].unflatten(0, (2, 30)), TOLERANCE)
 
 
 @torch.no_grad()
@@ -71,7 +71,7 @@ def test_layer_norm_with_residual(run):
 
     result = run(graph, inputs)
 
-    torch.testing.assert_close(result, inputs + norm(inputs), **TOLERANCE)
+    assert_near(result, inputs + norm(inputs), TOLERANCE)
 
 
 @torch.no_grad()
@@ -87,4 +87,4 @@ def test_recurrent_attention(run):
     result = run(graph, inputs)
 
     expected = attention(inputs.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    torch.testing.assert_close(result, expected, **TOLERANCE)
+    assert_near(result, expected, TOLERANCE)

@@ -9,7 +9,7 @@ from quant.graph.execute import run_step
 from quant.graph.graph import Graph
 from quant.graph.simulate import round_weight
 from quant.ptq.bias_correction import correct_biases, rounding_shifts, take_back_shifts
-from tests.helpers.small_graphs import BUILDERS, constant
+from tests.helpers.small_graphs import BUILDERS, constant, constant_of
 
 
 def everything(precision):
@@ -41,7 +41,7 @@ def test_rounded_weights_have_the_mean_output_of_the_float_ones(kind, precision)
     correct_biases(graph, everything(precision), {x: mean})
 
     weight = operator.inputs[1]
-    weight.constant = round_weight(weight.constant, operator)
+    weight.constant = round_weight(constant_of(weight), operator)
     (result,), _ = run_step(graph, inputs, {})
     inside = (..., slice(2, -2), slice(None)) if kind != "linear" else ...  # padding left aside
     torch.testing.assert_close(result[inside], expected[inside], atol=1e-5, rtol=0)
@@ -54,7 +54,7 @@ def test_float_operators_keep_their_biases():
 
     correct_biases(graph, everything(Precision.FLOAT), {x: torch.ones(12)})
 
-    assert torch.equal(graph.operators[0].inputs[2].constant, constant(3))
+    assert torch.equal(constant_of(graph.operators[0].inputs[2]), constant(3))
 
 
 def two_linears() -> Graph:

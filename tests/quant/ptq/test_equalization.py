@@ -12,11 +12,10 @@ from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph, Value
 from quant.networks.registry import find_network
 from quant.ptq.equalization import PINNED, ScaleClasses, choose_scales, equalize
-from tests.helpers.running import run_frames
-from tests.helpers.small_graphs import constant
+from tests.helpers.running import assert_near, run_frames
+from tests.helpers.small_graphs import constant, constant_of
 
 SLOPE = torch.tensor(0.25)
-TOLERANCE = {"atol": 1e-4, "rtol": 0}
 
 
 def image(graph: Graph, name: str = "x") -> Value:
@@ -208,7 +207,7 @@ def test_any_scales_of_the_free_classes_leave_the_output_as_it_was(body):
     equalize(graph, classes, random_scales(classes))
 
     assert len(classes.free()) >= 4
-    torch.testing.assert_close(run_frames(graph, inputs), expected, **TOLERANCE)
+    assert_near(run_frames(graph, inputs), expected)
 
 
 @torch.no_grad()
@@ -219,11 +218,11 @@ def test_values_shrink_by_their_scales():
     classes = ScaleClasses(graph)
     members = channels(graph, y)
     weight = graph.operators[0].inputs[1]
-    before = weight.constant.clone()
+    before = constant_of(weight).clone()
 
     equalize(graph, classes, dict(zip(members, (1.0, 0.5, 0.25, 0.125), strict=True)))
 
-    gains = (weight.constant / before).reshape(4, 4).mean(dim=1)
+    gains = (constant_of(weight) / before).reshape(4, 4).mean(dim=1)
     torch.testing.assert_close(gains, torch.tensor([1.0, 2.0, 4.0, 8.0]))
 
 
@@ -260,4 +259,4 @@ def test_gtcrn_stays_as_it_was(random_network, frames):
     equalize(graph, classes, random_scales(classes))
 
     assert len(classes.free()) > 100
-    torch.testing.assert_close(run_sequence(graph, {"features": frames})[0], expected, **TOLERANCE)
+    assert_near(run_sequence(graph, {"features": frames})[0], expected)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from quant.ptq.pipeline import (
 )
 from tests.helpers.running import at_every_level, randomize, write
 
-NETWORKS = {
+NETWORKS: dict[str, tuple[str, dict[str, Any], int]] = {
     "light causal": ("gtcrn_light", {"causal": True}, 0),
     "light delayed": ("gtcrn_light", {"causal": False}, 22),
     "unet mixed": ("gtcrn_unet", {"fusion": "mixed"}, 0),
@@ -122,4 +123,4 @@ def test_float_files_agree_between_formats(built, noisy, tmp_path):
 
     enhanced = [Enhancer(path, stft="float").enhance(signal) for path in (tflite, onnx)]
 
-    np.testing.assert_allclose(*enhanced, atol=1e-4)
+    np.testing.assert_allclose(enhanced[0], enhanced[1], atol=1e-4)

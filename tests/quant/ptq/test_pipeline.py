@@ -19,7 +19,7 @@ from quant.graph.recipes import find_recipe
 from quant.graph.simulate import FakeQuantizer
 from quant.graph.tflite import write_tflite
 from quant.networks.checkpoint import Checkpoint
-from quant.networks.gtcrn.model import SIGNAL
+from quant.networks.gtcrn.model import SIGNAL, MaskingNetwork
 from quant.networks.registry import DEFAULT
 from quant.ptq.pipeline import (
     CalibratedGraph,
@@ -54,6 +54,7 @@ def quantized_file(calibrated: CalibratedGraph, precision: str, calibration=None
 @torch.no_grad()
 def offline_masks(checkpoint: Checkpoint, frames: Tensor) -> np.ndarray:
     """The network's masks of one clip, [frames, 2, 257]."""
+    assert isinstance(checkpoint.model, MaskingNetwork)
     return checkpoint.model.mask(frames.transpose(1, 2))[0].transpose(0, 1).numpy()
 
 
@@ -111,7 +112,7 @@ def test_signals_and_states_are_stored_as_the_precision_says(quantized):
     manifest = read_manifest(quantized)
 
     signals = (manifest.tensors.features, manifest.tensors.mask)
-    dtypes = {tensor.dtype for tensor in (*signals, *manifest.states)}
+    dtypes = {tensor.dtype for tensor in signals} | {state.dtype for state in manifest.states}
     assert manifest.precision == quantized.stem
     assert dtypes == {STORED[quantized.stem]}
 

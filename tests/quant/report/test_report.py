@@ -18,6 +18,7 @@ from quant.mixed_precision.auto import Candidate, Decision
 from quant.mixed_precision.costs import Cost, find_board
 from quant.report.collect import Figures, judge_result
 from quant.report.page import render, write_report
+from tests.helpers.running import nothing_calibrated
 
 METRICS = ("pesq", "stoi", "si_snr_db")
 
@@ -87,6 +88,7 @@ def figures(facts) -> Figures:
         sensitivity=Sensitivity(costs, {"pesq": 1.8}),
         clipping={"decoder.4.skip": 0.0123},
         signals={name: random.standard_normal(4000).astype(np.float32) for name in names},
+        rate=16000,
         grade=grade,
         remarks=remarks,
     )
@@ -185,8 +187,12 @@ def test_the_page_says_what_auto_tried_and_why(figures):
     losses = dict.fromkeys(("pesq", "stoi", "si_snr_db"), Loss(0.03, 0.01, 4))
     near, far = (
         Candidate(
-            *(RECIPES[name], None, {}, replace(quality(snr_db), losses=losses)),
-            *(Cost(cost, {}, 0.0, 0), 1000),
+            RECIPES[name],
+            nothing_calibrated(),
+            {},
+            replace(quality(snr_db), losses=losses),
+            Cost(cost, {}, 0.0, 0),
+            1000,
         )
         for name, snr_db, cost in (("dynamic", 30.0, 9e5), ("int8", 20.0, 8e5))
     )

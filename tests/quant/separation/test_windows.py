@@ -8,6 +8,8 @@ from edge_se.errors import UserError
 from quant.graph.encoding import Precision, assign_encodings
 from quant.graph.execute import run_step
 from quant.graph.tflite import write_tflite
+from quant.networks.cascaded.aspp import CascadedASPPNet
+from quant.networks.cascaded.lstm import CascadedNet
 from quant.networks.registry import find_network
 from tests.helpers.running import run_tflite
 from tests.helpers.separators import REFERENCE_OPTIONS, SMALL_OPTIONS, fill_by_rule
@@ -48,6 +50,7 @@ def test_float_file_equals_upstream(reference):
 def test_graph_equals_network(name):
     network = find_network(name)
     model = fill_by_rule(network.create(**SMALL_OPTIONS[name], window_frames=FRAMES[name]))
+    assert isinstance(model, CascadedASPPNet | CascadedNet)
     magnitude = torch.rand(1, 2, model.n_fft // 2 + 1, FRAMES[name])
     graph = network.window(model)
 

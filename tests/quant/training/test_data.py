@@ -112,7 +112,7 @@ def test_clipping_flattens_the_peaks_of_the_noisy_side_only(mixtures):
 
 
 def test_a_room_starts_with_the_direct_sound_and_its_early_part_is_a_prefix():
-    whole, early = room_impulse_response(np.random.default_rng(0), AugmentSettings())
+    whole, early = room_impulse_response(np.random.default_rng(0), AugmentSettings(), 16000)
 
     assert whole[0] == 1
     assert len(early) <= 0.05 * 16000

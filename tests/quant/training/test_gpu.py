@@ -96,6 +96,7 @@ def test_a_step_is_that_on_a_cpu(tmp_path):
         on_cpu.model.named_parameters(), on_gpu.model.parameters(), strict=True
     ):
         if parameter.grad is not None and not is_bias_before_batchnorm(name):
+            assert other.grad is not None
             similarity = torch.cosine_similarity(
                 parameter.grad.flatten(), other.grad.cpu().flatten(), dim=0
             )

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -22,8 +23,8 @@ SETTINGS = TrainingSettings(batch_size=2, seconds=0.25, warmup_steps=2)
 def trainer(out, steps=4, settings=SETTINGS, **options):
     out.mkdir(exist_ok=True)
     torch.manual_seed(3)
-    options = RunOptions(out, Budget(steps=steps), workers=0, **options)
-    return Trainer(find_network("gtcrn").create(), settings, options)
+    run_options = RunOptions(out, Budget(steps=steps), workers=0, **options)
+    return Trainer(find_network("gtcrn").create(), settings, run_options)
 
 
 def test_a_resumed_run_is_bit_identical(tmp_path, speech, noise, interrupt_after):
@@ -60,8 +61,9 @@ def test_a_run_trains_the_weights_and_their_average(tmp_path, speech, noise):
 
 @pytest.mark.parametrize("name", ["si_snr_weight", "perceptual_weight", "outlier_weight"])
 def test_every_weight_changes_what_is_learnt(tmp_path, speech, noise, name):
-    weights = []
-    for settings in (SETTINGS, replace(SETTINGS, **{name: 5.0})):
+    weights: list[torch.Tensor] = []
+    change: dict[str, Any] = {name: 5.0}
+    for settings in (SETTINGS, replace(SETTINGS, **change)):
         run = trainer(tmp_path / str(len(weights)), settings=settings)
         run.run(speech, noise, [], {})
         weights.append(run.model.state_dict()["encoder.en_convs.0.conv.weight"])

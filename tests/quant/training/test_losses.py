@@ -61,6 +61,7 @@ def test_silence_gives_finite_gradients():
 
     hybrid_loss(enhanced, torch.zeros(1, 257, 9, 2), SIGNAL).backward()
 
+    assert enhanced.grad is not None
     assert torch.isfinite(enhanced.grad).all()
 
 

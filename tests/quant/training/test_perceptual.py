@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from calib_data import clips_folder
-from quant.audio.clips import read_clip
 from quant.audio.mixing import mix
 from quant.evaluation.metrics import pesq_wb
 from quant.networks.gtcrn.model import SIGNAL
 from quant.training.perceptual import perceptual_loss
 from quant.training.spectra import to_spectrogram
+from tests.helpers.clips import samples_of
 
 
 def spectrogram(samples: np.ndarray) -> torch.Tensor:
@@ -20,13 +20,13 @@ def spectrogram(samples: np.ndarray) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def speech() -> list[np.ndarray]:
     paths = sorted((clips_folder() / "clean").iterdir())[:20:4]
-    return [read_clip(path, 16000).samples[:48000] for path in paths]
+    return [samples_of(path)[:48000] for path in paths]
 
 
 @pytest.fixture(scope="module")
 def noise() -> list[np.ndarray]:
     paths = sorted((clips_folder() / "noise").iterdir())[:20:4]
-    return [np.resize(read_clip(path, 16000).samples, 48000) for path in paths]
+    return [np.resize(samples_of(path), 48000) for path in paths]
 
 
 def test_speech_is_no_distance_from_itself_at_any_level(speech):

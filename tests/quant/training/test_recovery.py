@@ -22,6 +22,7 @@ from quant.networks.registry import DEFAULT, find_network
 from quant.ptq.pipeline import build_quantized, calibrate_checkpoint, find_ranges, noisy_clips
 from quant.training.recovery import Adjustments, RecoverySettings, fine_tune, recover
 from tests.helpers.running import at_every_level
+from tests.helpers.small_graphs import constant_of
 
 QUICK = RecoverySettings(
     steps=2,
@@ -75,7 +76,7 @@ def test_weights_that_make_it_worse_are_not_kept():
     def loss(batch) -> torch.Tensor:
         # Training pulls the bias up, validation wants it where it is.
         wanted = 9.0 if batch[1] is None else 0.5
-        return (graph.operators[0].inputs[2].constant - wanted).square().sum()
+        return (constant_of(graph.operators[0].inputs[2]) - wanted).square().sum()
 
     with torch.enable_grad():
         outcome = fine_tune(
@@ -88,7 +89,7 @@ def test_weights_that_make_it_worse_are_not_kept():
         adjustments.apply()
 
     assert outcome.steps > 0 and outcome.kept_step == 0
-    assert float(graph.operators[0].inputs[2].constant) == 0.5
+    assert float(constant_of(graph.operators[0].inputs[2])) == 0.5
 
 
 def test_a_gain_too_small_to_trust_is_not_kept():
@@ -96,7 +97,7 @@ def test_a_gain_too_small_to_trust_is_not_kept():
     adjustments = Adjustments(graph)
 
     def loss(_) -> torch.Tensor:
-        return (graph.operators[0].inputs[2].constant - 0.6).square().sum()
+        return (constant_of(graph.operators[0].inputs[2]) - 0.6).square().sum()
 
     batch, settings = (torch.zeros(1), None), replace(QUICK, steps=5, learning_rate=0.05)
     with torch.enable_grad():
@@ -112,7 +113,7 @@ def test_what_is_near_enough_is_left_as_it_is():
     adjustments = Adjustments(graph)
 
     def loss(_) -> torch.Tensor:
-        return (graph.operators[0].inputs[2].constant - 0.6).square().sum()
+        return (constant_of(graph.operators[0].inputs[2]) - 0.6).square().sum()
 
     batch, settings = (torch.zeros(1), None), replace(QUICK, steps=5)
     with torch.enable_grad():
@@ -137,10 +138,10 @@ def test_zeros_are_structure_and_repeated_steps_share_their_weights(default_chec
     shared = [v for v in before if v.range_key == "dpgrnn1.intra.row.hidden.weight"]
     assert len({id(v.constant) for v in shared}) == 1 and len(shared) == 32
     for value, constant in before.items():
-        assert torch.equal(value.constant[constant == 0], constant[constant == 0])
+        assert torch.equal(constant_of(value)[constant == 0], constant[constant == 0])
     bands = [v for v in before if v.name.startswith(("merge", "split"))]
-    assert all(torch.equal(v.constant, before[v]) for v in bands)
-    assert not torch.equal(shared[0].constant, before[shared[0]])
+    assert all(torch.equal(constant_of(v), before[v]) for v in bands)
+    assert not torch.equal(constant_of(shared[0]), before[shared[0]])
 
 
 def test_recovery_leaves_the_teacher_alone_and_is_never_worse(default_checkpoint, tmp_path):

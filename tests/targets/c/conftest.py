@@ -13,11 +13,11 @@ import torch
 
 from calib_data import clips_folder
 from edge_se.core.build import BuildError, find_compiler
-from quant.audio.clips import read_clip
 from quant.audio.mixing import calibration_mixtures
 from quant.checkpoints import default_checkpoint_path
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from targets.c.generate import FLAGS, calibrated_layers, generate
+from tests.helpers.clips import samples_of
 
 torch.set_num_threads(1)
 
@@ -35,10 +35,8 @@ def checkpoint() -> Checkpoint:
 def noisy() -> list[np.ndarray]:
     """Two mixtures of 1.5 s, float32 at 16 kHz."""
     clean, noise = (sorted((clips_folder() / name).iterdir()) for name in ("clean", "noise"))
-    speech = [read_clip(path, 16000).samples[8000:32000] for path in clean[:8:4]]
-    mixtures = calibration_mixtures(
-        speech, [read_clip(path, 16000).samples for path in noise[:2]], 0
-    )
+    speech = [samples_of(path)[8000:32000] for path in clean[:8:4]]
+    mixtures = calibration_mixtures(speech, [samples_of(path) for path in noise[:2]], 0)
     return [mixture.noisy for mixture in mixtures]
 
 

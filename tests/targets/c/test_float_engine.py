@@ -11,6 +11,7 @@ from quant.audio.frames import analyse, synthesize
 from quant.networks.checkpoint import load_checkpoint
 from quant.networks.gtcrn.model import SIGNAL
 from targets.c.generate import generate
+from tests.targets.c.conftest import CompiledEngine, compile_shared
 
 HOP = 256
 
@@ -20,7 +21,7 @@ def offline(model: torch.nn.Module, samples: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         spectra = torch.view_as_real(analyse(torch.from_numpy(samples)[None], SIGNAL))
         enhanced = model(spectra.transpose(1, 2)).transpose(1, 2).contiguous()
-        return synthesize(torch.view_as_complex(enhanced), len(samples))[0].numpy()
+        return synthesize(torch.view_as_complex(enhanced), len(samples), SIGNAL)[0].numpy()
 
 
 def enhance(engine, samples: np.ndarray) -> np.ndarray:
@@ -39,8 +40,6 @@ def test_it_equals_the_network(engine, checkpoint, noisy):
 
 def assert_it_equals_over_ten_minutes(path: Path, once: np.ndarray, folder: Path) -> None:
     """Compile the engine of a checkpoint, and repeat a signal with states carried on."""
-    from conftest import CompiledEngine, compile_shared
-
     checkpoint = load_checkpoint(path)
     for file, text in generate(checkpoint).items():
         (folder / file).write_text(text)
