@@ -86,7 +86,10 @@ def _built_in(manifest: Manifest) -> str:
         return f"with --engine c, in {' or '.join(alike)}: the one built in has the same checkpoint"
     if not any(built_in.values()):
         return "no: none is built in here"
-    return "no: the one built in has another checkpoint; edge-se compile makes one for this"
+    return (
+        "no: the one built in has another checkpoint; edge-se compile makes one of any GTCRN of "
+        "upstream's sizes"
+    )
 
 
 def _describe_compiled(path: Path, runtime: str | None) -> Description:
