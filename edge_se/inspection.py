@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edge_se.core import load_core
-from edge_se.engines import ENGINES
+from edge_se.engines import ENGINES, load_engine
 from edge_se.engines.choice import core_for
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest
@@ -32,10 +32,11 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
         UserError: The file can't be read as a model.
     """
     if path.suffix not in ENGINES.values():
-        raise UserError(f"{path} is no model file; its name has to end in .tflite, .onnx or .so")
+        expected = " or ".join(ENGINES.values())
+        raise UserError(f"{path} is no model file; its name has to end in {expected}")
     engine = next(name for name, suffix in ENGINES.items() if path.suffix == suffix)
     describe = {"tflite": _describe_tflite, "onnxruntime": _describe_onnx, "c": _describe_compiled}
-    manifest, operators, further = describe[engine](path, runtime)
+    manifest, operators, further = describe.get(engine, _describe_other)(path, runtime)
     return {
         "file": str(path),
         "size_kb": round(path.stat().st_size / 1000, 1),
@@ -86,7 +87,10 @@ def _built_in(manifest: Manifest) -> str:
         return f"with --engine c, in {' or '.join(alike)}: the one built in has the same checkpoint"
     if not any(built_in.values()):
         return "no: none is built in here"
-    return "no: the one built in has another checkpoint; edge-se compile makes one for this"
+    return (
+        "no: the one built in has another checkpoint; edge-se compile makes one of any GTCRN of "
+        "upstream's sizes"
+    )
 
 
 def _describe_compiled(path: Path, runtime: str | None) -> Description:
@@ -95,6 +99,12 @@ def _describe_compiled(path: Path, runtime: str | None) -> Description:
     _no_runtime(path, runtime)
     engine = load_compiled(path)
     return read_compiled(path)[1], Counter(), {"state_bytes": engine.state_bytes}
+
+
+def _describe_other(path: Path, runtime: str | None) -> Description:
+    """What an engine that was registered says of its file."""
+    _no_runtime(path, runtime)
+    return load_engine(path).manifest, Counter(), {}
 
 
 def _no_runtime(path: Path, runtime: str | None) -> None:

@@ -347,16 +347,9 @@ def _check_bands(bands: BandMerging, bins: int) -> None:
 
 def _check_hop(manifest: Manifest) -> None:
     window, hop = manifest.signal.window, manifest.signal.hop
-    if manifest.chunk is None:
-        _check(
-            hop > 0 and window == 2 * hop,
-            f"its window of {window} samples is not two hops of {hop}",
-        )
-    else:
-        _check(
-            0 < 2 * hop <= window and window % 2 == 0,
-            f"its hop of {hop} samples is not between 1 and half its window of {window}",
-        )
+    _check(window > 0 and window % 2 == 0, f"its window of {window} samples is not an even number")
+    longest = window - 1 if manifest.chunk is None else window // 2
+    _check(0 < hop <= longest, f"its hop of {hop} samples is not between 1 and {longest}")
 
 
 def _chunk(content: Any) -> Chunk | None:

@@ -19,7 +19,7 @@ class Analysis:
     """Samples to spectra; the recording is continued with zeros to a whole number of hops."""
 
     def __init__(self, signal: Signal, channels: int) -> None:
-        """Transform as a signal says; the window is even and at least two hops."""
+        """Transform as a signal says; the window is at least two hops."""
         n_fft, hop = signal.window, signal.hop
         self._n_fft, self._hop = n_fft, hop
         self._window = signal.analysis_window().astype(np.float32)

@@ -35,8 +35,8 @@ class Signal:
 
     Attributes:
         sample_rate: In Hz.
-        window: STFT window in samples; of an enhancer two hops, of a separator its n_fft.
-        hop: Samples per frame.
+        window: STFT window in samples, an even number.
+        hop: Samples per frame, fewer than the window's; of a separator half of them at most.
         window_function: Of the analysis, a name of `WINDOW_FUNCTIONS`; synthesis has its dual.
         features: Kind of features: rows of magnitude, real and imaginary part; of a separator,
             both channels' magnitudes, the recording's largest being 1.

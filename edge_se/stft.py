@@ -1,7 +1,7 @@
 """Short-time Fourier transform, one hop at a time: analysis, and synthesis by overlap-add.
 
-The window spans two hops. Synthesis uses the dual of the analysis window, so that their product
-sums to one and synthesis gives the analysed samples back, `window - hop` samples later.
+Synthesis uses the dual of the analysis window, so that their products sum to one and synthesis
+gives the analysed samples back, `window - hop` samples later.
 """
 
 from collections.abc import Callable
@@ -43,18 +43,16 @@ def _fastest_transforms() -> tuple[Transform, Transform]:
 class Stft:
     """Streaming STFT in float32 with preallocated buffers; starts from zeros.
 
-    The window at frame t holds the previous hop and the newest; the output of frame t is complete
-    for the previous hop, so output lags input by `window - hop` samples.
+    The window at frame t ends with the newest hop; the output of frame t is complete for the
+    window's first hop, so output lags input by `window - hop` samples.
 
     Attributes:
         spectrum: complex64 [window / 2 + 1] of the newest window; `analyse` writes into it.
     """
 
     def __init__(self, signal: Signal) -> None:
-        """Transform as a signal says; raises ValueError unless its window is two hops."""
+        """Transform as a signal says."""
         window, hop = signal.window, signal.hop
-        if window != 2 * hop:
-            raise ValueError(f"the window must be two hops long, got {window} and {hop}")
         self._forward, self._inverse = _fastest_transforms()
         self._unit, self._inverse_length = np.float32(1), np.float32(1 / window)
         self._analysis_window = signal.analysis_window().astype(np.float32)
@@ -63,10 +61,12 @@ class Stft:
         self._windowed = np.empty(window, np.float32)
         self.spectrum = np.empty(signal.bins, np.complex64)
         self._segment = np.empty(window, np.float32)
-        self._tail = np.zeros(hop, np.float32)
+        self._tail = np.zeros(window - hop, np.float32)
         # Slices are views made once; making one per frame would cost as much as using it.
-        self._older, self._newer = self._history[:hop], self._history[hop:]
-        self._segment_head, self._segment_tail = self._segment[:hop], self._segment[hop:]
+        self._older, self._kept = self._history[:-hop], self._history[hop:]
+        self._newest = self._history[-hop:]
+        self._overlap, self._done = self._segment[: window - hop], self._segment[:hop]
+        self._segment_tail = self._segment[hop:]
 
     def analyse(self, samples: Samples) -> Spectrum:
         """Take in one hop of samples (float32 [hop]) and return the spectrum of the newest window.
@@ -74,8 +74,8 @@ class Stft:
         Returns:
             complex64 [window / 2 + 1], the same buffer at each call.
         """
-        self._older[...] = self._newer
-        self._newer[...] = samples
+        self._older[...] = self._kept
+        self._newest[...] = samples
         np.multiply(self._history, self._analysis_window, out=self._windowed)
         self._forward(self._windowed, self._unit, self.spectrum)
         return self.spectrum
@@ -89,7 +89,8 @@ class Stft:
         """
         self._inverse(spectrum, self._inverse_length, self._segment)
         np.multiply(self._segment, self._synthesis_window, out=self._segment)
-        np.add(self._segment_head, self._tail, out=out)
+        np.add(self._overlap, self._tail, out=self._overlap)
+        out[...] = self._done
         self._tail[...] = self._segment_tail
 
     def reset(self) -> None:

@@ -8,7 +8,8 @@ quantized.report("report/")
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from quant.audio.clips import (
     read_calibration_clips,
 )
 from quant.checkpoints import default_checkpoint_path
+from quant.graph.encoding import Precision
 from quant.graph.graph import Range
 from quant.graph.recipes import RECIPES, Recipe, find_recipe, read_recipe
 from quant.mixed_precision.auto import RECOVERY_STEPS, Decision, choose_recipe, split_clips
@@ -57,6 +59,8 @@ from quant.training.recovery import (
 
 AUTO = "auto"
 QUALITY_BUDGET = 0.02
+LOWEST_LEVEL_DBFS = -100
+NAMED_AT_MOST = 8  # beginnings of operators' names that an error message spells out
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -190,6 +194,8 @@ def quantize(
         path = default_checkpoint_path() if checkpoint is None else Path(checkpoint)
         checkpoint = load_checkpoint(path, architecture, **(network_options or {}))
     recipe = as_recipe(precision, checkpoint.network)
+    if recipe is not None:
+        _check_recipe(recipe, checkpoint)
     folder = clips_folder() if clips is None else Path(clips)
     if checkpoint.network.separates:
         return _separator(checkpoint, folder, recipe or RECIPES["int8"], progress)
@@ -198,7 +204,7 @@ def quantize(
             raise UserError("ranges are for a precision with calibrated ranges, as int8")
         if chosen.recovery_minutes:
             raise UserError("recovery is for activations in 8 or 16 bits, as int8 has them")
-    if recipe is not None and recipe.default.value == "float" and not recipe.needs_ranges:
+    if recipe is not None and recipe.is_float:
         return Quantized(build_float(checkpoint, recipe), checkpoint, recipe)
     return _enhancer(checkpoint, folder, recipe, chosen, progress)
 
@@ -232,6 +238,31 @@ def _check(options: Options) -> None:
         raise UserError("recovery takes minutes, as in --recover 10")
     if not options.recovery_clean_weight >= 0:
         raise UserError("clean speech as a target takes a weight, as in --recover-clean 1")
+
+
+def _check_recipe(recipe: Recipe, checkpoint: Checkpoint) -> None:
+    """Raise UserError where a recipe means nothing to the network."""
+    level = recipe.level_dbfs
+    if level is not None and not LOWEST_LEVEL_DBFS <= level <= 0:
+        raise UserError(
+            f"a level is in dB below full scale, from {LOWEST_LEVEL_DBFS} to 0, and not {level:g}"
+        )
+    if not recipe.overrides or recipe in checkpoint.network.recipes:
+        return
+    network, model = checkpoint.network, checkpoint.model
+    graph = network.window(model) if network.separates else network.step(model, recipe.splits)
+    names = ["features", *(operator.scope for operator in graph.operators)]
+    for override in recipe.overrides:
+        if not any(re.search(override.pattern, name) for name in names):
+            raise UserError(
+                f"the pattern {override.pattern!r} of the recipe {recipe.name} matches no operator "
+                f"of this {network.name}; their names begin as in {_beginnings(names)}"
+            )
+
+
+def _beginnings(names: Iterable[str]) -> str:
+    found = dict.fromkeys(name.partition(".")[0] for name in names)
+    return ", ".join(list(found)[:NAMED_AT_MOST])
 
 
 def _separator(
@@ -308,7 +339,7 @@ def _recovery(
     if unasked:
         # Ranges that were given are of the weights as they are. With float ends it gains nothing on
         # voices other than those it learns from.
-        if options.ranges is not None or not (recipe is None or recipe.name == "int8"):
+        if options.ranges is not None or not (recipe is None or _is_int8(recipe)):
             return None, ()
         if not enough_to_hold_out(clips):
             return None, ("no recovery: too few clips to hold some out for validation",)
@@ -322,6 +353,11 @@ def _recovery(
     elif unasked:
         settings = replace(settings, least_loss=WORTH_RECOVERING)
     return partial(recover, clips=clips, settings=settings, progress=progress), ()
+
+
+def _is_int8(recipe: Recipe) -> bool:
+    """Whether all of the network is in 8 bits."""
+    return recipe.default is Precision.INT8 and not recipe.overrides
 
 
 def _describe(

@@ -3,8 +3,9 @@
 Nothing outside this package knows which one runs.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,14 +87,36 @@ def load_engine(
         raise UserError(f"there is no STFT {stft!r}; choose from {', '.join(STFTS)}")
     if runtime is not None and engine != "tflite":
         raise UserError("a runtime can be chosen for the engine tflite only")
-    if engine == "c":
-        return _load_generated(path, stft)
-    from edge_se.engines.loop import FrameLoop
-
     if engine == "tflite":
-        from edge_se.engines.tflite import TfliteStep
+        return _load_tflite(path, stft, runtime)
+    return _LOADERS[engine](path, stft)
 
-        return FrameLoop(TfliteStep(path, runtime), stft)
+
+# What each imports is imported when it is called: a board has only what it needs.
+Loader: TypeAlias = Callable[[Path, str | None], StagedEngine]
+
+
+def register(name: str, suffix: str, load: Loader) -> None:
+    """Make an engine known that is not part of this package; it replaces one of its name.
+
+    Args:
+        name: For `Enhancer` and `--engine`.
+        suffix: Of its model files, dot included.
+        load: Makes it of a model file and a name of `STFTS` (None for what the model says); raises
+            UserError where the file does not fit.
+    """
+    ENGINES[name], _LOADERS[name] = suffix, load
+
+
+def _load_tflite(path: Path, stft: str | None, runtime: str | None = None) -> StagedEngine:
+    from edge_se.engines.loop import FrameLoop
+    from edge_se.engines.tflite import TfliteStep
+
+    return FrameLoop(TfliteStep(path, runtime), stft)
+
+
+def _load_onnx(path: Path, stft: str | None) -> StagedEngine:
+    from edge_se.engines.loop import FrameLoop
     from edge_se.engines.onnx import OnnxStep
 
     return FrameLoop(OnnxStep(path), stft)
@@ -108,3 +131,10 @@ def _load_generated(path: Path, stft: str | None) -> StagedEngine:
     if stft is not None and stft != engine.manifest.stft:
         raise UserError(f"{path} computes in {engine.manifest.stft}; compile it in {stft}")
     return engine
+
+
+_LOADERS: dict[str, Loader] = {
+    "tflite": _load_tflite,
+    "onnxruntime": _load_onnx,
+    "c": _load_generated,
+}

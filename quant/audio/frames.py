@@ -1,6 +1,6 @@
 """Whole clips as the frame loop hears them: the same frames, features and overlap-add, in torch.
 
-The loop starts from zeros: frame t holds the samples of hop t - 1 and of hop t.
+The loop starts from zeros: frame t ends with the samples of hop t.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,38 +14,44 @@ from edge_se.level import LevelNormalizer, hop_energy
 from edge_se.signal import Signal
 
 MAGNITUDE_FLOOR = 1e-12  # added to the squared magnitude
-# `edge_se.signal.WINDOW_FUNCTIONS` as torch computes them, in float32: upstream trains with these.
-WINDOW_FUNCTIONS: Mapping[str, Callable[[int], Tensor]] = {
-    "square_root_hann": lambda window: torch.hann_window(window).sqrt(),
-    "hann": torch.hann_window,
-}
 
 
 def windows(signal: Signal) -> tuple[Tensor, Tensor]:
     """Windows of analysis and of synthesis, float32 [window] each."""
-    analysis = WINDOW_FUNCTIONS[signal.window_function](signal.window)
-    return analysis, analysis / torch.from_numpy(signal.overlap()).float()
+    analysis, synthesis = signal.analysis_window(), signal.synthesis_window()
+    return torch.from_numpy(analysis).float(), torch.from_numpy(synthesis).float()
+
+
+def frame_count(samples: int, signal: Signal) -> int:
+    """Frames that `analyse` gives for so many samples."""
+    return -(-samples // signal.hop) + -(-signal.window // signal.hop) - 1
 
 
 def analyse(samples: Tensor, signal: Signal) -> Tensor:
     """Samples [clips, n] to spectra [clips, frames, bins], complex; the last hop is zero-padded.
 
-    One frame more than hops, so that the last hop's samples are complete after overlap-add.
+    As many frames more than hops as it takes for the last hop's samples to be complete after
+    overlap-add: one for a window of two hops.
     """
     window, hop = signal.window, signal.hop
-    hops = -(-samples.shape[-1] // hop)
-    padded = F.pad(samples, (window - hop, (hops + 1) * hop - samples.shape[-1]))
+    frames = frame_count(samples.shape[-1], signal)
+    padded = F.pad(samples, (window - hop, frames * hop - samples.shape[-1]))
     shape, _ = windows(signal)
     spectra = torch.stft(padded, window, hop, window, shape, center=False, return_complex=True)
     return spectra.transpose(1, 2)
 
 
+def overlap_add(frames: Tensor, hop: int) -> Tensor:
+    """Frames [clips, frames, window], a hop apart, added up: [clips, n]."""
+    window = frames.shape[2]
+    size = (frames.shape[1] - 1) * hop + window
+    return F.fold(frames.transpose(1, 2), (1, size), (1, window), stride=(1, hop))[:, 0, 0]
+
+
 def synthesize(spectra: Tensor, length: int, signal: Signal) -> Tensor:
     """Spectra [clips, frames, bins] to samples [clips, length], aligned with the analysed ones."""
     window, hop = signal.window, signal.hop
-    frames = torch.fft.irfft(spectra, window) * windows(signal)[1]
-    size = (frames.shape[1] - 1) * hop + window
-    whole = F.fold(frames.transpose(1, 2), (1, size), (1, window), stride=(1, hop))[:, 0, 0]
+    whole = overlap_add(torch.fft.irfft(spectra, window) * windows(signal)[1], hop)
     return whole[:, window - hop : window - hop + length]
 
 
@@ -79,10 +85,10 @@ def frame_gains(samples: Tensor, signal: Signal) -> Tensor:
     As the frame loop normalizes the level; all ones where the signal keeps it.
     """
     hop = signal.hop
-    hops = -(-samples.shape[-1] // hop) + 1
+    frames = frame_count(samples.shape[-1], signal)
     if signal.level_dbfs is None:
-        return torch.ones(len(samples), hops)
-    padded = F.pad(samples, (0, hops * hop - samples.shape[-1])).unflatten(-1, (hops, hop))
+        return torch.ones(len(samples), frames)
+    padded = F.pad(samples, (0, frames * hop - samples.shape[-1])).unflatten(-1, (frames, hop))
     exponents = np.empty(padded.shape[:2], np.float32)
     for clip, clip_hops in enumerate(padded.numpy()):
         normalizer = LevelNormalizer(signal)

@@ -183,7 +183,7 @@ def _recipe(arguments: argparse.Namespace, checkpoint: "Checkpoint") -> "Recipe 
         raise UserError("--recover is for activations in 8 or 16 bits; name a --precision as int8")
     if recipe is None:
         return None
-    if arguments.report and recipe.name == "float":
+    if arguments.report and recipe.is_float:
         raise UserError("--report compares with float; choose another --precision beside it")
     if arguments.range_method:
         recipe = replace(recipe, ranges=arguments.range_method)

@@ -89,6 +89,11 @@ class Recipe:
         return bool(precisions & {Precision.INT8, Precision.INT16})
 
     @property
+    def is_float(self) -> bool:
+        """Nothing has to be calibrated, nor does it lose anything by default."""
+        return self.default is Precision.FLOAT and not self.needs_ranges
+
+    @property
     def is_static(self) -> bool:
         """Whether it rounds activations, which is what recovery of weights is for."""
         return self.needs_ranges and self.default is not Precision.DYNAMIC

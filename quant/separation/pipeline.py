@@ -136,7 +136,7 @@ def quantize_separator(
     Raises:
         UserError: the clips can't be used.
     """
-    if recipe.name == "float":
+    if recipe.is_float:
         return build_float_separator(checkpoint), None
     chunk = checkpoint.network.chunk(checkpoint.model)
     found = read_mixtures(clips, checkpoint.signal.sample_rate)

@@ -74,9 +74,9 @@ def generate(
     engine: Engine
     signal = checkpoint.signal
     try:
-        if arithmetic == "float":
-            engine = FloatEngine(lower(checkpoint.step()), signal)
-        else:
+        # What no kernels serve is found before minutes of calibration.
+        engine = FloatEngine(lower(checkpoint.step()), signal)
+        if arithmetic == "fixed":
             if noisy is None:
                 clips = read_calibration_clips(clips_folder(), signal.sample_rate)
                 noisy = noisy_clips(clips)

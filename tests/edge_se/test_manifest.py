@@ -101,7 +101,7 @@ def test_a_wrong_field_is_named(field, value, complaint):
         ("window_function", "kaiser", "its window_function is 'kaiser'"),
         ("features", "mel", "its features is 'mel'"),
         ("mask", "phase", "its mask is 'phase'"),
-        ("hop", 128, "window of 512 samples is not two hops of 128"),
+        ("hop", 512, "hop of 512 samples is not between 1 and 511"),
         ("hop", "256", "hop '256', which is not a int"),
         ("sample_rate", 0, "sample rate is 0"),
         ("level_dbfs", "loud", "level_dbfs 'loud'"),

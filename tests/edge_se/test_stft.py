@@ -1,7 +1,4 @@
-from dataclasses import replace
-
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,8 +76,3 @@ def test_the_window_s_square_sums_to_one_over_two_hops():
     window = square_root_hann(512)
 
     np.testing.assert_allclose(window[:256] ** 2 + window[256:] ** 2, 1, atol=1e-6)
-
-
-def test_a_window_of_other_than_two_hops_is_refused():
-    with pytest.raises(ValueError, match="two hops"):
-        Stft(replace(SIGNAL, hop=128))
