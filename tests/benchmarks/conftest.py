@@ -8,3 +8,4 @@ from tests.quant.conftest import (  # noqa: F401
     main,
     noisy,
 )
+from tests.quant.training.conftest import training_folders  # noqa: F401

@@ -1,6 +1,9 @@
 """The ablation table trains, quantizes and measures every fusion alike."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,26 +23,32 @@ def test_table_has_a_row_for_each_variant():
     assert table[3].endswith("| 214 | 1.500 / 1.400 | 9.00 / 8.50 |")
 
 
-def test_unknown_fusions_are_refused(main, tmp_path):
+def ablation(*arguments):
+    command = [sys.executable, "-m", "benchmarks.ablation", *map(str, arguments)]
+    root = Path(__file__).parents[2]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=900)
+
+
+def test_unknown_fusions_are_refused(tmp_path):
     folders = ("--clean", tmp_path, "--noise", tmp_path, "--out", tmp_path / "out")
 
-    code, _, errors = main("ablation", *folders, "--fusions", "product")
+    result = ablation(*folders, "--fusions", "product")
 
-    assert code == 2 and "no fusion 'product'" in errors
+    assert result.returncode != 0 and "no fusion 'product'" in result.stderr
 
 
 @pytest.mark.slow
-def test_fusions_are_trained_and_compared(main, training_folders, tmp_path):
+def test_fusions_are_trained_and_compared(training_folders, tmp_path):
     folders = ("--clean", training_folders / "clean", "--noise", training_folders / "noise")
     options = ("--fusions", "none", "concat", "--steps", 2, "--validation-mixtures", 2)
 
-    code, output, _ = main(
-        "ablation", *folders, *options, "--out", tmp_path / "out", "--json", tmp_path / "rows.json"
+    result = ablation(
+        *folders, *options, "--out", tmp_path / "out", "--json", tmp_path / "rows.json"
     )
 
     none, concat = json.loads((tmp_path / "rows.json").read_text())
-    rows = [line.split()[1] for line in output.splitlines() if line.startswith("| ")]
-    assert code == 0 and {"none", "concat"} < set(rows)
+    rows = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("| ")]
+    assert result.returncode == 0 and {"none", "concat"} < set(rows)
     # Six 1x1 convolutions of 32 to 16 channels.
     assert concat["parameters"] - none["parameters"] == 6 * (32 * 16 + 16)
     assert concat["macs_per_second"] - none["macs_per_second"] == 62.5 * 3 * (33 + 65) * 32 * 16

@@ -233,7 +233,7 @@ def test_a_network_compiled_for_a_board_stays_there(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--out", "engine.dll"), "a compiled engine's name ends in .so"),
+        (("--out", "engine.dll"), "engine.dll names neither a library"),
         (("--out", "engine.so", "--board", "pi9"), "there is no board 'pi9'"),
         (("absent.tar", "--out", "engine.so"), "cannot read checkpoint absent.tar"),
     ],

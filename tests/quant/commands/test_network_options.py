@@ -56,8 +56,16 @@ def test_a_checkpoint_that_names_its_network_needs_no_option(main, tmp_path):
     assert code == 0 and "gtcrn_unet from unet.safetensors" in output
 
 
+def test_a_checkpoint_is_known_by_its_keys(main, light):
+    code, output, _ = main("quantize", light, "--precision", "float", "--out", "light.tflite")
+
+    assert code == 0 and "light.tflite: gtcrn_light from" in output
+
+
 def test_a_checkpoint_of_another_layout_is_told_its_nearest(main, light):
-    code, _, errors = main("quantize", light, "--precision", "float", "--out", "light.tflite")
+    options = ("--architecture", "gtcrn", "--precision", "float", "--out", "light.tflite")
+
+    code, _, errors = main("quantize", light, *options)
 
     assert code == 2 and "the nearest known layout is that of gtcrn_light" in errors
 

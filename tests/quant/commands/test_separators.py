@@ -52,7 +52,7 @@ def quantize(main, tmp_path, architecture):
         command = ("quantize", "weights.pth", *options)
         code, printed, errors = main(*command, "--out", name, *arguments)
         assert code == 0, errors
-        return tmp_path / name, printed
+        return tmp_path / name, printed + errors
 
     return run
 

@@ -57,6 +57,8 @@ def test_description_is_plain_data():
         "name": "mixed",
         "default": "int8",
         "overrides": [{"pattern": "^merge", "precision": "int16x8"}],
+        "ranges": "percentile",
+        "level_dbfs": None,
     }
 
 

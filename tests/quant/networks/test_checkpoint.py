@@ -192,9 +192,17 @@ def test_keys_of_the_wrong_shape_are_named_with_both_shapes(tmp_path, weights):
     assert "dpgrnn1.intra_fc.bias [17] instead of [16] of the wrong shape" in message
 
 
-def test_another_network_is_told_from_this_one(assets):
-    message = complaint(assets / "gtcrn_light" / "gtcrn_light_v3.tar")
+def test_a_network_is_known_by_its_keys(assets):
+    checkpoint = load_checkpoint(assets / "gtcrn_light" / "gtcrn_light_v3.tar")
 
+    assert checkpoint.network.name == "gtcrn_light"
+
+
+def test_another_network_is_told_from_the_one_asked_for(assets):
+    with pytest.raises(UserError) as error:
+        load_checkpoint(assets / "gtcrn_light" / "gtcrn_light_v3.tar", "gtcrn")
+
+    message = str(error.value)
     assert "is no gtcrn checkpoint" in message
     assert "268 more missing" in message and "123 more unknown" in message
 

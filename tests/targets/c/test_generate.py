@@ -61,7 +61,7 @@ def test_an_unknown_arithmetic_is_refused(checkpoint):
 
 
 def test_the_command_writes_what_generate_gives(checkpoint, tmp_path, capsys):
-    code = edge_se.cli.main(["export-c", "--out", str(tmp_path / "engine")])
+    code = edge_se.cli.main(["compile", "--out", f"{tmp_path / 'engine'}/"])
 
     written = {path.name: path.read_text() for path in (tmp_path / "engine").iterdir()}
     assert code == 0
@@ -71,7 +71,7 @@ def test_the_command_writes_what_generate_gives(checkpoint, tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments", [["--prefix", "a-b"], ["--calibration-clips", "."]])
 def test_the_command_says_what_is_wrong(tmp_path, capsys, arguments):
-    code = edge_se.cli.main(["export-c", "--out", str(tmp_path), *arguments])
+    code = edge_se.cli.main(["compile", "--out", f"{tmp_path}/", *arguments])
 
     assert code != 0
     assert capsys.readouterr().err.count("\n") == 1
