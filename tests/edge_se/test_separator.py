@@ -121,7 +121,7 @@ def test_a_separators_manifest_survives_json():
         ("chunk", {"frames": 8}, "chunk has no offset"),
         ("chunk", {"frames": 8, "offset": 4}, "keeps no frame"),
         ("chunk", {"frames": 16, "offset": 2}, r"features has the shape \[1, 8, 33, 2\]"),
-        ("signal", {"hop": 40}, "hop of 40 samples is not between 1 and half its window"),
+        ("signal", {"hop": 40}, "hop of 40 samples is not between 1 and 32"),
     ],
 )
 def test_a_wrong_separator_manifest_is_refused(field, value, complaint):

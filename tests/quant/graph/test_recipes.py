@@ -56,6 +56,8 @@ def test_description_is_plain_data():
     assert json.loads(json.dumps(recipe.describe())) == {
         "name": "mixed",
         "default": "int8",
+        "ranges": "percentile",
+        "level_dbfs": None,
         "overrides": [{"pattern": "^merge", "precision": "int16x8"}],
         "ranges": "percentile",
         "level_dbfs": None,
