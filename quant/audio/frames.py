@@ -14,12 +14,17 @@ from edge_se.level import LevelNormalizer, hop_energy
 from edge_se.signal import Signal
 
 MAGNITUDE_FLOOR = 1e-12  # added to the squared magnitude
+# `edge_se.signal.WINDOW_FUNCTIONS` as torch computes them, in float32: upstream trains with these.
+WINDOW_FUNCTIONS: Mapping[str, Callable[[int], Tensor]] = {
+    "square_root_hann": lambda window: torch.hann_window(window).sqrt(),
+    "hann": torch.hann_window,
+}
 
 
 def windows(signal: Signal) -> tuple[Tensor, Tensor]:
     """Windows of analysis and of synthesis, float32 [window] each."""
-    analysis, synthesis = signal.analysis_window(), signal.synthesis_window()
-    return torch.from_numpy(analysis).float(), torch.from_numpy(synthesis).float()
+    analysis = WINDOW_FUNCTIONS[signal.window_function](signal.window)
+    return analysis, analysis / torch.from_numpy(signal.overlap()).float()
 
 
 def frame_count(samples: int, signal: Signal) -> int:

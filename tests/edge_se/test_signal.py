@@ -17,9 +17,9 @@ from edge_se.level import DB_PER_OCTAVE, ONE, LevelNormalizer, hop_energy
 from edge_se.manifest import Manifest
 from edge_se.signal import WINDOW_FUNCTIONS, Signal
 from edge_se.stft import Stft
-from quant.audio.clips import read_clip
 from quant.audio.frames import analyse, synthesize, windows
 from quant.training.spectra import to_samples, to_spectrogram
+from tests.helpers.clips import samples_of
 from tests.helpers.tiny_model import tiny_flatbuffer
 
 TRANSFORMS = [(512, 256), (960, 480), (400, 160), (512, 128), (400, 250), (1536, 768)]
@@ -95,8 +95,9 @@ def test_spectrograms_of_training_give_the_samples_back(signal):
 def test_windows_of_torch_are_the_runtime_s(signal):
     analysis, synthesis = (window.numpy() for window in windows(signal))
 
-    np.testing.assert_allclose(analysis, signal.analysis_window(), rtol=0, atol=1e-7)
-    np.testing.assert_allclose(synthesis, signal.synthesis_window(), rtol=0, atol=1e-7)
+    # Torch computes its windows in float32, and upstream trains with those.
+    np.testing.assert_allclose(analysis, signal.analysis_window(), rtol=0, atol=5e-6)
+    np.testing.assert_allclose(synthesis, signal.synthesis_window(), rtol=0, atol=5e-6)
 
 
 # In a manifest ----------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ LEVELLED = [
 def speech() -> np.ndarray:
     """Half a minute of three voices at -6 dBFS and 16 kHz."""
     voices = [
-        read_clip(clips_folder() / "clean" / f"{name}.flac", 16000).samples
+        samples_of(clips_folder() / "clean" / f"{name}.flac")
         for name in ("de_01", "fr_01", "ja_01")
     ]
     samples = np.concatenate(voices * 3)

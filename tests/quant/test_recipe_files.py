@@ -1,6 +1,8 @@
 """A recipe is the same by name, in a file, in Python, and in the manifest of what it made."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import soundfile
@@ -22,7 +24,7 @@ def clips(noisy, tmp_path_factory):
     return folder
 
 
-def as_toml(recipe: dict) -> str:
+def as_toml(recipe: Mapping[str, Any]) -> str:
     """A recipe of a manifest as a recipe file: what is null is left out."""
     lines = [f"{n} = {json.dumps(v)}" for n, v in recipe.items() if v is not None and v != []]
     return (

@@ -59,8 +59,6 @@ def test_description_is_plain_data():
         "ranges": "percentile",
         "level_dbfs": None,
         "overrides": [{"pattern": "^merge", "precision": "int16x8"}],
-        "ranges": "percentile",
-        "level_dbfs": None,
     }
 
 
