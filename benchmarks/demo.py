@@ -3,10 +3,12 @@
 `python -m benchmarks.demo mix FOLDER` writes FOLDER/noisy and FOLDER/clean, mixtures of the
 embedded clips other than the ones that calibration hears. `python -m benchmarks.demo summary
 FOLDER` draws FOLDER/spectrograms.png and says what was measured and where the results are.
+`python -m benchmarks.demo listen docs/audio` makes the two clips that the README lets people hear.
 """
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -107,13 +109,24 @@ def summarize(folder: Path) -> None:
     )
 
 
+def listen(folder: Path) -> None:
+    """Write one noisy clip, and the same enhanced by the built-in network, as FLAC."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as mixed:
+        mix(Path(mixed))
+        recording = read(Path(mixed) / "noisy" / f"{SHOWN}.wav")
+    enhanced = Enhancer().enhance(_samples(recording))[:, None]
+    write(folder / "noisy.flac", recording)
+    write(folder / "enhanced.flac", Recording(enhanced, recording.rate))
+
+
 def main() -> None:
     """Run one part of the demonstration."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("mix", "summary"))
+    parser.add_argument("part", choices=("mix", "summary", "listen"))
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    {"mix": mix, "summary": summarize}[arguments.part](arguments.folder)
+    {"mix": mix, "summary": summarize, "listen": listen}[arguments.part](arguments.folder)
 
 
 if __name__ == "__main__":
