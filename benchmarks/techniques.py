@@ -28,10 +28,11 @@ from quant.checkpoints import default_checkpoint_path
 from quant.evaluation.evaluate import EvaluationResult, evaluate_pairs
 from quant.evaluation.pairs import Pair, load_pairs
 from quant.graph.recipes import RECIPES, find_recipe
+from quant.graph.scale_classes import ScaleClasses
 from quant.mixed_precision.costs import DEFAULT_BOARD, find_board, predict
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.ptq.calibration import calibrate
-from quant.ptq.equalization import ScaleClasses, choose_scales, equalize
+from quant.ptq.equalization import choose_scales, equalize
 from quant.ptq.pipeline import (
     CalibratedGraph,
     build,

@@ -14,8 +14,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from quant.graph.graph import Operator, Value
     from quant.graph.onnx import ONNXWriter
+    from quant.graph.scale_classes import ScaleClasses, Scaling
     from quant.graph.tflite import TFLiteWriter
-    from quant.ptq.equalization import ScaleClasses, Scaling
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Kind:
         inputs: indices of the tensors that TFLite takes, if others than those of its inputs.
         parameters: integers that TFLite takes as further inputs.
         onnx: writes it as ONNX nodes.
-        scale: scalings of its outputs, of those of its inputs (see `quant.ptq.equalization`). Left
-            out, moved elements take theirs along, and of any other kind all are pinned.
+        scale: scalings of its outputs, of those of its inputs (see `quant.graph.scale_classes`).
+            Left out, moved elements take theirs along, and of any other kind all are pinned.
         rescale: multiplies its constants in place, so that every value, whose scales the second
             argument tells, shrinks by them.
         move: what it does to arrays of its inputs' shapes, if it only moves elements.

@@ -16,7 +16,7 @@ from edge_se.signal import Signal
 from quant.audio.frames import heard
 from quant.graph.execute import Values, sequence_values
 from quant.graph.graph import Graph, Range, Value
-from quant.ptq.equalization import PINNED, ScaleClasses
+from quant.graph.scale_classes import PINNED, ScaleClasses
 
 CLIPS_AT_ONCE = 8
 # One of so many elements is kept for percentiles, but at least so many of each frame.

@@ -25,12 +25,13 @@ from quant.graph.encoding import DTYPES, FLOAT, Encoding, assign_encodings
 from quant.graph.graph import Graph, Range, Value
 from quant.graph.range_rules import RangeRule
 from quant.graph.recipes import RECIPES, Recipe
+from quant.graph.scale_classes import ScaleClasses
 from quant.graph.simulate import FakeQuantizer
 from quant.graph.tflite import WrittenModel, write_tflite
 from quant.networks.checkpoint import Checkpoint
 from quant.ptq.bias_correction import corrected_biases, rounding_shifts
 from quant.ptq.calibration import Statistics, batches, calibrate
-from quant.ptq.equalization import ScaleClasses, choose_scales, equalize
+from quant.ptq.equalization import choose_scales, equalize
 from quant.ptq.ranges import RANGE_FUNCTIONS, cut_to_rectified_sums, percentile_ranges
 
 CALIBRATION_SEED = 0

@@ -9,7 +9,7 @@ import torch
 from quant.graph.graph import Graph, Operator, Value
 
 if TYPE_CHECKING:
-    from quant.ptq.equalization import ScaleClasses, Scaling
+    from quant.graph.scale_classes import ScaleClasses, Scaling
 
 
 def append_elementwise(

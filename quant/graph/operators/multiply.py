@@ -14,7 +14,7 @@ from quant.graph.operators.elementwise import (
 )
 
 if TYPE_CHECKING:
-    from quant.ptq.equalization import ScaleClasses, Scaling
+    from quant.graph.scale_classes import ScaleClasses, Scaling
 
 
 def multiply(graph: Graph, a: Value, b: Value, name: str) -> Value:

@@ -11,8 +11,8 @@ from quant.graph.encoding import Precision
 from quant.graph.graph import Graph, Operator, Value
 
 if TYPE_CHECKING:
+    from quant.graph.scale_classes import ScaleClasses, Scaling
     from quant.graph.tflite import TFLiteWriter
-    from quant.ptq.equalization import ScaleClasses, Scaling
 
 WEIGHT_LIMIT = 127  # symmetric 8-bit weights
 _BIAS_LIMIT = 2**30

@@ -11,9 +11,10 @@ from quant.graph.execute import run_step
 from quant.graph.graph import Graph, Value
 from quant.graph.kinds import KINDS, Kind, register
 from quant.graph.onnx import write_onnx
+from quant.graph.scale_classes import ScaleClasses
 from quant.graph.simulate import FakeQuantizer
 from quant.graph.tflite import write_tflite
-from quant.ptq.equalization import ScaleClasses, equalize
+from quant.ptq.equalization import equalize
 from tests.helpers.running import run_tflite
 from tests.helpers.small_graphs import constant, random_inputs
 

@@ -7,9 +7,9 @@ import torch
 from quant.audio.frames import analyse, features
 from quant.graph import operators as ops
 from quant.graph.graph import Graph
+from quant.graph.scale_classes import ScaleClasses
 from quant.networks.gtcrn.model import SIGNAL
 from quant.ptq.calibration import CLIPS_AT_ONCE, batches, calibrate
-from quant.ptq.equalization import ScaleClasses
 
 
 def clip(seed: int, length: int = 4000, level: float = 0.1) -> np.ndarray:

@@ -10,8 +10,9 @@ from quant.graph import histories
 from quant.graph import operators as ops
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph, Value
+from quant.graph.scale_classes import PINNED, ScaleClasses
 from quant.networks.registry import find_network
-from quant.ptq.equalization import PINNED, ScaleClasses, choose_scales, equalize
+from quant.ptq.equalization import choose_scales, equalize
 from tests.helpers.running import assert_near, run_frames
 from tests.helpers.small_graphs import constant, constant_of
 
