@@ -9,7 +9,7 @@ LENGTH = 32000
 
 
 def draws(make, count=20):
-    return [make(LENGTH, np.random.default_rng(seed)) for seed in range(count)]
+    return [make(LENGTH, np.random.default_rng(seed), 16000) for seed in range(count)]
 
 
 @pytest.mark.parametrize("make", [clatter, coloured_noise, machine, synthetic_noise, tones])
