@@ -11,6 +11,16 @@ from typing import Any
 from edge_se.errors import UserError
 
 
+def require_writable(path: Path) -> None:
+    """Raise UserError where no file of that name can be written."""
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {path.parent} to write {path.name} into; create it")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the name of a file to write")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"the folder {path.parent} can't be written to; choose another one")
+
+
 @contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
     """Give a temporary path in the folder of `path`, which replaces `path` when the block succeeds.
@@ -20,12 +30,7 @@ def written_beside(path: Path) -> Iterator[Path]:
     Raises:
         UserError: The folder does not exist or can't be written to.
     """
-    if not path.parent.is_dir():
-        raise UserError(f"there is no folder {path.parent} to write {path.name} into; create it")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give the name of a file to write")
-    if not os.access(path.parent, os.W_OK):
-        raise UserError(f"the folder {path.parent} can't be written to; choose another one")
+    require_writable(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary

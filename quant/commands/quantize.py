@@ -111,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Quantize and say what was made."""
-    from edge_se.files import make_folder, written_beside
+    from edge_se.files import make_folder, require_writable, written_beside
     from quant.commands.progress import ProgressBars
     from quant.mixed_precision.auto import format_decision
     from quant.quantized import quantize, require_model_name
@@ -121,6 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
     # A place that can't be written to is found before minutes of calibration.
     if arguments.report:
         make_folder(arguments.report)
+    if arguments.save_ranges:
+        require_writable(arguments.save_ranges)
     with written_beside(arguments.out) as temporary:
         checkpoint = load_network(arguments)
         recipe = _recipe(arguments, checkpoint)
