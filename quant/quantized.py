@@ -249,14 +249,13 @@ def _check_recipe(recipe: Recipe, checkpoint: Checkpoint) -> None:
         )
     if not recipe.overrides or recipe in checkpoint.network.recipes:
         return
-    network, model = checkpoint.network, checkpoint.model
-    graph = network.window(model) if network.separates else network.step(model, recipe.splits)
-    names = ["features", *(operator.scope for operator in graph.operators)]
+    operators = checkpoint.graph(recipe.splits).operators
+    names = ["features", *(operator.scope for operator in operators)]
     for override in recipe.overrides:
         if not any(re.search(override.pattern, name) for name in names):
             raise UserError(
                 f"the pattern {override.pattern!r} of the recipe {recipe.name} matches no operator "
-                f"of this {network.name}; their names begin as in {_beginnings(names)}"
+                f"of this {checkpoint.architecture}; their names begin as in {_beginnings(names)}"
             )
 
 

@@ -87,7 +87,7 @@ def load_engine(
         raise UserError(f"there is no STFT {stft!r}; choose from {', '.join(STFTS)}")
     if runtime is not None and engine != "tflite":
         raise UserError("a runtime can be chosen for the engine tflite only")
-    if engine == "tflite":
+    if runtime is not None:
         return _load_tflite(path, stft, runtime)
     return _LOADERS[engine](path, stft)
 

@@ -64,6 +64,10 @@ class Checkpoint:
         """One frame as a graph; see `Network.step`."""
         return self.network.step(self.model, split)
 
+    def graph(self, split: bool = False) -> Graph:
+        """One frame, or one window of a separator; see `Network.step` and `Network.window`."""
+        return self.network.window(self.model) if self.network.separates else self.step(split)
+
     def describe(self) -> dict[str, Any]:
         """What a model file's manifest says of it."""
         description: dict[str, Any] = {"name": self.name, "sha256": self.sha256}

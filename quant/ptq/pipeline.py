@@ -9,6 +9,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -139,10 +140,7 @@ def equalized_step(
         progress: told how far the stage is.
     """
     classes = ScaleClasses(graph)
-
-    def told(done: int, total: int) -> None:
-        progress("equalization", done, total)
-
+    told = partial(progress, "equalization")
     magnitudes = calibrate(graph, noisy, signal, classes, told).magnitudes
     scales = choose_scales(classes, magnitudes)
     equalize(graph, classes, scales)
@@ -167,10 +165,7 @@ def statistics_for(
     """
 
     def observe(stage: str, limits: Mapping[str, Range] | None) -> Statistics:
-        def told(done: int, total: int) -> None:
-            progress(stage, done, total)
-
-        return calibrate(graph, noisy, signal, None, told, limits)
+        return calibrate(graph, noisy, signal, None, partial(progress, stage), limits)
 
     statistics = observe("calibration", None)
     if any(rule.saturated for rule in rules):
@@ -187,9 +182,9 @@ def find_ranges(calibrated: CalibratedGraph, recipe: Recipe) -> dict[str, Range]
 
 
 def build_float(checkpoint: Checkpoint, recipe: Recipe = RECIPES["float"]) -> bytes:
-    """The float model file: the step as it is, nothing calibrated."""
+    """The float model file: the frame, or a separator's window, as it is; nothing calibrated."""
     signal = signal_for(checkpoint.signal, recipe)
-    plain = CalibratedGraph(checkpoint, checkpoint.step(), Statistics(), signal)
+    plain = CalibratedGraph(checkpoint, checkpoint.graph(), Statistics(), signal)
     return build(plain, recipe, {}, {})
 
 

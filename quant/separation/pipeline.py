@@ -7,6 +7,7 @@ and its input is a window of magnitudes.
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ from edge_se.offline_stft import Analysis
 from edge_se.separator import cut_windows
 from edge_se.signal import Signal
 from quant.graph.graph import Range
-from quant.graph.recipes import RECIPES, Recipe
+from quant.graph.recipes import Recipe
 from quant.networks.checkpoint import Checkpoint
-from quant.ptq.calibration import Statistics, observe
-from quant.ptq.pipeline import CalibratedGraph, Progress, build, build_quantized
+from quant.ptq.calibration import observe
+from quant.ptq.pipeline import CalibratedGraph, Progress, build_float, build_quantized
 from quant.ptq.ranges import percentile_ranges
 from quant.separation.clips import StereoClips, read_mixtures, spread
 from quant.separation.masks import mask_quality
@@ -87,13 +88,9 @@ def calibrate_separator(
         windows: as `pick_windows` gives them.
         progress: told how far the calibration is.
     """
-    graph = checkpoint.network.window(checkpoint.model)
-    statistics = observe(
-        graph,
-        windows,
-        len(windows),
-        progress=lambda done, total: progress("calibration", done, total),
-    )
+    graph = checkpoint.graph()
+    told = partial(progress, "calibration")
+    statistics = observe(graph, windows, len(windows), progress=told)
     return CalibratedGraph(checkpoint, graph, statistics, checkpoint.signal)
 
 
@@ -107,13 +104,6 @@ def separator_ranges(calibrated: CalibratedGraph) -> dict[str, Range]:
             low, high = smallest, largest
         ranges[key] = (low, high) if high - low > SMALLEST_WIDTH else (low, low + SMALLEST_WIDTH)
     return ranges
-
-
-def build_float_separator(checkpoint: Checkpoint) -> bytes:
-    """The float model file of a separator."""
-    graph = checkpoint.network.window(checkpoint.model)
-    plain = CalibratedGraph(checkpoint, graph, Statistics(), checkpoint.signal)
-    return build(plain, RECIPES["float"], {}, {})
 
 
 def quantize_separator(
@@ -137,7 +127,7 @@ def quantize_separator(
         UserError: the clips can't be used.
     """
     if recipe.is_float:
-        return build_float_separator(checkpoint), None
+        return build_float(checkpoint, recipe), None
     chunk = checkpoint.network.chunk(checkpoint.model)
     found = read_mixtures(clips, checkpoint.signal.sample_rate)
     calibration, judged = split_windows(pick_windows(found.mixtures, checkpoint.signal, chunk))
