@@ -84,8 +84,21 @@ def find_arrows(modules: Mapping[str, Path]) -> dict[str, set[str]]:
     for name, path in modules.items():
         room = _room(name)
         if room:
-            arrows[room] |= {_room(target) for target in _imports(path, modules)} - {"", room}
+            targets = find_imports(path) & set(modules)
+            arrows[room] |= set(map(_room, targets)) - {"", room}
     return arrows
+
+
+def find_imports(path: Path) -> set[str]:
+    """Full names of all that a file imports, anywhere in it: modules, and what is in them."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            # `from package.room import module` is an import of the module, where there is one.
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
 
 
 def find_circles(arrows: Arrows) -> tuple[tuple[str, ...], ...]:
@@ -156,18 +169,6 @@ def main() -> int:
 def _room(module: str) -> str:
     """The room that a module is in; the empty string for the package itself."""
     return module.split(".")[1] if "." in module else ""
-
-
-def _imports(path: Path, modules: Mapping[str, Path]) -> set[str]:
-    """Which of `modules` a file imports, anywhere in it."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            # `from package.room import module` is an import of the module, where there is one.
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found & set(modules)
 
 
 def _reach(room: str, arrows: Arrows) -> set[str]:

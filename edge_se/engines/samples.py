@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_se import fixed
 from edge_se.core import SampleBuffers
 from edge_se.quantized import SAMPLE_STEP, Dequantizer, Quantizer
 from edge_se.stft import Samples
@@ -31,9 +32,9 @@ class IntegerSamples:
 
 
 class CompiledSamples:
-    """`IntegerSamples` with the same bits, for hops of `HOP`."""
+    """`IntegerSamples` with the same bits, for hops of `HOP`, the core's."""
 
-    HOP = 256
+    HOP = fixed.HOP
 
     def __init__(self, library: Any, process: Process) -> None:
         """Use a library that `edge_se.core.load_core` gives."""

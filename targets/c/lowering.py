@@ -6,6 +6,7 @@ Slices and reshapes between layers cost nothing: a layer reads its channels wher
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -67,7 +68,8 @@ class _Lowering:
         layers: dict[str, Callable[[Region], Layer]] = {
             "merge_bands": self._merge,
             "convolution": self._convolution,
-            "transposed_convolution": self._transposed_convolution,
+            # Each position gives two rows.
+            "transposed_convolution": partial(self._plain_convolution, phases=2),
             "temporal_convolution": self._temporal,
             "shuffle": self._attention,
             "scan_both_ways": self._scan,
@@ -146,16 +148,13 @@ class _Lowering:
 
     def _convolution(self, region: Region) -> Layer:
         x = region.values["x"]
+        if x not in self._waiting:
+            return self._plain_convolution(region)
+        padded = self._whole(self._waiting.pop(x).values["x"])
         operator = region.producer("convolution")
         weight, bias, stride, before = _weights(operator)
         result, positions = region.values["result"], rows_of(operator.outputs[0])
         slope, bounded = _activation(region)
-        bands = self._waiting.pop(x, None)
-        if bands is None:
-            return Convolution(
-                self._view(x), weight, bias, stride, before, slope, bounded, result, positions
-            )
-        padded = self._whole(bands.values["x"])
         summed, edge = _over_bands(weight[0, 0], rows_of(x), positions, stride, before)
         if bounded or result is operator.outputs[0]:
             raise ValueError(f"no leaky ReLU follows {operator.scope}")
@@ -163,18 +162,14 @@ class _Lowering:
             padded, summed, edge, bias[0, 0], stride, before + 1, slope, result, positions
         )
 
-    def _transposed_convolution(self, region: Region) -> Layer:
-        """Channels of two phases: [group, phase, channel] to [phase, group, channel]."""
+    def _plain_convolution(self, region: Region, phases: int = 1) -> Layer:
         operator = region.producer("convolution")
-        weight, bias, stride, before = _weights(operator)
-        _, groups, outputs, taps, inputs = weight.shape
-        weight = weight.reshape(groups, 2, outputs // 2, taps, inputs).swapaxes(0, 1)
-        bias = bias.reshape(groups, 2, outputs // 2).swapaxes(0, 1)
+        weight, bias, stride, before = _weights(operator, phases)
         slope, bounded = _activation(region)
         return Convolution(
             self._view(region.values["x"]),
-            np.ascontiguousarray(weight),
-            np.ascontiguousarray(bias),
+            weight,
+            bias,
             stride,
             before,
             slope,
@@ -282,17 +277,21 @@ def _matrix(region: Region) -> Floats:
     return np.ascontiguousarray(run_region(region, units)[:, 0].T.numpy())
 
 
-def _weights(operator: Operator) -> tuple[Floats, Floats, int, int]:
-    """Weight [1, groups, outputs, taps, inputs], bias [1, groups, outputs], stride, padding."""
+def _weights(operator: Operator, phases: int = 1) -> tuple[Floats, Floats, int, int]:
+    """Weight [phases, groups, outputs, taps, inputs], bias of its first axes, stride, padding.
+
+    Channels lie as [groups, phases, outputs].
+    """
     x, weight, bias = operator.inputs
-    outputs, height, taps, inputs = weight.shape
+    _, height, taps, inputs = weight.shape
     groups = x.shape[-1] // inputs
     if height != 1 or operator.attributes["dilation"] != (1, 1):
         raise ValueError(f"{operator.scope} reaches over time")
     stride = operator.attributes["stride"][1]
     before, _ = same_padding(rows_of(x), taps, stride, 1)
-    w = weight.content.reshape(1, groups, outputs // groups, taps, inputs)
-    return w, bias.content.reshape(1, groups, -1), stride, before
+    w = weight.content.reshape(groups, phases, -1, taps, inputs).swapaxes(0, 1)
+    b = bias.content.reshape(groups, phases, -1).swapaxes(0, 1)
+    return np.ascontiguousarray(w), np.ascontiguousarray(b), stride, before
 
 
 def _activation(region: Region) -> tuple[float, bool]:
