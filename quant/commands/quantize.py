@@ -126,6 +126,9 @@ def run(arguments: argparse.Namespace) -> int:
     with written_beside(arguments.out) as temporary:
         checkpoint = load_network(arguments)
         recipe = _recipe(arguments, checkpoint)
+        recovery_minutes = arguments.recover
+        if arguments.save_ranges and recovery_minutes is None:
+            recovery_minutes = 0  # a file of ranges is of the weights as they are
         with ProgressBars() as progress:
             quantized = quantize(
                 checkpoint,
@@ -135,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
                 quality_budget=arguments.quality_budget,
                 board=arguments.board,
                 ranges=arguments.ranges,
-                recovery_minutes=arguments.recover,
+                recovery_minutes=recovery_minutes,
                 recovery_clean_weight=arguments.recover_clean,
             )
         for note in (*(f"skipped {clip}" for clip in quantized.skipped), *quantized.notes):

@@ -135,9 +135,7 @@ def test_saved_ranges_give_the_same_file_and_edited_ones_another(main, clips, tm
 
 @pytest.mark.slow
 def test_recovery_on_noisy_clips_says_what_it_did(main, clips, noisy, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "quant.training.recovery.RecoverySettings", partial(RecoverySettings, steps=4)
-    )
+    monkeypatch.setattr("quant.quantized.RecoverySettings", partial(RecoverySettings, steps=4))
     code, _, errors = main(
         *("quantize", "--calibration-clips", clips, "--precision", "int8"),
         *("--recover", "0.5", "--out", "model.tflite"),
