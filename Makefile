@@ -33,7 +33,8 @@ demo: $(INSTALLED)
 
 # And which share of each file's lines ran; `coverage report -m` names the others afterwards.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile \
+		--cov --cov-report=term:skip-covered
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
