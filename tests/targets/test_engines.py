@@ -75,8 +75,13 @@ def for_another_checkpoint(folder: Path) -> Path:
 NUMBER = re.compile(r"(?<![\w.])-?\d[\d.]*(?:e[+-]?\d+)?")
 
 
+def numbers(text: str) -> np.ndarray:
+    return np.array(NUMBER.findall(text), np.float64)
+
+
 # Processors with other vector instructions add up in another order: a last digit may differ, and
-# with it an integer by one.
+# with it an integer by one. A bias, the mean of rounded values, may differ by more than its own
+# thousandth, but by hardly anything next to the other numbers of its table.
 @pytest.mark.parametrize(
     ("arithmetic", "atol", "rtol"),
     [("float", 1e-6, 1e-5), pytest.param("fixed", 1, 1e-3, marks=pytest.mark.slow)],
@@ -89,8 +94,11 @@ def test_the_sources_built_in_are_those_of_the_built_in_network(arithmetic, atol
         # Lines are wrapped by their length.
         stored, wanted = ("".join(NUMBER.sub("#", text).split()) for text in texts)
         assert stored == wanted, "run make default-model"
-        found, expected = (np.array(NUMBER.findall(text), np.float64) for text in texts)
-        np.testing.assert_allclose(found, expected, rtol, atol, err_msg="run make default-model")
+        for found, expected in zip(*(map(numbers, text.split(";")) for text in texts), strict=True):
+            size = rtol * np.sqrt(np.mean(np.square(expected))) if len(expected) else 0
+            np.testing.assert_allclose(
+                found, expected, rtol, max(atol, size), err_msg="run make default-model"
+            )
 
 
 def test_the_model_and_the_engine_built_in_are_of_one_checkpoint(library):
