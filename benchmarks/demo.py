@@ -77,7 +77,7 @@ def draw_spectrograms(path: Path, signals: dict[str, np.ndarray], rate: int) -> 
     axes[-1].set_xlabel("ms")
     figure.colorbar(image, ax=axes, label="dB", shrink=0.6)
     with written_beside(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, format="png", dpi=110)
     pyplot.close(figure)
 
 

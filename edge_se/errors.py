@@ -6,3 +6,8 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+def reason(error: OSError) -> str:
+    """What the system said, as in "No space left on device"."""
+    return error.strerror or str(error) or type(error).__name__

@@ -1,63 +1,237 @@
-"""Writing a file whole or not at all."""
+"""Writing a file whole or not at all.
 
+What is written lies beside its place, under a name that nothing takes for audio or a model, until
+it is complete and on the disk; then it is renamed. A file that is replaced hands on its permissions
+and, as far as the system allows, its owner. A link is written through: what it points to is
+replaced, also where that does not exist yet. Devices and pipes are never replaced: they are given
+the complete content, and so are standard output and error under any of their names.
+"""
+
+import contextlib
 import json
 import os
+import secrets
+import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edge_se.errors import UserError
+from edge_se.errors import UserError, reason
+
+STANDARD_STREAMS = (1, 2)
+TEMPORARY_SUFFIX = ".tmp"
+BLOCK = 1 << 16
 
 
 def require_writable(path: Path) -> None:
     """Raise UserError where no file of that name can be written."""
-    if not path.parent.is_dir():
-        raise UserError(f"there is no folder {path.parent} to write {path.name} into; create it")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give the name of a file to write")
-    if not os.access(path.parent, os.W_OK):
-        raise UserError(f"the folder {path.parent} can't be written to; choose another one")
+    status = _status(path)
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        _require_sink(path, status)
+    elif _standard_stream(status) is None:
+        _require_replaceable(path, status)
 
 
 @contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the folder of `path`, which replaces `path` when the block succeeds.
+    """Give a temporary path whose content takes the place of `path` when the block succeeds.
 
-    The temporary file keeps the suffix of `path` and is removed when the block fails.
+    It has no suffix to go by, and is removed when the block fails.
 
     Raises:
-        UserError: The folder does not exist or can't be written to.
+        UserError: The folder does not exist, or the file or its folder can't be written to.
     """
-    require_writable(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    status = _status(path)
+    if status is None or (stat.S_ISREG(status.st_mode) and _standard_stream(status) is None):
+        place = _replacing(path, status)
+    else:
+        place = _poured_into(path, status)
+    with place as temporary:
         yield temporary
-        os.replace(temporary, path)  # noqa: PTH105 (the atomic rename, by its well-known name)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file, text as UTF-8, whole or not at all.
+
+    Raises:
+        UserError: It can't be written.
+    """
+    # What is not UTF-8 in a file's name is written as its escape, which JSON reads back.
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    with written_beside(path) as temporary, _named(path):
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON for people and machines, whole or not at all; `-` is standard output.
+
+    Raises:
+        UserError: It can't be written.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    if str(path) != "-":
+        write_whole(path, text)
+        return
+    if sys.stdout is None:
+        raise UserError("standard output is closed; give the JSON a file")
+    # JSON is UTF-8, whatever the terminal's encoding is.
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.flush()
 
 
 def make_folder(path: Path) -> None:
     """Make a folder and those it lies in, if they are missing.
 
     Raises:
-        UserError: It can't be made.
+        UserError: It can't be made, or nothing can be written into it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"the folder {path} can't be made ({error.strerror}); choose another one"
+            f"the folder {path} can't be made ({reason(error)}); choose another one"
         ) from None
+    _require_writable_folder(path)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON for people and machines, whole or not at all; `-` is standard output."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    if str(path) == "-":
-        sys.stdout.write(text)
-        return
-    with written_beside(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def _status(path: Path) -> os.stat_result | None:
+    """What is at a path, through links; None where there is nothing yet."""
+    with _named(path):
+        try:
+            return path.stat()
+        except FileNotFoundError:
+            return None
+
+
+def _require_replaceable(path: Path, status: os.stat_result | None) -> None:
+    folder = _behind_links(path).parent
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder} to write {path.name} into; create it")
+    _require_writable_folder(folder)
+    if status is not None and not os.access(path, os.W_OK):
+        raise UserError(f"{path} is write-protected; choose another name or allow writing")
+
+
+def _require_writable_folder(folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"the folder {folder} can't be written to; choose another one")
+
+
+def _require_sink(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise UserError(f"{path} is a folder; give the name of a file to write")
+    if not (stat.S_ISCHR(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
+        raise UserError(f"{path} is a disk or a socket; give the name of a file to write")
+
+
+def _standard_stream(status: os.stat_result | None) -> int | None:
+    """Standard output or error, if a file is where it goes, as /dev/stdout and /dev/fd/1 are."""
+    for descriptor in STANDARD_STREAMS:
+        with contextlib.suppress(OSError):  # it is closed
+            if status is not None and os.path.samestat(status, os.fstat(descriptor)):
+                return descriptor
+    return None
+
+
+@contextmanager
+def _poured_into(path: Path, status: os.stat_result) -> Iterator[Path]:
+    """Write a device, a pipe or standard output, once all is there."""
+    stream = _standard_stream(status)
+    if stream is None:
+        _require_sink(path, status)
+    descriptor = _open_sink(path) if stream is None else os.dup(stream)
+    try:
+        with tempfile.NamedTemporaryFile(prefix="edge-se-", suffix=TEMPORARY_SUFFIX) as file:
+            yield Path(file.name)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what was printed before comes before
+            with _named(path):
+                for block in iter(lambda: file.read(BLOCK), b""):
+                    _write_all(descriptor, block)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _open_sink(path: Path) -> int:
+    """Open a device or a pipe, which has to have its reader: waiting for one could take for ever.
+
+    Raises:
+        UserError: Nobody reads the pipe, or it can't be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        wanted = "start its reader first" if path.is_fifo() else "choose another name"
+        raise UserError(f"{path} can't be written to ({reason(error)}); {wanted}") from None
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+@contextmanager
+def _replacing(path: Path, status: os.stat_result | None) -> Iterator[Path]:
+    """Write a new file, or one in the place of an old one."""
+    _require_replaceable(path, status)
+    target = _behind_links(path)
+    temporary = target.with_name(f".edge-se-{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+    with _named(path):
+        # A new file gets the umask's permissions; the copy of an old one is nobody else's yet.
+        mode = 0o666 if status is None else 0o600
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+    try:
+        yield temporary
+        with _named(path):
+            if status is not None:
+                _hand_on(status, temporary)
+            _sync(temporary)
+            temporary.replace(target)
+            with contextlib.suppress(OSError):  # some file systems have no such thing
+                _sync(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _behind_links(path: Path) -> Path:
+    """The file that a path names, which need not exist.
+
+    `path.stat()` was asked before, and a loop of links found.
+    """
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _hand_on(status: os.stat_result, path: Path) -> None:
+    """Give a file the owner, as far as it is allowed, and the permissions of another."""
+    for owner in (status.st_uid, -1):  # who may not give a file away may still set its group
+        with contextlib.suppress(PermissionError):
+            os.chown(path, owner, status.st_gid)
+            break
+    path.chmod(status.st_mode & 0o777)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file it was that the system refused to write."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever read it has left, which is not ours to complain of
+    except OSError as error:
+        raise UserError(f"{path} can't be written ({reason(error)})") from None

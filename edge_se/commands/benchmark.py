@@ -187,4 +187,4 @@ def _draw_histogram(path: Path, measurement: "Measurement") -> None:
     axes.set_ylabel("frames")
     axes.set_title(f"{measurement.report['model']['file']}: RTF {measurement.report['rtf']:.5f}")
     with written_beside(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, format=path.suffix[1:] or "png", dpi=120)
