@@ -17,10 +17,11 @@ from edge_se.comparison import compare
 from edge_se.errors import UserError
 from edge_se.files import write_json, written_beside
 from edge_se.inspection import inspect_model
+from edge_se.options import positive_float, positive_int
 from edge_se.peers import Ours
 from quant.audio.clips import read_calibration_clips
 from quant.audio.mixing import Mixture
-from quant.commands.options import add_corpus_arguments, load_corpus_parts, positive
+from quant.commands.options import add_corpus_arguments, load_corpus_parts
 from quant.graph.recipes import find_recipe
 from quant.networks.checkpoint import load_checkpoint
 from quant.networks.gtcrn.model import SIGNAL
@@ -218,16 +219,16 @@ def main() -> int:
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--minutes", type=positive(float), help="training time of each network (default: 6)"
+        "--minutes", type=positive_float(), help="training time of each network (default: 6)"
     )
-    length.add_argument("--steps", type=positive(int), help="number of batches of each instead")
+    length.add_argument("--steps", type=positive_int(), help="number of batches of each instead")
     parser.add_argument("--seed", type=int, default=0, help="of weights and mixtures (default: 0)")
     parser.add_argument(
-        "--threads", type=positive(int), help="threads to compute with (default: torch's choice)"
+        "--threads", type=positive_int(), help="threads to compute with (default: torch's choice)"
     )
     parser.add_argument(
         "--validation-mixtures",
-        type=positive(int),
+        type=positive_int(),
         default=24,
         metavar="N",
         help="mixtures to score on (default: 24)",

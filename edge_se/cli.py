@@ -5,17 +5,21 @@ whose first line is its summary, `add_arguments(parser)` and `run(arguments) -> 
 """
 
 import argparse
-import errno
+import contextlib
 import importlib
 import importlib.util
+import io
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from edge_se.errors import UserError
+from edge_se.errors import UserError, reason
+from edge_se.files import STANDARD_STREAMS
 
 GROUP = OWN_COMMANDS = "edge_se.commands"
 OWN_PACKAGES = ("edge_se", "quant", "targets", "calib_data")
@@ -26,12 +30,10 @@ EXTRAS = {
     "quant.commands.evaluate": "quant,evaluate",
     "quant.commands.train": "quant,evaluate",
 }
-# What the system may refuse: the user can do something about it, and a traceback does not help.
-_SYSTEM_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT}
-
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def find_commands() -> dict[str, str]:
@@ -49,7 +51,7 @@ def find_command(name: str) -> str:
     costs 4 MB and a tenth of a small board's start.
     """
     module = f"{OWN_COMMANDS}.{name}"
-    if name.isidentifier() and _source(module) is not None:
+    if name.isidentifier() and not name.startswith("_") and _source(module) is not None:
         return module
     commands = find_commands()
     if name not in commands:
@@ -89,27 +91,89 @@ def _source(module: str) -> Path | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line and return its exit code.
+
+    What the user or the system is at fault for becomes one sentence here; a bug keeps its
+    traceback.
+    """
+    _prepare_streams()
+    with _ending_on_signals():
+        try:
+            code = _outcome(sys.argv[1:] if argv is None else list(argv))
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return code
+        except BrokenPipeError:  # whoever read what we say has left
+            code = EXIT_BROKEN_PIPE
+        except OSError as error:
+            code = _complain(f"the output can't be written ({reason(error)})")
+        # What is still buffered must not fail again at exit.
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return code
+
+
+def _outcome(argv: list[str]) -> int:
+    """Run the command line; what went wrong is told and becomes an exit code."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            code = _run(sys.argv[1:] if argv is None else list(argv))
-        sys.stdout.flush()
-        return code
+            return _run(argv)
     except UserError as error:
-        print(f"edge-se: error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return _complain(str(error))
+    except SystemExit as end:  # argparse has told its reason, and a signal needs none
+        return end.code if isinstance(end.code, int) else EXIT_USER_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except MemoryError:
+        return _complain("there is not enough memory for this; give less at once")
     except BrokenPipeError:
-        # Whoever read our output has left; what is still buffered must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
+        raise
     except OSError as error:
-        if error.errno not in _SYSTEM_ERRORS:
-            raise
-        print(f"edge-se: error: {error.strerror}: {error.filename or 'output'}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        place = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
+        return _complain(f"{reason(error)}{place}")
+
+
+def _complain(sentence: str) -> int:
+    with contextlib.suppress(OSError):  # then nobody can be told
+        print(f"edge-se: error: {sentence}", file=sys.stderr, flush=True)
+    return EXIT_USER_ERROR
+
+
+def _prepare_streams() -> None:
+    """Make standard output and error fit to be written to, whatever we were started with."""
+    # A closed one's number would go to the next file opened, and messages into that file.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= max(STANDARD_STREAMS):
+        pass
+    os.close(descriptor)
+    for descriptor in STANDARD_STREAMS:  # where the other end made them otherwise, print would fail
+        os.set_blocking(descriptor, True)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (print would take stdout)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names and units, where the encoding lacks them
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """Let the first signal that asks for an end unwind what is running; later ones find it so."""
+    came = False
+
+    def end(number: int, frame: Any) -> None:
+        nonlocal came
+        if not came:
+            came = True
+            raise SystemExit(128 + number)
+
+    heard = [n for n in ENDING_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, end) for number in heard}
+    try:
+        yield
+    finally:
+        if not came:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
 
 def _show_warning(
@@ -153,9 +217,14 @@ def _run(argv: list[str]) -> int:
 
 
 def _call(command: str, module_name: str, argv: list[str]) -> int:
+    from edge_se.options import check_paths
+
     try:
         module = importlib.import_module(module_name)
-        code: int = module.run(build_parser(command, module).parse_args(argv))
+        parser = build_parser(command, module)
+        arguments = parser.parse_args(argv)
+        check_paths(parser, arguments)
+        code: int = module.run(arguments)
         return code
     except ModuleNotFoundError as error:
         extra = _missing_extra(module_name, error)

@@ -9,11 +9,10 @@ the complete content, and so are standard output and error under any of their na
 
 import contextlib
 import json
+import math
 import os
-import secrets
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 from edge_se.errors import UserError, reason
 
+STANDARD = "-"  # as the name of an output: standard output
 STANDARD_STREAMS = (1, 2)
 TEMPORARY_SUFFIX = ".tmp"
 BLOCK = 1 << 16
@@ -28,11 +28,50 @@ BLOCK = 1 << 16
 
 def require_writable(path: Path) -> None:
     """Raise UserError where no file of that name can be written."""
-    status = _status(path)
+    status = status_of(path, "written")
     if status is not None and not stat.S_ISREG(status.st_mode):
         _require_sink(path, status)
     elif _standard_stream(status) is None:
         _require_replaceable(path, status)
+
+
+def require_folder(path: Path) -> None:
+    """Raise UserError where no folder of that name is or can be made to write into."""
+    status = status_of(path, "written")
+    while status is None and path.parent != path:
+        path = path.parent
+        status = status_of(path, "written")
+    if status is not None and not stat.S_ISDIR(status.st_mode):
+        raise UserError(f"{path} is no folder; give the name of a folder to write into")
+    _require_writable_folder(path)
+
+
+def status_of(path: Path, done: str) -> os.stat_result | None:
+    """What is at a path, through links; None where there is nothing yet.
+
+    Args:
+        path: Of a file or folder.
+        done: What was to be done to it, as "read" or "written", for the error.
+
+    Raises:
+        UserError: The system can't say: the name is too long, a loop of links, out of reach.
+    """
+    with naming(path, done):
+        try:
+            return path.stat()
+        except FileNotFoundError:
+            return None
+
+
+@contextmanager
+def naming(what: object, done: str = "written") -> Iterator[None]:
+    """Say what it was that the system refused to read or write; raises UserError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever read it has left, which is not ours to complain of
+    except OSError as error:
+        raise UserError(f"{what} can't be {done} ({reason(error)})") from None
 
 
 @contextmanager
@@ -44,7 +83,7 @@ def written_beside(path: Path) -> Iterator[Path]:
     Raises:
         UserError: The folder does not exist, or the file or its folder can't be written to.
     """
-    status = _status(path)
+    status = status_of(path, "written")
     if status is None or (stat.S_ISREG(status.st_mode) and _standard_stream(status) is None):
         place = _replacing(path, status)
     else:
@@ -61,7 +100,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """
     # What is not UTF-8 in a file's name is written as its escape, which JSON reads back.
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    with written_beside(path) as temporary, _named(path):
+    with written_beside(path) as temporary, naming(path):
         temporary.write_bytes(data)
 
 
@@ -71,8 +110,8 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         UserError: It can't be written.
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    if str(path) != "-":
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n"
+    if str(path) != STANDARD:
         write_whole(path, text)
         return
     if sys.stdout is None:
@@ -98,13 +137,15 @@ def make_folder(path: Path) -> None:
     _require_writable_folder(path)
 
 
-def _status(path: Path) -> os.stat_result | None:
-    """What is at a path, through links; None where there is nothing yet."""
-    with _named(path):
-        try:
-            return path.stat()
-        except FileNotFoundError:
-            return None
+def _finite(content: Any) -> Any:
+    """JSON has no NaN and no infinity: numbers without a value become null."""
+    if isinstance(content, dict):
+        return {name: _finite(entry) for name, entry in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(entry) for entry in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
 
 
 def _require_replaceable(path: Path, status: os.stat_result | None) -> None:
@@ -140,6 +181,8 @@ def _standard_stream(status: os.stat_result | None) -> int | None:
 @contextmanager
 def _poured_into(path: Path, status: os.stat_result) -> Iterator[Path]:
     """Write a device, a pipe or standard output, once all is there."""
+    import tempfile  # seldom needed, and it takes a while on a small board
+
     stream = _standard_stream(status)
     if stream is None:
         _require_sink(path, status)
@@ -149,7 +192,7 @@ def _poured_into(path: Path, status: os.stat_result) -> Iterator[Path]:
             yield Path(file.name)
             if sys.stdout is not None:
                 sys.stdout.flush()  # what was printed before comes before
-            with _named(path):
+            with naming(path):
                 for block in iter(lambda: file.read(BLOCK), b""):
                     _write_all(descriptor, block)
     finally:
@@ -182,14 +225,14 @@ def _replacing(path: Path, status: os.stat_result | None) -> Iterator[Path]:
     """Write a new file, or one in the place of an old one."""
     _require_replaceable(path, status)
     target = _behind_links(path)
-    temporary = target.with_name(f".edge-se-{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
-    with _named(path):
+    temporary = target.with_name(f".edge-se-{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
+    with naming(path):
         # A new file gets the umask's permissions; the copy of an old one is nobody else's yet.
         mode = 0o666 if status is None else 0o600
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     try:
         yield temporary
-        with _named(path):
+        with naming(path):
             if status is not None:
                 _hand_on(status, temporary)
             _sync(temporary)
@@ -224,14 +267,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Say which file it was that the system refused to write."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise  # whoever read it has left, which is not ours to complain of
-    except OSError as error:
-        raise UserError(f"{path} can't be written ({reason(error)})") from None

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 from edge_se.errors import UserError
-from edge_se.files import written_beside
+from edge_se.files import write_whole
 from edge_se.manifest import Manifest
 
 MANIFEST_NAME = "manifest.json"
@@ -100,5 +100,4 @@ def read_manifest(path: Path) -> Manifest:
 def write_model(path: Path, tflite: bytes, manifest: Manifest) -> None:
     """Write a .tflite with its manifest, whole or not at all."""
     data = attach_manifest(tflite, manifest)
-    with written_beside(path) as temporary:
-        temporary.write_bytes(data)
+    write_whole(path, data)

@@ -1,16 +1,151 @@
-"""Arguments that several commands of the runtime share."""
+"""Arguments that several commands share, and the kinds of values that arguments have.
+
+Every option with a value has one of these kinds, or choices: a kind refuses what makes no sense
+before any work is done.
+"""
 
 import argparse
+import math
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edge_se.engines import ENGINES, RUNTIMES, STFTS
+from edge_se.errors import UserError
+from edge_se.files import STANDARD, require_folder, require_writable, status_of
+
+MOST = 10**9  # of things that are counted
+MOST_MINUTES = 1e6  # two years
+MOST_PROCESSES = 1024
+
+
+@dataclass(frozen=True)
+class Number:
+    """A kind of option: a number between two others.
+
+    Attributes:
+        kind: int or float.
+        low: The smallest one allowed.
+        high: The largest one allowed.
+        beyond_low: Whether it has to be larger than `low`.
+    """
+
+    kind: type[int] | type[float]
+    low: float
+    high: float
+    beyond_low: bool = False
+
+    def __call__(self, text: str) -> float:
+        """The number in a text; ArgumentTypeError where it is none or lies outside."""
+        try:
+            value = self.kind(text)
+            if self.kind is float and not math.isfinite(value):
+                raise ValueError
+        except ValueError:
+            what = "whole number" if self.kind is int else "number"
+            raise argparse.ArgumentTypeError(f"{_shown(text)} is no {what}") from None
+        if value < self.low or (self.beyond_low and value == self.low):
+            least = f"more than {self.low:g}" if self.beyond_low else f"{self.low:g} or more"
+            what = "not a positive number" if self.beyond_low and not self.low else f"not {least}"
+            raise argparse.ArgumentTypeError(f"{_shown(text)} is {what}")
+        if value > self.high:
+            raise argparse.ArgumentTypeError(f"{_shown(text)} is not {self.high:g} or less")
+        return value
+
+
+def positive_int(most: int = MOST) -> Number:
+    """A kind of option: whole numbers from 1 on."""
+    return Number(int, 1, most)
+
+
+def count(most: int = MOST) -> Number:
+    """A kind of option: whole numbers from 0 on."""
+    return Number(int, 0, most)
+
+
+def positive_float(most: float = sys.float_info.max) -> Number:
+    """A kind of option: numbers above 0."""
+    return Number(float, 0, most, beyond_low=True)
+
+
+weight = Number(float, 0, 1e6)  # of a part of a loss, beside others of about 1
+
+
+def word(text: str) -> str:
+    """A kind of option: any text but none."""
+    if not text:
+        raise argparse.ArgumentTypeError("its value is empty")
+    return text
+
+
+def input_path(text: str) -> Path:
+    """A kind of option: a file or folder that is read; no pipe, whose writer may never come."""
+    return Path(word(text))
+
+
+def output_file(text: str) -> Path:
+    """A kind of option: a file that is written; `-` is standard output where JSON is written."""
+    return Path(word(text))
+
+
+def output_folder(text: str) -> Path:
+    """A kind of option: a folder that files are written into."""
+    return Path(word(text))
+
+
+PATHS = (input_path, output_file, output_folder)
+
+
+def check_paths(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Look at what a command's paths name before it does any work.
+
+    Raises:
+        UserError: An input can't be looked at or is a pipe, an output can't be written, or an
+            output is one of the inputs, or of the clips in an input folder, or another output.
+    """
+    inputs = list(_given(parser, arguments, input_path))
+    for path in inputs:
+        status = status_of(path, "read")
+        if status is not None and not (
+            stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+        ):
+            raise UserError(f"{path} is neither a file nor a folder; copy what it holds to a file")
+    for path in _given(parser, arguments, output_folder):
+        require_folder(path)
+    taken = [*inputs, *_default_model(arguments)]
+    for path in _given(parser, arguments, output_file):
+        if str(path) != STANDARD:
+            check_output(path, taken)
+            taken.append(path)
+
+
+def check_output(path: Path, taken: Iterable[Path]) -> None:
+    """Look at what a file to write names.
+
+    Args:
+        path: Of the file.
+        taken: Other files of the same command, and folders of clips.
+
+    Raises:
+        UserError: It can't be written, or is one of the others.
+    """
+    require_writable(path)
+    for other in taken:
+        if _is_same(path, other) or _is_clip_of(path, other):
+            raise UserError(
+                f"writing {path} would overwrite what this command reads or writes as {other}; "
+                "give another name"
+            )
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--model`, `--engine`, `--runtime` and `--stft`."""
     parser.add_argument(
         "--model",
-        type=Path,
+        type=input_path,
         metavar="FILE",
         help="model made by `edge-se quantize` or `edge-se convert` (default: the built-in one)",
     )
@@ -31,3 +166,42 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="STFT in float32, or in integers from int16 samples to int16 samples, which needs a "
         "full INT8 model (default: what the model says)",
     )
+
+
+def _given(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, kind: Any
+) -> Iterator[Path]:
+    """The paths of one kind that were given."""
+    for action in parser._actions:
+        if action.type is kind:
+            value = getattr(arguments, action.dest, None)
+            yield from value if isinstance(value, list) else [value] if value is not None else []
+
+
+def _default_model(arguments: argparse.Namespace) -> Iterator[Path]:
+    """The built-in model, where a command reads it because it was given no other."""
+    if getattr(arguments, "model", "") is None:
+        from edge_se.model_file import default_model_path
+
+        yield default_model_path()
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two names are of one file, which may be still to be written; never of a device."""
+    if not (path.exists() and other.exists()):
+        return path.resolve() == other.resolve()
+    return path.samefile(other) and path.is_file()
+
+
+def _is_clip_of(path: Path, folder: Path) -> bool:
+    """Whether a file is a recording in a folder or below."""
+    if not (path.is_file() and folder.is_dir() and path.resolve().is_relative_to(folder.resolve())):
+        return False
+    from edge_se.audio import suffixes
+
+    return path.suffix.lower() in suffixes()
+
+
+def _shown(text: str) -> str:
+    """A value as an error shows it: nothing is seen, and much is cut."""
+    return repr(text) if len(text) <= 40 and (not text or text.isspace()) else text[:40]

@@ -20,7 +20,7 @@ from edge_se.core import LIBRARY
 from edge_se.engines import ENGINES
 from edge_se.engines.generated import read_compiled
 from edge_se.errors import UserError
-from edge_se.files import written_beside
+from edge_se.files import write_whole
 from edge_se.manifest import Manifest
 from edge_se.model_file import read_model
 from targets.boards import Board, Platform, required_wheels
@@ -144,12 +144,16 @@ def read_bundle(path: Path) -> Bundle:
     return _bundle(description, files, path.read_bytes())
 
 
-def write_bundle(path: Path, bundle: Bundle) -> None:
-    """Write a bundle, whole or not at all."""
+def require_bundle_name(path: Path) -> None:
+    """Raise UserError unless a bundle's name tells what it is."""
     if not path.name.endswith(".tar.gz"):
         raise UserError(f"a bundle's name ends in .tar.gz, which {path} does not")
-    with written_beside(path) as temporary:
-        temporary.write_bytes(bundle.data)
+
+
+def write_bundle(path: Path, bundle: Bundle) -> None:
+    """Write a bundle, whole or not at all."""
+    require_bundle_name(path)
+    write_whole(path, bundle.data)
 
 
 def _bundle(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_se.errors import UserError
-from edge_se.options import add_model_arguments
+from edge_se.options import add_model_arguments, input_path, output_file, positive_float
 
 if TYPE_CHECKING:
     from edge_se.benchmark import Measurement
@@ -14,36 +14,50 @@ if TYPE_CHECKING:
     from edge_se.stft import Samples
 
 DEFAULT_SECONDS = 30.0
+MOST_SECONDS = 86400.0  # a day, whose frame times still fit into a small board
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_model_arguments(parser)
     parser.add_argument(
-        "--audio", type=Path, metavar="FILE", help="audio to process (default: bursts of noise)"
+        "--audio",
+        type=input_path,
+        metavar="FILE",
+        help="audio to process (default: bursts of noise)",
     )
     parser.add_argument(
         "--seconds",
-        type=_positive,
+        type=positive_float(MOST_SECONDS),
+        metavar="S",
         help=f"how much audio to process, repeating the file where it is shorter (default: the "
         f"whole file, or {DEFAULT_SECONDS:g})",
     )
     parser.add_argument(
-        "--max-rtf", type=_positive, metavar="X", help="exit 1 if the real-time factor is above X"
+        "--max-rtf",
+        type=positive_float(),
+        metavar="X",
+        help="exit 1 if the real-time factor is above X",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the report as JSON (-: standard output)"
+        "--json",
+        type=output_file,
+        metavar="FILE",
+        help="write the report as JSON (-: standard output)",
     )
     parser.add_argument(
         "--paced", action="store_true", help="feed frames at real time and report wake-up jitter"
     )
     parser.add_argument(
-        "--histogram", type=Path, metavar="FILE", help="draw the frame times (needs matplotlib)"
+        "--histogram",
+        type=output_file,
+        metavar="FILE",
+        help="draw the frame times, as .png, .svg or .pdf (needs matplotlib)",
     )
     parser.add_argument(
         "--compare",
         nargs="+",
-        type=Path,
+        type=input_path,
         default=[],
         metavar="PEER",
         help="time these by turns with the model: other models of edge-se, c (the C engine built "
@@ -56,10 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from edge_se.benchmark import frames_of, load, measure
-    from edge_se.files import write_json
+    from edge_se.files import STANDARD, write_json
 
-    if arguments.histogram is not None:
-        _import_pyplot()  # before minutes of measuring
+    if arguments.histogram is not None:  # before minutes of measuring
+        _require_picture(arguments.histogram)
     loaded = load(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
     samples = _samples(loaded.enhancer, arguments.audio)
     frames = frames_of(samples, loaded.enhancer.hop_size, loaded.enhancer.sample_dtype)
@@ -76,12 +90,12 @@ def run(arguments: argparse.Namespace) -> int:
         peers = [Ours(loaded.enhancer), *map(load_peer, arguments.compare)]
         seconds = count * loaded.enhancer.hop_size / loaded.enhancer.sample_rate
         report["comparison"] = compare(peers, samples, seconds)
-    if str(arguments.json) != "-":
-        print(format_report(report))
     if arguments.json is not None:
         write_json(arguments.json, report)
     if arguments.histogram is not None:
         _draw_histogram(arguments.histogram, measurement)
+    if str(arguments.json) != STANDARD:
+        print(format_report(report))
     if arguments.max_rtf is not None and report["rtf"] > arguments.max_rtf:
         print(
             f"edge-se: real-time factor {report['rtf']:.4g} is above {arguments.max_rtf:g}",
@@ -142,13 +156,6 @@ def format_report(report: dict[str, Any]) -> str:
     return table
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
 def _samples(enhancer: "Enhancer", path: Path | None) -> "Samples":
     from edge_se.audio import read, resample
     from edge_se.benchmark import bursts
@@ -174,6 +181,13 @@ def _import_pyplot() -> Any:
     return pyplot
 
 
+def _require_picture(path: Path) -> None:
+    """Raise UserError where a picture of that name can't be drawn."""
+    formats = _import_pyplot().Figure().canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in formats:
+        raise UserError(f"{path} names no kind of picture by its suffix; use .png, .svg or .pdf")
+
+
 def _draw_histogram(path: Path, measurement: "Measurement") -> None:
     from edge_se.files import written_beside
 
@@ -187,4 +201,4 @@ def _draw_histogram(path: Path, measurement: "Measurement") -> None:
     axes.set_ylabel("frames")
     axes.set_title(f"{measurement.report['model']['file']}: RTF {measurement.report['rtf']:.5f}")
     with written_beside(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:] or "png", dpi=120)
+        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=120)

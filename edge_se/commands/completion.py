@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from edge_se.options import PATHS
+
 Parsers = Mapping[str, argparse.ArgumentParser]
 
 GENERAL = ("--help", "--version")
@@ -128,7 +130,7 @@ def _zsh_specs(parser: argparse.ArgumentParser) -> Iterator[str]:
 def _zsh_values(option: argparse.Action) -> str:
     if option.choices:
         return f"({_choices(option)})"
-    return "_files" if option.type is Path else " "
+    return "_files" if option.type in (Path, *PATHS) else " "
 
 
 def _options(parser: argparse.ArgumentParser) -> list[argparse.Action]:

@@ -8,32 +8,36 @@ from typing import Any
 from edge_se.engines import ENGINES, RUNTIMES
 from edge_se.level import DB_PER_OCTAVE, ONE, TOLERANCE
 from edge_se.manifest import BandMerging
+from edge_se.options import input_path, output_file
 from edge_se.signal import Signal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("file", type=Path, help="model file, .tflite, .onnx or .so")
+    parser.add_argument("file", type=input_path, help="model file, .tflite, .onnx or .so")
     parser.add_argument(
         "--runtime",
         choices=RUNTIMES,
         help="TFLite interpreter (default: the first of these that is installed)",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write everything as JSON (-: standard output)"
+        "--json",
+        type=output_file,
+        metavar="FILE",
+        help="write everything as JSON (-: standard output)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from edge_se.files import write_json
+    from edge_se.files import STANDARD, write_json
     from edge_se.inspection import inspect_model
 
     description = inspect_model(arguments.file, arguments.runtime)
-    if str(arguments.json) != "-":
-        print(format_description(description))
     if arguments.json is not None:
         write_json(arguments.json, description)
+    if str(arguments.json) != STANDARD:
+        print(format_description(description))
     return 0
 
 

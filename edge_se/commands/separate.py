@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edge_se.engines import RUNTIMES
 from edge_se.errors import UserError
+from edge_se.options import Number, count, input_path, output_folder
 
 if TYPE_CHECKING:
     from edge_se.audio_blocks import StereoFile
@@ -23,23 +24,27 @@ STEMS = ("vocals", "accompaniment")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("input", type=Path, help="stereo (or mono) audio file")
+    parser.add_argument("input", type=input_path, help="stereo (or mono) audio file")
     parser.add_argument(
-        "--model", type=Path, required=True, help="separator, made by edge-se quantize"
+        "--model", type=input_path, required=True, help="separator, made by edge-se quantize"
     )
     parser.add_argument(
-        "--out-dir", type=Path, required=True, metavar="DIR", help="folder for both stems"
+        "--out-dir",
+        type=output_folder,
+        required=True,
+        metavar="DIR",
+        help="folder for both stems",
     )
     parser.add_argument(
         "--aggressiveness",
-        type=float,
+        type=Number(float, 0, 100),
         metavar="VALUE",
         help="take more of what could be vocals out of the accompaniment, by raising the mask to "
         "the power 1 + VALUE (default: 0)",
     )
     parser.add_argument(
         "--split-bin",
-        type=int,
+        type=count(),
         metavar="BIN",
         help="below this frequency bin by a third of VALUE only (default: a third of all bins)",
     )
@@ -106,8 +111,6 @@ def _aggressiveness(arguments: argparse.Namespace, bins: int) -> "Aggressiveness
     from edge_se.separator import Aggressiveness
 
     split = bins // 3 if arguments.split_bin is None else arguments.split_bin
-    if arguments.aggressiveness < 0:
-        raise UserError("--aggressiveness has to be 0 or more")
     if not 0 <= split <= bins:
         raise UserError(f"--split-bin {split} is not between 0 and the model's {bins} bins")
     return Aggressiveness(split, arguments.aggressiveness)

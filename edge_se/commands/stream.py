@@ -5,20 +5,23 @@ arecord -t raw -f S16_LE -r 16000 -c 1 | edge-se stream | aplay -t raw -f S16_LE
 
 Output lags input by the model's latency in samples (256 for a 16 ms hop), and what is still inside
 comes out when the input ends. A summary of times and missed deadlines then goes to standard error,
-as it does on SIGINT and SIGTERM.
+as it does on SIGINT, SIGTERM and SIGHUP.
 """
 
 import argparse
 import os
-import signal
+import select
+import stat
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_se.errors import UserError
-from edge_se.options import add_model_arguments
+from edge_se.files import STANDARD, naming, status_of
+from edge_se.options import add_model_arguments, output_file
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
@@ -27,47 +30,64 @@ STDIN, STDOUT = 0, 1
 BIN_US = 5  # width of a bin in which frame times are counted
 
 
-class _StoppedError(Exception):
-    """A signal asks the stream to end."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_model_arguments(parser)
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the summary as JSON at the end"
+        "--json", type=output_file, metavar="FILE", help="write the summary as JSON at the end"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    if str(arguments.json) == "-":
+    _require_pipes()
+    if arguments.json is not None and _takes_the_audio(arguments.json):
         raise UserError("standard output is taken by the audio; give --json a file")
-    for descriptor, what in ((STDIN, "from standard input"), (STDOUT, "to standard output")):
-        if os.isatty(descriptor):
-            raise UserError(
-                f"raw audio {what} would be the terminal; use pipes: "
-                "arecord -t raw -f S16_LE -r 16000 -c 1 | edge-se stream | aplay ..."
-            )
     from edge_se.benchmark import undisturbed
     from edge_se.enhancer import Enhancer
     from edge_se.files import write_json
 
-    enhancer = Enhancer(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
-    stream = Stream(enhancer)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    stream = None
     try:
+        stream = Stream(
+            Enhancer(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
+        )
         with undisturbed():
             stream.pump()
-    except _StoppedError:
-        pass  # as good an end as the end of the input
+    except SystemExit:
+        pass  # a signal is as good an end as the end of the input
     finally:
-        summary = stream.summary()
-        print(format_summary(summary), file=sys.stderr)
-        if arguments.json is not None:
-            write_json(arguments.json, summary)
+        if stream is not None:
+            summary = stream.summary()
+            if arguments.json is not None:
+                write_json(arguments.json, summary)
+            print(format_summary(summary), file=sys.stderr)
     return 0
+
+
+def _require_pipes() -> None:
+    """Raise UserError where audio would come from or go to a terminal, or nowhere."""
+    ends = (
+        (sys.stdin, STDIN, "from standard input"),
+        (sys.stdout, STDOUT, "to standard output"),
+    )
+    for stream, descriptor, what in ends:
+        where = "is closed" if stream is None else "would be the terminal"
+        if stream is None or os.isatty(descriptor):
+            raise UserError(
+                f"raw audio {what} {where}; use pipes: "
+                "arecord -t raw -f S16_LE -r 16000 -c 1 | edge-se stream | aplay ..."
+            )
+
+
+def _takes_the_audio(path: Path) -> bool:
+    """Whether what is written to a path goes where the audio goes; a device is no such place."""
+    if str(path) == STANDARD:
+        return True
+    status, output = status_of(path, "written"), os.fstat(STDOUT)
+    return (
+        status is not None and os.path.samestat(status, output) and not stat.S_ISCHR(output.st_mode)
+    )
 
 
 def format_summary(summary: dict[str, Any]) -> str:
@@ -117,7 +137,9 @@ class Stream:
             self._write(size)
             self._count(1e6 * (time.perf_counter() - start))
         # What came of a last frame, and what is still inside, pushed out by zeros.
-        got -= got % 2
+        if got % 2:
+            got -= 1
+            warnings.warn("the input ended inside a sample, which is left out", stacklevel=1)
         left = got + 2 * latency
         while left > 0:
             self._bytes[got:] = bytes(size - got)
@@ -148,11 +170,16 @@ class Stream:
     def _fill(self) -> int:
         """Read one frame; return how many bytes came before the input ended."""
         filled = 0
-        while filled < len(self._bytes):
-            got = os.readv(STDIN, [self._bytes[filled:]])
-            if not got:
-                break
-            filled += got
+        with naming("standard input", "read"):
+            while filled < len(self._bytes):
+                try:
+                    got = os.readv(STDIN, [self._bytes[filled:]])
+                except BlockingIOError:  # the other end's choice; nothing is there yet
+                    select.select([STDIN], [], [])
+                    continue
+                if not got:
+                    break
+                filled += got
         return filled
 
     def _enhance(self) -> None:
@@ -160,8 +187,12 @@ class Stream:
 
     def _write(self, size: int) -> None:
         written = 0
-        while written < size:
-            written += os.write(STDOUT, self._bytes[written:size])
+        with naming("standard output"):
+            while written < size:
+                try:
+                    written += os.write(STDOUT, self._bytes[written:size])
+                except BlockingIOError:
+                    select.select([], [STDOUT], [])
 
     def _count(self, elapsed_us: float) -> None:
         self._frames += 1
@@ -169,7 +200,3 @@ class Stream:
         self._max_us = max(self._max_us, elapsed_us)
         self._misses += elapsed_us > self._hop_us
         self._bins[min(int(elapsed_us / BIN_US), len(self._bins) - 1)] += 1
-
-
-def _stop(number: int, frame: Any) -> None:
-    raise _StoppedError

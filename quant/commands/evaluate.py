@@ -5,37 +5,54 @@ with one pass over the whole recording (--checkpoint).
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from edge_se.errors import UserError
-from edge_se.options import add_model_arguments
+from edge_se.options import (
+    MOST_PROCESSES,
+    add_model_arguments,
+    input_path,
+    output_file,
+    positive_int,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_model_arguments(parser)
     parser.add_argument(
-        "--noisy", type=Path, required=True, help="folder of noisy clips, or of mixtures"
+        "--noisy", type=input_path, required=True, help="folder of noisy clips, or of mixtures"
     )
     parser.add_argument(
-        "--clean", type=Path, help="folder of clean clips (or vocals) with the same names"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all results there")
-    parser.add_argument(
-        "--dnsmos", type=Path, metavar="FILE", help="sig_bak_ovr.onnx, to score DNSMOS P.835 too"
+        "--clean", type=input_path, help="folder of clean clips (or vocals) with the same names"
     )
     parser.add_argument(
-        "--reference", type=Path, metavar="MODEL", help="compare with this (float) model"
+        "--json",
+        type=output_file,
+        metavar="FILE",
+        help="also write all results there (-: standard output)",
+    )
+    parser.add_argument(
+        "--dnsmos",
+        type=input_path,
+        metavar="FILE",
+        help="sig_bak_ovr.onnx, to score DNSMOS P.835 too",
+    )
+    parser.add_argument(
+        "--reference", type=input_path, metavar="MODEL", help="compare with this (float) model"
     )
     parser.add_argument(
         "--checkpoint",
-        type=Path,
+        type=input_path,
         metavar="FILE",
         help="a separator's trained weights, to measure what its windows cost at their seams",
     )
     parser.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="processes that score (default: 1)"
+        "--processes",
+        type=positive_int(MOST_PROCESSES),
+        default=1,
+        metavar="N",
+        help="processes that score (default: 1)",
     )
     parser.add_argument(
         "--summary", action="store_true", help="print means only, not a line per clip"
@@ -45,14 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Score and report; returns the exit status."""
     from edge_se import Enhancer
-    from edge_se.files import written_beside
+    from edge_se.files import STANDARD, write_json
     from quant.commands.evaluate_separator import evaluate_separator_model
     from quant.evaluation.evaluate import evaluate_pairs
     from quant.evaluation.pairs import load_pairs
     from quant.evaluation.report import format_report
 
-    if arguments.processes < 1:
-        raise UserError("--processes must be at least 1")
     if _is_separator(arguments.model):
         return evaluate_separator_model(arguments)
     if arguments.clean is None or arguments.checkpoint is not None:
@@ -73,15 +88,15 @@ def run(arguments: argparse.Namespace) -> int:
         processes=arguments.processes,
         progress=True,
     )
-    print(format_report(result, per_clip=not arguments.summary))
-    if arguments.json:
+    if arguments.json is not None:
         described = {
             "model": model.describe(),
             "reference": reference.describe() if reference else None,
             **result.to_dict(),
         }
-        with written_beside(arguments.json) as path:
-            path.write_text(json.dumps(described, indent=1, allow_nan=False) + "\n")
+        write_json(arguments.json, described)
+    if str(arguments.json) != STANDARD:
+        print(format_report(result, per_clip=not arguments.summary))
     return 0
 
 

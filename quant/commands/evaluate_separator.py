@@ -1,14 +1,13 @@
 """What `evaluate` does for separators."""
 
 import argparse
-import json
 
 from edge_se.errors import UserError
 
 
 def evaluate_separator_model(arguments: argparse.Namespace) -> int:
     """Compare a separator with a float one, its stems with the true ones, its seams with none."""
-    from edge_se.files import written_beside
+    from edge_se.files import STANDARD, write_json
     from edge_se.separator import Separator
     from quant.networks.checkpoint import load_checkpoint
     from quant.separation.evaluation import evaluate_separator, format_separation
@@ -28,13 +27,13 @@ def evaluate_separator_model(arguments: argparse.Namespace) -> int:
         options = manifest.checkpoint.get("options", {})
         network = load_checkpoint(arguments.checkpoint, manifest.architecture, **options).model
     rows = evaluate_separator(model, arguments.noisy, reference, arguments.clean, network)
-    print(format_separation(rows, per_clip=not arguments.summary))
-    if arguments.json:
+    if arguments.json is not None:
         described = {
             "model": model.describe(),
             "reference": reference.describe() if reference else None,
             "clips": rows,
         }
-        with written_beside(arguments.json) as path:
-            path.write_text(json.dumps(described, indent=1, allow_nan=False) + "\n")
+        write_json(arguments.json, described)
+    if str(arguments.json) != STANDARD:
+        print(format_separation(rows, per_clip=not arguments.summary))
     return 0

@@ -3,9 +3,10 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from edge_se.options import input_path, word
 
 if TYPE_CHECKING:
     from quant.networks.checkpoint import Checkpoint
@@ -17,7 +18,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint",
         nargs="?",
-        type=Path,
+        type=input_path,
         help=".tar, .pt or .safetensors with the trained weights (default: the built-in network)",
     )
     add_architecture_arguments(parser)
@@ -26,7 +27,9 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
 def add_architecture_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare which kind of network a command works on."""
     parser.add_argument(
-        "--architecture", help="network, where the checkpoint can't tell (train: default gtcrn)"
+        "--architecture",
+        type=word,
+        help="network, where the checkpoint can't tell (train: default gtcrn)",
     )
     parser.add_argument(
         "--network-option",
@@ -52,11 +55,12 @@ def load_network(arguments: argparse.Namespace) -> "Checkpoint":
 
 def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what a command trains on and validates with."""
-    parser.add_argument("--clean", type=Path, required=True, help="folder of clean speech")
-    parser.add_argument("--noise", type=Path, required=True, help="folder of noise")
+    parser.add_argument("--clean", type=input_path, required=True, help="folder of clean speech")
+    parser.add_argument("--noise", type=input_path, required=True, help="folder of noise")
     parser.add_argument(
         "--pattern",
         nargs="+",
+        type=word,
         default=["*"],
         metavar="GLOB",
         help="use only files named so, such as 'train_*' (default: all)",
@@ -64,6 +68,7 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validation-pattern",
         nargs="+",
+        type=word,
         metavar="GLOB",
         help="files held out for validation, speech and noise (default: one in 20, by name)",
     )
@@ -82,19 +87,6 @@ def load_corpus_parts(
     return hold_out(folder, corpus, arguments.validation_pattern)
 
 
-def positive(kind: type) -> Callable[[str], float]:
-    """A parser of numbers above 0."""
-
-    def parse(text: str) -> float:
-        value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not positive")
-        return value
-
-    parse.__name__ = kind.__name__  # argparse names it when the text is no number
-    return parse
-
-
 def _network_option(text: str) -> tuple[str, Any]:
     """The name and value of an option; the value is JSON, or else a word."""
     name, separator, value = text.partition("=")
@@ -102,5 +94,5 @@ def _network_option(text: str) -> tuple[str, Any]:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, as in causal=true")
     try:
         return name, json.loads(value)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return name, value

@@ -3,9 +3,18 @@
 import argparse
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_se.options import (
+    MOST_MINUTES,
+    Number,
+    input_path,
+    output_file,
+    output_folder,
+    positive_float,
+    weight,
+    word,
+)
 from quant.commands.options import add_network_arguments, load_network
 
 if TYPE_CHECKING:
@@ -21,15 +30,18 @@ ENHANCER_OPTIONS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_network_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, help="model file to write (.tflite)")
+    parser.add_argument(
+        "--out", type=output_file, required=True, help="model file to write (.tflite)"
+    )
     parser.add_argument(
         "--calibration-clips",
-        type=Path,
+        type=input_path,
         metavar="DIR",
         help="folder with clean/ and noise/, or with noisy clips (default: the built-in clips)",
     )
     parser.add_argument(
         "--precision",
+        type=word,
         default="auto",
         metavar="NAME",
         help="int8: weights, activations, states, inputs and outputs in 8 bits; "
@@ -41,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--quality-budget",
-        type=float,
+        type=positive_float(5),  # PESQ-WB is between 1 and 4.7
         default=0.02,
         metavar="PESQ",
         help="what auto may lose, in PESQ-WB; with noisy clips alone, where PESQ can't be "
@@ -49,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--board",
+        type=word,
         default="pi4",
         metavar="NAME",
         help="board that auto makes the file cheap for, as edge-se boards lists them "
@@ -63,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     level = parser.add_mutually_exclusive_group()
     level.add_argument(
         "--level-dbfs",
-        type=float,
+        type=Number(float, -120, 20),
         metavar="DB",
         help="attenuate what the network hears where it is more than 12 dB louder than this "
         "level, by powers of two that follow the signal (default: -25 with --precision int8, "
@@ -77,16 +90,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ranges",
-        type=Path,
+        type=input_path,
         metavar="FILE",
         help="use the tensor ranges of this file instead of calibrated ones",
     )
     parser.add_argument(
-        "--save-ranges", type=Path, metavar="FILE", help="write the tensor ranges used (JSON)"
+        "--save-ranges",
+        type=output_file,
+        metavar="FILE",
+        help="write the tensor ranges used (JSON)",
     )
     parser.add_argument(
         "--recover",
-        type=float,
+        type=Number(float, 0, MOST_MINUTES),
         metavar="MINUTES",
         help="fine-tune the weights against their rounding for so long, or 80 steps at most, "
         "towards the float network's output on the calibration clips; held-out ones decide what "
@@ -95,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--recover-clean",
-        type=float,
+        type=weight,
         default=0.0,
         metavar="WEIGHT",
         help="of the clean speech as a target of --recover beside the float network's output: for "
@@ -103,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--report",
-        type=Path,
+        type=output_folder,
         metavar="DIR",
         help="measure what was lost and write a page about it, report.html and report.json",
     )
@@ -111,47 +127,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Quantize and say what was made."""
-    from edge_se.files import make_folder, require_writable, written_beside
+    from edge_se.files import make_folder
     from quant.commands.progress import ProgressBars
     from quant.mixed_precision.auto import format_decision
     from quant.quantized import quantize, require_model_name
     from quant.report.page import DATA, PAGE
 
     require_model_name(arguments.out)
-    # A place that can't be written to is found before minutes of calibration.
-    if arguments.report:
+    if arguments.report:  # before minutes of calibration
         make_folder(arguments.report)
+    checkpoint = load_network(arguments)
+    recipe = _recipe(arguments, checkpoint)
+    recovery_minutes = arguments.recover
+    if arguments.save_ranges and recovery_minutes is None:
+        recovery_minutes = 0  # a file of ranges is of the weights as they are
+    with ProgressBars() as progress:
+        quantized = quantize(
+            checkpoint,
+            arguments.calibration_clips,
+            recipe or "auto",
+            progress=progress,
+            quality_budget=arguments.quality_budget,
+            board=arguments.board,
+            ranges=arguments.ranges,
+            recovery_minutes=recovery_minutes,
+            recovery_clean_weight=arguments.recover_clean,
+        )
+    # Files first: whatever becomes of what is said, the work is done.
+    quantized.save(arguments.out)
     if arguments.save_ranges:
-        require_writable(arguments.save_ranges)
-    with written_beside(arguments.out) as temporary:
-        checkpoint = load_network(arguments)
-        recipe = _recipe(arguments, checkpoint)
-        recovery_minutes = arguments.recover
-        if arguments.save_ranges and recovery_minutes is None:
-            recovery_minutes = 0  # a file of ranges is of the weights as they are
+        quantized.save_ranges(arguments.save_ranges)
+    for note in (*(f"skipped {clip}" for clip in quantized.skipped), *quantized.notes):
+        print(note, file=sys.stderr)
+    if quantized.decision is not None:
+        print(format_decision(quantized.decision))
+    if arguments.report:
         with ProgressBars() as progress:
-            quantized = quantize(
-                checkpoint,
-                arguments.calibration_clips,
-                recipe or "auto",
-                progress=progress,
-                quality_budget=arguments.quality_budget,
-                board=arguments.board,
-                ranges=arguments.ranges,
-                recovery_minutes=recovery_minutes,
-                recovery_clean_weight=arguments.recover_clean,
-            )
-        for note in (*(f"skipped {clip}" for clip in quantized.skipped), *quantized.notes):
-            print(note, file=sys.stderr)
-        if quantized.decision is not None:
-            print(format_decision(quantized.decision))
-        if arguments.save_ranges:
-            quantized.save_ranges(arguments.save_ranges)
-        if arguments.report:
-            with ProgressBars() as progress:
-                quantized.report(arguments.report, progress)
-            print(f"wrote {arguments.report}: {PAGE}, {DATA}")
-        temporary.write_bytes(quantized.content)
+            quantized.report(arguments.report, progress)
+        print(f"wrote {arguments.report}: {PAGE}, {DATA}")
     print(
         f"wrote {arguments.out}: {checkpoint.architecture} from {checkpoint.name}, "
         f"{quantized.recipe.name}, {len(quantized.content) / 1000:.0f} KB"

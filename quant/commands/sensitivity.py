@@ -2,8 +2,8 @@
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
+from edge_se.options import input_path, output_folder
 from quant.commands.options import add_network_arguments
 
 
@@ -12,13 +12,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network_arguments(parser)
     parser.add_argument(
         "--clips",
-        type=Path,
+        type=input_path,
         metavar="DIR",
         help="folder with clean/ and noise/, or with noisy clips (default: the built-in clips)",
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=output_folder,
         required=True,
         metavar="DIR",
         help="folder for sensitivity.json, sensitivity.txt and sensitivity.png; made if missing",
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Calibrate, measure every scope, print the table and write it with a plot."""
     from calib_data import clips_folder
-    from edge_se.files import make_folder, write_json, written_beside
+    from edge_se.files import make_folder, write_json, write_whole, written_beside
     from quant.audio.clips import read_calibration_clips
     from quant.commands.options import load_network
     from quant.commands.progress import ProgressBars
@@ -51,12 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
         calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), recipe, progress)
         sensitivity = measure_sensitivity(calibrated, Judge(judged, checkpoint), progress)
     table = format_sensitivity(sensitivity)
-    print(table)
     write_json(arguments.out / "sensitivity.json", sensitivity.to_dict())
-    for name, write in (
-        ("sensitivity.txt", lambda path: path.write_text(table + "\n")),
-        ("sensitivity.png", lambda path: draw_sensitivity(sensitivity, path)),
-    ):
-        with written_beside(arguments.out / name) as temporary:
-            write(temporary)
+    write_whole(arguments.out / "sensitivity.txt", table + "\n")
+    with written_beside(arguments.out / "sensitivity.png") as temporary:
+        draw_sensitivity(sensitivity, temporary)
+    print(table)
     return 0

@@ -3,15 +3,24 @@
 import argparse
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_se.errors import UserError
+from edge_se.options import (
+    MOST_MINUTES,
+    MOST_PROCESSES,
+    Number,
+    count,
+    input_path,
+    output_folder,
+    positive_float,
+    positive_int,
+    weight,
+)
 from quant.commands.options import (
     add_architecture_arguments,
     add_corpus_arguments,
     load_corpus_parts,
-    positive,
 )
 
 if TYPE_CHECKING:
@@ -23,37 +32,33 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_corpus_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
+    parser.add_argument("--out", type=output_folder, required=True, help="folder for checkpoints")
     add_architecture_arguments(parser)
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=positive(float), help="training time (default: 90)")
-    budget.add_argument("--steps", type=positive(int), help="number of batches instead")
+    budget.add_argument(
+        "--minutes", type=positive_float(MOST_MINUTES), help="training time (default: 90)"
+    )
+    budget.add_argument("--steps", type=positive_int(), help="number of batches instead")
     parser.add_argument("--resume", action="store_true", help="continue the run in OUT")
-    numbers: tuple[tuple[str, type, float, str], ...] = (
-        ("--validation-mixtures", int, 24, "mixtures to validate on"),
-        ("--validate-every", int, 400, "steps between validations"),
-        ("--patience", int, 20, "stop after so many validations without a better PESQ"),
-        ("--batch-size", int, 8, "mixtures in a batch"),
-        ("--seconds", float, 3.0, "length of a mixture"),
-        ("--learning-rate", float, 2e-3, "highest learning rate"),
-        ("--warmup-steps", int, 300, "steps over which the learning rate rises"),
-        ("--si-snr-weight", float, 1.0, "weight of SI-SNR in the loss"),
+    numbers: tuple[tuple[str, Number, float, str], ...] = (
+        ("--validation-mixtures", positive_int(10_000), 24, "mixtures to validate on"),
+        ("--validate-every", positive_int(), 400, "steps between validations"),
+        ("--patience", positive_int(), 20, "stop after so many validations without a better PESQ"),
+        ("--batch-size", positive_int(4096), 8, "mixtures in a batch"),
+        ("--seconds", Number(float, 0.1, 60), 3.0, "length of a mixture"),
+        ("--learning-rate", positive_float(1), 2e-3, "highest learning rate"),
+        ("--warmup-steps", positive_int(), 300, "steps over which the learning rate rises"),
+        ("--si-snr-weight", weight, 1.0, "weight of SI-SNR in the loss"),
+        ("--outlier-weight", weight, 0.0, "weight of the penalty on outliers, bad for 8 bits"),
+        ("--perceptual-weight", weight, 0.0, "weight of the perceptual loss, what PESQ hears"),
     )
     for name, kind, default, meaning in numbers:
         parser.add_argument(
             name,
-            type=positive(kind),
+            type=kind,
             default=default,
             metavar="N",
             help=f"{meaning} (default: {default:g})",
-        )
-    penalties = (
-        ("--outlier-weight", "weight of the penalty on rare, large activations, bad for 8 bits"),
-        ("--perceptual-weight", "weight of the perceptual loss, what PESQ hears"),
-    )
-    for name, meaning in penalties:
-        parser.add_argument(
-            name, type=float, default=0.0, metavar="N", help=f"{meaning} (default: 0)"
         )
     parser.add_argument(
         "--precision",
@@ -63,14 +68,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "rounding; best started from a trained network by --init (default: %(default)s)",
     )
     parser.add_argument(
-        "--init", type=Path, metavar="CHECKPOINT", help="start from the weights of this checkpoint"
+        "--init",
+        type=input_path,
+        metavar="CHECKPOINT",
+        help="start from the weights of this checkpoint",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights and mixtures (default: 0)")
     parser.add_argument(
-        "--threads", type=positive(int), help="threads to compute with (default: torch's choice)"
+        "--seed", type=count(), default=0, help="of weights and mixtures (default: 0)"
     )
     parser.add_argument(
-        "--workers", type=int, default=1, help="processes that make mixtures (default: 1)"
+        "--threads",
+        type=positive_int(MOST_PROCESSES),
+        help="threads to compute with (default: torch's choice)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=count(MOST_PROCESSES),
+        default=1,
+        help="processes that make mixtures (default: 1)",
     )
 
 

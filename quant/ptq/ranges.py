@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_se.errors import UserError
-from edge_se.files import written_beside
+from edge_se.files import write_whole
 from quant.graph.encoding import Precision, encode_range
 from quant.graph.graph import Graph, Range, Value
 from quant.graph.range_rules import RangeRule
@@ -153,8 +153,7 @@ def _percentile(ordered: np.ndarray, percentile: float) -> float:
 def write_ranges(path: Path, ranges: Mapping[str, Range]) -> None:
     """Write ranges as JSON, one tensor a line, so that they can be read and edited."""
     lines = [f"  {json.dumps(k)}: [{low!r}, {high!r}]" for k, (low, high) in ranges.items()]
-    with written_beside(path) as temporary:
-        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def read_ranges(path: Path) -> dict[str, Range]:
@@ -164,7 +163,7 @@ def read_ranges(path: Path) -> dict[str, Range]:
         UserError: the file is missing, is not JSON, or has a range that is none.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         ranges = {str(key): (float(low), float(high)) for key, (low, high) in content.items()}
     except OSError as error:
         raise UserError(f"cannot read ranges {path}: {error.strerror}; check the path") from error

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from edge_se.files import make_folder, write_json, written_beside
+from edge_se.files import make_folder, write_json, write_whole
 from quant.evaluation.evaluate import Summary
 from quant.evaluation.judge import format_change
 from quant.evaluation.metrics import METRICS
@@ -69,9 +69,8 @@ def write_report(folder: Path, figures: Figures) -> None:
         UserError: the folder can't be made or written to.
     """
     make_folder(folder)
-    write_json(folder / DATA, _finite(figures.to_dict()))
-    with written_beside(folder / PAGE) as temporary:
-        temporary.write_text(render(figures), encoding="utf-8")
+    write_json(folder / DATA, figures.to_dict())
+    write_whole(folder / PAGE, render(figures))
 
 
 def render(figures: Figures) -> str:
@@ -409,14 +408,3 @@ def _made_from(figures: Figures) -> str:
 def _recipe(recipe: dict[str, Any]) -> str:
     parts = [f"{o['precision']} where {o['pattern']}" for o in recipe["overrides"]]
     return "; ".join([f"{recipe['name']}: {recipe['default']}", *parts])
-
-
-def _finite(content: Any) -> Any:
-    """JSON has no NaN: metrics without a value become null."""
-    if isinstance(content, dict):
-        return {name: _finite(entry) for name, entry in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(entry) for entry in content]
-    if isinstance(content, float) and content != content:
-        return None
-    return content

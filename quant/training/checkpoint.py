@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from edge_se.errors import UserError
+from edge_se.files import write_whole
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -96,11 +97,9 @@ def load_state(
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file beside `path` and put it in place when complete."""
-    unfinished = path.with_name(path.name + ".unfinished")
+    """Write a safetensors file, whole or not at all."""
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    unfinished.write_bytes(save(contiguous, metadata))
-    unfinished.replace(path)
+    write_whole(path, save(contiguous, metadata))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -5,20 +5,25 @@ Without an action the boards are listed. `emulate` takes any command of the devi
 """
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from edge_se.errors import UserError
+from edge_se.options import output_file, word
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the list as JSON (-: standard output)"
+        "--json",
+        type=output_file,
+        metavar="FILE",
+        help="write the list as JSON (-: standard output)",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     emulate = actions.add_parser("emulate", help="run a command on an emulated board")
-    emulate.add_argument("--python", metavar="X.Y", help="its Python (default: its usual one)")
+    emulate.add_argument(
+        "--python", type=word, metavar="X.Y", help="its Python (default: its usual one)"
+    )
     emulate.add_argument("board", help="one with a known core, as edge-se boards lists them")
     emulate.add_argument(
         "command", nargs=argparse.REMAINDER, help="-- and a command, as: -- benchmark --model FILE"
@@ -27,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from edge_se.files import write_json
+    from edge_se.files import STANDARD, write_json
     from targets.boards import find_board, load_boards
 
     if arguments.action == "emulate":
@@ -42,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     entries = [describe(board) for board in load_boards().values()]
     if arguments.json is not None:
         write_json(arguments.json, entries)
-    if str(arguments.json) != "-":
+    if str(arguments.json) != STANDARD:
         print(format_boards(entries))
     return 0
 

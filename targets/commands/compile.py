@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_se.engines.generated import ARITHMETICS
+from edge_se.options import check_output, input_path, word
 from quant.commands.options import add_network_arguments
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network_arguments(parser)
     parser.add_argument(
         "--out",
+        type=word,
         required=True,
         metavar="FILE.so or FOLDER/",
         help="library to write, or folder for the sources",
@@ -42,15 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--calibration-clips",
-        type=Path,
+        type=input_path,
         metavar="DIR",
         help="clips that fixed is calibrated with, as of quantize (default: the built-in clips)",
     )
     parser.add_argument(
-        "--board", metavar="NAME", help="what to compile for, as edge-se boards lists it"
+        "--board",
+        type=word,
+        metavar="NAME",
+        help="what to compile for, as edge-se boards lists it",
     )
     parser.add_argument(
         "--prefix",
+        type=word,
         help="of files, functions and types of the sources, to link several engines (default: "
         "gtcrn)",
     )
@@ -64,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.calibration_clips and arguments.arithmetic == "float":
         raise UserError("--calibration-clips needs --arithmetic fixed; float has no ranges")
     if out.suffix == LIBRARY and not out.is_dir():
+        inputs = (arguments.checkpoint, arguments.calibration_clips)
+        check_output(out, filter(None, inputs))
         if arguments.prefix:
             raise UserError("--prefix is for sources; give --out a folder, as in --out engine/")
         return _write_library(arguments, out)
@@ -77,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write_library(arguments: argparse.Namespace, out: Path) -> int:
-    from edge_se.files import written_beside
+    from edge_se.files import write_whole
     from quant.commands.options import load_network
     from quant.commands.progress import ProgressBars
     from targets.engines import compile_engine
@@ -87,8 +95,7 @@ def _write_library(arguments: argparse.Namespace, out: Path) -> int:
     noisy = _noisy(arguments, checkpoint)
     with ProgressBars() as progress:
         data = compile_engine(checkpoint, arguments.arithmetic, compiler, noisy, progress)
-    with written_beside(out) as temporary:
-        temporary.write_bytes(data)
+    write_whole(out, data)
     print(
         f"wrote {out}: {checkpoint.architecture} from {checkpoint.name} in "
         f"{arguments.arithmetic} for {place}, {len(data) / 1000:.0f} KB"
@@ -98,7 +105,7 @@ def _write_library(arguments: argparse.Namespace, out: Path) -> int:
 
 def _write_sources(arguments: argparse.Namespace, out: Path) -> int:
     from edge_se.errors import UserError
-    from edge_se.files import make_folder, written_beside
+    from edge_se.files import make_folder, write_whole
     from quant.commands.options import load_network
     from quant.commands.progress import ProgressBars
     from targets.c.generate import FLAGS, generate
@@ -112,8 +119,7 @@ def _write_sources(arguments: argparse.Namespace, out: Path) -> int:
         files = generate(checkpoint, arguments.arithmetic, prefix, noisy, progress)
     make_folder(out)
     for name, text in files.items():
-        with written_beside(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_whole(out / name, text)
     print(
         f"wrote {', '.join(files)} to {out}: {checkpoint.architecture} from "
         f"{checkpoint.name} in {arguments.arithmetic}; compile with\n"

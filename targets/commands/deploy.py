@@ -5,8 +5,9 @@ use before stays in use; after a lost connection, the same command goes on where
 """
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from edge_se.options import input_path, output_file, positive_float, word
 
 if TYPE_CHECKING:
     from targets.bundle import Bundle
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("host", metavar="USER@HOST", help="the board, as ssh takes it")
+    parser.add_argument("host", type=word, metavar="USER@HOST", help="the board, as ssh takes it")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--model",
-        type=Path,
+        type=input_path,
         metavar="FILE",
         help="a .tflite or a .so of edge-se compile (default: the built-in .tflite)",
     )
-    what.add_argument("--bundle", type=Path, metavar="FILE", help="made by edge-se bundle")
+    what.add_argument("--bundle", type=input_path, metavar="FILE", help="made by edge-se bundle")
     what.add_argument(
         "--rollback", action="store_true", help="go back to the release in use before"
     )
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-rtf",
-        type=float,
+        type=positive_float(),
         default=0.5,
         metavar="X",
         help="refuse a release with a real-time factor above X there (default: %(default)s)",
@@ -42,22 +43,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--service", action="store_true", help="start the live stream there, now and at each boot"
     )
     parser.add_argument(
-        "--root", default="~/edge-se", help="folder on the board (default: %(default)s)"
+        "--root",
+        type=word,
+        default="~/edge-se",
+        help="folder on the board (default: %(default)s)",
     )
     parser.add_argument(
-        "--python", default="python3", help="Python on the board (default: %(default)s)"
+        "--python",
+        type=word,
+        default="python3",
+        help="Python on the board (default: %(default)s)",
     )
     parser.add_argument(
-        "--ssh-config", type=Path, metavar="FILE", help="configuration for ssh (default: yours)"
+        "--ssh-config",
+        type=input_path,
+        metavar="FILE",
+        help="configuration for ssh (default: yours)",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the report as JSON (-: standard output)"
+        "--json",
+        type=output_file,
+        metavar="FILE",
+        help="write the report as JSON (-: standard output)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from edge_se.files import write_json
+    from edge_se.files import STANDARD, write_json
     from targets import deployment
     from targets.remote import Connection
 
@@ -81,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         report = deployment.deploy(planned, arguments.max_rtf, arguments.service, deployment.say)
     if arguments.json is not None:
         write_json(arguments.json, report)
-    if str(arguments.json) != "-":
+    if str(arguments.json) != STANDARD:
         print(format_report(report))
     return 0
 

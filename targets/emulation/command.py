@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.errors import UserError
-from edge_se.options import add_model_arguments
+from edge_se.options import (
+    add_model_arguments,
+    check_paths,
+    input_path,
+    output_file,
+    positive_float,
+)
 from targets.boards import Board
 
 # Counts hardly change from frame to frame, so that few frames tell what many would.
@@ -42,24 +48,36 @@ def _parse(board: Board, arguments: list[str]) -> argparse.Namespace:
     )
     add_model_arguments(parser)
     parser.add_argument(
-        "--audio", type=Path, metavar="FILE", help="audio to process (default: bursts of noise)"
+        "--audio",
+        type=input_path,
+        metavar="FILE",
+        help="audio to process (default: bursts of noise)",
     )
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=positive_float(3600),
+        metavar="S",
         help=f"how much audio to process (default: the whole file, or {DEFAULT_SECONDS:g})",
     )
     parser.add_argument(
-        "--max-rtf", type=float, metavar="X", help="exit 1 if a worst projection is above X"
+        "--max-rtf",
+        type=positive_float(),
+        metavar="X",
+        help="exit 1 if a worst projection is above X",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the report as JSON (-: standard output)"
+        "--json",
+        type=output_file,
+        metavar="FILE",
+        help="write the report as JSON (-: standard output)",
     )
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    check_paths(parser, parsed)
+    return parsed
 
 
 def _benchmark(board: Board, python: str, arguments: argparse.Namespace) -> int:
-    from edge_se.files import write_json
+    from edge_se.files import STANDARD, write_json
     from edge_se.model_file import default_model_path, read_manifest
     from targets.emulation.report import emulate_benchmark, format_report
 
@@ -68,10 +86,10 @@ def _benchmark(board: Board, python: str, arguments: argparse.Namespace) -> int:
     report = emulate_benchmark(
         board, python, model, samples, arguments.engine, arguments.runtime, arguments.stft
     )
-    if str(arguments.json) != "-":
-        print(format_report(report))
     if arguments.json is not None:
         write_json(arguments.json, report)
+    if str(arguments.json) != STANDARD:
+        print(format_report(report))
     if not report["agreement"]["agrees"]:
         print("edge-se: the emulated board puts out something else", file=sys.stderr)
         return 1
@@ -89,8 +107,6 @@ def _samples(path: Path | None, seconds: float | None, rate: int) -> NDArray[np.
     from edge_se.audio import read, resample
     from edge_se.benchmark import bursts
 
-    if seconds is not None and not 0 < seconds < 3600:
-        raise UserError(f"{seconds:g} seconds can't be emulated; give --seconds above 0")
     if path is None:
         samples = bursts(rate)
     else:

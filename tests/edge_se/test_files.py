@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_se import files
 from edge_se.audio import suffixes
 from edge_se.errors import UserError
 from edge_se.files import make_folder, require_writable, write_json, write_whole, written_beside
@@ -40,10 +39,10 @@ def test_a_temporary_name_is_hidden_unpredictable_and_no_audio(tmp_path):
 
 
 def test_a_temporary_name_that_exists_is_not_written_to(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.secrets, "token_hex", lambda count: "known")
+    monkeypatch.setattr(os, "urandom", bytes)
     precious = tmp_path / "precious"
     precious.write_text("mine")
-    (tmp_path / ".edge-se-known.tmp").symlink_to(precious)
+    (tmp_path / ".edge-se-0000000000000000.tmp").symlink_to(precious)
 
     with pytest.raises(UserError, match=r"out can't be written \(File exists\)"):
         write_whole(tmp_path / "out", "theirs")
