@@ -178,8 +178,6 @@ def test_too_few_clips_to_hold_some_out_are_not_recovered_with(main, clips, tmp_
         (("--save-ranges", "nowhere/ranges.json"), "there is no folder nowhere"),
         (("--ranges", "typo.json", "--precision", "auto"), "--ranges needs a --precision"),
         (("--save-ranges", "r.json", "--precision", "float"), "--save-ranges needs a --precision"),
-        (("--recover", "-1"), "recovery takes minutes, as in --recover"),
-        (("--recover-clean", "-1"), "clean speech as a target takes a weight"),
         (("--recover", "1", "--precision", "dynamic"), "--recover is for activations in 8 or 16"),
         (("--out", "model.onnx"), "model.onnx has to end in .tflite"),
         (("--out", "nowhere/model.tflite"), "there is no folder nowhere"),

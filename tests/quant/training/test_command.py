@@ -76,7 +76,7 @@ def test_a_number_that_makes_no_sense_is_one_clear_line(training_folders):
     result = train(training_folders, "--batch-size", "0")
 
     assert result.returncode == 2
-    assert "argument --batch-size: 0 is not positive" in result.stderr
+    assert "argument --batch-size: 0 is not 1 or more" in result.stderr
 
 
 @pytest.mark.slow
