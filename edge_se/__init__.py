@@ -1,17 +1,18 @@
 """Edge speech enhancement: the device runtime.
 
-`edge_se.Enhancer` and `edge_se.__version__` are found on first use, so that `import edge_se` costs
-nothing.
+`edge_se.Enhancer`, `edge_se.ChunkedEnhancer` and `edge_se.__version__` are found on first use, so
+that `import edge_se` costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edge_se.chunks import ChunkedEnhancer
     from edge_se.enhancer import Enhancer
 
     __version__: str
 
-__all__ = ["Enhancer", "__version__"]
+__all__ = ["ChunkedEnhancer", "Enhancer", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +20,10 @@ def __getattr__(name: str) -> Any:
         from edge_se.enhancer import Enhancer
 
         return Enhancer
+    if name == "ChunkedEnhancer":
+        from edge_se.chunks import ChunkedEnhancer
+
+        return ChunkedEnhancer
     if name == "__version__":
         from importlib.metadata import version
 

@@ -1,0 +1,96 @@
+"""A stream in chunks of any length, as sound cards and network packets bring it."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_se.enhancer import Enhancer
+from edge_se.quantized import SAMPLE_STEP, dequantize, quantize
+
+_FLOAT32, _INT16 = np.dtype(np.float32), np.dtype(np.int16)
+
+
+class ChunkedEnhancer:
+    """An `Enhancer` for chunks of any length: as many samples come out as go in, later.
+
+    Attributes:
+        enhancer: Which runs whenever a hop is full; it serves this stream alone.
+        sample_rate: In Hz.
+        latency_samples: How far output samples lag input samples: a hop, which is collected first,
+            and the enhancer's own latency; 512, or 32 ms, for the built-in model.
+    """
+
+    def __init__(self, enhancer: Enhancer) -> None:
+        """Start a stream; what the enhancer has heard before is forgotten."""
+        self.enhancer = enhancer
+        self.sample_rate = enhancer.sample_rate
+        self.latency_samples = enhancer.hop_size + enhancer.latency_samples
+        # The last hop's output, which the next hop's input takes the place of, sample by sample.
+        self._hop = np.zeros(enhancer.hop_size, enhancer.sample_dtype)
+        self._filled = 0
+        self._dtype = _FLOAT32
+        self.reset()
+
+    def process(self, chunk: NDArray[Any]) -> NDArray[Any]:
+        """Enhance the next samples of a stream.
+
+        Args:
+            chunk: float32 [n], nominally in [-1, 1], or int16 [n]; n may be 0 and may change, as
+                the dtype may.
+
+        Returns:
+            Of the chunk's shape and dtype, `latency_samples` behind the input; zeros at first.
+
+        Raises:
+            ValueError: The chunk has another shape or dtype, or holds NaN or infinity; the stream
+                is as if it had not come.
+        """
+        dtype, shape = getattr(chunk, "dtype", type(chunk)), getattr(chunk, "shape", "unknown")
+        if dtype not in (_FLOAT32, _INT16) or chunk.ndim != 1:
+            raise ValueError(
+                f"a chunk is float32 or int16 of shape (n,), got {dtype} of shape {shape}"
+            )
+        if chunk.dtype == _FLOAT32 and not np.isfinite(chunk).all():
+            raise ValueError("the chunk holds NaN or infinite samples")
+        self._dtype = chunk.dtype
+        samples = _converted(chunk, self._hop.dtype)
+        out = np.empty_like(samples)
+        hop, done = self._hop, 0
+        while done < len(samples):
+            count = min(len(samples) - done, len(hop) - self._filled)
+            part, place = slice(done, done + count), slice(self._filled, self._filled + count)
+            out[part] = hop[place]
+            hop[place] = samples[part]
+            done += count
+            self._filled += count
+            if self._filled == len(hop):
+                self.enhancer.process(hop, hop)
+                self._filled = 0
+        return _converted(out, chunk.dtype)
+
+    def flush(self) -> NDArray[Any]:
+        """End the stream, and start anew.
+
+        Returns:
+            What is still inside, [latency_samples] of the last chunk's dtype. All that came out,
+            without the first `latency_samples` samples, is as long as the input and aligned.
+        """
+        rest = self.process(np.zeros(self.latency_samples, self._dtype))
+        self.reset()
+        return rest
+
+    def reset(self) -> None:
+        """Start anew; what is still inside is lost."""
+        self.enhancer.reset()
+        self._hop[...] = 0
+        self._filled = 0
+
+
+def _converted(samples: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Samples as float32 or int16; floats beyond [-1, 1] are clipped by int16."""
+    if samples.dtype == dtype:
+        return samples
+    if dtype == _INT16:
+        return quantize(samples, SAMPLE_STEP, 0, np.int16)
+    return dequantize(samples, SAMPLE_STEP, 0).astype(np.float32, copy=False)
