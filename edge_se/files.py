@@ -116,10 +116,11 @@ def write_json(path: Path, content: Any) -> None:
         return
     if sys.stdout is None:
         raise UserError("standard output is closed; give the JSON a file")
-    # JSON is UTF-8, whatever the terminal's encoding is.
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
-    sys.stdout.buffer.flush()
+    with naming("standard output"):
+        sys.stdout.flush()
+        # JSON is UTF-8, whatever the terminal's encoding is.
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+        sys.stdout.buffer.flush()
 
 
 def make_folder(path: Path) -> None:

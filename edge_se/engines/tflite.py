@@ -1,6 +1,7 @@
 """The one-frame step in a TFLite interpreter, with views of its tensors held between frames."""
 
 import importlib
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -90,7 +91,11 @@ def create_interpreter(runtime: Runtime, path: Path, delegate: bool = True) -> A
         with warnings.catch_warnings():
             # TensorFlow announces that its interpreter will move; it is chosen last, or on purpose.
             warnings.filterwarnings("ignore", message=r"(?s).*tf\.lite\.Interpreter is deprecated")
-            interpreter = runtime.module.Interpreter(model_path=str(path), num_threads=1, **options)
+            interpreter = runtime.module.Interpreter(
+                model_path=os.fsencode(path),  # names need not be UTF-8
+                num_threads=1,
+                **options,
+            )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
