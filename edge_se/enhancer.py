@@ -1,6 +1,5 @@
 """The runtime's front door: frames or whole signals in, enhanced ones out."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from edge_se.engines import load_engine
 from edge_se.engines.choice import float_samples
 from edge_se.manifest import Manifest
 from edge_se.model_file import default_model_path
+from edge_se.samples import LOUDEST, complain
 from edge_se.states import StateCache
 from edge_se.stft import Samples
 
@@ -61,10 +61,12 @@ class Enhancer:
         self.latency_samples = self.manifest.latency_samples
         self.sample_dtype = self.engine.sample_dtype
         self._frame_shape = (self.hop_size,)
+        self._most_energy = self.hop_size * LOUDEST**2
         self._dtypes = {_FLOAT32, self.sample_dtype}
-        self._process: Callable[[Samples, Samples], object] = self.engine.process
+        # `process` without its checks; float32 [hop_size] in and out, which may be one array.
+        self.process_unchecked: Callable[[Samples, Samples], object] = self.engine.process
         if self.sample_dtype != _FLOAT32:
-            self._process = float_samples(self.engine.process, self.hop_size)
+            self.process_unchecked = float_samples(self.engine.process, self.hop_size)
 
     @property
     def states(self) -> StateCache:
@@ -84,7 +86,7 @@ class Enhancer:
 
         Raises:
             ValueError: The frame or `out` has another shape or dtype, or the frame holds NaN or
-                infinity (which the states would keep for ever).
+                infinity (which the states would keep for ever) or is far beyond full scale.
         """
         self._check_frame(frame, self._dtypes)
         if out is None:
@@ -94,10 +96,11 @@ class Enhancer:
         if frame.dtype != _FLOAT32:
             self.engine.process(frame, out)
             return out
-        # One inner product meets every sample: it is finite only if they all are.
-        if not math.isfinite(frame.dot(frame)):
-            raise ValueError("the frame holds NaN or infinite samples")
-        self._process(frame, out)
+        # One inner product meets every sample: no frame of usual samples has so much energy, and
+        # none with NaN has less.
+        if not frame.dot(frame) <= self._most_energy:
+            raise ValueError(f"the frame holds {complain(frame)}")
+        self.process_unchecked(frame, out)
         return out
 
     def enhance(self, samples: ArrayLike) -> Samples:
@@ -110,7 +113,8 @@ class Enhancer:
             float32 [n], aligned in time with the input. The states are reset before and after.
 
         Raises:
-            ValueError: The signal is not one-dimensional, not floating point or not finite.
+            ValueError: The signal is not one-dimensional, not floating point, not finite or far
+                beyond full scale, as samples in 16-bit units are.
         """
         signal = np.asarray(samples)
         if signal.ndim != 1 or not np.issubdtype(signal.dtype, np.floating):
@@ -118,18 +122,10 @@ class Enhancer:
                 f"a signal is one-dimensional floating point in [-1, 1], got {signal.dtype} of "
                 f"shape {signal.shape}"
             )
-        if not np.isfinite(signal).all():
-            raise ValueError("the signal holds NaN or infinite samples")
-        hop, latency = self.hop_size, self.latency_samples
-        frames = -(-(len(signal) + latency) // hop)
-        # Input and output share this buffer: a frame is read before its output is written.
-        buffer = np.zeros(frames * hop, np.float32)
-        buffer[: len(signal)] = signal
-        self.reset()
-        for frame in buffer.reshape(frames, hop):
-            self._process(frame, frame)
-        self.reset()
-        return buffer[latency : latency + len(signal)]
+        if complaint := complain(signal):
+            raise ValueError(f"the signal holds {complaint}")
+        stream = BlockEnhancer(self)
+        return np.concatenate([stream.push(signal.astype(np.float32)), stream.finish()])
 
     def reset(self) -> None:
         """Start anew, as after loading."""
@@ -153,3 +149,42 @@ class Enhancer:
             )
             names = " or ".join(sorted(dtype.name for dtype in dtypes))
             raise ValueError(f"a frame is {names} of shape ({self.hop_size},), got {got}")
+
+
+class BlockEnhancer:
+    """Enhances one signal that comes in blocks of any length, aligned in time.
+
+    All blocks together are what `Enhancer.enhance` gives. The enhancer serves nothing else until
+    the signal is finished.
+    """
+
+    def __init__(self, enhancer: Enhancer) -> None:
+        """Start a signal, from a fresh start."""
+        self._enhancer = enhancer
+        self._waiting = np.empty(0, np.float32)  # less than a hop
+        self._skip = enhancer.latency_samples  # what the first frames put out lies before it
+        self._left = 0  # samples that came in and have not gone out
+        enhancer.reset()
+
+    def push(self, samples: Samples) -> Samples:
+        """Take in finite float32 [n]; gives what is ready, float32 [m], which may be empty."""
+        hop, process = self._enhancer.hop_size, self._enhancer.process_unchecked
+        samples = np.concatenate([self._waiting, samples])
+        whole = len(samples) // hop * hop
+        self._left += len(samples) - len(self._waiting)
+        self._waiting = samples[whole:].copy()
+        # Input and output share the array: a frame is read before its output is written.
+        for frame in samples[:whole].reshape(-1, hop):
+            process(frame, frame)
+        ready = samples[min(self._skip, whole) : whole]
+        self._skip -= min(self._skip, whole)
+        self._left -= len(ready)
+        return ready
+
+    def finish(self) -> Samples:
+        """What is left of the signal, float32 [m]; the states are reset."""
+        left, latency = self._left, self._enhancer.latency_samples
+        silence = latency + -(latency + len(self._waiting)) % self._enhancer.hop_size
+        rest = self.push(np.zeros(silence, np.float32))[:left]
+        self._enhancer.reset()
+        return rest

@@ -1,94 +1,132 @@
-"""Enhance an audio file, or every audio file of a folder.
+"""Enhance audio files, or every audio file of folders.
 
 The output is as long as the input and aligned with it. With the extra `audio`, any sample rate,
-channel count and common format is handled; without it, 16-bit WAV at the model's rate.
+channel count and common format is handled; without it, 16-bit WAV at the model's rate. `-` is
+standard input or output, as WAV. Files of any length need the same memory.
 """
 
 import argparse
-import sys
-import time
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_se.console import Console
 from edge_se.errors import UserError
 from edge_se.options import add_model_arguments
 
 if TYPE_CHECKING:
+    from edge_se.audio.inputs import Job
     from edge_se.enhancer import Enhancer
+
+NAMED_AT_MOST = 10  # files that the last line names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("input", type=Path, help="audio file, or folder of audio files")
     parser.add_argument(
-        "output", type=Path, help="file to write, or folder to mirror the input folder into"
+        "input", nargs="+", type=Path, help="audio file, folder of audio files, or -"
+    )
+    parser.add_argument(
+        "output", type=Path, help="file to write, - or a folder, which mirrors an input folder"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=_count,
+        metavar="N",
+        help="files to work on at the same time (default: as many as there are cores)",
     )
     add_model_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    jobs = list(_jobs(arguments.input, arguments.output))
+    from edge_se.audio.inputs import find_jobs
+
+    jobs = find_jobs(arguments.input, arguments.output)
+    prepare = functools.partial(
+        prepare_work, arguments.model, arguments.engine, arguments.runtime, arguments.stft
+    )
+    console = Console()
+    try:
+        if len(jobs) == 1 and jobs[0].complaint is None and not jobs[0].in_folder:
+            return _run_one(prepare, jobs[0], console)
+        return _run_all(prepare, jobs, arguments.jobs, console)
+    finally:
+        console.close()
+
+
+def prepare_work(
+    model: Path | None, engine: str | None, runtime: str | None, stft: str | None
+) -> Callable[["Job", Callable[[float], None]], str]:
+    """Load a model, and give what enhances a file with it."""
     from edge_se.enhancer import Enhancer
 
-    enhancer = Enhancer(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
-    failures = []
-    for number, (source, target) in enumerate(jobs, start=1):
-        progress = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""
-        try:
-            summary = _enhance_file(enhancer, source, target)
-        except UserError as error:
-            if len(jobs) == 1:
-                raise
-            failures.append(source)
-            summary = f"skipped: {error}"
-        print(f"{progress}{target}: {summary}", file=sys.stderr)
-    if failures:
-        names = ", ".join(map(str, failures))
-        raise UserError(f"{len(failures)} of {len(jobs)} files could not be enhanced: {names}")
+    make = functools.partial(Enhancer, model, engine, runtime, stft)
+    enhancers = [make()]
+
+    def enough(count: int) -> "Sequence[Enhancer]":
+        """One for each channel; they are kept for the next file."""
+        while len(enhancers) < count:
+            enhancers.append(make())
+        return enhancers[:count]
+
+    def work(job: "Job", report: Callable[[float], None]) -> str:
+        from edge_se.audio.enhancing import enhance_file
+        from edge_se.files import make_folder
+
+        if job.complaint is not None:
+            raise UserError(job.complaint)
+        if job.in_folder:
+            make_folder(job.target.parent)
+        return enhance_file(enough, job.source, job.target, report)
+
+    return work
+
+
+def _run_one(prepare: Callable[[], Callable], job: "Job", console: Console) -> int:
+    from edge_se.parallel import do
+
+    outcome = do(prepare(), job, lambda share: console.progress(share, f"of {job.source}"))
+    for warning in outcome.warnings:
+        console.say(f"edge-se: warning: {warning}")
+    if outcome.summary is None:
+        raise UserError(outcome.error)
+    console.say(f"{job.target}: {outcome.summary}")
     return 0
 
 
-def _jobs(source: Path, target: Path) -> Iterator[tuple[Path, Path]]:
-    """Pairs of file to read and file to write; all are checked before the first is written."""
-    from edge_se.audio import suffixes
+def _run_all(
+    prepare: Callable[[], Callable], jobs: Sequence["Job"], count: int | None, console: Console
+) -> int:
+    from edge_se.parallel import do_all, usable_cores
 
-    if not source.exists():
-        raise UserError(f"there is no file or folder {source}")
-    if source.is_file():
-        if target.is_dir():
-            target = target / source.name
-        if target.exists() and target.samefile(source):
-            raise UserError(f"{target} is the input itself; give another name for the output")
-        yield source, target
-        return
-    if target.is_file():
-        raise UserError(f"{source} is a folder, so the output has to be one; {target} is a file")
-    inside, readable = target.resolve(), suffixes()
-    if inside == source.resolve():
-        raise UserError(f"{target} is the input folder itself; give another one for the output")
-    found = [
-        path
-        for path in sorted(source.rglob("*"))
-        if path.is_file()
-        and path.suffix.lower() in readable
-        and not path.resolve().is_relative_to(inside)
-    ]
-    if not found:
-        raise UserError(f"{source} has no audio files ({', '.join(sorted(readable))})")
-    for path in found:
-        yield path, target / path.relative_to(source)
+    failures: list[Path] = []
+    outcomes = do_all(
+        prepare,
+        jobs,
+        count or usable_cores(),
+        lambda share: console.progress(share, f"of {len(jobs)} files"),
+    )
+    for number, (job, outcome) in enumerate(zip(jobs, outcomes, strict=True), start=1):
+        for warning in outcome.warnings:
+            console.say(f"edge-se: warning: {warning}")
+        if outcome.summary is None:
+            failures.append(job.source)
+            text = f"{job.source}: skipped: {outcome.error}"
+        else:
+            text = f"{job.target}: {outcome.summary}"
+        console.say(f"[{number}/{len(jobs)}] {text}")
+    if failures:
+        names = ", ".join(map(str, failures[:NAMED_AT_MOST]))
+        more = f" and {len(failures) - NAMED_AT_MOST} more" if failures[NAMED_AT_MOST:] else ""
+        raise UserError(
+            f"{len(failures)} of {len(jobs)} files could not be enhanced: {names}{more}"
+        )
+    return 0
 
 
-def _enhance_file(enhancer: "Enhancer", source: Path, target: Path) -> str:
-    from edge_se.audio import enhance_recording, read, write
-
-    recording = read(source)
-    start = time.perf_counter()
-    enhanced = enhance_recording(enhancer, recording)
-    elapsed = time.perf_counter() - start
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write(target, enhanced)
-    seconds = len(recording.samples) / recording.rate
-    return f"{seconds:.1f} s of audio in {elapsed:.2f} s"
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text} is no number of files; give 1 or more")
+    return int(text)

@@ -6,18 +6,21 @@ to it. Recordings of any length need the same memory.
 
 import argparse
 import statistics
-import sys
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_se.console import Console
 from edge_se.engines import RUNTIMES
 from edge_se.errors import UserError
 from edge_se.options import Number, count, input_path, output_folder
 
 if TYPE_CHECKING:
-    from edge_se.audio_blocks import StereoFile
+    from edge_se.audio import AudioWriter, Resampler, StereoFile
     from edge_se.separator import Aggressiveness, Separator
+    from edge_se.stft import Samples
 
 STEMS = ("vocals", "accompaniment")
 
@@ -57,47 +60,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from edge_se.audio_blocks import StereoFile
+    from edge_se.audio import StereoFile
+    from edge_se.audio.writing import check_target
+    from edge_se.files import make_folder
     from edge_se.separator import Separator
 
-    source = StereoFile(arguments.input)
-    separator = Separator(arguments.model, arguments.runtime)
-    if arguments.aggressiveness is not None:
-        separator.aggressiveness = _aggressiveness(arguments, separator.manifest.signal.bins)
-    elif arguments.split_bin is not None:
-        raise UserError("--split-bin belongs to --aggressiveness; give that too")
-    arguments.out_dir.mkdir(parents=True, exist_ok=True)
-    targets = [arguments.out_dir / f"{arguments.input.stem}_{stem}.wav" for stem in STEMS]
-    if any(target.exists() and target.samefile(source.path) for target in targets):
-        raise UserError(f"{source.path} is one of the outputs itself; choose another --out-dir")
-    report = separate_file(separator, source, targets)
-    print(f"{' and '.join(map(str, targets))}: {report}", file=sys.stderr)
+    with StereoFile(arguments.input) as source:
+        separator = Separator(arguments.model, arguments.runtime)
+        if arguments.aggressiveness is not None:
+            separator.aggressiveness = _aggressiveness(arguments, separator.manifest.signal.bins)
+        elif arguments.split_bin is not None:
+            raise UserError("--split-bin belongs to --aggressiveness; give that too")
+        make_folder(arguments.out_dir)
+        stem = "stdin" if str(arguments.input) == "-" else arguments.input.stem
+        targets = [arguments.out_dir / f"{stem}_{name}.wav" for name in STEMS]
+        for target in targets:
+            if target.exists() and target.samefile(arguments.input):
+                raise UserError(f"{target} is the input itself; choose another --out-dir")
+            check_target(target)
+        console = Console()
+        try:
+            report = separate_file(
+                separator,
+                source,
+                targets,
+                lambda share: console.progress(share, f"of {source.name}"),
+            )
+        finally:
+            console.close()
+    console.say(f"{' and '.join(map(str, targets))}: {report}")
     return 0
 
 
-def separate_file(separator: "Separator", source: "StereoFile", targets: list[Path]) -> str:
+def separate_file(
+    separator: "Separator",
+    source: "StereoFile",
+    targets: list[Path],
+    report: Callable[[float], object] = lambda share: None,
+) -> str:
     """Write both stems of a file; returns what it took, for people."""
-    from edge_se.audio_blocks import Resampler, StereoWriter
+    from edge_se.audio import Resampler, writing
     from edge_se.machine import peak_resident_mb
 
-    length = sum(len(block) for block in source.blocks(source.rate))
+    length = sum(len(block) for block in source.blocks())
     if not length:
-        raise UserError(f"{source.path} holds no samples")
+        raise UserError(f"{source.name} holds no samples")
     start = time.perf_counter()
-    with (
-        StereoWriter(targets[0], source.rate, source.subtype, length) as vocals,
-        StereoWriter(targets[1], source.rate, source.subtype, length) as accompaniment,
-    ):
-        writers = (vocals, accompaniment)
-        resamplers = [Resampler(separator.sample_rate, source.rate) for _ in writers]
-        written = 0
-        for stems in separator.separate_blocks(lambda: source.blocks(separator.sample_rate)):
-            for writer, resampler, stem in zip(writers, resamplers, stems, strict=True):
-                writer.write(resampler.push(stem))
-            written += len(stems[0])
-            _show_progress(written / separator.sample_rate, length / source.rate)
-        for writer, resampler in zip(writers, resamplers, strict=True):
-            writer.write(resampler.finish())
+    with ExitStack() as stack:
+        stems = [
+            _Stem(
+                stack.enter_context(writing(target, source.rate, 2, source.subtype, length)),
+                Resampler(separator.sample_rate, source.rate, 2),
+                length,
+            )
+            for target in targets
+        ]
+        for parts in separator.separate_blocks(lambda: source.blocks(separator.sample_rate)):
+            for stem, part in zip(stems, parts, strict=True):
+                stem.write(part)
+            report(stems[0].written / length)
+        for stem in stems:
+            stem.finish()
     elapsed, seconds = time.perf_counter() - start, length / source.rate
     times = separator.window_seconds
     return (
@@ -116,8 +139,24 @@ def _aggressiveness(arguments: argparse.Namespace, bins: int) -> "Aggressiveness
     return Aggressiveness(split, arguments.aggressiveness)
 
 
-def _show_progress(done: float, total: float) -> None:
-    """One line that is written over, where somebody watches."""
-    if sys.stderr.isatty():
-        end = "\n" if done >= total else ""
-        print(f"\r{min(done, total):.0f} of {total:.0f} s", end=end, file=sys.stderr, flush=True)
+class _Stem:
+    """One of the outputs, which gets as long as the input."""
+
+    def __init__(self, writer: "AudioWriter", resampler: "Resampler", length: int) -> None:
+        self.written = 0
+        self._writer, self._resampler, self._length = writer, resampler, length
+
+    def write(self, samples: "Samples") -> None:
+        self._append(self._resampler.push(samples))
+
+    def finish(self) -> None:
+        from numpy import float32, zeros
+
+        self._append(self._resampler.finish())
+        # Resampling there and back may round the length up or down.
+        self._append(zeros((self._length - self.written, 2), float32))
+
+    def _append(self, samples: "Samples") -> None:
+        samples = samples[: self._length - self.written]
+        self._writer.write(samples)
+        self.written += len(samples)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from edge_se.audio_blocks import StereoFile
+from edge_se.audio import StereoFile
 from edge_se.errors import UserError
 from quant.audio.clips import SILENCE_PEAK, SkippedClip, find_clips, require_clips
 from quant.audio.mixing import calibration_mixtures
@@ -36,7 +36,8 @@ def read_stereo(path: Path, rate: int) -> np.ndarray | SkippedClip:
         The samples, or a `SkippedClip` if it is unreadable, silent or too short.
     """
     try:
-        samples = np.concatenate(list(StereoFile(path).blocks(rate)))
+        with StereoFile(path) as file:
+            samples = np.concatenate(list(file.blocks(rate)))
     except UserError as error:
         return SkippedClip(path, str(error))
     if len(samples) < MINIMUM_SECONDS * rate:

@@ -1,0 +1,101 @@
+"""Enhancing a file of any length, rate and number of channels in constant memory."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge_se.audio.formats import load_soundfile
+from edge_se.audio.reading import AudioFile, AudioWarning
+from edge_se.audio.resampling import Resampler
+from edge_se.audio.writing import AudioWriter, writing
+from edge_se.enhancer import BlockEnhancer, Enhancer
+from edge_se.stft import Samples
+
+
+def enhance_blocks(
+    enhancers: Sequence[Enhancer], blocks: Iterable[Samples], rate: int
+) -> Iterator[Samples]:
+    """Enhance a recording block by block, each channel by itself from a fresh start.
+
+    What lies above half the model's rate is not in the output: the model can't hear it.
+
+    Args:
+        enhancers: One a channel.
+        blocks: float32 [n, channels] each, at `rate`.
+        rate: In Hz.
+
+    Yields:
+        float32 [n, channels] each; all together as long as the input and aligned with it.
+
+    Raises:
+        UserError: The model has another rate and soxr is not installed.
+    """
+    channels, model_rate = len(enhancers), enhancers[0].sample_rate
+    down = Resampler(rate, model_rate, channels)
+    up = Resampler(model_rate, rate, channels)
+    streams = [BlockEnhancer(enhancer) for enhancer in enhancers]
+    left = 0  # samples that came in and have not gone out
+
+    def enhance(heard: Samples) -> Samples:
+        return np.stack([s.push(heard[:, c]) for c, s in enumerate(streams)], axis=1)
+
+    for block in blocks:
+        enhanced = up.push(enhance(down.push(block)))
+        left += len(block) - len(enhanced)
+        yield enhanced
+    heard = down.finish()
+    rest = up.push(enhance(heard))
+    last = up.push(np.stack([stream.finish() for stream in streams], axis=1))
+    tail = np.concatenate([rest, last, up.finish()])[:left]
+    yield tail
+    # Resampling there and back may round the length up or down.
+    yield np.zeros((left - len(tail), channels), np.float32)
+
+
+def enhance_file(
+    enhancers: Callable[[int], Sequence[Enhancer]],
+    source: Path,
+    target: Path,
+    report: Callable[[float], object] = lambda share: None,
+) -> str:
+    """Enhance an audio file into another, of the same rate, length and number of channels.
+
+    Args:
+        enhancers: Gives so many of them, one a channel.
+        source: What to read; `-` is standard input.
+        target: What to write, by its suffix; `-` is standard output.
+        report: Called with the share of the work that is done, 0 to 1.
+
+    Returns:
+        What it took, for people.
+
+    Raises:
+        UserError: The file can't be read, or the other one can't be written.
+    """
+    with (
+        AudioFile(source) as file,
+        writing(target, file.rate, file.channels, file.subtype, file.frames) as writer,
+    ):
+        _tell_subtype(file, writer)
+        start = time.perf_counter()
+        for block in enhance_blocks(enhancers(file.channels), file.blocks(), file.rate):
+            writer.write(block)
+            report(file.share)
+    elapsed = time.perf_counter() - start
+    return f"{writer.written / file.rate:.1f} s of audio in {elapsed:.2f} s"
+
+
+def _tell_subtype(file: AudioFile, writer: AudioWriter) -> None:
+    soundfile = load_soundfile()
+    if soundfile is None or writer.subtype == file.subtype:
+        return
+    if soundfile.check_format(writer.format, file.subtype):
+        warnings.warn(
+            f"{file.name} is {file.subtype}, which libsndfile would make longer or damage; the "
+            f"output is {writer.subtype}",
+            AudioWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,24 @@
+"""What samples have to be like, whether they come from a file or through the API."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Full scale is 1. Mixes that were never limited exceed it by some 10 or 20 dB, no recording by
+# 30 dB; samples in 16-bit units do as soon as they are above -60 dBFS.
+LOUDEST = 32.0
+
+
+def complain(samples: NDArray[Any]) -> str | None:
+    """What is wrong with floating-point samples, to follow "it holds"; None if nothing is."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak <= LOUDEST:
+        return None
+    if not np.isfinite(peak):
+        return "NaN or infinite samples; repair it first"
+    units = "16-bit units; divide by 32768" if peak <= 2**16 else "other units; scale them"
+    return (
+        f"samples of up to {peak:.6g}, far beyond full scale, which is 1.0: they seem to be in "
+        f"{units} first"
+    )
