@@ -28,8 +28,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from edge_se.model_file import default_model_path
     from targets.boards import find_board
-    from targets.bundle import build_bundle, write_bundle
+    from targets.bundle import build_bundle, require_bundle_name, write_bundle
 
+    require_bundle_name(arguments.out)
     board = find_board(arguments.board)
     python = arguments.python or board.default_python
     bundle = build_bundle(board, python, arguments.model or default_model_path())
