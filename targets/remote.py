@@ -5,8 +5,10 @@ configuration.
 """
 
 import contextlib
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -109,7 +111,7 @@ class Connection:
             try:
                 talk.run(code, data)
             except BaseException:
-                process.kill()
+                talk.kill()
                 raise
         messages = talk.messages.decode(errors="replace")
         if talk.ended_by is not None:
@@ -136,6 +138,7 @@ class Connection:
                 stdin=pipe,
                 stdout=pipe,
                 stderr=pipe,
+                start_new_session=True,  # so that what it starts can be ended with it
             )
         except FileNotFoundError:
             raise UserError("deploying needs ssh; install openssh-client") from None
@@ -197,7 +200,12 @@ class _Talk:
     def _end(self, why: str) -> None:
         self.ended_by = self.ended_by or why
         self._active = time.monotonic()
-        self.process.kill()
+        self.kill()
+
+    def kill(self) -> None:
+        """End ssh and what it has started, such as a ProxyCommand."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def _send(self, stdin: IO[bytes], code: bytes, data: bytes) -> None:
         with contextlib.suppress(OSError):  # then ssh has ended, and its status says why
