@@ -52,7 +52,7 @@ def reach(connection: Connection, root: str) -> Target:
     Raises:
         UserError: It can't be reached.
     """
-    if not root or len(root) > 1000:
+    if not root or len(root) > 500:
         raise UserError("--root has to name a folder on the board, such as ~/edge-se")
     return Target(connection, root, _ask(connection, FACTS_SHAPE, "probe", "--root", root))
 

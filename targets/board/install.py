@@ -62,6 +62,7 @@ BUNDLE_NAME = re.compile(r"(?:wheels/)?[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}\Z")
 CHECKSUM = re.compile(r"([0-9a-f]{64})  (.+)\Z")
 BUNDLE_LIMIT = 1_000_000_000
 TEXT_LIMIT = 1_000_000
+TEXT_LENGTH = 1000
 KEPT_RELEASES = 3
 KEPT_HISTORY = 100
 DISK_RESERVE = 20_000_000
@@ -192,7 +193,7 @@ def check(value: Any, shape: Any, name: str) -> None:
 
 def is_text(value: Any) -> bool:
     """Whether it is text of a line or two."""
-    return isinstance(value, str) and len(value) <= 1000
+    return isinstance(value, str) and len(value) <= TEXT_LENGTH
 
 
 def is_real(value: Any) -> bool:
@@ -982,10 +983,10 @@ def main() -> int:
     try:
         result, code = act(parser.parse_args()), 0
     except RefusedError as error:
-        result, code = {"error": str(error)}, EXIT_REFUSED
+        result, code = {"error": str(error)[:TEXT_LENGTH]}, EXIT_REFUSED
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        result, code = {"error": f"{error.strerror or error}{where}"}, EXIT_REFUSED
+        result, code = {"error": f"{error.strerror or error}{where}"[:TEXT_LENGTH]}, EXIT_REFUSED
     except KeyboardInterrupt:
         result, code = {"error": "interrupted"}, EXIT_INTERRUPTED
     with contextlib.suppress(BrokenPipeError):  # whoever asked is not there any more

@@ -83,6 +83,6 @@ def add_release(root: Path, number: int) -> Path:
     report = {"release": release, "benchmark": {"rtf": 0.1}, "throttling": None}
     (folder / "report.json").write_text(json.dumps(report))
     install.switch(root, folder.name)
-    with (root / "history").open("a") as file:
-        file.write(f"{folder.name}\n")
+    with (root / "history").open("a") as history:
+        history.write(f"{folder.name}\n")
     return folder

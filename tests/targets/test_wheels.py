@@ -110,7 +110,7 @@ def test_a_folder_is_made_once_and_whole(tmp_path):
     with pytest.raises(UserError, match="no connection"):
         made_once(path, fail)
     assert not path.exists()
-    made_once(path, lambda folder: folder.joinpath("file").write_text("whole") and None)
+    made_once(path, lambda folder: (folder / "file").touch())
     made_once(path, fail)
 
     assert [file.name for file in path.iterdir()] == ["file"]
