@@ -24,6 +24,7 @@ from targets.board.install import EXIT_REFUSED
 
 _OPTIONS = {
     "BatchMode": "yes",  # no question can be answered in the middle
+    "RequestTTY": "no",  # it would change bytes
     "ConnectTimeout": "15",
     "ServerAliveInterval": "15",
     "ServerAliveCountMax": "4",

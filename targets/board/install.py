@@ -408,7 +408,7 @@ def model_of(folder: Path) -> Path:
 def activate(root: Path, release: str, service: bool) -> None:
     """Make a release the current one, and go back if the service does not start with it."""
     before, unit = current(root), user_unit()
-    served = unit.read_text(encoding="utf-8") if unit.is_file() else None
+    served = unit.read_text(encoding="utf-8", errors="replace") if unit.is_file() else None
     switch(root, release)
     try:
         if service or served is not None:
@@ -519,7 +519,7 @@ def locked(root: Path) -> Iterator[None]:
     import fcntl  # not at the top: the host imports this module too, on whatever system
 
     root.mkdir(parents=True, exist_ok=True)
-    with (root / "lock").open("w") as file:
+    with (root / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -710,6 +710,7 @@ def make_environment(bundle: Path, environment: Path, system_packages: bool) -> 
     wheels = sorted((bundle / "wheels").glob("*.whl"))
     pip = next(wheel for wheel in wheels if wheel.name.startswith("pip-"))
     wheels.remove(pip)
+    say("installing the wheels")
     python = environment / "bin" / "python"
     command = [python, pip / "pip", "install", "--no-index", "--no-deps", "--no-cache-dir"]
     run([*command, "--disable-pip-version-check", *wheels], "installing the wheels")
@@ -749,7 +750,9 @@ def check_speed(measured: dict[str, Any], max_rtf: float) -> None:
 def receive(archive: Path, start: int, total: int) -> None:
     """Put what comes by standard input behind the first bytes of a bundle, which arrived before."""
     archive.parent.mkdir(parents=True, exist_ok=True)
-    arrived = archive.stat().st_size if archive.is_file() else 0
+    if archive.is_symlink() or not archive.is_file():
+        remove(archive)
+    arrived = archive.stat().st_size if archive.exists() else 0
     if not 0 <= start <= min(arrived, total) or total > BUNDLE_LIMIT:
         raise RefusedError("what had arrived of the bundle is there no more; deploy it again")
     with archive.open("r+b" if start else "wb") as file:
@@ -823,7 +826,7 @@ def refusing_damage() -> Iterator[None]:
 def unpack(archive: Path) -> Path:
     """Unpack a bundle that has arrived into a folder beside it, and nowhere else."""
     target = archive.with_name("unpacked")
-    shutil.rmtree(str(target), ignore_errors=True)
+    remove(target)
     bundle = target / BUNDLE
     (bundle / "wheels").mkdir(parents=True)
     if not archive.is_file():
@@ -852,7 +855,7 @@ def serve(root: Path) -> None:
     """Have the live stream run with the release that is current now."""
     say("restarting the service")
     folder = root / "current"
-    unit = (folder / UNIT).read_text(encoding="utf-8")
+    unit = (folder / UNIT).read_text(encoding="utf-8", errors="replace")
     unit = unit.replace("@PYTHON@", quoted(folder / "env" / "bin" / "python"))
     unit = unit.replace("@MODEL@", quoted(folder / model_of(folder).name))
     if not has_user_namespaces():

@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -637,14 +636,27 @@ def test_the_unit_is_hardened(tool, tmp_path, namespaces):
     assert "Overall exposure level" in result.stdout
 
 
-def test_shutil_is_never_asked_to_follow_a_link(root, tmp_path):
+def test_links_in_the_boards_folder_are_removed_and_not_followed(root, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("x")
+    incoming = root / "incoming"
+    incoming.mkdir()
+    name = f"edge-se-{'1' * 12}.tar.gz"
     (root / "releases" / "0123456789ab").symlink_to(outside)
+    (incoming / "unpacked").symlink_to(outside)
+    (incoming / name).symlink_to(outside / "file")
 
-    install.clean(root, None)
+    act(root, "install", "--archive", name, "--bytes", "0")
 
-    assert (outside / "file").is_file()
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"file": "x"}
     assert not os.path.lexists(root / "releases" / "0123456789ab")
-    assert shutil.which("python3")
+
+
+def test_a_unit_of_the_users_that_is_damaged_stops_nothing(root, systemctl):
+    unit = install.user_unit()
+    unit.parent.mkdir(parents=True)
+    unit.write_bytes(b"\xff\0")
+
+    assert install.rollback(root)["current"] == ids(root)[1]
+    assert "ExecStart=" in unit.read_text()
