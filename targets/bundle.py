@@ -4,12 +4,12 @@ An archive holds one folder `edge-se-bundle` with the model, the wheels, the ins
 unit, a description and checksums of them all. It depends on its contents alone, byte for byte.
 """
 
-import gzip
 import hashlib
 import io
 import json
 import struct
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -20,16 +20,17 @@ from edge_se.core import LIBRARY
 from edge_se.engines import ENGINES
 from edge_se.engines.generated import read_compiled
 from edge_se.errors import UserError
-from edge_se.files import write_whole
+from edge_se.files import require_writable, write_whole
 from edge_se.manifest import Manifest
 from edge_se.model_file import read_model
+from targets.board import install as installer
+from targets.board.install import BUNDLE, CHECKSUMS, DESCRIPTION
 from targets.boards import Board, Platform, required_wheels
 from targets.cross import core_libraries
 from targets.wheels import INSTALLER, fetch_wheels, runtime_wheel
 
-FORMAT_VERSION = 2
-FOLDER = "edge-se-bundle"
-CHECKSUMS, DESCRIPTION, SCRIPT = "SHA256SUMS", "bundle.json", "install.py"
+FORMAT_VERSION = 3
+SCRIPT = "install.py"
 _BOARD_FILES = Path(__file__).parent / "board"
 # Byte-compiled modules lie beside the sources once a wheel is installed, and are about as large.
 _COMPILED = 2.1
@@ -43,13 +44,11 @@ class Bundle:
         id: Of the release that it makes, known before it is on the board.
         description: Content of its bundle.json.
         data: The archive, a .tar.gz.
-        installer: Text of its install.py.
     """
 
     id: str
     description: dict[str, Any]
     data: bytes
-    installer: str
 
 
 def build_bundle(board: Board, python: str, model: Path) -> Bundle:
@@ -73,7 +72,7 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
     wheels.update({path.name: path.read_bytes() for path in pip})
     wheels.update([runtime_wheel(board.platform)])
     files = {
-        "edge-se.service": (_BOARD_FILES / "edge-se.service").read_bytes(),
+        installer.UNIT: (_BOARD_FILES / installer.UNIT).read_bytes(),
         SCRIPT: (_BOARD_FILES / SCRIPT).read_bytes(),
         f"model{model.suffix}": data,
         **{f"wheels/{name}": content for name, content in wheels.items()},
@@ -106,9 +105,9 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
 
 def _read(model: Path, platform: Platform) -> tuple[bytes, Manifest]:
     """A model's bytes and its manifest; UserError where it does not run on the platform."""
+    data, manifest = _read_any(model)
     if model.suffix != ENGINES["c"]:
-        return read_model(model)
-    data, manifest = read_compiled(model)
+        return data, manifest
     core = core_libraries(platform)[LIBRARY]
     # The ELF header's class (32 or 64 bit) and machine.
     if (data[4], data[18:20]) != (core[4], core[18:20]):
@@ -119,35 +118,73 @@ def _read(model: Path, platform: Platform) -> tuple[bytes, Manifest]:
     return data, manifest
 
 
+def _read_any(model: Path) -> tuple[bytes, Manifest]:
+    return read_compiled(model) if model.suffix == ENGINES["c"] else read_model(model)
+
+
 def read_bundle(path: Path) -> Bundle:
     """Read a bundle that `edge-se bundle` wrote.
 
+    Nothing in it is parsed before all of it has been compared with its checksums.
+
     Raises:
-        UserError: There is no such file, or it is no whole bundle.
+        UserError: There is no such file, it is no whole bundle, or its model is none.
     """
     if not path.is_file():
         raise UserError(f"there is no bundle {path}")
-    files = {}
+    if path.stat().st_size > installer.BUNDLE_LIMIT:
+        raise UserError(f"{path} is larger than any bundle; make it again with edge-se bundle")
+    data = path.read_bytes()
     try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                content = archive.extractfile(member)
-                files[member.name.removeprefix(f"{FOLDER}/")] = content.read() if content else b""
-        description = json.loads(files[DESCRIPTION])
-        whole = files[CHECKSUMS] == _checksums(files)
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, KeyError, ValueError):
-        whole = False
-    if not whole:
-        raise UserError(f"{path} is no whole bundle; make it again with edge-se bundle")
+        files = {
+            name: b"".join(content) for name, content in installer.read_archive(io.BytesIO(data))
+        }
+        _verify(files)
+        shape = installer.DESCRIPTION_SHAPE
+        description = installer.parse_json(files[DESCRIPTION], DESCRIPTION, shape)
+    except installer.RefusedError as error:
+        raise UserError(
+            f"{path} is no whole bundle ({error}); make it again with edge-se bundle"
+        ) from None
     if description["format_version"] != FORMAT_VERSION:
         raise UserError(f"{path} was made by another edge-se; make it again with this one")
-    return _bundle(description, files, path.read_bytes())
+    _verify_model(description["model"]["file"], files, path)
+    return _bundle(description, files, data)
+
+
+def _verify(files: dict[str, bytes]) -> None:
+    """Compare a bundle's files with their checksums, as the installer does on the board."""
+    if CHECKSUMS not in files:
+        raise installer.RefusedError(f"{CHECKSUMS} is missing")
+    sums = installer.parse_checksums(files[CHECKSUMS])
+    installer.check_listed(files, sums)
+    for name, expected in sums.items():
+        if name not in files:
+            raise installer.RefusedError(f"{name} is missing")
+        if hashlib.sha256(files[name]).hexdigest() != expected:
+            raise installer.RefusedError(f"{name} is damaged")
+
+
+def _verify_model(name: str, files: dict[str, bytes], path: Path) -> None:
+    """Raise UserError where a bundle's model is none."""
+    if name not in files:
+        raise UserError(f"{path} holds no {name}; make it again with edge-se bundle")
+    with tempfile.TemporaryDirectory(prefix="edge-se-") as folder:
+        model = Path(folder, name)
+        model.write_bytes(files[name])
+        try:
+            _read_any(model)
+        except UserError as error:
+            raise UserError(
+                f"in the bundle {path}, {str(error).replace(f'{folder}/', '')}"
+            ) from None
 
 
 def require_bundle_name(path: Path) -> None:
-    """Raise UserError unless a bundle's name tells what it is."""
+    """Raise UserError where no bundle can be written."""
     if not path.name.endswith(".tar.gz"):
         raise UserError(f"a bundle's name ends in .tar.gz, which {path} does not")
+    require_writable(path)
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
@@ -163,7 +200,6 @@ def _bundle(
         id=hashlib.sha256(files[CHECKSUMS]).hexdigest()[:12],
         description=description,
         data=_archive(files) if data is None else data,
-        installer=files[SCRIPT].decode(),
     )
 
 
@@ -194,7 +230,7 @@ def _archive(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, content in sorted(files.items()):
-            member = tarfile.TarInfo(f"{FOLDER}/{name}")
+            member = tarfile.TarInfo(f"{BUNDLE}/{name}")
             member.size = len(content)
             member.mode = 0o755 if name == SCRIPT else 0o644
             archive.addfile(member, io.BytesIO(content))

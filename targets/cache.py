@@ -3,38 +3,61 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+
+from edge_se.files import make_folder
 
 
 def cache_folder(name: str) -> Path:
-    """A folder for downloads of one kind, in the user's cache; made when it is not there."""
+    """A folder for downloads of one kind, in the user's cache; made when it is not there.
+
+    Raises:
+        UserError: It can't be made.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "edge-se" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return _made(Path(base) / "edge-se" / name)
 
 
 def state_folder(name: str) -> Path:
-    """A folder for results to keep, in the user's state folder; made when it is not there."""
+    """A folder for results to keep, in the user's state folder; made when it is not there.
+
+    Raises:
+        UserError: It can't be made.
+    """
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    folder = Path(base) / "edge-se" / name
-    folder.mkdir(parents=True, exist_ok=True)
+    return _made(Path(base) / "edge-se" / name)
+
+
+def _made(folder: Path) -> Path:
+    make_folder(folder)
     return folder
 
 
-@contextmanager
-def folder_beside(path: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `path` when the block succeeds and vanishes otherwise.
+def made_once(path: Path, make: Callable[[Path], None]) -> Path:
+    """A folder that is made when it is not there, whole or not at all.
 
-    Where another process was faster, its folder stays.
+    Others who want it meanwhile wait for it, and what an interrupted one left is removed.
+
+    Args:
+        path: The folder, in one that exists.
+        make: Fills the empty folder that it is given.
     """
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    temporary.chmod(0o755)
-    try:
-        yield temporary
-        if not path.exists():
-            temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    import fcntl  # not at the top: the host's other commands run where there is none
+
+    with (path.parent / f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in path.parent.glob(f".{path.name}.*.part"):
+            shutil.rmtree(left, ignore_errors=True)
+        if not path.is_dir():
+            temporary = Path(
+                tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+            )
+            temporary.chmod(0o755)
+            try:
+                make(temporary)
+                os.sync()  # a name must not reach the disk before what it names
+                temporary.rename(path)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    return path

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_se.errors import UserError
-from edge_se.files import write_json
+from edge_se.files import make_folder, write_json
+from targets.answers import FACTS_SHAPE, REPORT_SHAPE, STATE_SHAPE
 from targets.board import install as installer
 from targets.boards import Board, detect_board
 from targets.bundle import Bundle
@@ -51,12 +52,14 @@ def reach(connection: Connection, root: str) -> Target:
     Raises:
         UserError: It can't be reached.
     """
-    return Target(connection, root, _ask(connection, SCRIPT, "probe", "--root", root))
+    if not root or len(root) > 500:
+        raise UserError("--root has to name a folder on the board, such as ~/edge-se")
+    return Target(connection, root, _ask(connection, FACTS_SHAPE, "probe", "--root", root))
 
 
-def _ask(connection: Connection, script: str, *arguments: str) -> dict[str, Any]:
+def _ask(connection: Connection, shape: Any, action: str, *arguments: str) -> dict[str, Any]:
     try:
-        return connection.installer(script, *arguments)
+        return connection.installer(shape, SCRIPT, action, *arguments)
     except RefusedError as error:
         raise UserError(f"{connection.host}: {error}") from None
 
@@ -80,12 +83,13 @@ class Plan:
     @property
     def in_use(self) -> bool:
         """Whether the board uses this very release already."""
-        return bool(self.target.facts["current"] == self.bundle.id)
+        return self.installed and bool(self.target.facts["current"] == self.bundle.id)
 
     @property
     def installed(self) -> bool:
-        """Whether the release is on the board already, in use or not."""
-        return self.bundle.id in [one["id"] for one in self.target.facts["releases"]]
+        """Whether the release is on the board already and whole, in use or not."""
+        releases = self.target.facts["releases"]
+        return self.bundle.id in [one["id"] for one in releases if one["damage"] is None]
 
     @property
     def missing(self) -> int:
@@ -114,8 +118,10 @@ def plan(target: Target, bundle: Bundle) -> Plan:
     planned = Plan(target, bundle, archive, _arrived(target.facts, archive, bundle.data))
     if not planned.installed:
         room = planned.missing + len(bundle.data)  # the archive, and what is unpacked from it
+        others = [one["bytes"] for name, one in target.facts["incoming"].items() if name != archive]
+        facts = {**target.facts, "free_bytes": target.facts["free_bytes"] + sum(others)}
         try:
-            installer.check_board(target.facts, bundle.description, room)
+            installer.check_board(facts, bundle.description, room)
         except installer.RefusedError as error:
             raise UserError(f"{target.connection.host}: {error}") from None
     return planned
@@ -146,25 +152,29 @@ def deploy(
         UserError: Something failed; the message says what, and what is in use now.
     """
     target, bundle = planned.target, planned.bundle
-    connection, root = target.connection, target.facts["root"]
-    if planned.missing:
-        say(f"sending {planned.missing / 1e6:.1f} MB to {connection.host}")
-        connection.append(f"{root}/incoming/{planned.archive}", bundle.data, planned.arrived)
+    connection, data = target.connection, b""
     if planned.installed:
-        say(f"switching to release {bundle.id}, which is installed there")
+        say(f"testing release {bundle.id}, which is installed there")
         arguments = ["use", "--release", bundle.id]
     else:
-        say(f"installing release {bundle.id}")
+        data = bundle.data[planned.arrived :]
+        say(f"sending {len(data) / 1e6:.1f} MB to {connection.host} to install {bundle.id}")
         arguments = ["install", "--archive", planned.archive]
-    arguments += ["--root", root, "--max-rtf", f"{max_rtf:g}"]
+        arguments += ["--arrived", str(planned.arrived), "--bytes", str(len(bundle.data))]
+    arguments += ["--root", target.root, "--max-rtf", f"{max_rtf:g}"]
     if service:
         arguments.append("--service")
     current = target.facts["current"]
+    stays = f"release {current} stays in use" if current else "nothing is in use there"
     try:
-        answer = connection.installer(bundle.installer, *arguments)
+        answer = connection.installer(REPORT_SHAPE, SCRIPT, *arguments, data=data)
     except RefusedError as error:
-        stays = f"release {current} stays in use" if current else "nothing is in use there"
         raise UserError(f"{connection.host}: {error}; {stays}") from None
+    except KeyboardInterrupt:
+        say(f"interrupted; what {connection.host} has begun it ends by itself: see --list")
+        raise
+    if answer["release"]["id"] != bundle.id:
+        raise UserError(f"{connection.host} answers for another release than {bundle.id}")
     return keep_report(target, answer)
 
 
@@ -185,14 +195,8 @@ def report_path(target: Target, release: str) -> Path:
     """Where the report of a release on a board is kept."""
     name = re.sub(r"[^\w.@-]", "_", target.connection.host)
     folder = state_folder("deployments") / name
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     return folder / f"{release}.json"
-
-
-def in_use_report(target: Target) -> dict[str, Any]:
-    """The report of the release that is in use there, as it was measured when installed."""
-    arguments = ("report", "--root", target.root)
-    return keep_report(target, _ask(target.connection, SCRIPT, *arguments))
 
 
 def roll_back(target: Target) -> dict[str, Any]:
@@ -201,7 +205,7 @@ def roll_back(target: Target) -> dict[str, Any]:
     Raises:
         UserError: There is none.
     """
-    return _ask(target.connection, SCRIPT, "rollback", "--root", target.root)
+    return _ask(target.connection, STATE_SHAPE, "rollback", "--root", target.root)
 
 
 def say(text: str) -> None:

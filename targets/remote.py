@@ -5,21 +5,26 @@ configuration.
 """
 
 import contextlib
-import io
-import json
+import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edge_se.errors import UserError
+from targets.answers import ERROR_SHAPE, LIMIT, printable, read_answer
 from targets.board.install import EXIT_REFUSED
 
 _OPTIONS = {
     "BatchMode": "yes",  # no question can be answered in the middle
+    "RequestTTY": "no",  # it would change bytes
     "ConnectTimeout": "15",
     "ServerAliveInterval": "15",
     "ServerAliveCountMax": "4",
@@ -27,6 +32,13 @@ _OPTIONS = {
 _EXIT_CONNECTION = 255
 _EXIT_NO_COMMAND = 127
 _CHUNK = 1 << 18
+# Runs a script of so many bytes, which may go on reading what follows it.
+_START = "import sys; exec(compile(sys.stdin.buffer.read({}), 'install.py', 'exec'))"
+# What ssh takes: user@name, name, or ssh://user@name:port; nothing that a shell would act on.
+_HOST = re.compile(
+    r"(ssh://)?([^\s@'\"`$\\;&<>|(){}*?!#/-][^\s@'\"`$\\;&<>|(){}*?!#/]*@)?"
+    r"[\w\[:][\w.:%+\[\]-]*\Z"
+)
 # What ssh says, and what to do about it.
 _REASONS = {
     "Permission denied": "refuses your key; add it with ssh-copy-id {host}",
@@ -53,36 +65,58 @@ class Connection:
         host: As ssh takes it, such as pi@raspberrypi.local.
         python: Command of its Python.
         config: Configuration file for ssh, None for the user's own.
+        patience_s: How long nothing may come from there until it is given up; the installer says
+            what it does, and limits what it runs to ten minutes.
+
+    Raises:
+        UserError: One of them can't be what it is for.
     """
 
     host: str
     python: str = "python3"
     config: Path | None = None
+    patience_s: float = 900
 
-    def installer(self, script: str, *arguments: str) -> dict[str, Any]:
+    def __post_init__(self) -> None:
+        if len(self.host) > 255 or not _HOST.match(self.host) or not self.host.isprintable():
+            raise UserError(
+                f"{printable(self.host[:80])!r} is no host; name it as ssh does, as in "
+                "pi@raspberrypi.local"
+            )
+        if not self.python.isprintable() or not self.python or self.python.startswith("-"):
+            raise UserError(
+                f"{printable(self.python[:80])!r} is no command; give --python a name or a path"
+            )
+        if self.config is not None and not self.config.is_file():
+            raise UserError(f"there is no ssh configuration {self.config}")
+
+    def installer(
+        self, shape: Any, script: str, *arguments: str, data: bytes = b""
+    ) -> dict[str, Any]:
         """Run the installer there, and give what it answers; its progress passes through.
 
         Args:
+            shape: What the answer has to look like; see `targets.answers`.
             script: Text of install.py.
             arguments: For it.
+            data: What it reads from standard input.
 
         Raises:
             RefusedError: The board can't do it.
-            UserError: The board can't be reached or has no fitting Python.
+            UserError: The board can't be reached, has no fitting Python, or answers nonsense.
         """
-        process = self._start([self.python, "-", *arguments])
-        stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
-        assert stdin is not None and stdout is not None and stderr is not None, "all are pipes"
-        with contextlib.suppress(BrokenPipeError):  # then ssh has ended, and its status says why
-            stdin.write(script.encode())
-            stdin.close()
-        messages = ""
-        for line in io.TextIOWrapper(stderr, errors="replace"):
-            messages += line
-            if line.startswith("  "):
-                print(line, end="", file=sys.stderr, flush=True)
-        output = stdout.read()
-        process.wait()
+        code = script.encode()
+        process = self._start([self.python, "-c", _START.format(len(code)), *arguments])
+        with process:
+            talk = _Talk(process, self.patience_s)
+            try:
+                talk.run(code, data)
+            except BaseException:
+                talk.kill()
+                raise
+        messages = talk.messages.decode(errors="replace")
+        if talk.ended_by is not None:
+            raise UserError(f"{self.host} {talk.ended_by}")
         if process.returncode == _EXIT_NO_COMMAND:
             raise UserError(
                 f"{self.host} has no {self.python}; install it there: sudo apt install python3"
@@ -91,29 +125,9 @@ class Connection:
             raise UserError(f"the Python of {self.host} is too old; edge-se needs 3.10 or later")
         if process.returncode not in (0, EXIT_REFUSED):
             self._fail(process.returncode, messages)
-        # A login shell may have greeted first.
-        answer: dict[str, Any] = json.loads(output[output.find(b"{\n") :])
         if process.returncode == EXIT_REFUSED:
-            raise RefusedError(answer["error"])
-        return answer
-
-    def append(self, path: str, data: bytes, start: int) -> None:
-        """Write `data[start:]` behind the first `start` bytes of a file there.
-
-        Raises:
-            UserError: The connection was lost, or the board can't take it.
-        """
-        folder, target = shlex.quote(str(Path(path).parent)), shlex.quote(path)
-        write = ">>" if start else ">"
-        process = self._start(["sh", "-c", f"mkdir -p {folder} && exec cat {write} {target}"])
-        assert process.stdin is not None, "started with a pipe"
-        with contextlib.suppress(BrokenPipeError):  # then ssh has ended, and its status says why
-            for offset in range(start, len(data), _CHUNK):
-                process.stdin.write(data[offset : offset + _CHUNK])
-                self._show(min(offset + _CHUNK, len(data)), len(data))
-        _, errors = process.communicate()
-        if process.returncode != 0:
-            self._fail(process.returncode, errors.decode(errors="replace"))
+            raise RefusedError(read_answer(bytes(talk.output), ERROR_SHAPE, self.host)["error"])
+        return read_answer(bytes(talk.output), shape, self.host)
 
     def _start(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
         options = [part for name, value in _OPTIONS.items() for part in ("-o", f"{name}={value}")]
@@ -125,25 +139,109 @@ class Connection:
                 stdin=pipe,
                 stdout=pipe,
                 stderr=pipe,
+                start_new_session=True,  # so that what it starts can be ended with it
             )
         except FileNotFoundError:
             raise UserError("deploying needs ssh; install openssh-client") from None
-
-    def _show(self, sent: int, total: int) -> None:
-        if sys.stderr.isatty():
-            end = "\n" if sent == total else ""
-            print(f"\r  {sent / 1e6:.1f} of {total / 1e6:.1f} MB", end=end, file=sys.stderr)
+        except OSError as error:
+            raise UserError(f"ssh can't be started ({error.strerror})") from None
 
     def _fail(self, status: int, messages: str) -> None:
-        lines = messages.strip().splitlines() or ["no message"]
+        last = printable((messages.strip().splitlines() or ["no message"])[-1].strip()[:300])
         if status == _EXIT_CONNECTION:
             for words, reason in _REASONS.items():
                 if words in messages:
                     raise UserError(f"{self.host} {reason.format(host=self.host)}")
             raise UserError(
-                f"the connection to {self.host} was lost ({lines[-1].strip()}); run the same "
+                f"the connection to {self.host} was lost ({last}); run the same "
                 "command again, it goes on where it stopped"
             )
         if "No space left on device" in messages:
             raise UserError(f"the disk of {self.host} is full; make room there")
-        raise UserError(f"{self.host} failed with status {status} ({lines[-1].strip()})")
+        raise UserError(f"{self.host} failed with status {status} ({last})")
+
+
+@dataclass
+class _Talk:
+    """What goes to a process and comes from it, in three threads, none of which waits for ever.
+
+    Attributes:
+        process: With pipes.
+        patience_s: How long nothing may come or go.
+        output: Its standard output.
+        messages: Its standard error; lines that begin with two spaces are passed on.
+        ended_by: Why the process was ended, None where it ended by itself.
+    """
+
+    process: "subprocess.Popen[bytes]"
+    patience_s: float
+    output: bytearray = field(default_factory=bytearray)
+    messages: bytearray = field(default_factory=bytearray)
+    ended_by: str | None = None
+    _active: float = field(default_factory=time.monotonic)
+
+    def run(self, code: bytes, data: bytes) -> None:
+        """Send all, and take in all until the process ends."""
+        stdin, stdout, stderr = self.process.stdin, self.process.stdout, self.process.stderr
+        assert stdin is not None and stdout is not None and stderr is not None, "all are pipes"
+        threads = [
+            threading.Thread(target=self._send, args=(stdin, code, data), daemon=True),
+            threading.Thread(target=self._collect, args=(stdout, self.output), daemon=True),
+            threading.Thread(target=self._pass_on, args=(stderr,), daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.2)
+                if time.monotonic() - self._active > self.patience_s:
+                    self._end("does not answer any more; check that it is on and connected")
+        self.process.wait()
+
+    def _end(self, why: str) -> None:
+        self.ended_by = self.ended_by or why
+        self._active = time.monotonic()
+        self.kill()
+
+    def kill(self) -> None:
+        """End ssh and what it has started, such as a ProxyCommand."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def _send(self, stdin: IO[bytes], code: bytes, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # then ssh has ended, and its status says why
+            stdin.write(code)
+            for start in range(0, len(data), _CHUNK):
+                stdin.write(data[start : start + _CHUNK])
+                self._active = time.monotonic()
+                _show(min(start + _CHUNK, len(data)), len(data))
+        with contextlib.suppress(OSError):
+            stdin.close()
+
+    def _read(self, stream: IO[bytes], into: bytearray) -> Iterator[None]:
+        while block := stream.read1(1 << 16):  # type: ignore[attr-defined]
+            self._active = time.monotonic()
+            into += block
+            if len(into) > LIMIT:
+                self._end("answers more than edge-se's installer ever does")
+                return
+            yield
+
+    def _collect(self, stream: IO[bytes], into: bytearray) -> None:
+        for _ in self._read(stream, into):
+            pass
+
+    def _pass_on(self, stream: IO[bytes]) -> None:
+        shown = 0
+        for _ in self._read(stream, self.messages):
+            whole = self.messages.rfind(b"\n") + 1
+            for line in self.messages[shown:whole].decode(errors="replace").splitlines():
+                if line.startswith("  "):
+                    print(printable(line[:300]), file=sys.stderr, flush=True)
+            shown = max(shown, whole)
+
+
+def _show(sent: int, total: int) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if sent == total else ""
+        print(f"\r  {sent / 1e6:.1f} of {total / 1e6:.1f} MB", end=end, file=sys.stderr)

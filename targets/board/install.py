@@ -15,32 +15,70 @@ enhanced a signal there and its benchmark was within the limit:
     ROOT/history          an ID per line, in the order in which releases came into use
     ROOT/incoming/        bundles on their way here
 
-ID begins the SHA-256 of the bundle's list of checksums: the same bundle, the same ID. Standard
-output is JSON, progress goes to standard error. After an error the exit status is 3 and the JSON
-holds one sentence as `error`.
+ID begins the SHA-256 of the bundle's list of checksums: the same bundle, the same ID. Nothing of a
+bundle is parsed before it has been compared with that list. What is written is on the disk before
+anything refers to it, so that a power cut leaves the old state or the new one; a release that is
+damaged all the same is told as such and never switched to, and the next installation removes it.
+
+Standard output is JSON, progress goes to standard error. After an error the exit status is 3 and
+the JSON holds one sentence as `error`.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import gzip
 import hashlib
 import json
+import math
+import os
 import platform
+import re
 import shutil
+import stat
 import struct
 import subprocess
 import sys
 import tarfile
 import time
+import zlib
 from pathlib import Path
-from typing import Any, Iterator, Sequence  # noqa: UP035 (older Pythons have them here only)
+from typing import (  # noqa: UP035 (older Pythons have them here only)
+    IO,
+    Any,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 
-UNIT = "edge-se.service"
+BUNDLE = "edge-se-bundle"
+CHECKSUMS, DESCRIPTION, REPORT, UNIT = "SHA256SUMS", "bundle.json", "report.json", "edge-se.service"
+RELEASE_ID = re.compile(r"[0-9a-f]{12}\Z")
+ARCHIVE = re.compile(r"edge-se-([0-9a-f]{12})\.tar\.gz\Z")
+# What a bundle may hold: files beside each other, and wheels in their folder.
+BUNDLE_NAME = re.compile(r"(?:wheels/)?[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}\Z")
+CHECKSUM = re.compile(r"([0-9a-f]{64})  (.+)\Z")
+BUNDLE_LIMIT = 1_000_000_000
+TEXT_LIMIT = 1_000_000
+TEXT_LENGTH = 1000
 KEPT_RELEASES = 3
+KEPT_HISTORY = 100
 DISK_RESERVE = 20_000_000
 EXIT_REFUSED = 3
+EXIT_INTERRUPTED = 130
 SMOKE_FRAMES = 125
+PATIENCE_S = 600
+TAR_BLOCK = 512
+# Settings of the unit that a user's service can only have where user namespaces are allowed.
+NEED_USER_NAMESPACES = (
+    "PrivateUsers",
+    "CapabilityBoundingSet",
+    "ProtectClock",
+    "ProtectKernelLogs",
+    "ProtectKernelModules",
+)
 # Bits of a Raspberry Pi's throttling flags.
 THROTTLING = {
     0: "under-voltage",
@@ -73,22 +111,168 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(str(path), os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until all that is in a folder is on the disk: files first, then their names."""
+    for place, _, files in os.walk(str(folder), topdown=False):
+        for name in files:
+            path = Path(place, name)
+            if not path.is_symlink():
+                sync(path)
+        sync(Path(place))
+
+
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; it is on the disk afterwards."""
     temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
+    sync(temporary)
     temporary.replace(path)
+    sync(path.parent)
+
+
+def require_file(path: Path, limit: int) -> None:
+    """Refuse what is no plain file, which reading could wait for, and what is too large."""
+    if not path.exists():
+        raise RefusedError(f"{path.name} is missing")
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
+        raise RefusedError(f"{path.name} is damaged")
 
 
 def run(command: Sequence[Any], what: str, **options: Any) -> bytes:
     """Run a command and give its output; RefusedError with its last words when it fails."""
     pipe = subprocess.PIPE
-    result = subprocess.run([str(part) for part in command], stdout=pipe, stderr=pipe, **options)
+    if "input" not in options:
+        options["stdin"] = subprocess.DEVNULL
+    try:
+        result = subprocess.run(
+            [str(part) for part in command], stdout=pipe, stderr=pipe, timeout=PATIENCE_S, **options
+        )
+    except subprocess.TimeoutExpired:
+        raise RefusedError(f"{what} took longer than {PATIENCE_S / 60:g} minutes") from None
+    except OSError as error:
+        raise RefusedError(f"{what} failed ({error.strerror or error})") from None
     if result.returncode != 0:
         words = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
         reason = (words or ["no message"])[-1].replace("edge-se: error: ", "").rstrip(".")
         raise RefusedError(f"{what} failed ({reason})")
     return result.stdout
+
+
+# What JSON has to look like. The host checks the answers of boards by the same means.
+
+
+def check(value: Any, shape: Any, name: str) -> None:
+    """Compare JSON with a shape; RefusedError names what does not fit.
+
+    A shape is a dict of the fields that there have to be, a list of the one shape that all entries
+    have, or a function that says whether a value will do.
+    """
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            raise RefusedError(f"{name} is not as expected")
+        for key, part in shape.items():
+            check(value.get(key), part, f"{name}.{key}")
+    elif isinstance(shape, list):
+        if not isinstance(value, list):
+            raise RefusedError(f"{name} is not as expected")
+        for index, part in enumerate(value):
+            check(part, shape[0], f"{name}[{index}]")
+    elif not shape(value):
+        raise RefusedError(f"{name} is not as expected")
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is text of a line or two."""
+    return isinstance(value, str) and len(value) <= TEXT_LENGTH
+
+
+def is_real(value: Any) -> bool:
+    """Whether it is a number of a size that measurements have."""
+    return isinstance(value, (int, float)) and not is_flag(value) and abs(value) < 1e15
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is such a number that is not negative."""
+    return is_real(value) and value >= 0
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is a whole number that is not negative."""
+    return isinstance(value, int) and is_number(value)
+
+
+def is_flag(value: Any) -> bool:
+    """Whether it is true or false."""
+    return isinstance(value, bool)
+
+
+def is_id(value: Any) -> bool:
+    """Whether it is the ID of a release."""
+    return isinstance(value, str) and RELEASE_ID.match(value) is not None
+
+
+def matches(pattern: str) -> Callable[[Any], bool]:
+    """Whether it is text of a pattern."""
+    return lambda value: is_text(value) and re.match(rf"(?:{pattern})\Z", value) is not None
+
+
+def optional(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Whether it is null, or fits."""
+    return lambda value: value is None or fits(value)
+
+
+is_version = matches(r"\d{1,3}\.\d{1,3}")
+SUMMARY_SHAPE = {
+    "id": is_id,
+    "installed": is_text,
+    "model": is_text,
+    "edge_se": is_text,
+    "rtf": is_number,
+}
+REPORT_SHAPE = {"release": SUMMARY_SHAPE, "benchmark": {"rtf": is_number}}
+DESCRIPTION_SHAPE = {
+    "format_version": is_count,
+    "edge_se": is_text,
+    "platform": {"name": is_text, "machines": [is_text], "bits": is_count},
+    "python": is_version,
+    "system_numpy": is_flag,
+    "model": {
+        "name": is_text,
+        "file": matches(r"model\.(tflite|so)"),
+        "architecture": is_text,
+        "precision": is_text,
+        "sha256": is_text,
+    },
+    "installed_bytes": is_count,
+}
+
+
+def parse_json(data: bytes, name: str, shape: Any) -> dict[str, Any]:
+    """Read JSON of a shape; RefusedError when it is anything else."""
+    if not data.strip(b"\0 \n"):
+        raise RefusedError(f"{name} is empty")
+    try:
+        content: dict[str, Any] = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise RefusedError(f"{name} is damaged") from None
+    check(content, shape, name)
+    return content
+
+
+def read_json(path: Path, shape: Any) -> dict[str, Any]:
+    """Read a file of JSON; see `parse_json`."""
+    require_file(path, TEXT_LIMIT)
+    return parse_json(path.read_bytes(), path.name, shape)
 
 
 # What the board is
@@ -101,7 +285,8 @@ def probe(root: Path) -> dict[str, Any]:
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
     arrived = {
         path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in (root / "incoming").glob("*.tar.gz")
+        for path in (root / "incoming").glob("*")
+        if ARCHIVE.match(path.name) and path.is_file() and not path.is_symlink()
     }
     return {
         "machine": platform.machine(),
@@ -111,6 +296,7 @@ def probe(root: Path) -> dict[str, Any]:
         "has_venv": importlib.util.find_spec("venv") is not None,
         "numpy": numpy_version(),
         "free_bytes": shutil.disk_usage(str(existing)).free,
+        "leftover_bytes": sum(map(size_of, leftovers(root))),
         "root": str(root),
         "incoming": arrived,
         **status(root),
@@ -149,69 +335,182 @@ def throttling() -> dict[str, Any] | None:
 
 
 def status(root: Path) -> dict[str, Any]:
-    """The release in use, and all complete ones, oldest first."""
-    releases = []
-    for report in (root / "releases").glob("*/report.json"):  # written last in each
-        releases.append({"id": report.parent.name, **json.loads(report.read_text())["release"]})
-    current, past = root / "current", root / "history"
+    """The release in use, and all that are installed, oldest first; `damage` says of what kind."""
+    found = [examine(folder) for folder in release_folders(root)]
     return {
-        "current": current.readlink().name if current.is_symlink() else None,
-        "releases": sorted(releases, key=lambda release: (release["installed"], release["id"])),
-        "history": past.read_text().split() if past.is_file() else [],
+        "current": current(root),
+        "releases": sorted(found, key=lambda one: (one.get("installed", ""), one["id"])),
+        "history": history(root),
     }
 
 
-def stored_report(root: Path, release: str) -> dict[str, Any]:
-    """What was measured when a release was installed."""
-    report: dict[str, Any] = json.loads((root / "releases" / release / "report.json").read_text())
+def release_folders(root: Path) -> list[Path]:
+    """Folders of releases, whole or not."""
+    return [folder for folder in (root / "releases").glob("*") if is_id(folder.name)]
+
+
+def current(root: Path) -> str | None:
+    """ID of the release in use; None where the link is missing or leads elsewhere."""
+    link = root / "current"
+    if not link.is_symlink():
+        return None
+    release = Path(os.readlink(str(link)))  # noqa: PTH115 (Python 3.9)
+    known = release.parent == Path("releases") and is_id(release.name) and (root / release).is_dir()
+    return release.name if known else None
+
+
+def history(root: Path) -> list[str]:
+    """IDs in the order in which releases came into use, as far as they can be read."""
+    path = root / "history"
+    if not path.is_file() or path.stat().st_size > TEXT_LIMIT:
+        return []
+    words = path.read_text(encoding="utf-8", errors="replace").split()
+    return [word for word in words if is_id(word)]
+
+
+def examine(folder: Path) -> dict[str, Any]:
+    """What a release is, or what is damaged in it."""
+    try:
+        verify_release(folder)
+        return {**stored_report(folder)["release"], "damage": None}
+    except RefusedError as error:
+        return {"id": folder.name, "damage": str(error)}
+    except OSError as error:
+        return {"id": folder.name, "damage": str(error.strerror or error)}
+
+
+def stored_report(folder: Path) -> dict[str, Any]:
+    """What was measured when a release was installed; written last in each."""
+    report = read_json(folder / REPORT, REPORT_SHAPE)
+    if report["release"]["id"] != folder.name:
+        raise RefusedError(f"{REPORT} is of another release")
     return report
+
+
+def verify_release(folder: Path) -> None:
+    """Compare the files of a release, all but the environment, with their checksums."""
+    if not (folder / REPORT).exists():
+        raise RefusedError("its installation was interrupted")
+    sums = read_checksums(folder)
+    if release_id(folder) != folder.name:
+        raise RefusedError(f"{CHECKSUMS} is damaged")
+    for name, expected in sums.items():
+        if "/" not in name:
+            verify_file(folder / name, expected)
+
+
+def model_of(folder: Path) -> Path:
+    """The model of a release or a bundle whose files have been verified."""
+    (name,) = (name for name in read_checksums(folder) if name.startswith("model."))
+    return folder / name
 
 
 def activate(root: Path, release: str, service: bool) -> None:
     """Make a release the current one, and go back if the service does not start with it."""
-    before = status(root)["current"]
+    before, unit = current(root), user_unit()
+    served = unit.read_text(encoding="utf-8", errors="replace") if unit.is_file() else None
     switch(root, release)
     try:
+        if service or served is not None:
+            serve(root)
         if service:
-            enable_service(root)
-        restart_service()
-    except RefusedError:
-        if before is not None:
+            run(["systemctl", "--user", "enable", UNIT], "enabling the service")
+        written = [*history(root), release][-KEPT_HISTORY:]
+        write_whole(root / "history", "".join(f"{one}\n" for one in written))
+    except (RefusedError, OSError):
+        if before is None:
+            (root / "current").unlink()
+            sync(root)
+        else:
             switch(root, before)
-            restart_service()
+        restore_service(served)
         raise
 
 
 def switch(root: Path, release: str) -> None:
     """Replace the link by one rename, so that there always is a current release."""
     link = root / ".current"
-    if link.is_symlink():
+    if link.is_symlink() or link.exists():
         link.unlink()
     link.symlink_to(Path("releases") / release)
     link.replace(root / "current")
-    with (root / "history").open("a") as file:
-        file.write(f"{release}\n")
+    sync(root)
+
+
+def by_last_use(root: Path) -> list[str]:
+    """IDs of the whole releases, from the one in use to the one used longest ago.
+
+    Those whose use is not recorded come last, the newest first.
+    """
+    state = status(root)
+    whole = [one["id"] for one in state["releases"] if one["damage"] is None]
+    used = [state["current"], *reversed(state["history"]), *reversed(whole)]
+    return [one for one in dict.fromkeys(used) if one in whole]
 
 
 def rollback(root: Path) -> dict[str, Any]:
-    """Go back to the release that was in use before the current one."""
-    state = status(root)
-    complete = {release["id"] for release in state["releases"]}
-    earlier = [one for one in state["history"] if one in complete and one != state["current"]]
-    if not earlier:
-        raise RefusedError("there is no earlier release to go back to")
-    activate(root, earlier[-1], service=False)
-    return status(root)
+    """Go back to the release that was in use before the current one, and still works."""
+    used = history(root) or by_last_use(root)
+    for release in by_last_use(root):
+        if release == current(root) or release not in used:
+            continue
+        try:
+            smoke_test(root / "releases" / release)
+        except RefusedError as error:
+            say(f"passing over release {release}, which does not work any more ({error})")
+            continue
+        activate(root, release, service=False)
+        return status(root)
+    raise RefusedError("there is no earlier release to go back to")
 
 
 def prune(root: Path) -> None:
-    """Remove all releases but those that were in use last."""
-    state = status(root)
-    kept = list(dict.fromkeys(reversed(state["history"])))[:KEPT_RELEASES]
-    for release in state["releases"]:
-        if release["id"] not in kept:
-            say(f"removing release {release['id']}")
-            shutil.rmtree(str(root / "releases" / release["id"]))
+    """Remove all whole releases but those that were in use last."""
+    for release in by_last_use(root)[KEPT_RELEASES:]:
+        say(f"removing release {release}")
+        shutil.rmtree(str(root / "releases" / release))
+
+
+def leftovers(root: Path) -> list[Path]:
+    """What interrupted installations and damage have left, and nothing uses."""
+    damaged = [
+        folder
+        for folder in release_folders(root)
+        if folder.name != current(root) and examine(folder)["damage"] is not None
+    ]
+    unpacked = root / "incoming" / "unpacked"
+    return [*damaged, *([unpacked] if unpacked.is_dir() else [])]
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(str(path))
+    elif path.is_symlink() or path.exists():
+        path.unlink()
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    paths = (Path(place, name) for place, _, names in os.walk(str(folder)) for name in names)
+    return sum(path.lstat().st_size for path in paths)
+
+
+def clean(root: Path, arriving: str | None) -> None:
+    """Remove what nothing uses, and bundles that arrived but for the one that is arriving."""
+    for aside in (root / "releases").glob(".*"):  # see `build`
+        folder = aside.with_name(aside.name[1:])
+        if examine(folder)["damage"] is None:
+            remove(aside)
+        elif is_id(folder.name):
+            remove(folder)
+            aside.rename(folder)
+    for folder in leftovers(root):
+        say(f"removing {folder.name}, which is damaged or was interrupted")
+        remove(folder)
+    for archive in (root / "incoming").glob("*.tar.gz"):
+        if archive.name != arriving:
+            archive.unlink()
 
 
 @contextlib.contextmanager
@@ -220,7 +519,7 @@ def locked(root: Path) -> Iterator[None]:
     import fcntl  # not at the top: the host imports this module too, on whatever system
 
     root.mkdir(parents=True, exist_ok=True)
-    with (root / "lock").open("w") as file:
+    with (root / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -233,17 +532,34 @@ def locked(root: Path) -> Iterator[None]:
 
 def install(root: Path, bundle: Path, max_rtf: float, service: bool) -> dict[str, Any]:
     """Install an unpacked bundle as a release, and switch to it when it has proved itself."""
-    release = sha256(bundle / "SHA256SUMS")[:12]
-    if release not in [one["id"] for one in status(root)["releases"]]:
-        build(root, bundle, root / "releases" / release, max_rtf)
-    return use(root, release, max_rtf, service)
+    verify(bundle)
+    release = release_id(bundle)
+    if release in by_last_use(root):
+        return use(root, release, max_rtf, service)
+    build(root, bundle, root / "releases" / release, max_rtf)
+    return finish(root, release, max_rtf, service)
 
 
 def use(root: Path, release: str, max_rtf: float, service: bool) -> dict[str, Any]:
-    """Switch to a release that is installed already."""
-    report = stored_report(root, release)
+    """Switch to a release that is installed already, if it still works."""
+    if release not in by_last_use(root):
+        raise RefusedError("that release is not installed there, or is damaged; deploy it again")
+    folder = root / "releases" / release
+    try:
+        smoke_test(folder)
+    except RefusedError as error:
+        (folder / REPORT).unlink()  # so that it is made anew
+        raise RefusedError(
+            f"release {release} does not work any more ({error}); deploy it again"
+        ) from None
+    return finish(root, release, max_rtf, service)
+
+
+def finish(root: Path, release: str, max_rtf: float, service: bool) -> dict[str, Any]:
+    """Switch to a release that works, if it is fast enough."""
+    report = stored_report(root / "releases" / release)
     check_speed(report["benchmark"], max_rtf)
-    changed = status(root)["current"] != release
+    changed = current(root) != release
     if changed or service:
         activate(root, release, service)
         prune(root)
@@ -251,26 +567,26 @@ def use(root: Path, release: str, max_rtf: float, service: bool) -> dict[str, An
 
 
 def build(root: Path, bundle: Path, folder: Path, max_rtf: float) -> None:
-    """Make a release, all but the switch; what was left behind without a report is made anew."""
-    description = json.loads((bundle / "bundle.json").read_text())
-    verify(bundle)
-    if folder.exists():
-        shutil.rmtree(str(folder))
+    """Make a release of a verified bundle, all but the switch.
+
+    A damaged one in its place is moved aside, and comes back if this fails: it may be in use.
+    """
+    description = read_json(bundle / DESCRIPTION, DESCRIPTION_SHAPE)
     check_board(probe(root), description)
+    aside = folder.with_name(f".{folder.name}")
+    if folder.is_symlink() or folder.exists():
+        folder.rename(aside)
     folder.mkdir(parents=True)
     try:
         say("making a virtual environment")
         make_environment(bundle, folder / "env", description["system_numpy"])
-        model = description["model"]["file"]
-        for name in (model, "bundle.json", "install.py"):
-            shutil.copyfile(str(bundle / name), str(folder / name))
-        unit = (bundle / UNIT).read_text()
-        unit = unit.replace("@ROOT@", str(root)).replace("@MODEL@", model)
-        (folder / UNIT).write_text(unit)
+        for name in (CHECKSUMS, *read_checksums(bundle)):
+            if "/" not in name:
+                shutil.copyfile(str(bundle / name), str(folder / name))
         say("testing the model")
-        smoke_test(folder, folder / model)
+        smoke_test(folder)
         say("measuring the model")
-        measured = benchmark(folder, folder / model)
+        measured = benchmark(folder)
         check_speed(measured, max_rtf)
         summary = {
             "id": folder.name,
@@ -280,18 +596,73 @@ def build(root: Path, bundle: Path, folder: Path, max_rtf: float) -> None:
             "rtf": measured["rtf"],
         }
         report = {"release": summary, "benchmark": measured, "throttling": throttling()}
-        write_whole(folder / "report.json", json.dumps(report, indent=2) + "\n")
+        say("writing everything to the disk")
+        sync_tree(folder)
+        write_whole(folder / REPORT, json.dumps(report, indent=2) + "\n")
+        for place in (folder.parent, root, root.parent):
+            sync(place)
     except BaseException:
         shutil.rmtree(str(folder), ignore_errors=True)
+        if aside.is_symlink() or aside.exists():
+            aside.rename(folder)
         raise
+    remove(aside)
+
+
+def release_id(folder: Path) -> str:
+    """ID of the release that a bundle makes, by the checksums in it."""
+    return sha256(folder / CHECKSUMS)[:12]
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """The checksums of a bundle or a release, by name."""
+    require_file(folder / CHECKSUMS, TEXT_LIMIT)
+    return parse_checksums((folder / CHECKSUMS).read_bytes())
+
+
+def parse_checksums(data: bytes) -> dict[str, str]:
+    """Checksums by name; RefusedError when they are not those of a bundle's files."""
+    sums: dict[str, str] = {}
+    for line in data.decode("ascii", "replace").splitlines():
+        found = CHECKSUM.match(line)
+        if found is None or BUNDLE_NAME.match(found.group(2)) is None or found.group(2) in sums:
+            raise RefusedError(f"{CHECKSUMS} is damaged")
+        sums[found.group(2)] = found.group(1)
+    models = [name for name in sums if name in ("model.tflite", "model.so")]
+    if len(models) != 1 or not {DESCRIPTION, "install.py", UNIT} < set(sums):
+        raise RefusedError(f"{CHECKSUMS} does not list what a bundle has to hold")
+    return sums
+
+
+def check_listed(names: Iterable[str], sums: dict[str, str]) -> None:
+    """Refuse files that are not in the list of checksums."""
+    unlisted = sorted(set(names) - {*sums, CHECKSUMS})
+    if unlisted:
+        raise RefusedError(f"{shortened(unlisted[0])} is not in the bundle's {CHECKSUMS}")
+
+
+def shortened(name: str) -> str:
+    """A name from outside, for a message."""
+    return ascii(name if len(name) <= 60 else name[:60] + "...")
 
 
 def verify(bundle: Path) -> None:
-    """Compare every file of an unpacked bundle with its checksum."""
-    for line in (bundle / "SHA256SUMS").read_text().splitlines():
-        expected, _, name = line.partition("  ")
-        if not (bundle / name).is_file() or sha256(bundle / name) != expected:
-            raise RefusedError(f"{name} of the bundle is damaged; send it again")
+    """Compare all files of an unpacked bundle with their checksums; nothing else may be there."""
+    sums = read_checksums(bundle)
+    found = (Path(place, name) for place, _, names in os.walk(str(bundle)) for name in names)
+    check_listed((path.relative_to(bundle).as_posix() for path in found), sums)
+    for name, expected in sums.items():
+        try:
+            verify_file(bundle / name, expected)
+        except RefusedError as error:
+            raise RefusedError(f"the bundle is not whole ({error}); send it again") from None
+
+
+def verify_file(path: Path, expected: str) -> None:
+    """Compare a file with its checksum."""
+    require_file(path, BUNDLE_LIMIT)
+    if sha256(path) != expected:
+        raise RefusedError(f"{path.name} is damaged")
 
 
 def check_board(
@@ -323,9 +694,10 @@ def check_board(
             "install it: sudo apt install python3-numpy"
         )
     needed = description["installed_bytes"] + bytes_on_the_way + DISK_RESERVE
-    if facts["free_bytes"] < needed:
+    free = facts["free_bytes"] + facts["leftover_bytes"]
+    if free < needed:
         raise RefusedError(
-            f"the board has {facts['free_bytes'] // 10**6} MB free in {facts['root']}, but the "
+            f"the board has {free // 10**6} MB free in {facts['root']}, but the "
             f"release needs {needed // 10**6} MB; make room there"
         )
 
@@ -338,28 +710,33 @@ def make_environment(bundle: Path, environment: Path, system_packages: bool) -> 
     wheels = sorted((bundle / "wheels").glob("*.whl"))
     pip = next(wheel for wheel in wheels if wheel.name.startswith("pip-"))
     wheels.remove(pip)
+    say("installing the wheels")
     python = environment / "bin" / "python"
     command = [python, pip / "pip", "install", "--no-index", "--no-deps", "--no-cache-dir"]
     run([*command, "--disable-pip-version-check", *wheels], "installing the wheels")
 
 
-def smoke_test(folder: Path, model: Path) -> None:
+def smoke_test(folder: Path) -> None:
     """Enhance bursts of noise, which only a working runtime and a working model can do."""
     samples, value = bytearray(), 1
     for index in range(256 * SMOKE_FRAMES):
         value = (1103515245 * value + 12345) % 2**31  # the same noise everywhere
         samples += struct.pack("<h", (value >> 16) % 8192 - 4096 if index // 3200 % 2 else 0)
-    command = [folder / "env" / "bin" / "edge-se", "stream", "--model", model]
+    command = [*runtime(folder), "stream", "--model", model_of(folder)]
     output = run(command, "the smoke test", input=bytes(samples))
     if len(output) < len(samples) or not any(output):
         raise RefusedError("the smoke test failed (the model puts out nothing)")
 
 
-def benchmark(folder: Path, model: Path) -> dict[str, Any]:
+def benchmark(folder: Path) -> dict[str, Any]:
     """The report of `edge-se benchmark`, here."""
-    command = [folder / "env" / "bin" / "edge-se", "benchmark", "--model", model]
-    report: dict[str, Any] = json.loads(run([*command, "--json", "-"], "the benchmark"))
-    return report
+    command = [*runtime(folder), "benchmark", "--model", model_of(folder), "--json", "-"]
+    return parse_json(run(command, "the benchmark"), "the benchmark", {"rtf": is_number})
+
+
+def runtime(folder: Path) -> list[Any]:
+    """Command of a release's edge-se; its script's first line could not hold every path."""
+    return [folder / "env" / "bin" / "python", "-I", "-m", "edge_se"]
 
 
 def check_speed(measured: dict[str, Any], max_rtf: float) -> None:
@@ -370,20 +747,100 @@ def check_speed(measured: dict[str, Any], max_rtf: float) -> None:
         )
 
 
-def unpack(archive: Path) -> Path:
-    """Unpack a bundle that has arrived into a folder beside it."""
-    target = archive.with_name("unpacked")
-    shutil.rmtree(str(target), ignore_errors=True)
+def receive(archive: Path, start: int, total: int) -> None:
+    """Put what comes by standard input behind the first bytes of a bundle, which arrived before."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    if archive.is_symlink() or not archive.is_file():
+        remove(archive)
+    arrived = archive.stat().st_size if archive.exists() else 0
+    if not 0 <= start <= min(arrived, total) or total > BUNDLE_LIMIT:
+        raise RefusedError("what had arrived of the bundle is there no more; deploy it again")
+    with archive.open("r+b" if start else "wb") as file:
+        file.truncate(start)
+        file.seek(start)
+        while start < total:
+            block = sys.stdin.buffer.read(min(1 << 18, total - start))
+            if not block:
+                raise RefusedError("the bundle did not arrive whole; deploy it again")
+            file.write(block)
+            start += len(block)
+    sync(archive)
+
+
+def read_archive(archive: IO[bytes]) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Names of the files in a bundle's archive, and their contents in blocks, in turn.
+
+    A bundle is a plain tar of plain files, whose names are checked here.
+
+    Raises:
+        RefusedError: It is anything else.
+    """
+    names, total = set(), 0
+    with gzip.GzipFile(fileobj=archive) as stream:
+        while True:
+            header = b"".join(blocks(stream, TAR_BLOCK))
+            if not any(header):
+                break
+            with refusing_damage():
+                member = tarfile.TarInfo.frombuf(header, "utf-8", "replace")
+            folder, _, name = member.name.partition("/")
+            if member.type != tarfile.REGTYPE:
+                raise RefusedError(f"{shortened(member.name)} in it is no plain file")
+            if folder != BUNDLE or BUNDLE_NAME.match(name) is None:
+                raise RefusedError(f"{shortened(member.name)} is no name that a bundle holds")
+            if name in names:
+                raise RefusedError(f"it holds {name} twice")
+            names.add(name)
+            total += max(member.size, 0)
+            if member.size < 0 or total > BUNDLE_LIMIT:
+                raise RefusedError(f"it says that {name} is larger than any bundle")
+            yield name, blocks(stream, member.size)
+            for _ in blocks(stream, -member.size % TAR_BLOCK):
+                pass
+        with refusing_damage():
+            rest = stream.read(1 << 16).strip(b"\0") or stream.read(1)
+        if rest:
+            raise RefusedError("something follows its end")
+
+
+def blocks(stream: gzip.GzipFile, size: int) -> Iterator[bytes]:
+    """So many bytes of a stream, in blocks; RefusedError when it holds less."""
+    while size > 0:
+        with refusing_damage():
+            block = stream.read(min(1 << 18, size))
+        if not block:
+            raise RefusedError("it is cut")
+        size -= len(block)
+        yield block
+
+
+@contextlib.contextmanager
+def refusing_damage() -> Iterator[None]:
+    """Say it in one way when an archive can't be read."""
     try:
-        with tarfile.open(str(archive)) as file:
-            for member in file:
-                folders = member.name.split("/")
-                if not member.isfile() or folders[0] != "edge-se-bundle" or ".." in folders:
-                    raise tarfile.TarError
-                file.extract(member, str(target))
-    except (tarfile.TarError, EOFError):
-        raise RefusedError(f"{archive.name} is no whole edge-se bundle; send it again") from None
-    return target / "edge-se-bundle"
+        yield
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile):
+        raise RefusedError("it is cut or damaged") from None
+
+
+def unpack(archive: Path) -> Path:
+    """Unpack a bundle that has arrived into a folder beside it, and nowhere else."""
+    target = archive.with_name("unpacked")
+    remove(target)
+    bundle = target / BUNDLE
+    (bundle / "wheels").mkdir(parents=True)
+    if not archive.is_file():
+        raise RefusedError("the bundle is not there any more; deploy it again")
+    try:
+        with archive.open("rb") as file:
+            for name, content in read_archive(file):
+                with (bundle / name).open("xb") as out:
+                    out.writelines(content)
+    except RefusedError as error:
+        raise RefusedError(
+            f"{archive.name} is no whole edge-se bundle ({error}); send it again"
+        ) from None
+    return bundle
 
 
 # The service
@@ -394,20 +851,62 @@ def user_unit() -> Path:
     return Path.home() / ".config" / "systemd" / "user" / UNIT
 
 
-def enable_service(root: Path) -> None:
-    """Have systemd start the live stream of whatever release is current."""
+def serve(root: Path) -> None:
+    """Have the live stream run with the release that is current now."""
+    say("restarting the service")
+    folder = root / "current"
+    unit = (folder / UNIT).read_text(encoding="utf-8", errors="replace")
+    unit = unit.replace("@PYTHON@", quoted(folder / "env" / "bin" / "python"))
+    unit = unit.replace("@MODEL@", quoted(folder / model_of(folder).name))
+    if not has_user_namespaces():
+        for setting in NEED_USER_NAMESPACES:
+            unit = unit.replace(f"\n{setting}=", f"\n#{setting}=")
+    write_unit(unit)
+    run(["systemctl", "--user", "restart", UNIT], "restarting the service")
+
+
+def write_unit(unit: str) -> None:
+    """Give systemd the unit."""
     path = user_unit()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (root / "current" / UNIT).read_text())
+    write_whole(path, unit)
     run(["systemctl", "--user", "daemon-reload"], "reloading systemd")
-    run(["systemctl", "--user", "enable", UNIT], "enabling the service")
 
 
-def restart_service() -> None:
-    """Have the live stream, where there is one, go on with the release that is current now."""
-    if user_unit().is_file():
-        say("restarting the service")
-        run(["systemctl", "--user", "restart", UNIT], "restarting the service")
+def restore_service(unit: str | None) -> None:
+    """Have systemd as it was before: with this unit, or with none."""
+    try:
+        if unit is not None:
+            write_unit(unit)
+            run(["systemctl", "--user", "restart", UNIT], "restarting the service")
+        elif user_unit().is_file():
+            run(["systemctl", "--user", "disable", "--now", UNIT], "disabling the service")
+            user_unit().unlink()
+    except RefusedError as error:  # what led here is what has to be told
+        say(str(error))
+
+
+def quoted(path: Path) -> str:
+    """A path as one word of a unit, whatever is in it."""
+    word = ""
+    for byte in os.fsencode(str(path)):
+        character = chr(byte)
+        if character in "%$":
+            word += 2 * character
+        elif character in '\\"' or not 32 <= byte < 127:
+            word += f"\\x{byte:02x}"
+        else:
+            word += character
+    return f'"{word}"'
+
+
+def has_user_namespaces() -> bool:
+    """Whether a user may have namespaces here, which some kernels and policies forbid."""
+    try:
+        run(["unshare", "--user", "--map-root-user", "true"], "making a user namespace")
+    except RefusedError:
+        return False
+    return True
 
 
 # The command line
@@ -415,33 +914,60 @@ def restart_service() -> None:
 
 def act(arguments: argparse.Namespace) -> dict[str, Any]:
     """Do what was asked; return what to print."""
-    root = Path(arguments.root).expanduser().absolute()
+    root = find_root(arguments.root)
+    if not (math.isfinite(arguments.max_rtf) and arguments.max_rtf > 0):
+        raise RefusedError("--max-rtf has to be a number above 0")
     if arguments.action == "probe":
         return probe(root)
     if arguments.action == "status":
         return status(root)
     if arguments.action == "report":
-        current = status(root)["current"]
-        if current is None:
+        release = current(root)
+        if release is None:
             raise RefusedError("no release is in use there")
-        return {"changed": False, **stored_report(root, current)}
+        return {"changed": False, **stored_report(root / "releases" / release)}
     with locked(root):
         if arguments.action == "rollback":
             return rollback(root)
         if arguments.action == "use":
             return use(root, arguments.release, arguments.max_rtf, arguments.service)
+        clean(root, arguments.archive)
         if arguments.archive is None:
             here = Path(__file__).resolve().parent
             return install(root, here, arguments.max_rtf, arguments.service)
-        archive = root / "incoming" / arguments.archive
-        say("unpacking")
-        try:
-            report = install(root, unpack(archive), arguments.max_rtf, arguments.service)
-        finally:
-            shutil.rmtree(str(archive.with_name("unpacked")), ignore_errors=True)
-        for arrived in archive.parent.glob("*.tar.gz"):  # abandoned ones as well
-            arrived.unlink()
-        return report
+        return install_archive(root, arguments)
+
+
+def install_archive(root: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Receive a bundle by standard input, as far as it has not arrived yet, and install it."""
+    expected = ARCHIVE.match(arguments.archive)
+    if expected is None:
+        raise RefusedError("that is no name of a bundle's archive")
+    archive = root / "incoming" / arguments.archive
+    if arguments.bytes is not None:
+        receive(archive, arguments.arrived, arguments.bytes)
+    say("unpacking")
+    try:
+        bundle = unpack(archive)
+        verify(bundle)
+        if release_id(bundle) != expected.group(1):
+            raise RefusedError("the bundle is another one than its name says")
+        report = install(root, bundle, arguments.max_rtf, arguments.service)
+    finally:
+        shutil.rmtree(str(archive.with_name("unpacked")), ignore_errors=True)
+    archive.unlink()
+    return report
+
+
+def find_root(text: str) -> Path:
+    """The folder that was asked for."""
+    try:
+        root = Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise RefusedError(f"there is no home folder {shortened(text)}") from None
+    if not text or root == Path(root.anchor):
+        raise RefusedError("the root has to be a folder of its own, such as ~/edge-se")
+    return root
 
 
 def main() -> int:
@@ -451,6 +977,8 @@ def main() -> int:
     parser.add_argument("action", choices=actions, nargs="?", default="install")
     parser.add_argument("--root", default="~/edge-se", help="where to install")
     parser.add_argument("--archive", help="a bundle in ROOT/incoming (default: this folder)")
+    parser.add_argument("--arrived", type=int, default=0, help="bytes of it that are there")
+    parser.add_argument("--bytes", type=int, help="its size: the rest is standard input")
     parser.add_argument("--release", help="ID of the installed release to use")
     parser.add_argument("--max-rtf", type=float, default=0.5, help="highest real-time factor")
     parser.add_argument("--service", action="store_true", help="start the live stream, now and on")
@@ -458,11 +986,14 @@ def main() -> int:
     try:
         result, code = act(parser.parse_args()), 0
     except RefusedError as error:
-        result, code = {"error": str(error)}, EXIT_REFUSED
+        result, code = {"error": str(error)[:TEXT_LENGTH]}, EXIT_REFUSED
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        result, code = {"error": f"{error.strerror or error}{where}"}, EXIT_REFUSED
-    print(json.dumps(result, indent=2))
+        result, code = {"error": f"{error.strerror or error}{where}"[:TEXT_LENGTH]}, EXIT_REFUSED
+    except KeyboardInterrupt:
+        result, code = {"error": "interrupted"}, EXIT_INTERRUPTED
+    with contextlib.suppress(BrokenPipeError):  # whoever asked is not there any more
+        print(json.dumps(result, indent=2), flush=True)
     return code
 
 

@@ -5,6 +5,7 @@ use before stays in use; after a lost connection, the same command goes on where
 """
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_se.options import input_path, output_file, positive_float, word
@@ -72,8 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from edge_se.files import STANDARD, write_json
     from targets import deployment
+    from targets.bundle import read_bundle
     from targets.remote import Connection
 
+    bundle = read_bundle(arguments.bundle) if arguments.bundle is not None else None
     connection = Connection(arguments.host, arguments.python, arguments.ssh_config)
     target = deployment.reach(connection, arguments.root)
     if arguments.rollback and not arguments.dry_run:
@@ -83,15 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list or arguments.rollback:
         print(format_releases(target.facts))
         return 0
-    planned = deployment.plan(target, _bundle(target, arguments))
+    planned = deployment.plan(target, bundle or _bundle(target, arguments.model))
     if arguments.dry_run:
         print(planned.describe())
         return 0
-    if planned.in_use and not arguments.service:
+    if planned.in_use:
         deployment.say(planned.describe())
-        report = deployment.in_use_report(target)
-    else:
-        report = deployment.deploy(planned, arguments.max_rtf, arguments.service, deployment.say)
+    report = deployment.deploy(planned, arguments.max_rtf, arguments.service, deployment.say)
     if arguments.json is not None:
         write_json(arguments.json, report)
     if str(arguments.json) != STANDARD:
@@ -99,13 +100,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _bundle(target: "Target", arguments: argparse.Namespace) -> "Bundle":
+def _bundle(target: "Target", model: Path | None) -> "Bundle":
     from edge_se.model_file import default_model_path
-    from targets.bundle import build_bundle, read_bundle
+    from targets.bundle import build_bundle
 
-    if arguments.bundle is not None:
-        return read_bundle(arguments.bundle)
-    return build_bundle(target.board, target.python, arguments.model or default_model_path())
+    return build_bundle(target.board, target.python, model or default_model_path())
 
 
 def format_releases(facts: dict[str, Any]) -> str:
@@ -115,10 +114,12 @@ def format_releases(facts: dict[str, Any]) -> str:
     lines = [f"  {'RELEASE':<12}  {'INSTALLED':<20}  {'RTF':<8}  MODEL"]
     for release in facts["releases"]:
         mark = "*" if release["id"] == facts["current"] else " "
-        lines.append(
-            f"{mark} {release['id']:<12}  {release['installed']:<20}  {release['rtf']:<8.5f}  "
-            f"{release['model']}"
+        told = (
+            f"{release['installed']:<20}  {release['rtf']:<8.5f}  {release['model']}"
+            if release["damage"] is None
+            else f"damaged: {release['damage']}"
         )
+        lines.append(f"{mark} {release['id']:<12}  {told}")
     return "\n".join([*lines, "* in use"])
 
 

@@ -1,7 +1,6 @@
 """An emulated board: runs edge-se there and counts the instructions of its frame loop."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.errors import UserError
+from edge_se.files import written_beside
 from targets.boards import Board, required_wheels
-from targets.cache import cache_folder, folder_beside
+from targets.cache import cache_folder
 from targets.emulation.system import arm_system, cpuinfo, find_emulator
 from targets.wheels import fetch_wheels, runtime_wheel
 
@@ -58,7 +58,6 @@ class EmulatedBoard:
         python: Version, such as "3.11".
         emulator: Command that starts the emulator.
         root: Of the Arm system, shared by all boards.
-        site: Folder with the unpacked wheels.
         scratch: Folder for everything of this use alone.
     """
 
@@ -66,7 +65,6 @@ class EmulatedBoard:
     python: str
     emulator: tuple[str, ...]
     root: Path
-    site: Path
     scratch: Path
 
     def run(
@@ -82,7 +80,7 @@ class EmulatedBoard:
             "PATH": "/usr/bin:/bin",
             "HOME": str(self.scratch),
             "LC_ALL": "C.UTF-8",
-            "PYTHONPATH": f"{self.scratch / 'site'}:{self.site}",
+            "PYTHONPATH": str(self.scratch / "site"),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONHASHSEED": "0",
             "OPENBLAS_NUM_THREADS": "1",
@@ -167,7 +165,7 @@ def emulated(board: Board, python: str) -> Iterator[EmulatedBoard]:
     """
     emulator = find_emulator()
     system = arm_system(board, python)
-    site = _unpacked_wheels(board, python)
+    wheels = fetch_wheels(required_wheels(board, python), board.platform, python)
     with tempfile.TemporaryDirectory(prefix="edge-se-") as folder:
         scratch = Path(folder)
         # The system is shared between boards; what tells them apart is laid over it by links.
@@ -179,18 +177,9 @@ def emulated(board: Board, python: str) -> Iterator[EmulatedBoard]:
         (root / "proc" / "cpuinfo").write_text(cpuinfo(board))
         name, content = runtime_wheel(board.platform)
         (scratch / name).write_bytes(content)
-        _unpack(scratch / name, scratch / "site")
-        yield EmulatedBoard(board, python, tuple(emulator), root, site, scratch)
-
-
-def _unpacked_wheels(board: Board, python: str) -> Path:
-    wheels = fetch_wheels(required_wheels(board, python), board.platform, python)
-    folder = cache_folder("emulation") / wheels[0].parent.name
-    if not folder.is_dir():
-        with folder_beside(folder) as temporary:
-            for wheel in wheels:
-                _unpack(wheel, temporary)
-    return folder
+        for wheel in (*wheels, scratch / name):
+            _unpack(wheel, scratch / "site")
+        yield EmulatedBoard(board, python, tuple(emulator), root, scratch)
 
 
 def _unpack(wheel: Path, folder: Path) -> None:
@@ -213,10 +202,9 @@ def build_counter(emulator: Sequence[str]) -> Path:
     source = ROOM / "counter.c"
     target = cache_folder("emulation") / f"counter-{interface}-{source.stat().st_mtime_ns}.so"
     if not target.is_file():
-        temporary = target.with_suffix(f".{os.getpid()}")
         command = [compiler, "-O2", "-fPIC", "-shared", f"-DAPI={interface}"]
-        built = subprocess.run([*command, "-o", str(temporary), str(source)], capture_output=True)
-        if built.returncode != 0:
-            raise UserError(f"{compiler} can't compile {source.name}; install gcc and libc6-dev")
-        temporary.replace(target)
+        with written_beside(target) as beside:
+            built = subprocess.run([*command, "-o", str(beside), str(source)], capture_output=True)
+            if built.returncode != 0:
+                raise UserError(f"{compiler} can't compile {source.name}; install gcc, libc6-dev")
     return target

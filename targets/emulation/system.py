@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_se.errors import UserError
 from targets.boards import Board
-from targets.cache import cache_folder, folder_beside
+from targets.cache import cache_folder, made_once
 
 # Debian release by the Python version that it brings.
 RELEASES = {"3.11": "bookworm", "3.13": "trixie"}
@@ -133,19 +133,26 @@ def find_emulator(machine: str = "aarch64") -> list[str]:
     installed = shutil.which(name)
     if installed is not None and _loads_plugins([installed]):
         return [installed]
-    folder = cache_folder("emulation") / "emulators"
-    if not folder.is_dir():
-        _require_tools()
-        architecture = _output(["dpkg", "--print-architecture"]).strip()
-        with folder_beside(folder) as temporary:
-            unpack_packages(temporary, "bookworm", architecture, ["qemu-user"])
-            for other in (temporary / "usr" / "bin").glob("qemu-*"):
-                if other.name not in EMULATORS.values():
-                    other.unlink()  # the other architectures take a hundred megabytes
+    folder = made_once(cache_folder("emulation") / "emulators", _unpack_emulators)
     # Its own loader and libraries, so that it does not matter what this machine has.
-    loader = next(folder.glob("lib*/ld-linux*.so.*"))
+    loader = next(folder.glob("lib*/ld-linux*.so.*"), None)
+    if loader is None or not (folder / "usr" / "bin" / name).is_file():
+        raise _damaged(folder)
     libraries = ":".join(str(path) for path in sorted(folder.glob("**/*-linux-gnu")))
     return [str(loader), "--library-path", libraries, str(folder / "usr" / "bin" / name)]
+
+
+def _unpack_emulators(folder: Path) -> None:
+    _require_tools()
+    architecture = _output(["dpkg", "--print-architecture"]).strip()
+    unpack_packages(folder, "bookworm", architecture, ["qemu-user"])
+    for other in (folder / "usr" / "bin").glob("qemu-*"):
+        if other.name not in EMULATORS.values():
+            other.unlink()  # the other architectures take a hundred megabytes
+
+
+def _damaged(folder: Path) -> UserError:
+    return UserError(f"{folder} is damaged; remove it, and it is downloaded again")
 
 
 def _loads_plugins(emulator: Sequence[str]) -> bool:
@@ -164,11 +171,13 @@ def arm_system(board: Board, python: str) -> Path:
         choice = " or ".join(RELEASES)
         raise UserError(f"no Debian release with Python {python} can be emulated; use {choice}")
     release = RELEASES[python]
-    folder = cache_folder("emulation") / f"{release}-arm64"
-    if not folder.is_dir():
-        with folder_beside(folder) as temporary:
-            packages = [f"python{python}-minimal", f"libpython{python}-stdlib", "libstdc++6"]
-            unpack_packages(temporary, release, "arm64", packages)
+    packages = [f"python{python}-minimal", f"libpython{python}-stdlib", "libstdc++6"]
+    folder = made_once(
+        cache_folder("emulation") / f"{release}-arm64",
+        lambda empty: unpack_packages(empty, release, "arm64", packages),
+    )
+    if not (folder / "usr" / "bin" / f"python{python}").is_file():
+        raise _damaged(folder)
     return folder
 
 

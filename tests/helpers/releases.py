@@ -1,0 +1,88 @@
+"""A board's folder with releases that are quick to make: their runtime gives back its input."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from targets.board import install
+
+RUNTIME = "#!/bin/sh\nexec cat\n"
+BROKEN_RUNTIME = "#!/bin/sh\necho no module named edge_se >&2\nexit 1\n"
+UNIT_TEXT = "[Service]\nPrivateUsers=yes\nExecStart=/bin/sh -c 'true' edge-se @PYTHON@ @MODEL@\n"
+
+
+def description(name: str) -> dict[str, Any]:
+    """Content of a bundle.json."""
+    return {
+        "format_version": 3,
+        "edge_se": "0.1.0",
+        "platform": {"name": "x86-64", "machines": ["x86_64"], "bits": 64},
+        "python": "3.11",
+        "system_numpy": False,
+        "model": {
+            "name": name,
+            "file": "model.tflite",
+            "architecture": "gtcrn",
+            "precision": "int8",
+            "sha256": "0" * 64,
+        },
+        "installed_bytes": 1000,
+    }
+
+
+def bundle_files(name: str) -> dict[str, bytes]:
+    """Files of a bundle without wheels, checksums included."""
+    files = {
+        "model.tflite": name.encode(),
+        "bundle.json": json.dumps(description(name)).encode(),
+        "install.py": b"",
+        "edge-se.service": UNIT_TEXT.encode(),
+    }
+    return {**files, "SHA256SUMS": checksums(files)}
+
+
+def checksums(files: dict[str, bytes]) -> bytes:
+    """The list of checksums of files."""
+    lines = (f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
+    return "".join(lines).encode()
+
+
+def write_bundle(folder: Path, name: str) -> Path:
+    """An unpacked bundle."""
+    folder.mkdir(parents=True)
+    for file, data in bundle_files(name).items():
+        (folder / file).write_bytes(data)
+    return folder
+
+
+def write_environment(folder: Path, runtime: str = RUNTIME) -> None:
+    """What stands for a virtual environment."""
+    python = folder / "bin" / "python"
+    python.parent.mkdir(parents=True, exist_ok=True)
+    python.write_text(runtime)
+    python.chmod(0o755)
+
+
+def add_release(root: Path, number: int) -> Path:
+    """Install a release and make it the current one; releases have to be numbered in order."""
+    name = f"m{number}.tflite"
+    files = bundle_files(name)
+    folder = root / "releases" / hashlib.sha256(files["SHA256SUMS"]).hexdigest()[:12]
+    folder.mkdir(parents=True)
+    for file, data in files.items():
+        (folder / file).write_bytes(data)
+    write_environment(folder / "env")
+    release = {
+        "id": folder.name,
+        "installed": f"2026-01-{number + 1:02}T00:00:00Z",
+        "model": name,
+        "edge_se": "0.1.0",
+        "rtf": 0.1,
+    }
+    report = {"release": release, "benchmark": {"rtf": 0.1}, "throttling": None}
+    (folder / "report.json").write_text(json.dumps(report))
+    install.switch(root, folder.name)
+    with (root / "history").open("a") as history:
+        history.write(f"{folder.name}\n")
+    return folder
