@@ -18,7 +18,6 @@ from typing import Any
 
 from edge_se.core import LIBRARY
 from edge_se.engines import ENGINES
-from edge_se.engines.generated import read_compiled
 from edge_se.errors import UserError
 from edge_se.files import written_beside
 from edge_se.manifest import Manifest
@@ -106,9 +105,9 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
 
 def _read(model: Path, platform: Platform) -> tuple[bytes, Manifest]:
     """A model's bytes and its manifest; UserError where it does not run on the platform."""
+    data, manifest = read_model(model)
     if model.suffix != ENGINES["c"]:
-        return read_model(model)
-    data, manifest = read_compiled(model)
+        return data, manifest
     core = core_libraries(platform)[LIBRARY]
     # The ELF header's class (32 or 64 bit) and machine.
     if (data[4], data[18:20]) != (core[4], core[18:20]):
