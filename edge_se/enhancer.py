@@ -1,6 +1,6 @@
 """The runtime's front door: frames or whole signals in, enhanced ones out."""
 
-import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_se.engines import load_engine
 from edge_se.engines.choice import float_samples
+from edge_se.errors import UserError
 from edge_se.manifest import Manifest
 from edge_se.model_file import default_model_path
 from edge_se.states import StateCache
 from edge_se.stft import Samples
 
 _FLOAT32 = np.dtype(np.float32)
+# No recording exceeds full scale by 24 dB: such samples are in another unit, mostly that of 16 bits.
+LOUDEST = 16.0
+_UNIT = f"exceed {LOUDEST:g}, where 1 is full scale: divide samples in 16-bit units by 32768"
 
 
 class Enhancer:
@@ -61,6 +65,7 @@ class Enhancer:
         self.latency_samples = self.manifest.latency_samples
         self.sample_dtype = self.engine.sample_dtype
         self._frame_shape = (self.hop_size,)
+        self._warned = False
         self._dtypes = {_FLOAT32, self.sample_dtype}
         self._process: Callable[[Samples, Samples], object] = self.engine.process
         if self.sample_dtype != _FLOAT32:
@@ -82,6 +87,10 @@ class Enhancer:
         Returns:
             The enhanced frame, `latency_samples` behind the input.
 
+        Warns:
+            RuntimeWarning: Samples exceed `LOUDEST`, once. Beyond 60 dB above full scale they are
+                cut off, so that the output is finite.
+
         Raises:
             ValueError: The frame or `out` has another shape or dtype, or the frame holds NaN or
                 infinity (which the states would keep for ever).
@@ -94,9 +103,11 @@ class Enhancer:
         if frame.dtype != _FLOAT32:
             self.engine.process(frame, out)
             return out
-        # One inner product meets every sample: it is finite only if they all are.
-        if not math.isfinite(frame.dot(frame)):
-            raise ValueError("the frame holds NaN or infinite samples")
+        # One inner product meets every sample: all are within the bound where it is.
+        with np.errstate(over="ignore", invalid="ignore"):
+            energy = frame.dot(frame)
+        if not energy <= LOUDEST**2:
+            self._check_loud(frame)
         self._process(frame, out)
         return out
 
@@ -110,6 +121,7 @@ class Enhancer:
             float32 [n], aligned in time with the input. The states are reset before and after.
 
         Raises:
+            UserError: The signal exceeds `LOUDEST`, so it is in another unit.
             ValueError: The signal is not one-dimensional, not floating point or not finite.
         """
         signal = np.asarray(samples)
@@ -120,6 +132,8 @@ class Enhancer:
             )
         if not np.isfinite(signal).all():
             raise ValueError("the signal holds NaN or infinite samples")
+        if len(signal) and max(signal.max(), -signal.min()) > LOUDEST:
+            raise UserError(f"samples of the signal {_UNIT}")
         hop, latency = self.hop_size, self.latency_samples
         frames = -(-(len(signal) + latency) // hop)
         # Input and output share this buffer: a frame is read before its output is written.
@@ -144,6 +158,14 @@ class Enhancer:
             "precision": self.manifest.precision,
             **self.engine.describe(),
         }
+
+    def _check_loud(self, frame: NDArray[Any]) -> None:
+        """Raise ValueError where a frame is not finite; warn, once, where it is in another unit."""
+        if not np.isfinite(frame).all():
+            raise ValueError("the frame holds NaN or infinite samples")
+        if not self._warned and np.abs(frame).max() > LOUDEST:
+            self._warned = True
+            warnings.warn(f"samples of a frame {_UNIT}", RuntimeWarning, stacklevel=3)
 
     def _check_frame(self, frame: Any, dtypes: set[np.dtype[Any]]) -> None:
         right = isinstance(frame, np.ndarray) and frame.dtype in dtypes

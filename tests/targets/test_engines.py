@@ -5,6 +5,7 @@ import platform
 import re
 import shutil
 import subprocess
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,6 +157,22 @@ def test_the_fixed_engine_takes_and_gives_int16(library):
     assert enhancer.sample_dtype == np.int16
     error = np.square(found - expected).sum() / np.square(expected).sum()
     assert 10 * np.log10(error) < -20
+
+
+@pytest.mark.parametrize("which", ["float", "default", "c float", "c fixed"])
+def test_finite_samples_give_finite_samples(library, float_model, which):
+    engine, _, stft = which.rpartition(" ") if which.startswith("c ") else ("", "", "")
+    model = float_model if which == "float" else None
+    enhancer = Enhancer(model, engine=engine or None, stft=stft or None)
+    random = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "samples of a frame exceed 16")
+        for size in (3e38, 1e15, 1e3, 1):
+            for _ in range(20):
+                frame = np.float32(size) * random.uniform(-1, 1, 256).astype(np.float32)
+                assert np.isfinite(enhancer.process(frame)).all()
+    for _ in range(20):
+        assert np.isfinite(enhancer.process(np.zeros(256, np.float32))).all()
 
 
 def test_a_model_runs_in_tflite_unless_the_engine_is_asked_for(library):
