@@ -17,7 +17,7 @@ from edge_se.states import StateCache
 from edge_se.stft import Samples
 
 _FLOAT32 = np.dtype(np.float32)
-# No recording exceeds full scale by 24 dB: such samples are in another unit, mostly that of 16 bits.
+# No recording exceeds full scale by 24 dB: such samples are in another unit, as that of 16 bits.
 LOUDEST = 16.0
 _UNIT = f"exceed {LOUDEST:g}, where 1 is full scale: divide samples in 16-bit units by 32768"
 
