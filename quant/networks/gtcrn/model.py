@@ -338,9 +338,9 @@ class GTCRN(MaskingNetwork):
         super().__init__()
         if sample_rate is None:
             raise UserError(
-                f"this is a GTCRN of windows of {window} samples in {low_bands + high_bands} bands, "
-                "whose sample rate can't be told from its weights; name it, as in --network-option "
-                "sample_rate=16000"
+                f"this is a GTCRN of {low_bands + high_bands} bands of windows of {window} samples, "
+                "and its sample rate can't be told from its weights; name it, as in "
+                "--network-option sample_rate=16000"
             )
         sizes = {
             "sample_rate": sample_rate,
