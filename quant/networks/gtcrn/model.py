@@ -338,7 +338,7 @@ class GTCRN(MaskingNetwork):
         super().__init__()
         if sample_rate is None:
             raise UserError(
-                f"this is a GTCRN of {low_bands + high_bands} bands of windows of {window} samples, "
+                f"this is a GTCRN of {low_bands + high_bands} bands, windows of {window} samples, "
                 "and its sample rate can't be told from its weights; name it, as in "
                 "--network-option sample_rate=16000"
             )
