@@ -1,5 +1,6 @@
 """The runtime's front door: frames or whole signals in, enhanced ones out."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class Enhancer:
         self.latency_samples = self.manifest.latency_samples
         self.sample_dtype = self.engine.sample_dtype
         self._frame_shape = (self.hop_size,)
-        self._most_energy = self.hop_size * LOUDEST**2
+        self._warned = False
         self._dtypes = {_FLOAT32, self.sample_dtype}
         # `process` without its checks; float32 [hop_size] in and out, which may be one array.
         self.process_unchecked: Callable[[Samples, Samples], object] = self.engine.process
@@ -84,9 +85,13 @@ class Enhancer:
         Returns:
             The enhanced frame, `latency_samples` behind the input.
 
+        Warns:
+            RuntimeWarning: Samples exceed `LOUDEST`, once. Beyond 60 dB above full scale they are
+                cut off, so that the output is finite.
+
         Raises:
             ValueError: The frame or `out` has another shape or dtype, or the frame holds NaN or
-                infinity (which the states would keep for ever) or is far beyond full scale.
+                infinity (which the states would keep for ever).
         """
         self._check_frame(frame, self._dtypes)
         if out is None:
@@ -96,10 +101,11 @@ class Enhancer:
         if frame.dtype != _FLOAT32:
             self.engine.process(frame, out)
             return out
-        # One inner product meets every sample: no frame of usual samples has so much energy, and
-        # none with NaN has less.
-        if not frame.dot(frame) <= self._most_energy:
-            raise ValueError(f"the frame holds {complain(frame)}")
+        # One inner product meets every sample: all are within the bound where it is.
+        with np.errstate(over="ignore", invalid="ignore"):
+            energy = frame.dot(frame)
+        if not energy <= LOUDEST**2:
+            self._check_loud(frame)
         self.process_unchecked(frame, out)
         return out
 
@@ -140,6 +146,15 @@ class Enhancer:
             "precision": self.manifest.precision,
             **self.engine.describe(),
         }
+
+    def _check_loud(self, frame: NDArray[Any]) -> None:
+        """Raise ValueError where a frame is not finite; warn, once, where it is in another unit."""
+        complaint = complain(frame)
+        if not np.isfinite(frame).all():
+            raise ValueError(f"the frame holds {complaint}")
+        if complaint and not self._warned:
+            self._warned = True
+            warnings.warn(f"the frame holds {complaint}", RuntimeWarning, stacklevel=3)
 
     def _check_frame(self, frame: Any, dtypes: set[np.dtype[Any]]) -> None:
         right = isinstance(frame, np.ndarray) and frame.dtype in dtypes

@@ -24,7 +24,7 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
     Returns:
         `file`, `size_kb`, `latency_ms` and `latency_samples` (None of a separator, which hears the
         whole recording first), `operators` (a list of `operator`,
-        `precision`, `count`, most frequent first), `state_bytes`, `stft_core` (what
+        `precision`, `count`, most frequent first), `state_bytes` (None of a .so), `stft_core` (what
         runs the STFT here, "compiled" or "numpy"), `engines` (words on each that can run it, by
         name), `manifest`, and for .tflite `xnnpack_share`.
 
@@ -94,11 +94,11 @@ def _built_in(manifest: Manifest) -> str:
 
 
 def _describe_compiled(path: Path, runtime: str | None) -> Description:
-    from edge_se.engines.generated import load_compiled, read_compiled
+    """What a library says in its manifest: it is a program, which is not loaded to be looked at."""
+    from edge_se.engines.generated import read_compiled
 
     _no_runtime(path, runtime)
-    engine = load_compiled(path)
-    return read_compiled(path)[1], Counter(), {"state_bytes": engine.state_bytes}
+    return read_compiled(path), Counter(), {"state_bytes": None}
 
 
 def _describe_other(path: Path, runtime: str | None) -> Description:
@@ -123,10 +123,12 @@ def _precision(operator: dict[str, Any]) -> str:
 
 
 def _describe_onnx(path: Path, runtime: str | None) -> Description:
-    from edge_se.engines.onnx import create_session, session_manifest
+    from edge_se.engines.onnx import create_session
+    from edge_se.model_file import read_manifest
 
     _no_runtime(path, runtime)
-    manifest = session_manifest(create_session(path), path)
+    manifest = read_manifest(path)
+    create_session(path)  # what can't be run is not described
     try:
         import onnx
     except ModuleNotFoundError:

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_se import strict_json
 from edge_se.errors import UserError
 from edge_se.quantized import limits
 from edge_se.signal import FEATURES, MASKS, WINDOW_FUNCTIONS, Signal
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 # What this runtime knows how to do, by manifest field; anything else needs a newer one.
 STFTS = ("float", "fixed")
@@ -30,6 +31,9 @@ DTYPES = ("float32", "int8", "int16")
 # Of the weights of bins in a band: each is a whole number of 2**-15, together they stay below 16.
 BAND_WEIGHT_BITS, LARGEST_BAND_WEIGHT = 15, 16
 LARGEST_BOUND, LARGEST_EXCESS_RATIO = 256, 256
+# No model comes near these; beyond them a loop would only ask for memory.
+LARGEST_RATE, LARGEST_WINDOW, LARGEST_LOOKAHEAD, LARGEST_SIZE = 10**6, 2**16, 1000, 2**24
+LARGEST_LEVEL_DBFS = 200
 
 T = TypeVar("T")
 
@@ -54,8 +58,9 @@ def _check_quantization(what: str, dtype: str, scale: float, zero_point: int) ->
 
 
 def _check_shape(what: str, shape: tuple[int, ...]) -> None:
-    positive = all(isinstance(size, int) and size > 0 for size in shape)
+    positive = all(type(size) is int and size > 0 for size in shape)
     _check(bool(shape) and positive, f"{what} has the shape {list(shape)}, not positive integers")
+    _check(math.prod(shape) <= LARGEST_SIZE, f"{what} has the shape {list(shape)}, too large")
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,7 @@ class Manifest:
         calibration: Clips and ranges used.
         quality: What was measured.
         tools: Versions of what made it.
+        body_sha256: Of the model file without its manifest; `attach_manifest` fills it in.
     """
 
     architecture: str
@@ -191,6 +197,7 @@ class Manifest:
     calibration: Mapping[str, Any] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
     tools: Mapping[str, Any] = field(default_factory=dict)
+    body_sha256: str = ""
     format_version: int = FORMAT_VERSION
 
     @property
@@ -218,13 +225,13 @@ class Manifest:
             source: What to call the file in errors.
 
         Raises:
-            UserError: It is not JSON, has a newer format version or a wrong field.
+            UserError: It is not JSON, has another format version or a wrong field.
         """
         try:
-            content = json.loads(text)
+            content = strict_json.parse(text)
             _check(isinstance(content, dict), "it is not a JSON object")
             version = content.get("format_version")
-            _check(isinstance(version, int), "it has no format_version")
+            _check(type(version) is int, "it has no format_version")
             if version != FORMAT_VERSION:
                 newer = version > FORMAT_VERSION
                 raise UserError(
@@ -233,13 +240,13 @@ class Manifest:
                     f"{'upgrade edge-se' if newer else 'make the model again'}"
                 )
             return _manifest(content)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"the manifest in {source} is not JSON ({error}); make the model again"
-            ) from None
         except _InvalidError as error:
             raise UserError(
                 f"the manifest in {source} is wrong: {error}; make the model again"
+            ) from None
+        except ValueError as error:
+            raise UserError(
+                f"the manifest in {source} can't be read as JSON ({error}); make the model again"
             ) from None
 
 
@@ -265,6 +272,7 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         calibration=_get(content, "calibration", dict, "it"),
         quality=_get(content, "quality", dict, "it"),
         tools=_get(content, "tools", dict, "it"),
+        body_sha256=_get(content, "body_sha256", str, "it"),
     )
     _check_consistent(manifest)
     return manifest
@@ -290,13 +298,18 @@ def _signal(content: Mapping[str, Any]) -> Signal:
         mask=content["mask"],
         level_dbfs=None if level is None else _get(content, "level_dbfs", float, "its signal"),
     )
-    _check(signal.sample_rate > 0, f"its sample rate is {signal.sample_rate}")
-    _check(level is None or math.isfinite(level), f"its level_dbfs is {level}")
+    _check(0 < signal.sample_rate <= LARGEST_RATE, f"its sample rate is {signal.sample_rate}")
+    reachable = level is None or abs(level) <= LARGEST_LEVEL_DBFS
+    _check(reachable, f"its level_dbfs is {level}")
     return signal
 
 
 def _check_consistent(manifest: Manifest) -> None:
-    _check(manifest.lookahead_frames >= 0, "its lookahead_frames is negative")
+    lookahead = manifest.lookahead_frames
+    _check(
+        0 <= lookahead <= LARGEST_LOOKAHEAD,
+        f"its lookahead_frames is {lookahead}, not between 0 and {LARGEST_LOOKAHEAD}",
+    )
     signal = manifest.signal
     separates = signal.features == "stereo_magnitude"
     _check(
@@ -347,7 +360,10 @@ def _check_bands(bands: BandMerging, bins: int) -> None:
 
 def _check_hop(manifest: Manifest) -> None:
     window, hop = manifest.signal.window, manifest.signal.hop
-    _check(window > 0 and window % 2 == 0, f"its window of {window} samples is not an even number")
+    _check(
+        0 < window <= LARGEST_WINDOW and window % 2 == 0,
+        f"its window of {window} samples is not an even number up to {LARGEST_WINDOW}",
+    )
     longest = window - 1 if manifest.chunk is None else window // 2
     _check(0 < hop <= longest, f"its hop of {hop} samples is not between 1 and {longest}")
 

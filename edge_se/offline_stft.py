@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from edge_se.signal import Signal
 from edge_se.stft import Samples, Spectrum
 
+# Loudness is divided out of a recording, whatever it is, as long as sums of a window are finite.
+SAMPLE_LIMIT = np.float32(1e30)
+
 
 class Analysis:
     """Samples to spectra; the recording is continued with zeros to a whole number of hops."""
@@ -33,7 +36,8 @@ class Analysis:
             complex64 [frames, n_fft / 2 + 1, channels].
         """
         self._samples += len(samples)
-        self._pending = np.concatenate([self._pending, samples])
+        limited = np.clip(samples, -SAMPLE_LIMIT, SAMPLE_LIMIT)
+        self._pending = np.concatenate([self._pending, limited])
         count = max((len(self._pending) - self._n_fft) // self._hop + 1, 0)
         if not count:
             bins, channels = self._n_fft // 2 + 1, self._pending.shape[1]

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.engines import ENGINES
-from edge_se.engines.onnx import MANIFEST_KEY, create_session
+from edge_se.engines.onnx import create_session
 from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError
+from edge_se.model_file import has_manifest
 from edge_se.signal import Signal
 from edge_se.stft import Samples, Stft
 
@@ -67,10 +68,9 @@ def load_peer(path: Path) -> Peer:
         return Rnnoise(path)
     if path.is_dir():
         return Dtln(path)
-    if path.suffix == ENGINES["onnxruntime"]:
-        session = create_session(path)
-        if MANIFEST_KEY not in session.get_modelmeta().custom_metadata_map:
-            return GtcrnOnnx(path, session)
+    ours = path.is_file() and has_manifest(path.read_bytes())
+    if path.suffix == ENGINES["onnxruntime"] and not ours:
+        return GtcrnOnnx(path, create_session(path))
     return Ours(Enhancer(path))
 
 

@@ -92,7 +92,7 @@ class Separator:
             hop longer in all.
         """
         peak = max((np.abs(s).max(initial=0.0) for s in self._spectra(blocks())), default=0.0)
-        gain = np.float32(1 / peak if peak > 0 else 0)
+        gain = np.float32(1 / peak if peak >= np.finfo(np.float32).tiny else 0)
         vocals, accompaniment = (Synthesis(self.manifest.signal, CHANNELS) for _ in range(2))
         for mixture, middle in cut_windows(self._spectra(blocks()), self._window.chunk):
             mask = self.mask(np.abs(mixture) * gain)[: middle.stop - middle.start]

@@ -39,8 +39,8 @@ from quant.networks.network import Network
 from quant.ptq.pipeline import (
     CalibratedGraph,
     Progress,
-    build_float,
-    build_quantized,
+    build_proven,
+    build_proven_float,
     calibrate_checkpoint,
     find_ranges,
     noisy_clips,
@@ -205,7 +205,7 @@ def quantize(
         if chosen.recovery_minutes:
             raise UserError("recovery is for activations in 8 or 16 bits, as int8 has them")
     if recipe is not None and recipe.is_float:
-        return Quantized(build_float(checkpoint, recipe), checkpoint, recipe)
+        return Quantized(build_proven_float(checkpoint, recipe), checkpoint, recipe)
     return _enhancer(checkpoint, folder, recipe, chosen, progress)
 
 
@@ -320,7 +320,7 @@ def _enhancer(
             calibrated = recovered.calibrated
     details = _describe(clips, len(noisy), calibrated, recovered, decision)
     return Quantized(
-        build_quantized(calibrated, recipe, ranges, details),
+        build_proven(calibrated, recipe, ranges, details),
         checkpoint,
         recipe,
         decision,

@@ -9,7 +9,6 @@ import io
 import json
 import struct
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -18,11 +17,10 @@ from typing import Any
 
 from edge_se.core import LIBRARY
 from edge_se.engines import ENGINES
-from edge_se.engines.generated import read_compiled
 from edge_se.errors import UserError
 from edge_se.files import require_writable, write_whole
 from edge_se.manifest import Manifest
-from edge_se.model_file import read_model
+from edge_se.model_file import manifest_of, read_model
 from targets.board import install as installer
 from targets.board.install import BUNDLE, CHECKSUMS, DESCRIPTION
 from targets.boards import Board, Platform, required_wheels
@@ -105,7 +103,7 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
 
 def _read(model: Path, platform: Platform) -> tuple[bytes, Manifest]:
     """A model's bytes and its manifest; UserError where it does not run on the platform."""
-    data, manifest = _read_any(model)
+    data, manifest = read_model(model)
     if model.suffix != ENGINES["c"]:
         return data, manifest
     core = core_libraries(platform)[LIBRARY]
@@ -116,10 +114,6 @@ def _read(model: Path, platform: Platform) -> tuple[bytes, Manifest]:
             f"the platform {platform.key}"
         )
     return data, manifest
-
-
-def _read_any(model: Path) -> tuple[bytes, Manifest]:
-    return read_compiled(model) if model.suffix == ENGINES["c"] else read_model(model)
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -169,15 +163,12 @@ def _verify_model(name: str, files: dict[str, bytes], path: Path) -> None:
     """Raise UserError where a bundle's model is none."""
     if name not in files:
         raise UserError(f"{path} holds no {name}; make it again with edge-se bundle")
-    with tempfile.TemporaryDirectory(prefix="edge-se-") as folder:
-        model = Path(folder, name)
-        model.write_bytes(files[name])
-        try:
-            _read_any(model)
-        except UserError as error:
-            raise UserError(
-                f"in the bundle {path}, {str(error).replace(f'{folder}/', '')}"
-            ) from None
+    suffix = Path(name).suffix
+    if suffix not in ENGINES.values():
+        raise UserError(
+            f"{name} in the bundle {path} is no model; make it again with edge-se bundle"
+        )
+    manifest_of(files[name], f"{name} in the bundle {path}", suffix)
 
 
 def require_bundle_name(path: Path) -> None:

@@ -48,7 +48,7 @@ def format_description(description: dict[str, Any]) -> str:
     facts = [
         ("file", f"{description['file']}, {description['size_kb']} kB"),
         ("model", f"{manifest['architecture']}, {manifest['precision']}"),
-        ("options", _words(manifest["checkpoint"].get("options", {}))),
+        ("options", _words(manifest["checkpoint"].get("options"))),
         ("checkpoint", _words(manifest["checkpoint"])),
         (
             "signal",
@@ -69,7 +69,7 @@ def format_description(description: dict[str, Any]) -> str:
         facts.append(("XNNPACK", f"takes {100 * description['xnnpack_share']:.0f} % of operators"))
     lines = [f"{name:<12} {value}" for name, value in facts if value]
     if ENGINES["c"] == Path(description["file"]).suffix:  # neither tensors nor operators to list
-        return "\n".join([*lines, f"{'state':<12} {description['state_bytes'] / 1000:.1f} kB"])
+        return "\n".join(lines)
     tensors = [
         (name, spec["shape"], spec["dtype"], spec["scale"], spec["zero_point"], "")
         for name, spec in manifest["tensors"].items()
@@ -147,11 +147,11 @@ def _hop_seconds(manifest: dict[str, Any]) -> float:
     return Signal(**manifest["signal"]).hop_seconds
 
 
-def _words(content: dict[str, Any]) -> str:
+def _words(content: Any) -> str:
     """The short values of a mapping in one line; long and nested ones are left to the JSON."""
     short = {
         name: value
-        for name, value in content.items()
+        for name, value in (content.items() if isinstance(content, dict) else ())
         if isinstance(value, int | float | str) and len(str(value)) <= 64
     }
     return ", ".join(f"{name} {value}" for name, value in short.items())

@@ -16,18 +16,17 @@ from numpy.typing import NDArray
 from edge_se.core import core_path, load_core
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest, Tensors, TensorSpec
-from edge_se.model_file import read_manifest, split
+from edge_se.model_file import read_manifest
 from edge_se.signal import Signal
 from edge_se.states import StateCache
 
 # What the library's `api_version` has to say.
-API_VERSION = 1
+API_VERSION = 2
 # Of the samples, by arithmetic.
 ARITHMETICS: Mapping[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
     "fixed": np.dtype(np.int16),
 }
-_ELF = b"\x7fELF"
 
 
 def prefix(arithmetic: str) -> str:
@@ -73,6 +72,7 @@ class GeneratedEngine:
                 f"{path} has an engine of version {version}, and this edge-se knows {API_VERSION}; "
                 f"compile it again"
             )
+        self._check_signal(checkpoint_of(library, arithmetic))
         self.state_bytes = int(state_size())
         self._state = np.zeros(-(-self.state_bytes // 8), np.int64)
         self._samples = np.zeros(manifest.signal.hop, self.sample_dtype)
@@ -81,6 +81,27 @@ class GeneratedEngine:
         init(self._state.ctypes.data)
         self.infer()  # every page is touched before the first frame
         self.reset()
+
+    def _check_signal(self, checkpoint: str | None) -> None:
+        """Raise UserError where the manifest says other things than the library of itself."""
+        signal = self.manifest.signal
+        expected = {
+            "sample_rate": signal.sample_rate,
+            "hop": signal.hop,
+            "latency": self.manifest.latency_samples,
+        }
+        found: dict[str, object] = {
+            name: int(_function(self._library, self._path, self._arithmetic, name)())
+            for name in expected
+        }
+        told = {**expected, "checkpoint": self.manifest.checkpoint.get("sha256")}
+        found["checkpoint"] = checkpoint
+        for name, value in told.items():
+            if found[name] != value:
+                raise UserError(
+                    f"the manifest says {name.replace('_', ' ')} {value}, and the engine in "
+                    f"{self._path} has {found[name]}; compile it again"
+                )
 
     def process(self, samples: NDArray[Any], out: NDArray[Any]) -> None:
         """Take in one hop ([256] of `sample_dtype`) and write one enhanced hop to `out`."""
@@ -184,31 +205,28 @@ def load_built_in(model: Path, stft: str | None = None) -> GeneratedEngine:
     return GeneratedEngine(core, core_path(), arithmetic, described)
 
 
-def read_compiled(path: Path) -> tuple[bytes, Manifest]:
-    """Read a library that `edge-se compile` made: its bytes (manifest included) and its manifest.
+def read_compiled(path: Path) -> Manifest:
+    """The manifest of a library that `edge-se compile` made, read without loading the library.
 
     Raises:
-        UserError: There is no such file, or it is no such library.
+        UserError: There is no such file, it is no such library, or it is damaged.
     """
-    if not path.is_file():
-        raise UserError(f"there is no model file {path}")
-    data = path.read_bytes()
-    text = split(data)[1] if data.startswith(_ELF) else None
-    if text is None:
-        raise UserError(f"{path} is no compiled engine; make one with edge-se compile")
-    manifest = Manifest.from_json(text, str(path))
+    manifest = read_manifest(path)
     if manifest.precision not in ARITHMETICS:
         raise UserError(f"{path} computes in {manifest.precision}, which this edge-se can't run")
-    return data, manifest
+    return manifest
 
 
 def load_compiled(path: Path) -> GeneratedEngine:
     """The engine in a library that `edge-se compile` made.
 
+    A library is a program: loading it runs what it says. What it is, and that it is whole, is found
+    before that.
+
     Raises:
-        UserError: It is none, or one for another machine.
+        UserError: It is none, is damaged, is for another machine, or is not what its manifest says.
     """
-    _, manifest = read_compiled(path)
+    manifest = read_compiled(path)
     try:
         library = ctypes.PyDLL(str(path.resolve()))
     except OSError as error:

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.errors import UserError
-from edge_se.manifest import Manifest, StateSpec, TensorSpec
+from edge_se.manifest import Manifest, StateSpec, TensorSpec, require_frames
+from edge_se.model_file import read_manifest
 from edge_se.states import StateCache
-
-MANIFEST_KEY = "edge_se_manifest"
 
 
 def create_session(path: Path) -> Any:
@@ -37,16 +36,6 @@ def create_session(path: Path) -> Any:
         raise UserError(f"onnxruntime can't run {path} ({reason})") from None
 
 
-def session_manifest(session: Any, path: Path) -> Manifest:
-    """The manifest in an ONNX model's metadata; UserError when it is missing or wrong."""
-    text = session.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)
-    if text is None:
-        raise UserError(
-            f"{path} is an ONNX model without an edge-se manifest; make one with edge-se convert"
-        )
-    return Manifest.from_json(text, str(path))
-
-
 class OnnxStep:
     """The one-frame step in onnxruntime; see `edge_se.engines.loop.Step`."""
 
@@ -56,8 +45,9 @@ class OnnxStep:
         Raises:
             UserError: The model and its manifest don't fit each other, or onnxruntime is missing.
         """
+        self.manifest = read_manifest(path)
+        require_frames(self.manifest, path)
         session = create_session(path)
-        self.manifest = session_manifest(session, path)
         _check_tensors(session, self.manifest, path)
         self._session = session
         self._binding = session.io_binding()

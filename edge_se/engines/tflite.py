@@ -72,6 +72,15 @@ def find_runtime(name: str | None = None) -> Runtime:
     return runtime
 
 
+def cannot_run(runtime: Runtime, path: Path, error: Exception) -> UserError:
+    """What to say when a runtime raises for a model."""
+    reason = " ".join(str(error).split())
+    return UserError(
+        f"{runtime.name} {runtime.version()} can't run {path} ({reason}); update it or choose "
+        "another runtime"
+    )
+
+
 def create_interpreter(runtime: Runtime, path: Path, delegate: bool = True) -> Any:
     """An interpreter with one thread and its tensors allocated.
 
@@ -98,11 +107,7 @@ def create_interpreter(runtime: Runtime, path: Path, delegate: bool = True) -> A
             )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{runtime.name} {runtime.version()} can't run {path} ({reason}); "
-            f"update it or choose another runtime"
-        ) from None
+        raise cannot_run(runtime, path, error) from None
     if not callable(getattr(getattr(interpreter, "_interpreter", None), "Invoke", None)):
         raise UserError(
             f"{runtime.name} {runtime.version()} has an interpreter unknown to this edge-se; "
@@ -165,7 +170,10 @@ class TfliteStep:
         # The public invoke() refuses to run while views of tensors are held; holding them is safe,
         # since memory moves only when tensors are allocated anew, which nothing here does again.
         self.run = self._interpreter._interpreter.Invoke
-        self.run()  # whatever is set up late is set up before views are taken
+        try:
+            self.run()  # whatever is set up late is set up before views are taken
+        except (ValueError, RuntimeError) as error:
+            raise cannot_run(chosen, path, error) from None
         self.features = self._view(self.manifest.tensors.features.tensor)
         self.mask = self._view(self.manifest.tensors.mask.tensor)
         states = self.manifest.states

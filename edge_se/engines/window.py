@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.engines.tflite import check_tensors, create_interpreter, delegated_share, find_runtime
+from edge_se.engines.tflite import (
+    cannot_run,
+    check_tensors,
+    create_interpreter,
+    delegated_share,
+    find_runtime,
+)
 from edge_se.manifest import TensorSpec, require_chunk
 from edge_se.model_file import read_manifest
 from edge_se.quantized import dequantize, quantize
@@ -28,7 +34,7 @@ class TfliteWindow:
         """
         self.manifest = read_manifest(path)
         self.chunk = require_chunk(self.manifest, path)
-        self._runtime = find_runtime(runtime)
+        self._path, self._runtime = path, find_runtime(runtime)
         self._interpreter = create_interpreter(self._runtime, path)
         check_tensors(self._interpreter, self.manifest, path)
 
@@ -45,7 +51,10 @@ class TfliteWindow:
         # Recurrent layers keep their states in variables; every window starts from zeros.
         self._interpreter.reset_all_variables()
         self._interpreter.set_tensor(features.tensor, _stored(magnitude[None], features))
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise cannot_run(self._runtime, self._path, error) from None
         return _real(self._interpreter.get_tensor(mask.tensor)[0], mask)
 
     def describe(self) -> dict[str, Any]:

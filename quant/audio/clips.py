@@ -17,6 +17,8 @@ from edge_se.errors import UserError
 SUFFIXES = (".wav", ".flac")
 # A clip whose loudest sample stays under -80 dBFS holds nothing to learn or calibrate from.
 SILENCE_PEAK = 1e-4
+# No recording exceeds full scale by 24 dB: such samples are in another unit, as that of 16 bits.
+LOUDEST_PEAK = 16.0
 MINIMUM_SECONDS = 0.5
 KINDS = ("clean", "noise", "noisy")  # of calibration clips
 HELD_OUT_EVERY = 4  # one clip in so many is held out
@@ -131,8 +133,14 @@ def read_clip(
     seconds = len(mono) / own_rate
     if seconds < minimum_seconds:
         return SkippedClip(path, f"too short: {seconds:.2f} s, at least {minimum_seconds:g} s")
-    if np.abs(mono).max() < SILENCE_PEAK:
+    peak = np.abs(mono).max()
+    if peak < SILENCE_PEAK:
         return SkippedClip(path, "silent: no sample above -80 dBFS")
+    if peak > LOUDEST_PEAK:
+        unit = "in 16-bit units, so divide them by 32768" if peak <= 2**15 else "in another unit"
+        return SkippedClip(path, f"samples up to {peak:.3g}, where 1 is full scale: {unit}")
+    if np.ptp(mono) < 2 * SILENCE_PEAK:
+        return SkippedClip(path, "silent but for a constant")
     if own_rate != rate:
         mono = soxr.resample(mono, own_rate, rate)
     return Clip(path, np.ascontiguousarray(mono, dtype=np.float32), rate)

@@ -46,11 +46,14 @@ def load_network(arguments: argparse.Namespace) -> "Checkpoint":
     from quant.checkpoints import default_checkpoint_path
     from quant.networks.checkpoint import load_checkpoint
 
-    return load_checkpoint(
+    checkpoint = load_checkpoint(
         arguments.checkpoint or default_checkpoint_path(),
         arguments.architecture,
         **dict(arguments.network_option),
     )
+    for note in checkpoint.notes:
+        print(f"{checkpoint.name}: {note}", file=sys.stderr)
+    return checkpoint
 
 
 def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,27 +1,26 @@
 """Checkpoint files: reading them safely, and saying plainly what is wrong with a bad one."""
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
+from edge_se import strict_json
 from edge_se.errors import UserError
+from edge_se.file_kinds import kind_of
 from edge_se.manifest import Chunk
 from edge_se.signal import Signal
 from quant.graph.graph import Graph
 from quant.networks.network import Network
 from quant.networks.registry import NETWORKS, find_network
+from quant.networks.weights import read_weights, without_unread
 
-# Keys under which training scripts of this family keep the weights.
-STATE_DICT_KEYS = ("model", "state_dict", "model_state_dict")
 # Key of a safetensors file's metadata: JSON of the architecture and its options.
 NETWORK_KEY = "edge_se_network"
 NAMED_AT_MOST = 3  # keys that an error message spells out
@@ -37,6 +36,7 @@ class Checkpoint:
         name: of the file.
         sha256: of the file.
         options: of the network, those that are not the default's.
+        notes: what was done to find its weights in the file, for people.
     """
 
     model: nn.Module
@@ -44,6 +44,7 @@ class Checkpoint:
     name: str
     sha256: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> str:
@@ -83,8 +84,8 @@ def network_metadata(architecture: str, options: Mapping[str, Any]) -> dict[str,
 def load_checkpoint(path: Path, architecture: str | None = None, **options: Any) -> Checkpoint:
     """Load a checkpoint into a network in evaluation mode.
 
-    Reads the authors' training checkpoints (`{"model": state_dict, ...}`), a bare state dict, and
-    safetensors. Pickles are read with weights only: nothing in the file is executed.
+    Reads a state dict, bare or under any key, with the prefixes and wrappings that training tools
+    put on it, and safetensors. Pickles are read with weights only: nothing in the file is executed.
 
     Args:
         path: of the file.
@@ -102,7 +103,8 @@ def load_checkpoint(path: Path, architecture: str | None = None, **options: Any)
         raise UserError(
             f"cannot read checkpoint {path}: {error.strerror or error}; check the path"
         ) from error
-    state_dict = _unpickle(path, content) if path.suffix != ".safetensors" else _read(path, content)
+    found = read_weights(path, content, _known_names())
+    state_dict = found.weights
     stated, stated_options = _stated_network(path, content)
     if architecture is not None and stated not in (None, architecture):
         find_network(architecture)
@@ -110,56 +112,57 @@ def load_checkpoint(path: Path, architecture: str | None = None, **options: Any)
     named = architecture or stated
     network = find_network(named) if named else nearest_network(state_dict)[0]
     options = network.options(state_dict) | stated_options | options
-    model = network.create(**options)
+    model = _create(path, network, options)
+    state_dict, left_out = without_unread(state_dict, model.state_dict())
     _check_keys(path, network, state_dict, model.state_dict(), recognised=not named)
     _check_finite(path, state_dict)
     model.load_state_dict(state_dict)
     digest = hashlib.sha256(content).hexdigest()
-    return Checkpoint(model.eval(), network, path.name, digest, options)
+    notes = (*found.notes, *left_out)
+    return Checkpoint(model.eval(), network, path.name, digest, options, notes)
+
+
+def _known_names() -> set[str]:
+    """Names of the weights of all networks, as they are built without options."""
+    return {name for network in NETWORKS.values() for name in _names(network)}
+
+
+@cache
+def _names(network: Network) -> frozenset[str]:
+    with torch.device("meta"):
+        return frozenset(network.create().state_dict())
+
+
+def _create(path: Path, network: Network, options: Mapping[str, Any]) -> nn.Module:
+    try:
+        return network.create(**options)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"no {network.name} can be built for {path} with the options {dict(options)} ({reason})"
+        ) from None
 
 
 def _stated_network(path: Path, content: bytes) -> tuple[str | None, dict[str, Any]]:
     """Architecture and options that a safetensors file's metadata states, if it does."""
-    if path.suffix != ".safetensors":
+    if kind_of(content) != "a safetensors file":
         return None, {}
     # The format: the header's length in 8 bytes, then the header, JSON.
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    text = header.get("__metadata__", {}).get(NETWORK_KEY)
-    if text is None:
-        return None, {}
-    network = json.loads(text)
-    return network["architecture"], network["options"]
-
-
-def _read(path: Path, content: bytes) -> dict[str, Tensor]:
+    length = int.from_bytes(content[:8], "little")
     try:
-        return load_safetensors(content)
-    except SafetensorError as error:
+        text = strict_json.parse(content[8 : 8 + length]).get("__metadata__", {}).get(NETWORK_KEY)
+        if text is None:
+            return None, {}
+        network = strict_json.parse(text)
+        name, options = network["architecture"], network["options"]
+        if not (isinstance(name, str) and isinstance(options, dict)):
+            raise ValueError("it names no architecture and options")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
-            f"{path} is not a complete safetensors file ({error}); export or download it again"
-        ) from error
-
-
-def _unpickle(path: Path, content: bytes) -> dict[str, Tensor]:
-    try:
-        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises nearly anything on damaged files
-        raise UserError(
-            f"{path} is not a checkpoint that can be loaded safely: it is truncated, not a PyTorch "
-            "file, or holds more than weights; save its state dict again with torch.save"
-        ) from error
-    if isinstance(loaded, dict):
-        for key in STATE_DICT_KEYS:
-            if isinstance(loaded.get(key), dict):
-                loaded = loaded[key]
-                break
-    if not isinstance(loaded, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in loaded.items()
-    ):
-        raise UserError(
-            f"{path} holds no state dict; expected tensors by name, alone or under the key 'model'"
-        )
-    return {key.removeprefix("module."): value for key, value in loaded.items()}
+            f"{path} says of its network what can't be understood ({error}); take {NETWORK_KEY} "
+            "out of its metadata, or make the file again"
+        ) from None
+    return name, options
 
 
 def _check_keys(

@@ -3,10 +3,8 @@
 import importlib.metadata
 import platform
 
-from onnx import helper
-
-from edge_se.engines.onnx import MANIFEST_KEY
 from edge_se.manifest import Manifest, StateSpec, Tensors, TensorSpec
+from edge_se.model_file import attach_manifest
 from quant.graph.graph import State
 from quant.graph.onnx import next_name, write_onnx
 from quant.graph.recipes import RECIPES
@@ -40,8 +38,7 @@ def build_onnx(checkpoint: Checkpoint) -> bytes:
             **{name: importlib.metadata.version(name) for name in TOOLS},
         },
     )
-    helper.set_model_props(model, {MANIFEST_KEY: manifest.to_json()})
-    return model.SerializeToString(deterministic=True)
+    return attach_manifest(model.SerializeToString(deterministic=True), manifest)
 
 
 def _state(state: State) -> StateSpec:

@@ -21,7 +21,7 @@ from edge_se.model_file import attach_manifest
 from edge_se.signal import Signal
 from quant.audio.clips import CalibrationClips
 from quant.audio.frames import heard
-from quant.audio.mixing import calibration_mixtures
+from quant.audio.mixing import calibration_mixtures, level_dbfs
 from quant.graph.encoding import DTYPES, FLOAT, Encoding, assign_encodings
 from quant.graph.graph import Graph, Range, Value
 from quant.graph.range_rules import RangeRule
@@ -33,9 +33,11 @@ from quant.networks.checkpoint import Checkpoint
 from quant.ptq.bias_correction import corrected_biases, rounding_shifts
 from quant.ptq.calibration import Statistics, batches, calibrate
 from quant.ptq.equalization import choose_scales, equalize
+from quant.ptq.proof import prove, run_apart, simulated, speech
 from quant.ptq.ranges import RANGE_FUNCTIONS, cut_to_rectified_sums, percentile_ranges
 
 CALIBRATION_SEED = 0
+QUIETEST_DBFS = -40.0  # of noisy clips that ranges are made from
 # What the shifts of rounding are measured on: so many clips, each so long at most.
 SHIFT_CLIPS, SHIFT_SAMPLES = 8, 48000
 # Names of distributions whose versions decide the file's content.
@@ -81,10 +83,20 @@ def noisy_clips(clips: CalibrationClips, seed: int = CALIBRATION_SEED) -> list[n
         Samples, float32 [n] each.
     """
     if clips.noisy:
-        return [clip.samples for clip in clips.noisy]
+        return [_loud_enough(clip.samples) for clip in clips.noisy]
     clean = [clip.samples for clip in clips.clean]
     noise = [clip.samples for clip in clips.noise]
     return [mixture.noisy for mixture in calibration_mixtures(clean, noise, seed)]
+
+
+def _loud_enough(samples: np.ndarray) -> np.ndarray:
+    """Samples brought up to `QUIETEST_DBFS`, as far as their peak allows.
+
+    Quieter ones would give ranges so narrow that no runtime can hold them in 8 bits.
+    """
+    missing = 10 ** ((QUIETEST_DBFS - level_dbfs(samples)) / 20)
+    gain = min(missing, 1 / float(np.abs(samples).max()))
+    return samples if gain <= 1 else samples * np.float32(gain)
 
 
 def signal_for(network_signal: Signal, recipe: Recipe) -> Signal:
@@ -204,6 +216,43 @@ def build_quantized(
     """
     with corrected(calibrated, recipe, ranges):
         return build(calibrated, recipe, ranges, calibration)
+
+
+def build_proven(
+    calibrated: CalibratedGraph,
+    recipe: Recipe,
+    ranges: Mapping[str, Range],
+    calibration: Mapping[str, Any],
+) -> bytes:
+    """As `build_quantized`, once the file has run and put out what its simulation does.
+
+    Raises:
+        UserError: it can't be run, or puts out something else.
+    """
+    signal = calibrated.signal
+    samples = calibrated.clips[0] if calibrated.clips else speech(signal.sample_rate)
+    with corrected(calibrated, recipe, ranges):
+        content = build(calibrated, recipe, ranges, calibration)
+        hook = simulate(calibrated, recipe, ranges)
+        expected = simulated(calibrated.graph, signal, samples, hook)
+    prove(content, samples, expected, rounded=True)
+    return content
+
+
+def build_proven_float(checkpoint: Checkpoint, recipe: Recipe) -> bytes:
+    """As `build_float`, once the file has run and puts out what torch does.
+
+    Raises:
+        UserError: it can't be run, or puts out something else.
+    """
+    content = build_float(checkpoint, recipe)
+    samples = speech(checkpoint.signal.sample_rate)
+    if checkpoint.network.separates:
+        run_apart(content, samples)
+        return content
+    expected = simulated(checkpoint.graph(), signal_for(checkpoint.signal, recipe), samples)
+    prove(content, samples, expected, rounded=False)
+    return content
 
 
 def corrected(

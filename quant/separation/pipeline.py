@@ -23,7 +23,8 @@ from quant.graph.graph import Range
 from quant.graph.recipes import Recipe
 from quant.networks.checkpoint import Checkpoint
 from quant.ptq.calibration import observe
-from quant.ptq.pipeline import CalibratedGraph, Progress, build_float, build_quantized
+from quant.ptq.pipeline import CalibratedGraph, Progress, build_proven_float, build_quantized
+from quant.ptq.proof import run_apart, speech
 from quant.ptq.ranges import percentile_ranges
 from quant.separation.clips import StereoClips, read_mixtures, spread
 from quant.separation.masks import mask_quality
@@ -127,7 +128,7 @@ def quantize_separator(
         UserError: the clips can't be used.
     """
     if recipe.is_float:
-        return build_float(checkpoint, recipe), None
+        return build_proven_float(checkpoint, recipe), None
     chunk = checkpoint.network.chunk(checkpoint.model)
     found = read_mixtures(clips, checkpoint.signal.sample_rate)
     calibration, judged = split_windows(pick_windows(found.mixtures, checkpoint.signal, chunk))
@@ -135,6 +136,7 @@ def quantize_separator(
     ranges = separator_ranges(calibrated) if recipe.needs_ranges else {}
     details = {"clips": len(found.mixtures), "windows": len(calibration)}
     content = build_quantized(calibrated, recipe, ranges, details)
+    run_apart(content, speech(checkpoint.signal.sample_rate))
     with tempfile.TemporaryDirectory(prefix="edge-se-") as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(content)

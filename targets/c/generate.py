@@ -25,7 +25,7 @@ from targets.c.source import indented
 
 CORE = Path(edge_se.core.__file__).parent
 # Raised whenever the functions of the header change.
-API_VERSION = 1
+API_VERSION = 2
 ARITHMETICS = ("float", "fixed")
 # Whose ranges the fixed engine's values have.
 FIXED_RECIPE = "int16x8"
@@ -171,6 +171,9 @@ void {p}_process({p}_state *state, const {kind} in[{hop}], {kind} out[{hop}]);
 /* For callers without this header. */
 size_t {p}_state_size(void);
 int {p}_api_version(void);
+int {p}_sample_rate(void);
+int {p}_hop(void);
+int {p}_latency(void);
 const char *{p}_arithmetic(void);        /* "float": float samples; "fixed": int16_t samples */
 const char *{p}_checkpoint(void);        /* file name of the network's weights */
 const char *{p}_checkpoint_sha256(void); /* of that file */
@@ -184,7 +187,7 @@ const char *{p}_checkpoint_sha256(void); /* of that file */
 
 
 def _frame(engine: Engine, arithmetic: str, description: Description) -> str:
-    p = description.prefix
+    p, upper = description.prefix, description.prefix.upper()
     kind, hop = engine.samples, engine.signal.hop
     includes = "\n".join(f'#include "{name}"' for name in engine.included)
     return f"""\
@@ -226,6 +229,21 @@ size_t {p}_state_size(void)
 int {p}_api_version(void)
 {{
     return {API_VERSION};
+}}
+
+int {p}_sample_rate(void)
+{{
+    return {upper}_SAMPLE_RATE;
+}}
+
+int {p}_hop(void)
+{{
+    return {upper}_HOP;
+}}
+
+int {p}_latency(void)
+{{
+    return {upper}_LATENCY;
 }}
 
 const char *{p}_arithmetic(void)

@@ -1,5 +1,6 @@
 import gc
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -167,6 +168,56 @@ def test_a_frame_that_would_poison_the_states_is_refused(tiny_float, noise, valu
     np.testing.assert_array_equal(
         enhancer.process(noise[:256]), Enhancer(tiny_float).process(noise[:256])
     )
+
+
+@pytest.mark.parametrize("core", ["compiled", "numpy"])
+@pytest.mark.parametrize("stft", [None, "fixed"])
+@pytest.mark.parametrize("value", [3e38, -3e38, 1e15, 32768, 1e-40])
+def test_finite_frames_give_finite_frames_again(
+    tiny_float, tiny_int8, noise, monkeypatch, core, stft, value
+):
+    if core == "numpy":
+        monkeypatch.setattr("edge_se.engines.choice.load_core", lambda: None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the fixed-point STFT runs in NumPy")
+        enhancer = Enhancer(tiny_int8 if stft else tiny_float, stft=stft)
+        undisturbed = Enhancer(tiny_int8 if stft else tiny_float, stft=stft)
+    frames = noise[: 100 * 256].reshape(100, 256)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "samples of a frame exceed 16")
+        for sign in (1, -1, 1):
+            assert np.isfinite(enhancer.process(np.full(256, sign * value, np.float32))).all()
+    found = [enhancer.process(frame) for frame in frames]
+
+    assert np.isfinite(found).all()
+    expected = [undisturbed.process(frame) for frame in frames]
+    np.testing.assert_allclose(found[50:], expected[50:], atol=1e-3)
+
+
+def test_frames_in_another_unit_are_told_once(tiny_float, noise):
+    enhancer = Enhancer(tiny_float)
+    frame = 32768 * noise[:256]
+
+    with pytest.warns(RuntimeWarning, match="16-bit units; divide by 32768"):
+        enhancer.process(frame)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        enhancer.process(frame)
+
+
+def test_a_signal_in_another_unit_is_refused(tiny_float, noise):
+    with pytest.raises(ValueError, match="16-bit units; divide by 32768"):
+        Enhancer(tiny_float).enhance(-32768 * noise)
+
+
+@pytest.mark.parametrize("peak", [1, 4, 31.9])
+def test_loud_frames_are_not_cut_off(tiny_float, noise, peak):
+    signal = noise * np.float32(peak / np.abs(noise).max())
+
+    output = Enhancer(tiny_float).enhance(signal)
+
+    np.testing.assert_allclose(output, expected_output(signal), atol=1e-5 * peak)
 
 
 @pytest.mark.parametrize(

@@ -69,13 +69,13 @@ def test_latency_counts_window_and_lookahead():
 
 
 def test_a_newer_format_asks_for_an_upgrade():
-    with pytest.raises(UserError, match=r"model.tflite has manifest format 3, newer .* upgrade"):
-        read(content() | {"format_version": 3})
+    with pytest.raises(UserError, match=r"model.tflite has manifest format 4, newer .* upgrade"):
+        read(content() | {"format_version": 4})
 
 
 def test_an_older_format_asks_for_the_model_to_be_made_again():
-    with pytest.raises(UserError, match=r"manifest format 1, older than the 2 .* make the model"):
-        read(content() | {"format_version": 1})
+    with pytest.raises(UserError, match=r"manifest format 2, older than the 3 .* make the model"):
+        read(content() | {"format_version": 2})
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,8 @@ def test_an_older_format_asks_for_the_model_to_be_made_again():
     [
         ("stft", "wavelet", "its stft is 'wavelet'"),
         ("signal", 16000, "signal 16000, which is not a dict"),
-        ("lookahead_frames", -1, "lookahead_frames is negative"),
+        ("lookahead_frames", -1, "lookahead_frames is -1"),
+        ("lookahead_frames", 10**9, "lookahead_frames is 1000000000"),
         ("states", [3], "a state is 3"),
         ("architecture", None, "architecture None"),
         ("colour", "blue", "unknown field colour"),
@@ -105,7 +106,9 @@ def test_a_wrong_field_is_named(field, value, complaint):
         ("hop", "256", "hop '256', which is not a int"),
         ("sample_rate", 0, "sample rate is 0"),
         ("level_dbfs", "loud", "level_dbfs 'loud'"),
-        ("level_dbfs", float("nan"), "level_dbfs is nan"),
+        ("level_dbfs", 1e300, "level_dbfs is 1e\\+300"),
+        ("window", 2**40, "window of 1099511627776 samples"),
+        ("sample_rate", 2**40, "sample rate is 1099511627776"),
         ("colour", "blue", "signal has the unknown field colour"),
     ],
 )
@@ -164,7 +167,15 @@ def test_state_names_are_unique():
         read(changed)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", b"\xff\xfe", "[" * 10**6, '{"a":' * 60 + "1" + "}" * 60),
+        *('{"quality": {"pesq": NaN}}', '{"quality": {"pesq": 1e999}}', '{"a": "\\ud800"}'),
+        *('{"format_version": ' + "9" * 5000 + "}", '{"format_version": 99999999999999999999999}'),
+    ],
+    ids=lambda text: str(text[:12]),
+)
 def test_what_is_no_json_object_is_refused(text):
     with pytest.raises(UserError, match="the manifest in model"):
         Manifest.from_json(text, "model.tflite")

@@ -1,12 +1,26 @@
+import hashlib
+import io
 import json
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edge_se import Enhancer
 from edge_se.errors import UserError
-from edge_se.model_file import attach_manifest, read_manifest, split, write_model
-from tests.helpers.tiny_model import tiny_flatbuffer
+from edge_se.manifest import Manifest
+from edge_se.model_file import (
+    MANIFEST_NAME,
+    attach_manifest,
+    read_manifest,
+    read_model,
+    split,
+    write_model,
+)
+from tests.helpers.tiny_model import tiny_flatbuffer, write_tiny
+from tests.helpers.tiny_onnx import write_tiny_onnx
 
 
 def test_any_zip_tool_reads_the_manifest(tiny_int8):
@@ -21,7 +35,11 @@ def test_the_flatbuffer_stays_as_it_was():
 
     data = attach_manifest(flatbuffer, manifest)
 
-    assert split(data) == (flatbuffer, manifest.to_json().encode())
+    body, text = split(data)
+    assert body == flatbuffer
+    assert text is not None
+    found = Manifest.from_json(text, "it")
+    assert found == replace(manifest, body_sha256=hashlib.sha256(flatbuffer).hexdigest())
 
 
 def test_attaching_depends_on_the_arguments_alone():
@@ -46,7 +64,7 @@ def test_a_written_model_is_read_back(tmp_path):
 
     write_model(path, flatbuffer, manifest)
 
-    assert read_manifest(path) == manifest
+    assert replace(read_manifest(path), body_sha256="") == manifest
 
 
 def test_writing_leaves_nothing_but_the_model(tmp_path):
@@ -88,3 +106,92 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
         write_model(tmp_path / "absent" / "model.tflite", *tiny_flatbuffer("int8"))
+
+
+@pytest.fixture(params=["tflite", "onnx"])
+def whole(request, tmp_path) -> Path:
+    """A small model file of each kind that holds no program."""
+    path = tmp_path / f"model.{request.param}"
+    return write_tiny_onnx(path) if request.param == "onnx" else write_tiny(path, "int8")
+
+
+def test_any_flipped_bit_is_noticed(whole):
+    data = whole.read_bytes()
+    assert read_model(whole)[0] == data
+    random = np.random.default_rng(0)
+    # Every byte of what ends the file, a sample of the others.
+    places = [*random.integers(0, len(data), 1500), *range(len(data) - 120, len(data))]
+
+    for place in places:
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << int(random.integers(8))
+        whole.write_bytes(damaged)
+        with pytest.raises(UserError):
+            read_model(whole)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9, 0.999])
+def test_a_file_that_is_cut_off_is_refused(whole, share):
+    whole.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+
+    with pytest.raises(UserError, match="model"):
+        read_model(whole)
+
+
+def test_a_changed_body_is_named(tmp_path):
+    path = write_tiny(tmp_path / "model.tflite", "int8")
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1
+    path.write_bytes(data)
+
+    with pytest.raises(UserError, match=r"is damaged \(its content does not have the SHA-256"):
+        Enhancer(path)
+
+
+@pytest.mark.parametrize("flaw", ["deflated", "encrypted", "twice", "commented", "more"])
+def test_an_archive_that_was_not_written_here_is_refused(tmp_path, flaw):
+    flatbuffer, manifest = tiny_flatbuffer("int8")
+    text = split(attach_manifest(flatbuffer, manifest))[1]
+    assert text is not None
+    buffer = io.BytesIO()
+    buffer.write(flatbuffer)
+    kind = zipfile.ZIP_DEFLATED if flaw == "deflated" else zipfile.ZIP_STORED
+    with zipfile.ZipFile(buffer, "w", kind) as archive:
+        archive.writestr(MANIFEST_NAME, text)
+        if flaw == "twice":
+            with pytest.warns(UserWarning, match="Duplicate name"):
+                archive.writestr(MANIFEST_NAME, text)
+        if flaw == "more":
+            archive.writestr("other.txt", "x")
+        if flaw == "commented":
+            archive.comment = b"made by hand"
+    data = bytearray(buffer.getvalue())
+    if flaw == "encrypted":
+        for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+            data[data.rfind(signature) + flags] |= 1
+    path = tmp_path / "model.tflite"
+    path.write_bytes(data)
+
+    with pytest.raises(UserError, match="is damaged"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"", "an empty file"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer"),
+        (b"\x7fELF\2\1\1", "a compiled library"),
+        (b"\x08\x08\x12\x07pytorch", "an ONNX model"),
+        (b"PK\3\4" + bytes(30), "a ZIP archive"),
+        (b"RIFF" + bytes(30), "an audio file"),
+        (b"\x20" + bytes(7) + b'{"a":{}}' + bytes(40), "a safetensors file"),
+    ],
+)
+def test_what_has_the_wrong_name_is_called_by_its_own(tmp_path, content, name):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(content)
+
+    with pytest.raises(UserError, match=rf"is not a TFLite model \(it is {name}"):
+        Enhancer(path)

@@ -57,6 +57,14 @@ def test_silence_stays_silent(tiny_separator):
     assert not vocals.any() and not accompaniment.any()
 
 
+@pytest.mark.parametrize("value", [3e38, 1e15, 1e-38, 1e-42])
+def test_finite_recordings_give_finite_stems(tiny_separator, value):
+    recording = np.float32(value) * np.ones((20000, 2), np.float32)
+
+    for stem in Separator(tiny_separator).separate(recording):
+        assert np.isfinite(stem).all()
+
+
 def test_aggressiveness_sharpens_the_mask(tiny_separator):
     samples, separator = stereo(2000), Separator(tiny_separator)
     separator.aggressiveness = Aggressiveness(split_bin=10, value=0.6)

@@ -7,6 +7,7 @@ from edge_se.engines import load_engine
 from edge_se.engines import tflite as engine_module
 from edge_se.engines.tflite import TfliteStep, find_runtime
 from edge_se.errors import UserError
+from edge_se.model_file import write_model
 from tests.helpers.tiny_model import tiny_flatbuffer, write_tiny
 
 
@@ -116,10 +117,9 @@ def test_an_input_that_the_manifest_leaves_out_is_missed(tmp_path):
 
 
 def test_a_damaged_graph_is_refused_in_one_sentence(tmp_path):
-    path = write_tiny(tmp_path / "m.tflite")
-    data = bytearray(path.read_bytes())
-    data[:4] = b"\xff\xff\xff\x7f"
-    path.write_bytes(data)
+    path = tmp_path / "m.tflite"
+    data, manifest = tiny_flatbuffer("float32")
+    write_model(path, b"\xff\xff\xff\x7f" + data[4:], manifest)
 
     with pytest.raises(UserError, match="can't run"):
         TfliteStep(path)

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-import onnx
 from onnx import TensorProto, helper
 
 from edge_se.manifest import Tensors
+from edge_se.model_file import attach_manifest
 from tests.helpers.tiny_model import BINS, tiny_flatbuffer
 
 
@@ -53,7 +53,6 @@ def write_tiny_onnx(path: Path, with_manifest: bool = True, **state_changes) -> 
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    if with_manifest:
-        helper.set_model_props(model, {"edge_se_manifest": manifest.to_json()})
-    onnx.save(model, str(path))
+    data = model.SerializeToString(deterministic=True)
+    path.write_bytes(attach_manifest(data, manifest) if with_manifest else data)
     return path

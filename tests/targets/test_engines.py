@@ -5,6 +5,7 @@ import platform
 import re
 import shutil
 import subprocess
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from edge_se.engines import generated
 from edge_se.engines.generated import checkpoint_of, load_compiled, prefix, read_compiled
 from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
-from edge_se.model_file import default_model_path, read_model, write_model
+from edge_se.model_file import attach_manifest, default_model_path, read_model, write_model
 from quant.checkpoints import default_checkpoint_path
 from quant.networks.checkpoint import load_checkpoint
 from quant.ptq.pipeline import build_float
@@ -158,6 +159,22 @@ def test_the_fixed_engine_takes_and_gives_int16(library):
     assert 10 * np.log10(error) < -20
 
 
+@pytest.mark.parametrize("which", ["float", "default", "c float", "c fixed"])
+def test_finite_samples_give_finite_samples(library, float_model, which):
+    engine, _, stft = which.rpartition(" ") if which.startswith("c ") else ("", "", "")
+    model = float_model if which == "float" else None
+    enhancer = Enhancer(model, engine=engine or None, stft=stft or None)
+    random = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "samples of a frame exceed 16")
+        for size in (3e38, 1e15, 1e3, 1):
+            for _ in range(20):
+                frame = np.float32(size) * random.uniform(-1, 1, 256).astype(np.float32)
+                assert np.isfinite(enhancer.process(frame)).all()
+    for _ in range(20):
+        assert np.isfinite(enhancer.process(np.zeros(256, np.float32))).all()
+
+
 def test_a_model_runs_in_tflite_unless_the_engine_is_asked_for(library):
     engines = [Enhancer(engine=engine).describe()["engine"] for engine in (None, "c")]
 
@@ -204,8 +221,91 @@ def test_a_compiled_network_is_a_model_file(compiled, float_model, signal):
 
     np.testing.assert_allclose(enhancer.enhance(signal), expected, rtol=0, atol=1e-4)
     assert enhancer.describe()["file"] == str(compiled)
-    assert read_compiled(compiled)[1].checkpoint["name"] == default_checkpoint_path().name
+    assert read_compiled(compiled).checkpoint["name"] == default_checkpoint_path().name
     assert inspect_model(compiled)["engines"] == {"c": "by default"}
+
+
+def changed(path: Path, compiled: Path, **changes) -> Path:
+    """The library with another manifest, whose hash fits."""
+    data, manifest = read_model(compiled)
+    path.write_bytes(attach_manifest(data, replace(manifest, **changes)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        (lambda m: {"signal": replace(m.signal, hop=128)}, "says hop 128, and the engine .* 256"),
+        (lambda m: {"signal": replace(m.signal, hop=511)}, "says hop 511"),
+        (lambda m: {"signal": replace(m.signal, sample_rate=48000)}, "sample rate 48000"),
+        (lambda m: {"lookahead_frames": 2}, "says latency 768, and the engine .* has 256"),
+        (lambda m: {"checkpoint": {"sha256": "ab" * 32}}, "says checkpoint abab"),
+        (lambda m: {"checkpoint": {}}, "says checkpoint None"),
+        (lambda m: {"precision": "fixed"}, "no engine in fixed arithmetic"),
+        (lambda m: {"precision": "int8"}, "computes in int8, which this edge-se can't run"),
+    ],
+)
+def test_a_library_that_is_not_what_its_manifest_says_is_refused(
+    compiled, tmp_path, changes, complaint
+):
+    path = changed(tmp_path / "m.so", compiled, **changes(read_compiled(compiled)))
+
+    with pytest.raises(UserError, match=complaint):
+        Enhancer(path)
+
+
+def test_an_engine_built_in_does_not_run_a_model_of_another_signal(library, tmp_path):
+    data, manifest = read_model(default_model_path())
+    signal = replace(manifest.signal, hop=128)
+    path = tmp_path / "m.tflite"
+    path.write_bytes(attach_manifest(data, replace(manifest, signal=signal)))
+
+    with pytest.raises(UserError, match="says hop 128"):
+        Enhancer(path, engine="c")
+
+
+CONSTRUCTOR = """
+#include <stdio.h>
+#include <stdlib.h>
+__attribute__((constructor)) static void run(void) { fclose(fopen(getenv("RAN"), "w")); }
+"""
+
+
+def with_constructor(folder: Path, manifest) -> Path:
+    """A library that leaves a file behind when it is loaded."""
+    (folder / "c.c").write_text(CONSTRUCTOR)
+    path = folder / "m.so"
+    subprocess.run([*find_compiler(), "-shared", "-fPIC", folder / "c.c", "-o", path], check=True)
+    path.write_bytes(attach_manifest(path.read_bytes(), manifest))
+    return path
+
+
+def test_a_library_is_not_run_to_be_inspected(compiled, tmp_path, monkeypatch):
+    path = with_constructor(tmp_path, read_compiled(compiled))
+    monkeypatch.setenv("RAN", str(tmp_path / "ran"))
+
+    assert inspect_model(path)["manifest"]["architecture"] == "gtcrn"
+
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("flaw", ["body", "manifest", "archive", "none", "arithmetic"])
+def test_a_library_that_is_refused_was_not_run(compiled, tmp_path, monkeypatch, flaw):
+    manifest = read_compiled(compiled)
+    if flaw == "arithmetic":
+        manifest = replace(manifest, precision="quaternion")
+    path = with_constructor(tmp_path, manifest)
+    data = bytearray(path.read_bytes())
+    place = {"body": 500, "manifest": data.rfind(b"gtcrn"), "archive": len(data) - 90}.get(flaw)
+    if place is not None:
+        data[place] ^= 4
+    path.write_bytes(data[: data.rfind(b"PK\3\4")] if flaw == "none" else data)
+    monkeypatch.setenv("RAN", str(tmp_path / "ran"))
+
+    with pytest.raises(UserError):
+        Enhancer(path)
+
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_compiled_network_is_benchmarked(compiled, edge_se, tmp_path):
@@ -218,7 +318,10 @@ def test_a_compiled_network_is_benchmarked(compiled, edge_se, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "there is no model file"), (b"\x7fELF none", "no compiled engine; make one with")],
+    [
+        (None, "there is no model file"),
+        (b"\x7fELF none", "library without an edge-se"),
+    ],
 )
 def test_what_is_no_compiled_network_is_refused(tmp_path, content, message):
     if content is not None:

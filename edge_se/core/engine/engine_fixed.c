@@ -2042,7 +2042,22 @@ size_t engine_fixed_state_size(void)
 
 int engine_fixed_api_version(void)
 {
-    return 1;
+    return 2;
+}
+
+int engine_fixed_sample_rate(void)
+{
+    return ENGINE_FIXED_SAMPLE_RATE;
+}
+
+int engine_fixed_hop(void)
+{
+    return ENGINE_FIXED_HOP;
+}
+
+int engine_fixed_latency(void)
+{
+    return ENGINE_FIXED_LATENCY;
 }
 
 const char *engine_fixed_arithmetic(void)

@@ -55,6 +55,9 @@ void engine_fixed_process(engine_fixed_state *state, const int16_t in[256], int1
 /* For callers without this header. */
 size_t engine_fixed_state_size(void);
 int engine_fixed_api_version(void);
+int engine_fixed_sample_rate(void);
+int engine_fixed_hop(void);
+int engine_fixed_latency(void);
 const char *engine_fixed_arithmetic(void);        /* "float": float samples; "fixed": int16_t samples */
 const char *engine_fixed_checkpoint(void);        /* file name of the network's weights */
 const char *engine_fixed_checkpoint_sha256(void); /* of that file */

@@ -3841,7 +3841,22 @@ size_t engine_float_state_size(void)
 
 int engine_float_api_version(void)
 {
-    return 1;
+    return 2;
+}
+
+int engine_float_sample_rate(void)
+{
+    return ENGINE_FLOAT_SAMPLE_RATE;
+}
+
+int engine_float_hop(void)
+{
+    return ENGINE_FLOAT_HOP;
+}
+
+int engine_float_latency(void)
+{
+    return ENGINE_FLOAT_LATENCY;
 }
 
 const char *engine_float_arithmetic(void)

@@ -55,6 +55,9 @@ void engine_float_process(engine_float_state *state, const float in[256], float 
 /* For callers without this header. */
 size_t engine_float_state_size(void);
 int engine_float_api_version(void);
+int engine_float_sample_rate(void);
+int engine_float_hop(void);
+int engine_float_latency(void);
 const char *engine_float_arithmetic(void);        /* "float": float samples; "fixed": int16_t samples */
 const char *engine_float_checkpoint(void);        /* file name of the network's weights */
 const char *engine_float_checkpoint_sha256(void); /* of that file */

@@ -30,6 +30,8 @@ DILATIONS = (1, 2, 5)
 NORMALIZATION_EPSILON = 1e-8
 # Rates that a checkpoint's bands are compared with.
 USUAL_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
+# Bands saved in bfloat16 are those of a rate too.
+BFLOAT16_STEP = 2.0**-8
 
 
 def erb_filter_bank(
@@ -336,7 +338,8 @@ class GTCRN(MaskingNetwork):
         super().__init__()
         if sample_rate is None:
             raise UserError(
-                "the sample rate of this network can't be told from its weights; name it, as in "
+                f"this is a GTCRN of {low_bands + high_bands} bands, windows of {window} samples, "
+                "and its sample rate can't be told from its weights; name it, as in "
                 "--network-option sample_rate=16000"
             )
         sizes = {
@@ -407,6 +410,8 @@ def _sample_rate(merging: Tensor, window: int, low_bands: int) -> int | None:
             bank = erb_filter_bank(signal, low_bands, len(merging))
         except UserError:
             continue
-        if bank.shape == merging.shape and torch.allclose(bank, merging.float(), atol=1e-3):
+        if bank.shape == merging.shape and torch.allclose(
+            bank, merging.float(), atol=BFLOAT16_STEP
+        ):
             return rate
     return None

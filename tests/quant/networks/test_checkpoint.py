@@ -4,6 +4,7 @@ import hashlib
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -62,6 +63,146 @@ def test_weights_of_data_parallel_training_load(tmp_path, weights):
     checkpoint = load_checkpoint(save(tmp_path / "network.pt", wrapped))
 
     assert_equal_weights(checkpoint, weights)
+
+
+def prefixed(weights, prefix):
+    return {f"{prefix}{name}": tensor for name, tensor in weights.items()}
+
+
+def cast(weights, dtype):
+    return {n: t.to(dtype) if t.is_floating_point() else t for n, t in weights.items()}
+
+
+def streaming(weights):
+    """As upstream's streaming network names and keeps them."""
+    renamed = {}
+    for name, tensor in weights.items():
+        layer, _, last = name.rpartition(".")
+        if ".depth_conv." in name and "de_convs" in name:
+            tensor = tensor.flip(-2, -1) if last == "weight" else tensor
+            name = f"{layer}.ConvTranspose2d.{last}"
+        elif ".depth_conv." in name:
+            name = f"{layer}.Conv2d.{last}"
+        renamed[name] = tensor
+    return renamed
+
+
+WHOLE = {
+    "numpy": lambda w: {
+        "model": w,
+        "loss": np.float64(0.3),
+        "best": np.float32(3),
+        "n": np.int64(1),
+    },
+    "numpy array": lambda w: {"model": w, "history": np.arange(3.0), "done": np.bool_(True)},
+    "lightning": lambda w: {"state_dict": prefixed(w, "model."), "epoch": 3},
+    "compiled": lambda w: prefixed(w, "_orig_mod."),
+    "compiled inside": lambda w: {
+        n.replace("encoder.", "encoder._orig_mod."): t for n, t in w.items()
+    },
+    "nested": lambda w: {"state_dict": prefixed(w, "net.module._orig_mod.")},
+    "generator": lambda w: {"discriminator": {"c.weight": torch.ones(3)}, "generator": w},
+    "ema": lambda w: {"ema": {"shadow": w}, "step": torch.tensor(3)},
+    "no counters": lambda w: {n: t for n, t in w.items() if "num_batches" not in n},
+    "beside": lambda w: {**w, "stft.window": torch.ones(512), "total_ops": torch.zeros(1)},
+    "losses": lambda w: {**prefixed(w, "net."), "mel_loss.weight": torch.ones(3, 3)},
+    "double": lambda w: cast(w, torch.float64),
+    "streaming": streaming,
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("form", WHOLE)
+def test_whole_networks_are_found_as_people_keep_them(tmp_path, weights, form, legacy):
+    path = tmp_path / "network.pt"
+    torch.save(WHOLE[form](weights), path, _use_new_zipfile_serialization=not legacy)
+
+    checkpoint = load_checkpoint(path)
+
+    floats = {n: t for n, t in weights.items() if t.is_floating_point()}
+    assert checkpoint.architecture == "gtcrn"
+    assert_equal_weights(checkpoint, floats)
+    told = form in ("numpy", "numpy array", "no counters", "double")
+    assert bool(checkpoint.notes) is not told
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_in_half_precision_load(tmp_path, weights, dtype):
+    halves = cast(weights, dtype)
+
+    checkpoint = load_checkpoint(save(tmp_path / "network.pt", halves))
+
+    assert_equal_weights(checkpoint, cast(halves, torch.float32))
+    assert checkpoint.options == {}
+
+
+def test_what_was_done_is_told(tmp_path, weights):
+    content = {"state_dict": {**prefixed(weights, "model."), "loss.window": torch.ones(512)}}
+
+    notes = load_checkpoint(save(tmp_path / "network.pt", content)).notes
+
+    assert notes == (
+        "took the prefix 'model.' off the names of the weights",
+        "left out loss.window, which have not that prefix",
+    )
+
+
+def test_a_layer_more_is_not_left_out(tmp_path, weights):
+    weights["post_filter.weight"] = torch.ones(3, 3)
+
+    assert "post_filter.weight unknown" in complaint(save(tmp_path / "network.pt", weights))
+
+
+def test_a_whole_module_is_refused(tmp_path, random_network):
+    assert "holds more than weights (quant.networks.gtcrn.model.GTCRN" in complaint(
+        save(tmp_path / "network.pt", random_network)
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x08\x08\x12\x07pytorch", "an ONNX model"),
+        (b"\x1c\0\0\0TFL3" + bytes(30), "a TFLite model"),
+        (b"\x7fELF\2\1\1", "a compiled library"),
+        (b"<!DOCTYPE html>\n<html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"RIFF\0\0\0\0WAVE", "an audio file"),
+        (b"\x1f\x8b" + bytes(30), "a gzip archive"),
+        (b"", "an empty file"),
+    ],
+)
+def test_what_is_no_checkpoint_is_called_by_its_name(tmp_path, content, kind):
+    path = tmp_path / "network.pt"
+    path.write_bytes(content)
+
+    assert f"is {kind}" in complaint(path)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *("", "[]", "{}", "{", "[" * 5000, '{"architecture": 3, "options": {}}'),
+        *('{"architecture": "gtcrn", "options": []}', '{"architecture": "x", "options": {}}'),
+        *(
+            f'{{"architecture": "gtcrn", "options": {options}}}'
+            for options in ('{"channels": "x"}', '{"channels": -3}', '{"window": 0}', '{"y": 1}')
+        ),
+    ],
+)
+def test_metadata_that_is_not_ours_is_refused(tmp_path, weights, told):
+    path = tmp_path / "network.safetensors"
+    save_file(weights, path, {"edge_se_network": told})
+
+    with pytest.raises(UserError) as error:
+        load_checkpoint(path)
+    assert "\n" not in str(error.value)
+
+
+def test_metadata_of_others_is_passed_over(tmp_path, weights):
+    save_file(weights, tmp_path / "network.safetensors", {"format": "pt", "config": "{"})
+
+    assert_equal_weights(load_checkpoint(tmp_path / "network.safetensors"), weights)
 
 
 def test_checkpoint_says_where_it_came_from(tmp_path, weights):
@@ -204,7 +345,7 @@ def test_another_network_is_told_from_the_one_asked_for(assets):
 
     message = str(error.value)
     assert "is no gtcrn checkpoint" in message
-    assert "268 more missing" in message and "123 more unknown" in message
+    assert "246 more missing" in message and "113 more unknown" in message
 
 
 class Exploit:

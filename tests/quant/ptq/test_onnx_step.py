@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from edge_se import Enhancer
-from edge_se.engines.onnx import MANIFEST_KEY, OnnxStep
+from edge_se.engines.onnx import OnnxStep
 from edge_se.engines.tflite import TfliteStep
-from edge_se.manifest import Manifest
+from edge_se.model_file import MANIFEST_KEY, read_manifest
 from quant.networks.checkpoint import Checkpoint
 from quant.networks.registry import find_network
 from quant.ptq.onnx_step import build_onnx
@@ -60,9 +60,9 @@ def test_signals_and_states_are_named_in_the_graph_and_the_manifest(path):
     inputs = [value.name for value in model.graph.input]
     outputs = [value.name for value in model.graph.output]
 
-    manifest = Manifest.from_json(
-        {entry.key: entry.value for entry in model.metadata_props}[MANIFEST_KEY], "step.onnx"
-    )
+    manifest = read_manifest(path)
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    assert told[MANIFEST_KEY] == manifest.to_json()
 
     names = [state.name for state in manifest.states]
     assert inputs == ["features", *names] == ["features", *(s.input for s in manifest.states)]

@@ -1,0 +1,148 @@
+"""Every model file runs before it is handed out: in a process of its own, against its simulation.
+
+A runtime that refuses or aborts on a graph does so there, and a file that computes something else
+than was simulated is found, before anyone has it.
+"""
+
+import os
+import signal as signals
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from calib_data import clips_folder
+from edge_se.errors import UserError
+from edge_se.signal import Signal
+from quant.audio.clips import Clip, read_clip
+from quant.audio.frames import apply_mask, heard, synthesize
+from quant.graph.execute import Hook, run_sequence
+from quant.graph.graph import Graph
+
+SECONDS = 3
+TIMEOUT_S = 300
+# SNR in dB of a file's output to its simulation's. Float ones differ by rounding; in integers, sums
+# round elsewhere now and then, and states carry that on; what is miswired comes to 0 or less.
+LEAST_SNR_DB = {"float": 60.0, "rounded": 10.0}
+
+# What the child runs: the device's own loop, and nothing of the host's.
+_CHILD = """
+import sys
+import numpy as np
+from edge_se.errors import UserError
+from edge_se.model_file import read_manifest
+model, samples, out = sys.argv[1:]
+try:
+    from pathlib import Path
+    manifest = read_manifest(Path(model))
+    if manifest.chunk is None:
+        from edge_se import Enhancer
+        result = Enhancer(model).enhance(np.load(samples))
+    else:
+        from edge_se.engines.window import TfliteWindow
+        shape = manifest.tensors.features.shape[1:]
+        result = TfliteWindow(Path(model)).run(np.ones(shape, np.float32))
+except UserError as error:
+    sys.exit(f"UserError: {error}")
+np.save(out, result)
+"""
+
+
+@cache
+def speech(rate: int) -> np.ndarray:
+    """Embedded speech with some noise in it, at `rate` Hz: float32 [n]."""
+    clip = read_clip(clips_folder() / "clean" / "en_01.flac", rate)
+    assert isinstance(clip, Clip)
+    samples = clip.samples[: SECONDS * rate]
+    noise = np.random.default_rng(0).standard_normal(len(samples))
+    return (samples + 0.005 * noise).astype(np.float32)
+
+
+def run_apart(content: bytes, samples: np.ndarray) -> np.ndarray:
+    """Run a model file over samples (float32 [n]) in a process of its own; what it puts out.
+
+    A separator gets one window of ones.
+
+    Raises:
+        UserError: it can't be run; the message says why.
+    """
+    with tempfile.TemporaryDirectory(prefix="edge-se-") as name:
+        folder = Path(name)
+        model, heard_file, out = (folder / f for f in ("model.tflite", "in.npy", "out.npy"))
+        model.write_bytes(content)
+        np.save(heard_file, samples)
+        try:
+            result = subprocess.run(
+                [sys.executable, "-c", _CHILD, model, heard_file, out],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT_S,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        except subprocess.TimeoutExpired:
+            raise UserError(_useless(f"did not finish within {TIMEOUT_S} s")) from None
+        if result.returncode == 0 and out.is_file():
+            found: np.ndarray = np.load(out)
+            return found
+    raise UserError(_useless(_reason(result.returncode, result.stderr)))
+
+
+def _reason(status: int, errors: str) -> str:
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    last = lines[-1].removeprefix("UserError: ") if lines else f"ended with status {status}"
+    if status < 0:
+        return f"made the runtime end by {signals.Signals(-status).name} ({last})"
+    return f"can't be run ({last})"
+
+
+def _useless(reason: str) -> str:
+    return (
+        f"the model file that was made {reason}, so it was not written; calibrate with other clips "
+        "(usual levels, real recordings), or choose another --precision"
+    )
+
+
+def simulated(
+    graph: Graph, signal: Signal, samples: np.ndarray, hook: Hook | None = None
+) -> np.ndarray:
+    """What a graph makes of samples (float32 [n]), rounded by a hook: float32 [n]."""
+    with torch.no_grad():
+        spectra, features = heard(torch.from_numpy(samples)[None], signal)
+        inputs = {"features": features}
+        (mask,) = run_sequence(graph, inputs) if hook is None else run_sequence(graph, inputs, hook)
+        mask = mask[:, graph.lookahead :]
+        output = apply_mask(spectra[:, : mask.shape[1]], mask, signal)
+        enhanced: np.ndarray = synthesize(output, len(samples), signal)[0].numpy()
+    return enhanced
+
+
+def prove(content: bytes, samples: np.ndarray, expected: np.ndarray, rounded: bool) -> None:
+    """Run a model file over samples and compare.
+
+    Args:
+        content: of the model file.
+        samples: what it hears, float32 [n].
+        expected: what its simulation puts out, float32 [n].
+        rounded: whether it computes in integers.
+
+    Raises:
+        UserError: it can't be run, or puts out something else.
+    """
+    found = run_apart(content, samples)
+    if not np.isfinite(found).all():
+        raise UserError(_useless("puts out values that are not finite"))
+    # What is below one step of an int16 sample counts for nothing.
+    floor = len(found) * 2.0**-30
+    error = float(np.square(found - expected, dtype=np.float64).sum())
+    loudness = float(np.square(expected, dtype=np.float64).sum())
+    snr_db = 10 * np.log10((loudness + floor) / (error + 1e-20))
+    least = LEAST_SNR_DB["rounded" if rounded else "float"]
+    if error > floor and snr_db < least:
+        raise UserError(
+            _useless(f"differs from its simulation (SNR {snr_db:.0f} dB, at least {least:.0f})")
+        )
