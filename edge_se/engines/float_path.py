@@ -51,8 +51,8 @@ class LogMagnitude:
         np.abs(self._spectrum, self._row)
         if exponent:
             np.multiply(self._row, np.float32(2.0**exponent), self._row)
-        np.maximum(self._row, np.float32(LEAST_MAGNITUDE), self._row)
-        np.log10(self._row, self._row)
+        np.maximum(self._row, np.float32(LEAST_MAGNITUDE), out=self._row)
+        np.log10(self._row, out=self._row)
 
 
 # By the words of `edge_se.signal.FEATURES`.

@@ -30,10 +30,10 @@ def depthwise_over_history(
     stride: int = 1,
     rectified: bool = False,
 ) -> Value:
-    """[1, dilation * (frames - 1) + 1, W, C] with weight [1, frames, taps, C]: [1, 1, W / stride, C].
+    """[1, H, W, C] with weight [1, frames, taps, C]: [1, 1, W / stride, C].
 
-    Striding over the whole height gives one output row without padding in time. What is below zero
-    becomes zero if `rectified`.
+    H is dilation * (frames - 1) + 1: striding over all of it gives one output row without padding
+    in time. What is below zero becomes zero if `rectified`.
     """
     _, height, width, channels = window.shape
     return weighted.append_weighted(

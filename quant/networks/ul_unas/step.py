@@ -201,7 +201,6 @@ def _activated(
 def _attention(graph: Graph, x: Value, attention: nn.Module, shuffled: bool) -> Value:
     """[1, 1, W, C] to the same shape; channels are those of the network's attention `shuffled`."""
     attention = cast(Attention, attention)
-    _, _, bands, channels = x.shape
     with graph.scope("attention"):
         squared = ops.multiply(graph, x, x, "squared")
         gates = _channel_gates(graph, squared, attention, shuffled)
