@@ -178,8 +178,11 @@ class FloatPath:
         self._stft = make_stft(manifest.signal)
         tensors = manifest.tensors
         self._write_features = FeatureWriter(
-            *(manifest.signal.features, self._stft.spectrum),
-            *(features, tensors.features, manifest.bands),
+            manifest.signal.features,
+            self._stft.spectrum,
+            features,
+            tensors.features,
+            manifest.bands,
         )
         self._normalize = make_normalizer(manifest.signal)
         self._apply_mask = MaskApplier(mask, tensors.mask)

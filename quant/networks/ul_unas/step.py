@@ -24,6 +24,7 @@ from quant.networks.folding import (
     fold_batch_norm,
     merge_grus,
 )
+from quant.networks.gtcrn.model import DPGRNN
 from quant.networks.gtcrn.step import dual_path, merge_bands, split_bands
 from quant.networks.recurrent import gru_both_ways, gru_over_time
 from quant.networks.ul_unas.model import (
@@ -55,7 +56,7 @@ def describe_ul_unas(model: ULUNAS, split: bool = False) -> Graph:
     rows = ops.reshape(graph, x, (width, channels), "bottleneck")
     for index, paths in enumerate(model.dpgrnn):
         with graph.scope(f"dpgrnn{index + 1}"):
-            rows = dual_path(graph, rows, paths)
+            rows = dual_path(graph, rows, cast(DPGRNN, paths))
     x = ops.reshape(graph, rows, (1, 1, width, channels), "bottleneck_image")
     for index, block in enumerate(model.decoder.de_convs):
         with graph.scope(f"decoder.{index}"):
@@ -215,12 +216,12 @@ def _channel_gates(graph: Graph, squared: Value, attention: Attention, shuffled:
     energy = ops.mean(graph, squared, (2,), "energy")
     rows = ops.reshape(graph, energy, (1, channels), "energies")
     weights = merge_grus([(attention.ta_gru, "", 0)], channels)
-    weight, bias = attention.ta_fc.weight, attention.ta_fc.bias
+    gate: tuple[Tensor, Tensor] = (attention.ta_fc.weight, attention.ta_fc.bias)
     if shuffled:
         weights = replace(weights, input_weight=_shuffle(weights.input_weight, 1))
-        weight, bias = _shuffle(weight, 0), _shuffle(bias, 0)
+        gate = _shuffle(gate[0], 0), _shuffle(gate[1], 0)
     state = gru_over_time(graph, rows, weights, "gru")
-    gates = ops.sigmoid(graph, ops.linear(graph, state, weight, bias, "gate_input"), "gate")
+    gates = ops.sigmoid(graph, ops.linear(graph, state, *gate, "gate_input"), "gate")
     return ops.reshape(graph, gates, (1, 1, 1, channels), "gate_image")
 
 
