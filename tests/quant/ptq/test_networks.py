@@ -97,7 +97,7 @@ def test_manifest_states_network_and_latency(built):
     manifest = Enhancer(built.path).manifest
 
     assert manifest.lookahead_frames == built.lookahead
-    assert manifest.checkpoint["options"] == built.calibrated.checkpoint.options
+    assert manifest.checkpoint.get("options", {}) == built.calibrated.checkpoint.options
     assert manifest.algorithmic_latency_ms == 32 + 16 * built.lookahead
 
 
