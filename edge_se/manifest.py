@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from edge_se import strict_json
 from edge_se.errors import UserError
 from edge_se.quantized import limits
-from edge_se.signal import FEATURES, MASKS, WINDOW_FUNCTIONS, Signal
+from edge_se.signal import (
+    FEATURE_ROWS,
+    FEATURES,
+    MASK_ROWS,
+    MASKS,
+    WINDOW_FUNCTIONS,
+    Signal,
+)
 
 FORMAT_VERSION = 3
 
@@ -97,9 +104,10 @@ class StateSpec:
 
 @dataclass(frozen=True)
 class Tensors:
-    """Tensors that the step takes and gives: features [3, bins] (or [6, bands]) in, mask [2, bins].
+    """Tensors that the step takes and gives: features [rows, bins] (or [6, bands]) in, mask out.
 
-    Of a separator: features [1, frames, bins, 2] in, mask [1, frames - 2 * offset, bins, 2] out.
+    The mask is [rows, bins]. Of a separator: features [1, frames, bins, 2] in, mask
+    [1, frames - 2 * offset, bins, 2] out.
     """
 
     features: TensorSpec
@@ -319,8 +327,15 @@ def _check_consistent(manifest: Manifest) -> None:
     )
     _check_hop(manifest)
     bins, chunk, bands = signal.bins, manifest.chunk, manifest.bands
-    shapes: dict[str, tuple[int, ...]] = {"features": (3, bins), "mask": (2, bins)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "features": (FEATURE_ROWS.get(signal.features, 0), bins),
+        "mask": (MASK_ROWS.get(signal.mask, 0), bins),
+    }
     if bands is not None:
+        _check(
+            signal.features == "magnitude_real_imaginary",
+            f"its bands have two parts, but its features are {signal.features!r}",
+        )
         _check(manifest.tensors.features.dtype != "float32", "its bands have two parts, but floats")
         _check_bands(bands, bins)
         shapes["features"] = (6, bands.count)

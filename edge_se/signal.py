@@ -24,9 +24,14 @@ WINDOW_FUNCTIONS: Mapping[str, Callable[[int], NDArray[np.float64]]] = {
     "square_root_hann": square_root_hann,
     "hann": hann,
 }
-# What this runtime knows how to do, by field; anything else needs a newer one.
-FEATURES = ("magnitude_real_imaginary", "stereo_magnitude")
-MASKS = ("complex", "stereo_magnitude")
+# What this runtime knows how to do, by field; anything else needs a newer one. Of a frame, kinds
+# with the rows of bins that they have; a separator's has none.
+FEATURE_ROWS: Mapping[str, int] = {"magnitude_real_imaginary": 3, "log_magnitude": 1}
+MASK_ROWS: Mapping[str, int] = {"complex": 2, "real": 1}
+FEATURES = (*FEATURE_ROWS, "stereo_magnitude")
+MASKS = (*MASK_ROWS, "stereo_magnitude")
+# The least magnitude that has a logarithm of its own.
+LEAST_MAGNITUDE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,11 @@ class Signal:
         window: STFT window in samples, an even number.
         hop: Samples per frame, fewer than the window's; of a separator half of them at most.
         window_function: Of the analysis, a name of `WINDOW_FUNCTIONS`; synthesis has its dual.
-        features: Kind of features: rows of magnitude, real and imaginary part; of a separator,
-            both channels' magnitudes, the recording's largest being 1.
-        mask: Kind of mask: rows of real and imaginary part; of a separator, a gain in [0, 1] for
-            both channels' accompaniment.
+        features: Kind of features: rows of magnitude, real and imaginary part; the magnitude's
+            logarithm to the base 10; of a separator, both channels' magnitudes, the recording's
+            largest being 1.
+        mask: Kind of mask: rows of real and imaginary part; real gains; of a separator, a gain in
+            [0, 1] for both channels' accompaniment.
         level_dbfs: Level that loud input is brought nearer to before the network hears it (see
             `edge_se.level`); None where it hears every level as it is.
     """

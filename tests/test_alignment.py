@@ -11,7 +11,7 @@ from calib_data import clips_folder
 from edge_se import Enhancer
 from quant.audio.clips import read_clips
 from quant.audio.frames import analyse, apply_mask, features, synthesize
-from quant.networks.gtcrn.model import SIGNAL, MaskingNetwork
+from quant.networks.gtcrn.model import MaskingNetwork
 from quant.networks.registry import find_network
 
 WINDOW, HOP = 512, 256
@@ -21,6 +21,7 @@ CAUSAL: tuple[tuple[str, dict[str, object]], ...] = (
     ("gtcrn", {}),
     ("gtcrn_light", {"causal": True}),
     ("gtcrn_unet", {}),
+    ("ul_unas", {}),
 )
 Signal = NDArray[np.float32]
 
@@ -40,9 +41,10 @@ def offline(request: pytest.FixtureRequest) -> Callable[[Signal], Signal]:
 
     @torch.no_grad()
     def enhance(samples: Signal) -> Signal:
-        spectra = analyse(torch.from_numpy(samples)[None], SIGNAL)
-        mask = model.mask(features(spectra, SIGNAL).transpose(1, 2)).transpose(1, 2)
-        return synthesize(apply_mask(spectra, mask, SIGNAL), len(samples), SIGNAL)[0].numpy()
+        signal = model.signal
+        spectra = analyse(torch.from_numpy(samples)[None], signal)
+        mask = model.mask(features(spectra, signal).transpose(1, 2)).transpose(1, 2)
+        return synthesize(apply_mask(spectra, mask, signal), len(samples), signal)[0].numpy()
 
     return enhance
 

@@ -128,6 +128,11 @@ def check_served(manifest: Manifest) -> None:
             f"the fixed-point STFT has a {WINDOW_FUNCTION} window of {WINDOW} samples, the model a "
             f"{signal.window_function} window of {signal.window}; take the float STFT"
         )
+    if signal.features != "magnitude_real_imaginary":
+        raise UserError(
+            f"the fixed-point STFT has no features of the kind {signal.features}; take the float "
+            "STFT"
+        )
     finest = FeatureScale(features).exponent > _FINEST_FEATURES
     if finest or MaskScale(mask).exponent > _COARSEST_MASK[mask.dtype]:
         raise UserError(

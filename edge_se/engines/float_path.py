@@ -3,6 +3,7 @@
 Nothing is allocated per frame: every array is made once, views are held, calls write into them.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,47 +14,85 @@ from edge_se.engines.samples import Limiter
 from edge_se.level import hop_energy, make_normalizer
 from edge_se.manifest import BandMerging, Manifest, TensorSpec
 from edge_se.quantized import Dequantizer, Quantizer
+from edge_se.signal import FEATURE_ROWS, LEAST_MAGNITUDE
 from edge_se.stft import Samples, Spectrum, Stft
 
 
-class FeatureWriter:
-    """Writes magnitude, real and imaginary part of a spectrum into the step's input.
+class MagnitudeRealImaginary:
+    """Writes magnitude, real and imaginary part of a spectrum into rows [3, bins]."""
 
-    That is [3, bins], or [6, bands] for features merged to bands in two parts.
+    def __init__(self, spectrum: Spectrum, rows: Samples) -> None:
+        """Read from the buffer `spectrum` (complex64 [bins])."""
+        self._spectrum, self._real_part, self._imaginary_part = (
+            spectrum,
+            spectrum.real,
+            spectrum.imag,
+        )
+        self._rows = rows
+        self._magnitude, self._real, self._imaginary = rows
+
+    def __call__(self, exponent: int) -> None:
+        """Write them of the spectrum that the buffer holds now, times 2**exponent."""
+        np.abs(self._spectrum, self._magnitude)
+        self._real[...] = self._real_part
+        self._imaginary[...] = self._imaginary_part
+        if exponent:
+            np.multiply(self._rows, np.float32(2.0**exponent), self._rows)
+
+
+class LogMagnitude:
+    """Writes the logarithm of a spectrum's magnitude, to the base 10, into rows [1, bins]."""
+
+    def __init__(self, spectrum: Spectrum, rows: Samples) -> None:
+        """Read from the buffer `spectrum` (complex64 [bins])."""
+        self._spectrum, self._rows, (self._row,) = spectrum, rows, rows
+
+    def __call__(self, exponent: int) -> None:
+        """Write it of the spectrum that the buffer holds now, times 2**exponent."""
+        np.abs(self._spectrum, self._row)
+        if exponent:
+            np.multiply(self._row, np.float32(2.0**exponent), self._row)
+        np.maximum(self._row, np.float32(LEAST_MAGNITUDE), out=self._row)
+        np.log10(self._row, out=self._row)
+
+
+# By the words of `edge_se.signal.FEATURES`.
+FEATURES: Mapping[str, Callable[[Spectrum, Samples], Callable[[int], None]]] = {
+    "magnitude_real_imaginary": MagnitudeRealImaginary,
+    "log_magnitude": LogMagnitude,
+}
+
+
+class FeatureWriter:
+    """Writes the features of a spectrum into the step's input.
+
+    That is [rows, bins], or [6, bands] for features merged to bands in two parts.
     """
 
     def __init__(
         self,
+        kind: str,
         spectrum: Spectrum,
         target: NDArray[Any],
         spec: TensorSpec,
         bands: BandMerging | None = None,
     ) -> None:
         """Read from the buffer `spectrum` (complex64 [bins]), write to `target` as `spec` says."""
-        self._spectrum, self._real_part, self._imaginary_part = (
-            spectrum,
-            spectrum.real,
-            spectrum.imag,
-        )
         self._target = target
         self._quantize: Quantizer | None = None
-        self._rows = target
+        rows = target
         self._merge: BandMerger | None = None
         if spec.dtype != "float32":
             self._quantize = Quantizer(spec.shape, spec.scale, spec.zero_point, spec.dtype)
-            self._rows = np.empty((3, len(spectrum)), np.float32)
+            rows = np.empty((FEATURE_ROWS[kind], len(spectrum)), np.float32)
         if bands is not None:
-            self._merge = BandMerger(self._rows, bands)
-        self._written = self._rows if self._merge is None else self._merge.bands
-        self._magnitude, self._real, self._imaginary = self._rows
+            self._merge = BandMerger(rows, bands)
+        self._written = rows if self._merge is None else self._merge.bands
+        self._compute = FEATURES[kind](spectrum, rows)
 
     def __call__(self, exponent: int = 0) -> None:
-        """Write the features, times 2**exponent, of the spectrum that the buffer holds now."""
-        np.abs(self._spectrum, self._magnitude)
-        self._real[...] = self._real_part
-        self._imaginary[...] = self._imaginary_part
-        if exponent:
-            np.multiply(self._rows, np.float32(2.0**exponent), self._rows)
+        """Write the features of the spectrum that the buffer holds now, times 2**exponent."""
+        self._compute(exponent)
         if self._merge is not None:
             self._merge()
         if self._quantize is not None:
@@ -86,27 +125,29 @@ class BandMerger:
 
 
 class MaskApplier:
-    """Multiplies a spectrum by the step's output [2, bins], real and imaginary row of the mask."""
+    """Multiplies a spectrum by the step's output: real and imaginary row of the mask, or real.
+
+    Rows that are not there are zero.
+    """
 
     def __init__(self, source: NDArray[Any], spec: TensorSpec) -> None:
-        bins = spec.shape[1]
+        rows, bins = spec.shape
         self._source = source
         self._dequantize: Dequantizer | None = None
         self._rows = source
         if spec.dtype != "float32":
             self._dequantize = Dequantizer(spec.scale, spec.zero_point)
             self._rows = np.empty(spec.shape, np.float32)
-        self._real, self._imaginary = self._rows
-        self._mask = np.empty(bins, np.complex64)
-        self._mask_real, self._mask_imaginary = self._mask.real, self._mask.imag
+        self._mask = np.zeros(bins, np.complex64)
+        self._parts = (self._mask.real, self._mask.imag)[:rows]
         self._enhanced = np.empty(bins, np.complex64)
 
     def __call__(self, spectrum: Spectrum) -> Spectrum:
         """Give the enhanced spectrum (complex64 [bins]), the same buffer at each call."""
         if self._dequantize is not None:
             self._dequantize(self._source, self._rows)
-        self._mask_real[...] = self._real
-        self._mask_imaginary[...] = self._imaginary
+        for part, row in zip(self._parts, self._rows, strict=True):
+            part[...] = row
         return np.multiply(spectrum, self._mask, self._enhanced)
 
 
@@ -139,7 +180,11 @@ class FloatPath:
         self._stft = make_stft(manifest.signal)
         tensors = manifest.tensors
         self._write_features = FeatureWriter(
-            self._stft.spectrum, features, tensors.features, manifest.bands
+            manifest.signal.features,
+            self._stft.spectrum,
+            features,
+            tensors.features,
+            manifest.bands,
         )
         self._normalize = make_normalizer(manifest.signal)
         self._apply_mask = MaskApplier(mask, tensors.mask)

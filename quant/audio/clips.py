@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_se.errors import UserError
 
-SUFFIXES = (".wav", ".flac")
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus")
 # A clip whose loudest sample stays under -80 dBFS holds nothing to learn or calibrate from.
 SILENCE_PEAK = 1e-4
 # No recording exceeds full scale by 24 dB: such samples are in another unit, as that of 16 bits.
@@ -80,7 +80,7 @@ class CalibrationClips:
 def find_clips(
     folder: Path, patterns: Sequence[str] = ("*",), recursive: bool = True
 ) -> tuple[Path, ...]:
-    """Return the WAV and FLAC files of a folder whose name matches one of the glob patterns.
+    """Return the audio files of a folder whose name matches one of the glob patterns.
 
     Args:
         folder: folder to look in.
@@ -94,11 +94,11 @@ def find_clips(
         UserError: no such folder, or no matching audio file in it.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give a folder of WAV or FLAC files.")
+        raise UserError(f"{folder} is not a folder; give a folder of WAV, FLAC or OGG files.")
     found = folder.rglob("*") if recursive else folder.iterdir()
     audio = [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
     if not audio:
-        raise UserError(f"{folder} holds no WAV or FLAC file.")
+        raise UserError(f"{folder} holds no WAV, FLAC or OGG file.")
     matching = [path for path in audio if matches(path, patterns)]
     if not matching:
         wanted = ", ".join(patterns)
@@ -165,7 +165,7 @@ def read_clips(
     """Read a folder's clips into memory.
 
     Args:
-        folder: folder of WAV or FLAC files.
+        folder: folder of WAV, FLAC or OGG files.
         rate: in Hz, that they are resampled to.
         patterns: globs on the file name.
         minimum_clips: how many usable clips there must be.

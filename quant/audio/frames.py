@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edge_se.level import LevelNormalizer, hop_energy
-from edge_se.signal import Signal
+from edge_se.signal import LEAST_MAGNITUDE, Signal
 
 MAGNITUDE_FLOOR = 1e-12  # added to the squared magnitude
 # `edge_se.signal.WINDOW_FUNCTIONS` as torch computes them, in float32: upstream trains with these.
@@ -67,25 +67,39 @@ def magnitude_real_imaginary(spectra: Tensor) -> Tensor:
     return torch.stack([magnitude, real, imaginary], dim=-2)
 
 
+def log_magnitude(spectra: Tensor) -> Tensor:
+    """Spectra [..., bins] to the logarithm of their magnitude, to the base 10, [..., 1, bins]."""
+    return spectra.abs().clamp(min=LEAST_MAGNITUDE).log10()[..., None, :]
+
+
 def complex_mask(spectra: Tensor, mask: Tensor) -> Tensor:
     """Spectra [..., bins] times a complex ratio mask [..., 2, bins]."""
     return spectra * torch.complex(mask[..., 0, :], mask[..., 1, :])
 
 
+def real_mask(spectra: Tensor, mask: Tensor) -> Tensor:
+    """Spectra [..., bins] times gains [..., 1, bins]."""
+    return spectra * mask[..., 0, :]
+
+
 # What `edge_se.signal` names; separators have their own, in `quant.separation`.
 FEATURES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "magnitude_real_imaginary": magnitude_real_imaginary
+    "magnitude_real_imaginary": magnitude_real_imaginary,
+    "log_magnitude": log_magnitude,
 }
-MASKS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"complex": complex_mask}
+MASKS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "complex": complex_mask,
+    "real": real_mask,
+}
 
 
 def features(spectra: Tensor, signal: Signal) -> Tensor:
-    """Spectra [..., bins] to a network's input, for `magnitude_real_imaginary` [..., 3, bins]."""
+    """Spectra [..., bins] to a network's input [..., rows, bins]; see `FEATURE_ROWS`."""
     return FEATURES[signal.features](spectra)
 
 
 def frame_gains(samples: Tensor, signal: Signal) -> Tensor:
-    """The features' gain in each frame of `analyse`: samples [clips, n] to [clips, frames].
+    """What spectra are multiplied by for the features alone: [clips, n] to [clips, frames].
 
     As the frame loop normalizes the level; all ones where the signal keeps it.
     """
@@ -102,13 +116,13 @@ def frame_gains(samples: Tensor, signal: Signal) -> Tensor:
 
 
 def heard(samples: Tensor, signal: Signal) -> tuple[Tensor, Tensor]:
-    """Spectra [clips, frames, bins] and what the network takes of them [clips, frames, 3, bins]."""
+    """Spectra [clips, frames, bins] and what the network takes of them, [..., rows, bins]."""
     spectra = analyse(samples, signal)
-    return spectra, features(spectra, signal) * frame_gains(samples, signal)[..., None, None]
+    return spectra, features(spectra * frame_gains(samples, signal)[..., None], signal)
 
 
 def apply_mask(spectra: Tensor, mask: Tensor, signal: Signal, lookahead: int = 0) -> Tensor:
-    """Spectra [..., frames, bins] masked; a complex mask is [..., frames, 2, bins].
+    """Spectra [..., frames, bins] masked by [..., frames, rows, bins]; see `MASK_ROWS`.
 
     A mask that lags by `lookahead` frames meets the spectra of so many frames ago, zeros at first.
     """

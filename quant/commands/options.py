@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +59,15 @@ def load_network(arguments: argparse.Namespace) -> "Checkpoint":
 
 def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what a command trains on and validates with."""
-    parser.add_argument("--clean", type=input_path, required=True, help="folder of clean speech")
-    parser.add_argument("--noise", type=input_path, required=True, help="folder of noise")
+    for name, what in (("--clean", "clean speech"), ("--noise", "noise")):
+        parser.add_argument(
+            name,
+            nargs="+",
+            type=input_path,
+            required=True,
+            metavar="FOLDER",
+            help=f"folders of {what}",
+        )
     parser.add_argument(
         "--pattern",
         nargs="+",
@@ -78,16 +86,18 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_corpus_parts(
-    folder: Path, arguments: argparse.Namespace, rate: int
+    folders: Sequence[Path], arguments: argparse.Namespace, rate: int
 ) -> tuple["Corpus", "Corpus"]:
-    """Read a folder's clips at `rate` Hz, name skipped ones, and hold some out for validation."""
+    """Read folders' clips at `rate` Hz, name skipped ones, and hold some out for validation."""
     from quant.audio.clips import find_clips
-    from quant.training.data import hold_out, load_corpus
+    from quant.training.data import hold_out, joined, load_corpus
 
-    corpus = load_corpus(folder, find_clips(folder, arguments.pattern), rate)
+    corpus = joined(
+        [load_corpus(folder, find_clips(folder, arguments.pattern), rate) for folder in folders]
+    )
     for clip in corpus.skipped:
         print(f"skipped {clip}", file=sys.stderr)
-    return hold_out(folder, corpus, arguments.validation_pattern)
+    return hold_out(folders, corpus, arguments.validation_pattern)
 
 
 def _network_option(text: str) -> tuple[str, Any]:

@@ -1,7 +1,7 @@
 """The networks that the pipeline knows, by name. A new one is one line here."""
 
 from edge_se.errors import UserError
-from quant.networks import cascaded, gtcrn, gtcrn_light, gtcrn_unet
+from quant.networks import cascaded, gtcrn, gtcrn_light, gtcrn_unet, ul_unas
 from quant.networks.network import Network
 
 # The embedded network's is the first.
@@ -11,6 +11,7 @@ NETWORKS: dict[str, Network] = {
         gtcrn.NETWORK,
         gtcrn_light.NETWORK,
         gtcrn_unet.NETWORK,
+        ul_unas.NETWORK,
         *cascaded.NETWORKS,
     )
 }

@@ -57,11 +57,23 @@ def load_corpus(folder: Path, paths: Sequence[Path], rate: int) -> Corpus:
     return Corpus(tuple(names), tuple(clips), rate, tuple(skipped))
 
 
-def hold_out(folder: Path, corpus: Corpus, patterns: Sequence[str] | None) -> tuple[Corpus, Corpus]:
+def joined(corpora: Sequence[Corpus]) -> Corpus:
+    """The clips of several corpora of one rate, in their order."""
+    return Corpus(
+        tuple(name for corpus in corpora for name in corpus.names),
+        tuple(clip for corpus in corpora for clip in corpus.clips),
+        corpora[0].rate,
+        tuple(clip for corpus in corpora for clip in corpus.skipped),
+    )
+
+
+def hold_out(
+    folders: Sequence[Path], corpus: Corpus, patterns: Sequence[str] | None
+) -> tuple[Corpus, Corpus]:
     """Split a corpus into clips to train on and clips to validate on.
 
     Args:
-        folder: where the clips are from, for the error message.
+        folders: where the clips are from, for the error message.
         corpus: the usable clips.
         patterns: globs on the names of files to hold out; None holds out one clip in 20 by a hash
             of its name, a random choice that is the same on every machine.
@@ -77,8 +89,8 @@ def hold_out(folder: Path, corpus: Corpus, patterns: Sequence[str] | None) -> tu
         held_out = {path for path in paths if matches(path, patterns)}
     if not 0 < len(held_out) < len(paths):
         raise UserError(
-            f"{folder} needs clips both to train on and to hold out for validation, but of its "
-            f"{len(paths)} clips {len(held_out)} would be held out."
+            f"{' and '.join(map(str, folders))} needs clips both to train on and to hold out for "
+            f"validation, but of its {len(paths)} clips {len(held_out)} would be held out."
         )
     return (
         _part(corpus, [path not in held_out for path in paths]),

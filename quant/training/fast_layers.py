@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from quant.networks.ul_unas import model as ul_unas
+from quant.training import fast_gates
 from quant.training.gpu import layers as gpu_layers
 
 
@@ -107,6 +109,12 @@ def fast_on_cpu(layer: nn.Module) -> type[nn.Module] | None:
         geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
         if geometry == ((1, 5), (1, 2), (0, 2), (1, 1)) and layer.output_padding == (0, 0):
             return ConvTranspose2d
+        if layer.stride == (1, 1):
+            return gpu_layers.ConvTranspose2d
+    if type(layer) is ul_unas.AffinePReLU:
+        return fast_gates.AffinePReLU
+    if type(layer) is ul_unas.Attention:
+        return fast_gates.Attention
     return None
 
 

@@ -35,6 +35,8 @@ from quant.training.validation import Scores, score_enhancer, score_model
 LAST = "last.safetensors"
 BEST = "best.safetensors"
 HISTORY = "history.jsonl"
+# A run that is killed has lost no more than this, beside the step that it was in.
+SAVED_EVERY_SECONDS = 300.0
 # Mixtures that ranges are found with where rounding is trained.
 CALIBRATED_CLIPS, CALIBRATED_SECONDS = 32, 3.0
 
@@ -176,7 +178,7 @@ class Trainer:
         report = _Report(self)
         pinned = self.device.type == "cuda"
         with _interruptible() as interrupted:
-            started = time.perf_counter()
+            started = saved = time.perf_counter()
             for noisy, clean in batches(stream, self.progress.step, options.workers, pinned):
                 if options.budget.fraction(self.progress) >= 1:
                     reason = "The budget is spent."
@@ -192,6 +194,10 @@ class Trainer:
                 self.progress = replace(self.progress, seconds=seconds)
                 if self.progress.step % options.validate_every == 0:
                     self._checkpoint(mixtures, description, report)
+                    saved = time.perf_counter()
+                elif time.perf_counter() - saved >= SAVED_EVERY_SECONDS:
+                    self.save()
+                    saved = time.perf_counter()
                 started = time.perf_counter()
         if report.pending and not interrupted():
             self._checkpoint(mixtures, description, report)

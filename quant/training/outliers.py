@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quant.networks.ul_unas.model import AffinePReLU
+
 # How many times its root mean square a value may reach for free.
 BOUND = 6.0
 
@@ -27,7 +29,7 @@ class OutlierPenalty:
         self._bound = bound
         self._excesses: list[Tensor] = []
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d | nn.PReLU):
+            if isinstance(module, nn.BatchNorm2d | nn.PReLU | AffinePReLU):
                 module.register_forward_hook(self._watch)
 
     def _watch(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -151,6 +151,27 @@ def test_signals_have_the_shape_that_the_window_asks_for():
         read(changed)
 
 
+def test_other_kinds_of_features_and_masks_have_other_rows():
+    changed = content()
+    changed["signal"] |= {"features": "log_magnitude", "mask": "real"}
+
+    with pytest.raises(UserError, match=r"features has the shape \[3, 257\], not \(1, 257\)"):
+        read(changed)
+
+    for tensor in changed["tensors"].values():
+        tensor["shape"] = [1, 257]
+    assert read(changed).signal.mask == "real"
+
+
+def test_only_linear_features_have_bands_in_two_parts():
+    changed = content()
+    changed["signal"] |= {"features": "log_magnitude"}
+    changed["bands"] = {"bound": 1.0, "ratio": 16, "alike": 257, "first": [], "weights": []}
+
+    with pytest.raises(UserError, match="its bands have two parts, but its features are 'log_magn"):
+        read(changed)
+
+
 def test_a_float_tensor_has_no_scale():
     changed = content()
     changed["tensors"]["mask"]["dtype"] = "float32"

@@ -87,7 +87,7 @@ def test_a_manifest_may_have_any_signal(signal):
         (
             {"features": "odd"},
             "its features is 'odd', and this edge-se knows only 'magnitude_real_imaginary' or "
-            "'stereo_magnitude'",
+            "'log_magnitude' or 'stereo_magnitude'",
         ),
         (
             {"features": "stereo_magnitude"},

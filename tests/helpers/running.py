@@ -21,6 +21,7 @@ from quant.networks.checkpoint import Checkpoint
 from quant.networks.gtcrn import RANGE_RULES, SCOPES
 from quant.networks.gtcrn.model import SIGNAL
 from quant.networks.network import Network
+from quant.networks.ul_unas.model import AffinePReLU
 from quant.ptq.calibration import Statistics
 from quant.ptq.pipeline import CalibratedGraph
 
@@ -72,6 +73,10 @@ def randomize(module: Module, seed: int) -> Module:
                 part.bias.copy_(normal(part.bias, 0.3))
             elif isinstance(part, nn.PReLU):
                 part.weight.copy_(0.3 + normal(part.weight, 0.4))
+            elif isinstance(part, AffinePReLU):
+                part.affine_weight.copy_(normal(part.affine_weight, 0.5))
+                part.affine_bias.copy_(normal(part.affine_bias, 0.3))
+                part.slope_weight.copy_(0.3 + normal(part.slope_weight, 0.4))
             elif isinstance(part, nn.GRU | nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 for parameter in part.parameters(recurse=False):
                     if parameter.requires_grad:

@@ -17,12 +17,13 @@ def convolution(
     stride: int = 1,
     rectified: bool = False,
 ) -> Value:
-    """[1, 1, W, C] with weight [outputs, 1, taps, C / groups], zero-padded: W / stride.
+    """[1, H, W, C] with weight [outputs, H, taps, C / groups]: [1, 1, W / stride, outputs].
 
-    What is below zero becomes zero if `rectified`.
+    Zero-padded along the width alone. What is below zero becomes zero if `rectified`.
     """
     shape = (1, 1, -(-x.shape[2] // stride), weight.shape[0])
-    attributes = {"stride": (1, stride), "dilation": (1, 1), "rectified": rectified}
+    # Striding over the whole height gives one output row without padding.
+    attributes = {"stride": (x.shape[1], stride), "dilation": (1, 1), "rectified": rectified}
     return weighted.append_weighted(
         graph, "convolution", x, weight, bias, shape, name, **attributes
     )

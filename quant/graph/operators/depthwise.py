@@ -21,16 +21,26 @@ def image_depthwise(
 
 
 def depthwise_over_history(
-    graph: Graph, window: Value, weight: Tensor, bias: Tensor, dilation: int, name: str
+    graph: Graph,
+    window: Value,
+    weight: Tensor,
+    bias: Tensor,
+    dilation: int,
+    name: str,
+    stride: int = 1,
+    rectified: bool = False,
 ) -> Value:
-    """[1, 2 * dilation + 1, W, C] with weight [1, 3, 3, C]: [1, 1, W, C].
+    """[1, H, W, C] with weight [1, frames, taps, C]: [1, 1, W / stride, C].
 
-    Striding over the whole height gives one output row without padding in time.
+    H is dilation * (frames - 1) + 1: striding over all of it gives one output row without padding
+    in time. What is below zero becomes zero if `rectified`.
     """
     _, height, width, channels = window.shape
-    shape, attributes = (1, 1, width, channels), {"stride": (height, 1), "dilation": (dilation, 1)}
     return weighted.append_weighted(
-        graph, "depthwise", window, weight, bias, shape, name, **attributes
+        *(graph, "depthwise", window, weight, bias, (1, 1, -(-width // stride), channels), name),
+        stride=(height, stride),
+        dilation=(dilation, 1),
+        rectified=rectified,
     )
 
 
@@ -43,13 +53,14 @@ def _run(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
 
 def _run_over_history(x: Tensor, weight: Tensor, bias: Tensor, operator: Operator) -> Tensor:
     """Tap by tap: torch's gradient of a dilated depthwise convolution takes many times as long."""
-    dilation = operator.attributes["dilation"][0]
+    (dilation, _), (_, stride) = operator.attributes["dilation"], operator.attributes["stride"]
     width, taps = x.shape[3], weight.shape[1]
-    padded = F.pad(x[:, :, ::dilation], (0, 0, taps // 2, taps // 2))
+    padding = convolving.same_padding(width, taps, stride, 1)
+    padded = F.pad(x[:, :, ::dilation], (0, 0, *padding))
     result = bias
     for frame in range(weight.shape[0]):
         for tap in range(taps):
-            rows = padded[:, :, frame : frame + 1, tap : tap + width]
+            rows = padded[:, :, frame : frame + 1, tap : tap + width : stride]
             result = torch.addcmul(result, rows, weight[frame, tap])
     return result
 

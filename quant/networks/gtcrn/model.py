@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from edge_se.errors import UserError
 from edge_se.signal import Signal
-from quant.audio.frames import MAGNITUDE_FLOOR
+from quant.audio.frames import apply_mask, features
 
 # What upstream trained it for.
 SIGNAL = Signal(sample_rate=16000, window=512, hop=256)
@@ -279,7 +279,7 @@ class Decoder(nn.Module):
 
 
 class MaskingNetwork(nn.Module):
-    """A network that enhances a spectrogram by a complex ratio mask, which `mask` computes.
+    """A network that enhances a spectrogram by a mask, which `mask` computes of its features.
 
     Attributes:
         signal: what it hears.
@@ -288,28 +288,19 @@ class MaskingNetwork(nn.Module):
     signal = SIGNAL
 
     def mask(self, features: Tensor) -> Tensor:
-        """Features [B, 3, T, bins] (magnitude, real, imaginary) to a mask [B, 2, T, bins]."""
+        """Features [B, rows, T, bins] to a mask [B, rows, T, bins], of the signal's kinds."""
         raise NotImplementedError
 
     def forward(self, spectrum: Tensor) -> Tensor:
         """Enhance a spectrogram [B, bins, T, 2] (real, imaginary), as upstream's forward does.
 
         Returns:
-            The enhanced spectrogram, same shape: the input times a complex ratio mask.
+            The enhanced spectrogram, same shape: the input masked.
         """
-        spectrum = spectrum.transpose(1, 2)
-        real, imaginary = spectrum.unbind(dim=-1)
-        magnitude = torch.sqrt(real.square() + imaginary.square() + MAGNITUDE_FLOOR)
-        mask = self.mask(torch.stack([magnitude, real, imaginary], dim=1))
-        mask_real, mask_imaginary = mask[:, 0], mask[:, 1]
-        enhanced = torch.stack(
-            [
-                real * mask_real - imaginary * mask_imaginary,
-                imaginary * mask_real + real * mask_imaginary,
-            ],
-            dim=-1,
-        )
-        return enhanced.transpose(1, 2)
+        spectra = torch.view_as_complex(spectrum.contiguous()).transpose(1, 2)
+        mask = self.mask(features(spectra, self.signal).transpose(1, 2)).transpose(1, 2)
+        enhanced = apply_mask(spectra, mask, self.signal)
+        return torch.view_as_real(enhanced.transpose(1, 2))
 
 
 class GTCRN(MaskingNetwork):

@@ -121,12 +121,12 @@ def _nonzero_span(matrix: Tensor) -> tuple[int, int]:
     return int(columns[0]), int(columns[-1]) + 1
 
 
-def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
-    """[R, 257] bins to [R, 131]: 129 bands between two zeros."""
+def merge_bands(graph: Graph, features: Value, erb: Bands, edges: int = 1) -> Value:
+    """[R, 257] bins to [R, 131]: 129 bands between two zeros, or without them."""
     rows, low_bands = features.shape[0], erb.low_bands
     with graph.scope("merge"), graph.region("merge_bands", x=features):
-        silence = graph.constant(torch.zeros(rows, 1), "edge")
-        parts = [silence, ops.slice(graph, features, (0, 0), (rows, low_bands), "low")]
+        silence = [graph.constant(torch.zeros(rows, 1), "edge")] * edges
+        parts = [*silence, ops.slice(graph, features, (0, 0), (rows, low_bands), "low")]
         for block, filters in enumerate(erb.merging.chunk(BAND_BLOCKS)):
             first, last = _nonzero_span(filters)
             with graph.scope(f"block{block}"):
@@ -135,8 +135,8 @@ def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
                 )
                 parts.append(ops.linear(graph, bins, filters[:, first:last], None, "bands"))
         # Five inputs at most: more are not accelerated.
-        high = ops.concat(graph, [*parts[2:], silence], 1, "high", mixed=True)
-        bands = ops.concat(graph, [*parts[:2], high], 1, "bands", mixed=True)
+        high = ops.concat(graph, [*parts[1 + edges :], *silence], 1, "high", mixed=True)
+        bands = ops.concat(graph, [*parts[: 1 + edges], high], 1, "bands", mixed=True)
         graph.mark(result=bands)
         return bands
 
@@ -353,20 +353,21 @@ def transposed_convolution(
 
 
 def split_bands(graph: Graph, bands: Value, erb: Bands) -> Value:
-    """The mask of the bands [2, 130] to that of the bins [2, 257]."""
+    """The mask of the bands [R, 130] to that of the bins [R, 257]; the last band is not read."""
+    rows_of_mask = bands.shape[0]
     # Bins are cut where the blocks of bands begin.
     cuts = [_nonzero_span(rows)[0] for rows in erb.merging.chunk(BAND_BLOCKS)][1:]
     low_bands, high_bands = erb.low_bands, len(erb.merging)
     edges = [0, *cuts, erb.bins - low_bands]
     with graph.region("split_bands", x=bands):
         with graph.scope("split"):
-            parts = [ops.slice(graph, bands, (0, 0), (2, low_bands), "low")]
+            parts = [ops.slice(graph, bands, (0, 0), (rows_of_mask, low_bands), "low")]
             for block in range(BAND_BLOCKS):
                 rows = erb.splitting[edges[block] : edges[block + 1]]
                 first, last = _nonzero_span(rows)
                 assert last <= high_bands
                 with graph.scope(f"block{block}"):
-                    begin, size = (0, low_bands + first), (2, last - first)
+                    begin, size = (0, low_bands + first), (rows_of_mask, last - first)
                     part = ops.slice(graph, bands, begin, size, "bands")
                     # A weighted mean of bands: it has their range.
                     bins = ops.linear(graph, part, rows[:, first:last], None, "bins")

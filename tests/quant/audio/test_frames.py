@@ -1,12 +1,15 @@
 """Clips in torch are framed as the frame loop frames them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from edge_se.stft import Stft
-from quant.audio.frames import analyse, apply_mask, features, synthesize
+from quant.audio.frames import analyse, apply_mask, features, frame_gains, heard, synthesize
 from quant.networks.gtcrn.model import SIGNAL
+from quant.networks.ul_unas.model import SIGNAL as UL_UNAS
 
 
 @pytest.fixture
@@ -41,6 +44,32 @@ def test_features_are_magnitude_real_and_imaginary():
 
     expected = torch.tensor([[[5.0, 5], [3, 0], [4, -5]]])
     torch.testing.assert_close(features(spectra, SIGNAL), expected)
+
+
+def test_features_are_the_logarithm_of_the_magnitude():
+    spectra = torch.tensor([[30 + 40j, -0.01j, 0]])
+
+    expected = torch.tensor([[[np.log10(50), -2, -12]]], dtype=torch.float32)
+    torch.testing.assert_close(features(spectra, UL_UNAS), expected)
+
+
+def test_a_gain_scales_what_the_network_takes_and_not_the_spectra():
+    loud = torch.sin(torch.arange(32000.0))[None]
+
+    for signal in (SIGNAL, UL_UNAS):
+        spectra, taken = heard(loud, replace(signal, level_dbfs=-30.0))
+        gain = frame_gains(loud, replace(signal, level_dbfs=-30.0))[0, -2]
+
+        assert gain < 1
+        expected = features(analyse(loud, signal)[:, -2] * gain, signal)
+        torch.testing.assert_close(taken[:, -2], expected)
+        torch.testing.assert_close(spectra, analyse(loud, signal))
+
+
+def test_a_real_mask_is_a_gain():
+    spectra, mask = torch.tensor([1 + 2j, 3j]), torch.tensor([[0.5, 2.0]])
+
+    torch.testing.assert_close(apply_mask(spectra, mask, UL_UNAS), torch.tensor([0.5 + 1j, 6j]))
 
 
 def test_mask_is_a_complex_ratio():

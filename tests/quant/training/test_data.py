@@ -11,7 +11,7 @@ from edge_se.errors import UserError
 from quant.audio.clips import find_clips
 from quant.audio.mixing import level_dbfs, rms
 from quant.training.augment import AugmentSettings, augmented_mixture, room_impulse_response
-from quant.training.data import Corpus, MixtureStream, batches, hold_out, load_corpus
+from quant.training.data import Corpus, MixtureStream, batches, hold_out, joined, load_corpus
 
 PLAIN = AugmentSettings(
     speed_probability=0,
@@ -132,7 +132,7 @@ def test_a_corpus_names_the_clips_that_it_skipped(tmp_path):
 
 
 def test_holding_out_by_pattern_splits_without_overlap(speech):
-    training, held_out = hold_out(Path("clean"), speech, ["1.*"])
+    training, held_out = hold_out([Path("clean")], speech, ["1.*"])
 
     assert (training.names, held_out.names) == (("0.wav", "2.wav"), ("1.wav",))
     assert held_out.clips[0] is speech.clips[1]
@@ -141,10 +141,26 @@ def test_holding_out_by_pattern_splits_without_overlap(speech):
 def test_holding_out_by_default_takes_the_same_clips_whatever_their_order(speech):
     backwards = Corpus(speech.names[::-1], speech.clips[::-1], speech.rate)
 
-    first, second = (hold_out(Path("clean"), corpus, None)[1] for corpus in (speech, backwards))
+    first, second = (hold_out([Path("clean")], corpus, None)[1] for corpus in (speech, backwards))
 
     assert len(first.names) == 1
     assert first.names == second.names
+
+
+def test_folders_are_joined_in_their_order(tmp_path):
+    for name, suffix, frequency in (("one", "wav", 300), ("two", "ogg", 600)):
+        (tmp_path / name).mkdir()
+        samples = 0.3 * np.sin(2 * np.pi * frequency * np.arange(16000) / 16000)
+        codec = "OPUS" if suffix == "ogg" else "PCM_16"
+        soundfile.write(tmp_path / name / f"{name}.{suffix}", samples, 16000, subtype=codec)
+
+    folders = [tmp_path / "one", tmp_path / "two"]
+    corpus = joined([load_corpus(folder, find_clips(folder), 16000) for folder in folders])
+
+    assert corpus.names == ("one.wav", "two.ogg")
+    frequencies = [int(np.abs(np.fft.rfft(clip)).argmax()) for clip in corpus.clips]
+    assert frequencies == [300, 600]
+    assert corpus.minutes == pytest.approx(2 / 60, rel=1e-3)
 
 
 def test_a_corpus_without_a_usable_clip_is_an_error(tmp_path):

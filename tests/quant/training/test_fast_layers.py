@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from quant.networks.registry import find_network
+from quant.networks.ul_unas.model import AffinePReLU, Attention
 from quant.training.fast_layers import fast_on_gpu, replace_layers, use_fast_layers
+from tests.helpers.running import randomize
 
 LAYERS = [
     (nn.GRU(8, 4, batch_first=True, bidirectional=True), (6, 9, 8)),
@@ -15,6 +17,9 @@ LAYERS = [
     (nn.PReLU(), (2, 3, 5, 7)),
     (nn.ConvTranspose2d(16, 2, (1, 5), stride=(1, 2), padding=(0, 2)), (2, 16, 4, 9)),
     (nn.ConvTranspose2d(16, 8, (1, 5), stride=(1, 2), padding=(0, 2), groups=2), (2, 16, 4, 9)),
+    (nn.ConvTranspose2d(8, 8, (2, 3), padding=(1, 1), groups=8), (2, 8, 6, 9)),
+    (randomize(AffinePReLU(6, 7), 0), (3, 6, 5, 7)),
+    (Attention(6), (3, 6, 5, 7)),
 ]
 
 
@@ -82,8 +87,9 @@ def test_the_state_dict_stays_as_it_was():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_the_whole_network_gives_the_same_output():
-    model = find_network("gtcrn").create().eval()
+@pytest.mark.parametrize("network", ["gtcrn", "ul_unas"])
+def test_the_whole_network_gives_the_same_output(network):
+    model = find_network(network).create().eval()
     spectrogram = torch.randn(1, 257, 12, 2, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = model(spectrogram)

@@ -24,18 +24,20 @@ def trainer(out, steps=4, settings=SETTINGS, **options):
     out.mkdir(exist_ok=True)
     torch.manual_seed(3)
     run_options = RunOptions(out, Budget(steps=steps), workers=0, **options)
-    return Trainer(find_network("gtcrn").create(), settings, run_options)
+    return Trainer(find_network(settings.architecture).create(), settings, run_options)
 
 
-def test_a_resumed_run_is_bit_identical(tmp_path, speech, noise, interrupt_after):
-    whole = trainer(tmp_path / "whole")
+@pytest.mark.parametrize("architecture", ["gtcrn", "ul_unas"])
+def test_a_resumed_run_is_bit_identical(tmp_path, speech, noise, interrupt_after, architecture):
+    settings = replace(SETTINGS, architecture=architecture)
+    whole = trainer(tmp_path / "whole", settings=settings)
     whole.run(speech, noise, [], {})
 
-    first = trainer(tmp_path / "parts")
+    first = trainer(tmp_path / "parts", settings=settings)
     interrupt_after(first, 2)
     reason = first.run(speech, noise, [], {})
     torch.manual_seed(99)  # whatever state a new process starts with
-    second = trainer(tmp_path / "parts")
+    second = trainer(tmp_path / "parts", settings=settings)
     second.resume()
     second.run(speech, noise, [], {})
 
@@ -43,6 +45,32 @@ def test_a_resumed_run_is_bit_identical(tmp_path, speech, noise, interrupt_after
     expected = load_file(tmp_path / "whole" / "last.safetensors")
     actual = load_file(tmp_path / "parts" / "last.safetensors")
     assert actual.keys() == expected.keys()
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
+
+
+def test_a_killed_run_goes_on_from_where_it_was_last_saved(tmp_path, speech, noise, monkeypatch):
+    monkeypatch.setattr("quant.training.loop.SAVED_EVERY_SECONDS", 0.0)
+    whole = trainer(tmp_path / "whole")
+    whole.run(speech, noise, [], {})
+
+    killed = trainer(tmp_path / "parts")
+    take_step = killed.step
+
+    def until_killed(noisy, clean):
+        if killed.progress.step == 3:
+            raise RuntimeError("killed")
+        return take_step(noisy, clean)
+
+    monkeypatch.setattr(killed, "step", until_killed)
+    with pytest.raises(RuntimeError):
+        killed.run(speech, noise, [], {})
+    second = trainer(tmp_path / "parts")
+    second.resume()
+    assert second.progress.step == 3
+    second.run(speech, noise, [], {})
+
+    expected = load_file(tmp_path / "whole" / "last.safetensors")
+    actual = load_file(tmp_path / "parts" / "last.safetensors")
     assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 

@@ -1,0 +1,246 @@
+"""One frame of UL-UNAS: features [1, bins] and states in, mask [1, bins] and new states out.
+
+Equal to `quant.networks.ul_unas.model.ULUNAS.mask` frame by frame. Bands run along the width of
+[1, 1, width, channels] images and the rows of [width, channels] matrices.
+
+The 1x1 convolutions in groups are written as ones of all channels, with zeros between the groups;
+so shuffling their outputs is another order of their rows.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quant.graph import histories
+from quant.graph import operators as ops
+from quant.graph.graph import Graph, Value
+from quant.networks.folding import (
+    channels_last,
+    depthwise_channels_last,
+    fold_batch_norm,
+    merge_grus,
+)
+from quant.networks.gtcrn.model import DPGRNN
+from quant.networks.gtcrn.step import dual_path, merge_bands, split_bands
+from quant.networks.recurrent import gru_both_ways, gru_over_time
+from quant.networks.ul_unas.model import (
+    GROUPED_BANDS,
+    GROUPS,
+    ULUNAS,
+    AffinePReLU,
+    Attention,
+    BottleneckBlock,
+    PlainBlock,
+    SeparableBlock,
+)
+
+# A weight, a bias and a name to an image, of which what is below zero is zero.
+Rectified = Callable[[Tensor, Tensor, str], Value]
+
+
+def describe_ul_unas(model: ULUNAS, split: bool = False) -> Graph:
+    """Describe one frame of a trained UL-UNAS; see `quant.networks.network.Network`."""
+    graph = Graph()
+    bands = merge_bands(graph, graph.input("features", (1, model.erb.bins)), model.erb, edges=0)
+    x = ops.reshape(graph, bands, (1, 1, bands.shape[1], 1), "image")
+    skips = []
+    for index, block in enumerate(model.encoder.en_convs):
+        with graph.scope(f"encoder.{index}"):
+            x = _block(graph, x, block)
+        skips.append(x)
+    _, _, width, channels = x.shape
+    rows = ops.reshape(graph, x, (width, channels), "bottleneck")
+    for index, paths in enumerate(model.dpgrnn):
+        with graph.scope(f"dpgrnn{index + 1}"):
+            rows = dual_path(graph, rows, cast(DPGRNN, paths))
+    x = ops.reshape(graph, rows, (1, 1, width, channels), "bottleneck_image")
+    for index, block in enumerate(model.decoder.de_convs):
+        with graph.scope(f"decoder.{index}"):
+            x = _block(graph, ops.add(graph, x, skips[-1 - index], "skip"), block)
+    gains = ops.sigmoid(graph, x, "gains")
+    mask = ops.reshape(graph, gains, (1, gains.shape[2]), "mask_bands")
+    mask.fixed_range = gains.fixed_range
+    graph.output(split_bands(graph, mask, model.erb))
+    return graph
+
+
+def _block(graph: Graph, x: Value, block: nn.Module) -> Value:
+    """[1, 1, W, C] to [1, 1, W', C']."""
+    if isinstance(block, PlainBlock):
+        _, convolution, norm, activation, attention = block.ops
+        y = _over_history(graph, x, convolution, norm, activation)
+        return _attention(graph, y, attention, shuffled=False)
+    pointwise = block.pconv if isinstance(block, SeparableBlock) else block.pconv1
+    y = _pointwise(graph, x, cast(nn.Sequential, pointwise))
+    _, convolution, norm, activation, *rest = cast(nn.Sequential, block.dconv)
+    y = _over_history(graph, y, convolution, norm, activation)
+    if isinstance(block, SeparableBlock):
+        return _attention(graph, y, rest[0], shuffled=False)
+    convolution, norm, attention, _ = cast(BottleneckBlock, block).pconv2
+    weight, bias = (_shuffle(part, 0) for part in _dense(convolution, norm))
+    y = ops.convolution(graph, y, channels_last(weight), bias, "project")
+    return _attention(graph, y, attention, shuffled=True)
+
+
+def _shuffle(x: Tensor, axis: int) -> Tensor:
+    """The channels of both groups, interleaved."""
+    return x.unflatten(axis, (GROUPS, -1)).transpose(axis, axis + 1).flatten(axis, axis + 1)
+
+
+def _dense(convolution: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight [outputs, inputs, 1, 1] and bias of a 1x1 convolution in groups."""
+    convolution = cast(nn.Conv2d, convolution)
+    weight, bias = fold_batch_norm(convolution, cast(nn.BatchNorm2d, norm))
+    groups = weight[:, :, 0, 0].chunk(convolution.groups)
+    return torch.block_diag(*groups)[:, :, None, None], bias
+
+
+def _pointwise(graph: Graph, x: Value, layers: nn.Sequential) -> Value:
+    """1x1 convolution, activation and shuffle."""
+    convolution, norm, activation, _ = layers
+    weight, bias = (_shuffle(part, 0) for part in _dense(convolution, norm))
+
+    def rectified(weight: Tensor, bias: Tensor, name: str) -> Value:
+        return ops.convolution(graph, x, channels_last(weight), bias, name, rectified=True)
+
+    activation = cast(AffinePReLU, activation)
+    gains = [_shuffle(part, 0) for part in _gains(activation)]
+    with graph.scope("expand"):
+        return _activated(graph, rectified, weight, bias, gains)
+
+
+def _over_history(
+    graph: Graph, x: Value, convolution: nn.Module, norm: nn.Module, activation: nn.Module
+) -> Value:
+    """A convolution over past frames and neighbouring bands, and its activation if it has one."""
+    convolution = cast(nn.Conv2d | nn.ConvTranspose2d, convolution)
+    frames, stride = cast(int, convolution.kernel_size[0]), convolution.stride[1]
+    depthwise = convolution.groups > 1
+    weight, bias = fold_batch_norm(convolution, cast(nn.BatchNorm2d, norm))
+    window = histories.history(graph, x, frames - 1, "cache") if frames > 1 else x
+    doubled = isinstance(convolution, nn.ConvTranspose2d) and stride == 2
+    if isinstance(convolution, nn.ConvTranspose2d):
+        weight = weight.flip(2)  # such a convolution reverses time
+        weight = _two_phases(weight) if doubled else weight.flip(3)
+    if doubled:
+        stride, bias = 1, bias.repeat(2)
+        if depthwise:
+            weight = weight * torch.eye(convolution.groups).repeat(2, 1)[:, :, None, None]
+            depthwise = False
+
+    def convolve(weight: Tensor, bias: Tensor, name: str, rectified: bool = True) -> Value:
+        if depthwise:
+            kernel = depthwise_channels_last(weight)
+            return ops.depthwise_over_history(
+                *(graph, window, kernel, bias, 1, name), stride=stride, rectified=rectified
+            )
+        kernel = channels_last(weight)
+        return ops.convolution(graph, window, kernel, bias, name, stride, rectified)
+
+    with graph.scope("spread"):
+        if isinstance(activation, AffinePReLU):
+            gains = _gains(activation)
+            if doubled:
+                gains = [_in_phases(part) for part in gains]
+            y = _activated(graph, convolve, weight, bias, gains)
+        else:
+            y = convolve(weight, bias, "convolution", rectified=False)
+        return _interleaved(graph, y) if doubled else y
+
+
+def _two_phases(weight: Tensor) -> Tensor:
+    """Three taps of a transposed convolution of stride 2 as two of an ordinary one.
+
+    Args:
+        weight: [outputs, inputs, frames, 3], taps not reversed.
+
+    Returns:
+        [2 * outputs, inputs, frames, 2]: even output bands see the band at their place through the
+        middle tap, odd ones that and the next one through the other two.
+    """
+    even = F.pad(weight[..., 1:2], (0, 1))
+    return torch.cat([even, weight[..., [2, 0]]])
+
+
+def _in_phases(x: Tensor) -> Tensor:
+    """[C, 2 W - 1] to [2 C, W]: even bands, odd bands, of which the last one is never read."""
+    return F.pad(x, (0, 1)).unflatten(1, (-1, 2)).permute(2, 0, 1).flatten(0, 1)
+
+
+def _interleaved(graph: Graph, x: Value) -> Value:
+    """[1, 1, W, 2 C], even bands before odd ones, to [1, 1, 2 W - 1, C]."""
+    _, _, width, channels = x.shape
+    image = ops.reshape(graph, x, (1, 1, 2 * width, channels // 2), "interleaved")
+    return ops.slice(graph, image, (0, 0, 0, 0), (1, 1, 2 * width - 1, channels // 2), "trimmed")
+
+
+def _gains(activation: AffinePReLU) -> list[Tensor]:
+    """What the activation makes of positive inputs, of negative ones' size, and adds: [C, W]."""
+    gain, slope = activation.affine_weight, activation.slope_weight[:, None]
+    return [gain + 1, -(gain + slope), activation.affine_bias]
+
+
+def _activated(
+    graph: Graph, rectified: Rectified, weight: Tensor, bias: Tensor, gains: list[Tensor]
+) -> Value:
+    """The activation of a convolution: both signs apart, each with a range of its own."""
+    above_gain, below_gain, shift = (part.T[None, None] for part in gains)
+    with graph.scope("above"):
+        y = rectified(weight, bias, "convolution")
+        above = ops.multiply(graph, y, graph.constant(above_gain, "gain"), "gained")
+    with graph.scope("below"):
+        y = rectified(-weight, -bias, "convolution")
+        below = ops.multiply(graph, y, graph.constant(below_gain, "gain"), "gained")
+    both = ops.add(graph, above, below, "activation")
+    return ops.add(graph, both, graph.constant(shift, "shift"), "shifted")
+
+
+def _attention(graph: Graph, x: Value, attention: nn.Module, shuffled: bool) -> Value:
+    """[1, 1, W, C] to the same shape; channels are those of the network's attention `shuffled`."""
+    attention = cast(Attention, attention)
+    with graph.scope("attention"):
+        squared = ops.multiply(graph, x, x, "squared")
+        gates = _channel_gates(graph, squared, attention, shuffled)
+        by_channels = ops.multiply(graph, x, gates, "by_channels")
+        gates = _band_gates(graph, squared, attention)
+        return ops.multiply(graph, by_channels, gates, "gated")
+
+
+def _channel_gates(graph: Graph, squared: Value, attention: Attention, shuffled: bool) -> Value:
+    """[1, 1, W, C] to gates [1, 1, 1, C]."""
+    channels = squared.shape[3]
+    energy = ops.mean(graph, squared, (2,), "energy")
+    rows = ops.reshape(graph, energy, (1, channels), "energies")
+    weights = merge_grus([(attention.ta_gru, "", 0)], channels)
+    gate: tuple[Tensor, Tensor] = (attention.ta_fc.weight, attention.ta_fc.bias)
+    if shuffled:
+        weights = replace(weights, input_weight=_shuffle(weights.input_weight, 1))
+        gate = _shuffle(gate[0], 0), _shuffle(gate[1], 0)
+    state = gru_over_time(graph, rows, weights, "gru")
+    gates = ops.sigmoid(graph, ops.linear(graph, state, *gate, "gate_input"), "gate")
+    return ops.reshape(graph, gates, (1, 1, 1, channels), "gate_image")
+
+
+def _band_gates(graph: Graph, squared: Value, attention: Attention) -> Value:
+    """[1, 1, W, C] to gates [1, 1, W, 1]."""
+    bands, layers = squared.shape[2], attention.fa
+    padded_bands = bands + -bands % GROUPED_BANDS
+    with graph.scope("bands"):
+        energy = ops.mean(graph, squared, (3,), "energy")
+        if padded_bands > bands:
+            amounts = ((0, 0), (0, 0), (0, padded_bands - bands), (0, 0))
+            energy = ops.pad(graph, energy, amounts, "padded")
+        rows = ops.reshape(graph, energy, (padded_bands // GROUPED_BANDS, GROUPED_BANDS), "rows")
+        both_ways = [(layers.gru, "", 0), (layers.gru, "_reverse", GROUPED_BANDS)]
+        merged = merge_grus(both_ways, 2 * GROUPED_BANDS)
+        forward, backward = layers.fc.weight.chunk(2, dim=1)
+        y = gru_both_ways(graph, rows, merged, forward, backward, layers.fc.bias, "scan")
+        gates = ops.sigmoid(graph, y, "gate")
+        image = ops.reshape(graph, gates, (1, 1, padded_bands, 1), "gate_image")
+        if padded_bands > bands:
+            image = ops.slice(graph, image, (0, 0, 0, 0), (1, 1, bands, 1), "gate_bands")
+        return image
