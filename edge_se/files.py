@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all.
+"""Writing a file whole or not at all, and reading one without waiting.
 
 What is written lies beside its place, under a name that nothing takes for audio or a model, until
 it is complete and on the disk; then it is renamed. A file that is replaced hands on its permissions
@@ -8,6 +8,7 @@ the complete content, and so are standard output and error under any of their na
 """
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -90,6 +91,19 @@ def written_beside(path: Path) -> Iterator[Path]:
         place = _poured_into(path, status)
     with place as temporary:
         yield temporary
+
+
+def read_text(path: Path) -> str:
+    """Read a file of UTF-8; what is no file, as a pipe, could keep its reader waiting for ever.
+
+    Raises:
+        OSError: It can't be read, or is no file.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder says so itself
+        raise OSError(errno.EINVAL, "It is a pipe or a device", str(path))
+    return path.read_text(encoding="utf-8")
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

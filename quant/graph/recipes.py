@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_se.errors import UserError
+from edge_se.files import read_text
 from quant.graph.encoding import Precision
 from quant.graph.graph import Operator
 
@@ -147,10 +148,10 @@ def read_recipe(path: Path) -> Recipe:
         UserError: the file is missing, is no TOML, or says something that a recipe can't.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(path))
     except OSError as error:
         raise UserError(f"cannot read recipe {path}: {error.strerror}; check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not TOML ({error}); see docs/reference/recipes.md") from error
     try:
         return _recipe({"name": path.stem, **content})

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_se.errors import UserError
-from edge_se.files import write_whole
+from edge_se.files import read_text, write_whole
 from quant.graph.encoding import Precision, encode_range
 from quant.graph.graph import Graph, Range, Value
 from quant.graph.range_rules import RangeRule
@@ -163,11 +163,11 @@ def read_ranges(path: Path) -> dict[str, Range]:
         UserError: the file is missing, is not JSON, or has a range that is none.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         ranges = {str(key): (float(low), float(high)) for key, (low, high) in content.items()}
     except OSError as error:
         raise UserError(f"cannot read ranges {path}: {error.strerror}; check the path") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f'{path} holds no ranges ({error}); expected {{"tensor": [low, high], ...}}'
         ) from error

@@ -1,6 +1,7 @@
 """A recipe is the same by name, in a file, in Python, and in the manifest of what it made."""
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -252,3 +253,17 @@ def test_a_bad_place_is_an_exception_and_nothing_is_written(clips, tmp_path):
         with pytest.raises(UserError, match=complaint):
             save()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "recipe.toml")
+
+    with pytest.raises(UserError, match=r"cannot read recipe .*It is a pipe or a device"):
+        read_recipe(tmp_path / "recipe.toml")
+
+
+def test_a_file_of_brackets_is_not_toml(tmp_path):
+    (tmp_path / "recipe.toml").write_text("a = " + "[" * 10**5)
+
+    with pytest.raises(UserError, match="is not TOML"):
+        read_recipe(tmp_path / "recipe.toml")

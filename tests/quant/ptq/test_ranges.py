@@ -1,5 +1,7 @@
 """Ranges are percentiles by rule; their file can be read back, edited, and is checked."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -155,7 +157,17 @@ def test_file_has_one_tensor_a_line(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "7", '{"a": 3}', '{"a": [1]}', '{"a": [0, "x"]}', '{"a": [0, 1, 2]}', "\xff\xfe"],
+    [
+        "",
+        "[]",
+        "7",
+        '{"a": 3}',
+        '{"a": [1]}',
+        '{"a": [0, "x"]}',
+        '{"a": [0, 1, 2]}',
+        "\xff\xfe",
+        "[" * 10**5,
+    ],
 )
 def test_a_file_that_holds_no_ranges_is_refused(tmp_path, text):
     path = tmp_path / "ranges.json"
@@ -177,3 +189,10 @@ def test_a_range_without_zero_is_named(tmp_path, span):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"cannot read ranges .*nowhere\.json"):
         read_ranges(tmp_path / "nowhere.json")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(UserError, match=r"cannot read ranges .*pipe: It is a pipe or a device"):
+        read_ranges(tmp_path / "pipe")
