@@ -49,6 +49,8 @@ def test_wheel_holds_the_four_packages_and_the_embedded_files(wheel: Path) -> No
         "edge_se/models/default.tflite",
         "quant/checkpoints/default.safetensors",
         "targets/__init__.py",
+        "targets/wheels.sha256",
+        "targets/board/edge-se.service",
         "calib_data/manifest.json",
         "calib_data/clips/clean/",
         "calib_data/clips/noise/",
