@@ -158,12 +158,14 @@ class AudioWriter:
             with self._soundfile.SoundFile(self._guarded) as file:
                 frames = file.frames
         except self._soundfile.LibsndfileError:
-            frames = 0
+            frames = -1
         if frames != self.written:
-            advice = "use .wav" if self.written == 0 else "is the folder for temporary files full?"
+            if self.written == 0:
+                why = f"{self.format} as {self.subtype} can't hold a recording without samples"
+                raise UserError(f"{self._path} can't be written: {why}; use .wav")
             raise UserError(
-                f"{self._path} can't be written: of {self.written:,} samples {frames:,} arrived in "
-                f"{self.format} as {self.subtype}; {advice}"
+                f"{self._path} can't be written: of {self.written:,} samples {max(frames, 0):,} "
+                f"arrived in {self.format}; is the folder for temporary files full?"
             )
 
     def abandon(self) -> None:
