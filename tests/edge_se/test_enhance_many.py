@@ -180,7 +180,7 @@ def prepare_badly():
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_a_bad_task_and_a_dead_process_lose_no_other(jobs):
-    shares = []
+    shares: list[float] = []
 
     outcomes = list(do_all(prepare, range(5), jobs, shares.append))
 
