@@ -27,11 +27,11 @@ _COMPRESSED = frozenset({
 })  # fmt: skip
 _HEADERLESS = frozenset({".raw", ".pcm", ".gsm", ".vox", ".ul", ".al", ".s16", ".f32"})
 # Bits of a sample in the subtypes that hold any number of samples. All others round the number up
-# to whole blocks, and 32-bit ALAC comes out of libsndfile 1.2 as noise. u-law has 14 bits; A-law's
-# values lie between those of 13 bits.
+# to whole blocks, and ALAC of 20 and 32 bits comes out of libsndfile 1.2 as noise. u-law has 14
+# bits; A-law's values lie between those of 13 bits.
 BITS = {
     **{"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ULAW": 14, "ALAW": 16},
-    **{"ALAC_16": 16, "ALAC_20": 20, "ALAC_24": 24},
+    **{"ALAC_16": 16, "ALAC_24": 24},
 }
 _REAL = frozenset({"FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III"})
 _FINER_THAN_16 = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32", "DWVW_24"})

@@ -16,7 +16,10 @@ class GuardedFile:
     """
 
     def __init__(self, file: BinaryIO, patches: Mapping[int, bytes] | None = None) -> None:
-        """Wrap an open file; `patches` are bytes to be read in place of its own, by position."""
+        """Wrap an open file, unbuffered if it is to be written: seeking must not fail.
+
+        `patches` are bytes to be read in place of its own, by position.
+        """
         self.error: OSError | None = None
         self.exhausted = False
         self._file = file
@@ -31,7 +34,7 @@ class GuardedFile:
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """As of any file, but a place before its start is its start."""
-        bases = {os.SEEK_CUR: self._file.tell, os.SEEK_END: lambda: self._end()}
+        bases = {os.SEEK_CUR: self.tell, os.SEEK_END: self._end}
         base = bases[whence]() if whence in bases else 0
         return self._file.seek(max(base + offset, 0))
 
@@ -55,13 +58,17 @@ class GuardedFile:
         return count
 
     def write(self, data: bytes) -> int:
-        """Write all of it, or nothing after an error."""
-        if self.error is None:
+        """Write all of it; after an error nothing more."""
+        rest = memoryview(data)
+        while rest and self.error is None:
             try:
-                return self._file.write(data)
+                rest = rest[self._file.write(rest) :]
             except OSError as error:
                 self.error = error
-        return 0
+        return len(data) - len(rest)
+
+    def flush(self) -> None:
+        """Nothing waits here."""
 
     def check(self) -> None:
         """Raise the system's error, if there was one."""

@@ -58,11 +58,13 @@ class AudioFile:
         self._guarded: GuardedFile | None = None
         try:
             self._header = self._examine()
+            if (pcm := self._header.pcm) is not None:
+                self._require_sense(pcm.rate, pcm.channels)
             with self._decode() as (decoder, _):
                 self.rate, self.channels = decoder.rate, decoder.channels
                 self.subtype = decoder.subtype
                 self.frames = decoder.frames if decoder.frames < _UNKNOWN else None
-            self._require_sense()
+            self._require_sense(self.rate, self.channels)
         except BaseException:
             self.close()
             raise
@@ -154,15 +156,15 @@ class AudioFile:
         reason = complaint.removeprefix("Error : ").rstrip(".") or "libsndfile does not say why"
         return f"{self.name} can't be read as audio ({reason})"
 
-    def _require_sense(self) -> None:
-        if self.rate not in RATES:
+    def _require_sense(self, rate: int, channels: int) -> None:
+        if rate not in RATES:
             raise UserError(
-                f"{self.name} says that its rate is {self.rate} Hz; only {RATES.start} to "
+                f"{self.name} says that its rate is {rate} Hz; only {RATES.start} to "
                 f"{RATES.stop - 1} Hz make sense, so its header is probably damaged"
             )
-        if not 1 <= self.channels <= MOST_CHANNELS:
+        if not 1 <= channels <= MOST_CHANNELS:
             raise UserError(
-                f"{self.name} says that it has {self.channels} channels; between 1 and "
+                f"{self.name} says that it has {channels} channels; between 1 and "
                 f"{MOST_CHANNELS} can be processed: split it, or repair its header"
             )
 

@@ -84,10 +84,10 @@ def writing(
     try:
         with ExitStack() as stack:
             if pipe:
-                file: Any = stack.enter_context(tempfile.TemporaryFile())
+                file: Any = stack.enter_context(tempfile.TemporaryFile(buffering=0))
             else:
                 temporary = stack.enter_context(written_beside(path))
-                file = stack.enter_context(temporary.open("w+b"))
+                file = stack.enter_context(temporary.open("w+b", buffering=0))
             writer = AudioWriter(path, file, name, subtype, rate, channels)
             try:
                 yield writer
@@ -95,7 +95,6 @@ def writing(
                 writer.abandon()
                 raise
             writer.finish()
-            file.flush()
             if pipe:
                 send(file, path)
     except BrokenPipeError:
@@ -124,7 +123,9 @@ class AudioWriter:
         self._soundfile = load_soundfile()
         self._encoder: Any
         if self._soundfile is None:
-            self._encoder = wave.open(file, "wb")  # noqa: SIM115 (closed by `finish`)
+            # For `wave`, whose stubs want all of a file's methods, and which uses few of them.
+            whole_file: Any = self._guarded
+            self._encoder = wave.open(whole_file, "wb")  # noqa: SIM115 (closed by `finish`)
             self._encoder.setparams((channels, 2, rate, 0, "NONE", ""))
         else:
             with self._errors():
@@ -157,12 +158,14 @@ class AudioWriter:
             with self._soundfile.SoundFile(self._guarded) as file:
                 frames = file.frames
         except self._soundfile.LibsndfileError:
-            frames = 0
+            frames = -1
         if frames != self.written:
-            advice = "use .wav" if self.written == 0 else "is the folder for temporary files full?"
+            if self.written == 0:
+                why = f"{self.format} as {self.subtype} can't hold a recording without samples"
+                raise UserError(f"{self._path} can't be written: {why}; use .wav")
             raise UserError(
-                f"{self._path} can't be written: of {self.written:,} samples {frames:,} arrived in "
-                f"{self.format} as {self.subtype}; {advice}"
+                f"{self._path} can't be written: of {self.written:,} samples {max(frames, 0):,} "
+                f"arrived in {self.format}; is the folder for temporary files full?"
             )
 
     def abandon(self) -> None:
@@ -173,7 +176,8 @@ class AudioWriter:
     def _write_block(self, samples: Samples) -> None:
         if self._soundfile is None:
             values = quantize(samples, SAMPLE_STEP, 0, np.int16)
-            self._encoder.writeframesraw(values.astype("<i2", copy=False).tobytes())
+            with self._errors():
+                self._encoder.writeframesraw(values.astype("<i2", copy=False).tobytes())
             return
         bits = BITS.get(self.subtype)
         with self._errors():

@@ -113,7 +113,8 @@ def _run_all(
             console.say(f"edge-se: warning: {warning}")
         if outcome.summary is None:
             failures.append(job.source)
-            text = f"{job.source}: skipped: {outcome.error}"
+            name = "" if str(job.source) in outcome.error else f"{job.source}: "
+            text = f"skipped: {name}{outcome.error}"
         else:
             text = f"{job.target}: {outcome.summary}"
         console.say(f"[{number}/{len(jobs)}] {text}")
