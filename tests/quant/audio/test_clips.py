@@ -119,7 +119,7 @@ def test_a_missing_folder_an_empty_one_and_a_pattern_without_match_say_so(tmp_pa
 
     with pytest.raises(UserError, match="is not a folder"):
         find_clips(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="holds no WAV or FLAC file"):
+    with pytest.raises(UserError, match="holds no audio file that can be read here"):
         find_clips(tmp_path / "empty")
     with pytest.raises(UserError, match=r"none of the 1 audio files .* is named train_\*"):
         find_clips(tmp_path / "full", ["train_*"])
