@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_se import strict_json
 from edge_se.errors import UserError
 from edge_se.files import written_beside
 from quant.graph.encoding import Precision, encode_range
@@ -164,7 +165,7 @@ def read_ranges(path: Path) -> dict[str, Range]:
         UserError: the file is missing, is not JSON, or has a range that is none.
     """
     try:
-        content = json.loads(path.read_text())
+        content = strict_json.parse(path.read_bytes())
         ranges = {str(key): (float(low), float(high)) for key, (low, high) in content.items()}
     except OSError as error:
         raise UserError(f"cannot read ranges {path}: {error.strerror}; check the path") from error
