@@ -115,8 +115,8 @@ def test_data_sets_pair_as_people_have_them(tmp_path, noisy, clean):
     write(tmp_path / clean)
     write(tmp_path / clean.split("/")[0] / "clean_fileid_15.wav", seconds=0.7)
 
-    folders = (tmp_path / path.split("/")[0] for path in (noisy, clean))
-    (pair,) = load_pairs(*folders, 16000)
+    folder, clean_folder = (tmp_path / path.split("/")[0] for path in (noisy, clean))
+    (pair,) = load_pairs(folder, clean_folder, 16000)
 
     assert pair.noisy.shape == pair.clean.shape == (16000,)
 
