@@ -4,8 +4,9 @@ A clip that cannot be used never stops the rest: it is skipped and returned by n
 A folder that cannot be used, or holds too few usable clips, raises `UserError`.
 """
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ import numpy as np
 
 from edge_se.errors import UserError
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus")
 # A clip whose loudest sample stays under -80 dBFS holds nothing to learn or calibrate from.
 SILENCE_PEAK = 1e-4
-# No recording exceeds full scale by 24 dB: such samples are in another unit, as that of 16 bits.
-LOUDEST_PEAK = 16.0
 MINIMUM_SECONDS = 0.5
 KINDS = ("clean", "noise", "noisy")  # of calibration clips
+# A recording longer than this is cut into pieces, of which some are taken, spread over it; shorter
+# ones are cut where there are too few clips.
+LONGEST_SECONDS, PIECE_SECONDS, SHORTEST_PIECE_SECONDS, MOST_PIECES = 30.0, 10.0, 1.0, 60
 HELD_OUT_EVERY = 4  # one clip in so many is held out
 
 
@@ -93,12 +94,23 @@ def find_clips(
     Raises:
         UserError: no such folder, or no matching audio file in it.
     """
+    from edge_se.audio import suffixes
+
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give a folder of WAV, FLAC or OGG files.")
+        raise UserError(f"{folder} is not a folder; give a folder of audio files.")
+    known = suffixes()
     found = folder.rglob("*") if recursive else folder.iterdir()
-    audio = [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
+    # Hidden files, such as macOS's ._name.wav, are no recordings.
+    audio = [
+        path
+        for path in found
+        if path.suffix.lower() in known and not path.name.startswith(".") and path.is_file()
+    ]
     if not audio:
-        raise UserError(f"{folder} holds no WAV, FLAC or OGG file.")
+        raise UserError(
+            f"{folder} holds no audio file that can be read here ({' '.join(sorted(known))}); "
+            "convert others with ffmpeg."
+        )
     matching = [path for path in audio if matches(path, patterns)]
     if not matching:
         wanted = ", ".join(patterns)
@@ -117,32 +129,24 @@ def read_clip(
     """Read one audio file as mono at `rate` Hz; channels are averaged, soxr resamples other rates.
 
     Returns:
-        The clip, or a `SkippedClip` if it is unreadable, damaged, silent or too short.
+        The clip, or a `SkippedClip` if it is unreadable, damaged, in another unit, silent or too
+        short.
     """
-    import soundfile
-    import soxr
+    from edge_se.audio import read, resample
 
     try:
-        samples, own_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        reason = str(error).rpartition(": ")[2].rstrip(".")
-        return SkippedClip(path, f"cannot be read as audio ({reason})")
-    mono = samples.mean(axis=1)
-    if not np.isfinite(mono).all():
-        return SkippedClip(path, "holds values that are not finite")
-    seconds = len(mono) / own_rate
+        recording = read(path)
+    except UserError as error:
+        return SkippedClip(path, str(error).removeprefix(f"{path} "))
+    mono = recording.samples.mean(axis=1)
+    seconds = len(mono) / recording.rate
     if seconds < minimum_seconds:
         return SkippedClip(path, f"too short: {seconds:.2f} s, at least {minimum_seconds:g} s")
-    peak = np.abs(mono).max()
-    if peak < SILENCE_PEAK:
+    if np.abs(mono).max() < SILENCE_PEAK:
         return SkippedClip(path, "silent: no sample above -80 dBFS")
-    if peak > LOUDEST_PEAK:
-        unit = "in 16-bit units, so divide them by 32768" if peak <= 2**15 else "in another unit"
-        return SkippedClip(path, f"samples up to {peak:.3g}, where 1 is full scale: {unit}")
     if np.ptp(mono) < 2 * SILENCE_PEAK:
         return SkippedClip(path, "silent but for a constant")
-    if own_rate != rate:
-        mono = soxr.resample(mono, own_rate, rate)
+    mono = resample(mono, recording.rate, rate)
     return Clip(path, np.ascontiguousarray(mono, dtype=np.float32), rate)
 
 
@@ -165,7 +169,7 @@ def read_clips(
     """Read a folder's clips into memory.
 
     Args:
-        folder: folder of WAV, FLAC or OGG files.
+        folder: folder of audio files.
         rate: in Hz, that they are resampled to.
         patterns: globs on the file name.
         minimum_clips: how many usable clips there must be.
@@ -177,10 +181,31 @@ def read_clips(
     """
     paths = find_clips(folder, patterns, recursive)
     results = list(iterate_clips(paths, rate, minimum_seconds))
-    clips = tuple(result for result in results if isinstance(result, Clip))
+    clips = cut_up([r for r in results if isinstance(r, Clip)], minimum_clips)
     skipped = tuple(result for result in results if isinstance(result, SkippedClip))
     require_clips(folder, len(clips), skipped, minimum_clips)
     return ClipFolder(clips, skipped)
+
+
+def cut_up(clips: Sequence[Clip], minimum_clips: int) -> tuple[Clip, ...]:
+    """Cut long clips into pieces, and shorter ones too where there are too few of them."""
+    piece = PIECE_SECONDS
+    if len(clips) < minimum_clips:
+        piece = min(piece, sum(clip.seconds for clip in clips) / (minimum_clips + 1))
+    limit = LONGEST_SECONDS if len(clips) >= minimum_clips else 2 * piece
+    if piece < SHORTEST_PIECE_SECONDS:
+        return tuple(clips)
+    found: list[Clip] = []
+    for clip in clips:
+        found += _pieces(clip, round(piece * clip.rate)) if clip.seconds >= limit else [clip]
+    return tuple(found)
+
+
+def _pieces(clip: Clip, length: int) -> list[Clip]:
+    count = len(clip.samples) // length
+    taken = np.unique(np.linspace(0, count - 1, min(count, MOST_PIECES)).round().astype(int))
+    parts = (clip.samples[start * length : (start + 1) * length] for start in taken)
+    return [replace(clip, samples=part) for part in parts if np.abs(part).max() >= SILENCE_PEAK]
 
 
 def require_clips(
@@ -203,7 +228,10 @@ def read_calibration_clips(folder: Path, rate: int, minimum_clips: int = 4) -> C
 
     - `clean/` and `noise/`: clean speech and noise, which calibration mixes itself;
     - `noisy/`: recordings that are already noisy;
-    - audio files straight in the folder: already noisy too.
+    - audio files in the folder or below: already noisy too.
+
+    Names of these folders may be in any case, and go on, as VoiceBank's `clean_trainset_28spk_wav`
+    does. Long recordings are cut up.
 
     Args:
         folder: the folder with one of these layouts.
@@ -215,26 +243,40 @@ def read_calibration_clips(folder: Path, rate: int, minimum_clips: int = 4) -> C
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give a folder of calibration clips.")
-    clean_folder, noise_folder, noisy_folder = (
-        folder / name for name in ("clean", "noise", "noisy")
-    )
-    if clean_folder.is_dir() and noise_folder.is_dir():
+    folder = _unpacked(folder)
+    clean_folder, noise_folder, noisy_folder = (_subfolder(folder, kind) for kind in KINDS)
+    if clean_folder and noise_folder:
         clean = read_clips(clean_folder, rate, minimum_clips=minimum_clips)
         noise = read_clips(noise_folder, rate, minimum_clips=1)
         return CalibrationClips(
             clean=clean.clips, noise=noise.clips, skipped=clean.skipped + noise.skipped
         )
     for present, missing in ((clean_folder, noise_folder), (noise_folder, clean_folder)):
-        if present.is_dir() and not noisy_folder.is_dir():
+        if present and not missing and not noisy_folder:
+            kind = "noise" if present is clean_folder else "clean"
             raise UserError(
-                f"{folder} has a folder {present.name} but none called {missing.name}; clean speech"
+                f"{folder} has a folder {present.name} but none called {kind}; clean speech"
                 " is mixed with noise, so both are needed."
             )
-    if noisy_folder.is_dir():
-        noisy = read_clips(noisy_folder, rate, minimum_clips=minimum_clips)
-    else:
-        noisy = read_clips(folder, rate, minimum_clips=minimum_clips, recursive=False)
+    noisy = read_clips(noisy_folder or folder, rate, minimum_clips=minimum_clips)
     return CalibrationClips(noisy=noisy.clips, skipped=noisy.skipped)
+
+
+def _unpacked(folder: Path) -> Path:
+    """The folder, or what it holds where that is one folder and nothing else, as archives give."""
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    single = len(entries) == 1 and entries[0].is_dir() and not _subfolder(folder, *KINDS)
+    return entries[0] if single else folder
+
+
+def _subfolder(folder: Path, *kinds: str) -> Path | None:
+    """The folder in `folder` named after a kind of clips, maybe with more; training ones first."""
+    found = [
+        entry
+        for entry in folder.iterdir()
+        if entry.is_dir() and re.split(r"[\W_]", entry.name.lower())[0] in kinds
+    ]
+    return min(found, key=lambda path: ("train" not in path.name.lower(), path.name), default=None)
 
 
 def enough_to_hold_out(clips: CalibrationClips) -> bool:
@@ -262,5 +304,7 @@ def hold_out(clips: CalibrationClips) -> tuple[CalibrationClips, CalibrationClip
     for kind in KINDS:
         found = getattr(clips, kind)
         parts[1][kind] = found[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
-        parts[0][kind] = tuple(clip for clip in found if clip not in parts[1][kind])
+        parts[0][kind] = tuple(
+            clip for i, clip in enumerate(found) if i % HELD_OUT_EVERY != HELD_OUT_EVERY - 1
+        )
     return CalibrationClips(**parts[0]), CalibrationClips(**parts[1])

@@ -1,6 +1,9 @@
 """Noisy clips and the clean speech in them, paired by file name or by a `pairs.csv`."""
 
 import csv
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +14,12 @@ from edge_se.errors import UserError
 from quant.audio.clips import SkippedClip, find_clips, read_clip
 
 Samples = NDArray[np.float32]
+
+# How DNS numbers its pairs, and what sets tell noisy clips from clean ones by.
+_FILE_ID = re.compile(r"fileid_(\d+)", re.IGNORECASE)
+_KIND = re.compile(
+    r"(^|[_\-. ])(noisy|clean|mix|mixture|speech|target)(?=$|[_\-. ])", re.IGNORECASE
+)
 
 NAMED_AT_MOST = 3  # files that an error message spells out
 
@@ -39,11 +48,13 @@ class Pair:
 
 
 def load_pairs(noisy_dir: Path, clean_dir: Path, rate: int) -> tuple[Pair, ...]:
-    """Reads the pairs of two folders of WAV or FLAC files at `rate` Hz, channels averaged.
+    """Reads the pairs of two folders of audio files at `rate` Hz, channels averaged.
 
     A noisy clip belongs to the clean clip with the same path inside its folder, whatever the
-    suffix. A `pairs.csv` beside the two folders may say otherwise, and may add what is known of a
-    clip: its columns are `noisy` and `clean` (paths from the folder it lies in) and, where known,
+    suffix; else to the only one of the same name (VoiceBank-DEMAND), of the same name but for a
+    word such as `noisy` and `clean`, or of the same number after `fileid_` (DNS).
+    A `pairs.csv` beside the two folders may say otherwise, and may add what is known of a clip: its
+    columns are `noisy` and `clean` (paths from the folder it lies in) and, where known,
     `snr_db`, `noise_type` and `level_dbfs`. Clean clips without a noisy one are ignored.
 
     Raises:
@@ -52,20 +63,42 @@ def load_pairs(noisy_dir: Path, clean_dir: Path, rate: int) -> tuple[Pair, ...]:
     """
     noisy_dir, clean_dir = noisy_dir.resolve(), clean_dir.resolve()
     noisy_paths = find_clips(noisy_dir)
-    clean_by_key = {_key(path, clean_dir): path for path in find_clips(clean_dir)}
+    clean_of = _matcher(find_clips(clean_dir), clean_dir)
     rows = _read_rows(noisy_dir, clean_dir)
     found: list[tuple[Path, Path | None, dict[str, str]]] = []
     for path in noisy_paths:
         row = rows.get(path, {})
-        clean = noisy_dir.parent / row["clean"] if row else clean_by_key.get(_key(path, noisy_dir))
+        clean = noisy_dir.parent / row["clean"] if row else clean_of(path, noisy_dir)
         found.append((path, clean, row))
     alone = [path.name for path, clean, _ in found if clean is None or not clean.is_file()]
     if alone:
         raise UserError(
             f"{len(alone)} of the {len(found)} clips in {noisy_dir} have no clean clip of the same "
-            f"name in {clean_dir} ({_some(alone)}); add them, or a pairs.csv beside the two folders"
+            f"name, or number after fileid_, in {clean_dir} ({_some(alone)}); add "
+            "them, or a pairs.csv beside the two folders"
         )
     return tuple(_load_pair(n, c, noisy_dir, row, rate) for n, c, row in found if c is not None)
+
+
+def _matcher(clean_paths: Sequence[Path], clean_dir: Path) -> Callable[[Path, Path], Path | None]:
+    """What finds the clean clip of a noisy one, by the surest of `_KEYS` that tells one clip."""
+    tables: list[dict[str, list[Path]]] = []
+    for key in _KEYS:
+        table = defaultdict(list)
+        for path in clean_paths:
+            table[key(path, clean_dir)].append(path)
+        tables.append(table)
+
+    def clean_of(path: Path, folder: Path) -> Path | None:
+        for key, table in zip(_KEYS, tables, strict=True):
+            name = key(path, folder)
+            found = table.get(name, []) if name else []
+            # Two files of one name with different suffixes: the last, as before.
+            if len(found) == 1 or (found and key is _key):
+                return found[-1]
+        return None
+
+    return clean_of
 
 
 def _load_pair(
@@ -101,11 +134,14 @@ def _read_rows(noisy_dir: Path, clean_dir: Path) -> dict[Path, dict[str, str]]:
     path = folder / "pairs.csv"
     if not path.is_file() or folder != clean_dir.parent:
         return {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if not {"noisy", "clean"} <= set(reader.fieldnames or ()):
-            raise UserError(f"{path} needs a header with the columns noisy and clean")
-        rows = list(reader)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if not {"noisy", "clean"} <= set(reader.fieldnames or ()):
+                raise UserError(f"{path} needs a header with the columns noisy and clean")
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} can't be read as CSV in UTF-8 ({error}); save it again") from None
     if not all(row["noisy"] and row["clean"] for row in rows):
         raise UserError(f"{path} has a row without a noisy or without a clean file; complete it")
     return {(folder / row["noisy"]).resolve(): row for row in rows}
@@ -123,6 +159,23 @@ def _number(row: dict[str, str], column: str) -> float | None:
 
 def _key(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _stem(path: Path, folder: Path) -> str:
+    return path.stem
+
+
+def _without_kind(path: Path, folder: Path) -> str:
+    return _KIND.sub("", path.stem).strip("_-. ").lower()
+
+
+def _file_id(path: Path, folder: Path) -> str:
+    found = _FILE_ID.search(path.stem)
+    return found.group(1) if found else ""
+
+
+# What may name a clip and its clean one alike, the surest first.
+_KEYS = (_key, _stem, _without_kind, _file_id)
 
 
 def _some(names: list[str]) -> str:

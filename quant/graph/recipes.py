@@ -151,7 +151,7 @@ def read_recipe(path: Path) -> Recipe:
         content = tomllib.loads(read_text(path))
     except OSError as error:
         raise UserError(f"cannot read recipe {path}: {error.strerror}; check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or nested without end
         raise UserError(f"{path} is not TOML ({error}); see docs/reference/recipes.md") from error
     try:
         return _recipe({"name": path.stem, **content})

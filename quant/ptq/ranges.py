@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_se import strict_json
 from edge_se.errors import UserError
 from edge_se.files import read_text, write_whole
 from quant.graph.encoding import Precision, encode_range
@@ -163,7 +164,7 @@ def read_ranges(path: Path) -> dict[str, Range]:
         UserError: the file is missing, is not JSON, or has a range that is none.
     """
     try:
-        content = json.loads(read_text(path))
+        content = strict_json.parse(read_text(path))
         ranges = {str(key): (float(low), float(high)) for key, (low, high) in content.items()}
     except OSError as error:
         raise UserError(f"cannot read ranges {path}: {error.strerror}; check the path") from error

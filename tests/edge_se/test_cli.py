@@ -39,7 +39,7 @@ def test_help_lists_every_command_with_its_summary(edge_se):
 
     assert result.returncode == 0
     assert re.search(
-        r"enhance +Enhance an audio file, or every audio file of a folder\.", result.stdout
+        r"enhance +Enhance audio files, or every audio file of folders\.", result.stdout
     )
 
 

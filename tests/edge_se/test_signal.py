@@ -76,8 +76,8 @@ def test_a_manifest_may_have_any_signal(signal):
         ({"hop": 600}, "its hop of 600 samples is not between 1 and 511"),
         ({"hop": 0}, "its hop of 0 samples is not between 1 and 511"),
         ({"hop": -256}, "its hop of -256 samples is not between 1 and 511"),
-        ({"window": 511}, "its window of 511 samples is not an even number"),
-        ({"window": 0}, "its window of 0 samples is not an even number"),
+        ({"window": 511}, "its window of 511 samples is not an even number up to 65536"),
+        ({"window": 0}, "its window of 0 samples is not an even number up to 65536"),
         (
             {"window_function": "kaiser"},
             "its window_function is 'kaiser', and this edge-se knows only 'square_root_hann' or "

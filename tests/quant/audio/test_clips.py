@@ -9,6 +9,7 @@ from quant.audio.clips import (
     Clip,
     SkippedClip,
     find_clips,
+    hold_out,
     read_calibration_clips,
     read_clip,
     read_clips,
@@ -119,7 +120,7 @@ def test_a_missing_folder_an_empty_one_and_a_pattern_without_match_say_so(tmp_pa
 
     with pytest.raises(UserError, match="is not a folder"):
         find_clips(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="holds no WAV, FLAC or OGG file"):
+    with pytest.raises(UserError, match="holds no audio file that can be read here"):
         find_clips(tmp_path / "empty")
     with pytest.raises(UserError, match=r"none of the 1 audio files .* is named train_\*"):
         find_clips(tmp_path / "full", ["train_*"])
@@ -154,3 +155,75 @@ def test_calibration_clips_clean_without_noise_says_what_is_missing(tmp_path):
 
     with pytest.raises(UserError, match="folder clean but none called noise"):
         read_calibration_clips(tmp_path, 16000)
+
+
+def units(samples):
+    return (32768 * samples).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        (units(tone(16000)), "16-bit units, so divide them by 32768"),
+        (np.full(16000, 3e38, np.float32), "in another unit"),
+        (np.full(16000, 0.25, np.float32), "silent but for a constant"),
+    ],
+)
+def test_clips_that_would_spoil_ranges_are_skipped_by_name(tmp_path, samples, reason):
+    path = tmp_path / "odd.wav"
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
+
+    clip = read_clip(path, 16000)
+
+    assert isinstance(clip, SkippedClip) and reason in clip.reason and "odd.wav" in str(clip)
+
+
+@pytest.mark.parametrize("seconds", [8, 45])
+def test_one_long_recording_is_cut_up(tmp_path, seconds):
+    write(tmp_path / "all.flac", tone(16000, seconds=seconds))
+
+    clips = read_calibration_clips(tmp_path, 16000)
+
+    assert 4 <= len(clips.noisy) <= 5
+    assert sum(clip.seconds for clip in clips.noisy) >= 0.7 * seconds
+
+
+def test_a_very_long_recording_among_others_is_cut_up(tmp_path):
+    write(tmp_path / "long.wav", tone(8000, seconds=660), 8000)
+    for name in "abcd":
+        write(tmp_path / f"{name}.wav", tone(8000, seconds=2), 8000)
+
+    clips = read_calibration_clips(tmp_path, 8000)
+
+    assert len(clips.noisy) == 4 + 60
+    assert max(clip.seconds for clip in clips.noisy) == 10
+    assert hold_out(clips)[1].noisy
+
+
+@pytest.mark.parametrize(
+    ("clean", "noise"),
+    [
+        ("Clean", "NOISE"),
+        ("clean_trainset_28spk_wav", "noise-train"),
+        ("set/clean/deep/er", "set/noise/deep"),
+    ],
+)
+def test_folders_of_clips_are_found_as_people_name_them(tmp_path, clean, noise):
+    for name in "abcd":
+        write(tmp_path / clean / f"{name}.wav", tone(16000))
+    write(tmp_path / noise / "n.flac", tone(16000))
+
+    clips = read_calibration_clips(tmp_path, 16000)
+
+    assert (len(clips.clean), len(clips.noise), clips.noisy) == (4, 1, ())
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".mp3", ".aiff"])
+def test_other_formats_in_nested_folders_are_read(tmp_path, suffix):
+    for name in "abcd":
+        write(tmp_path / "deep" / name / f"x{suffix}", tone(16000))
+    (tmp_path / "deep" / "._x.wav").write_bytes(b"no audio")
+
+    clips = read_calibration_clips(tmp_path, 16000)
+
+    assert (len(clips.noisy), clips.skipped) == (4, ())

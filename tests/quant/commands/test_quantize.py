@@ -172,7 +172,7 @@ def test_too_few_clips_to_hold_some_out_are_not_recovered_with(main, clips, tmp_
         (("few/0.wav",), "few/0.wav is not a checkpoint that can be loaded safely"),
         (("--calibration-clips", "nowhere"), "nowhere is not a folder"),
         (("--calibration-clips", "few"), "few has 3 usable clips, at least 4 needed"),
-        (("--calibration-clips", "empty"), "empty holds no WAV, FLAC or OGG file"),
+        (("--calibration-clips", "empty"), "empty holds no audio file that can be read here"),
         (("--ranges", "nowhere.json"), "cannot read ranges nowhere.json"),
         (("--ranges", "typo.json"), "there is a range for featurs, which is no tensor"),
         (("--save-ranges", "nowhere/ranges.json"), "there is no folder nowhere"),

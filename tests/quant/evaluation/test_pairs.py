@@ -97,3 +97,46 @@ def test_a_wrong_pairs_csv_is_explained(tmp_path, content, reason):
 
     with pytest.raises(UserError, match=reason):
         load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)
+
+
+@pytest.mark.parametrize(
+    ("noisy", "clean"),
+    [
+        ("noisy_testset_wav/p232_001.wav", "clean_testset_wav/p232_001.wav"),
+        ("noisy/clnsp1_train_69005_1_snr15_tl-21_fileid_158.wav", "clean/clean_fileid_158.wav"),
+        ("noisy/room/p1.wav", "clean/p1.flac"),
+        ("mix/noisy_07.wav", "ref/clean_07.wav"),
+        ("mix/07_noisy.wav", "ref/07-clean.wav"),
+        ("mix/a-mix.wav", "ref/A.wav"),
+    ],
+)
+def test_data_sets_pair_as_people_have_them(tmp_path, noisy, clean):
+    write(tmp_path / noisy, level=0.2)
+    write(tmp_path / clean)
+    write(tmp_path / clean.split("/")[0] / "clean_fileid_15.wav", seconds=0.7)
+
+    folder, clean_folder = (tmp_path / path.split("/")[0] for path in (noisy, clean))
+    (pair,) = load_pairs(folder, clean_folder, 16000)
+
+    assert pair.noisy.shape == pair.clean.shape == (16000,)
+
+
+def test_what_could_belong_to_two_clips_is_not_paired(tmp_path):
+    write(tmp_path / "noisy" / "x_fileid_1.wav")
+    for name in ("a", "b"):
+        write(tmp_path / "clean" / name / "clean_fileid_1.wav")
+
+    with pytest.raises(UserError, match=r"1 of the 1 clips .* \(x_fileid_1.wav\)"):
+        load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)
+
+
+@pytest.mark.parametrize(
+    "content", [b"noisy,clean\n\xff\xfe,b\n", b"noisy,clean\n" + b"x" * 200_000]
+)
+def test_a_pairs_csv_that_is_none_is_refused(tmp_path, content):
+    write(tmp_path / "noisy" / "a.wav")
+    write(tmp_path / "clean" / "a.wav")
+    (tmp_path / "pairs.csv").write_bytes(content)
+
+    with pytest.raises(UserError, match="can't be read as CSV in UTF-8"):
+        load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)
