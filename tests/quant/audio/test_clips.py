@@ -54,11 +54,11 @@ def test_channels_are_averaged(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("text.wav", b"not audio at all", "cannot be read as audio"),
-        ("empty.flac", b"", "cannot be read as audio"),
+        ("text.wav", b"not audio at all", "can't be read as audio"),
+        ("empty.flac", b"", "is empty: it has no bytes"),
         ("silent.wav", np.zeros(16000), "silent"),
         ("short.wav", tone(16000, seconds=0.2), "too short: 0.20 s"),
-        ("nan.wav", np.full(16000, np.nan, np.float32), "not finite"),
+        ("nan.wav", np.full(16000, np.nan, np.float32), "NaN or infinite samples"),
     ],
 )
 def test_an_unusable_clip_is_skipped_with_its_name_and_the_reason(tmp_path, name, content, reason):
@@ -164,8 +164,8 @@ def units(samples):
 @pytest.mark.parametrize(
     ("samples", "reason"),
     [
-        (units(tone(16000)), "16-bit units, so divide them by 32768"),
-        (np.full(16000, 3e38, np.float32), "in another unit"),
+        (units(tone(16000)), "16-bit units; divide by 32768"),
+        (np.full(16000, 3e38, np.float32), "in other units"),
         (np.full(16000, 0.25, np.float32), "silent but for a constant"),
     ],
 )
