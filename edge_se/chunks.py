@@ -1,12 +1,14 @@
 """A stream in chunks of any length, as sound cards and network packets bring it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.enhancer import Enhancer
 from edge_se.quantized import SAMPLE_STEP, dequantize, quantize
+
+if TYPE_CHECKING:
+    from edge_se.enhancer import Enhancer
 
 _FLOAT32, _INT16 = np.dtype(np.float32), np.dtype(np.int16)
 
@@ -21,7 +23,7 @@ class ChunkedEnhancer:
             and the enhancer's own latency; 512, or 32 ms, for the built-in model.
     """
 
-    def __init__(self, enhancer: Enhancer) -> None:
+    def __init__(self, enhancer: "Enhancer") -> None:
         """Start a stream; what the enhancer has heard before is forgotten."""
         self.enhancer = enhancer
         self.sample_rate = enhancer.sample_rate
@@ -85,6 +87,31 @@ class ChunkedEnhancer:
         self.enhancer.reset()
         self._hop[...] = 0
         self._filled = 0
+
+
+class AlignedStream:
+    """One signal in chunks of any length, aligned in time: what comes out lags, but has no delay.
+
+    All that comes out together is what `Enhancer.enhance` gives.
+    """
+
+    def __init__(self, enhancer: "Enhancer") -> None:
+        """Start a signal; the enhancer serves nothing else until it is finished."""
+        self._stream = ChunkedEnhancer(enhancer)
+        self._early = self._stream.latency_samples  # what comes out first lies before the signal
+
+    def push(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """Take in finite float32 or int16 [n]; gives what is ready, [m], which may be empty."""
+        return self._from_the_start(self._stream.process(samples))
+
+    def finish(self) -> NDArray[Any]:
+        """What is left of the signal, [m]; the states are reset."""
+        return self._from_the_start(self._stream.flush())
+
+    def _from_the_start(self, output: NDArray[Any]) -> NDArray[Any]:
+        early = min(self._early, len(output))
+        self._early -= early
+        return output[early:]
 
 
 def _converted(samples: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

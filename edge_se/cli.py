@@ -9,9 +9,11 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import math
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +35,7 @@ EXTRAS = {
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+AT_ONCE_S = 1.0  # signals closer together ask for one end
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -157,13 +160,13 @@ def _prepare_streams() -> None:
 
 @contextmanager
 def _ending_on_signals() -> Iterator[None]:
-    """Let the first signal that asks for an end unwind what is running; later ones find it so."""
-    came = False
+    """Let a signal that asks for an end unwind what is running; others at once are the same wish."""
+    came = -math.inf
 
     def end(number: int, frame: Any) -> None:
         nonlocal came
-        if not came:
-            came = True
+        again, came = time.monotonic() - came < AT_ONCE_S, time.monotonic()
+        if not again:
             raise SystemExit(128 + number)
 
     heard = [n for n in ENDING_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
@@ -171,7 +174,7 @@ def _ending_on_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        if not came:
+        if came < 0:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -222,7 +225,13 @@ def _call(command: str, module_name: str, argv: list[str]) -> int:
     try:
         module = importlib.import_module(module_name)
         parser = build_parser(command, module)
-        arguments = parser.parse_args(argv)
+        # Several inputs may have options among them: enhance a.wav b.wav --model m.tflite out
+        intermixed = any(
+            action.nargs == argparse.ONE_OR_MORE and not action.option_strings
+            for action in parser._actions
+        )
+        parse = parser.parse_intermixed_args if intermixed else parser.parse_args
+        arguments = parse(argv)
         check_paths(parser, arguments)
         code: int = module.run(arguments)
         return code

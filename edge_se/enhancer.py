@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge_se.chunks import AlignedStream
 from edge_se.engines import load_engine
 from edge_se.engines.choice import float_samples
 from edge_se.manifest import Manifest
@@ -64,10 +65,9 @@ class Enhancer:
         self._frame_shape = (self.hop_size,)
         self._warned = False
         self._dtypes = {_FLOAT32, self.sample_dtype}
-        # `process` without its checks; float32 [hop_size] in and out, which may be one array.
-        self.process_unchecked: Callable[[Samples, Samples], object] = self.engine.process
+        self._process: Callable[[Samples, Samples], object] = self.engine.process
         if self.sample_dtype != _FLOAT32:
-            self.process_unchecked = float_samples(self.engine.process, self.hop_size)
+            self._process = float_samples(self.engine.process, self.hop_size)
 
     @property
     def states(self) -> StateCache:
@@ -106,7 +106,7 @@ class Enhancer:
             energy = frame.dot(frame)
         if not energy <= LOUDEST**2:
             self._check_loud(frame)
-        self.process_unchecked(frame, out)
+        self._process(frame, out)
         return out
 
     def enhance(self, samples: ArrayLike) -> Samples:
@@ -130,7 +130,7 @@ class Enhancer:
             )
         if complaint := complain(signal):
             raise ValueError(f"the signal holds {complaint}")
-        stream = BlockEnhancer(self)
+        stream = AlignedStream(self)
         return np.concatenate([stream.push(signal.astype(np.float32)), stream.finish()])
 
     def reset(self) -> None:
@@ -164,42 +164,3 @@ class Enhancer:
             )
             names = " or ".join(sorted(dtype.name for dtype in dtypes))
             raise ValueError(f"a frame is {names} of shape ({self.hop_size},), got {got}")
-
-
-class BlockEnhancer:
-    """Enhances one signal that comes in blocks of any length, aligned in time.
-
-    All blocks together are what `Enhancer.enhance` gives. The enhancer serves nothing else until
-    the signal is finished.
-    """
-
-    def __init__(self, enhancer: Enhancer) -> None:
-        """Start a signal, from a fresh start."""
-        self._enhancer = enhancer
-        self._waiting = np.empty(0, np.float32)  # less than a hop
-        self._skip = enhancer.latency_samples  # what the first frames put out lies before it
-        self._left = 0  # samples that came in and have not gone out
-        enhancer.reset()
-
-    def push(self, samples: Samples) -> Samples:
-        """Take in finite float32 [n]; gives what is ready, float32 [m], which may be empty."""
-        hop, process = self._enhancer.hop_size, self._enhancer.process_unchecked
-        samples = np.concatenate([self._waiting, samples])
-        whole = len(samples) // hop * hop
-        self._left += len(samples) - len(self._waiting)
-        self._waiting = samples[whole:].copy()
-        # Input and output share the array: a frame is read before its output is written.
-        for frame in samples[:whole].reshape(-1, hop):
-            process(frame, frame)
-        ready = samples[min(self._skip, whole) : whole]
-        self._skip -= min(self._skip, whole)
-        self._left -= len(ready)
-        return ready
-
-    def finish(self) -> Samples:
-        """What is left of the signal, float32 [m]; the states are reset."""
-        left, latency = self._left, self._enhancer.latency_samples
-        silence = latency + -(latency + len(self._waiting)) % self._enhancer.hop_size
-        rest = self.push(np.zeros(silence, np.float32))[:left]
-        self._enhancer.reset()
-        return rest

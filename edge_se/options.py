@@ -86,6 +86,11 @@ def input_path(text: str) -> Path:
     return Path(word(text))
 
 
+def audio_path(text: str) -> Path:
+    """A kind of argument: recordings, which may be a pipe or `-`; who reads them looks at them."""
+    return Path(word(text))
+
+
 def output_file(text: str) -> Path:
     """A kind of option: a file that is written; `-` is standard output where JSON is written."""
     return Path(word(text))

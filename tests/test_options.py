@@ -9,11 +9,11 @@ import pytest
 
 from edge_se import cli
 from edge_se.commands.completion import load_parsers
-from edge_se.options import PATHS, Number, word
+from edge_se.options import PATHS, Number, audio_path, word
 from quant.commands.options import _network_option
 
 NONSENSE = ("nan", "-nan", "inf", "-inf", "-1", "1e20", "9" * 30, "9" * 5000, "", " ", "x", "0x10")
-KINDS = (*PATHS, word, _network_option)
+KINDS = (*PATHS, audio_path, word, _network_option)
 
 
 def named(value) -> str:
@@ -44,10 +44,8 @@ def test_every_command_was_looked_at():
 
 @pytest.mark.parametrize(("command", "action"), valued(), ids=named)
 def test_every_value_has_a_kind(command, action):
-    # `enhance` reads pipes and says what it does not read; emulate's rest is another command line.
+    # The rest of emulate is another command line.
     if (command, action.dest) in {("boards emulate", "command"), ("boards emulate", "board")}:
-        return
-    if command == "enhance" and action.type is Path:
         return
     assert action.choices or isinstance(action.type, Number) or action.type in KINDS
 

@@ -11,7 +11,8 @@ from edge_se.audio.formats import load_soundfile
 from edge_se.audio.reading import AudioFile, AudioWarning
 from edge_se.audio.resampling import Resampler
 from edge_se.audio.writing import AudioWriter, writing
-from edge_se.enhancer import BlockEnhancer, Enhancer
+from edge_se.chunks import AlignedStream
+from edge_se.enhancer import Enhancer
 from edge_se.stft import Samples
 
 
@@ -36,7 +37,7 @@ def enhance_blocks(
     channels, model_rate = len(enhancers), enhancers[0].sample_rate
     down = Resampler(rate, model_rate, channels)
     up = Resampler(model_rate, rate, channels)
-    streams = [BlockEnhancer(enhancer) for enhancer in enhancers]
+    streams = [AlignedStream(enhancer) for enhancer in enhancers]
     left = 0  # samples that came in and have not gone out
 
     def enhance(heard: Samples) -> Samples:

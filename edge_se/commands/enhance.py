@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from edge_se.console import Console
 from edge_se.errors import UserError
-from edge_se.options import add_model_arguments
+from edge_se.options import MOST_PROCESSES, add_model_arguments, audio_path, positive_int
 
 if TYPE_CHECKING:
     from edge_se.audio.inputs import Job
@@ -25,14 +25,16 @@ NAMED_AT_MOST = 10  # files that the last line names
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "input", nargs="+", type=Path, help="audio file, folder of audio files, or -"
+        "input", nargs="+", type=audio_path, help="audio file, folder of audio files, or -"
     )
     parser.add_argument(
-        "output", type=Path, help="file to write, - or a folder, which mirrors an input folder"
+        "output",
+        type=audio_path,
+        help="file to write, -, or a folder, which mirrors input folders",
     )
     parser.add_argument(
         "--jobs",
-        type=_count,
+        type=positive_int(MOST_PROCESSES),
         metavar="N",
         help="files to work on at the same time (default: as many as there are cores)",
     )
@@ -125,9 +127,3 @@ def _run_all(
             f"{len(failures)} of {len(jobs)} files could not be enhanced: {names}{more}"
         )
     return 0
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"{text} is no number of files; give 1 or more")
-    return int(text)

@@ -18,7 +18,7 @@ class Int16Enhancer(Enhancer):
         vars(self.engine)["process"] = inner
         self.sample_dtype = np.dtype(np.int16)
         self._dtypes = {np.dtype(np.float32), self.sample_dtype}
-        self.process_unchecked = IntegerSamples(inner, self.hop_size).process
+        self._process = IntegerSamples(inner, self.hop_size).process
 
 
 def lengths(size: int | str) -> Iterator[int]:

@@ -101,7 +101,7 @@ def test_several_inputs_go_into_a_folder(edge_se, tiny_int8, tmp_path):
     clip(tmp_path / "a.wav")
     clip(tmp_path / "b.wav")
 
-    result = edge_se("enhance", "a.wav", "b.wav", "n" * 300, "out", "--model", tiny_int8)
+    result = edge_se("enhance", "a.wav", "b.wav", "--model", tiny_int8, "n" * 300, "out")
 
     assert result.returncode == 2
     assert "(File name too long)" in result.stderr
@@ -115,8 +115,9 @@ def test_several_inputs_go_into_a_folder(edge_se, tiny_int8, tmp_path):
         (("a.wav", "x/a.wav", "a.wav"), "there are 2 inputs, so the output has to be one"),
         (("x/b.wav", "a.wav", "x"), "x/a.wav is an input itself"),
         (("a.wav", "-", "out"), "standard input is one recording"),
-        (("a.wav", "out.opus", "--jobs", "0"), "0 is no number of files"),
+        (("a.wav", "out.opus", "--jobs", "0"), "0 is not 1 or more"),
         (("a.raw", "out.wav"), "have no header that says how to read them"),
+        (("", "out.wav"), "its value is empty"),
         (("a.wav", "nowhere/out.wav"), "there is no folder nowhere"),
     ],
 )
