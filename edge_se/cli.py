@@ -160,7 +160,7 @@ def _prepare_streams() -> None:
 
 @contextmanager
 def _ending_on_signals() -> Iterator[None]:
-    """Let a signal that asks for an end unwind what is running; others at once are the same wish."""
+    """Let a signal that asks for an end unwind what runs; others at once are the same wish."""
     came = -math.inf
 
     def end(number: int, frame: Any) -> None:

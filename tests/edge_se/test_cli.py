@@ -198,7 +198,8 @@ def test_a_signal_leaves_no_temporary_file_and_no_traceback(tmp_path):
         "def run(arguments):\n"
         "    with files.written_beside(Path('out')) as path:\n"
         "        print('begun', flush=True)\n"
-        "        time.sleep(60)\n"
+        # Python looks for signals between calls: one that comes just before a sleep waits for it.
+        "        for _ in range(6000): time.sleep(0.01)\n"
         "sys.modules['probe'] = probe = types.ModuleType('probe', 'Probe.')\n"
         "vars(probe).update(add_arguments=lambda parser: None, run=run)\n"
         "cli.find_command = lambda name: 'probe'\n"
