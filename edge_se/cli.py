@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from edge_se.errors import UserError, reason
 from edge_se.files import STANDARD_STREAMS
@@ -75,12 +75,17 @@ def summary(module: str) -> str:
     return (docstring or "").partition("\n")[0]
 
 
+class _Parser(argparse.ArgumentParser):
+    """One sentence for a wrong command line, in place of the usage of all options."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {message}; {self.prog} --help says more\n")
+
+
 def build_parser(command: str, module: Any) -> argparse.ArgumentParser:
     """The parser of a command, described by the docstring of its module."""
     first, _, rest = (module.__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        prog=f"edge-se {command}", description=first, epilog=rest.strip() or None
-    )
+    parser = _Parser(prog=f"edge-se {command}", description=first, epilog=rest.strip() or None)
     module.add_arguments(parser)
     return parser
 
@@ -192,7 +197,7 @@ def _show_warning(
 
 
 def _run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="edge-se",
         description="Quantize GTCRN speech enhancement to INT8 TFLite and run it frame by frame.",
         usage="edge-se COMMAND ...",

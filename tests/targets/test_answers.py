@@ -325,10 +325,6 @@ def test_what_is_no_command_is_refused(python):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--max-rtf", "nan"), "--max-rtf has to be a number above 0, such as 0.5"),
-        (("--max-rtf=-1",), "--max-rtf has to be a number above 0, such as 0.5"),
-        (("--max-rtf", "1e999"), "--max-rtf has to be a number above 0, such as 0.5"),
-        (("--root", ""), "--root has to name a folder on the board, such as ~/edge-se"),
         (("--root", "r" * 5000), "--root has to name a folder on the board, such as ~/edge-se"),
         (("--root", "/"), "board: the root has to be a folder of its own, such as ~/edge-se"),
         (("--ssh-config", "absent"), "there is no ssh configuration absent"),

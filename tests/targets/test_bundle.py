@@ -408,7 +408,7 @@ def rebuilt(files: dict[str, bytes], sums: bool = True) -> bytes:
         ({"bundle.json": b""}, True, "bundle.json is empty"),
         ({"bundle.json": b"[" * 10**5}, True, "bundle.json is damaged"),
         ({"bundle.json": b"{}"}, True, "bundle.json.format_version is not as expected"),
-        ({"model.tflite": b"no model"}, True, "model.tflite is not a TFLite model"),
+        ({"model.tflite": b"no model"}, True, "is not a TFLite model"),
     ],
 )
 def test_a_bundle_of_others_is_verified_before_it_is_used(build, tmp_path, change, sums, reason):

@@ -36,7 +36,7 @@ def test_a_folder_of_clips_makes_a_model(typed, clips, tmp_path):
     chosen = read_manifest(tmp_path / "model.tflite").precision
     assert f"wrote model.tflite: gtcrn from default.safetensors, {chosen}, " in result.stdout
     assert "on Raspberry Pi 4 Model B" in result.stdout.replace("On ", "on ")
-    assert "broken.wav: cannot be read as audio" in result.stderr
+    assert "broken.wav: can't be read as audio" in result.stderr
     calibration = read_manifest(tmp_path / "model.tflite").calibration
     # The fourth clip is kept to judge by.
     assert (calibration["clips"], calibration["skipped"]) == (3, 1)
