@@ -27,17 +27,19 @@ def upstream(assets):
     return load_checkpoint(assets / "ul_unas" / "model_trained_on_dns3.tar")
 
 
-@pytest.mark.parametrize(("split", "frames"), [(False, 210), (True, 20)])
+@pytest.mark.parametrize("split", [False, True])
 @torch.no_grad()
-def test_streaming_equals_offline(log_frames, split, frames):
-    network, log_frames = randomize(ULUNAS(), 0), log_frames[:, :frames]
+def test_streaming_equals_offline(log_frames, split):
+    network = randomize(ULUNAS(), 0)
     graph = find_network("ul_unas").step(network, split)
 
-    streamed = run_frames(graph, log_frames)
+    streamed = run_frames(graph, log_frames[:, :24])
+    (sequence,) = run_sequence(graph, {"features": log_frames})
 
-    assert streamed.shape[1] == frames
-    assert_near(streamed, network.mask(log_frames.transpose(1, 2)).transpose(1, 2))
-    assert_near(run_sequence(graph, {"features": log_frames})[0], streamed)
+    expected = network.mask(log_frames.transpose(1, 2)).transpose(1, 2)
+    assert expected.shape[1] >= 200
+    assert_near(streamed, expected[:, :24])
+    assert_near(sequence, expected)
 
 
 @torch.no_grad()
