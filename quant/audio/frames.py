@@ -14,6 +14,8 @@ from edge_se.level import LevelNormalizer, hop_energy
 from edge_se.signal import LEAST_MAGNITUDE, Signal
 
 MAGNITUDE_FLOOR = 1e-12  # added to the squared magnitude
+# Logarithm of a magnitude below which lie hardly any bins of what 16-bit samples hold.
+SOFTEST = -5.0
 # `edge_se.signal.WINDOW_FUNCTIONS` as torch computes them, in float32: upstream trains with these.
 WINDOW_FUNCTIONS: Mapping[str, Callable[[int], Tensor]] = {
     "square_root_hann": lambda window: torch.hann_window(window).sqrt(),
@@ -119,6 +121,16 @@ def heard(samples: Tensor, signal: Signal) -> tuple[Tensor, Tensor]:
     """Spectra [clips, frames, bins] and what the network takes of them, [..., rows, bins]."""
     spectra = analyse(samples, signal)
     return spectra, features(spectra * frame_gains(samples, signal)[..., None], signal)
+
+
+def heard_in_calibration(samples: Tensor, signal: Signal) -> Tensor:
+    """What `heard` gives the network, no logarithm lower than of the softest sound of 16 bits.
+
+    That of digital silence lies far below, and would claim a range that no sound reaches. An 8-bit
+    file hears it as its lowest step.
+    """
+    taken = heard(samples, signal)[1]
+    return taken.clamp(min=SOFTEST) if signal.features == "log_magnitude" else taken
 
 
 def apply_mask(spectra: Tensor, mask: Tensor, signal: Signal, lookahead: int = 0) -> Tensor:

@@ -216,7 +216,7 @@ class Judge:
     def _run(
         self, graph: Graph, signal: Signal, hook: Hook | None
     ) -> tuple[Tensor, Tensor, np.ndarray]:
-        """Masks [clips, frames, 2, bins], enhanced spectra [clips, frames, bins] and samples."""
+        """Masks [clips, frames, values], enhanced spectra [clips, frames, bins] and samples."""
         masks = []
         spectra, features = heard(self._samples, signal)
         for inputs in features.split(CLIPS_AT_ONCE):
@@ -226,7 +226,7 @@ class Judge:
         mask = torch.cat(masks)[:, self._lookahead :]
         output = apply_mask(spectra[:, : mask.shape[1]], mask, signal)
         samples = synthesize(output, self.clips.noisy.shape[1], signal).numpy()
-        return torch.view_as_complex(mask.transpose(-1, -2).contiguous()), output, samples
+        return mask.flatten(2), output, samples
 
 
 def measure(
@@ -259,7 +259,7 @@ def compressed_snr(spectra: Tensor, reference: Tensor) -> Tensor:
 
 
 def _snr_db(estimate: Tensor, reference: Tensor) -> Tensor:
-    """SNR [clips] in dB, at most 100, of complex [clips, frames, bins]."""
+    """SNR [clips] in dB, at most 100, of [clips, frames, values], real or complex."""
     error = (estimate - reference).abs().square().sum((1, 2))
     signal = reference.abs().square().sum((1, 2))
     ratio = 10 * torch.log10(signal.clamp_min(1e-20) / error.clamp_min(1e-20))

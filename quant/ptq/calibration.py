@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edge_se.signal import Signal
-from quant.audio.frames import heard
+from quant.audio.frames import heard_in_calibration
 from quant.graph.execute import Values, sequence_values
 from quant.graph.graph import Graph, Range, Value
 from quant.graph.scale_classes import PINNED, ScaleClasses
@@ -83,7 +83,7 @@ def calibrate(
         limits: ranges by range key; a value is seen, and goes on, cut off at the ends of its range,
             as in 8 bits.
     """
-    heard_clips = (heard(samples, signal)[1] for samples in batches(clips))
+    heard_clips = (heard_in_calibration(samples, signal) for samples in batches(clips))
     return observe(graph, heard_clips, len(clips), classes, progress, limits)
 
 

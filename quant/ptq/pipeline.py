@@ -20,7 +20,7 @@ from edge_se.manifest import Manifest, StateSpec, Tensors, TensorSpec
 from edge_se.model_file import attach_manifest
 from edge_se.signal import Signal
 from quant.audio.clips import CalibrationClips
-from quant.audio.frames import heard
+from quant.audio.frames import heard_in_calibration
 from quant.audio.mixing import calibration_mixtures, level_dbfs
 from quant.graph.encoding import DTYPES, FLOAT, Encoding, assign_encodings
 from quant.graph.graph import Graph, Range, Value
@@ -270,7 +270,9 @@ def measure_shifts(
     """What rounding values shifts weighted operators' inputs by, on the graph's own clips."""
     if not calibrated.clips or not recipe.needs_ranges:
         return {}
-    features = (heard(clips, calibrated.signal)[1] for clips in batches(calibrated.clips))
+    features = (
+        heard_in_calibration(clips, calibrated.signal) for clips in batches(calibrated.clips)
+    )
     return rounding_shifts(calibrated.graph, simulate(calibrated, recipe, ranges), features)
 
 

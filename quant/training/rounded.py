@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quant.audio.frames import apply_mask, heard, synthesize
+from quant.audio.frames import apply_mask, heard, heard_in_calibration, synthesize
 from quant.graph.encoding import assign_encodings
 from quant.graph.execute import run_sequence
 from quant.graph.graph import Graph
@@ -59,7 +59,8 @@ class RoundedNetwork:
         choose = self._recipe.choose
         self._encodings = assign_encodings(graph, choose, ranges, self._recipe.signals)
         features = (
-            heard(clips, self._signal)[1] for clips in batches(clips_for_shifts(self._noisy))
+            heard_in_calibration(clips, self._signal)
+            for clips in batches(clips_for_shifts(self._noisy))
         )
         self._shifts = rounding_shifts(graph, self._rounding(), features)
 

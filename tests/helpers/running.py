@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from edge_se.engines.loop import Step
 from edge_se.quantized import dequantize, quantize
+from edge_se.signal import Signal
 from quant.graph.encoding import Precision
 from quant.graph.execute import Hook, initial_states, run_step
 from quant.graph.graph import Graph, Value
@@ -31,7 +32,7 @@ Module = TypeVar("Module", bound=nn.Module)
 PLAIN = Recipe("plain", Precision.INT8, (Override("^features$", Precision.FLOAT),))
 
 
-def checkpoint_of(graph: Graph) -> Checkpoint:
+def checkpoint_of(graph: Graph, signal: Signal = SIGNAL) -> Checkpoint:
     """A checkpoint whose network's step is a graph that was made for a test."""
     network = Network(
         "small",
@@ -39,7 +40,7 @@ def checkpoint_of(graph: Graph) -> Checkpoint:
         describe=lambda model, split: graph,
         range_rules=RANGE_RULES,
         scopes=SCOPES,
-        signal=lambda model: SIGNAL,
+        signal=lambda model: signal,
     )
     return Checkpoint(nn.Identity(), network, "small", "")
 

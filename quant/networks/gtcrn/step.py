@@ -121,24 +121,29 @@ def _nonzero_span(matrix: Tensor) -> tuple[int, int]:
     return int(columns[0]), int(columns[-1]) + 1
 
 
-def merge_bands(graph: Graph, features: Value, erb: Bands, edges: int = 1) -> Value:
-    """[R, 257] bins to [R, 131]: 129 bands between two zeros, or without them."""
-    rows, low_bands = features.shape[0], erb.low_bands
+def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
+    """[R, 257] bins to [R, 131]: 129 bands between two zeros."""
     with graph.scope("merge"), graph.region("merge_bands", x=features):
-        silence = [graph.constant(torch.zeros(rows, 1), "edge")] * edges
-        parts = [*silence, ops.slice(graph, features, (0, 0), (rows, low_bands), "low")]
-        for block, filters in enumerate(erb.merging.chunk(BAND_BLOCKS)):
-            first, last = _nonzero_span(filters)
-            with graph.scope(f"block{block}"):
-                bins = ops.slice(
-                    graph, features, (0, low_bands + first), (rows, last - first), "bins"
-                )
-                parts.append(ops.linear(graph, bins, filters[:, first:last], None, "bands"))
+        silence = graph.constant(torch.zeros(features.shape[0], 1), "edge")
+        low, *blocks = blocks_of_bands(graph, features, erb)
         # Five inputs at most: more are not accelerated.
-        high = ops.concat(graph, [*parts[1 + edges :], *silence], 1, "high", mixed=True)
-        bands = ops.concat(graph, [*parts[: 1 + edges], high], 1, "bands", mixed=True)
+        high = ops.concat(graph, [*blocks, silence], 1, "high", mixed=True)
+        bands = ops.concat(graph, [silence, low, high], 1, "bands", mixed=True)
         graph.mark(result=bands)
         return bands
+
+
+def blocks_of_bands(graph: Graph, features: Value, erb: Bands) -> list[Value]:
+    """[R, 257] bins to their bands, the low ones [R, 65] and blocks of the others [R, 16]."""
+    rows, low_bands = features.shape[0], erb.low_bands
+    parts = [ops.slice(graph, features, (0, 0), (rows, low_bands), "low")]
+    for block, filters in enumerate(erb.merging.chunk(BAND_BLOCKS)):
+        first, last = _nonzero_span(filters)
+        with graph.scope(f"block{block}"):
+            begin, size = (0, low_bands + first), (rows, last - first)
+            bins = ops.slice(graph, features, begin, size, "bins")
+            parts.append(ops.linear(graph, bins, filters[:, first:last], None, "bands"))
+    return parts
 
 
 def neighbour_bands(graph: Graph, padded: Value, row: int = 0) -> Value:

@@ -7,7 +7,7 @@ The 1x1 convolutions in groups are written as ones of all channels, with zeros b
 so shuffling their outputs is another order of their rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -25,7 +25,7 @@ from quant.networks.folding import (
     merge_grus,
 )
 from quant.networks.gtcrn.model import DPGRNN
-from quant.networks.gtcrn.step import dual_path, merge_bands, split_bands
+from quant.networks.gtcrn.step import blocks_of_bands, dual_path, split_bands
 from quant.networks.recurrent import gru_both_ways, gru_over_time
 from quant.networks.ul_unas.model import (
     GROUPED_BANDS,
@@ -38,6 +38,8 @@ from quant.networks.ul_unas.model import (
     SeparableBlock,
 )
 
+# Of 8-bit frames: before which of its output's bands the first convolution is cut.
+PARTS = (32, 48)
 # A weight, a bias and a name to an image, of which what is below zero is zero.
 Rectified = Callable[[Tensor, Tensor, str], Value]
 
@@ -45,13 +47,16 @@ Rectified = Callable[[Tensor, Tensor, str], Value]
 def describe_ul_unas(model: ULUNAS, split: bool = False) -> Graph:
     """Describe one frame of a trained UL-UNAS; see `quant.networks.network.Network`."""
     graph = Graph()
-    bands = merge_bands(graph, graph.input("features", (1, model.erb.bins)), model.erb, edges=0)
-    x = ops.reshape(graph, bands, (1, 1, bands.shape[1], 1), "image")
-    skips = []
-    for index, block in enumerate(model.encoder.en_convs):
+    features = graph.input("features", (1, model.erb.bins))
+    with graph.scope("merge"):
+        bands = blocks_of_bands(graph, features, model.erb)
+    first, *others = model.encoder.en_convs
+    with graph.scope("encoder.0"):
+        skips = [_first_block(graph, bands, cast(PlainBlock, first), PARTS if split else ())]
+    for index, block in enumerate(others, 1):
         with graph.scope(f"encoder.{index}"):
-            x = _block(graph, x, block)
-        skips.append(x)
+            skips.append(_block(graph, skips[-1], block))
+    x = skips[-1]
     _, _, width, channels = x.shape
     rows = ops.reshape(graph, x, (width, channels), "bottleneck")
     for index, paths in enumerate(model.dpgrnn):
@@ -66,6 +71,62 @@ def describe_ul_unas(model: ULUNAS, split: bool = False) -> Graph:
     mask.fixed_range = gains.fixed_range
     graph.output(split_bands(graph, mask, model.erb))
     return graph
+
+
+def _first_block(
+    graph: Graph, blocks: Sequence[Value], block: PlainBlock, cuts: Sequence[int]
+) -> Value:
+    """The bands [1, W] in blocks to the first block's output [1, 1, W / 2, C].
+
+    Bands add up logarithms, high ones of many bins, low ones of one: in one tensor of 8 bits the
+    steps of the former are too coarse for the latter. So the output is made in parts, cut before
+    these of its bands, each from an image of its own.
+    """
+    _, convolution, norm, activation, attention = block.ops
+    convolution = cast(nn.Conv2d, convolution)
+    weight, bias = fold_batch_norm(convolution, cast(nn.BatchNorm2d, norm))
+    bands = sum(value.shape[1] for value in blocks)
+    ends = [*cuts, (bands + 1) // 2]
+    windows, sizes, begin = [], [], 0
+    for part, end in enumerate(ends):
+        with graph.scope(f"part{part}"):
+            first, last = max(2 * begin - 1, 0), min(2 * end + 1, bands)
+            rows = _bands_between(graph, blocks, first, last)
+            image = ops.reshape(graph, rows, (1, 1, last - first, 1), "image")
+            windows.append(histories.history(graph, image, convolution.kernel_size[0] - 1, "cache"))
+        sizes.append(end - begin)
+        begin = end
+
+    def convolve(weight: Tensor, bias: Tensor, name: str) -> Value:
+        parts = []
+        for part, (window, size) in enumerate(zip(windows, sizes, strict=True)):
+            with graph.scope(f"part{part}"):
+                kernel = channels_last(weight)
+                y = ops.convolution(graph, window, kernel, bias, name, 2, rectified=True)
+                if y.shape[2] > size:  # the last one would have to see the next part's bands
+                    shape = (1, 1, size, y.shape[3])
+                    y = ops.slice(graph, y, (0, 0, 0, 0), shape, "of_part")
+            parts.append(y)
+        return parts[0] if len(parts) == 1 else ops.concat(graph, parts, 2, name, mixed=True)
+
+    with graph.scope("spread"):
+        y = _activated(graph, convolve, weight, bias, _gains(cast(AffinePReLU, activation)))
+    return _attention(graph, y, attention, shuffled=False)
+
+
+def _bands_between(graph: Graph, blocks: Sequence[Value], first: int, last: int) -> Value:
+    """[1, last - first] of bands that lie in blocks."""
+    parts: list[Value] = []
+    begin = 0
+    for index, block in enumerate(blocks):
+        size = block.shape[1]
+        start, end = max(first - begin, 0), min(last - begin, size)
+        if (start, end) == (0, size):
+            parts.append(block)
+        elif start < end:
+            parts.append(ops.slice(graph, block, (0, start), (1, end - start), f"bands{index}"))
+        begin += size
+    return parts[0] if len(parts) == 1 else ops.concat(graph, parts, 1, "bands", mixed=True)
 
 
 def _block(graph: Graph, x: Value, block: nn.Module) -> Value:

@@ -14,6 +14,7 @@ from quant.graph import operators as ops
 from quant.graph.encoding import Encoding, Precision, assign_encodings
 from quant.graph.graph import Graph
 from quant.networks.gtcrn.model import SIGNAL
+from quant.networks.ul_unas.model import SIGNAL as UL_UNAS
 from tests.helpers.running import checkpoint_of
 
 
@@ -43,6 +44,19 @@ def test_a_mask_a_tenth_too_large_is_20_db_away(tiny, judged):
         return 1.1 * tensor if value.name == "mask" else tensor
 
     quality = Judge(judged, checkpoint_of(tiny)).measure(tiny, SIGNAL, louder)
+
+    assert quality.mask_snr_db == pytest.approx(20.0, abs=1e-3)
+    assert quality.output_snr_db == pytest.approx(20.0, abs=1e-3)
+
+
+def test_a_real_mask_of_logarithms_is_judged_as_well(judged):
+    graph = Graph()
+    graph.output(ops.sigmoid(graph, graph.input("features", (1, 257)), "mask"))
+
+    def louder(value, tensor):
+        return 1.1 * tensor if value.name == "mask" else tensor
+
+    quality = Judge(judged, checkpoint_of(graph, UL_UNAS)).measure(graph, UL_UNAS, louder)
 
     assert quality.mask_snr_db == pytest.approx(20.0, abs=1e-3)
     assert quality.output_snr_db == pytest.approx(20.0, abs=1e-3)

@@ -9,6 +9,7 @@ from quant.graph import operators as ops
 from quant.graph.graph import Graph
 from quant.graph.scale_classes import ScaleClasses
 from quant.networks.gtcrn.model import SIGNAL
+from quant.networks.ul_unas.model import SIGNAL as UL_UNAS
 from quant.ptq.calibration import CLIPS_AT_ONCE, batches, calibrate
 
 
@@ -42,6 +43,17 @@ def test_extremes_are_over_all_frames_of_all_clips(doubling, clips):
     low, high = statistics.extremes["doubled"]
     expected = 2 * all_features(clips)
     assert (low, high) == pytest.approx((float(expected.min()), float(expected.max())))
+
+
+def test_digital_silence_claims_no_range_of_logarithms():
+    graph = Graph()
+    graph.output(ops.sigmoid(graph, graph.input("features", (1, 257)), "mask"))
+    silence = np.zeros(8000, np.float32)
+
+    low, high = calibrate(graph, [np.concatenate([silence, clip(0)])], UL_UNAS).extremes["features"]
+
+    assert low == -5.0
+    assert 0 < high < 2
 
 
 def test_frames_are_counted(doubling, clips):
