@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from edge_se.engines import ENGINES, RUNTIMES, STFTS
+from edge_se.engines import ENGINES, MICRO, RUNTIMES, STFTS
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +22,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--runtime",
-        choices=RUNTIMES,
-        help="TFLite interpreter (default: the first of these that is installed)",
+        choices=(*RUNTIMES, MICRO),
+        help="TFLite interpreter (default: the first of these that is installed; tflite_micro is "
+        "what microcontrollers run, and slow)",
     )
     parser.add_argument(
         "--stft",
