@@ -35,7 +35,10 @@ def untrained_int8(path: Path, network: Network) -> Path:
     model = network.create().eval()
     graph = network.step(model, recipe.splits)
     checkpoint = Checkpoint(model, network, "untrained", 64 * "0")
-    calibrated = CalibratedGraph(checkpoint, graph, Statistics(), checkpoint.signal)
+    weighted = (operator.inputs[0] for operator in graph.operators if operator.rule.weighted)
+    means = {value: torch.zeros(value.shape[-1]) for value in weighted}
+    statistics = Statistics(input_means=means)
+    calibrated = CalibratedGraph(checkpoint, graph, statistics, checkpoint.signal)
     path.write_bytes(build_quantized(calibrated, recipe, made_up_ranges(graph), {}))
     return path
 
