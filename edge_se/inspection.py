@@ -12,6 +12,7 @@ from edge_se.engines import ENGINES, load_engine
 from edge_se.engines.choice import core_for
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest
+from edge_se.runtimes import file_operators, runs_in
 
 
 def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
@@ -26,7 +27,8 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
         whole recording first), `operators` (a list of `operator`,
         `precision`, `count`, most frequent first), `state_bytes` (None of a .so), `stft_core` (what
         runs the STFT here, "compiled" or "numpy"), `engines` (words on each that can run it, by
-        name), `manifest`, and for .tflite `xnnpack_share`.
+        name), `manifest`, and for .tflite `xnnpack_share` and `runtimes` ("yes", or the first
+        operator in the way, by runtime).
 
     Raises:
         UserError: The file can't be read as a model.
@@ -73,7 +75,15 @@ def _describe_tflite(path: Path, runtime: str | None) -> Description:
         (operator["op_name"], _precision(operator)) for operator in plain._get_ops_details()
     )
     engines = {"tflite": "by default", "c": _built_in(manifest)}
-    return manifest, operators, {"xnnpack_share": round(share, 4), "engines": engines}
+    return (
+        manifest,
+        operators,
+        {
+            "xnnpack_share": round(share, 4),
+            "engines": engines,
+            "runtimes": runs_in(file_operators(plain)),
+        },
+    )
 
 
 def _built_in(manifest: Manifest) -> str:

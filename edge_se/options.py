@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_se.engines import ENGINES, RUNTIMES, STFTS
+from edge_se.engines import ENGINES, MICRO, RUNTIMES, STFTS
 from edge_se.errors import UserError
 from edge_se.files import STANDARD, require_folder, require_writable, status_of
 
@@ -162,8 +162,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--runtime",
-        choices=RUNTIMES,
-        help="TFLite interpreter (default: the first of these that is installed)",
+        choices=(*RUNTIMES, MICRO),
+        help="TFLite interpreter (default: the first of these that is installed; tflite_micro is "
+        "what microcontrollers run, and slow)",
     )
     parser.add_argument(
         "--stft",

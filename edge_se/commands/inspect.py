@@ -68,6 +68,8 @@ def format_description(description: dict[str, Any]) -> str:
     if "xnnpack_share" in description:
         facts.append(("XNNPACK", f"takes {100 * description['xnnpack_share']:.0f} % of operators"))
     lines = [f"{name:<12} {value}" for name, value in facts if value]
+    if "runtimes" in description:
+        lines += ["", *_table(("runtime", "runs it"), description["runtimes"].items())]
     if ENGINES["c"] == Path(description["file"]).suffix:  # neither tensors nor operators to list
         return "\n".join(lines)
     tensors = [

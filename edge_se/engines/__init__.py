@@ -18,6 +18,8 @@ from edge_se.states import StateCache
 ENGINES = {"tflite": ".tflite", "onnxruntime": ".onnx", "c": ".so"}
 # TFLite interpreters, in the order they are tried.
 RUNTIMES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
+# Runs the same files as microcontrollers do; slow on a PC, so it is taken only when it is named.
+MICRO = "tflite_micro"
 # Kinds of STFT: in float32, and in integers from int16 samples to int16 samples.
 STFTS = ("float", "fixed")
 
@@ -67,7 +69,8 @@ def load_engine(
         path: Model file, .tflite, .onnx or .so.
         engine: A name of `ENGINES`, or None for the one that the file's suffix asks for. "c" also
             runs a .tflite, if the engine built in is of the same checkpoint.
-        runtime: For TFLite, a name of `RUNTIMES`; None takes the first one installed.
+        runtime: For TFLite, a name of `RUNTIMES`, of which None takes the first one installed, or
+            `MICRO`.
         stft: A name of `STFTS`, or None for the one that the model's manifest says. For "c" it is
             all of the engine's arithmetic, and None means "float" where both are built in.
 
@@ -110,6 +113,11 @@ def register(name: str, suffix: str, load: Loader) -> None:
 
 def _load_tflite(path: Path, stft: str | None, runtime: str | None = None) -> StagedEngine:
     from edge_se.engines.loop import FrameLoop
+
+    if runtime == MICRO:
+        from edge_se.engines.tflite_micro import MicroStep
+
+        return FrameLoop(MicroStep(path), stft)
     from edge_se.engines.tflite import TfliteStep
 
     return FrameLoop(TfliteStep(path, runtime), stft)

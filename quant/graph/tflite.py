@@ -1,12 +1,14 @@
 """Writing a graph as a TFLite flatbuffer, in any mixture of precisions.
 
 The file is written directly, without a converter: one TFLite operator per operator of the graph,
-plus the conversions where precisions or encodings meet. Nothing that a runtime does not need is
+plus the conversions where precisions or encodings meet, and what prepares the inputs of operators
+that some runtime would not take as they are. Nothing that a runtime does not need is
 stored (names of inner tensors, recorded ranges), and equal buffers, shapes and quantization
 tables are stored once.
 """
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -257,8 +259,40 @@ class TFLiteWriter:
 
     # Operators -----------------------------------------------------------------------------
 
+    def prepare(
+        self,
+        builtin: str,
+        inputs: Sequence[int],
+        shape: tuple[int, ...],
+        options: str | None = None,
+        **fields: Any,
+    ) -> int:
+        """Write an operator of TFLite that prepares an input of the graph's next one.
+
+        Args:
+            builtin: TFLite's name of it.
+            inputs: indices of the tensors that it takes.
+            shape: of its result.
+            options: TFLite's name of its options table.
+            fields: contents of that table.
+
+        Returns:
+            Index of its result, a tensor encoded as the first input.
+        """
+        result = copy.copy(self.tensors[inputs[0]])
+        result.shape, result.buffer, result.name = np.array(shape, np.int32), 0, None
+        self.tensors.append(result)
+        index = len(self.tensors) - 1
+        self._emit(builtin, inputs, [index], _options_table(options, fields))
+        return index
+
     def _emit(
-        self, builtin: str, inputs: list[int], outputs: list[int], options: Any, version: int = 1
+        self,
+        builtin: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: Any,
+        version: int = 1,
     ) -> None:
         operator = schema.OperatorT()
         operator.opcodeIndex = self.codes.setdefault((builtin, version), len(self.codes))
@@ -283,15 +317,19 @@ class TFLiteWriter:
 
     def _options(self, operator: Operator) -> Any:
         rule = operator.rule
-        if rule.options is None:
-            return None
-        options = _shared(rule.options)()
+        fields = {} if rule.fields is None else dict(rule.fields(self, operator))
         if operator.attributes.get("rectified"):
-            options.fusedActivationFunction = schema.ActivationFunctionType.RELU
-        if rule.fields is not None:
-            for name, content in rule.fields(self, operator).items():
-                setattr(options, name, content)
-        return options
+            fields["fusedActivationFunction"] = schema.ActivationFunctionType.RELU
+        return _options_table(rule.options, fields)
+
+
+def _options_table(name: str | None, fields: Mapping[str, Any]) -> Any:
+    if name is None:
+        return None
+    table = _shared(name)()
+    for field, content in fields.items():
+        setattr(table, field, content)
+    return table
 
 
 def _operator_code(name: str, version: int) -> Any:

@@ -4,6 +4,9 @@
 is made for this machine, by the system's C compiler; for a board it is cross-compiled, and `bundle`
 and `deploy` take it there. --out FOLDER/ writes the engine's sources instead: portable C that needs
 nothing but a compiler.
+
+MODEL.tflite --npu NAME --out FOLDER/ compiles an INT8 model file for Arm's Ethos-U instead, by Vela
+(the extra npu), and writes Vela's file and a report.
 """
 
 import argparse
@@ -60,6 +63,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of files, functions and types of the sources, to link several engines (default: "
         "gtcrn)",
     )
+    parser.add_argument(
+        "--npu",
+        type=word,
+        metavar="NAME",
+        help="compile a model file for this NPU, such as ethos-u55-128 (docs/integer-machines.md)",
+    )
+    parser.add_argument(
+        "--allow-cpu",
+        action="store_true",
+        help="with --npu: succeed although some operators are left to the CPU",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,6 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_se.errors import UserError
 
     out = Path(arguments.out)
+    if arguments.npu:
+        return _compile_for_npu(arguments, out)
+    if arguments.allow_cpu:
+        raise UserError("--allow-cpu is for an NPU; name one with --npu")
     if arguments.calibration_clips and arguments.arithmetic == "float":
         raise UserError("--calibration-clips needs --arithmetic fixed; float has no ranges")
     if out.suffix == LIBRARY and not out.is_dir():
@@ -125,6 +143,43 @@ def _write_sources(arguments: argparse.Namespace, out: Path) -> int:
         f"{checkpoint.name} in {arguments.arithmetic}; compile with\n"
         f"  cc {shlex.join(FLAGS)} -c {out / prefix}.c"
     )
+    return 0
+
+
+def _compile_for_npu(arguments: argparse.Namespace, out: Path) -> int:
+    from edge_se.errors import UserError
+    from edge_se.files import make_folder, write_json, written_beside
+    from targets.npu.ethos_u import compile_for_npu
+
+    others = ("board", "prefix", "calibration_clips", "architecture", "network_option")
+    for name in others:
+        if getattr(arguments, name):
+            raise UserError(f"--{name.replace('_', '-')} means nothing beside --npu; leave it out")
+    if arguments.arithmetic != "float":
+        raise UserError("--arithmetic means nothing beside --npu; the model file has its own")
+    model = arguments.checkpoint
+    if model is None or model.suffix != ".tflite":
+        raise UserError(
+            "--npu compiles a model file; name a .tflite made by edge-se quantize --precision int8"
+        )
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; --npu writes a folder, as in --out npu/")
+    compiled = compile_for_npu(model, arguments.npu)
+    left = "; ".join(dict.fromkeys(compiled.on_cpu))
+    if compiled.cpu_operators and not arguments.allow_cpu:
+        raise UserError(
+            f"{compiled.cpu_operators} of {compiled.npu_operators + compiled.cpu_operators} "
+            f"operators of {model} would stay on the CPU ({left}); an --precision int8 of "
+            f"edge-se quantize has none, and --allow-cpu accepts them"
+        )
+    make_folder(out)
+    path = out / f"{model.stem}_{compiled.variant}.tflite"
+    with written_beside(path) as temporary:
+        temporary.write_bytes(compiled.content)
+    write_json(path.with_suffix(".json"), compiled.describe())
+    print(f"wrote {path}: {compiled.summary()}")
+    if left:
+        print(f"left to the CPU: {left}")
     return 0
 
 

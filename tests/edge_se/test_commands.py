@@ -163,6 +163,7 @@ def test_inspect_shows_states_operators_size_and_latency(edge_se, tiny_int8):
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert "latency      32 ms algorithmic; output lags input by 256 samples" in lines
+    assert "TFLite Micro    yes" in lines and "Ethos-U55       yes" in lines
     assert "smoother.cache  1x257  int8   0.015625    -128        0.25" in lines
     assert "MUL            int8       3" in lines
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from quant.graph.onnx import ONNXWriter
 
 # TFLite's numbers of them.
-_SAME_PADDING, _VALID_PADDING = 0, 1
+_SAME_PADDING, VALID_PADDING = 0, 1
 
 
 def same_padding(size: int, taps: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -44,7 +44,7 @@ def tflite_fields(operator: Operator) -> dict[str, Any]:
     """What both kinds say in TFLite's options."""
     attributes = operator.attributes
     return {
-        "padding": _VALID_PADDING if attributes.get("padded") else _SAME_PADDING,
+        "padding": VALID_PADDING if attributes.get("padded") else _SAME_PADDING,
         **dict(zip(("strideH", "strideW"), attributes["stride"], strict=True)),
         **dict(zip(("dilationHFactor", "dilationWFactor"), attributes["dilation"], strict=True)),
     }

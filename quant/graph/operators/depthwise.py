@@ -1,5 +1,8 @@
 """A convolution of each channel on its own."""
 
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,6 +10,12 @@ from torch.nn import functional as F
 from quant.graph.graph import Graph, Operator, Value
 from quant.graph.kinds import Kind, register
 from quant.graph.operators import convolving, weighted
+
+if TYPE_CHECKING:
+    from quant.graph.tflite import TFLiteWriter
+
+# Ethos-U takes no longer ones.
+LONGEST_STRIDE = 3
 
 
 def image_depthwise(
@@ -44,9 +53,41 @@ def depthwise_over_history(
     )
 
 
+def _is_over_history(operator: Operator) -> bool:
+    """Whether it has one output row of all rows."""
+    return bool(operator.attributes["stride"][0] == operator.inputs[0].shape[1] > 1)
+
+
+def _strides_too_far(operator: Operator) -> bool:
+    return _is_over_history(operator) and operator.attributes["stride"][0] > LONGEST_STRIDE
+
+
+def _tflite_inputs(writer: "TFLiteWriter", operator: Operator) -> list[int]:
+    """Padded before, where a shorter stride would give more than one row of a padded height."""
+    x, *constants = weighted.tflite_inputs(writer, operator)
+    if _strides_too_far(operator):
+        shape, taps = list(operator.inputs[0].shape), operator.inputs[1].shape[2]
+        sides = convolving.same_padding(shape[2], taps, *_along_width(operator))
+        amounts = writer.constant(np.array([(0, 0), (0, 0), sides, (0, 0)], np.int32))
+        shape[2] += sum(sides)
+        x = writer.prepare("PAD", [x, amounts], tuple(shape), "PadOptions")
+    return [x, *constants]
+
+
+def _along_width(operator: Operator) -> tuple[int, int]:
+    return operator.attributes["stride"][1], operator.attributes["dilation"][1]
+
+
+def _tflite_fields(_: "TFLiteWriter", operator: Operator) -> dict[str, Any]:
+    fields = convolving.tflite_fields(operator) | {"depthMultiplier": 1}
+    if _strides_too_far(operator):
+        fields |= {"padding": convolving.VALID_PADDING, "strideH": 1}
+    return fields
+
+
 def _run(operator: Operator, inputs: list[Tensor]) -> list[Tensor]:
     x = inputs[0]
-    if operator.attributes["stride"][0] == x.shape[2] > 1:
+    if _is_over_history(operator):
         return [_run_over_history(x, inputs[1][0], inputs[2], operator)]
     return [convolving.convolve(operator, inputs, inputs[1].permute(3, 0, 1, 2))]
 
@@ -71,8 +112,8 @@ register(
         "DEPTHWISE_CONV_2D",
         run=_run,
         options="DepthwiseConv2DOptions",
-        fields=lambda _, op: convolving.tflite_fields(op) | {"depthMultiplier": 1},
-        inputs=weighted.tflite_inputs,
+        fields=_tflite_fields,
+        inputs=_tflite_inputs,
         onnx=lambda writer, op: convolving.write_onnx(writer, op, (3, 0, 1, 2)),
         scale=weighted.scale,
         rescale=weighted.rescale,

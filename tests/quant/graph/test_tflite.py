@@ -242,7 +242,103 @@ def test_dilated_depthwise_asks_for_a_kernel_that_knows_dilation():
     written = write(one_operator("depthwise"), everywhere(Precision.FLOAT), Precision.FLOAT)
     model, _ = subgraph_of(written)
 
-    assert model.OperatorCodes(0).Version() == 2
+    codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]
+    versions = {NAMES[code.BuiltinCode()]: code.Version() for code in codes}
+    assert versions["DEPTHWISE_CONV_2D"] == 2
+
+
+def options_of(written, kind: str, table: str) -> list:
+    """Inputs and options of every operator of a kind."""
+    model, subgraph = subgraph_of(written)
+    found = []
+    for index in range(subgraph.OperatorsLength()):
+        operator = subgraph.Operators(index)
+        if NAMES[model.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()] == kind:
+            options, given = getattr(schema, table)(), operator.BuiltinOptions()
+            options.Init(given.Bytes, given.Pos)
+            found.append((operator.InputsAsNumpy(), options))
+    return found
+
+
+@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize(("count", "operators"), [(5, 1), (6, 2), (9, 2), (10, 3), (33, 8)])
+def test_wide_concatenations_are_written_in_groups(count, operators, precision):
+    """Of five at most, as XNNPACK takes them, and no more of them than it needs."""
+    graph = Graph()
+    parts = [graph.input(f"x{index}", (1, 4)) for index in range(count)]
+    graph.output(ops.concat(graph, parts, 0, "joined"))
+    ranges = {value.name: (-4.0, 4.0) for value in parts}
+
+    written = write(graph, everywhere(precision), precision, ranges)
+
+    groups = [inputs for inputs, _ in options_of(written, "CONCATENATION", "ConcatenationOptions")]
+    assert len(groups) == operators and max(map(len, groups)) <= 5
+    steps = {v: np.full((1, 4), i - count // 2, np.float32) for i, v in enumerate(parts)}
+    scale = max(
+        assign_encodings(graph, everywhere(precision), ranges, precision)[parts[0]].scale, 1 / 32
+    )
+    (result,) = run_tflite(
+        written, {v: np.float32(scale) * x for v, x in steps.items()}, graph.outputs
+    )
+    np.testing.assert_allclose(result, scale * np.concatenate(list(steps.values())), rtol=1e-3)
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_reversing_moves_every_value_as_it_is(precision):
+    """By matrices, as no other operator does that all runtimes have; exactly, also the ends."""
+    graph = Graph()
+    x = graph.input("x", (33, 16))
+    graph.output(ops.reverse(graph, x, 0, "reversed"))
+    encodings = assign_encodings(graph, everywhere(precision), {"x": (-4.0, 4.0)}, precision)
+    low, high = (-4.0, 4.0) if encodings[x].scale == 0 else encodings[x].range
+    given = np.linspace(low, high, 33 * 16, dtype=np.float32).reshape(33, 16)
+    straight = Graph()
+    same = straight.input("x", (33, 16))
+    straight.output(ops.reshape(straight, same, (33, 16), "same"))
+
+    written = write(graph, everywhere(precision), precision, {"x": (-4.0, 4.0)})
+    moved = write(straight, everywhere(precision), precision, {"x": (-4.0, 4.0)})
+
+    (result,) = run_tflite(written, {x: given}, graph.outputs)
+    (expected,) = run_tflite(moved, {same: given}, straight.outputs)
+    np.testing.assert_array_equal(result, expected[::-1])
+    assert "REVERSE_V2" not in operators_of(written)
+
+
+def test_joined_rows_are_reversed_by_joining_them_the_other_way_round():
+    """A third of the instructions of a matrix that does the same."""
+    graph = Graph()
+    rows = [ops.tanh(graph, graph.input(f"x{index}", (1, 4)), f"row{index}") for index in range(3)]
+    joined = ops.concat(graph, rows, 0, "joined")
+
+    reversed_ = ops.reverse(graph, joined, 0, "reversed")
+
+    assert graph.operators[-1].inputs == tuple(rows[::-1])
+    assert graph.operators[-1].outputs == (reversed_,)
+
+
+@pytest.mark.parametrize("precision", [Precision.FLOAT, Precision.INT8, Precision.INT16])
+@pytest.mark.parametrize("dilation", [1, 2, 5, 9])
+def test_convolutions_over_history_take_no_long_strides(dilation, precision):
+    """Ethos-U's are of three at most; what is computed is what a stride over all rows gives."""
+    graph = Graph()
+    window = graph.input("x", (1, 2 * dilation + 1, 9, 4))
+    weight, bias = constant(1, 3, 3, 4), constant(4, seed=1)
+    graph.output(ops.depthwise_over_history(graph, window, weight, bias, dilation, "y"))
+    given = random_inputs(graph)
+    ranges = {"x": (-4.0, 4.0), "y": (-20.0, 20.0)}
+
+    written = write(graph, everywhere(precision), precision, ranges)
+
+    ((_, options),) = options_of(written, "DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions")
+    assert options.StrideH() <= 3 and options.StrideW() == 1
+    encodings = assign_encodings(graph, everywhere(precision), ranges, precision)
+    simulation = FakeQuantizer(graph, encodings, everywhere(precision))
+    (expected,), _ = run_step(graph, {"x": given[window][None]}, {}, simulation)
+    (result,) = run_tflite(written, {window: given[window].numpy()}, graph.outputs)
+    np.testing.assert_allclose(
+        result, expected[0], atol=1.01 * encodings[graph.outputs[0]].scale + 1e-4
+    )
 
 
 @pytest.mark.parametrize("slope", [0.0005, -0.0005, 0.3])
