@@ -1,0 +1,279 @@
+"""Valid files of every kind, small ones, which the fuzzer damages; the same ones every time."""
+
+import contextlib
+import io
+import json
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.fuzz.mutators import pack_bundle, sign_ogg
+from tests.fuzz.runner import IN_MEMORY
+
+RATE, SECONDS = 16000, 0.1
+Seeds = dict[str, bytes]
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="fuzz-fixtures-", dir=IN_MEMORY)
+FIXTURES = Path(_FOLDER.name)  # whole files that commands take beside the damaged one
+TINY, SEPARATOR = FIXTURES / "tiny.tflite", FIXTURES / "separator.tflite"
+NOISY, CLIPS, TOY = FIXTURES / "noisy.wav", FIXTURES / "clips", FIXTURES / "toy.pt"
+BUNDLE, FACTS = FIXTURES / "bundle.tar.gz", FIXTURES / "facts.json"
+
+
+# Audio ----------------------------------------------------------------------------------------
+
+
+def sound(container: str, subtype: str, channels: int = 1, rate: int = RATE) -> bytes:
+    """An audio file of libsndfile's, 0.1 s of noise."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    samples = 0.1 * np.random.default_rng(0).standard_normal((round(SECONDS * rate), channels))
+    soundfile.write(buffer, samples, rate, format=container, subtype=subtype)
+    return buffer.getvalue()
+
+
+def write_models() -> None:
+    """The tiny models, and a recording for them."""
+    from tests.helpers.tiny_model import write_tiny
+    from tests.helpers.tiny_separator import write_separator
+
+    write_tiny(TINY, "int8")
+    write_separator(SEPARATOR)
+    NOISY.write_bytes(sound("WAV", "PCM_16"))
+
+
+def wave() -> Seeds:
+    """WAV files of many sample formats."""
+    write_models()
+    return plain_wave() | {
+        "stereo24.wav": sound("WAVEX", "PCM_24", 2, 44100),
+        "float.wav": sound("WAV", "FLOAT", 1, 8000),
+        "eight.wav": sound("WAV", "PCM_U8"),
+        "law.wav": sound("WAV", "ULAW"),
+        "adpcm.wav": sound("WAV", "MS_ADPCM"),
+        "gsm.wav": sound("WAV", "GSM610", 1, 8000),
+    }
+
+
+def plain_wave() -> Seeds:
+    """WAV files that the standard library reads."""
+    write_models()
+    plain = sound("WAV", "PCM_16")
+    return {
+        "plain.wav": plain,
+        "stereo.wav": sound("WAV", "PCM_16", 2),
+        "described.wav": plain[:12] + struct.pack("<4sI", b"LIST", 4) + b"INFO" + plain[12:],
+        "piped.wav": plain[:4] + b"\xff" * 4 + plain[8:40] + b"\xff" * 4 + plain[44:],
+    }
+
+
+def flac() -> Seeds:
+    """FLAC files, one with an unknown sample count."""
+    write_models()
+    plain = sound("FLAC", "PCM_16")
+    return {
+        "plain.flac": plain,
+        "stereo24.flac": sound("FLAC", "PCM_24", 2, 44100),
+        "piped.flac": plain[:21] + bytes([plain[21] & 0xF0, 0, 0, 0, 0]) + plain[26:],
+    }
+
+
+def ogg() -> Seeds:
+    """Ogg files of both codecs, always with the same serial number."""
+    write_models()
+    return {
+        "mono.ogg": sign_ogg(sound("OGG", "VORBIS")),
+        "stereo.ogg": sign_ogg(sound("OGG", "VORBIS", 2, 44100)),
+        "speech.opus": sign_ogg(sound("OGG", "OPUS", 1, 48000)),
+    }
+
+
+def other_audio() -> Seeds:
+    """The other formats of libsndfile."""
+    write_models()
+    return {
+        "plain.aiff": sound("AIFF", "PCM_16"),
+        "float.au": sound("AU", "FLOAT"),
+        "plain.caf": sound("CAF", "PCM_16"),
+        "alac.caf": sound("CAF", "ALAC_16"),
+        "plain.w64": sound("W64", "PCM_16"),
+        "plain.rf64": sound("RF64", "PCM_16"),
+        "plain.mp3": sound("MP3", "MPEG_LAYER_III"),
+    }
+
+
+# Models ---------------------------------------------------------------------------------------
+
+
+def tflite() -> Seeds:
+    """The tiny models, of an enhancer and of a separator."""
+    from tests.helpers.tiny_model import write_tiny
+
+    write_models()
+    return {
+        "int8.tflite": TINY.read_bytes(),
+        "float.tflite": write_tiny(FIXTURES / "float.tflite").read_bytes(),
+        "separator.tflite": SEPARATOR.read_bytes(),
+    }
+
+
+def onnx() -> Seeds:
+    """The tiny model as ONNX."""
+    from tests.helpers.tiny_onnx import write_tiny_onnx
+
+    write_models()
+    return {"tiny.onnx": write_tiny_onnx(FIXTURES / "tiny.onnx").read_bytes()}
+
+
+def raw_audio() -> Seeds:
+    """Samples of raw audio."""
+    write_models()
+    return {"samples": sound("WAV", "PCM_16")[44:]}
+
+
+# Checkpoints, and what goes with them ---------------------------------------------------------
+
+
+def register_toy() -> Any:
+    """Make a network known that is quantized in milliseconds, and write its weights and clips."""
+    import soundfile
+    import torch
+
+    from quant.networks.registry import NETWORKS, register
+    from tests.fuzz.toy import TOY as NETWORK
+    from tests.fuzz.toy import Toy
+    from tests.helpers.running import randomize
+
+    torch.set_num_threads(1)
+    NETWORKS.clear()  # every search builds all that there are
+    register(NETWORK)
+    network = randomize(Toy(), seed=0)
+    torch.save(network.state_dict(), TOY)
+    CLIPS.mkdir(exist_ok=True)
+    for index in range(4):
+        samples = 0.1 * np.random.default_rng(index).standard_normal(8000)
+        soundfile.write(CLIPS / f"{index}.wav", samples, 16000)
+    return network
+
+
+def saved(content: Any, legacy: bool = False) -> bytes:
+    """What torch.save writes."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(content, buffer, _use_new_zipfile_serialization=not legacy)
+    return buffer.getvalue()
+
+
+def pickles() -> Seeds:
+    """Checkpoints of torch, in both forms, with and without other things."""
+    weights = register_toy().state_dict()
+    training = {"epoch": 3, "model": weights, "optimizer": {"state": {}, "lr": 1e-3}}
+    return {
+        "toy.pt": saved(weights),
+        "toy.tar": saved(training),
+        "old.pt": saved(weights, legacy=True),
+        "old.tar": saved(training, legacy=True),
+    }
+
+
+def safetensors() -> Seeds:
+    """Weights alone, and with a network's name."""
+    from safetensors.torch import save
+
+    from quant.networks.checkpoint import network_metadata
+
+    weights = register_toy().state_dict()
+    return {
+        "named.safetensors": save(weights, network_metadata("toy", {})),
+        "plain.safetensors": save(weights),
+    }
+
+
+def ranges() -> Seeds:
+    """Ranges of the toy's tensors, as they were saved."""
+    import edge_se.cli
+
+    register_toy()
+    path = FIXTURES / "ranges.json"
+    made = ("--out", FIXTURES / "toy.tflite", "--save-ranges", path)
+    command = ("quantize", TOY, "--precision", "int8", "--calibration-clips", CLIPS, *made)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert edge_se.cli.main([str(part) for part in command]) == 0
+    return {"ranges.json": path.read_bytes()}
+
+
+def recipes() -> Seeds:
+    """Recipes as people write them."""
+    register_toy()
+    ends = 'name = "ends"\ndefault = "int8"\nranges = "min-max"\nlevel_dbfs = -25\n'
+    override = "\n[[overrides]]\npattern = '^widen'\nprecision = \"float\"\n"
+    return {
+        "ends.toml": (ends + override).encode(),
+        "plain.toml": b'default = "dynamic"\n',
+        "wide.toml": ('default = "int16x8"\n' + 2 * override).encode(),
+    }
+
+
+# Bundles and boards ---------------------------------------------------------------------------
+
+
+def bundle() -> Seeds:
+    """A bundle for another board than this machine, without real wheels."""
+    description = {
+        "format_version": 2,
+        "edge_se": "0.1.0",
+        "board": "pi4",
+        "platform": {"name": "aarch64", "machines": ["aarch64"], "bits": 64},
+        "python": "3.11",
+        "runtime": "ai-edge-litert",
+        "system_numpy": False,
+        "model": {"name": "m.tflite", "file": "model.tflite", "architecture": "gtcrn"}
+        | {"precision": "int8", "sha256": "0" * 64},
+        "installed_bytes": 1000,
+    }
+    files = {
+        "bundle.json": json.dumps(description, indent=2).encode(),
+        "edge-se.service": b"[Service]\nExecStart=@ROOT@/current/@MODEL@\n",
+        "install.py": b"print('{}')\n",
+        "model.tflite": bytes(100),
+        "wheels/pip-1-py3-none-any.whl": b"wheel",
+    }
+    facts = {
+        "machine": "aarch64",
+        "bits": 64,
+        "model": "Raspberry Pi 4 Model B Rev 1.4",
+        "python": "3.11",
+        "has_venv": True,
+        "numpy": None,
+        "free_bytes": 10**9,
+        "root": "/home/pi/edge-se",
+        "incoming": {"edge-se-0123456789ab.tar.gz": {"bytes": 10, "sha256": "0" * 64}},
+        "current": RELEASE["id"],
+        "releases": [RELEASE],
+        "history": [RELEASE["id"]],
+    }
+    FACTS.write_text(json.dumps(facts, indent=2))
+    BUNDLE.write_bytes(pack_bundle(files))
+    return {"bundle.tar.gz": BUNDLE.read_bytes()}
+
+
+# What a board says of a release that it has.
+RELEASE: dict[str, Any] = {"id": "0123456789ab", "installed": "2026-01-01T00:00:00Z"}
+RELEASE |= {"model": "m.tflite", "edge_se": "0.1.0", "rtf": 0.1}
+
+
+def answers() -> Seeds:
+    """What a board's installer answers: facts, releases and history."""
+    bundle()
+    return {"facts.json": FACTS.read_bytes()}
+
+
+def board_files() -> Seeds:
+    """A release's report, as it lies on a board."""
+    report = {"release": RELEASE, "benchmark": {"rtf": 0.1}, "throttling": None}
+    return {"report.json": json.dumps(report, indent=2).encode()}
