@@ -15,9 +15,11 @@ from pathlib import Path
 import soundfile
 from numpy.random import Generator
 
+import edge_se.cli
 from targets.board import install
 from tests.fuzz import seeds
 from tests.fuzz.mutators import (
+    command_line,
     damage,
     either,
     fields,
@@ -137,6 +139,17 @@ def _ssh(path: Path, script: str) -> Iterator[None]:
     yield
 
 
+@contextlib.contextmanager
+def among_others(random: Generator, path: Path) -> Iterator[None]:
+    """A folder of good recordings, and the file."""
+    folder = path.parent.parent / "home"
+    folder.mkdir()
+    for other in seeds.CLIPS.iterdir():
+        (folder / f"good_{other.name}").symlink_to(other)
+    (folder / path.name).symlink_to(path)
+    yield
+
+
 def install_main(command: list[str]) -> int:
     """The board's installer, its answer's sentence being put where others have it."""
     sys.argv = ["install.py", *command]
@@ -145,6 +158,19 @@ def install_main(command: list[str]) -> int:
     if status:
         print(f"edge-se: error: {json.loads(output.getvalue())['error']}", file=sys.stderr)
     return status
+
+
+def typed(command: list[str]) -> int:
+    """The command line that a file holds, as JSON or as words."""
+    text = Path(*command).read_text()
+    try:
+        return edge_se.cli.main(json.loads(text))
+    except json.JSONDecodeError:
+        return edge_se.cli.main(text.split())
+
+
+def anything(path: Path) -> None:
+    """What a command line with odd names wrote."""
 
 
 @contextlib.contextmanager
@@ -176,7 +202,7 @@ RUN = ("enhance", str(seeds.NOISY), "out.wav", "--model", INPUT)
 LOOK = ("inspect", INPUT, "--json", "out.json")
 QUANTIZE = ("quantize", "--out", "out.tflite")
 CLIPS = ("--calibration-clips", str(seeds.CLIPS))
-CALIBRATED = (str(seeds.TOY), "--architecture", "toy", *CLIPS, "--recover", "0")
+TOY = (str(seeds.TOY), "--architecture", "toy", "--recover", "0")
 AT_HOME = ("--root", "../home")
 
 WAVE = Kind(
@@ -204,6 +230,22 @@ KINDS = {
     "flac": replace(WAVE, seeds=seeds.flac, mutate=either(damage, fields(flac_fields))),
     "ogg": replace(WAVE, seeds=seeds.ogg, mutate=either(damage, signed_ogg)),
     "audio": replace(WAVE, seeds=seeds.other_audio),
+    "folder": replace(
+        WAVE,
+        seeds=seeds.folder,
+        commands=(("enhance", "../home", "out", *MODEL),),
+        outputs={"out/[!.]*": whole_audio},
+        around=among_others,
+        always=("out/[!.]*",),
+    ),
+    "clips": replace(
+        PICKLE,
+        seeds=seeds.clips,
+        mutate=either(damage, fields(riff_fields)),
+        commands=((*QUANTIZE, *TOY, "--calibration-clips", "../home", "--precision", "int8"),),
+        around=among_others,
+        expected=frozenset({True}),  # a bad clip is skipped
+    ),
     "tflite": replace(
         WAVE,
         seeds=seeds.tflite,
@@ -225,19 +267,26 @@ KINDS = {
         commands=(RUN, LOOK),
         outputs={"out.wav": whole_audio, "out.json": whole_json},
     ),
+    "so": replace(
+        WAVE,
+        seeds=seeds.compiled,
+        mutate=damage,
+        commands=(RUN, LOOK),
+        outputs={"out.wav": whole_audio, "out.json": whole_json},
+    ),
     "pickle": PICKLE,
     "safetensors": replace(PICKLE, seeds=seeds.safetensors, mutate=either(damage, in_safetensors)),
     "ranges": replace(
         PICKLE,
         seeds=seeds.ranges,
         mutate=json_text,
-        commands=((*QUANTIZE, *CALIBRATED, "--precision", "int8", "--ranges", INPUT),),
+        commands=((*QUANTIZE, *TOY, *CLIPS, "--precision", "int8", "--ranges", INPUT),),
     ),
     "recipe": replace(
         PICKLE,
         seeds=seeds.recipes,
         mutate=toml_text,
-        commands=((*QUANTIZE, *CALIBRATED, "--precision", INPUT),),
+        commands=((*QUANTIZE, *TOY, *CLIPS, "--precision", INPUT),),
     ),
     "bundle": DEPLOY,
     "answer": replace(
@@ -257,7 +306,7 @@ KINDS = {
         commands=(("install", "--archive", INPUT, *AT_HOME),),
         main=install_main,
         around=arrived,
-        accepts=False,  # the bundle is for another board than this machine
+        expected=frozenset({False}),  # the bundle is for another board than this machine
     ),
     "report": replace(
         DEPLOY,
@@ -271,6 +320,16 @@ KINDS = {
         ),
         main=install_main,
         around=installed,
+    ),
+    "options": replace(
+        PICKLE,
+        seeds=seeds.options,
+        mutate=command_line,
+        commands=((INPUT,),),
+        outputs={"[!.]*": anything},
+        main=typed,
+        around=board,
+        quiet=frozenset({1}),  # a model slower than --max-rtf
     ),
     "stream": replace(
         WAVE,

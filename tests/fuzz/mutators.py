@@ -335,6 +335,27 @@ def toml_text(random: Generator, data: bytes) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+# No device is among them: what writes to one as root may replace it.
+EDGE_OPTIONS = (
+    *("nan", "inf", "-inf", "-1", "0", "1e20", "1e-320", "1e400", "9" * 5000, "", " ", "-", "--"),
+    *(".", "..", "absent", "absent/x", "x" * 250, "x" * 5000, "a/" * 3000, "\udcff", "é\n"),
+    *("\x1b[2J", "{}", "%s", "~", "~absent", "-x", "--json", "--help"),
+    *("out.wav", "out.json", "out.tflite", "out"),
+)
+
+
+def command_line(random: Generator, data: bytes) -> bytes:
+    """One or two values of a command line, written as JSON, replaced or left out."""
+    parts = json.loads(data)
+    for _ in range(int(random.integers(1, 3))):
+        places = [i for i, part in enumerate(parts) if i and not part.startswith("--")]
+        if places and random.random() < 0.9:
+            parts[pick(random, places)] = pick(random, EDGE_OPTIONS)
+        elif len(parts) > 1:
+            del parts[int(random.integers(1, len(parts)))]
+    return json.dumps(parts).encode()
+
+
 # Files in files -------------------------------------------------------------------------------
 
 

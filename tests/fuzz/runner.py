@@ -63,7 +63,7 @@ class Kind:
         around: context that a case runs in, in its own process; takes the generator and the input.
         quiet: exit statuses that need no sentence.
         always: outputs that are written whatever the status.
-        accepts: whether the valid files are accepted; else what is refused comes late.
+        expected: whether some cases end with status 0 (True), and some with another (False).
     """
 
     seeds: Callable[[], dict[str, bytes]]
@@ -75,7 +75,7 @@ class Kind:
     around: Callable[[Generator, Path], AbstractContextManager[object]] = as_it_is
     quiet: frozenset[int] = frozenset()
     always: tuple[str, ...] = ()
-    accepts: bool = True
+    expected: frozenset[bool] = frozenset({False, True})
 
 
 @dataclass(frozen=True)
@@ -202,10 +202,9 @@ def _in_child(kind: Kind, command: tuple[str, ...], random: Generator, path: Pat
 
 
 def _check_outputs(kind: Kind, path: Path) -> None:
-    written = [other for other in path.parent.iterdir() if other != path]
-    for other in written:
+    for other in path.parent.rglob("*"):
         for name, check in kind.outputs.items():
-            if fnmatch(other.name, name):
+            if other != path and fnmatch(str(other.relative_to(path.parent)), name):
                 check(other)
 
 

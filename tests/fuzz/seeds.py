@@ -4,6 +4,8 @@ import contextlib
 import io
 import json
 import struct
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ import numpy as np
 from tests.fuzz.mutators import pack_bundle, sign_ogg
 from tests.fuzz.runner import IN_MEMORY
 
-RATE, SECONDS = 16000, 0.1
 Seeds = dict[str, bytes]
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="fuzz-fixtures-", dir=IN_MEMORY)
@@ -26,12 +27,14 @@ BUNDLE, FACTS = FIXTURES / "bundle.tar.gz", FIXTURES / "facts.json"
 # Audio ----------------------------------------------------------------------------------------
 
 
-def sound(container: str, subtype: str, channels: int = 1, rate: int = RATE) -> bytes:
-    """An audio file of libsndfile's, 0.1 s of noise."""
+def sound(
+    container: str, subtype: str, channels: int = 1, rate: int = 16000, seconds: float = 0.1
+) -> bytes:
+    """An audio file of libsndfile's, of noise."""
     import soundfile
 
     buffer = io.BytesIO()
-    samples = 0.1 * np.random.default_rng(0).standard_normal((round(SECONDS * rate), channels))
+    samples = 0.1 * np.random.default_rng(0).standard_normal((round(seconds * rate), channels))
     soundfile.write(buffer, samples, rate, format=container, subtype=subtype)
     return buffer.getvalue()
 
@@ -48,7 +51,6 @@ def write_models() -> None:
 
 def wave() -> Seeds:
     """WAV files of many sample formats."""
-    write_models()
     return plain_wave() | {
         "stereo24.wav": sound("WAVEX", "PCM_24", 2, 44100),
         "float.wav": sound("WAV", "FLOAT", 1, 8000),
@@ -129,6 +131,14 @@ def onnx() -> Seeds:
     return {"tiny.onnx": write_tiny_onnx(FIXTURES / "tiny.onnx").read_bytes()}
 
 
+def compiled() -> Seeds:
+    """The built-in network as a C engine; it is made by a process that takes torch away with it."""
+    write_models()
+    command = [sys.executable, "-m", "edge_se", "compile", "--out", str(FIXTURES / "engine.so")]
+    subprocess.run(command, check=True, capture_output=True)
+    return {"engine.so": (FIXTURES / "engine.so").read_bytes()}
+
+
 def raw_audio() -> Seeds:
     """Samples of raw audio."""
     write_models()
@@ -140,7 +150,6 @@ def raw_audio() -> Seeds:
 
 def register_toy() -> Any:
     """Make a network known that is quantized in milliseconds, and write its weights and clips."""
-    import soundfile
     import torch
 
     from quant.networks.registry import NETWORKS, register
@@ -153,11 +162,31 @@ def register_toy() -> Any:
     register(NETWORK)
     network = randomize(Toy(), seed=0)
     torch.save(network.state_dict(), TOY)
+    write_clips()
+    return network
+
+
+def write_clips() -> None:
+    """Recordings of 0.5 s, just long enough to calibrate with."""
     CLIPS.mkdir(exist_ok=True)
     for index in range(4):
-        samples = 0.1 * np.random.default_rng(index).standard_normal(8000)
-        soundfile.write(CLIPS / f"{index}.wav", samples, 16000)
-    return network
+        (CLIPS / f"{index}.wav").write_bytes(sound("WAV", "PCM_16", seconds=0.5))
+
+
+def clips() -> Seeds:
+    """Recordings to calibrate with."""
+    register_toy()
+    return {
+        "plain.wav": sound("WAV", "PCM_16", seconds=0.5),
+        "float.wav": sound("WAV", "FLOAT", seconds=0.5),
+        "eight.wav": sound("WAV", "PCM_U8", 2, 8000, seconds=0.5),
+    }
+
+
+def folder() -> Seeds:
+    """Recordings, among others in a folder."""
+    write_clips()
+    return wave()
 
 
 def saved(content: Any, legacy: bool = False) -> bytes:
@@ -217,6 +246,40 @@ def recipes() -> Seeds:
         "plain.toml": b'default = "dynamic"\n',
         "wide.toml": ('default = "int16x8"\n' + 2 * override).encode(),
     }
+
+
+def options() -> Seeds:
+    """Command lines as JSON, with an option of every kind."""
+    register_toy()
+    write_models()
+    bundle()
+    heard = ("enhance", NOISY, "out.wav", "--model", TINY, "--engine", "tflite", "--stft", "float")
+    separated = ("separate", NOISY, "--model", SEPARATOR, "--out-dir", "out")
+    chosen = (
+        "--precision",
+        "int8",
+        "--level-dbfs",
+        -25,
+        "--range-method",
+        "mse",
+        "--board",
+        "pi4",
+        "--recover",
+        0,
+    )
+    budget = ("--recover-clean", 0, "--quality-budget", 0.02, "--out", "out.tflite")
+    measured = ("--seconds", 0.1, "--max-rtf", 9, "--json", "out.json")
+    lines = {
+        "enhance": heard,
+        "separate": (*separated, "--aggressiveness", 0.5, "--split-bin", 3),
+        "inspect": ("inspect", TINY, "--runtime", "ai_edge_litert", "--json", "out.json"),
+        "benchmark": ("benchmark", "--model", TINY, *measured),
+        "quantize": ("quantize", TOY, "--calibration-clips", CLIPS, *chosen, *budget),
+        "convert": ("convert", TOY, "--architecture", "toy", "--out", "out.onnx"),
+        "boards": ("boards", "--json", "out.json"),
+        "deploy": ("deploy", "board", "--list", "--root", "~/x", "--max-rtf", 0.5),
+    }
+    return {name: json.dumps([str(part) for part in line]).encode() for name, line in lines.items()}
 
 
 # Bundles and boards ---------------------------------------------------------------------------
