@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.fuzz.mutators import pack_bundle, sign_ogg
+from tests.fuzz.containers import pack_bundle, sign_ogg
 from tests.fuzz.runner import IN_MEMORY
 
 Seeds = dict[str, bytes]
@@ -112,15 +112,32 @@ def other_audio() -> Seeds:
 
 
 def tflite() -> Seeds:
-    """The tiny models, of an enhancer and of a separator."""
+    """The built-in model and the tiny ones, of an enhancer and of a separator."""
+    from edge_se.model_file import default_model_path
     from tests.helpers.tiny_model import write_tiny
 
     write_models()
-    return {
-        "int8.tflite": TINY.read_bytes(),
-        "float.tflite": write_tiny(FIXTURES / "float.tflite").read_bytes(),
-        "separator.tflite": SEPARATOR.read_bytes(),
-    }
+    write_tiny(FIXTURES / "float.tflite")
+    (FIXTURES / "default.tflite").write_bytes(default_model_path().read_bytes())
+    enhancers = ("default.tflite", "tiny.tflite", "float.tflite")
+    enhance_by(*enhancers)
+    names = (*enhancers, SEPARATOR.name)
+    return {name: (FIXTURES / name).read_bytes() for name in names}
+
+
+def enhance_by(*names: str) -> None:
+    """What valid models make of the recording, as NAME.wav: a damaged one has to make the same."""
+    for name in names:
+        arguments = ("enhance", NOISY, FIXTURES / f"{name}.wav", "--model", FIXTURES / name)
+        run_command(*arguments)
+
+
+def run_command(*arguments: object) -> None:
+    """Run a command that has to succeed."""
+    import edge_se.cli
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert edge_se.cli.main([str(argument) for argument in arguments]) == 0
 
 
 def onnx() -> Seeds:
@@ -136,6 +153,7 @@ def compiled() -> Seeds:
     write_models()
     command = [sys.executable, "-m", "edge_se", "compile", "--out", str(FIXTURES / "engine.so")]
     subprocess.run(command, check=True, capture_output=True)
+    enhance_by("engine.so")
     return {"engine.so": (FIXTURES / "engine.so").read_bytes()}
 
 
@@ -225,14 +243,10 @@ def safetensors() -> Seeds:
 
 def ranges() -> Seeds:
     """Ranges of the toy's tensors, as they were saved."""
-    import edge_se.cli
-
     register_toy()
     path = FIXTURES / "ranges.json"
     made = ("--out", FIXTURES / "toy.tflite", "--save-ranges", path)
-    command = ("quantize", TOY, "--precision", "int8", "--calibration-clips", CLIPS, *made)
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        assert edge_se.cli.main([str(part) for part in command]) == 0
+    run_command("quantize", TOY, "--precision", "int8", "--calibration-clips", CLIPS, *made)
     return {"ranges.json": path.read_bytes()}
 
 
