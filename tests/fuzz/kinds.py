@@ -119,6 +119,7 @@ def pipes(random: Generator, path: Path) -> Iterator[None]:
     for task in (feed, listen):
         threading.Thread(target=task, daemon=True).start()
     yield
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # it has ended
 
 
 @contextlib.contextmanager
