@@ -10,6 +10,7 @@ import zipfile
 
 from numpy.random import Generator
 
+from edge_se import model_file
 from tests.fuzz.mutators import Field, Mutator, damage, either, fields, json_text, pick, write_field
 
 # Ogg ------------------------------------------------------------------------------------------
@@ -89,25 +90,11 @@ def in_zip(member: str, mutate: Mutator) -> Mutator:
     return inside
 
 
-def in_onnx(random: Generator, data: bytes) -> bytes:
-    """The manifest in an ONNX model's metadata."""
-    import onnx
-
-    model = onnx.load_from_string(data)
-    entry = model.metadata_props[0]
-    entry.value = json_text(random, entry.value.encode()).decode(errors="replace")
-    return bytes(model.SerializeToString())
-
-
 def in_model(random: Generator, data: bytes) -> bytes:
-    """The manifest behind a .tflite."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        start = min(entry.header_offset for entry in archive.infolist())
-        entry, text = archive.infolist()[0], archive.read(archive.namelist()[0])
-    buffer = io.BytesIO(data[:start])
-    with zipfile.ZipFile(buffer, "a") as archive:
-        archive.writestr(zipfile.ZipInfo(entry.filename), json_text(random, text))
-    return buffer.getvalue()
+    """A model file's manifest, written behind the body as it has to be."""
+    body, text = model_file.split(data)
+    assert text is not None, "made by the project"
+    return body + model_file._kind(body).tail(body, json_text(random, text))
 
 
 def in_safetensors(random: Generator, data: bytes) -> bytes:

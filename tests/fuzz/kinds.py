@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -19,13 +20,14 @@ import edge_se.cli
 from targets.board import install
 from tests.fuzz import seeds
 from tests.fuzz.containers import (
+    SUMS,
     in_bundle,
     in_gzip,
     in_model,
-    in_onnx,
     in_safetensors,
     in_zip,
     signed_ogg,
+    unpack_bundle,
 )
 from tests.fuzz.mutators import (
     command_line,
@@ -41,6 +43,7 @@ from tests.fuzz.mutators import (
     zip_fields,
 )
 from tests.fuzz.runner import INPUT, Kind
+from tests.helpers.releases import add_release
 
 # What must hold of outputs --------------------------------------------------------------------
 
@@ -169,6 +172,12 @@ def install_main(command: list[str]) -> int:
     return status
 
 
+def install_arrived(command: list[str]) -> int:
+    """Install the archive that has arrived."""
+    (archive,) = Path("../home/incoming").iterdir()
+    return install_main(["install", "--archive", archive.name, *command])
+
+
 def typed(command: list[str]) -> int:
     """The command line that a file holds, as JSON or as words."""
     text = Path(*command).read_text()
@@ -184,21 +193,25 @@ def anything(path: Path) -> None:
 
 @contextlib.contextmanager
 def arrived(random: Generator, path: Path) -> Iterator[None]:
-    """The file where a board expects a bundle that has arrived."""
+    """The file where a board expects a bundle that has arrived, under its right name."""
     incoming = path.parent.parent / "home" / "incoming"
     incoming.mkdir(parents=True)
-    (incoming / path.name).write_bytes(path.read_bytes())
+    data = path.read_bytes()
+    try:
+        sums = unpack_bundle(data)[SUMS]
+    except Exception:  # what is no archive has no name of its own
+        sums = b""
+    name = f"edge-se-{hashlib.sha256(sums).hexdigest()[:12]}.tar.gz"
+    (incoming / name).write_bytes(data)
     yield
 
 
 @contextlib.contextmanager
 def installed(random: Generator, path: Path) -> Iterator[None]:
-    """The file where a board keeps a release's report."""
+    """A board with two releases, the file being the report of the one in use."""
     root = path.parent.parent / "home"
-    folder = root / "releases" / "0123456789ab"
-    folder.mkdir(parents=True)
-    (folder / path.name).write_bytes(path.read_bytes())
-    (root / "current").symlink_to("releases/0123456789ab")
+    folders = [add_release(root, number) for number in (1, 2)]
+    (folders[-1] / path.name).write_bytes(path.read_bytes())
     yield
 
 
@@ -242,7 +255,7 @@ KINDS = {
     "folder": replace(
         WAVE,
         seeds=seeds.folder,
-        commands=(("enhance", "../home", "out", *MODEL),),
+        commands=(("enhance", "../home", "out", "--jobs", "1", *MODEL),),
         outputs={"out/[!.]*": whole_audio},
         around=among_others,
         always=("out/[!.]*",),
@@ -272,7 +285,7 @@ KINDS = {
     "onnx": replace(
         WAVE,
         seeds=seeds.onnx,
-        mutate=either(damage, in_onnx),
+        mutate=either(damage, in_model),
         commands=(RUN, LOOK),
         outputs={"out.wav": whole_audio, "out.json": whole_json},
     ),
@@ -312,20 +325,20 @@ KINDS = {
     ),
     "installer": replace(
         DEPLOY,
-        commands=(("install", "--archive", INPUT, *AT_HOME),),
-        main=install_main,
+        commands=(AT_HOME,),
+        main=install_arrived,
         around=arrived,
         expected=frozenset({False}),  # the bundle is for another board than this machine
     ),
     "report": replace(
         DEPLOY,
-        seeds=seeds.board_files,
+        seeds=seeds.reports,
         mutate=json_text,
         commands=(
             ("status", *AT_HOME),
             ("report", *AT_HOME),
             ("rollback", *AT_HOME),
-            ("use", "--release", str(seeds.RELEASE["id"]), *AT_HOME),
+            ("use", "--release", seeds.RELEASE, *AT_HOME),
         ),
         main=install_main,
         around=installed,
@@ -347,7 +360,7 @@ KINDS = {
         commands=(("stream", *MODEL), ("stream", *MODEL, "--json", "out.json")),
         outputs={"out.json": whole_json},
         around=pipes,
-        quiet=frozenset({141}),
+        quiet=frozenset({130, 141, 143, -signal.SIGTERM}),  # listeners left, signals came
         always=("out.json",),
     ),
 }

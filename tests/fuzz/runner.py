@@ -61,7 +61,7 @@ class Kind:
         hidden: modules that are missing, as in an installation without an extra.
         main: what runs a command line and gives the exit status.
         around: context that a case runs in, in its own process; takes the generator and the input.
-        quiet: exit statuses that need no sentence.
+        quiet: exit statuses that need no sentence, and may have outputs.
         always: outputs that are written whatever the status.
         expected: whether some cases end with status 0 (True), and some with another (False).
     """
@@ -229,7 +229,7 @@ def _fault(kind: Kind, command: tuple[str, ...], status: int, errors: str) -> st
         return f"traceback: {(last or ['?'])[-1].partition(':')[0]} in {_where(errors)}"
     if errors.startswith("Timeout (") or "\nTimeout (" in errors:
         return f"hang in {_where(errors, innermost_first=True)}"
-    if status < 0:
+    if status < 0 and status not in kind.quiet:
         crash = signal.Signals(-status).name
         return f"crash: {crash} in {_where(errors, innermost_first=True)}"
     lines = errors.rstrip("\n").split("\n")
@@ -273,7 +273,7 @@ def _left(folder: Path, given: Mapping[str, bytes], status: int, kind: Kind) -> 
         for path in folder.rglob("*")
         if path.is_file() or path.is_symlink()
     }
-    allowed = [*given, *(kind.always if status else kind.outputs)]
+    allowed = [*given, *(kind.outputs if status in {0, *kind.quiet} else kind.always)]
     extra = sorted(name for name in found if not any(fnmatch(name, one) for one in allowed))
     if extra:
         return f"left after status {status}: {re.sub(r'[0-9]+', 'N', extra[0])}"

@@ -1,6 +1,7 @@
 """Valid files of every kind, small ones, which the fuzzer damages; the same ones every time."""
 
 import contextlib
+import hashlib
 import io
 import json
 import struct
@@ -14,6 +15,7 @@ import numpy as np
 
 from tests.fuzz.containers import pack_bundle, sign_ogg
 from tests.fuzz.runner import IN_MEMORY
+from tests.helpers.releases import add_release, bundle_files, description
 
 Seeds = dict[str, bytes]
 
@@ -21,6 +23,7 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="fuzz-fixtures-", dir=IN_MEMORY)
 FIXTURES = Path(_FOLDER.name)  # whole files that commands take beside the damaged one
 TINY, SEPARATOR = FIXTURES / "tiny.tflite", FIXTURES / "separator.tflite"
 NOISY, CLIPS, TOY = FIXTURES / "noisy.wav", FIXTURES / "clips", FIXTURES / "toy.pt"
+RELEASE = hashlib.sha256(bundle_files("m2.tflite")["SHA256SUMS"]).hexdigest()[:12]
 BUNDLE, FACTS = FIXTURES / "bundle.tar.gz", FIXTURES / "facts.json"
 
 
@@ -301,25 +304,15 @@ def options() -> Seeds:
 
 def bundle() -> Seeds:
     """A bundle for another board than this machine, without real wheels."""
-    description = {
-        "format_version": 2,
-        "edge_se": "0.1.0",
-        "board": "pi4",
-        "platform": {"name": "aarch64", "machines": ["aarch64"], "bits": 64},
-        "python": "3.11",
-        "runtime": "ai-edge-litert",
-        "system_numpy": False,
-        "model": {"name": "m.tflite", "file": "model.tflite", "architecture": "gtcrn"}
-        | {"precision": "int8", "sha256": "0" * 64},
-        "installed_bytes": 1000,
-    }
-    files = {
-        "bundle.json": json.dumps(description, indent=2).encode(),
-        "edge-se.service": b"[Service]\nExecStart=@ROOT@/current/@MODEL@\n",
-        "install.py": b"print('{}')\n",
-        "model.tflite": bytes(100),
+    write_models()
+    platform = {"name": "aarch64", "machines": ["aarch64"], "bits": 64}
+    files = bundle_files("m.tflite") | {
+        "bundle.json": json.dumps(description("m.tflite") | {"platform": platform}).encode(),
+        "model.tflite": TINY.read_bytes(),
         "wheels/pip-1-py3-none-any.whl": b"wheel",
     }
+    del files["SHA256SUMS"]
+    release = {"id": RELEASE, "installed": "2026-01-01T00:00:00Z", "model": "m.tflite"}
     facts = {
         "machine": "aarch64",
         "bits": 64,
@@ -328,20 +321,16 @@ def bundle() -> Seeds:
         "has_venv": True,
         "numpy": None,
         "free_bytes": 10**9,
+        "leftover_bytes": 0,
         "root": "/home/pi/edge-se",
         "incoming": {"edge-se-0123456789ab.tar.gz": {"bytes": 10, "sha256": "0" * 64}},
-        "current": RELEASE["id"],
-        "releases": [RELEASE],
-        "history": [RELEASE["id"]],
+        "current": RELEASE,
+        "releases": [{**release, "edge_se": "0.1.0", "rtf": 0.1, "damage": None}],
+        "history": [RELEASE],
     }
     FACTS.write_text(json.dumps(facts, indent=2))
     BUNDLE.write_bytes(pack_bundle(files))
     return {"bundle.tar.gz": BUNDLE.read_bytes()}
-
-
-# What a board says of a release that it has.
-RELEASE: dict[str, Any] = {"id": "0123456789ab", "installed": "2026-01-01T00:00:00Z"}
-RELEASE |= {"model": "m.tflite", "edge_se": "0.1.0", "rtf": 0.1}
 
 
 def answers() -> Seeds:
@@ -350,7 +339,6 @@ def answers() -> Seeds:
     return {"facts.json": FACTS.read_bytes()}
 
 
-def board_files() -> Seeds:
-    """A release's report, as it lies on a board."""
-    report = {"release": RELEASE, "benchmark": {"rtf": 0.1}, "throttling": None}
-    return {"report.json": json.dumps(report, indent=2).encode()}
+def reports() -> Seeds:
+    """The report of a release, as it lies on a board."""
+    return {"report.json": (add_release(FIXTURES / "board", 2) / "report.json").read_bytes()}
