@@ -16,9 +16,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
-from edge_se.errors import UserError, reason
+from edge_se.errors import UserError, reason, sentence
 from edge_se.files import STANDARD_STREAMS
 
 GROUP = OWN_COMMANDS = "edge_se.commands"
@@ -72,12 +72,17 @@ def summary(module: str) -> str:
     return (docstring or "").partition("\n")[0]
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are one line, whatever was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(sentence(message))
+
+
 def build_parser(command: str, module: Any) -> argparse.ArgumentParser:
     """The parser of a command, described by the docstring of its module."""
     first, _, rest = (module.__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        prog=f"edge-se {command}", description=first, epilog=rest.strip() or None
-    )
+    parser = _Parser(prog=f"edge-se {command}", description=first, epilog=rest.strip() or None)
     module.add_arguments(parser)
     return parser
 
@@ -135,9 +140,9 @@ def _outcome(argv: list[str]) -> int:
         return _complain(f"{reason(error)}{place}")
 
 
-def _complain(sentence: str) -> int:
+def _complain(message: str) -> int:
     with contextlib.suppress(OSError):  # then nobody can be told
-        print(f"edge-se: error: {sentence}", file=sys.stderr, flush=True)
+        print(f"edge-se: error: {sentence(message)}", file=sys.stderr, flush=True)
     return EXIT_USER_ERROR
 
 
@@ -185,11 +190,11 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning as what it says, without the place in the code that it comes from."""
-    print(f"edge-se: warning: {message}", file=sys.stderr)
+    print(f"edge-se: warning: {sentence(str(message))}", file=sys.stderr)
 
 
 def _run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="edge-se",
         description="Quantize GTCRN speech enhancement to INT8 TFLite and run it frame by frame.",
         usage="edge-se COMMAND ...",

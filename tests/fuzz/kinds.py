@@ -259,6 +259,7 @@ KINDS = {
         outputs={"out/[!.]*": whole_audio},
         around=among_others,
         always=("out/[!.]*",),
+        cost=20,  # files of a folder are read by a process that is started anew
     ),
     "clips": replace(
         PICKLE,
@@ -266,6 +267,7 @@ KINDS = {
         mutate=either(damage, fields(riff_fields)),
         commands=((*QUANTIZE, *TOY, "--calibration-clips", "../home", "--precision", "int8"),),
         around=among_others,
+        cost=4,  # most are calibrated with
         expected=frozenset({True}),  # a bad clip is skipped
     ),
     "tflite": replace(
@@ -303,12 +305,14 @@ KINDS = {
         seeds=seeds.ranges,
         mutate=json_text,
         commands=((*QUANTIZE, *TOY, *CLIPS, "--precision", "int8", "--ranges", INPUT),),
+        cost=4,  # what is accepted is calibrated, written and run
     ),
     "recipe": replace(
         PICKLE,
         seeds=seeds.recipes,
         mutate=toml_text,
         commands=((*QUANTIZE, *TOY, *CLIPS, "--precision", INPUT),),
+        cost=4,
     ),
     "bundle": DEPLOY,
     "answer": replace(
