@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test test-slow lint format benchmark quality costs default-model wheels clean
+.PHONY: setup demo test test-slow fuzz lint format benchmark quality costs default-model wheels clean
 
 setup: $(INSTALLED)
 
@@ -38,6 +38,13 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+# Damaged files and streams, five times as many as test-slow has. KINDS and CASES choose.
+KINDS ?=
+CASES ?= 10000
+
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.fuzz $(KINDS) --cases $(CASES)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

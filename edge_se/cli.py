@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from edge_se.errors import UserError, reason
+from edge_se.errors import UserError, reason, sentence
 from edge_se.files import STANDARD_STREAMS
 
 GROUP = OWN_COMMANDS = "edge_se.commands"
@@ -79,7 +79,9 @@ class _Parser(argparse.ArgumentParser):
     """One sentence for a wrong command line, in place of the usage of all options."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {message}; {self.prog} --help says more\n")
+        told = f"{sentence(message)}; {self.prog} --help says more"
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {told}
+")
 
 
 def build_parser(command: str, module: Any) -> argparse.ArgumentParser:
@@ -143,9 +145,9 @@ def _outcome(argv: list[str]) -> int:
         return _complain(f"{reason(error)}{place}")
 
 
-def _complain(sentence: str) -> int:
+def _complain(message: str) -> int:
     with contextlib.suppress(OSError):  # then nobody can be told
-        print(f"edge-se: error: {sentence}", file=sys.stderr, flush=True)
+        print(f"edge-se: error: {sentence(message)}", file=sys.stderr, flush=True)
     return EXIT_USER_ERROR
 
 
@@ -193,7 +195,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning as what it says, without the place in the code that it comes from."""
-    print(f"edge-se: warning: {message}", file=sys.stderr)
+    print(f"edge-se: warning: {sentence(str(message))}", file=sys.stderr)
 
 
 def _run(argv: list[str]) -> int:

@@ -1,4 +1,6 @@
-"""The one kind of error that a user can cause and put right."""
+"""The one kind of error that a user can cause and put right, and how it is shown."""
+
+LONGEST_SENTENCE = 1000
 
 
 class UserError(Exception):
@@ -11,3 +13,22 @@ class UserError(Exception):
 def reason(error: OSError) -> str:
     """What the system said, as in "No space left on device"."""
     return error.strerror or str(error) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Text of others for a terminal: what it would not print is escaped."""
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
+
+
+def sentence(text: str) -> str:
+    """A message as one line of bearable length.
+
+    Files, names and other libraries' messages are quoted in it, whatever they hold.
+    """
+    text = printable(text)
+    if len(text) <= LONGEST_SENTENCE:
+        return text
+    half = LONGEST_SENTENCE // 2 - len(" ... ")
+    return f"{text[:half]} ... {text[-half:]}"

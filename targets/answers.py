@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from edge_se.errors import UserError
+from edge_se.errors import UserError, printable
 from targets.board import install
 
 LIMIT = 4_000_000
@@ -84,13 +84,6 @@ def read_answer(output: bytes, shape: Any, host: str) -> dict[str, Any]:
     except install.RefusedError as error:
         raise UserError(f"{host} answers what edge-se does not understand ({error})") from None
     return answer
-
-
-def printable(text: str) -> str:
-    """Text of others for a terminal: what it would not print is escaped."""
-    return "".join(
-        character if character.isprintable() else ascii(character)[1:-1] for character in text
-    )
 
 
 def _printable(value: Any, depth: int) -> Any:

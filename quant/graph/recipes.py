@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_se import strict_json
 from edge_se.errors import UserError
 from edge_se.files import read_text
 from quant.graph.encoding import Precision
@@ -149,6 +150,7 @@ def read_recipe(path: Path) -> Recipe:
     """
     try:
         content = tomllib.loads(read_text(path))
+        strict_json.check(content)
     except OSError as error:
         raise UserError(f"cannot read recipe {path}: {error.strerror}; check the path") from error
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or nested without end
@@ -193,7 +195,7 @@ def _override(content: Mapping[str, Any]) -> Override:
         raise _InvalidError(f"the pattern of an override is {pattern!r}, not a text")
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise _InvalidError(f"the pattern {pattern!r} is no regular expression ({error})") from None
     return Override(pattern, _precision(f"the precision of {pattern!r}", content.get("precision")))
 

@@ -181,7 +181,9 @@ def check(value: Any, shape: Any, name: str) -> None:
         if not isinstance(value, dict):
             raise RefusedError(f"{name} is not as expected")
         for key, part in shape.items():
-            check(value.get(key), part, f"{name}.{key}")
+            if key not in value:
+                raise RefusedError(f"{name}.{key} is missing")
+            check(value[key], part, f"{name}.{key}")
     elif isinstance(shape, list):
         if not isinstance(value, list):
             raise RefusedError(f"{name} is not as expected")
