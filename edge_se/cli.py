@@ -80,8 +80,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         told = f"{sentence(message)}; {self.prog} --help says more"
-        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {told}
-")
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {told}\n")
 
 
 def build_parser(command: str, module: Any) -> argparse.ArgumentParser:
