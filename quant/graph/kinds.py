@@ -31,7 +31,8 @@ class Kind:
         run: its results in torch; all tensors have one more leading axis than their values.
         options: TFLite's name of its options table, if it has one.
         fields: contents of the options table, by TFLite's names.
-        inputs: indices of the tensors that TFLite takes, if others than those of its inputs.
+        inputs: indices of the tensors that TFLite takes, if others than those of its inputs; it may
+            write operators that prepare them (`TFLiteWriter.prepare`).
         parameters: integers that TFLite takes as further inputs.
         onnx: writes it as ONNX nodes.
         scale: scalings of its outputs, of those of its inputs (see `quant.graph.scale_classes`).
