@@ -101,5 +101,5 @@ def test_a_damaged_file_is_refused_before_it_is_believed(tiny_int8, tmp_path):
     data[:4] = b"\xff\xff\xff\x7f"
     path.write_bytes(data)
 
-    with pytest.raises(UserError, match="can't run"):
+    with pytest.raises(UserError, match="is damaged"):
         MicroStep(path)
