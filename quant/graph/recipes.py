@@ -150,14 +150,14 @@ def read_recipe(path: Path) -> Recipe:
     """
     try:
         content = tomllib.loads(read_text(path))
-        strict_json.check(content)
     except OSError as error:
         raise UserError(f"cannot read recipe {path}: {error.strerror}; check the path") from error
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or nested without end
         raise UserError(f"{path} is not TOML ({error}); see docs/reference/recipes.md") from error
     try:
+        strict_json.check(content)
         return _recipe({"name": path.stem, **content})
-    except _InvalidError as error:
+    except (_InvalidError, ValueError) as error:
         raise UserError(f"{path} is no recipe: {error}; see docs/reference/recipes.md") from None
 
 

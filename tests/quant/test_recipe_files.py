@@ -140,7 +140,12 @@ def test_what_auto_chose_is_a_recipe_that_gives_the_same_file(tmp_path, noisy):
         ('default = "int8"\ncolour = 3', "mine.toml is no recipe: it has 'colour', which is none"),
         ('default = "int8"\nranges = "mean"', "mine.toml is no recipe: its ranges are 'mean', "),
         ('default = "int8"\nlevel_dbfs = "loud"', "mine.toml is no recipe: its level_dbfs is "),
-        ('default = "int8"\nlevel_dbfs = nan', "a level is in dB below full scale, from -100 to 0"),
+        ('default = "int8"\nlevel_dbfs = nan', "mine.toml is no recipe: it holds a number that is"),
+        ("default = 0x" + "f" * 5000, "mine.toml is no recipe: it holds a number of more than 64"),
+        (
+            'default = "int8"\noverrides = [{pattern = "x{99999999999}", precision = "float"}]',
+            "mine.toml is no recipe: the pattern 'x{99999999999}' is no regular expression",
+        ),
         ('default = "int8"\nlevel_dbfs = 12', "a level is in dB below full scale, from -100 to 0"),
         ('default = "int8"\noverrides = 3', "mine.toml is no recipe: its overrides are no [[ove"),
         (

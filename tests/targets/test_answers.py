@@ -92,6 +92,14 @@ def test_a_right_answer_is_read_after_a_greeting(shape, content):
     assert read_answer(output, shape, "board") == content
 
 
+@pytest.mark.parametrize("field", ["model", "numpy", "current", "incoming"])
+def test_a_missing_field_is_not_taken_for_none(field):
+    output = text({name: value for name, value in FACTS.items() if name != field})
+
+    with pytest.raises(UserError, match=rf"board answers what .* \(answer\.{field} is missing\)"):
+        read_answer(output, FACTS_SHAPE, "board")
+
+
 @pytest.mark.parametrize(
     "output",
     [
