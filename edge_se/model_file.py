@@ -1,11 +1,13 @@
 """The model file: a .tflite with its manifest appended as an associated file of a ZIP archive.
 
 This is the convention of TFLite Metadata: any TFLite runtime loads the file and ignores what
-follows the flatbuffer, and any ZIP tool reads the manifest.
+follows the flatbuffer, and any ZIP tool reads the manifest. Beside it may lie the network's weights
+for the C engine, one entry for each arithmetic.
 """
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from edge_se.errors import UserError
@@ -13,6 +15,8 @@ from edge_se.files import written_beside
 from edge_se.manifest import Manifest
 
 MANIFEST_NAME = "manifest.json"
+# Entries with weights for the C engine, by its arithmetic.
+WEIGHTS_NAMES = {name: f"weights.{name}.bin" for name in ("float", "fixed")}
 _FLATBUFFER_IDENTIFIER = b"TFL3"
 
 
@@ -45,18 +49,48 @@ def split(data: bytes) -> tuple[bytes, bytes | None]:
         return data[:start], archive.read(MANIFEST_NAME)
 
 
-def attach_manifest(tflite: bytes, manifest: Manifest) -> bytes:
+def attached_weights(data: bytes) -> dict[str, bytes]:
+    """Weights for the C engine that a model file carries, by arithmetic.
+
+    Raises:
+        zipfile.BadZipFile: They are damaged.
+    """
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except zipfile.BadZipFile:
+        return {}
+    with archive:
+        present = set(archive.namelist())
+        return {
+            arithmetic: archive.read(name)
+            for arithmetic, name in WEIGHTS_NAMES.items()
+            if name in present
+        }
+
+
+def attach_manifest(
+    tflite: bytes, manifest: Manifest, weights: Mapping[str, bytes] | None = None
+) -> bytes:
     """Append a manifest to a .tflite, in place of the one that it may have already.
 
-    The result depends on the arguments alone: the ZIP entry is stored with a fixed time.
+    The result depends on the arguments alone: ZIP entries are stored with a fixed time.
+
+    Args:
+        tflite: With or without a manifest.
+        manifest: To append.
+        weights: For the C engine, by arithmetic; None for those that it may have already.
     """
     flatbuffer, _ = split(tflite)
-    entry = zipfile.ZipInfo(MANIFEST_NAME, date_time=(1980, 1, 1, 0, 0, 0))
-    entry.create_system = 3
-    entry.external_attr = 0o644 << 16
+    weights = attached_weights(tflite) if weights is None else weights
+    files = {MANIFEST_NAME: manifest.to_json().encode()}
+    files |= {WEIGHTS_NAMES[arithmetic]: blob for arithmetic, blob in weights.items()}
     buffer = io.BytesIO(flatbuffer)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
-        archive.writestr(entry, manifest.to_json())
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system = 3
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content)
     return buffer.getvalue()
 
 

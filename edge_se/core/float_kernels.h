@@ -1,4 +1,4 @@
-/* The layers of the network in float; targets/c/float_engine.py writes their tables and calls.
+/* The layers of a network in float; quant/c/float_engine.py writes their weights and calls.
 
    A value is an array of rows (frequency positions) of channels. Sizes are constants wherever a
    function is called, so that every loop over channels and taps unrolls and all sums stay in
@@ -18,7 +18,7 @@
 
 #define TANH_LIMIT 8.5f
 
-enum activation { LINEAR, LEAKY, STEEP, BOUNDED };
+enum activation { LINEAR, LEAKY, BOUNDED };
 
 /* x P(x^2) / Q(x^2), both of fourth degree and all of it positive, so that nothing cancels: within
    4e-7 of tanh, of which all but 8e-8 is rounding. Not by Horner's rule, since sums of products
@@ -38,11 +38,12 @@ INLINE f4 f4_tanh(f4 x)
     return f4_div(f4_mul(x, above), below);
 }
 
-INLINE f4 activate(f4 x, enum activation kind, float slope)
+/* Leaky ReLUs with slopes up to 1 are the larger of two values, others the smaller. */
+INLINE f4 activate(f4 x, enum activation kind, float slope, int steep)
 {
     switch (kind) {
-    case LEAKY: return f4_max(x, f4_mul(x, f4_all(slope)));  /* slope <= 1 */
-    case STEEP: return f4_min(x, f4_mul(x, f4_all(slope)));
+    case LEAKY:
+        return steep ? f4_min(x, f4_mul(x, f4_all(slope))) : f4_max(x, f4_mul(x, f4_all(slope)));
     case BOUNDED: return f4_tanh(x);
     default: return x;
     }
@@ -59,13 +60,28 @@ struct convolution {
 #define BLOCK_LIMIT 16
 #define QUAD_LIMIT 6
 
+INLINE void store_sums(const struct convolution c, f4 sums[BLOCK_LIMIT][QUAD_LIMIT], float slope,
+                       int steep, float *y, int from, int group)
+{
+    const int of_phase = c.outputs / c.phases;
+    UNROLL for (int p = 0; p < c.block; p++) {
+        float *row = y + (from + p) * c.phases * c.channels;
+        UNROLL for (int o = 0; o < c.outputs / 4; o++) {
+            const int at = c.groups == 1 ? 4 * o
+                                         : 4 * o / of_phase * c.channels + group * of_phase +
+                                               4 * o % of_phase;
+            f4_store(row + at, activate(sums[p][o], c.activation, slope, steep));
+        }
+    }
+}
+
 /* One group. `edges` [2][inputs][outputs] or none: what to add at the first and the last position for
    the first row of x that is no padding and the last one. */
 INLINE void convolve_group(const struct convolution c, const float *x, const float *weight,
                            const float *bias, const float *edges, const float *ends, float slope,
                            float *y, int group)
 {
-    const int quads = c.outputs / 4, of_phase = c.outputs / c.phases;
+    const int quads = c.outputs / 4;
     ROLLED for (int first = 0; first < c.positions; first += c.block) {
         const int from = first + c.block <= c.positions ? first : c.positions - c.block;
         f4 sums[BLOCK_LIMIT][QUAD_LIMIT];
@@ -97,15 +113,10 @@ INLINE void convolve_group(const struct convolution c, const float *x, const flo
                     sums[c.block - 1][o] =
                         f4_fma(sums[c.block - 1][o], f4_all(ends[c.row + i]),
                                f4_load(edges + (c.inputs + i) * c.outputs + 4 * o));
-        UNROLL for (int p = 0; p < c.block; p++) {
-            float *row = y + (from + p) * c.phases * c.channels;
-            UNROLL for (int o = 0; o < quads; o++) {
-                const int at = c.groups == 1 ? 4 * o
-                                             : 4 * o / of_phase * c.channels + group * of_phase +
-                                                   4 * o % of_phase;
-                f4_store(row + at, activate(sums[p][o], c.activation, slope));
-            }
-        }
+        if (c.activation == LEAKY && slope > 1)
+            store_sums(c, sums, slope, 1, y, from, group);
+        else
+            store_sums(c, sums, slope, 0, y, from, group);
     }
 }
 
@@ -120,7 +131,7 @@ INLINE void convolve(const struct convolution c, const float *x, const float *we
 /* Depthwise, 3 rows by 3 frames; the frames' first rows are padding. */
 INLINE void convolve_frames(int rows, int channels, int block, const float *oldest,
                             const float *middle, const float *newest, const float *weight,
-                            const float *bias, enum activation kind, float slope, float *y)
+                            const float *bias, float slope, float *y)
 {
     const float *const frames[3] = {oldest, middle, newest};
     ROLLED for (int c = 0; c < channels; c += 4) {
@@ -139,8 +150,14 @@ INLINE void convolve_frames(int rows, int channels, int block, const float *olde
                             sums[r - k] = f4_fma(sums[r - k], x, w[3 * t + k]);
                 }
             }
-            UNROLL for (int p = 0; p < block; p++)
-                f4_store(y + (from + p) * channels + c, activate(sums[p], kind, slope));
+            float *to = y + from * channels + c;
+            if (slope > 1) {
+                UNROLL for (int p = 0; p < block; p++)
+                    f4_store(to + p * channels, activate(sums[p], LEAKY, slope, 1));
+            } else {
+                UNROLL for (int p = 0; p < block; p++)
+                    f4_store(to + p * channels, activate(sums[p], LEAKY, slope, 0));
+            }
         }
     }
 }
@@ -318,7 +335,7 @@ INLINE void measure(int bins, const float *spectrum, float *features)
 }
 
 /* Bands as weighted sums of neighbouring bins: from first[b] on, until[b + 1] - until[b] of them. */
-INLINE void merge(int bands, const uint8_t *first, const uint16_t *until, const float *weight,
+INLINE void merge(int bands, const uint16_t *first, const uint16_t *until, const float *weight,
                   const float *bins, float *y)
 {
     for (int b = 0; b < bands; b++) {
@@ -331,7 +348,7 @@ INLINE void merge(int bands, const uint8_t *first, const uint16_t *until, const 
 }
 
 /* Spectrum times mask, whose bins are weighted sums of two neighbouring bands from first[k] on. */
-INLINE void mask_bins(int bins, const uint8_t *first, const float *weight, const float *bands,
+INLINE void mask_bins(int bins, const uint16_t *first, const float *weight, const float *bands,
                       const float *spectrum, float *masked)
 {
     for (int k = 0; k < bins; k++) {

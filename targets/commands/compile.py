@@ -2,8 +2,8 @@
 
 --out FILE.so makes a shared library, which is a model file: give it to --model. Without --board it
 is made for this machine, by the system's C compiler; for a board it is cross-compiled, and `bundle`
-and `deploy` take it there. --out FOLDER/ writes the engine's sources instead: portable C that needs
-nothing but a compiler.
+and `deploy` take it there. --out FOLDER/ writes sources instead: portable C that needs nothing but
+a compiler, and the weights as a table.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def _write_sources(arguments: argparse.Namespace, out: Path) -> int:
     print(
         f"wrote {', '.join(files)} to {out}: {checkpoint.architecture} from "
         f"{checkpoint.name} in {arguments.arithmetic}; compile with\n"
-        f"  cc {shlex.join(FLAGS)} -c {out / prefix}.c"
+        f"  cc {shlex.join(FLAGS)} -c {out / prefix}.c {out / prefix}_weights.c"
     )
     return 0
 

@@ -124,7 +124,7 @@ def _nonzero_span(matrix: Tensor) -> tuple[int, int]:
 def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
     """[R, 257] bins to [R, 131]: 129 bands between two zeros."""
     rows, low_bands = features.shape[0], erb.low_bands
-    with graph.scope("merge"), graph.region("merge_bands", x=features):
+    with graph.scope("merge"), graph.region("merge_bands", {"alike": low_bands}, x=features):
         silence = graph.constant(torch.zeros(rows, 1), "edge")
         parts = [silence, ops.slice(graph, features, (0, 0), (rows, low_bands), "low")]
         for block, filters in enumerate(erb.merging.chunk(BAND_BLOCKS)):
@@ -358,7 +358,7 @@ def split_bands(graph: Graph, bands: Value, erb: Bands) -> Value:
     cuts = [_nonzero_span(rows)[0] for rows in erb.merging.chunk(BAND_BLOCKS)][1:]
     low_bands, high_bands = erb.low_bands, len(erb.merging)
     edges = [0, *cuts, erb.bins - low_bands]
-    with graph.region("split_bands", x=bands):
+    with graph.region("split_bands", {"alike": low_bands}, x=bands):
         with graph.scope("split"):
             parts = [ops.slice(graph, bands, (0, 0), (2, low_bands), "low")]
             for block in range(BAND_BLOCKS):
