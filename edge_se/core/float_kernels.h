@@ -38,14 +38,28 @@ INLINE f4 f4_tanh(f4 x)
     return f4_div(f4_mul(x, above), below);
 }
 
-/* Leaky ReLUs with slopes up to 1 are the larger of two values, others the smaller. */
-INLINE f4 activate(f4 x, enum activation kind, float slope, int steep)
+INLINE f4 activate(f4 x, enum activation kind, float slope)
 {
     switch (kind) {
-    case LEAKY:
-        return steep ? f4_min(x, f4_mul(x, f4_all(slope))) : f4_max(x, f4_mul(x, f4_all(slope)));
+    case LEAKY: return f4_max(x, f4_mul(x, f4_all(slope))); /* slope <= 1 */
     case BOUNDED: return f4_tanh(x);
     default: return x;
+    }
+}
+
+/* A leaky ReLU of any slope is one of at most 1, and where it is steeper, this after it. */
+INLINE float gentle(float slope)
+{
+    slope = slope > 1 ? 1 : slope;
+    OPAQUE(slope); /* or gcc makes loops of their own for slopes of 1 */
+    return slope;
+}
+
+APART void steepen(int count, float slope, float *y)
+{
+    ROLLED for (int i = 0; i < count; i += 4) {
+        const f4 x = f4_load(y + i);
+        f4_store(y + i, f4_min(x, f4_mul(x, f4_all(slope))));
     }
 }
 
@@ -60,28 +74,13 @@ struct convolution {
 #define BLOCK_LIMIT 16
 #define QUAD_LIMIT 6
 
-INLINE void store_sums(const struct convolution c, f4 sums[BLOCK_LIMIT][QUAD_LIMIT], float slope,
-                       int steep, float *y, int from, int group)
-{
-    const int of_phase = c.outputs / c.phases;
-    UNROLL for (int p = 0; p < c.block; p++) {
-        float *row = y + (from + p) * c.phases * c.channels;
-        UNROLL for (int o = 0; o < c.outputs / 4; o++) {
-            const int at = c.groups == 1 ? 4 * o
-                                         : 4 * o / of_phase * c.channels + group * of_phase +
-                                               4 * o % of_phase;
-            f4_store(row + at, activate(sums[p][o], c.activation, slope, steep));
-        }
-    }
-}
-
 /* One group. `edges` [2][inputs][outputs] or none: what to add at the first and the last position for
    the first row of x that is no padding and the last one. */
 INLINE void convolve_group(const struct convolution c, const float *x, const float *weight,
                            const float *bias, const float *edges, const float *ends, float slope,
                            float *y, int group)
 {
-    const int quads = c.outputs / 4;
+    const int quads = c.outputs / 4, of_phase = c.outputs / c.phases;
     ROLLED for (int first = 0; first < c.positions; first += c.block) {
         const int from = first + c.block <= c.positions ? first : c.positions - c.block;
         f4 sums[BLOCK_LIMIT][QUAD_LIMIT];
@@ -113,19 +112,26 @@ INLINE void convolve_group(const struct convolution c, const float *x, const flo
                     sums[c.block - 1][o] =
                         f4_fma(sums[c.block - 1][o], f4_all(ends[c.row + i]),
                                f4_load(edges + (c.inputs + i) * c.outputs + 4 * o));
-        if (c.activation == LEAKY && slope > 1)
-            store_sums(c, sums, slope, 1, y, from, group);
-        else
-            store_sums(c, sums, slope, 0, y, from, group);
+        UNROLL for (int p = 0; p < c.block; p++) {
+            float *row = y + (from + p) * c.phases * c.channels;
+            UNROLL for (int o = 0; o < quads; o++) {
+                const int at = c.groups == 1 ? 4 * o
+                                             : 4 * o / of_phase * c.channels + group * of_phase +
+                                                   4 * o % of_phase;
+                f4_store(row + at, activate(sums[p][o], c.activation, slope));
+            }
+        }
     }
 }
 
 INLINE void convolve(const struct convolution c, const float *x, const float *weight,
-                     const float *bias, float slope, float *y)
+                     const float *bias, const float *edges, const float *ends, float slope,
+                     float *y)
 {
     ROLLED for (int g = 0; g < c.groups; g++)
         convolve_group(c, x + g * c.inputs, weight + g * c.taps * c.inputs * c.outputs,
-                       bias + g * c.outputs, 0, 0, slope, y, g);
+                       bias + g * c.outputs, edges, ends, gentle(slope), y, g);
+    if (c.activation == LEAKY && slope > 1) steepen(c.positions * c.phases * c.channels, slope, y);
 }
 
 /* Depthwise, 3 rows by 3 frames; the frames' first rows are padding. */
@@ -151,15 +157,11 @@ INLINE void convolve_frames(int rows, int channels, int block, const float *olde
                 }
             }
             float *to = y + from * channels + c;
-            if (slope > 1) {
-                UNROLL for (int p = 0; p < block; p++)
-                    f4_store(to + p * channels, activate(sums[p], LEAKY, slope, 1));
-            } else {
-                UNROLL for (int p = 0; p < block; p++)
-                    f4_store(to + p * channels, activate(sums[p], LEAKY, slope, 0));
-            }
+            UNROLL for (int p = 0; p < block; p++)
+                f4_store(to + p * channels, activate(sums[p], LEAKY, gentle(slope)));
         }
     }
+    if (slope > 1) steepen(rows * channels, slope, y);
 }
 
 /* New states of gated recurrent units, from the sums before the gates. The gates' weights and the

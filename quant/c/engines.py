@@ -52,7 +52,7 @@ def make_engine(
             f"unknown arithmetic {arithmetic!r}; choose one of: {', '.join(ARITHMETICS)}"
         )
     # What no kernels serve is found before minutes of calibration.
-    engine = float_engine(checkpoint)
+    engine = _in_float(checkpoint, arithmetic)
     if arithmetic == "float":
         return engine
     if noisy is None:
@@ -64,10 +64,14 @@ def make_engine(
 
 def float_engine(checkpoint: Checkpoint) -> Engine:
     """The engine in float; raises UserError where there is none for this network."""
+    return _in_float(checkpoint, "float")
+
+
+def _in_float(checkpoint: Checkpoint, asked: str) -> Engine:
     try:
         return FloatEngine(lower(checkpoint.step()), checkpoint.signal, checkpoint.architecture)
     except ValueError as error:
-        raise _unserved("float", error) from error
+        raise _unserved(asked, error) from error
 
 
 def fixed_engine(

@@ -104,7 +104,7 @@ class FloatEngine(Engine):
             "convolution",
             "const float *x, const float *weight, const float *bias, float slope, float *y",
             f"const struct convolution shape = {self.convolution_shape(layer)};\n"
-            "convolve(shape, x, weight, bias, slope, y);",
+            "convolve(shape, x, weight, bias, 0, 0, slope, y);",
         )
         row = self.shape_of(layer.x.value).channels
         self.source.call(
@@ -123,7 +123,7 @@ class FloatEngine(Engine):
             "const float *x, const float *weight, const float *bias, const float *edges,\n"
             "const float *ends, float slope, float *y",
             f"const struct convolution shape = {self.convolution_shape(layer)};\n"
-            "convolve_group(shape, x, weight, bias, edges, ends, slope, y, 0);",
+            "convolve(shape, x, weight, bias, edges, ends, slope, y);",
         )
         ends, x = self.clear_ends(layer)
         self.source.call(
@@ -201,7 +201,7 @@ class FloatEngine(Engine):
             "const float *x, const struct cell *cell, float *projected, float *states",
             f"const struct convolution shape = {shape};\n"
             f"const int place[{groups}] = {place}, backward[{groups}] = {backward};\n"
-            "convolve(shape, x, cell->input, cell->input_bias, 1, projected);\n"
+            "convolve(shape, x, cell->input, cell->input_bias, 0, 0, 1, projected);\n"
             f"scan({rows}, {groups}, cell, place, backward, projected, states);",
         )
         pointer = self._cell(layer, weight, _halved(cell.input_bias)[order])
@@ -237,7 +237,7 @@ class FloatEngine(Engine):
             "const float *x, const float *residual, const float *weight, const float *bias,\n"
             "const float *scale, const float *shift, float *projected, float *y",
             f"const struct convolution shape = {self.linear_shape(rows, 1, inputs, outputs)};\n"
-            "convolve(shape, x, weight, bias, 1, projected);\n"
+            "convolve(shape, x, weight, bias, 0, 0, 1, projected);\n"
             f"normalize({count}, projected, residual, scale, shift, {number(layer.epsilon)}, y);",
         )
         self.source.call(

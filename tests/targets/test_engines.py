@@ -196,6 +196,21 @@ def test_a_users_float_file_runs_in_c_beside_the_built_in_one(library, tmp_path,
         np.testing.assert_allclose(enhanced[:size], wanted[:size], rtol=0, atol=1e-4)
 
 
+def test_a_users_16_bit_file_runs_in_integers(library, tmp_path, noisy):
+    (tmp_path / "clips").mkdir()
+    for number in range(4):
+        soundfile.write(tmp_path / "clips" / f"{number}.wav", noisy[0], 16000)
+    path = tmp_path / "own.tflite"
+
+    quant.quantize(None, tmp_path / "clips", "int16x8", recovery_minutes=0).save(path)
+
+    enhancer = Enhancer(path, engine="c")
+    assert set(attached_weights(path.read_bytes())) == {"fixed"}
+    expected = Enhancer(engine="c").enhance(noisy[0])
+    error = np.square(enhancer.enhance(noisy[0]) - expected).sum() / np.square(expected).sum()
+    assert 10 * np.log10(error) < -20
+
+
 def test_a_file_without_weights_says_what_to_do(library, tmp_path):
     with pytest.raises(
         UserError, match=r"no weights for the C engine in float; .*--precision float"

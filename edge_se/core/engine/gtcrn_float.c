@@ -456,19 +456,19 @@ APART void band_convolution_0(const float *x, const float *weight, const float *
 const float *ends, float slope, float *y)
 {
     const struct convolution shape = {65, 3, 8, 7, 3, 4, 1, 16, 1, 16, LEAKY};
-    convolve_group(shape, x, weight, bias, edges, ends, slope, y, 0);
+    convolve(shape, x, weight, bias, edges, ends, slope, y);
 }
 
 APART void convolution_0(const float *x, const float *weight, const float *bias, float slope, float *y)
 {
     const struct convolution shape = {33, 3, 32, 5, 8, 16, 2, 8, 1, 16, LEAKY};
-    convolve(shape, x, weight, bias, slope, y);
+    convolve(shape, x, weight, bias, 0, 0, slope, y);
 }
 
 APART void convolution_1(const float *x, const float *weight, const float *bias, float slope, float *y)
 {
     const struct convolution shape = {33, 3, 16, 3, 8, 16, 1, 16, 1, 16, LEAKY};
-    convolve(shape, x, weight, bias, slope, y);
+    convolve(shape, x, weight, bias, 0, 0, slope, y);
 }
 
 APART void temporal_0(float *history, int32_t *oldest, int frames, const float *newest,
@@ -484,7 +484,7 @@ const float *weight, const float *bias, float slope, float *y)
 APART void convolution_2(const float *x, const float *weight, const float *bias, float slope, float *y)
 {
     const struct convolution shape = {33, 3, 16, 1, 16, 16, 1, 8, 1, 8, LINEAR};
-    convolve(shape, x, weight, bias, slope, y);
+    convolve(shape, x, weight, bias, 0, 0, slope, y);
 }
 
 APART void attention_0(const struct cell *cell, const float *gate_weight, const float *gate_bias,
@@ -498,7 +498,7 @@ APART void scan_rows_0(const float *x, const struct cell *cell, float *projected
 {
     const struct convolution shape = {33, ROWS_AT_ONCE, 16, 1, 8, 16, 2, 24, 1, 48, LINEAR};
     const int place[4] = {0, 2, 1, 3}, backward[4] = {0, 0, 1, 1};
-    convolve(shape, x, cell->input, cell->input_bias, 1, projected);
+    convolve(shape, x, cell->input, cell->input_bias, 0, 0, 1, projected);
     scan(33, 4, cell, place, backward, projected, states);
 }
 
@@ -506,7 +506,7 @@ APART void normalized_linear_0(const float *x, const float *residual, const floa
 const float *scale, const float *shift, float *projected, float *y)
 {
     const struct convolution shape = {33, 3, 16, 1, 16, 16, 1, 16, 1, 16, LINEAR};
-    convolve(shape, x, weight, bias, 1, projected);
+    convolve(shape, x, weight, bias, 0, 0, 1, projected);
     normalize(528, projected, residual, scale, shift, 1e-8f, y);
 }
 
@@ -524,7 +524,7 @@ APART void sum_0(const float *a, const float *b, float *y)
 APART void convolution_3(const float *x, const float *weight, const float *bias, float slope, float *y)
 {
     const struct convolution shape = {33, 3, 16, 3, 8, 16, 2, 16, 2, 16, LEAKY};
-    convolve(shape, x, weight, bias, slope, y);
+    convolve(shape, x, weight, bias, 0, 0, slope, y);
 }
 
 APART void sum_1(const float *a, const float *b, float *y)
@@ -535,7 +535,7 @@ APART void sum_1(const float *a, const float *b, float *y)
 APART void convolution_4(const float *x, const float *weight, const float *bias, float slope, float *y)
 {
     const struct convolution shape = {65, 13, 16, 3, 16, 16, 1, 4, 2, 2, BOUNDED};
-    convolve(shape, x, weight, bias, slope, y);
+    convolve(shape, x, weight, bias, 0, 0, slope, y);
 }
 
 struct scratch {
