@@ -2,8 +2,8 @@
 
 --out FILE.so makes a shared library, which is a model file: give it to --model. Without --board it
 is made for this machine, by the system's C compiler; for a board it is cross-compiled, and `bundle`
-and `deploy` take it there. --out FOLDER/ writes the engine's sources instead: portable C that needs
-nothing but a compiler.
+and `deploy` take it there. --out FOLDER/ writes sources instead: portable C that needs nothing but
+a compiler, and the weights as a table.
 
 MODEL.tflite --npu NAME --out FOLDER/ compiles an INT8 model file for Arm's Ethos-U instead, by Vela
 (the extra npu), and writes Vela's file and a report.
@@ -141,7 +141,7 @@ def _write_sources(arguments: argparse.Namespace, out: Path) -> int:
     print(
         f"wrote {', '.join(files)} to {out}: {checkpoint.architecture} from "
         f"{checkpoint.name} in {arguments.arithmetic}; compile with\n"
-        f"  cc {shlex.join(FLAGS)} -c {out / prefix}.c"
+        f"  cc {shlex.join(FLAGS)} -c {out / prefix}.c {out / prefix}_weights.c"
     )
     return 0
 
