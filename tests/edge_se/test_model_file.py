@@ -84,6 +84,7 @@ def test_weights_lie_beside_the_manifest():
 def test_weights_that_are_not_the_manifests_are_refused(other):
     flatbuffer, manifest = tiny_flatbuffer("float32")
     text = split(attach_manifest(flatbuffer, manifest, WEIGHTS))[1]
+    assert text is not None
     entries = {MANIFEST_NAME: text}
     entries |= {f"weights.{name}.bin": other[name] for name in ("float", "fixed") if name in other}
     buffer = io.BytesIO(flatbuffer)
