@@ -111,8 +111,10 @@ def simulated(
     graph: Graph, signal: Signal, samples: np.ndarray, hook: Hook | None = None
 ) -> np.ndarray:
     """What a graph makes of samples (float32 [n]), rounded by a hook: float32 [n]."""
+    # What the network looks ahead to after the end is silence, as in the frame loop.
+    heard_samples = np.pad(samples, (0, graph.lookahead * signal.hop))
     with torch.no_grad():
-        spectra, features = heard(torch.from_numpy(samples)[None], signal)
+        spectra, features = heard(torch.from_numpy(heard_samples)[None], signal)
         inputs = {"features": features}
         (mask,) = run_sequence(graph, inputs) if hook is None else run_sequence(graph, inputs, hook)
         mask = mask[:, graph.lookahead :]

@@ -178,7 +178,7 @@ def test_an_unknown_network_is_refused_with_the_known_ones(main, toy, clips, tmp
     assert code == 2
     assert errors == (
         "edge-se: error: unknown architecture 'tay'; choose one of: cascaded_aspp, "
-        "cascaded_lstm, gtcrn, gtcrn_light, gtcrn_unet, toy\n"
+        "cascaded_lstm, gtcrn, gtcrn_light, gtcrn_unet, toy, ul_unas\n"
     )
     assert not (tmp_path / "toy.tflite").exists()
 

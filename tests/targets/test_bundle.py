@@ -407,7 +407,7 @@ def rebuilt(files: dict[str, bytes], sums: bool = True) -> bytes:
         ({"../../escaped": b"x"}, True, "is no name that a bundle holds"),
         ({"bundle.json": b""}, True, "bundle.json is empty"),
         ({"bundle.json": b"[" * 10**5}, True, "bundle.json is damaged"),
-        ({"bundle.json": b"{}"}, True, "bundle.json.format_version is not as expected"),
+        ({"bundle.json": b"{}"}, True, "bundle.json.format_version is missing"),
         ({"model.tflite": b"no model"}, True, "is not a TFLite model"),
     ],
 )
