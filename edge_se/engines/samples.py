@@ -14,6 +14,7 @@ from edge_se.stft import Samples
 
 Process = Callable[[Any, Any], object]
 
+
 class IntegerSamples:
     """Float samples in [-1, 1] in and out, around a `process` that takes and gives int16."""
 
