@@ -79,7 +79,7 @@ class _Parser(argparse.ArgumentParser):
     """One sentence for a wrong command line, in place of the usage of all options."""
 
     def error(self, message: str) -> NoReturn:
-        told = f"{sentence(message)}; {self.prog} --help says more"
+        told = sentence(f"{message}; {self.prog} --help says more")
         self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {told}\n")
 
 

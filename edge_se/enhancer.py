@@ -13,7 +13,7 @@ from edge_se.engines import load_engine
 from edge_se.engines.choice import float_samples
 from edge_se.manifest import Manifest
 from edge_se.model_file import default_model_path
-from edge_se.samples import LOUDEST, complain
+from edge_se.samples import LOUDEST, SAMPLE_LIMIT, complain
 from edge_se.states import StateCache
 from edge_se.stft import Samples
 
@@ -101,11 +101,10 @@ class Enhancer:
         if frame.dtype != _FLOAT32:
             self.engine.process(frame, out)
             return out
-        # One inner product meets every sample: all are within the bound where it is.
-        with np.errstate(over="ignore", invalid="ignore"):
-            energy = frame.dot(frame)
-        if not energy <= LOUDEST**2:
-            self._check_loud(frame)
+        # One inner product meets every sample: all are within the bound where it is. Unlike `dot`,
+        # `vdot` does not warn where it overflows.
+        if not np.vdot(frame, frame) <= LOUDEST**2:
+            frame = self._cut_off(frame)
         self._process(frame, out)
         return out
 
@@ -147,14 +146,20 @@ class Enhancer:
             **self.engine.describe(),
         }
 
-    def _check_loud(self, frame: NDArray[Any]) -> None:
-        """Raise ValueError where a frame is not finite; warn, once, where it is in another unit."""
+    def _cut_off(self, frame: Samples) -> Samples:
+        """A loud frame within `SAMPLE_LIMIT`; warns, once, where it is in another unit.
+
+        Raises:
+            ValueError: It is not finite.
+        """
         complaint = complain(frame)
         if not np.isfinite(frame).all():
             raise ValueError(f"the frame holds {complaint}")
         if complaint and not self._warned:
             self._warned = True
             warnings.warn(f"the frame holds {complaint}", RuntimeWarning, stacklevel=3)
+        limited: Samples = np.clip(frame, -SAMPLE_LIMIT, SAMPLE_LIMIT)
+        return limited
 
     def _check_frame(self, frame: Any, dtypes: set[np.dtype[Any]]) -> None:
         right = isinstance(frame, np.ndarray) and frame.dtype in dtypes

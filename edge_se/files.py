@@ -12,6 +12,7 @@ import errno
 import json
 import math
 import os
+import select
 import stat
 import sys
 from collections.abc import Iterator
@@ -118,6 +119,20 @@ def write_whole(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(data)
 
 
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of some bytes, also into a pipe whose other end made it not block.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:  # it is full for now
+            select.select([], [descriptor], [])
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON for people and machines, whole or not at all; `-` is standard output.
 
@@ -209,15 +224,9 @@ def _poured_into(path: Path, status: os.stat_result) -> Iterator[Path]:
                 sys.stdout.flush()  # what was printed before comes before
             with naming(path):
                 for block in iter(lambda: file.read(BLOCK), b""):
-                    _write_all(descriptor, block)
+                    write_all(descriptor, block)
     finally:
         os.close(descriptor)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]
 
 
 def _open_sink(path: Path) -> int:

@@ -60,13 +60,19 @@ def clock_mhz() -> float | None:
     return clock
 
 
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def describe_machine() -> dict[str, Any]:
     """Processor, system and what sets its speed, at this moment."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": cpu_model(),
         "architecture": platform.machine(),
-        "cores": usable,
+        "cores": usable_cores(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "clock_mhz": clock_mhz(),
         "temperature_c": temperature(),

@@ -1,7 +1,6 @@
 """Many tasks in processes of their own, results in order, and none lost because another died."""
 
 import multiprocessing
-import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -36,13 +35,6 @@ class Outcome:
 
 class _ParentGoneError(BaseException):
     """Nobody waits for results any more; as an interrupt, it undoes what is half done."""
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def do(work: Callable[[Task, Report], str], task: Task, report: Report) -> Outcome:

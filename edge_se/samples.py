@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 # Full scale is 1. Mixes that were never limited exceed it by some 10 or 20 dB, no recording by
 # 30 dB; samples in 16-bit units do as soon as they are above -60 dBFS.
 LOUDEST = 32.0
+# Float samples are cut off 60 dB above full scale: beyond anything that was recorded, and below
+# what makes a network's squares overflow. `SAMPLE_LIMIT` of core/float_kernels.h is the same.
+SAMPLE_LIMIT = 1024.0
 
 
 def complain(samples: NDArray[Any]) -> str | None:

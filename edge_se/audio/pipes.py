@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edge_se.errors import UserError
+from edge_se.files import write_all
 
 _STANDARD_INPUTS = {"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}
 _STANDARD_OUTPUTS = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+_STANDARD_OUTPUT = 1
 _BLOCK = 1 << 16
 
 
@@ -99,15 +101,8 @@ def send(content: BinaryIO, path: Path) -> None:
             shutil.copyfileobj(content, pipe, _BLOCK)
         return
     sys.stdout.flush()
-    with os.fdopen(os.dup(1), "wb", buffering=0) as output:
-        while block := content.read(_BLOCK):
-            rest = memoryview(block)
-            while rest:
-                count = output.write(rest)
-                if count is None:  # the pipe does not block, and is full for now
-                    select.select([], [output], [])
-                else:
-                    rest = rest[count:]
+    while block := content.read(_BLOCK):
+        write_all(_STANDARD_OUTPUT, block)
 
 
 def require_output_pipe(path: Path) -> None:

@@ -51,10 +51,7 @@ def check_target(path: Path) -> None:
         require_output_pipe(path)
         return
     format_of(path)
-    try:
-        require_writable(path)
-    except OSError as error:
-        raise UserError(f"{path} can't be written: {error.strerror}") from None
+    require_writable(path)
 
 
 @contextmanager

@@ -101,7 +101,8 @@ def _run_one(prepare: Callable[[], Callable], job: "Job", console: Console) -> i
 def _run_all(
     prepare: Callable[[], Callable], jobs: Sequence["Job"], count: int | None, console: Console
 ) -> int:
-    from edge_se.parallel import do_all, usable_cores
+    from edge_se.machine import usable_cores
+    from edge_se.parallel import do_all
 
     failures: list[Path] = []
     outcomes = do_all(

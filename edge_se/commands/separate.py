@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from edge_se.audio import StereoFile
+    from edge_se.audio.pipes import is_standard_input
     from edge_se.audio.writing import check_target
     from edge_se.files import make_folder
     from edge_se.separator import Separator
@@ -72,10 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
         elif arguments.split_bin is not None:
             raise UserError("--split-bin belongs to --aggressiveness; give that too")
         make_folder(arguments.out_dir)
-        stem = "stdin" if str(arguments.input) == "-" else arguments.input.stem
+        piped = is_standard_input(arguments.input)
+        stem = "stdin" if piped else arguments.input.stem
         targets = [arguments.out_dir / f"{stem}_{name}.wav" for name in STEMS]
         for target in targets:
-            if target.exists() and target.samefile(arguments.input):
+            if not piped and target.exists() and target.samefile(arguments.input):
                 raise UserError(f"{target} is the input itself; choose another --out-dir")
             check_target(target)
         console = Console()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_se.errors import UserError
-from edge_se.files import STANDARD, naming, status_of
+from edge_se.files import STANDARD, naming, status_of, write_all
 from edge_se.options import add_model_arguments, output_file
 
 if TYPE_CHECKING:
@@ -186,13 +186,8 @@ class Stream:
         self._process(self._pcm, self._pcm)
 
     def _write(self, size: int) -> None:
-        written = 0
         with naming("standard output"):
-            while written < size:
-                try:
-                    written += os.write(STDOUT, self._bytes[written:size])
-                except BlockingIOError:
-                    select.select([], [STDOUT], [])
+            write_all(STDOUT, self._bytes[:size])
 
     def _count(self, elapsed_us: float) -> None:
         self._frames += 1

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.engines.choice import make_stft
-from edge_se.engines.samples import Limiter
 from edge_se.level import hop_energy, make_normalizer
 from edge_se.manifest import BandMerging, Manifest, TensorSpec
 from edge_se.quantized import Dequantizer, Quantizer
@@ -176,7 +175,6 @@ class FloatPath:
 
     def __init__(self, manifest: Manifest, features: NDArray[Any], mask: NDArray[Any]) -> None:
         """Write features into, and read masks from, the step's buffers, of any dtype."""
-        self._limit = Limiter(manifest.signal.hop)
         self._stft = make_stft(manifest.signal)
         tensors = manifest.tensors
         self._write_features = FeatureWriter(
@@ -195,7 +193,6 @@ class FloatPath:
 
     def analyse(self, samples: Samples) -> None:
         """Analysis: one hop of samples to the step's features."""
-        samples = self._limit(samples)
         self._stft.analyse(samples)
         self._write_features(self._normalize(hop_energy(samples)) if self._normalize else 0)
         if self._delay is not None:

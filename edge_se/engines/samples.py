@@ -14,25 +14,6 @@ from edge_se.stft import Samples
 
 Process = Callable[[Any, Any], object]
 
-# Float samples are cut off 60 dB above full scale: beyond anything that was recorded, and below
-# what makes a network's squares overflow. `SAMPLE_LIMIT` of core/float_kernels.h is the same.
-SAMPLE_LIMIT = 1024.0
-
-
-class Limiter:
-    """Cuts float samples off at `SAMPLE_LIMIT`; all others keep their bits."""
-
-    def __init__(self, hop: int) -> None:
-        # Whole arrays: NumPy's vector kernels of maximum and minimum want no broadcast operand.
-        self._high = np.full(hop, SAMPLE_LIMIT, np.float32)
-        self._low = -self._high
-        self._limited = np.empty(hop, np.float32)
-
-    def __call__(self, samples: Samples) -> Samples:
-        """Give one hop cut off, float32 [hop], the same buffer at each call."""
-        np.minimum(samples, self._high, out=self._limited)
-        return np.maximum(self._limited, self._low, out=self._limited)
-
 
 class IntegerSamples:
     """Float samples in [-1, 1] in and out, around a `process` that takes and gives int16."""
@@ -41,12 +22,11 @@ class IntegerSamples:
         self._process = process
         self._quantize = Quantizer((hop,), SAMPLE_STEP, 0, np.int16)
         self._dequantize = Dequantizer(SAMPLE_STEP, 0)
-        self._limit = Limiter(hop)
         self._samples = np.empty(hop, np.int16)
 
     def process(self, frame: Samples, out: Samples) -> None:
         """Enhance one hop, float32 [hop] to float32 [hop]."""
-        self._quantize(self._limit(frame), self._samples)
+        self._quantize(frame, self._samples)
         self._process(self._samples, self._samples)
         self._dequantize(self._samples, out)
 

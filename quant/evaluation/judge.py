@@ -14,16 +14,15 @@ from torch import Tensor
 
 from edge_se.signal import Signal
 from quant.audio.clips import CalibrationClips
-from quant.audio.frames import apply_mask, heard, synthesize
 from quant.audio.mixing import calibration_mixtures
 from quant.evaluation.metrics import WITH_CLEAN, MetricError, at_metrics_rate
-from quant.graph.execute import Hook, run_sequence
+from quant.graph.execute import Hook
 from quant.graph.graph import Graph, Range
 from quant.graph.recipes import Recipe
 from quant.networks.checkpoint import Checkpoint
+from quant.ptq.offline import enhance_offline
 from quant.ptq.pipeline import CalibratedGraph, corrected, simulate
 
-CLIPS_AT_ONCE = 8
 SNR_LIMIT_DB = 100.0
 COMPRESSION = 0.3
 # Share of phase-aware error; the rest is of magnitudes alone (as in the training loss).
@@ -167,12 +166,10 @@ class Judge:
         """
         self.clips = clips
         self.metrics = tuple(metrics) if clips.clean is not None else ()
-        # A network that looks ahead gives a frame's mask that many frames later.
-        graph, signal = checkpoint.step(), checkpoint.signal
-        self._lookahead = graph.lookahead
-        samples = np.pad(clips.noisy, ((0, 0), (0, self._lookahead * signal.hop)))
-        self._samples = torch.from_numpy(samples)
-        self._mask, self._output, self.reference = self._run(graph, signal, None)
+        self._noisy = torch.from_numpy(clips.noisy)
+        self._mask, self._output, self.reference = self._run(
+            checkpoint.step(), checkpoint.signal, None
+        )
         self.float_scores = self.score(self.reference)
 
     def measure(self, graph: Graph, signal: Signal, hook: Hook | None) -> Quality:
@@ -212,21 +209,12 @@ class Judge:
                 continue  # stays NaN: the clip has no score and no part in the mean
         return scores
 
-    @torch.no_grad()
     def _run(
         self, graph: Graph, signal: Signal, hook: Hook | None
     ) -> tuple[Tensor, Tensor, np.ndarray]:
         """Masks [clips, frames, values], enhanced spectra [clips, frames, bins] and samples."""
-        masks = []
-        spectra, features = heard(self._samples, signal)
-        for inputs in features.split(CLIPS_AT_ONCE):
-            named = {graph.inputs[0].name: inputs}
-            (mask,) = run_sequence(graph, named, hook) if hook else run_sequence(graph, named)
-            masks.append(mask)
-        mask = torch.cat(masks)[:, self._lookahead :]
-        output = apply_mask(spectra[:, : mask.shape[1]], mask, signal)
-        samples = synthesize(output, self.clips.noisy.shape[1], signal).numpy()
-        return mask.flatten(2), output, samples
+        mask, spectra, samples = enhance_offline(graph, signal, self._noisy, hook)
+        return mask.flatten(2), spectra, samples.numpy()
 
 
 def measure(

@@ -19,6 +19,7 @@ _TYPES = {
 }
 # Options that change which kernel runs, or how often its inner loop does.
 _OPTIONS = ("strideW", "strideH", "dilationWFactor", "dilationHFactor", "axis")
+_NONE = -1  # the place of an input that an operator does without
 # Constant integers are parameters, of which these only say where to read.
 _PLACES = ("SLICE", "RESHAPE")
 
@@ -58,7 +59,7 @@ def describe_operators(model: Any) -> Iterator[FileOperator]:
 def _describe(model: Any, operator: Any) -> FileOperator:
     tensors = model.subgraphs[0].tensors
     kind = _OPERATORS[model.operatorCodes[operator.opcodeIndex].builtinCode]
-    read = [int(index) for index in operator.inputs if index >= 0]
+    read = [int(index) for index in operator.inputs if index != _NONE]
     written = [int(index) for index in operator.outputs]
     constant = {index: model.buffers[tensors[index].buffer].data is not None for index in read}
 
@@ -119,12 +120,13 @@ def repeated(model: Any, position: int, copies: int) -> bytes:
         graph.tensors.append(tensor)
         return len(graph.tensors) - 1
 
-    own = {index: add(index, f"in{index}") for index in dict.fromkeys(map(int, operator.inputs))}
+    given = (int(index) for index in operator.inputs if index != _NONE)
+    own = {index: add(index, f"in{index}") for index in dict.fromkeys(given)}
     graph.inputs = [index for index in own.values() if graph.tensors[index].buffer == 0]
     for number in range(copies):
         again = copy.copy(operator)
         again.opcodeIndex = 0
-        again.inputs = [own[int(index)] for index in operator.inputs]
+        again.inputs = [own.get(int(index), _NONE) for index in operator.inputs]
         again.outputs = [add(int(index), f"out{number}_{index}") for index in operator.outputs]
         graph.operators.append(again)
         graph.outputs += again.outputs

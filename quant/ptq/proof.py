@@ -19,9 +19,9 @@ from calib_data import clips_folder
 from edge_se.errors import UserError
 from edge_se.signal import Signal
 from quant.audio.clips import Clip, read_clip
-from quant.audio.frames import apply_mask, heard, synthesize
-from quant.graph.execute import Hook, run_sequence
+from quant.graph.execute import Hook
 from quant.graph.graph import Graph
+from quant.ptq.offline import enhance_offline
 
 SECONDS = 3
 TIMEOUT_S = 300
@@ -111,13 +111,8 @@ def simulated(
     graph: Graph, signal: Signal, samples: np.ndarray, hook: Hook | None = None
 ) -> np.ndarray:
     """What a graph makes of samples (float32 [n]), rounded by a hook: float32 [n]."""
-    with torch.no_grad():
-        spectra, features = heard(torch.from_numpy(samples)[None], signal)
-        inputs = {"features": features}
-        (mask,) = run_sequence(graph, inputs) if hook is None else run_sequence(graph, inputs, hook)
-        mask = mask[:, graph.lookahead :]
-        output = apply_mask(spectra[:, : mask.shape[1]], mask, signal)
-        enhanced: np.ndarray = synthesize(output, len(samples), signal)[0].numpy()
+    clip = torch.from_numpy(samples)[None]
+    enhanced: np.ndarray = enhance_offline(graph, signal, clip, hook).samples[0].numpy()
     return enhanced
 
 

@@ -168,7 +168,7 @@ def read_ranges(path: Path) -> dict[str, Range]:
         ranges = {str(key): (float(low), float(high)) for key, (low, high) in content.items()}
     except OSError as error:
         raise UserError(f"cannot read ranges {path}: {error.strerror}; check the path") from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f'{path} holds no ranges ({error}); expected {{"tensor": [low, high], ...}}'
         ) from error

@@ -34,6 +34,7 @@ def test_every_technique_makes_another_file_that_runs(default_checkpoint, noisy,
     assert list(files.values())[-1] == static_file(default_checkpoint, noisy[:2])
 
 
+@pytest.mark.slow
 def test_rows_give_scores_and_costs(default_checkpoint, pairs, tmp_path):
     from quant.ptq.pipeline import build_float
 

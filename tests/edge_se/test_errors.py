@@ -40,4 +40,4 @@ def test_odd_words_on_the_command_line_are_one_line(capsys, typed):
     assert edge_se.cli.main(list(typed)) == 2
 
     last = capsys.readouterr().err.rstrip("\n").split("\n")[-1]
-    assert ": error: " in last and last.isprintable() and len(last) <= LONGEST_SENTENCE + 50
+    assert ": error: " in last and last.isprintable() and len(last) <= LONGEST_SENTENCE + 100

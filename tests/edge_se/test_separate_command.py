@@ -36,6 +36,18 @@ def test_both_stems_are_written(edge_se, song, tiny_separator, tmp_path):
     assert "RTF" in result.stderr
 
 
+def test_standard_input_is_separated_as_often_as_one_likes(edge_se, song, tiny_separator, tmp_path):
+    for _ in range(2):
+        with song.open("rb") as given:
+            result = edge_se(
+                *("separate", "-", "--model", tiny_separator, "--out-dir", "."), stdin=given
+            )
+        assert result.returncode == 0, result.stderr
+
+    total = sum(read(tmp_path / f"stdin_{name}.wav")[0] for name in ("vocals", "accompaniment"))
+    np.testing.assert_allclose(total, read(song)[0], atol=1e-5)
+
+
 def test_another_rate_and_mono_keep_rate_and_length(edge_se, tiny_separator, tmp_path):
     soundfile.write(tmp_path / "a.flac", 0.1 * np.sin(np.arange(44100) * 0.05), 44100)
 

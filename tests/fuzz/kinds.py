@@ -260,7 +260,7 @@ KINDS = {
         outputs={"out/[!.]*": whole_audio},
         around=among_others,
         always=("out/[!.]*",),
-        cost=20,  # files of a folder are read by a process that is started anew
+        cost=10,  # files of a folder are read by a process that is started anew
     ),
     "clips": replace(
         PICKLE,

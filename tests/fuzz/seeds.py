@@ -15,7 +15,7 @@ import numpy as np
 
 from tests.fuzz.containers import pack_bundle, sign_ogg
 from tests.fuzz.runner import IN_MEMORY
-from tests.helpers.releases import add_release, bundle_files, description
+from tests.helpers.releases import BARE_BOARD, add_release, bundle_files, description
 
 Seeds = dict[str, bytes]
 
@@ -178,15 +178,17 @@ def register_toy() -> Any:
     """Make a network known that is quantized in milliseconds, and write its weights and clips."""
     import torch
 
+    from edge_se.signal import Signal
     from quant.networks.registry import NETWORKS, register
-    from tests.fuzz.toy import TOY as NETWORK
-    from tests.fuzz.toy import Toy
     from tests.helpers.running import randomize
+    from tests.helpers.toy_network import toy_network
 
     torch.set_num_threads(1)
     NETWORKS.clear()  # every search builds all that there are
-    register(NETWORK)
-    network = randomize(Toy(), seed=0)
+    hears = Signal(sample_rate=16000, window=256, hop=128, window_function="hann")
+    toy = toy_network(hears, units=4)
+    register(toy)
+    network = randomize(toy.build(), seed=0)
     torch.save(network.state_dict(), TOY)
     write_clips()
     return network
@@ -319,15 +321,7 @@ def bundle() -> Seeds:
     del files["SHA256SUMS"]
     release = {"id": RELEASE, "installed": "2026-01-01T00:00:00Z", "model": "m.tflite"}
     facts = {
-        "machine": "aarch64",
-        "bits": 64,
-        "model": "Raspberry Pi 4 Model B Rev 1.4",
-        "python": "3.11",
-        "has_venv": True,
-        "numpy": None,
-        "free_bytes": 10**9,
-        "leftover_bytes": 0,
-        "root": "/home/pi/edge-se",
+        **BARE_BOARD,
         "incoming": {"edge-se-0123456789ab.tar.gz": {"bytes": 10, "sha256": "0" * 64}},
         "current": RELEASE,
         "releases": [{**release, "edge_se": "0.1.0", "rtf": 0.1, "damage": None}],

@@ -10,6 +10,22 @@ from targets.board import install
 RUNTIME = "#!/bin/sh\nexec cat\n"
 BROKEN_RUNTIME = "#!/bin/sh\necho no module named edge_se >&2\nexit 1\n"
 UNIT_TEXT = "[Service]\nPrivateUsers=yes\nExecStart=/bin/sh -c 'true' edge-se @PYTHON@ @MODEL@\n"
+# What the installer tells of a board without releases.
+BARE_BOARD: dict[str, Any] = {
+    "machine": "aarch64",
+    "bits": 64,
+    "model": "Raspberry Pi 4 Model B Rev 1.4",
+    "python": "3.11",
+    "has_venv": True,
+    "numpy": None,
+    "free_bytes": 10**9,
+    "leftover_bytes": 0,
+    "root": "/home/pi/edge-se",
+    "incoming": {},
+    "current": None,
+    "releases": [],
+    "history": [],
+}
 
 
 def description(name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import quant
 import targets.boards
@@ -22,16 +22,12 @@ from edge_se.signal import Signal
 from edge_se.states import StateCache
 from quant.audio.frames import analyse, apply_mask, features, synthesize
 from quant.evaluation.metrics import snr
-from quant.graph import operators as ops
-from quant.graph.graph import Graph
-from quant.graph.range_rules import RangeRule
 from quant.networks.checkpoint import load_checkpoint
-from quant.networks.folding import merge_grus
 from quant.networks.network import Network, StateDict
-from quant.networks.recurrent import gru_over_time
 from quant.networks.registry import NETWORKS, register
 from tests.helpers.running import randomize
 from tests.helpers.tiny_model import tiny_flatbuffer
+from tests.helpers.toy_network import Toy, toy_network
 
 DOCUMENTS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -41,57 +37,19 @@ DOCUMENTS = Path(__file__).resolve().parents[2] / "docs"
 HEARS = Signal(sample_rate=16000, window=400, hop=160, window_function="hann")
 
 
-class Toy(nn.Module):
-    """Magnitudes to a mask by one GRU."""
-
-    signal = HEARS
-
-    def __init__(self, units: int = 16) -> None:
-        super().__init__()
-        self.narrow = nn.Linear(HEARS.bins, units)
-        self.memory = nn.GRU(units, units, batch_first=True)
-        self.widen = nn.Linear(units, 2 * HEARS.bins)
-
-    def mask(self, given: Tensor) -> Tensor:
-        """[B, 3, T, bins] to [B, 2, T, bins]."""
-        hidden = self.memory(torch.tanh(self.narrow(given[:, 0])))[0]
-        return torch.tanh(self.widen(hidden)).unflatten(-1, (2, HEARS.bins)).transpose(1, 2)
-
-
 def toy_options(weights: StateDict) -> dict:
     bias = weights.get("narrow.bias")
     return {} if bias is None or len(bias) == 16 else {"units": len(bias)}
 
 
-def describe_toy(model: Toy, split: bool = False) -> Graph:
-    graph = Graph()
-    given = graph.input("features", (3, HEARS.bins))
-    magnitude = ops.slice(graph, given, (0, 0), (1, HEARS.bins), "magnitude")
-    x = ops.linear(graph, magnitude, model.narrow.weight, model.narrow.bias, "narrow")
-    x = ops.tanh(graph, x, "narrowed")
-    size = model.memory.hidden_size
-    x = gru_over_time(graph, x, merge_grus([(model.memory, "", 0)], size), "memory")
-    x = ops.linear(graph, x, model.widen.weight, model.widen.bias, "widen")
-    rows = ops.reshape(graph, x, (2, HEARS.bins), "rows")
-    graph.output(ops.tanh(graph, rows, "mask"))
-    return graph
-
-
-TOY = Network(
-    name="toy",
-    build=Toy,
-    describe=describe_toy,
-    range_rules=(RangeRule(r"", 99.95),),
-    scopes=(r"^(\w+)",),
-    options=toy_options,
-)
+TOY = toy_network(HEARS, options=toy_options)
 
 
 @pytest.fixture
 def toy(tmp_path):
     """A trained toy of 24 units in a checkpoint that does not say what it is."""
     register(TOY)
-    network = randomize(Toy(units=24), seed=0)
+    network = randomize(Toy(HEARS, units=24), seed=0)
     torch.save(network.state_dict(), tmp_path / "toy.pt")
     yield network
     NETWORKS.pop("toy", None)
@@ -178,7 +136,7 @@ def test_an_unknown_network_is_refused_with_the_known_ones(main, toy, clips, tmp
     assert code == 2
     assert errors == (
         "edge-se: error: unknown architecture 'tay'; choose one of: cascaded_aspp, "
-        "cascaded_lstm, gtcrn, gtcrn_light, gtcrn_unet, toy\n"
+        "cascaded_lstm, gtcrn, gtcrn_light, gtcrn_unet, toy, ul_unas\n"
     )
     assert not (tmp_path / "toy.tflite").exists()
 

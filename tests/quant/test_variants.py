@@ -274,6 +274,7 @@ def test_compile_says_at_once_what_it_takes(variant, main, tmp_path, arithmetic,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["48 kHz"], indirect=True)
 def test_auto_chooses_a_recipe(variant, main, tmp_path):
     code, output, errors = main(

@@ -127,6 +127,7 @@ def test_engines_are_small_on_every_platform(tmp_path, target):
     assert_small(tmp_path, find_cross_compiler(target))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("compiler", "options"),
     [("gcc", ()), ("clang", ()), ("gcc", AVX2), ("clang", AVX2), ("aarch64-linux-gnu-gcc", ())],

@@ -124,3 +124,29 @@ def test_every_runtime_has_a_verdict_with_its_reason(tmp_path):
         "LiteRT": "yes",
         "tflite-runtime": "yes",
     }
+
+
+@pytest.mark.parametrize("kind", [k for k in BUILDERS if not KINDS[k].float_only])
+def test_tflite_micro_computes_litert_s_integers(tmp_path, kind):
+    """To the integer; but fully connected layers, which it rounds twice, may be a step off."""
+    runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
+    path = written(tmp_path / "model.tflite", one_operator(kind), Precision.INT8)
+    micro = runtime.Interpreter.from_bytes(path.read_bytes(), arena_size=1 << 20)
+    resolver = find_runtime().module.OpResolverType.BUILTIN_REF
+    litert = find_runtime().module.Interpreter(
+        model_path=str(path), num_threads=1, experimental_op_resolver_type=resolver
+    )
+    litert.allocate_tensors()
+    random = np.random.default_rng(0)
+
+    for _ in range(20):
+        for place, detail in enumerate(litert.get_input_details()):
+            lowest = 1 if kind == "reciprocal_root" else -128  # a root of what is above zero
+            values = random.integers(lowest, 128, detail["shape"]).astype(np.int8)
+            micro.set_input(values, place)
+            litert.set_tensor(detail["index"], values)
+        micro.invoke()
+        litert.invoke()
+        for place, detail in enumerate(litert.get_output_details()):
+            off = micro.get_output(place).astype(int) - litert.get_tensor(detail["index"])
+            assert np.abs(off).max() <= (kind == "linear")

@@ -8,7 +8,7 @@ Shapes: B clips, C channels, T frames, F frequency bins or bands.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -237,20 +237,14 @@ class DPGRNN(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Two down-sampling convolutions and three dilated blocks; keeps every output as a skip."""
+    """Blocks in a row, the first two of which halve the bands; keeps every output as a skip."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, blocks: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.en_convs = nn.ModuleList(
-            [
-                ConvBlock(9, channels, groups=1, transposed=False),
-                ConvBlock(channels, channels, groups=2, transposed=False),
-                *(GTConvBlock(channels, dilation, transposed=False) for dilation in DILATIONS),
-            ]
-        )
+        self.en_convs = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """[B, 9, T, bands] to the outputs of all blocks, the last being [B, C, T, bands / 4]."""
+        """[B, rows, T, bands] to the outputs of all blocks, the last [B, C, T, bands / 4]."""
         outputs = []
         for block in self.en_convs:
             x = block(x)
@@ -261,18 +255,12 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """The encoder mirrored; each block takes its input plus the encoder's skip."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, blocks: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.de_convs = nn.ModuleList(
-            [
-                *(GTConvBlock(channels, dilation, transposed=True) for dilation in DILATIONS[::-1]),
-                ConvBlock(channels, channels, groups=2, transposed=True),
-                ConvBlock(channels, 2, groups=1, transposed=True, last=True),
-            ]
-        )
+        self.de_convs = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
-        """[B, C, T, bands / 4] and the encoder's outputs to [B, 2, T, bands]."""
+        """[B, C, T, bands / 4] and the encoder's outputs to [B, rows, T, bands]."""
         for block, skip in zip(self.de_convs, reversed(skips), strict=True):
             x = block(x + skip)
         return x
@@ -356,10 +344,22 @@ class GTCRN(MaskingNetwork):
             )
         self.signal = replace(SIGNAL, sample_rate=sample_rate, window=window, hop=window // 2)
         self.erb = ERB(self.signal, low_bands, high_bands)
-        self.encoder = Encoder(channels)
+        self.encoder = Encoder(
+            [
+                ConvBlock(9, channels, groups=1, transposed=False),
+                ConvBlock(channels, channels, groups=2, transposed=False),
+                *(GTConvBlock(channels, dilation, transposed=False) for dilation in DILATIONS),
+            ]
+        )
         self.dpgrnn1 = DPGRNN(channels, (bands + 3) // 4)
         self.dpgrnn2 = DPGRNN(channels, (bands + 3) // 4)
-        self.decoder = Decoder(channels)
+        self.decoder = Decoder(
+            [
+                *(GTConvBlock(channels, dilation, transposed=True) for dilation in DILATIONS[::-1]),
+                ConvBlock(channels, channels, groups=2, transposed=True),
+                ConvBlock(channels, 2, groups=1, transposed=True, last=True),
+            ]
+        )
 
     def mask(self, features: Tensor) -> Tensor:
         """Features [B, 3, T, bins] (magnitude, real, imaginary) to a mask [B, 2, T, bins]."""

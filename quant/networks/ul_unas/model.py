@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_se.signal import Signal
-from quant.networks.gtcrn.model import DPGRNN, ERB, HIGH_BANDS, LOW_BANDS, MaskingNetwork
+from quant.networks.gtcrn.model import (
+    DPGRNN,
+    ERB,
+    HIGH_BANDS,
+    LOW_BANDS,
+    Decoder,
+    Encoder,
+    MaskingNetwork,
+)
 
 SIGNAL = Signal(
     sample_rate=16000,
@@ -219,38 +227,6 @@ def _shapes() -> list[Shape]:
     return shapes
 
 
-class Encoder(nn.Module):
-    """Five blocks, the first two of which halve the bands; keeps every output as a skip."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        blocks = zip(KINDS, _shapes(), strict=True)
-        self.en_convs = nn.ModuleList([kind(shape, False) for kind, shape in blocks])
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """[B, 1, T, bands] to the outputs of all blocks."""
-        outputs = []
-        for block in self.en_convs:
-            x = block(x)
-            outputs.append(x)
-        return outputs
-
-
-class Decoder(nn.Module):
-    """The encoder mirrored; each block takes its input plus the encoder's skip."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        blocks = reversed(list(zip(KINDS, _shapes(), strict=True)))
-        self.de_convs = nn.ModuleList([kind(shape.mirrored(), True) for kind, shape in blocks])
-
-    def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
-        """[B, C, T, bands / 4] and the encoder's outputs to [B, 1, T, bands] in (0, 1)."""
-        for block, skip in zip(self.de_convs, reversed(skips), strict=True):
-            x = block(x + skip)
-        return torch.sigmoid(x)
-
-
 class ULUNAS(MaskingNetwork):
     """The whole network over a clip's spectrogram (offline; the streaming step is derived)."""
 
@@ -259,13 +235,14 @@ class ULUNAS(MaskingNetwork):
     def __init__(self) -> None:
         super().__init__()
         self.erb = ERB(SIGNAL)
-        self.encoder = Encoder()
-        channels, bands = CHANNELS[-1], _shapes()[-1].bands_out
+        blocks = list(zip(KINDS, _shapes(), strict=True))
+        self.encoder = Encoder(kind(shape, False) for kind, shape in blocks)
+        channels, bands = CHANNELS[-1], blocks[-1][1].bands_out
         self.dpgrnn = nn.Sequential(DPGRNN(channels, bands), DPGRNN(channels, bands))
-        self.decoder = Decoder()
+        self.decoder = Decoder(kind(shape.mirrored(), True) for kind, shape in reversed(blocks))
 
     def mask(self, features: Tensor) -> Tensor:
         """Features [B, 1, T, bins], log10 of the magnitude, to a mask [B, 1, T, bins] in [0, 1]."""
         skips = self.encoder(self.erb.merge(features))
-        bands = self.decoder(self.dpgrnn(skips[-1]), skips)
+        bands = torch.sigmoid(self.decoder(self.dpgrnn(skips[-1]), skips))
         return cast(Tensor, self.erb.split(bands))

@@ -169,7 +169,7 @@ def test_too_few_clips_to_hold_some_out_are_not_recovered_with(main, clips, tmp_
     ("arguments", "complaint"),
     [
         (("nowhere.tar",), "cannot read checkpoint nowhere.tar: No such file"),
-        (("few/0.wav",), "few/0.wav is not a checkpoint that can be loaded safely"),
+        (("few/0.wav",), "few/0.wav is an audio file, not a checkpoint"),
         (("--calibration-clips", "nowhere"), "nowhere is not a folder"),
         (("--calibration-clips", "few"), "few has 3 usable clips, at least 4 needed"),
         (("--calibration-clips", "empty"), "empty holds no audio file that can be read here"),

@@ -44,6 +44,7 @@ def decided(default_checkpoint, clips) -> Decision:
     return choose_recipe(default_checkpoint, heard, judged, 1e6, find_board("pi4"))
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(default_checkpoint, clips, decided):
     heard, judged = clips
     threads = torch.get_num_threads()

@@ -167,6 +167,7 @@ def test_file_has_one_tensor_a_line(tmp_path):
         '{"a": [0, 1, 2]}',
         "\xff\xfe",
         "[" * 10**5,
+        '{"a": [NaN, 1]}',
     ],
 )
 def test_a_file_that_holds_no_ranges_is_refused(tmp_path, text):
@@ -177,7 +178,7 @@ def test_a_file_that_holds_no_ranges_is_refused(tmp_path, text):
         read_ranges(path)
 
 
-@pytest.mark.parametrize("span", ["[1, 2]", "[-2, -1]", "[1, -1]", "[0, 0]", "[NaN, 1]"])
+@pytest.mark.parametrize("span", ["[1, 2]", "[-2, -1]", "[1, -1]", "[0, 0]"])
 def test_a_range_without_zero_is_named(tmp_path, span):
     path = tmp_path / "ranges.json"
     path.write_text(f'{{"good": [-1, 1], "bad": {span}}}')
