@@ -130,6 +130,34 @@ def test_any_sample_count_of_a_flac_file_gives_its_samples(tmp_path, count, told
     assert len(caught) == told
 
 
+def ogg(subtype: str, count: int = 40_000) -> bytes:
+    file = io.BytesIO()
+    noise = 0.1 * np.random.default_rng(1).standard_normal(count)
+    soundfile.write(file, noise, RATE, format="OGG", subtype=subtype)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda content: content, None),
+        (lambda content: content[: len(content) // 2], "ends before its last page"),
+        (lambda content: content[:-1], "ends before its last page"),
+        (lambda content: content + content, "several recordings in a row"),
+    ],
+)
+def test_an_ogg_file_that_is_cut_off_or_chained_is_told(tmp_path, subtype, damage, said):
+    path = save(tmp_path, damage(ogg(subtype)), "in.ogg")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        samples = read(path).samples
+
+    assert 0 < len(samples) <= 40_000
+    assert [said in str(warning.message) for warning in caught] == [True] * (said is not None)
+
+
 def test_a_flac_file_that_was_cut_off_gives_what_is_whole(tmp_path):
     samples = (0.1 * np.random.default_rng(0).standard_normal(40000)).astype(np.float32)
     write(tmp_path / "in.flac", Recording(samples[:, None], RATE))
