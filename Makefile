@@ -37,7 +37,7 @@ test: $(INSTALLED)
 		--cov --cov-report=term:skip-covered
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n auto --dist loadfile
 
 # Damaged files and streams, five times as many as test-slow has. KINDS and CASES choose.
 KINDS ?=
