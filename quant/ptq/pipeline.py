@@ -33,7 +33,7 @@ from quant.networks.checkpoint import Checkpoint
 from quant.ptq.bias_correction import corrected_biases, rounding_shifts
 from quant.ptq.calibration import Statistics, batches, calibrate
 from quant.ptq.equalization import choose_scales, equalize
-from quant.ptq.proof import prove, prove_float, run_apart, simulated, speech
+from quant.ptq.proof import prove, prove_against_torch, run_apart, simulated, speech
 from quant.ptq.ranges import RANGE_FUNCTIONS, cut_to_rectified_sums, percentile_ranges
 
 CALIBRATION_SEED = 0
@@ -249,7 +249,7 @@ def build_proven_float(checkpoint: Checkpoint, recipe: Recipe) -> bytes:
     if checkpoint.network.separates:
         run_apart(content, speech(checkpoint.signal.sample_rate))
     else:
-        prove_float(content, checkpoint, signal_for(checkpoint.signal, recipe))
+        prove_against_torch(content, checkpoint, signal_for(checkpoint.signal, recipe))
     return content
 
 

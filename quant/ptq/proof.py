@@ -119,17 +119,21 @@ def simulated(
     return enhanced
 
 
-def prove_float(
-    content: bytes, checkpoint: Checkpoint, signal: Signal, engine: str = "tflite"
+def prove_against_torch(
+    content: bytes,
+    checkpoint: Checkpoint,
+    signal: Signal,
+    engine: str = "tflite",
+    rounded: bool = False,
 ) -> None:
-    """Run a float model file over embedded speech and compare it with torch.
+    """Run a model file over embedded speech and compare it with the float network in torch.
 
     Raises:
         UserError: it can't be run, or puts out something else.
     """
     samples = speech(signal.sample_rate)
     expected = simulated(checkpoint.graph(), signal, samples)
-    prove(content, samples, expected, rounded=False, engine=engine)
+    prove(content, samples, expected, rounded, engine)
 
 
 def prove(

@@ -106,6 +106,7 @@ def _write_library(arguments: argparse.Namespace, out: Path) -> int:
     from edge_se.files import write_whole
     from quant.commands.options import load_network
     from quant.commands.progress import ProgressBars
+    from quant.ptq.proof import prove_against_torch
     from targets.engines import compile_engine
 
     compiler, place = _compiler(arguments.board)
@@ -113,6 +114,9 @@ def _write_library(arguments: argparse.Namespace, out: Path) -> int:
     noisy = _noisy(arguments, checkpoint)
     with ProgressBars() as progress:
         data = compile_engine(checkpoint, arguments.arithmetic, compiler, noisy, progress)
+    if arguments.board is None:  # what is for another machine can't run here
+        rounded = arguments.arithmetic != "float"
+        prove_against_torch(data, checkpoint, checkpoint.signal, "c", rounded)
     write_whole(out, data)
     print(
         f"wrote {out}: {checkpoint.architecture} from {checkpoint.name} in "

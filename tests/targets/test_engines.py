@@ -29,6 +29,7 @@ from quant.checkpoints import default_checkpoint_path
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.gtcrn.model import GTCRN
 from quant.networks.registry import find_network
+from quant.ptq.proof import prove_against_torch
 from targets.boards import find_board, load_platforms
 from targets.cross import find_cross_compiler
 from targets.emulation.system import find_emulator
@@ -310,6 +311,14 @@ def test_a_compiled_network_is_a_model_file(compiled, float_model, signal):
     assert enhancer.describe()["file"] == str(compiled)
     assert read_compiled(compiled).checkpoint["name"] == default_checkpoint_path().name
     assert inspect_model(compiled)["engines"] == {"c": "by default"}
+
+
+def test_a_library_that_computes_something_else_is_not_handed_out(compiled):
+    torch.manual_seed(0)
+    other = Checkpoint(GTCRN().eval(), find_network("gtcrn"), "random", "0" * 64)
+
+    with pytest.raises(UserError, match="differs from its simulation .* so it was not written"):
+        prove_against_torch(compiled.read_bytes(), other, other.signal, engine="c")
 
 
 def changed(path: Path, compiled: Path, **changes) -> Path:
