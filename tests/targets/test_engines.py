@@ -317,7 +317,7 @@ def test_a_library_that_computes_something_else_is_not_handed_out(compiled):
     torch.manual_seed(0)
     other = Checkpoint(GTCRN().eval(), find_network("gtcrn"), "random", "0" * 64)
 
-    with pytest.raises(UserError, match="differs from its simulation .* so it was not written"):
+    with pytest.raises(UserError, match=r"differs from its simulation .* so it was not written"):
         prove_against_torch(compiled.read_bytes(), other, other.signal, engine="c")
 
 
