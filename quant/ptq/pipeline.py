@@ -249,11 +249,11 @@ def build_proven_float(checkpoint: Checkpoint, recipe: Recipe) -> bytes:
     content = build_float(checkpoint, recipe)
     if checkpoint.network.separates:
         found = run_apart(content, speech(checkpoint.signal.sample_rate))
-        graph = checkpoint.step()
+        graph = checkpoint.graph()
         (window,) = graph.inputs
         ones = torch.ones(1, *window.shape)
         (mask,), _ = run_step(graph, {window.name: ones}, initial_states(graph, 1))
-        require_near(found, mask[0].numpy(), rounded=False)
+        require_near(found, mask[0].detach().numpy(), rounded=False)
     else:
         prove_against_torch(content, checkpoint, signal_for(checkpoint.signal, recipe))
     return content
