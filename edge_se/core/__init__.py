@@ -20,7 +20,7 @@ LIBRARY = "_core.so"
 # calls them. Tried in this order.
 VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
 # What `edge_se_core_version` of the library has to say.
-VERSION = 11
+VERSION = 12
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
     *("samples_to_int16", "samples_to_float"),
@@ -63,8 +63,8 @@ class StftContext(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_void_p)
         for name in (
-            *("window", "cosines", "sines", "twiddles", "samples", "spectrum", "masked"),
-            *("tail", "output"),
+            *("window", "synthesis", "cosines", "sines", "twiddles", "samples", "spectrum"),
+            *("masked", "tail", "output"),
         )
     ]
 

@@ -20,15 +20,16 @@ static inline float turned_imaginary(float re, float im, float cosine, float sin
 
 /* Mirrored by edge_se.core.StftContext. */
 struct stft {
-    const float *window;   /* [512] */
-    const float *cosines;  /* [257] */
-    const float *sines;    /* [257] */
-    const float *twiddles; /* [2][3][64] */
-    float *samples;        /* [512] previous and newest hop */
-    float *spectrum;       /* [257][2] of the newest window */
-    float *masked;         /* [257][2] to transform back */
-    float *tail;           /* [256] */
-    float *output;         /* [256] finished hop */
+    const float *window;    /* [512] */
+    const float *synthesis; /* [512] window after the inverse transform */
+    const float *cosines;   /* [257] */
+    const float *sines;     /* [257] */
+    const float *twiddles;  /* [2][3][64] */
+    float *samples;         /* [512] previous and newest hop */
+    float *spectrum;        /* [257][2] of the newest window */
+    float *masked;          /* [257][2] to transform back */
+    float *tail;            /* [256] */
+    float *output;          /* [256] finished hop */
 };
 
 /* Spectrum of the samples; the newest hop becomes the previous one. */
@@ -67,11 +68,11 @@ static void stft_synthesise(struct stft *c)
     fft(im, re, c->twiddles); /* parts swapped: the inverse */
     const float scale = 1.0f / WINDOW;
     for (int n = 0; n < HOP / 2; n++) {
-        c->output[2 * n] = c->tail[2 * n] + re[n] * c->window[2 * n] * scale;
-        c->output[2 * n + 1] = c->tail[2 * n + 1] + im[n] * c->window[2 * n + 1] * scale;
+        c->output[2 * n] = c->tail[2 * n] + re[n] * c->synthesis[2 * n] * scale;
+        c->output[2 * n + 1] = c->tail[2 * n + 1] + im[n] * c->synthesis[2 * n + 1] * scale;
     }
     for (int n = HOP / 2; n < POINTS; n++) {
-        c->tail[2 * n - HOP] = re[n] * c->window[2 * n] * scale;
-        c->tail[2 * n + 1 - HOP] = im[n] * c->window[2 * n + 1] * scale;
+        c->tail[2 * n - HOP] = re[n] * c->synthesis[2 * n] * scale;
+        c->tail[2 * n + 1 - HOP] = im[n] * c->synthesis[2 * n + 1] * scale;
     }
 }

@@ -33,6 +33,7 @@ class CompiledStft:
         # The core reads and writes these where they are: they must live as long as this.
         self._arrays: dict[str, NDArray[Any]] = {
             "window": signal.analysis_window().astype(np.float32),
+            "synthesis": signal.synthesis_window().astype(np.float32),
             "cosines": np.cos(angles).astype(np.float32),
             "sines": np.sin(angles).astype(np.float32),
             "twiddles": twiddles().astype(np.float32),
