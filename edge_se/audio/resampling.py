@@ -1,4 +1,4 @@
-"""From one sample rate to another, by a linear-phase filter without delay."""
+"""From one sample rate to another by linear-phase filters: without delay, or live with a steady one."""
 
 from typing import Any
 
@@ -7,7 +7,10 @@ from numpy.typing import NDArray
 
 from edge_se.audio.formats import INSTALL_HINT
 from edge_se.errors import UserError
+from edge_se.quantized import SAMPLE_STEP
 from edge_se.stft import Samples
+
+MOST_SPEED = 0.01  # by which a live stream's speed may differ from that of its rates
 
 
 def _load_soxr(rate: int, new_rate: int) -> Any:
@@ -51,3 +54,46 @@ class Resampler:
         """What is left, float32 [m, channels]."""
         nothing = np.empty((0, self._channels), np.float32)
         return nothing if self._stream is None else self._stream.resample_chunk(nothing, last=True)
+
+
+class SteadyResampler:
+    """Resamples a live stream of one channel, whose samples come out as steadily as they go in.
+
+    `Resampler` works in blocks of its own, so that 20 ms come out late and together; this one lags
+    by a constant time, and its speed can be changed while it runs.
+
+    Attributes:
+        delay_s: How much later samples come out, in seconds.
+    """
+
+    def __init__(self, rate: float, new_rate: float, adjustable: bool = False) -> None:
+        """Rates in Hz; raises UserError if there is work to do and soxr is not installed."""
+        self._rate, self._new_rate = float(rate), float(new_rate)
+        self._stream: Any = None
+        self.delay_s = 0.0
+        if rate != new_rate or adjustable:
+            soxr = _load_soxr(round(rate), round(new_rate))
+            # Ratios up to the first one can be set later.
+            most = self._rate * (1 + MOST_SPEED)
+            self._stream = soxr.ResampleStream(most, self._new_rate, 1, dtype="float32", vr=True)
+            self.adjust(1.0)
+            self.delay_s = self._measure_delay()
+
+    def push(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """Take in int16 or float32 [n]; gives what is ready, float32 [m]."""
+        if self._stream is None:
+            return samples
+        if samples.dtype == np.int16:
+            samples = samples * np.float32(SAMPLE_STEP)
+        resampled: NDArray[Any] = self._stream.resample_chunk(samples)
+        return resampled
+
+    def adjust(self, speed: float) -> None:
+        """Give `speed` times as many samples from now on, within `MOST_SPEED` of 1."""
+        self._stream.set_io_ratio(self._rate, self._new_rate * speed, 0)
+
+    def _measure_delay(self) -> float:
+        """Pass half a second of silence through: the stream starts with it inside."""
+        taken = round(self._rate / 2)
+        given = len(self._stream.resample_chunk(np.zeros(taken, np.float32)))
+        return taken / self._rate - given / self._new_rate
