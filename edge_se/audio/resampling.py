@@ -1,4 +1,4 @@
-"""From one sample rate to another by linear-phase filters: without delay, or live with a steady one."""
+"""From one sample rate to another by linear-phase filters: without delay, or live."""
 
 from typing import Any
 

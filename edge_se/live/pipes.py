@@ -48,7 +48,7 @@ class OutputPipe:
         self._is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
 
     def write(self, data: bytes) -> None:
-        """Write all; raises UserError where it can't be written, BrokenPipeError where nobody reads."""
+        """Write all; UserError where it can't be written, BrokenPipeError where nobody reads."""
         with naming(self._name):
             write_all(self._descriptor, data)
 

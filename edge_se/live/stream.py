@@ -44,7 +44,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for; None for what the input's header says, or else the model's rate and so on.
+    """What was asked for; None for what a header says, or else one channel at the model's rate.
 
     Attributes:
         rate: In Hz.
@@ -119,9 +119,7 @@ class Stream:
                 f"there is no channel {self._settings.channel} in {layout}; give --channels, or "
                 "another --channel"
             )
-        self._path = LivePath(
-            self._enhancer, layout.rate, layout.channels, self._settings.channel
-        )
+        self._path = LivePath(self._enhancer, layout.rate, layout.channels, self._settings.channel)
         seconds = self._enhancer.hop_size / self._enhancer.sample_rate
         self._hop = max(round(seconds * layout.rate), 1) * layout.frame_bytes
         self._look()
@@ -144,7 +142,8 @@ class Stream:
             **path.times.summary(),
             "latency_ms": round(
                 self._enhancer.manifest.algorithmic_latency_ms
-                + 1e3 * (path.latency_s - self._enhancer.latency_samples / self._enhancer.sample_rate),
+                + 1e3
+                * (path.latency_s - self._enhancer.latency_samples / self._enhancer.sample_rate),
                 3,
             ),
             "discarded_s": round(self._discarded / rate, 3),
@@ -164,8 +163,8 @@ class Stream:
             asked, found = getattr(self._settings, name), getattr(header.pcm, name)
             if asked is not None and asked != found:
                 raise UserError(
-                    f"standard input is a WAV file of {header.pcm}, against --{name} {asked}; leave "
-                    f"--{name} out"
+                    f"standard input is a WAV file of {header.pcm}, against --{name} {asked}; "
+                    f"leave --{name} out"
                 )
         self._layout = header.pcm
         del self._queue[: header.start]
