@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_LAG_HOPS = 6
 # How long a source that has piled something up is watched, before any of it is heard.
 LONGEST_LOOK_S = 1.5 * WINDOW_S
+DRAINED = 1 << 20  # bytes that are taken at once, of a source that never ends either
 
 
 class Source(Protocol):
@@ -205,8 +206,9 @@ class Stream:
 
     def _drain(self) -> None:
         """Take all that is there, as long as the source may be live."""
-        while self._may_discard and not self._ended and self._take(0):
-            pass
+        while self._may_discard and not self._ended and len(self._queue) < DRAINED:
+            if not self._take(0):
+                break
 
     def _take(self, patience_s: float | None) -> bool:
         """Read once into the queue; False if nothing came."""

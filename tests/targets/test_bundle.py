@@ -352,7 +352,7 @@ def test_the_unit_passes_systemds_check(tool, build, tmp_path):
     verifier = tool("systemd-analyze")
     unit = contents(build())["edge-se-bundle/edge-se.service"].decode()
     path = tmp_path / "edge-se.service"
-    path.write_text(unit.replace("@ROOT@", "/home/pi/edge-se"))
+    path.write_text(unit.replace("@PYTHON@", sys.executable).replace("@RELEASE@", "/home/pi/x"))
 
     result = subprocess.run(
         [verifier, "--user", "verify", path],
