@@ -10,8 +10,6 @@ from edge_se.errors import UserError
 from edge_se.quantized import SAMPLE_STEP
 from edge_se.stft import Samples
 
-MOST_SPEED = 0.01  # by which a live stream's speed may differ from that of its rates
-
 
 def _load_soxr(rate: int, new_rate: int) -> Any:
     try:
@@ -60,40 +58,31 @@ class SteadyResampler:
     """Resamples a live stream of one channel, whose samples come out as steadily as they go in.
 
     `Resampler` works in blocks of its own, so that 20 ms come out late and together; this one lags
-    by a constant time, and its speed can be changed while it runs.
+    by a constant time.
 
     Attributes:
         delay_s: How much later samples come out, in seconds.
     """
 
-    def __init__(self, rate: float, new_rate: float, adjustable: bool = False) -> None:
-        """Rates in Hz; raises UserError if there is work to do and soxr is not installed."""
-        self._rate, self._new_rate = float(rate), float(new_rate)
+    def __init__(self, rate: int, new_rate: int) -> None:
+        """Rates in Hz; raises UserError if they differ and soxr is not installed."""
         self._stream: Any = None
         self.delay_s = 0.0
-        if rate != new_rate or adjustable:
-            soxr = _load_soxr(round(rate), round(new_rate))
-            # Ratios up to the first one can be set later.
-            most = self._rate * (1 + MOST_SPEED)
-            self._stream = soxr.ResampleStream(most, self._new_rate, 1, dtype="float32", vr=True)
-            self.adjust(1.0)
-            self.delay_s = self._measure_delay()
+        if rate == new_rate:
+            return
+        soxr = _load_soxr(rate, new_rate)
+        # What soxr has for rates that vary works sample by sample, also where they do not.
+        self._stream = soxr.ResampleStream(rate, new_rate, 1, dtype="float32", vr=True)
+        # The filter is filled with silence, so that from now on as much comes out as goes in.
+        silence = np.zeros(rate // 2, np.float32)
+        given = len(self._stream.resample_chunk(silence))
+        self.delay_s = len(silence) / rate - given / new_rate
 
     def push(self, samples: NDArray[Any]) -> NDArray[Any]:
-        """Take in int16 or float32 [n]; gives what is ready, float32 [m]."""
+        """Take in int16 or float32 [n]; gives what is ready, float32 [m], or [n] as it is."""
         if self._stream is None:
             return samples
         if samples.dtype == np.int16:
             samples = samples * np.float32(SAMPLE_STEP)
         resampled: NDArray[Any] = self._stream.resample_chunk(samples)
         return resampled
-
-    def adjust(self, speed: float) -> None:
-        """Give `speed` times as many samples from now on, within `MOST_SPEED` of 1."""
-        self._stream.set_io_ratio(self._rate, self._new_rate * speed, 0)
-
-    def _measure_delay(self) -> float:
-        """Pass half a second of silence through: the stream starts with it inside."""
-        taken = round(self._rate / 2)
-        given = len(self._stream.resample_chunk(np.zeros(taken, np.float32)))
-        return taken / self._rate - given / self._new_rate

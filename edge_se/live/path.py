@@ -31,31 +31,23 @@ class LivePath:
         rate: int,
         channels: int,
         channel: int | None = None,
-        out_rate: int | None = None,
-        out_channels: int | None = None,
-        adjustable: bool = False,
     ) -> None:
         """Start a stream.
 
         Args:
             enhancer: Ready for its first frame.
-            rate: Of what comes in, in Hz.
-            channels: Of what comes in.
+            rate: Of what comes in and goes out, in Hz.
+            channels: Of what comes in and goes out.
             channel: Which of them to enhance, from 1 on; None for their mean.
-            out_rate: Of what goes out; None for `rate`.
-            out_channels: Of what goes out; None for `channels`.
-            adjustable: Whether `adjust` will be called.
 
         Raises:
             UserError: The rates differ from the model's and soxr is not installed.
         """
         self.enhancer = enhancer
-        self._channel, self._rate = channel, rate
-        self._out_rate = rate if out_rate is None else out_rate
-        self._out_channels = channels if out_channels is None else out_channels
+        self._channel, self._rate, self._channels = channel, rate, channels
         model_rate = enhancer.sample_rate
         self._down = SteadyResampler(rate, model_rate)
-        self._up = SteadyResampler(model_rate, self._out_rate, adjustable)
+        self._up = SteadyResampler(model_rate, self._rate)
         self.latency_s = (
             enhancer.latency_samples / model_rate + self._down.delay_s + self._up.delay_s
         )
@@ -65,32 +57,28 @@ class LivePath:
         self._spent_us = 0.0  # on a frame that is not complete
 
     def push(self, samples: NDArray[Any]) -> NDArray[Any]:
-        """Take in int16 or float32 [n, channels]; gives what is ready, [m, out channels]."""
+        """Take in int16 or float32 [n, channels]; gives what is ready, [m, channels]."""
         start = time.perf_counter()
         self._owed += len(samples) / self._rate
         enhanced, frames = self._enhance(self._down.push(self._one_channel(samples)))
         out = self._up.push(enhanced)
-        self._owed -= len(out) / self._out_rate
+        self._owed -= len(out) / self._rate
         self._spent_us += 1e6 * (time.perf_counter() - start)
         if frames:
             self.times.count(self._spent_us / frames, frames)
             self._spent_us = 0.0
-        return np.repeat(out[:, None], self._out_channels, axis=1)
+        return np.repeat(out[:, None], self._channels, axis=1)
 
     def finish(self) -> NDArray[Any]:
         """What is still inside, pushed out by silence: all that came in, later by the latency."""
-        left = round((self._owed + self.latency_s) * self._out_rate)
-        parts = [np.empty((0, self._out_channels), self._rest.dtype)]
+        left = round((self._owed + self.latency_s) * self._rate)
+        parts = [np.empty((0, self._channels), self._rest.dtype)]
         silence = np.zeros(self._rate // 50 + 1, self._rest.dtype)
         while sum(map(len, parts)) < left:
             enhanced, _ = self._enhance(self._down.push(silence))
             out = self._up.push(enhanced)
-            parts.append(np.repeat(out[:, None], self._out_channels, axis=1))
+            parts.append(np.repeat(out[:, None], self._channels, axis=1))
         return np.concatenate(parts)[:left]
-
-    def adjust(self, speed: float) -> None:
-        """Give so many times as many samples from now on as rates would ask for, near 1."""
-        self._up.adjust(speed)
 
     def _one_channel(self, samples: NDArray[Any]) -> NDArray[Any]:
         if samples.shape[1] == 1:

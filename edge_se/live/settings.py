@@ -1,6 +1,6 @@
 """The file that a person edits: which devices, and how they are opened."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ def read_settings(path: Path) -> LiveSettings:
 
 
 def _checked(content: dict[str, Any], path: Path) -> LiveSettings:
-    kinds = {field.name: type(field.default) for field in fields(LiveSettings)}
+    defaults: dict[str, Any] = asdict(LiveSettings())
+    kinds = {name: type(value) for name, value in defaults.items()}
     for name, value in content.items():
         if name not in kinds:
             raise UserError(f"{path} has a setting {name!r}; there are: {', '.join(kinds)}")

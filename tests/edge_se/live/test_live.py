@@ -133,7 +133,7 @@ def test_a_device_that_is_unplugged_and_comes_back_is_opened_again(
         assert "READY=1" in systemd.recv(1000).decode()
         (microphone,) = _children(process.pid, "microphone.py")
         os.kill(microphone, signal.SIGKILL)
-        told = []
+        told: list[str] = []
         while not told or "waits" not in told[-1]:
             told.append(systemd.recv(1000).decode())
         again = systemd.recv(1000).decode()
