@@ -81,7 +81,7 @@ SETTINGS_TEXT = """\
 # Devices, as `~/edge-se/current/env/bin/python -m edge_se live --list-devices` names them.
 capture = "default"
 playback = "default"
-# What both are opened with. Rates other than 16000 need soxr, which bundles do not bring.
+# What both are opened with, as 48000 and 2 for many USB microphones under their hw: names.
 rate = 16000
 channels = 1
 format = "s16le"
