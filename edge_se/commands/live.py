@@ -54,9 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from edge_se.benchmark import undisturbed
     from edge_se.enhancer import Enhancer
-    from edge_se.live.alsa import list_devices, model_in
+    from edge_se.live.alsa import list_devices
     from edge_se.live.notify import Notifier
-    from edge_se.live.settings import read_settings
+    from edge_se.live.settings import model_in, read_settings
 
     if arguments.list_devices:
         for role, program in (("capture", "arecord"), ("playback", "aplay")):

@@ -5,7 +5,6 @@ import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from edge_se.errors import UserError, printable
@@ -151,18 +150,3 @@ def list_devices(program: str) -> list[str]:
     lines = result.stdout.decode(errors="replace").splitlines()
     names = [line for line in lines if line and not line[0].isspace()]
     return [printable(name) for name in names if name != "null"][:20]
-
-
-def model_in(path: Path) -> Path:
-    """The model that a path names: itself, or the one `model.*` in a release's folder.
-
-    Raises:
-        UserError: The folder holds none, or two.
-    """
-    if not path.is_dir():
-        return path
-    found = [path / f"model{suffix}" for suffix in (".tflite", ".so", ".onnx")]
-    found = [one for one in found if one.is_file()]
-    if len(found) != 1:
-        raise UserError(f"{path} holds {len(found)} models; a release's folder holds one")
-    return found[0]

@@ -82,3 +82,18 @@ def _checked(content: dict[str, Any], path: Path) -> LiveSettings:
     if not settings.capture or not settings.playback:
         raise UserError(f'a device in {path} has no name; write "default"')
     return settings
+
+
+def model_in(path: Path) -> Path:
+    """The model that a path names: itself, or the one `model.*` in a release's folder.
+
+    Raises:
+        UserError: The folder holds none, or two.
+    """
+    if not path.is_dir():
+        return path
+    found = [path / f"model{suffix}" for suffix in (".tflite", ".so", ".onnx")]
+    found = [one for one in found if one.is_file()]
+    if len(found) != 1:
+        raise UserError(f"{path} holds {len(found)} models; a release's folder holds one")
+    return found[0]

@@ -12,9 +12,9 @@ import pytest
 
 from edge_se import cli
 from edge_se.errors import UserError
-from edge_se.live.alsa import model_in
+from edge_se.live import alsa, pcm
 from edge_se.live.notify import Notifier
-from edge_se.live.settings import LiveSettings, read_settings
+from edge_se.live.settings import LiveSettings, model_in, read_settings
 
 # Real time: 16 ms of sound each 16 ms. The loudspeaker takes what comes.
 MICROPHONE = """
@@ -254,3 +254,7 @@ def test_the_watchdog_hears_once_a_second_and_abstract_sockets_are_known(monkeyp
             line.recv(100)
     assert heard[0].startswith("READY=1\n")
     assert heard[1:] == ["WATCHDOG=1", "WATCHDOG=1"]
+
+
+def test_alsa_has_a_name_for_every_format():
+    assert set(alsa.FORMATS) == set(pcm.FORMATS)
