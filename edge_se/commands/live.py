@@ -128,7 +128,7 @@ def _stream(
     finally:
         devices.close()
         if not once:
-            _say(format_summary(stream.summary()))
+            _say(f"{format_summary(stream.summary())}, {devices.xruns} overruns and underruns")
 
 
 def _say(text: str) -> None:

@@ -1,11 +1,10 @@
 """A microphone and a loudspeaker through ALSA's own programs, `arecord` and `aplay`."""
 
 import contextlib
+import io
 import os
 import subprocess
-import tempfile
-from dataclasses import dataclass
-from typing import IO
+import threading
 
 from edge_se.errors import UserError, printable
 from edge_se.live.pcm import Pcm
@@ -23,36 +22,60 @@ class DeviceError(UserError):
     """A device can't be opened, or has gone; the message says which, why, and what there is."""
 
 
-@dataclass(frozen=True)
 class _End:
-    """One end of the stream: the program that serves a device."""
+    """One end of the stream: the program that serves a device.
 
-    program: str
-    role: str
-    device: str
-    process: "subprocess.Popen[bytes]"
-    messages: IO[bytes]
+    Attributes:
+        process: Of the program.
+        xruns: How often it said that its buffer overran or ran empty.
+    """
+
+    def __init__(self, command: list[str], role: str, device: str, stdin: int, stdout: int) -> None:
+        self._program, self._role, self._device = command[0], role, device
+        self.xruns, self._last = 0, ""
+        try:
+            self.process = subprocess.Popen(
+                command,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "LC_ALL": "C"},
+                bufsize=0,
+            )
+        except OSError:
+            raise UserError(
+                f"{command[0]} can't be started; install it: sudo apt install alsa-utils"
+            ) from None
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        """Take in what the program says, for months if need be."""
+        assert self.process.stderr is not None, "it is a pipe"
+        with self.process.stderr as messages:
+            for line in io.TextIOWrapper(messages, errors="replace"):
+                if "run!!!" in line:
+                    self.xruns += 1
+                elif line.strip():
+                    self._last = line.strip()
 
     def close(self) -> None:
-        """End the program, and what it has said."""
+        """End the program."""
         self.process.terminate()
         try:
             self.process.wait(SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.messages.close()
 
     def failure(self, why: str = "") -> DeviceError:
         """What went wrong with the device, and which ones there are."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(0.0 if why else SECONDS_TO_END)
-        self.messages.seek(0)
-        said = self.messages.read().decode(errors="replace").strip().splitlines()
-        reason = why or (said[-1].rpartition(": ")[2] if said else "it has gone")
-        names = ", ".join(list_devices(self.program)) or "none"
+        if not why:  # it has ended, or is about to
+            self._listener.join(SECONDS_TO_END)
+        reason = why or self._last.rpartition(": ")[2] or "it has gone"
+        names = ", ".join(list_devices(self._program)) or "none"
         return DeviceError(
-            f"the {self.role} device {self.device!r} failed ({printable(reason)}); "
+            f"the {self._role} device {self._device!r} failed ({printable(reason)}); "
             f"there are: {names}"
         )
 
@@ -112,6 +135,11 @@ class AlsaDevices:
         """Seconds of sound that the loudspeaker has taken, which it does not before it is open."""
         return (self._written - self.waiting) / (self.layout.rate * self.layout.frame_bytes)
 
+    @property
+    def xruns(self) -> int:
+        """How often a buffer overran at the microphone or ran empty at the loudspeaker."""
+        return self._capture.xruns + self._playback.xruns
+
     def close(self) -> None:
         """Close both."""
         for stream in (self._capture.process.stdout, self._playback.process.stdin):
@@ -127,18 +155,7 @@ def _start(program: str, role: str, device: str, layout: Pcm, stdin: int, stdout
     command = [program, "-q", "-D", device, "-t", "raw", "-f", FORMATS[layout.format]]
     command += ["-r", str(layout.rate), "-c", str(layout.channels)]
     command += [f"--period-size={period}", f"--buffer-size={buffer}"]
-    messages = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the end)
-    environment = {**os.environ, "LC_ALL": "C"}
-    try:
-        process = subprocess.Popen(
-            command, stdin=stdin, stdout=stdout, stderr=messages, env=environment, bufsize=0
-        )
-    except OSError:
-        messages.close()
-        raise UserError(
-            f"{program} can't be started; install it: sudo apt install alsa-utils"
-        ) from None
-    return _End(program, role, device, process, messages)
+    return _End(command, role, device, stdin, stdout)
 
 
 def list_devices(program: str) -> list[str]:

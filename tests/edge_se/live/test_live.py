@@ -258,3 +258,14 @@ def test_the_watchdog_hears_once_a_second_and_abstract_sockets_are_known(monkeyp
 
 def test_alsa_has_a_name_for_every_format():
     assert set(alsa.FORMATS) == set(pcm.FORMATS)
+
+
+def test_overruns_and_underruns_are_counted(card, systemd, tiny_int8, tmp_path):
+    told = "for i in 1 2 3; do echo 'overrun!!! (at least 12.3 ms long)' >&2; done\n"
+    card("arecord", f"{LIST}{told}exec {sys.executable} {tmp_path / 'bin' / 'microphone.py'}\n")
+    with start(tiny_int8) as process:
+        systemd.recv(1000)
+        process.terminate()
+        _, messages = process.communicate(timeout=30)
+
+    assert "3 overruns and underruns" in messages
