@@ -103,7 +103,10 @@ class Stream:
             settings.channels or 1,
             settings.format or "s16le",
         )
+        # Of bytes, until a header has told how many make a sample.
+        self._pace = Pace(self._layout.rate * self._layout.frame_bytes)
         self._path: LivePath | None = None
+        self._hop = 0  # bytes
 
     def pump(self) -> None:
         """Read, enhance and write until the input ends.
@@ -112,7 +115,6 @@ class Stream:
             UserError: An end fails, or what comes is not what was asked for.
             BrokenPipeError: Nobody takes the output any more.
         """
-        self._pace = Pace(self._layout.rate * self._layout.frame_bytes)  # until a header is read
         self._open()
         layout = self._layout
         if (self._settings.channel or 1) > layout.channels:
