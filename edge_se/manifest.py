@@ -188,7 +188,10 @@ class Manifest:
         calibration: Clips and ranges used.
         quality: What was measured.
         tools: Versions of what made it.
-        body_sha256: Of the model file without its manifest; `attach_manifest` fills it in.
+        body_sha256: Of the model file without what is behind its body; `attach_manifest` fills it
+            in.
+        weights_sha256: Of weights for the C engine that lie beside the manifest, by arithmetic;
+            `attach_manifest` fills them in.
     """
 
     architecture: str
@@ -206,6 +209,7 @@ class Manifest:
     quality: Mapping[str, Any] = field(default_factory=dict)
     tools: Mapping[str, Any] = field(default_factory=dict)
     body_sha256: str = ""
+    weights_sha256: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     @property
@@ -281,6 +285,7 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         quality=_get(content, "quality", dict, "it"),
         tools=_get(content, "tools", dict, "it"),
         body_sha256=_get(content, "body_sha256", str, "it"),
+        weights_sha256=_get(content, "weights_sha256", dict, "it"),
     )
     _check_consistent(manifest)
     return manifest

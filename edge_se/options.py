@@ -158,7 +158,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=ENGINES,
         help="what runs the model (default: by the file's suffix); c runs a .so of `edge-se "
-        "compile`, and the built-in network in place of a .tflite of the same checkpoint",
+        "compile`, and a .tflite that carries weights for it",
     )
     parser.add_argument(
         "--runtime",

@@ -9,7 +9,7 @@ quantized.report("report/")
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from edge_se.engines import ENGINES
 from edge_se.errors import UserError
 from edge_se.files import make_folder, written_beside
 from edge_se.manifest import Manifest
-from edge_se.model_file import manifest_of
+from edge_se.model_file import attach_manifest, manifest_of
 from quant.audio.clips import (
     CalibrationClips,
     SkippedClip,
@@ -28,6 +28,8 @@ from quant.audio.clips import (
     hold_out,
     read_calibration_clips,
 )
+from quant.c.engine import Engine
+from quant.c.engines import FIXED_RECIPE, fixed_engine, float_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.graph.encoding import Precision
 from quant.graph.graph import Range
@@ -205,7 +207,9 @@ def quantize(
         if chosen.recovery_minutes:
             raise UserError("recovery is for activations in 8 or 16 bits, as int8 has them")
     if recipe is not None and recipe.is_float:
-        return Quantized(build_proven_float(checkpoint, recipe), checkpoint, recipe)
+        content = build_proven_float(checkpoint, recipe)
+        content = _with_weights(content, partial(float_engine, checkpoint))
+        return Quantized(content, checkpoint, recipe)
     return _enhancer(checkpoint, folder, recipe, chosen, progress)
 
 
@@ -319,8 +323,11 @@ def _enhancer(
             recovered = recovery(calibrated, recipe, ranges)
             calibrated = recovered.calibrated
     details = _describe(clips, len(noisy), calibrated, recovered, decision)
+    content = build_proven(calibrated, recipe, ranges, details)
+    if recipe.name == FIXED_RECIPE:
+        content = _with_weights(content, partial(fixed_engine, calibrated, recipe, ranges))
     return Quantized(
-        build_proven(calibrated, recipe, ranges, details),
+        content,
         checkpoint,
         recipe,
         decision,
@@ -328,6 +335,16 @@ def _enhancer(
         notes,
         _Calibration(calibrated, ranges, clips, board),
     )
+
+
+def _with_weights(content: bytes, make: Callable[[], Engine]) -> bytes:
+    """A model file with weights for the C engine, where there is one for its network."""
+    try:
+        engine = make()
+    except UserError:
+        return content
+    manifest = manifest_of(content, "the model file")
+    return attach_manifest(content, manifest, {engine.arithmetic: engine.blob})
 
 
 def _recovery(

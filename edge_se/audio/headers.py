@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 # Written by streams, which don't know it: from here on, a size beyond the file's end means nothing.
 _UNKNOWN_FROM = {4: 0x7FFF0000, 8: 1 << 62}
 _FLAC_COUNT_BITS = 36
+_OGG_FIRST_PAGE, _OGG_LAST_PAGE = 2, 4  # flags of a stream's pages (RFC 3533)
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ def examine(file: BinaryIO, size: int) -> Header:
     magic = _at(file, 0, 4)
     if magic == b"fLaC":
         return _examine_flac(file)
+    if magic == b"OggS":
+        return _examine_ogg(file)
     if magic == b".snd":
         return _examine_au(file, size)
     if magic not in _LAYOUTS:
@@ -128,6 +131,25 @@ def _examine_flac(file: BinaryIO) -> Header:
     claimed = value & ((1 << _FLAC_COUNT_BITS) - 1)
     unknown = (value - claimed).to_bytes(8, "big")
     return Header({18: unknown}, claimed_frames=claimed or None)
+
+
+def _examine_ogg(file: BinaryIO) -> Header:
+    """Whether a stream's last page is there, and whether it is the file's last."""
+    flags = before = _OGG_FIRST_PAGE
+    at = 0
+    while len(page := _at(file, at, 27)) == 27 and page.startswith(b"OggS"):
+        before, flags = flags, page[5]
+        if flags & _OGG_FIRST_PAGE and not before & _OGG_FIRST_PAGE:
+            return Header(
+                complaint="holds several recordings in a row, of which only the first is used; "
+                "cut it up, as with ffmpeg"
+            )
+        lengths = _at(file, at + 27, page[26])
+        at += 27 + len(lengths) + sum(lengths)
+    file.seek(0, 2)
+    if flags & _OGG_LAST_PAGE and at <= file.tell():
+        return Header()
+    return Header(complaint="ends before its last page: it was cut off; what it holds is used")
 
 
 def _examine_au(file: BinaryIO, size: int) -> Header:

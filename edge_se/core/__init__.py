@@ -3,9 +3,8 @@
 `fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` the same
 samples, up to rounding, as `edge_se.stft.Stft`, in a few microseconds each. They are one shared
 library called through ctypes, so one wheel serves every Python of a platform. All C headers of the
-project lie here, each once. In `engine/` lie the sources of the generated engine for the default
-model's network (see `edge_se.engines.generated`), which `make default-model` writes; they are part
-of the library too.
+project lie here, each once. In `engine/` lie the sources of GTCRN's engines without weights (see
+`edge_se.engines.generated`), which `make default-model` writes; they are part of the library too.
 """
 
 import ctypes
@@ -21,7 +20,7 @@ LIBRARY = "_core.so"
 # calls them. Tried in this order.
 VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
 # What `edge_se_core_version` of the library has to say.
-VERSION = 10
+VERSION = 11
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
     *("samples_to_int16", "samples_to_float"),

@@ -1,4 +1,4 @@
-/* The layers of the network in float; targets/c/float_engine.py writes their tables and calls.
+/* The layers of a network in float; quant/c/float_engine.py writes their weights and calls.
 
    A value is an array of rows (frequency positions) of channels. Sizes are constants wherever a
    function is called, so that every loop over channels and taps unrolls and all sums stay in
@@ -18,7 +18,7 @@
 
 #define TANH_LIMIT 8.5f
 
-enum activation { LINEAR, LEAKY, STEEP, BOUNDED };
+enum activation { LINEAR, LEAKY, BOUNDED };
 
 /* x P(x^2) / Q(x^2), both of fourth degree and all of it positive, so that nothing cancels: within
    4e-7 of tanh, of which all but 8e-8 is rounding. Not by Horner's rule, since sums of products
@@ -41,10 +41,25 @@ INLINE f4 f4_tanh(f4 x)
 INLINE f4 activate(f4 x, enum activation kind, float slope)
 {
     switch (kind) {
-    case LEAKY: return f4_max(x, f4_mul(x, f4_all(slope)));  /* slope <= 1 */
-    case STEEP: return f4_min(x, f4_mul(x, f4_all(slope)));
+    case LEAKY: return f4_max(x, f4_mul(x, f4_all(slope))); /* slope <= 1 */
     case BOUNDED: return f4_tanh(x);
     default: return x;
+    }
+}
+
+/* A leaky ReLU of any slope is one of at most 1, and where it is steeper, this after it. */
+INLINE float gentle(float slope)
+{
+    slope = slope > 1 ? 1 : slope;
+    OPAQUE(slope); /* or gcc makes loops of their own for slopes of 1 */
+    return slope;
+}
+
+APART void steepen(int count, float slope, float *y)
+{
+    ROLLED for (int i = 0; i < count; i += 4) {
+        const f4 x = f4_load(y + i);
+        f4_store(y + i, f4_min(x, f4_mul(x, f4_all(slope))));
     }
 }
 
@@ -110,17 +125,19 @@ INLINE void convolve_group(const struct convolution c, const float *x, const flo
 }
 
 INLINE void convolve(const struct convolution c, const float *x, const float *weight,
-                     const float *bias, float slope, float *y)
+                     const float *bias, const float *edges, const float *ends, float slope,
+                     float *y)
 {
     ROLLED for (int g = 0; g < c.groups; g++)
         convolve_group(c, x + g * c.inputs, weight + g * c.taps * c.inputs * c.outputs,
-                       bias + g * c.outputs, 0, 0, slope, y, g);
+                       bias + g * c.outputs, edges, ends, gentle(slope), y, g);
+    if (c.activation == LEAKY && slope > 1) steepen(c.positions * c.phases * c.channels, slope, y);
 }
 
 /* Depthwise, 3 rows by 3 frames; the frames' first rows are padding. */
 INLINE void convolve_frames(int rows, int channels, int block, const float *oldest,
                             const float *middle, const float *newest, const float *weight,
-                            const float *bias, enum activation kind, float slope, float *y)
+                            const float *bias, float slope, float *y)
 {
     const float *const frames[3] = {oldest, middle, newest};
     ROLLED for (int c = 0; c < channels; c += 4) {
@@ -139,10 +156,12 @@ INLINE void convolve_frames(int rows, int channels, int block, const float *olde
                             sums[r - k] = f4_fma(sums[r - k], x, w[3 * t + k]);
                 }
             }
+            float *to = y + from * channels + c;
             UNROLL for (int p = 0; p < block; p++)
-                f4_store(y + (from + p) * channels + c, activate(sums[p], kind, slope));
+                f4_store(to + p * channels, activate(sums[p], LEAKY, gentle(slope)));
         }
     }
+    if (slope > 1) steepen(rows * channels, slope, y);
 }
 
 /* New states of gated recurrent units, from the sums before the gates. The gates' weights and the
@@ -318,7 +337,7 @@ INLINE void measure(int bins, const float *spectrum, float *features)
 }
 
 /* Bands as weighted sums of neighbouring bins: from first[b] on, until[b + 1] - until[b] of them. */
-INLINE void merge(int bands, const uint8_t *first, const uint16_t *until, const float *weight,
+INLINE void merge(int bands, const uint16_t *first, const uint16_t *until, const float *weight,
                   const float *bins, float *y)
 {
     for (int b = 0; b < bands; b++) {
@@ -331,7 +350,7 @@ INLINE void merge(int bands, const uint8_t *first, const uint16_t *until, const 
 }
 
 /* Spectrum times mask, whose bins are weighted sums of two neighbouring bands from first[k] on. */
-INLINE void mask_bins(int bins, const uint8_t *first, const float *weight, const float *bands,
+INLINE void mask_bins(int bins, const uint16_t *first, const float *weight, const float *bands,
                       const float *spectrum, float *masked)
 {
     for (int k = 0; k < bins; k++) {

@@ -9,6 +9,7 @@ from quant.graph.graph import State
 from quant.graph.onnx import next_name, write_onnx
 from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint
+from quant.ptq.proof import prove_against_torch
 
 # Names of distributions whose versions decide the file's content.
 TOOLS = ("edge-se", "torch", "numpy", "onnx")
@@ -17,7 +18,11 @@ TOOLS = ("edge-se", "torch", "numpy", "onnx")
 def build_onnx(checkpoint: Checkpoint) -> bytes:
     """The model file: inputs "features" and each state, outputs "mask" and "<state>.next".
 
-    The same checkpoint and tools give the same bytes.
+    The same checkpoint and tools give the same bytes. The file has run once, and puts out what
+    torch does.
+
+    Raises:
+        UserError: it can't be run, or puts out something else.
     """
     graph, recipe = checkpoint.step(), RECIPES["float"]
     model = write_onnx(graph)
@@ -38,7 +43,9 @@ def build_onnx(checkpoint: Checkpoint) -> bytes:
             **{name: importlib.metadata.version(name) for name in TOOLS},
         },
     )
-    return attach_manifest(model.SerializeToString(deterministic=True), manifest)
+    content = attach_manifest(model.SerializeToString(deterministic=True), manifest)
+    prove_against_torch(content, checkpoint, checkpoint.signal, engine="onnxruntime")
+    return content
 
 
 def _state(state: State) -> StateSpec:

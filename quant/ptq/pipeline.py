@@ -33,7 +33,7 @@ from quant.networks.checkpoint import Checkpoint
 from quant.ptq.bias_correction import corrected_biases, rounding_shifts
 from quant.ptq.calibration import Statistics, batches, calibrate
 from quant.ptq.equalization import choose_scales, equalize
-from quant.ptq.proof import prove, run_apart, simulated, speech
+from quant.ptq.proof import prove, prove_against_torch, run_apart, simulated, speech
 from quant.ptq.ranges import RANGE_FUNCTIONS, cut_to_rectified_sums, percentile_ranges
 
 CALIBRATION_SEED = 0
@@ -246,12 +246,10 @@ def build_proven_float(checkpoint: Checkpoint, recipe: Recipe) -> bytes:
         UserError: it can't be run, or puts out something else.
     """
     content = build_float(checkpoint, recipe)
-    samples = speech(checkpoint.signal.sample_rate)
     if checkpoint.network.separates:
-        run_apart(content, samples)
-        return content
-    expected = simulated(checkpoint.graph(), signal_for(checkpoint.signal, recipe), samples)
-    prove(content, samples, expected, rounded=False)
+        run_apart(content, speech(checkpoint.signal.sample_rate))
+    else:
+        prove_against_torch(content, checkpoint, signal_for(checkpoint.signal, recipe))
     return content
 
 

@@ -1,7 +1,7 @@
 """Every model file runs before it is handed out: in a process of its own, against its simulation.
 
 A runtime that refuses or aborts on a graph does so there, and a file that computes something else
-than was simulated is found, before anyone has it.
+than was simulated is found, before anyone has it. What is compiled for another machine can't be.
 """
 
 import os
@@ -16,11 +16,13 @@ import numpy as np
 import torch
 
 from calib_data import clips_folder
+from edge_se.engines import ENGINES
 from edge_se.errors import UserError
 from edge_se.signal import Signal
 from quant.audio.clips import Clip, read_clip
 from quant.graph.execute import Hook
 from quant.graph.graph import Graph
+from quant.networks.checkpoint import Checkpoint
 from quant.ptq.offline import enhance_offline
 
 SECONDS = 3
@@ -62,17 +64,18 @@ def speech(rate: int) -> np.ndarray:
     return (samples + 0.005 * noise).astype(np.float32)
 
 
-def run_apart(content: bytes, samples: np.ndarray) -> np.ndarray:
+def run_apart(content: bytes, samples: np.ndarray, engine: str = "tflite") -> np.ndarray:
     """Run a model file over samples (float32 [n]) in a process of its own; what it puts out.
 
-    A separator gets one window of ones.
+    A separator gets one window of ones. The engine is one of `edge_se.engines.ENGINES`.
 
     Raises:
         UserError: it can't be run; the message says why.
     """
     with tempfile.TemporaryDirectory(prefix="edge-se-") as name:
         folder = Path(name)
-        model, heard_file, out = (folder / f for f in ("model.tflite", "in.npy", "out.npy"))
+        names = (f"model{ENGINES[engine]}", "in.npy", "out.npy")
+        model, heard_file, out = (folder / name for name in names)
         model.write_bytes(content)
         np.save(heard_file, samples)
         try:
@@ -116,7 +119,30 @@ def simulated(
     return enhanced
 
 
-def prove(content: bytes, samples: np.ndarray, expected: np.ndarray, rounded: bool) -> None:
+def prove_against_torch(
+    content: bytes,
+    checkpoint: Checkpoint,
+    signal: Signal,
+    engine: str = "tflite",
+    rounded: bool = False,
+) -> None:
+    """Run a model file over embedded speech and compare it with the float network in torch.
+
+    Raises:
+        UserError: it can't be run, or puts out something else.
+    """
+    samples = speech(signal.sample_rate)
+    expected = simulated(checkpoint.graph(), signal, samples)
+    prove(content, samples, expected, rounded, engine)
+
+
+def prove(
+    content: bytes,
+    samples: np.ndarray,
+    expected: np.ndarray,
+    rounded: bool,
+    engine: str = "tflite",
+) -> None:
     """Run a model file over samples and compare.
 
     Args:
@@ -124,11 +150,12 @@ def prove(content: bytes, samples: np.ndarray, expected: np.ndarray, rounded: bo
         samples: what it hears, float32 [n].
         expected: what its simulation puts out, float32 [n].
         rounded: whether it computes in integers.
+        engine: that runs it.
 
     Raises:
         UserError: it can't be run, or puts out something else.
     """
-    found = run_apart(content, samples)
+    found = run_apart(content, samples, engine)
     if not np.isfinite(found).all():
         raise UserError(_useless("puts out values that are not finite"))
     # What is below one step of an int16 sample counts for nothing.

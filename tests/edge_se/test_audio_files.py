@@ -130,6 +130,34 @@ def test_any_sample_count_of_a_flac_file_gives_its_samples(tmp_path, count, told
     assert len(caught) == told
 
 
+def ogg(subtype: str, count: int = 40_000) -> bytes:
+    file = io.BytesIO()
+    noise = 0.1 * np.random.default_rng(1).standard_normal(count)
+    soundfile.write(file, noise, RATE, format="OGG", subtype=subtype)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda content: content, None),
+        (lambda content: content[: len(content) // 2], "ends before its last page"),
+        (lambda content: content[:-1], "ends before its last page"),
+        (lambda content: content + content, "several recordings in a row"),
+    ],
+)
+def test_an_ogg_file_that_is_cut_off_or_chained_is_told(tmp_path, subtype, damage, said):
+    path = save(tmp_path, damage(ogg(subtype)), "in.ogg")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        samples = read(path).samples
+
+    assert 0 < len(samples) <= 40_000
+    assert [said in str(warning.message) for warning in caught] == [True] * (said is not None)
+
+
 def test_a_flac_file_that_was_cut_off_gives_what_is_whole(tmp_path):
     samples = (0.1 * np.random.default_rng(0).standard_normal(40000)).astype(np.float32)
     write(tmp_path / "in.flac", Recording(samples[:, None], RATE))
@@ -304,3 +332,30 @@ def test_a_full_disk_is_told_in_every_format_and_leaves_nothing(tmp_path):
             assert not list(disk.iterdir())
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+_READ_WITHIN = """
+import resource, sys
+from pathlib import Path
+sys.modules["soundfile"] = None
+from edge_se.audio import AudioFile
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
+with AudioFile(Path(sys.argv[1])) as file:
+    print(sum(map(len, file.blocks())))
+"""
+
+
+@pytest.mark.parametrize("claimed", [0xFFFFFFFF, 0x7FFFFFFF, 200 << 20, 0])
+def test_the_reader_without_soundfile_needs_no_memory_for_what_headers_claim(tmp_path, claimed):
+    frames = (200 << 20) // 4
+    path = save(tmp_path, wav(b"", claimed))
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + 4 * frames)
+
+    result = subprocess.run(
+        [sys.executable, "-c", _READ_WITHIN, path], capture_output=True, text=True
+    )
+
+    # Where zero bytes are claimed, zeros that follow are padding.
+    assert result.stdout == f"{frames if claimed else 0}\n", result.stderr

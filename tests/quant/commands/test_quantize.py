@@ -149,6 +149,31 @@ def test_recovery_on_noisy_clips_says_what_it_did(main, clips, noisy, tmp_path, 
     assert np.isfinite(enhanced).all() and enhanced.any()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("odd", ["units", "soft"])
+def test_odd_levels_among_clips_make_no_file_that_is_worse(main, noisy, tmp_path, odd):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    gain = 10 ** (-30 / 20) if odd == "soft" else 1.0  # the clips are at -25 dBFS
+    for index, samples in enumerate(noisy[:4]):
+        soundfile.write(folder / f"{index}.wav", gain * samples, 16000, subtype="FLOAT")
+    if odd == "units":
+        soundfile.write(folder / "units.wav", 32768 * noisy[0], 16000, subtype="FLOAT")
+
+    code, _, errors = main(
+        *("quantize", "--calibration-clips", folder, "--precision", "int8"),
+        *("--recover", "0", "--out", "model.tflite"),
+    )
+
+    assert code == 0, errors
+    assert ("units.wav: holds samples of up to 32768" in errors) == (odd == "units"), errors
+    found, expected = (
+        Enhancer(model).enhance(gain * noisy[5]) for model in (tmp_path / "model.tflite", None)
+    )
+    error = found - expected
+    assert 10 * np.log10(np.sum(expected**2) / np.sum(error**2)) > 8
+
+
 def test_too_few_clips_to_hold_some_out_are_not_recovered_with(main, clips, tmp_path):
     sources = sorted(clips.glob("clip_*"))
     for kind, paths in (("clean", [sources[0]] * 4), ("noise", sources[1:2])):

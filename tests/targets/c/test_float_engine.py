@@ -105,10 +105,3 @@ def test_a_reset_forgets_everything(engine, noisy, arithmetic):
 @pytest.mark.parametrize(("arithmetic", "most"), [("float", 80_000), ("fixed", 40_000)])
 def test_the_state_is_small(engine, arithmetic, most):
     assert engine(arithmetic).state.size <= most
-
-
-@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
-def test_it_says_whose_weights_it_has(engine, checkpoint, arithmetic):
-    library = engine(arithmetic).library
-
-    assert library.gtcrn_checkpoint_sha256().decode() == checkpoint.sha256
