@@ -91,14 +91,16 @@ def _check(enhancer: "Enhancer", settings: "LiveSettings", notifier: "Notifier")
 
 
 def _run_until_lost(enhancer: "Enhancer", settings: "LiveSettings", notifier: "Notifier") -> None:
-    """Stream until a device fails; then say so and wait a while."""
+    """Stream until a device fails; then wait a while, and say so where it is news."""
     from edge_se.live.alsa import DeviceError
 
     try:
         _stream(enhancer, settings, notifier)
     except DeviceError as error:
-        _say(str(error))
-        notifier.waiting(f"waits: {error}", 10 * RETRY_S)
+        why = f"waits: {error}"
+        if why != notifier.status:
+            _say(str(error))
+        notifier.waiting(why, 10 * RETRY_S)
         time.sleep(RETRY_S)
 
 
@@ -127,8 +129,9 @@ def _stream(
         stream.pump()
     finally:
         devices.close()
-        if not once:
-            _say(f"{format_summary(stream.summary())}, {devices.xruns} overruns and underruns")
+        summary = stream.summary()
+        if summary["frames"] and not once:
+            _say(f"{format_summary(summary)}, {devices.xruns} overruns and underruns")
 
 
 def _say(text: str) -> None:

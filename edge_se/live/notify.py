@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 BEAT_S = 1.0
+FLOWS = "sound flows"
 
 
 class Notifier:
@@ -17,31 +18,30 @@ class Notifier:
 
     Attributes:
         ready: Whether it was said that the service is ready.
+        status: What the service does, as was said last.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Take the socket from the environment."""
         self._address = os.environ.get("NOTIFY_SOCKET", "")
         self._clock, self._last = clock, -BEAT_S
-        self.ready = False
+        self.ready, self.status = False, ""
 
     def flowing(self) -> None:
-        """Sound flows: ready, and alive; told once a second."""
-        if self._due():
-            self._send("WATCHDOG=1" if self.ready else "READY=1\nWATCHDOG=1\nSTATUS=sound flows")
-            self.ready = True
+        """Sound flows: ready, and alive; told once a second, and at once after a wait."""
+        now, news = self._clock(), self.status != FLOWS
+        if not news and now - self._last < BEAT_S:
+            return
+        self._last = now
+        lines = ["READY=1"] * (not self.ready) + ["WATCHDOG=1"] + [f"STATUS={FLOWS}"] * news
+        self._send("\n".join(lines))
+        self.ready, self.status = True, FLOWS
 
     def waiting(self, why: str, seconds: float) -> None:
         """A device is waited for, for so long at least, which is no reason to be ended."""
         reprieve = "WATCHDOG=1" if self.ready else f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}"
         self._send(f"{reprieve}\nSTATUS={why}")
-
-    def _due(self) -> bool:
-        now = self._clock()
-        if now - self._last < BEAT_S:
-            return False
-        self._last = now
-        return True
+        self.status = why
 
     def _send(self, text: str) -> None:
         if not self._address:

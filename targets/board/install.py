@@ -187,7 +187,8 @@ def run(command: Sequence[Any], what: str, check: bool = True, **options: Any) -
     except OSError as error:
         raise RefusedError(f"{what} failed ({error.strerror or error})") from None
     if check and result.returncode != 0:
-        words = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
+        lines = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
+        words = [line for line in lines if not line.startswith("See ")]  # systemctl's advice
         reason = (words or ["no message"])[-1].replace("edge-se: error: ", "").rstrip(".")
         raise RefusedError(f"{what} failed ({reason})")
     return result.stdout
@@ -893,6 +894,13 @@ def user_unit() -> Path:
 def serve(root: Path) -> None:
     """Have the live stream run with the release that is current now."""
     folder = root / "current"
+    unit = (folder / UNIT).read_text(encoding="utf-8", errors="replace")
+    if "@RELEASE@" not in unit:
+        raise RefusedError(
+            "that release is from an edge-se without the live stream's command, which the service "
+            f"runs; remove the service first: systemctl --user disable --now {UNIT} && rm "
+            f"{user_unit()}"
+        )
     if not user_settings().exists():
         user_settings().parent.mkdir(parents=True, exist_ok=True)
         write_whole(user_settings(), SETTINGS_TEXT)
@@ -904,7 +912,6 @@ def serve(root: Path) -> None:
     except RefusedError as error:
         raise RefusedError(f"{error}; the board's {user_settings()} says which it uses") from None
     say("restarting the service")
-    unit = (folder / UNIT).read_text(encoding="utf-8", errors="replace")
     unit = unit.replace("@PYTHON@", quoted(folder / "env" / "bin" / "python"))
     unit = unit.replace("@RELEASE@", quoted(folder))
     if not has_user_namespaces():
@@ -912,7 +919,16 @@ def serve(root: Path) -> None:
             unit = unit.replace(f"\n{setting}=", f"\n#{setting}=")
     write_unit(unit)
     run(["systemctl", "--user", "reset-failed", UNIT], "preparing the service", check=False)
-    run(["systemctl", "--user", "restart", UNIT], "restarting the service")
+    try:
+        run(["systemctl", "--user", "restart", UNIT], "restarting the service", timeout=CHECK_S)
+    except RefusedError as error:
+        raise RefusedError(f"{error}; systemd says: {service_state()}") from None
+
+
+def service_state() -> str:
+    """What systemd knows of the service, on one line."""
+    question = ["systemctl", "--user", "show", UNIT, "--property=Result,ExecMainStatus,StatusText"]
+    return " ".join(run(question, "asking systemd", check=False).decode(errors="replace").split())
 
 
 def is_serving() -> bool:
@@ -929,6 +945,11 @@ def stop_service() -> None:
         run(["systemctl", "--user", "stop", UNIT], "stopping the service")
 
 
+def start_service(verb: str) -> None:
+    """Have the live stream start again as it was, without waiting until its devices are there."""
+    run(["systemctl", "--user", "--no-block", verb, UNIT], f"{verb}ing the service", check=False)
+
+
 @contextlib.contextmanager
 def without_service() -> Iterator[None]:
     """Have the live stream rest meanwhile, so that what is measured is the release alone."""
@@ -940,7 +961,7 @@ def without_service() -> Iterator[None]:
         yield
     finally:
         if serving:
-            run(["systemctl", "--user", "start", UNIT], "starting the service", check=False)
+            start_service("start")
 
 
 def keep_serving(user: str) -> None:
@@ -987,7 +1008,7 @@ def restore_service(unit: str | None) -> None:
     try:
         if unit is not None:
             write_unit(unit)
-            run(["systemctl", "--user", "restart", UNIT], "restarting the service")
+            start_service("restart")
         elif user_unit().is_file():
             run(["systemctl", "--user", "disable", "--now", UNIT], "disabling the service")
             user_unit().unlink()

@@ -307,7 +307,7 @@ class TestReleases:
 
         assert "restarting the service failed (no sound)" in message
         assert current(board) == second
-        assert calls.read_text().splitlines()[-1] == "--user restart edge-se.service"
+        assert calls.read_text().splitlines()[-1] == "--user --no-block restart edge-se.service"
 
 
 def tree(folder, without=None) -> set[str]:

@@ -591,6 +591,9 @@ def systemctl(tmp_path, monkeypatch):
     return fails
 
 
+START = f"--user --no-block start {install.UNIT}"
+
+
 def serve(root) -> None:
     """Have a live stream that runs, as far as systemctl tells."""
     install.use(root, ids(root)[2], 0.5, service=True)
@@ -701,6 +704,49 @@ def test_devices_that_fail_are_named_and_everything_is_undone(root, systemctl):
     assert not [call for call in systemctl("nothing") if "restart" in call]
 
 
+def test_what_is_undone_does_not_wait_for_a_device(root, systemctl):
+    serve(root)
+    first = ids(root)[0]
+    (root / "releases" / first / "env" / "bin" / "python").write_text(
+        '#!/bin/sh\ncase "$*" in *live*) exit 2;; esac\nexec cat\n'
+    )
+
+    with pytest.raises(install.RefusedError, match="the live stream failed"):
+        install.use(root, first, 0.5, service=False)
+
+    assert systemctl("nothing")[-1] == f"--user --no-block restart {install.UNIT}"
+
+
+def test_a_service_that_does_not_start_is_told_in_systemds_words(root, systemctl):
+    advice = "Job for it failed.\nSee 'systemctl --user status it' for details."
+    script = Path(os.environ["PATH"].partition(":")[0], "systemctl")
+    script.write_text(
+        '#!/bin/sh\ncase "$*" in\n'
+        f'*restart*) echo "{advice}" >&2; exit 1;;\n'
+        '*show*) printf "Result=exit-code\\nExecMainStatus=226\\n";;\nesac\n'
+    )
+
+    with pytest.raises(install.RefusedError) as error:
+        install.use(root, ids(root)[0], 0.5, service=True)
+
+    assert str(error.value) == (
+        "restarting the service failed (Job for it failed); systemd says: Result=exit-code "
+        "ExecMainStatus=226"
+    )
+
+
+def test_a_release_without_the_live_stream_is_refused_while_there_is_a_service(root, systemctl):
+    serve(root)
+    before, first = install.current(root), ids(root)[1]
+    (root / "releases" / first / install.UNIT).write_text("[Service]\nExecStart=@PYTHON@ @MODEL@\n")
+
+    with pytest.raises(install.RefusedError, match="without the live stream's command") as error:
+        install.activate(root, first, service=False)
+
+    assert f"systemctl --user disable --now {install.UNIT}" in str(error.value)
+    assert install.current(root) == before
+
+
 def test_a_persons_settings_are_kept(root, systemctl):
     install.use(root, ids(root)[1], 0.5, service=True)
     settings = install.user_settings()
@@ -745,7 +791,7 @@ def test_the_live_stream_rests_while_a_release_is_measured(
     install.install(root, write_bundle(tmp_path / "bundle", "m9.tflite"), 0.5, service=False)
 
     lines = calls.read_text().splitlines()
-    assert lines[lines.index("measured") + 1] == f"--user start {install.UNIT}"
+    assert lines[lines.index("measured") + 1] == START
 
 
 def test_the_live_stream_goes_on_when_a_release_is_too_slow(
@@ -757,7 +803,7 @@ def test_the_live_stream_goes_on_when_a_release_is_too_slow(
     with pytest.raises(install.RefusedError, match="above the limit"):
         install.install(root, write_bundle(tmp_path / "bundle", "m9.tflite"), 0.5, service=False)
 
-    assert (tmp_path / "calls").read_text().splitlines()[-1] == f"--user start {install.UNIT}"
+    assert (tmp_path / "calls").read_text().splitlines()[-1] == START
 
 
 @pytest.mark.parametrize("action", ["rollback", "use"])

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from edge_se import cli
+from edge_se.commands import live
 from edge_se.errors import UserError
 from edge_se.live import alsa, pcm
 from edge_se.live.notify import Notifier
@@ -124,8 +126,26 @@ def test_a_device_that_is_not_there_is_waited_for(card, systemd, tiny_int8, tmp_
     assert second.startswith("READY=1")
     assert process.returncode == 0
     assert "Traceback" not in messages
+    assert "before its first frame" not in messages
 
 
+def test_a_device_that_is_waited_for_is_named_once_in_the_log(monkeypatch, capsys):
+    def lose(*_) -> None:
+        raise alsa.DeviceError("the microphone has gone")
+
+    monkeypatch.setattr(live, "_stream", lose)
+    monkeypatch.setattr(live, "RETRY_S", 0.0)
+    notifier, nothing = Notifier(), cast(Any, None)
+
+    for _ in range(3):
+        live._run_until_lost(nothing, LiveSettings(), notifier)
+    assert capsys.readouterr().err == "edge-se: the microphone has gone\n"
+    notifier.flowing()
+    live._run_until_lost(nothing, LiveSettings(), notifier)
+    assert capsys.readouterr().err == "edge-se: the microphone has gone\n"
+
+
+@pytest.mark.slow
 def test_a_device_that_is_unplugged_and_comes_back_is_opened_again(
     card, systemd, tiny_int8, tmp_path
 ):
@@ -141,7 +161,7 @@ def test_a_device_that_is_unplugged_and_comes_back_is_opened_again(
         process.communicate(timeout=30)
 
     assert told[-1].startswith("WATCHDOG=1\nSTATUS=waits: the capture device 'default' failed")
-    assert again.startswith("WATCHDOG=1")
+    assert again == "WATCHDOG=1\nSTATUS=sound flows"
     assert not _children(process.pid, "")
 
 
@@ -158,7 +178,10 @@ def _children(parent: int, name: str) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("delay_s", [0.05, 0.3, 0.6, 1.0, 1.5])
+@pytest.mark.parametrize(
+    "delay_s",
+    [0.05, 0.3, 1.0, *(pytest.param(delay, marks=pytest.mark.slow) for delay in (0.6, 1.5))],
+)
 def test_stopping_it_at_any_time_gives_no_traceback(card, tiny_int8, delay_s):
     with start(tiny_int8) as process:
         time.sleep(delay_s)
@@ -252,6 +275,10 @@ def test_the_watchdog_hears_once_a_second_and_abstract_sockets_are_known(monkeyp
 
         with pytest.raises(BlockingIOError):
             line.recv(100)
+        notifier.waiting("waits", 1.0)
+        notifier.flowing()
+        after = [line.recv(100).decode() for _ in range(2)]
+    assert after == ["WATCHDOG=1\nSTATUS=waits", "WATCHDOG=1\nSTATUS=sound flows"]
     assert heard[0].startswith("READY=1\n")
     assert heard[1:] == ["WATCHDOG=1", "WATCHDOG=1"]
 

@@ -56,10 +56,10 @@ def wav(samples: np.ndarray, rate: int, subtype: str, kind: str = "WAV") -> byte
     return file.getvalue()
 
 
-def run(data: bytes, **settings) -> tuple[bytes, Stream]:
+def run(data: bytes, block: int = 7, **settings) -> tuple[bytes, Stream]:
     world = World()
     sink = Speaker(world)
-    source = EagerSource(world, data, block=7)
+    source = EagerSource(world, data, block=block)
     stream = Stream(cast(Any, Echo()), source, sink, Settings(**settings), print, clock=world.clock)
     stream.pump()
     return sink.output, stream
@@ -156,7 +156,7 @@ def test_other_rates_are_resampled_and_the_latency_is_true(rate):
     times = np.arange(3 * rate) / rate
     tone = (0.3 * np.sin(2 * np.pi * frequency * times)).astype("<f4")
 
-    output, stream = run(tone.tobytes(), rate=rate, format="f32le")
+    output, stream = run(tone.tobytes(), block=1023, rate=rate, format="f32le")
 
     heard = np.frombuffer(output, "<f4")
     latency_s = (stream.summary()["latency_ms"] - 16.0) * 1e-3
