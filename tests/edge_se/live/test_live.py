@@ -111,6 +111,7 @@ def test_a_device_that_fails_is_named_with_those_there_are(
     assert last == f"edge-se: error: {complaint}; there are: hw:CARD=Mic"
 
 
+@pytest.mark.slow
 def test_a_device_that_is_not_there_is_waited_for(card, systemd, tiny_int8, tmp_path):
     switch = tmp_path / "plugged"
     works = f"exec {sys.executable} {tmp_path / 'bin' / 'microphone.py'}\n"
@@ -180,7 +181,7 @@ def _children(parent: int, name: str) -> list[int]:
 
 @pytest.mark.parametrize(
     "delay_s",
-    [0.05, 0.3, 1.0, *(pytest.param(delay, marks=pytest.mark.slow) for delay in (0.6, 1.5))],
+    [0.05, 0.3, *(pytest.param(delay, marks=pytest.mark.slow) for delay in (0.6, 1.0, 1.5))],
 )
 def test_stopping_it_at_any_time_gives_no_traceback(card, tiny_int8, delay_s):
     with start(tiny_int8) as process:
