@@ -88,7 +88,8 @@ quality: $(INSTALLED)
 costs: $(INSTALLED)
 	$(BIN)/python -m targets.emulation.costs
 
-# Make the model file, its weights for C and the C engines in the wheel again, after training or a change of the graph.
+# Make the model file, its weights for C and the C engines in the wheel again, after training or a
+# change of the graph.
 default-model: $(INSTALLED)
 	$(BIN)/edge-se quantize --precision int8_float_ends \
 		--out edge_se/models/default.tflite

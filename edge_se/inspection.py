@@ -92,7 +92,7 @@ def _in_c(path: Path) -> str:
     arithmetics = arithmetics_of(path)
     if arithmetics:
         return f"with --engine c, in {' or '.join(arithmetics)}"
-    return "no: it has no weights for an engine of this installation"
+    return "no: it has no weights that an engine of this installation takes"
 
 
 def _describe_compiled(path: Path, runtime: str | None) -> Description:

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from edge_se.core.build import FOLDER, BuildError, compile_library
-from edge_se.engines.generated import engine_manifest, prefix
+from edge_se.engines.generated import ARITHMETICS, engine_manifest, prefix
 from edge_se.errors import UserError
 from edge_se.files import written_beside
 from edge_se.model_file import attach_manifest, default_model_path, read_model
 from quant.c.engine import Engine
-from quant.c.engines import ARITHMETICS, make_engine
+from quant.c.engines import make_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.commands.progress import ProgressBars
 from quant.networks.checkpoint import Checkpoint, load_checkpoint

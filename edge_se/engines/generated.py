@@ -148,7 +148,9 @@ class GeneratedEngine:
 
 
 def _made_again(path: Path) -> str:
-    return f"make it again with edge-se {'compile' if path.suffix == '.so' else 'quantize'}"
+    if path.suffix == ".so":
+        return "make it again with edge-se compile"
+    return "make it again with edge-se quantize, or a library of its network with edge-se compile"
 
 
 def _functions(
@@ -187,18 +189,21 @@ def engine_manifest(
 
 
 def arithmetics_of(path: Path) -> list[str]:
-    """Arithmetics in which the compiled core runs a .tflite: those that it carries weights for.
+    """Arithmetics in which the compiled core runs a .tflite: its engines take the file's weights.
 
     Raises:
         UserError: As `read_model` does.
     """
-    data, manifest = read_model(path)
-    core = load_core()
-    return [
-        arithmetic
-        for arithmetic in attached_weights(data)
-        if hasattr(core, f"{prefix(manifest.architecture, arithmetic)}_load")
-    ]
+    data, _ = read_model(path)
+    return [arithmetic for arithmetic in attached_weights(data) if _runs_in(path, arithmetic)]
+
+
+def _runs_in(path: Path, arithmetic: str) -> bool:
+    try:
+        load_from_core(path, arithmetic)
+    except UserError:
+        return False
+    return True
 
 
 def load_from_core(model: Path, stft: str | None = None) -> GeneratedEngine:
@@ -218,8 +223,8 @@ def load_from_core(model: Path, stft: str | None = None) -> GeneratedEngine:
     if arithmetic not in weights:
         recipes = {"float": "float", "fixed": "int16x8"}
         raise UserError(
-            f"{model} has no weights for the C engine in {arithmetic}; a file made with edge-se "
-            f"quantize --precision {recipes[arithmetic]} has"
+            f"{model} has no weights for the C engine in {arithmetic}; one that edge-se quantize "
+            f"--precision {recipes[arithmetic]} makes of a GTCRN of the usual size has"
         )
     core = load_core()
     if core is None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from calib_data import clips_folder
+from edge_se.engines.generated import ARITHMETICS
 from edge_se.errors import UserError
 from quant.audio.clips import read_calibration_clips
 from quant.c.engine import Engine
@@ -25,7 +26,6 @@ from quant.ptq.pipeline import (
     noisy_clips,
 )
 
-ARITHMETICS = ("float", "fixed")
 # Whose ranges the fixed engine's values have.
 FIXED_RECIPE = "int16x8"
 

@@ -238,6 +238,24 @@ def test_a_file_without_weights_says_what_to_do(library, tmp_path):
         Enhancer(with_weights(tmp_path, {}), engine="c")
 
 
+@pytest.mark.parametrize(
+    ("options", "carried"), [({"high_bands": 48}, {"float"}), ({"channels": 32}, set())]
+)
+def test_a_network_of_another_size_is_not_said_to_run_in_the_core(
+    library, tmp_path, options, carried
+):
+    model = GTCRN(**options).eval()
+    checkpoint = Checkpoint(model, find_network("gtcrn"), "random", "0" * 64, options)
+    path = tmp_path / "own.tflite"
+
+    quant.quantize(checkpoint, precision="float").save(path)
+
+    assert set(attached_weights(path.read_bytes())) == carried
+    assert inspect_model(path)["engines"]["c"].startswith("no: ")
+    with pytest.raises(UserError, match=r"weights of another network .*compile|of the usual size"):
+        Enhancer(path, engine="c")
+
+
 def spoiled(blob: bytes, offset: int, content: bytes, checked: bool = True) -> bytes:
     """Weights with some bytes changed, and a checksum that fits them."""
     changed = bytearray(blob)
@@ -300,7 +318,7 @@ def test_inspect_says_which_engines_run_a_model(library, tmp_path):
 
     assert own["tflite"] == other["tflite"] == "by default"
     assert own["c"] == "with --engine c, in float or fixed"
-    assert other["c"].startswith("no: it has no weights for an engine")
+    assert other["c"].startswith("no: it has no weights that an engine")
 
 
 def test_a_compiled_network_is_a_model_file(compiled, float_model, signal):

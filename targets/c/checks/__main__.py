@@ -7,8 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from edge_se.engines.generated import ARITHMETICS
 from edge_se.errors import UserError
-from targets.c.checks.run import ARITHMETICS, fuzz, generate_built_in, hostile, stress
+from targets.c.checks.run import fuzz, generate_built_in, hostile, stress
 
 MUTATIONS = 10_000
 

@@ -12,7 +12,6 @@ from quant.networks.checkpoint import load_checkpoint
 from targets.c.generate import FLAGS, generate
 
 ROOM = Path(__file__).parent
-ARITHMETICS = ("float", "fixed")
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
 SANITIZERS = (
     *("-O1", "-g", "-DKEEP_LOOPS"),
