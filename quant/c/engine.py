@@ -4,7 +4,7 @@ The frame is the same for every checkpoint of a network: whatever depends on one
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -119,6 +119,11 @@ class Engine(ABC):
                     pointer = moved(f"k.{name}", start * shape.channels)
                     size = f"sizeof({self.element}) * {rows * shape.channels}"
                     self.source.call("memset", pointer, "0", size)
+
+    @property
+    def defined(self) -> Mapping[str, str]:
+        """Macros that the headers it includes are to find."""
+        return {}
 
     @property
     def name(self) -> str:

@@ -1,6 +1,6 @@
 """The float engine: weights in the order in which the kernels read them, a call for each layer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from quant.c.cells import halved
 from quant.c.engine import (
     ROWS_AT_ONCE,
     Engine,
+    Tables,
     check_recurrence,
     elements,
     merge_bands,
@@ -66,8 +67,14 @@ class FloatEngine(Engine):
     included = ("lanes.h", "stft.h", "float_kernels.h", "float_spread.h", "weights.h")
     included_by_these = ("compiler.h", "fft.h")
 
+    @property
+    def defined(self) -> Mapping[str, str]:
+        """See `Engine.defined`."""
+        is_double = self.signal.transform_dtype == np.float64
+        return {"STFT_VALUE": "double"} if is_double else {}
+
     def _writers(self) -> dict[type, Callable[[Any], None]]:
-        further = {
+        further: dict[type, Callable[[Engine, Tables, Any], None]] = {
             Spread: write_spread,
             AffineRectifier: write_rectifier,
             Sigmoid: write_sigmoid,
@@ -85,19 +92,18 @@ class FloatEngine(Engine):
         self.state |= {"samples": ("float", window), "tail": ("float", hop)}
         self.scratch |= {"spectrum": ("float", 2 * bins), "masked": ("float", 2 * bins)}
         angles = 2 * np.pi * np.arange(bins) / window
-        analysis, synthesis = self.signal.analysis_window(), self.signal.synthesis_window()
-        tables = {"window": analysis, "synthesis": synthesis} | {
-            "cosines": np.cos(angles),
-            "sines": np.sin(angles),
-            "twiddles": twiddles(),
+        windows = {
+            "window": self.signal.analysis_window().astype(np.float32),
+            "synthesis": self.signal.synthesis_window().astype(np.float32),
         }
-        if np.array_equal(analysis.astype(np.float32), synthesis.astype(np.float32)):
-            del tables["synthesis"]
-        names = [
-            self.source.table(name, content.astype(np.float32)) for name, content in tables.items()
+        turning = {"cosines": np.cos(angles), "sines": np.sin(angles), "twiddles": twiddles()}
+        if np.array_equal(windows["window"], windows["synthesis"]):
+            windows = {"window": windows["window"]}
+        names = [self.source.table(name, content) for name, content in windows.items()]
+        names = [names[0], names[-1]] + [
+            self.source.table(name, content.astype(self.signal.transform_dtype))
+            for name, content in turning.items()
         ]
-        if "synthesis" not in tables:
-            names.insert(1, names[0])
         own = ["s->samples", "k.spectrum", "k.masked", "s->tail", "out"]
         self.source.say(f"struct stft stft = {{{', '.join(names + own)}}};")
         self.source.call("accept", str(hop), "in", f"s->samples + {hop}")
@@ -332,4 +338,3 @@ class FloatEngine(Engine):
 
     def _slope(self, layer: Convolution | BandConvolution | Temporal) -> str:
         return "1" if layer.slope is None else self.weights.number(SLOPE, layer.slope)
-

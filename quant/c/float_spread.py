@@ -4,7 +4,15 @@ import numpy as np
 
 from quant.c.cells import halved
 from quant.c.engine import Engine, Tables, elements, moved
-from quant.c.layers import AffineRectifier, AttentionBothWays, Cell, Floats, Sigmoid, Spread, rows_of
+from quant.c.layers import (
+    AffineRectifier,
+    AttentionBothWays,
+    Cell,
+    Floats,
+    Sigmoid,
+    Spread,
+    rows_of,
+)
 from quant.c.source import identifier, initializer
 
 QUAD = 4
@@ -49,7 +57,9 @@ def write_spread(engine: Engine, tables: Tables, layer: Spread) -> None:
     calling = f"const struct spread shape = {shape};\n{kernel}(shape, frames, weight, bias, y);"
     if layer.state is None:
         function = engine.source.function(
-            "spread", f"const float *x, {given}, float *y", f"const float *frames[] = {{x}};\n{calling}"
+            "spread",
+            f"const float *x, {given}, float *y",
+            f"const float *frames[] = {{x}};\n{calling}",
         )
         first = moved(x, -before * channels)
         engine.source.call(function, first, *weight, engine.at(layer.result))
@@ -61,8 +71,8 @@ def write_spread(engine: Engine, tables: Tables, layer: Spread) -> None:
         "spread_over_frames",
         f"float *history, int32_t *oldest, const float *x, {given}, float *y",
         f"const float *frames[{frames}];\n"
-        f"keep_frame({frames}, {frame}, {before * channels}, {rows * channels}, history, oldest, x, "
-        f"frames);\n{calling}",
+        f"keep_frame({frames}, {frame}, {before * channels}, {rows * channels}, "
+        f"history, oldest, x, frames);\n{calling}",
     )
     state = [f"s->{name}", f"&s->{name}_oldest"]
     engine.source.call(function, *state, x, *weight, engine.at(layer.result))
@@ -158,7 +168,9 @@ def write_attention(engine: Engine, tables: Tables, layer: AttentionBothWays) ->
     ]
     cells = {
         "cell": [tables(f"{name}_{part}", content) for part, content in _by_quads(layer.cell)],
-        "bands": [tables(f"{name}_bands_{p}", content) for p, content in _of_bands(layer.band_cell)],
+        "bands": [
+            tables(f"{name}_bands_{p}", content) for p, content in _of_bands(layer.band_cell)
+        ],
         "gates": gates,
     }
     variables = []
@@ -187,7 +199,7 @@ def _by_quads(cell: Cell) -> list[tuple[str, Floats]]:
         ("input", quads(np.pad(weight, (more_inputs, (0, 0), (0, 0))))),
         ("input_bias", quads(halved(cell.input_bias))),
         ("hidden", quads(np.pad(hidden, (more_units, (0, 0), (0, 0))))),
-        ("hidden_bias", np.pad(cell.candidate_bias[0], more_units) / 2),
+        ("hidden_bias", np.pad(cell.candidate_bias[0] / 2, more_units)),
     ]
 
 
