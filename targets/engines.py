@@ -17,14 +17,17 @@ from edge_se.errors import UserError
 from edge_se.files import written_beside
 from edge_se.model_file import attach_manifest, default_model_path, read_model
 from quant.c.engine import Engine
-from quant.c.engines import make_engine
+from quant.c.engines import float_engine, make_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.commands.progress import ProgressBars
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
+from quant.networks.registry import find_network
 from quant.ptq.pipeline import Progress
 from targets.c.generate import frame_sources
 
 SOURCES = FOLDER / "engine"
+# Networks of which users bring checkpoints: the core has their float engines too.
+ONLY_FRAMES = ("ul_unas",)
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -37,6 +40,15 @@ def built_in_engines(progress: Progress = silent) -> list[Engine]:
     return [make_engine(checkpoint, arithmetic, None, progress) for arithmetic in ARITHMETICS]
 
 
+def frame_engines() -> list[Engine]:
+    """Engines of networks that none is built in of; their frames are those of any checkpoint."""
+    untrained = [
+        Checkpoint(network.build().eval(), network, "untrained", 64 * "0")
+        for network in map(find_network, ONLY_FRAMES)
+    ]
+    return [float_engine(checkpoint) for checkpoint in untrained]
+
+
 def core_sources(engine: Engine) -> dict[str, str]:
     """Sources of an engine in the core, by file name, but for headers that the core has already."""
     files = frame_sources(engine, prefix(engine.network, engine.arithmetic))
@@ -47,7 +59,11 @@ def write_built_in() -> None:
     """Write the core's engines anew, and the weights into the built-in model."""
     with ProgressBars() as progress:
         engines = built_in_engines(progress)
-    files = {name: text for engine in engines for name, text in core_sources(engine).items()}
+    files = {
+        name: text
+        for engine in (*engines, *frame_engines())
+        for name, text in core_sources(engine).items()
+    }
     SOURCES.mkdir(exist_ok=True)
     for name, text in files.items():
         with written_beside(SOURCES / name) as temporary:

@@ -1,10 +1,11 @@
 """The compiled core: signal paths in C, for where a compiler was at hand.
 
-`fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` the same
-samples, up to rounding, as `edge_se.stft.Stft`, in a few microseconds each. They are one shared
-library called through ctypes, so one wheel serves every Python of a platform. All C headers of the
-project lie here, each once. In `engine/` lie the sources of GTCRN's engines without weights (see
-`edge_se.engines.generated`), which `make default-model` writes; they are part of the library too.
+`fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` and
+`double.c` the same samples, up to rounding, as `edge_se.stft.Stft`, in a few microseconds each.
+They are one shared library called through ctypes, so one wheel serves every Python of a platform.
+All C headers of the project lie here, each once. In `engine/` lie the sources of networks' engines
+without weights (see `edge_se.engines.generated`), which `make default-model` writes; they are part
+of the library too.
 """
 
 import ctypes
@@ -20,10 +21,10 @@ LIBRARY = "_core.so"
 # calls them. Tried in this order.
 VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
 # What `edge_se_core_version` of the library has to say.
-VERSION = 11
+VERSION = 12
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
-    *("samples_to_int16", "samples_to_float"),
+    *("stft_analyse_double", "stft_synthesise_double", "samples_to_int16", "samples_to_float"),
 )
 _ARRAYS = (
     *("window", "twiddles", "samples", "output", "spectra", "exponents", "tail", "level"),
@@ -63,8 +64,8 @@ class StftContext(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_void_p)
         for name in (
-            *("window", "cosines", "sines", "twiddles", "samples", "spectrum", "masked"),
-            *("tail", "output"),
+            *("window", "synthesis", "cosines", "sines", "twiddles", "samples", "spectrum"),
+            *("masked", "tail", "output"),
         )
     ]
 

@@ -48,7 +48,7 @@ def find_compiler() -> list[str]:
 
 def sources() -> list[Path]:
     """The core's, and those of the generated engines."""
-    return [FOLDER / "fixed.c", FOLDER / "float.c", *sorted(FOLDER.glob("engine/*.c"))]
+    return [*sorted(FOLDER.glob("*.c")), *sorted(FOLDER.glob("engine/*.c"))]
 
 
 def compile_core(folder: Path, compiler: Sequence[str] | None = None) -> list[Path]:

@@ -72,7 +72,7 @@ struct convolution {
 };
 
 #define BLOCK_LIMIT 16
-#define QUAD_LIMIT 6
+#define QUAD_LIMIT 8
 
 /* One group. `edges` [2][inputs][outputs] or none: what to add at the first and the last position for
    the first row of x that is no padding and the last one. */

@@ -4,7 +4,7 @@ The frame is the same for every checkpoint of a network: whatever depends on one
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,10 +34,12 @@ from quant.graph.graph import Value
 
 QUAD = 4
 # Positions whose sums are kept in registers at once, by outputs.
-BLOCKS = {4: 13, 8: 3, 16: 3, 24: 3, 32: 3}
+BLOCKS = {4: 13, 8: 3, 12: 3, 16: 3, 24: 3, 32: 3}
 ROWS_AT_ONCE = 3
 
 Fields = dict[str, tuple[str, int]]
+# Adds a table of weights under a name; gives what C calls it.
+Tables = Callable[[str, NDArray[Any]], str]
 
 
 class Engine(ABC):
@@ -74,8 +76,7 @@ class Engine(ABC):
         Raises:
             ValueError: The kernels don't serve the signal or a layer.
         """
-        transform = signal.window, signal.hop, signal.window_function
-        if transform != (fixed.WINDOW, fixed.HOP, fixed.WINDOW_FUNCTION):
+        if (signal.window, signal.hop) != (fixed.WINDOW, fixed.HOP):
             raise ValueError(f"it has windows of {signal.window} samples")
         self.signal = signal
         self.network = network
@@ -90,7 +91,14 @@ class Engine(ABC):
         }
         self._open(layers)
         self._clear_margins()
-        writers: dict[type, Callable[[Any], None]] = {
+        writers = self._writers()
+        for layer in layers:
+            writers[type(layer)](layer)
+        self._close()
+
+    def _writers(self) -> dict[type, Callable[[Any], None]]:
+        """What writes a layer, by its kind."""
+        return {
             Merge: self._merge,
             BandConvolution: self._band_convolution,
             Convolution: self._convolution,
@@ -102,9 +110,6 @@ class Engine(ABC):
             Sum: self._sum,
             Split: self._split,
         }
-        for layer in layers:
-            writers[type(layer)](layer)
-        self._close()
 
     def _clear_margins(self) -> None:
         for name, shape in self.plan.buffers.items():
@@ -114,6 +119,11 @@ class Engine(ABC):
                     pointer = moved(f"k.{name}", start * shape.channels)
                     size = f"sizeof({self.element}) * {rows * shape.channels}"
                     self.source.call("memset", pointer, "0", size)
+
+    @property
+    def defined(self) -> Mapping[str, str]:
+        """Macros that the headers it includes are to find."""
+        return {}
 
     @property
     def name(self) -> str:

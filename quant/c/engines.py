@@ -9,7 +9,7 @@ from edge_se.engines.generated import ARITHMETICS
 from edge_se.errors import UserError
 from quant.audio.clips import read_calibration_clips
 from quant.c.engine import Engine
-from quant.c.fixed_engine import FixedEngine
+from quant.c.fixed_engine import FixedEngine, check_served
 from quant.c.float_engine import FloatEngine
 from quant.c.layers import Layer
 from quant.c.lowering import lower
@@ -51,10 +51,13 @@ def make_engine(
         raise UserError(
             f"unknown arithmetic {arithmetic!r}; choose one of: {', '.join(ARITHMETICS)}"
         )
-    # What no kernels serve is found before minutes of calibration.
-    engine = _in_float(checkpoint, arithmetic)
     if arithmetic == "float":
-        return engine
+        return float_engine(checkpoint)
+    # What no kernels serve is found before minutes of calibration.
+    try:
+        check_served(lower(checkpoint.step()), checkpoint.signal)
+    except ValueError as error:
+        raise _unserved(arithmetic, error) from error
     if noisy is None:
         noisy = noisy_clips(read_calibration_clips(clips_folder(), checkpoint.signal.sample_rate))
     recipe = find_recipe(FIXED_RECIPE)
@@ -64,17 +67,13 @@ def make_engine(
 
 def float_engine(checkpoint: Checkpoint) -> Engine:
     """The engine in float; raises UserError where there is none for this network."""
-    return _in_float(checkpoint, "float")
-
-
-def _in_float(checkpoint: Checkpoint, asked: str) -> Engine:
     try:
         return FloatEngine(
             *(lower(checkpoint.step()), checkpoint.signal, checkpoint.architecture),
             checkpoint.sha256,
         )
     except ValueError as error:
-        raise _unserved(asked, error) from error
+        raise _unserved("float", error) from error
 
 
 def fixed_engine(
@@ -110,6 +109,7 @@ def fixed_layers(
 
 def _unserved(arithmetic: str, error: ValueError) -> UserError:
     return UserError(
-        f"no {arithmetic} C engine can be generated for this network: {error}; it takes a "
-        "GTCRN with windows of 512 samples and 16 channels, as upstream trains it"
+        f"no {arithmetic} C engine can be generated for this network: {error}; there are engines "
+        "for a GTCRN with windows of 512 samples and 16 channels, as upstream trains it, and in "
+        "float for UL-UNAS"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TWIDDLES, WINDOW
+from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TWIDDLES, WINDOW, WINDOW_FUNCTION
 from edge_se.quantized import limits
 from edge_se.signal import Signal
 from quant.c.engine import (
@@ -29,7 +29,9 @@ from quant.c.fixed_layers import (
 )
 from quant.c.fixed_point import WEIGHT_LIMIT, Affine, FixedCell, tanh_table
 from quant.c.layers import (
+    AffineRectifier,
     Attention,
+    AttentionBothWays,
     BandConvolution,
     Cell,
     Convolution,
@@ -38,7 +40,9 @@ from quant.c.layers import (
     Normalization,
     Recurrence,
     Scan,
+    Sigmoid,
     Split,
+    Spread,
     Sum,
     Temporal,
     rows_of,
@@ -57,6 +61,19 @@ EXPONENT = Kind("exponent", low=-64, high=50)
 
 FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
 FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits in a vector
+
+
+# Kinds of layers that only the float engine has.
+IN_FLOAT_ONLY = (Spread, AffineRectifier, Sigmoid, AttentionBothWays)
+
+
+def check_served(layers: Sequence[Layer], signal: Signal) -> None:
+    """Raise ValueError unless there are kernels for the signal's window and all layers."""
+    if signal.window_function != WINDOW_FUNCTION:
+        raise ValueError(f"its window function is {signal.window_function}")
+    for layer in layers:
+        if isinstance(layer, IN_FLOAT_ONLY):
+            raise ValueError(f"{layer.result.name} is a layer that there is in float only")
 
 
 class FixedEngine(Engine):
@@ -80,6 +97,7 @@ class FixedEngine(Engine):
         Raises:
             ValueError: A layer's sums could leave 32 bits, or the kernels don't serve it.
         """
+        check_served(layers, signal)
         fixed = quantize_layers(layers, encodings)
         self._fixed = dict(zip(layers_by_result(layers), fixed, strict=True))
         super().__init__(layers, signal, network, checkpoint)

@@ -10,6 +10,7 @@ from quant.c.layers import (
     Merge,
     Recurrence,
     Split,
+    Spread,
     Temporal,
     View,
     rows_of,
@@ -113,10 +114,12 @@ def _count(buffers: dict[str, Shape], shape: Shape) -> int:
 
 def _extent(layer: Layer) -> tuple[int, int]:
     if isinstance(layer, Merge):
-        return len(layer.matrix), BAND_CHANNELS
+        return len(layer.matrix), BAND_CHANNELS if rows_of(layer.features) > 1 else 1
     if isinstance(layer, Convolution):
         phases, groups, outputs = layer.weight.shape[:3]
         return layer.positions * phases, groups * outputs
+    if isinstance(layer, Spread):
+        return layer.rows, layer.weight.shape[-1]
     return rows_of(layer.result), layer.result.shape[-1]
 
 
@@ -137,6 +140,8 @@ def _margins(layers: Sequence[Layer]) -> dict[tuple[int, int], tuple[int, int]]:
             wanted = layer.before, max(needed - extents[value][0], 0)
         elif isinstance(layer, Temporal):
             value, wanted = layer.x, (1, 1)
+        elif isinstance(layer, Spread) and layer.state is None:
+            value, wanted = layer.x, layer.margins
         else:
             continue
         old = margins.get(extents[value], (0, 0))

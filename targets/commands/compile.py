@@ -132,10 +132,11 @@ def _write_sources(arguments: argparse.Namespace, out: Path) -> int:
     from quant.commands.progress import ProgressBars
     from targets.c.generate import FLAGS, generate
 
-    prefix = arguments.prefix or "gtcrn"
-    if not (prefix.isidentifier() and prefix.isascii()):
+    prefix = arguments.prefix
+    if prefix and not (prefix.isidentifier() and prefix.isascii()):
         raise UserError(f"--prefix {prefix} is no name in C; use letters, digits and underscores")
     checkpoint = load_network(arguments)
+    prefix = prefix or checkpoint.architecture
     noisy = _noisy(arguments, checkpoint)
     with ProgressBars() as progress:
         files = generate(checkpoint, arguments.arithmetic, prefix, noisy, progress)

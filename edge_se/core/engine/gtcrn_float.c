@@ -5,6 +5,7 @@
 #include "lanes.h"
 #include "stft.h"
 #include "float_kernels.h"
+#include "float_spread.h"
 #include "weights.h"
 
 /* What depends on the checkpoint. Arrays begin at multiples of 16 bytes. */
@@ -566,7 +567,7 @@ void gtcrn_float_process(gtcrn_float_state *s, const float in[256], float out[25
         memset(out, 0, sizeof(float) * 256);
         return;
     }
-    struct stft stft = {window, cosines, sines, twiddles, s->samples, k.spectrum, k.masked, s->tail, out};
+    struct stft stft = {window, window, cosines, sines, twiddles, s->samples, k.spectrum, k.masked, s->tail, out};
     accept(256, in, s->samples + 256);
     stft_analyse(&stft);
     memset(k.rows129x4_0, 0, sizeof(float) * 12);
