@@ -20,7 +20,7 @@ LIBRARY = "_core.so"
 # calls them. Tried in this order.
 VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
 # What `edge_se_core_version` of the library has to say.
-VERSION = 11
+VERSION = 12
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
     *("samples_to_int16", "samples_to_float"),
@@ -32,7 +32,16 @@ _ARRAYS = (
 _NUMBERS = (
     *("delay", "feature_bytes", "feature_multiplier", "feature_exponent", "feature_zero_point"),
     *("feature_low", "feature_high", "mask_bytes", "mask_multiplier", "mask_exponent"),
-    *("mask_zero_point", "bands", "bands_alike", "bound_exponent", "excess_shift"),
+    *(
+        "mask_zero_point",
+        "mask_unit",
+        "least_gain",
+        "dry",
+        "bands",
+        "bands_alike",
+        "bound_exponent",
+        "excess_shift",
+    ),
 )
 
 
