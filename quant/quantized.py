@@ -21,6 +21,7 @@ from edge_se.errors import UserError
 from edge_se.files import make_folder, written_beside
 from edge_se.manifest import Manifest
 from edge_se.model_file import attach_manifest, manifest_of
+from edge_se.strength import FULL, Strength
 from quant.audio.clips import (
     CalibrationClips,
     SkippedClip,
@@ -80,6 +81,7 @@ class Options:
         recovery_minutes: how long to fine-tune the weights against their rounding; None to do it
             only where it is worth it, 0 for never.
         recovery_clean_weight: of the clean speech as a target of that.
+        strength: how much the file takes away where nothing else is asked of it.
     """
 
     quality_budget: float = QUALITY_BUDGET
@@ -87,6 +89,7 @@ class Options:
     ranges: Mapping[str, Range] | Path | None = None
     recovery_minutes: float | None = None
     recovery_clean_weight: float = 0.0
+    strength: Strength = FULL
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,13 @@ class Quantized:
         make_folder(Path(folder))
         figures = collect(
             Made(
-                *(made.board, self.content, made.calibrated, self.recipe, dict(made.ranges)),
+                *(
+                    made.board,
+                    _with_strength(self.content, FULL),
+                    made.calibrated,
+                    self.recipe,
+                    dict(made.ranges),
+                ),
                 *(made.clips, self.decision),
             ),
             progress,
@@ -192,6 +201,19 @@ def quantize(
     """
     chosen = Options(**options)
     _check(chosen)
+    made = _quantized(checkpoint, clips, precision, architecture, network_options, progress, chosen)
+    return replace(made, content=_with_strength(made.content, chosen.strength))
+
+
+def _quantized(
+    checkpoint: Checkpoint | str | Path | None,
+    clips: str | Path | None,
+    precision: str | Path | Recipe,
+    architecture: str | None,
+    network_options: Mapping[str, Any] | None,
+    progress: Progress,
+    chosen: Options,
+) -> Quantized:
     if not isinstance(checkpoint, Checkpoint):
         path = default_checkpoint_path() if checkpoint is None else Path(checkpoint)
         checkpoint = load_checkpoint(path, architecture, **(network_options or {}))
@@ -200,6 +222,8 @@ def quantize(
         _check_recipe(recipe, checkpoint)
     folder = clips_folder() if clips is None else Path(clips)
     if checkpoint.network.separates:
+        if chosen.strength != FULL:
+            raise UserError("a separator takes nothing away: its outputs add up to the input")
         return _separator(checkpoint, folder, recipe or RECIPES["int8"], progress)
     if recipe is not None and not recipe.needs_ranges:
         if chosen.ranges is not None:
@@ -335,6 +359,13 @@ def _enhancer(
         notes,
         _Calibration(calibrated, ranges, clips, board),
     )
+
+
+def _with_strength(content: bytes, strength: Strength) -> bytes:
+    manifest = manifest_of(content, "the model file")
+    if manifest.strength == strength:
+        return content
+    return attach_manifest(content, replace(manifest, strength=strength))
 
 
 def _with_weights(content: bytes, make: Callable[[], Engine]) -> bytes:

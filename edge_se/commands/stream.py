@@ -21,7 +21,15 @@ from edge_se.errors import UserError
 from edge_se.files import STANDARD, status_of
 from edge_se.live.pcm import FORMATS
 from edge_se.live.stream import MAX_LAG_HOPS
-from edge_se.options import Number, add_model_arguments, count, output_file, positive_int
+from edge_se.options import (
+    Number,
+    add_model_arguments,
+    add_strength_arguments,
+    asked_enhancer,
+    count,
+    output_file,
+    positive_int,
+)
 
 STDIN, STDOUT = 0, 1
 
@@ -29,6 +37,7 @@ STDIN, STDOUT = 0, 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_model_arguments(parser)
+    add_strength_arguments(parser)
     parser.add_argument(
         "--rate",
         type=Number(int, 4000, 384_000),
@@ -70,7 +79,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None and _takes_the_audio(arguments.json):
         raise UserError("standard output is taken by the audio; give --json a file")
     from edge_se.benchmark import undisturbed
-    from edge_se.enhancer import Enhancer
     from edge_se.files import write_json
     from edge_se.live.pipes import InputPipe, OutputPipe
     from edge_se.live.stream import Settings, Stream, format_summary
@@ -84,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     stream = None
     try:
-        enhancer = Enhancer(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
+        enhancer = asked_enhancer(arguments)
         stream = Stream(enhancer, InputPipe(STDIN), OutputPipe(STDOUT), settings, _say)
         with undisturbed():
             stream.pump()

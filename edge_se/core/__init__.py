@@ -21,7 +21,7 @@ LIBRARY = "_core.so"
 # calls them. Tried in this order.
 VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
 # What `edge_se_core_version` of the library has to say.
-VERSION = 12
+VERSION = 13
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
     *("stft_analyse_double", "stft_synthesise_double", "samples_to_int16", "samples_to_float"),
@@ -33,7 +33,16 @@ _ARRAYS = (
 _NUMBERS = (
     *("delay", "feature_bytes", "feature_multiplier", "feature_exponent", "feature_zero_point"),
     *("feature_low", "feature_high", "mask_bytes", "mask_multiplier", "mask_exponent"),
-    *("mask_zero_point", "bands", "bands_alike", "bound_exponent", "excess_shift"),
+    *(
+        "mask_zero_point",
+        "mask_unit",
+        "least_gain",
+        "dry",
+        "bands",
+        "bands_alike",
+        "bound_exponent",
+        "excess_shift",
+    ),
 )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest
 from edge_se.states import StateCache
+from edge_se.strength import Strength
 
 # Model file suffix by engine; the first that fits is taken when no engine is asked for.
 ENGINES = {"tflite": ".tflite", "onnxruntime": ".onnx", "c": ".so"}
@@ -42,6 +43,12 @@ class Engine(Protocol):
 
     def reset(self) -> None:
         """Start anew, as after loading."""
+
+    def set_strength(self, strength: Strength) -> None:
+        """Limit what the mask does, from the next hop on and across resets."""
+
+    def speech_probability(self) -> float:
+        """Probability, 0 to 1, that the newest frame out holds speech; see `edge_se.speech`."""
 
     def describe(self) -> dict[str, Any]:
         """For reports: engine, runtime, runtime_version, threads, and what else matters."""

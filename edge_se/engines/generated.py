@@ -20,9 +20,10 @@ from edge_se.manifest import Manifest, Tensors, TensorSpec
 from edge_se.model_file import attached_weights, read_model
 from edge_se.signal import Signal
 from edge_se.states import StateCache
+from edge_se.strength import FULL, ONE, Strength
 
 # What the library's `api_version` has to say.
-API_VERSION = 3
+API_VERSION = 4
 # Of the samples, by arithmetic.
 ARITHMETICS: Mapping[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
@@ -63,19 +64,27 @@ class GeneratedEngine:
         self.manifest, self.sample_dtype = manifest, ARITHMETICS[arithmetic]
         self.cache = StateCache((), (), ())
         self._library, self._path, self._arithmetic = library, path, arithmetic
-        names = ("api_version", "state_size", "load", "process", "reset")
-        version, state_size, load, process, reset = _functions(library, manifest, arithmetic, names)
+        (version,) = _functions(library, manifest, arithmetic, ["api_version"])
         found = int(version())
         if found != API_VERSION:
             raise UserError(
                 f"{path} has an engine of version {found}, and this edge-se knows {API_VERSION}; "
                 f"compile it again"
             )
+        names = ("state_size", "load", "process", "reset", "set_strength", "speech_probability")
+        state_size, load, process, reset, set_strength, speech_probability = _functions(
+            library, manifest, arithmetic, names
+        )
         state_size.restype = ctypes.c_size_t
         load.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
         load.restype = ctypes.c_char_p
         process.argtypes, process.restype = [ctypes.c_void_p] * 3, None
         reset.argtypes, reset.restype = [ctypes.c_void_p], None
+        set_strength.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32]
+        set_strength.restype = None
+        speech_probability.argtypes = [ctypes.c_void_p]
+        speech_probability.restype = ctypes.c_int32
+        self._set_strength, self._speech_probability = set_strength, speech_probability
         self.state_bytes = int(state_size())
         self._state = np.zeros(-(-self.state_bytes // 8), np.int64)
         self._samples = np.zeros(manifest.signal.hop, self.sample_dtype)
@@ -134,6 +143,14 @@ class GeneratedEngine:
         """Forget samples and states."""
         self._reset(self._state.ctypes.data)
 
+    def set_strength(self, strength: Strength) -> None:
+        """Limit what the mask does, from the next hop on and across resets."""
+        self._set_strength(self._state.ctypes.data, strength.least_gain, strength.dry)
+
+    def speech_probability(self) -> float:
+        """Probability, 0 to 1, that the newest frame out holds speech; see `edge_se.speech`."""
+        return float(self._speech_probability(self._state.ctypes.data)) / ONE
+
     def describe(self) -> dict[str, Any]:
         """File, its size, engine, and what else matters."""
         return {
@@ -172,6 +189,7 @@ def engine_manifest(
     signal: Signal,
     checkpoint: Mapping[str, Any],
     tools: Mapping[str, Any],
+    strength: Strength = FULL,
 ) -> Manifest:
     """What a generated engine says of itself; it has no tensors, and shows no states."""
     return Manifest(
@@ -185,6 +203,7 @@ def engine_manifest(
         stft=arithmetic,
         checkpoint=checkpoint,
         tools=tools,
+        strength=strength,
     )
 
 
@@ -233,7 +252,8 @@ def load_from_core(model: Path, stft: str | None = None) -> GeneratedEngine:
             "wheel for this platform, or choose another engine"
         )
     described = engine_manifest(
-        *(manifest.architecture, arithmetic, manifest.signal, manifest.checkpoint, manifest.tools)
+        *(manifest.architecture, arithmetic, manifest.signal, manifest.checkpoint, manifest.tools),
+        manifest.strength,
     )
     return GeneratedEngine(core, model, arithmetic, described, weights[arithmetic])
 

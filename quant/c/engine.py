@@ -85,7 +85,7 @@ class Engine(ABC):
         self.checks: list[str] = []
         self.source = Source()
         self.plan: Plan = plan_memory(layers)
-        self.state: Fields = {}
+        self.state: Fields = dict.fromkeys(("least_gain", "dry", "speech"), ("int32_t", 1))
         self.scratch: Fields = {
             name: (self.element, shape.size) for name, shape in self.plan.buffers.items()
         }

@@ -1,5 +1,6 @@
 """The fixed engine: weights in the order in which the kernels read them, a call for each layer."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -7,9 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TWIDDLES, WINDOW, WINDOW_FUNCTION
+from edge_se.fixed import (
+    ANALYSIS_WINDOW,
+    BINS,
+    HOP,
+    POINTS,
+    TABLE_BITS,
+    TWIDDLES,
+    WINDOW,
+    WINDOW_FUNCTION,
+)
 from edge_se.quantized import limits
 from edge_se.signal import Signal
+from edge_se.speech import soft_energy
 from quant.c.engine import (
     ROWS_AT_ONCE,
     Engine,
@@ -115,6 +126,7 @@ class FixedEngine(Engine):
     def _open(self, layers: Sequence[Layer]) -> None:
         merge, split = self._of(layers[0]), self._of(layers[-1])
         assert isinstance(merge, FixedMerge) and isinstance(split, FixedSplit)
+        self._mask_scale = split.mask
         self.state |= {"samples": ("int16_t", WINDOW), "tail": ("int32_t", HOP)}
         self.scratch |= {
             "spectrum": ("int32_t", 2 * BINS),
@@ -148,6 +160,9 @@ class FixedEngine(Engine):
             "mask_bytes": 2,
             "mask_multiplier": split.mask.multiplier,
             "mask_exponent": split.mask.exponent,
+            "mask_unit": split.mask.unit,
+            "least_gain": "s->least_gain",
+            "dry": "s->dry",
         }
         # What is not named is zero: no delay, no level, no zero points.
         content = ", ".join(f".{name} = {value}" for name, value in fields.items())
@@ -156,6 +171,10 @@ class FixedEngine(Engine):
         self.source.say("fixed_analyse(&context);")
 
     def _close(self) -> None:
+        step = math.ldexp(self._mask_scale.multiplier, self._mask_scale.exponent - TABLE_BITS)
+        square, soft = round(2.0**40 * step**2), round(2.0**40 * soft_energy(self.signal))
+        heard = f"{BINS}, k.spectrum, k.exponent"
+        self.source.say(f"s->speech = probability_of_speech({heard}, k.mask, {square}, {soft});")
         self.source.say("fixed_synthesise(&context);")
 
     # Bands ---------------------------------------------------------------------------------

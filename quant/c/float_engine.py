@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge_se.engines.compiled_stft import twiddles
 from edge_se.signal import FEATURE_ROWS
+from edge_se.speech import soft_energy
 from quant.c.cells import halved
 from quant.c.engine import (
     ROWS_AT_ONCE,
@@ -89,7 +90,11 @@ class FloatEngine(Engine):
 
     def _open(self, layers: Sequence[Layer]) -> None:
         window, hop, bins = self.signal.window, self.signal.hop, self.signal.bins
-        self.state |= {"samples": ("float", window), "tail": ("float", hop)}
+        self.state |= {
+            "samples": ("float", window),
+            "tail": ("float", hop),
+            "energies": ("float", 2),
+        }
         self.scratch |= {"spectrum": ("float", 2 * bins), "masked": ("float", 2 * bins)}
         angles = 2 * np.pi * np.arange(bins) / window
         windows = {
@@ -110,6 +115,11 @@ class FloatEngine(Engine):
         self.source.say("stft_analyse(&stft);")
 
     def _close(self) -> None:
+        soft = number(soft_energy(self.signal))
+        heard, left = (f"energy({2 * self.signal.bins}, {at})" for at in ("k.spectrum", "k.masked"))
+        self.source.say(f"s->speech = probability_of_speech({heard}, {left}, {soft});")
+        limits, spectra = ("s->least_gain", "s->dry"), ("k.spectrum", "k.masked")
+        self.source.call("limit_mask", str(self.signal.bins), *limits, *spectra)
         self.source.say("stft_synthesise(&stft);")
 
     # Bands ---------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from quant.ptq.pipeline import Progress
 
 CORE = Path(edge_se.core.__file__).parent
 # Raised whenever the functions of the header change.
-API_VERSION = 3
+API_VERSION = 4
 # How the sources are compiled; ISO C would not let multiplications and additions be fused.
 FLAGS = ("-std=c99", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
 
@@ -137,11 +137,20 @@ typedef struct {p}_state {{
    the weights in words: such a state gives silence. */
 const char *{p}_load({p}_state *state, const void *weights, size_t size);
 
-/* Start anew: forget all samples. */
+/* Start anew: forget all samples; the strength stays. */
 void {p}_reset({p}_state *state);
+
+/* Limit what is taken away, from the next hop on: no gain is below `least_gain` (0: no limit; 8192,
+   a quarter: at most 12 dB), and `dry` of the output is the input (0: none), aligned to the sample.
+   Both in steps of 1/32768, from 0 to 32768, and 0 after {p}_load. */
+void {p}_set_strength({p}_state *state, int32_t least_gain, int32_t dry);
 
 /* Take in one hop and write one enhanced hop; samples are {unit}. `in` may be `out`. */
 void {p}_process({p}_state *state, const {kind} in[{hop}], {kind} out[{hop}]);
+
+/* Probability that the newest frame holds speech, told by what the mask leaves of it, in steps of
+   1/32768. */
+int32_t {p}_speech_probability(const {p}_state *state);
 
 /* For callers without this header. */
 size_t {p}_state_size(void);
@@ -220,8 +229,26 @@ void {p}_process({p}_state *s, const {kind} in[{hop}], {kind} out[{hop}])
 void {p}_reset({p}_state *s)
 {{
     const struct {p}_weights *w = s->weights;
+    const int32_t least_gain = s->least_gain, dry = s->dry;
     memset(s, 0, sizeof *s);
     s->weights = w;
+    {p}_set_strength(s, least_gain, dry);
+}}
+
+static int32_t share(int32_t steps)
+{{
+    return steps < 0 ? 0 : steps > 32768 ? 32768 : steps;
+}}
+
+void {p}_set_strength({p}_state *s, int32_t least_gain, int32_t dry)
+{{
+    s->least_gain = share(least_gain);
+    s->dry = share(dry);
+}}
+
+int32_t {p}_speech_probability(const {p}_state *s)
+{{
+    return s->speech;
 }}
 
 const char *{p}_load({p}_state *s, const void *weights, size_t size)

@@ -19,11 +19,12 @@ from calib_data import clips_folder
 from edge_se import Enhancer, core
 from edge_se.benchmark import frames_of
 from edge_se.core.build import FLAGS, FOLDER, BuildError, compile_library, find_compiler
-from edge_se.engines import generated
-from edge_se.engines.generated import load_compiled, prefix, read_compiled
+from edge_se.engines import generated, load_engine
+from edge_se.engines.generated import GeneratedEngine, load_compiled, prefix, read_compiled
 from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
 from edge_se.model_file import attach_manifest, attached_weights, default_model_path, read_model
+from edge_se.strength import Strength
 from quant.c.engines import float_engine, make_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
@@ -159,6 +160,88 @@ def test_the_fixed_engine_takes_and_gives_int16(library):
     assert enhancer.sample_dtype == np.int16
     error = np.square(found - expected).sum() / np.square(expected).sum()
     assert 10 * np.log10(error) < -20
+
+
+@pytest.mark.parametrize("strength", [Strength(12.0), Strength(20.0, 0.3), Strength(0.0)])
+def test_the_engine_built_in_takes_less_away_as_the_float_model_does(
+    library, float_model, signal, strength
+):
+    enhancers = [Enhancer(float_model, engine=engine) for engine in (None, "c")]
+    for enhancer in enhancers:
+        enhancer.strength = strength
+
+    expected, found = (enhancer.enhance(signal) for enhancer in enhancers)
+
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize(("arithmetic", "tolerance"), [("float", 1e-6), ("fixed", 2 / 32768)])
+def test_an_engine_mixes_the_input_in_to_the_sample(library, signal, arithmetic, tolerance):
+    enhancer = Enhancer(engine="c", stft=arithmetic)
+    full = enhancer.enhance(signal)
+    enhancer.mix = 0.25
+
+    found = enhancer.enhance(signal)
+
+    np.testing.assert_allclose(found, 0.75 * full + 0.25 * signal, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+def test_an_engine_keeps_its_strength_across_resets(library, signal, arithmetic):
+    enhancer = Enhancer(engine="c", stft=arithmetic)
+    enhancer.max_attenuation_db, enhancer.mix = 6, 0.5
+
+    first = enhancer.enhance(signal)
+
+    np.testing.assert_array_equal(enhancer.enhance(signal), first)
+
+
+def test_a_models_strength_holds_in_c_too(library, tmp_path, signal):
+    data, manifest = read_model(default_model_path())
+    path = tmp_path / "soft.tflite"
+    path.write_bytes(attach_manifest(data, replace(manifest, strength=Strength(6.0))))
+    asked = Enhancer(engine="c")
+    asked.max_attenuation_db = 6
+
+    found = Enhancer(path, engine="c").enhance(signal)
+
+    np.testing.assert_array_equal(found, asked.enhance(signal))
+
+
+@pytest.mark.parametrize("steps", [(-1, -(2**31)), (32769, 2**31 - 1)])
+def test_steps_out_of_reach_are_the_nearest_within(library, signal, steps):
+    """As C callers may give them."""
+    engine = load_engine(default_model_path(), "c", stft="fixed")
+    assert isinstance(engine, GeneratedEngine)
+    hops = (30000 * signal[:1024]).astype(np.int16).reshape(4, 256)
+    outputs = np.zeros((2, *hops.shape), np.int16)
+    for given, output in zip((steps, [min(max(s, 0), 32768) for s in steps]), outputs, strict=True):
+        engine.reset()
+        engine._set_strength(engine._state.ctypes.data, *given)
+        for hop, out in zip(hops, output, strict=True):
+            engine.process(hop, out)
+
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize(("arithmetic", "tolerance"), [("float", 1e-3), ("fixed", 0.05)])
+def test_an_engine_tells_speech_as_the_float_model_does(
+    library, float_model, arithmetic, tolerance
+):
+    speech, _ = soundfile.read(clips_folder() / "clean" / "en_03.flac", dtype="float32")
+    noisy = speech + 0.01 * np.random.default_rng(0).standard_normal(len(speech)).astype("f")
+    here, there = Enhancer(engine="c", stft=arithmetic), Enhancer(float_model)
+    here.mix = 0.5  # which changes nothing
+
+    def heard(enhancer: Enhancer) -> np.ndarray:
+        frames = noisy[: len(noisy) // 256 * 256].astype(np.float32).reshape(-1, 256)
+        return np.array(
+            [enhancer.speech_probability for frame in frames if enhancer.process(frame) is not None]
+        )
+
+    found, expected = heard(here), heard(there)
+    assert found.min() < 0.1 < 0.9 < found.max() <= 1
+    assert np.abs(found - expected).mean() < tolerance
 
 
 @pytest.mark.parametrize("which", ["float", "default", "c float", "c fixed"])
@@ -530,3 +613,19 @@ def test_the_engine_computes_the_same_on_an_emulated_pi4(tool, edge_se, tmp_path
     assert result.returncode == 0, result.stderr
     agreement = json.loads((tmp_path / "report.json").read_text())["agreement"]
     assert agreement["largest_difference"] <= {"float": 1e-5, "fixed": 0}[arithmetic]
+
+
+def test_quantize_writes_the_strength_into_the_file(tmp_path, signal):
+    asked = Strength(15.0, 0.125)
+    made = quant.quantize(precision="float", strength=asked)
+    made.save(tmp_path / "soft.tflite")
+
+    found = Enhancer(tmp_path / "soft.tflite")
+
+    assert found.strength == asked == made.manifest.strength
+    found.strength = Strength()
+    plain = quant.quantize(precision="float")
+    plain.save(tmp_path / "plain.tflite")
+    assert plain.manifest.strength == Strength()
+    expected = Enhancer(tmp_path / "plain.tflite").enhance(signal)
+    np.testing.assert_array_equal(found.enhance(signal), expected)

@@ -1253,14 +1253,34 @@ void ul_unas_float_process(ul_unas_float_state *s, const float in[256], float ou
     sigmoid(129, k.rows129x1_1, k.rows129x1_0);
     gain_bands(65, k.rows129x1_0, k.spectrum, k.masked);
     gain_bins(192, w->split_first, w->split_weight, k.rows129x1_0, k.spectrum + 130, k.masked + 130);
+    s->speech = probability_of_speech(energy(514, k.spectrum), energy(514, k.masked), 0.015543227f);
+    limit_mask(257, s->least_gain, s->dry, k.spectrum, k.masked);
     stft_synthesise(&stft);
 }
 
 void ul_unas_float_reset(ul_unas_float_state *s)
 {
     const struct ul_unas_float_weights *w = s->weights;
+    const int32_t least_gain = s->least_gain, dry = s->dry;
     memset(s, 0, sizeof *s);
     s->weights = w;
+    ul_unas_float_set_strength(s, least_gain, dry);
+}
+
+static int32_t share(int32_t steps)
+{
+    return steps < 0 ? 0 : steps > 32768 ? 32768 : steps;
+}
+
+void ul_unas_float_set_strength(ul_unas_float_state *s, int32_t least_gain, int32_t dry)
+{
+    s->least_gain = share(least_gain);
+    s->dry = share(dry);
+}
+
+int32_t ul_unas_float_speech_probability(const ul_unas_float_state *s)
+{
+    return s->speech;
 }
 
 const char *ul_unas_float_load(ul_unas_float_state *s, const void *weights, size_t size)
@@ -1283,7 +1303,7 @@ size_t ul_unas_float_state_size(void)
 
 int ul_unas_float_api_version(void)
 {
-    return 3;
+    return 4;
 }
 
 int ul_unas_float_hop(void)

@@ -22,8 +22,12 @@ struct ul_unas_float_weights;
 
 typedef struct ul_unas_float_state {
     const struct ul_unas_float_weights *weights;
+    int32_t least_gain;
+    int32_t dry;
+    int32_t speech;
     float samples[512];
     float tail[256];
+    float energies[2];
     float encoder_0_part0_cache[524];
     float encoder_0_attention_gru_memory[24];
     float encoder_1_cache[3216];
@@ -54,11 +58,20 @@ typedef struct ul_unas_float_state {
    the weights in words: such a state gives silence. */
 const char *ul_unas_float_load(ul_unas_float_state *state, const void *weights, size_t size);
 
-/* Start anew: forget all samples. */
+/* Start anew: forget all samples; the strength stays. */
 void ul_unas_float_reset(ul_unas_float_state *state);
+
+/* Limit what is taken away, from the next hop on: no gain is below `least_gain` (0: no limit; 8192,
+   a quarter: at most 12 dB), and `dry` of the output is the input (0: none), aligned to the sample.
+   Both in steps of 1/32768, from 0 to 32768, and 0 after ul_unas_float_load. */
+void ul_unas_float_set_strength(ul_unas_float_state *state, int32_t least_gain, int32_t dry);
 
 /* Take in one hop and write one enhanced hop; samples are nominally -1 to 1. `in` may be `out`. */
 void ul_unas_float_process(ul_unas_float_state *state, const float in[256], float out[256]);
+
+/* Probability that the newest frame holds speech, told by what the mask leaves of it, in steps of
+   1/32768. */
+int32_t ul_unas_float_speech_probability(const ul_unas_float_state *state);
 
 /* For callers without this header. */
 size_t ul_unas_float_state_size(void);
