@@ -56,7 +56,8 @@ def write_built_in() -> None:
         if other.name not in files:
             other.unlink()
     data, manifest = read_model(default_model_path())
-    weights = {engine.arithmetic: engine.blob for engine in engines}
+    # The built-in model is not in 8 bits throughout: those of the int8 engine are another file's.
+    weights = {e.arithmetic: e.blob for e in engines if e.arithmetic != "int8"}
     with written_beside(default_model_path()) as temporary:
         temporary.write_bytes(attach_manifest(data, manifest, weights))
 

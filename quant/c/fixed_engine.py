@@ -12,7 +12,7 @@ from edge_se.quantized import limits
 from edge_se.signal import Signal
 from quant.c.engine import (
     ROWS_AT_ONCE,
-    Engine,
+    LayerEngine,
     check_recurrence,
     elements,
     moved,
@@ -59,7 +59,7 @@ FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
 FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits in a vector
 
 
-class FixedEngine(Engine):
+class FixedEngine(LayerEngine):
     """Values of 16 bits, weights of 8, sums of 32; see `Engine`."""
 
     arithmetic = "fixed"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edge_se.engines.compiled_stft import twiddles
 from quant.c.engine import (
     ROWS_AT_ONCE,
-    Engine,
+    LayerEngine,
     check_recurrence,
     elements,
     merge_bands,
@@ -38,7 +38,7 @@ from quant.c.weights import Kind
 SLOPE = Kind("slope", np.float32)
 
 
-class FloatEngine(Engine):
+class FloatEngine(LayerEngine):
     """Everything in 32-bit floats; see `Engine`."""
 
     arithmetic = "float"

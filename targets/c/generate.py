@@ -148,7 +148,7 @@ size_t {p}_state_size(void);
 int {p}_api_version(void);
 int {p}_hop(void);
 int {p}_latency(void);
-const char *{p}_arithmetic(void); /* "float": float samples; "fixed": int16_t samples */
+const char *{p}_arithmetic(void); /* "float": float samples; others: int16_t samples */
 
 /* What a state's weights say of themselves, 0 without: samples a second, and the first 32 bits of
    the SHA-256 of the checkpoint's file. */
@@ -221,7 +221,7 @@ void {p}_reset({p}_state *s)
     const struct {p}_weights *w = s->weights;
     memset(s, 0, sizeof *s);
     s->weights = w;
-}}
+{_on_reset(engine)}}}
 
 const char *{p}_load({p}_state *s, const void *weights, size_t size)
 {{
@@ -231,8 +231,10 @@ const char *{p}_load({p}_state *s, const void *weights, size_t size)
     const char *const where = "weights whose bands lie beyond the bins";
     memset(s, 0, sizeof *s);
 {_checks(engine)}
-    if (!fault) s->weights = w;
-    return fault;
+    if (fault) return fault;
+    s->weights = w;
+    {p}_reset(s);
+    return 0;
 }}
 
 size_t {p}_state_size(void)
@@ -270,6 +272,11 @@ uint32_t {p}_checkpoint(const {p}_state *s)
     return s->weights ? s->weights->header.checkpoint : 0;
 }}
 """
+
+
+def _on_reset(engine: Engine) -> str:
+    lines = ["if (!w) return;", *engine.on_reset] if engine.on_reset else []
+    return indented(lines) + "\n" if lines else ""
 
 
 def _checks(engine: Engine) -> str:
