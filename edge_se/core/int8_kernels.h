@@ -249,7 +249,176 @@ struct affine {
     int32_t zero; /* of the result */
 };
 
-/* The sum of products, inputs being a multiple of 8. */
+/* Four outputs at once -------------------------------------------------------------------------- */
+
+#if defined(__aarch64__) && defined(__GNUC__)
+#define QUADS 1
+typedef int32x4_t quad;
+INLINE quad quad_load(const int32_t *x) { return vld1q_s32(x); }
+INLINE quad quad_rescale(quad x, quad m, quad exponent)
+{
+    const int32x4_t none = vdupq_n_s32(0), right = vminq_s32(exponent, none);
+    const int32x4_t z = vqrdmulhq_s32(vshlq_s32(x, vmaxq_s32(exponent, none)), m);
+    return vrshlq_s32(vsraq_n_s32(z, vandq_s32(z, right), 31), right);
+}
+INLINE quad quad_rescale_once(quad x, quad m, quad exponent)
+{
+    const int32x4_t by = vsubq_s32(exponent, vdupq_n_s32(31));
+    const int64x2_t low = vmull_s32(vget_low_s32(x), vget_low_s32(m));
+    const int64x2_t high = vmull_high_s32(x, m);
+    return vuzp1q_s32((int32x4_t)vrshlq_s64(low, vmovl_s32(vget_low_s32(by))),
+                      (int32x4_t)vrshlq_s64(high, vmovl_high_s32(by)));
+}
+INLINE void quad_store(int8_t *y, quad x, int32_t zero)
+{
+    const int16x4_t half = vqadd_s16(vqmovn_s32(x), vdup_n_s16((int16_t)zero));
+    const int32_t bytes = vget_lane_s32((int32x2_t)vqmovn_s16(vcombine_s16(half, half)), 0);
+    memcpy(y, &bytes, sizeof bytes);
+}
+INLINE void quad_store_two(int8_t *y, quad a, quad b, int32_t zero)
+{
+    const int16x8_t both = vqmovn_high_s32(vqmovn_s32(a), b);
+    vst1_s8(y, vqmovn_s16(vqaddq_s16(both, vdupq_n_s16((int16_t)zero))));
+}
+/* sum + products of 16 bytes, of which two fit 16 bits */
+INLINE quad quad_dot(quad sum, int8x16_t w, int8x16_t x)
+{
+#if defined(__ARM_FEATURE_DOTPROD)
+    return vdotq_s32(sum, w, x);
+#else
+    const int16x8_t pairs = vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), w, x);
+    return vpadalq_s16(sum, pairs);
+#endif
+}
+INLINE quad quad_dot_half(quad sum, int8x8_t w, int8x8_t x)
+{
+    return vpadalq_s16(sum, vmull_s8(w, x));
+}
+/* Sums of four rows of weights, one behind the other. */
+INLINE quad quad_of_rows(int inputs, const int8_t *w, const int8_t *x)
+{
+    quad sums[4];
+    UNROLL for (int o = 0; o < 4; o++) {
+        sums[o] = vdupq_n_s32(0);
+        UNROLL for (int n = 0; n + 16 <= inputs; n += 16)
+            sums[o] = quad_dot(sums[o], vld1q_s8(w + o * inputs + n), vld1q_s8(x + n));
+        if (inputs % 16)
+            sums[o] = quad_dot_half(sums[o], vld1_s8(w + (o + 1) * inputs - 8), vld1_s8(x + inputs - 8));
+    }
+    return vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3]));
+}
+/* The same of a weight that stays in registers, four times 48 inputs at most. */
+typedef struct {
+    int8x16_t whole[4][3];
+    int8x8_t half[4];
+} quad_weight;
+INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
+{
+    quad_weight held;
+    UNROLL for (int o = 0; o < 4; o++) {
+        UNROLL for (int n = 0; n < inputs / 16; n++) held.whole[o][n] = vld1q_s8(w + o * inputs + 16 * n);
+        if (inputs % 16) held.half[o] = vld1_s8(w + (o + 1) * inputs - 8);
+    }
+    return held;
+}
+INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x)
+{
+    quad sums[4];
+    UNROLL for (int o = 0; o < 4; o++) {
+        sums[o] = vdupq_n_s32(0);
+        UNROLL for (int n = 0; n < inputs / 16; n++)
+            sums[o] = quad_dot(sums[o], w.whole[o][n], vld1q_s8(x + 16 * n));
+        if (inputs % 16) sums[o] = quad_dot_half(sums[o], w.half[o], vld1_s8(x + inputs - 8));
+    }
+    return vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3]));
+}
+#define HELD 1
+INLINE quad quad_add(quad a, quad b) { return vaddq_s32(a, b); }
+#elif defined(__AVX2__)
+#define QUADS 1
+typedef __m128i quad;
+INLINE quad quad_load(const int32_t *x) { return _mm_loadu_si128((const __m128i *)x); }
+INLINE quad quad_add(quad a, quad b) { return _mm_add_epi32(a, b); }
+INLINE quad quad_rescale(quad x, quad m, quad exponent)
+{
+    const __m128i none = _mm_setzero_si128(), one = _mm_set1_epi32(1);
+    const __m128i half = _mm_set1_epi64x(1 << 30), left = _mm_max_epi32(exponent, none);
+    const __m128i right = _mm_sub_epi32(left, exponent), moved = _mm_sllv_epi32(x, left);
+    const __m128i even = _mm_add_epi64(_mm_mul_epi32(moved, m), half);
+    const __m128i odd =
+        _mm_add_epi64(_mm_mul_epi32(_mm_srli_epi64(moved, 32), _mm_srli_epi64(m, 32)), half);
+    const __m128i z = _mm_blend_epi16(_mm_srli_epi64(even, 31), _mm_slli_epi64(odd, 1), 0xcc);
+    /* half of 2^right is 0 where nothing is shifted, and so is what rounds away from zero */
+    const __m128i nearest = _mm_srli_epi32(_mm_sllv_epi32(one, right), 1);
+    const __m128i shifted = _mm_cmpgt_epi32(right, none);
+    const __m128i below = _mm_and_si128(_mm_srai_epi32(z, 31), shifted);
+    return _mm_srav_epi32(_mm_add_epi32(_mm_add_epi32(z, below), nearest), right);
+}
+/* x m / 2^(31 - exponent) of the lower number of each pair, whose upper half is `exponents` alike */
+INLINE __m128i halves_rescaled_once(__m128i x, __m128i m, __m128i exponent)
+{
+    /* Shifts of 64 bits are of numbers above zero: 2^62 is added, and subtracted when shifted. */
+    const __m128i by = _mm_and_si128(_mm_sub_epi32(_mm_set1_epi32(31), exponent),
+                                     _mm_set1_epi64x(0xffffffff));
+    const __m128i high = _mm_set1_epi64x((int64_t)1 << 62), one = _mm_set1_epi64x(1);
+    const __m128i half = _mm_srli_epi64(_mm_sllv_epi64(one, by), 1);
+    const __m128i sum = _mm_add_epi64(_mm_add_epi64(_mm_mul_epi32(x, m), half), high);
+    return _mm_sub_epi64(_mm_srlv_epi64(sum, by), _mm_srlv_epi64(high, by));
+}
+INLINE quad quad_rescale_once(quad x, quad m, quad exponent)
+{
+    const __m128i even = halves_rescaled_once(x, m, exponent);
+    const __m128i odd = halves_rescaled_once(_mm_srli_epi64(x, 32), _mm_srli_epi64(m, 32),
+                                             _mm_srli_epi64(exponent, 32));
+    return _mm_blend_epi16(even, _mm_slli_epi64(odd, 32), 0xcc);
+}
+INLINE __m128i quads_narrowed(quad a, quad b, int32_t zero)
+{
+    const __m128i both = _mm_adds_epi16(_mm_packs_epi32(a, b), _mm_set1_epi16((int16_t)zero));
+    return _mm_packs_epi16(both, both);
+}
+INLINE void quad_store(int8_t *y, quad x, int32_t zero)
+{
+    const int32_t bytes = _mm_cvtsi128_si32(quads_narrowed(x, x, zero));
+    memcpy(y, &bytes, sizeof bytes);
+}
+INLINE void quad_store_two(int8_t *y, quad a, quad b, int32_t zero)
+{
+    _mm_storel_epi64((__m128i *)y, quads_narrowed(a, b, zero));
+}
+INLINE __m256i widened(const int8_t *x)
+{
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)x));
+}
+INLINE __m128i half_widened(const int8_t *x)
+{
+    return _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)x));
+}
+INLINE quad quad_of_rows(int inputs, const int8_t *w, const int8_t *x)
+{
+    __m128i sums[4];
+    UNROLL for (int o = 0; o < 4; o++) {
+        __m256i sum = _mm256_setzero_si256();
+        UNROLL for (int n = 0; n + 16 <= inputs; n += 16)
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(widened(w + o * inputs + n), widened(x + n)));
+        sums[o] = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+        if (inputs % 16) {
+            const int n = inputs - 8;
+            const __m128i last = _mm_madd_epi16(half_widened(w + o * inputs + n), half_widened(x + n));
+            sums[o] = _mm_add_epi32(sums[o], last);
+        }
+    }
+    return _mm_hadd_epi32(_mm_hadd_epi32(sums[0], sums[1]), _mm_hadd_epi32(sums[2], sums[3]));
+}
+#else
+#define QUADS 0
+#endif
+
+#ifndef HELD
+#define HELD 0
+#endif
+
+/* The sum of products. */
 INLINE int32_t dot(int inputs, const int8_t *w, const int8_t *x)
 {
     int32_t sum = 0;
@@ -257,18 +426,62 @@ INLINE int32_t dot(int inputs, const int8_t *w, const int8_t *x)
     return sum;
 }
 
-/* Rows, `step` apart, of inputs times weights; results `row` apart. Fully connected layers round
-   once. */
+/* One output, from its sum. */
+INLINE int8_t finished(struct affine a, int o, int once, int32_t sum)
+{
+    const int32_t x = plus(a.bias[o], sum), m = a.multiplier[o], exponent = a.exponent[o];
+    return clipped(plus(once ? rescaled_once(x, m, exponent) : rescaled(x, m, exponent), a.zero), LOWEST);
+}
+
+#if QUADS
+INLINE quad quad_finished(struct affine a, int o, int once, quad sum)
+{
+    const quad x = quad_add(sum, quad_load(a.bias + o));
+    const quad m = quad_load(a.multiplier + o), exponent = quad_load(a.exponent + o);
+    return once ? quad_rescale_once(x, m, exponent) : quad_rescale(x, m, exponent);
+}
+#endif
+
+/* Rows, `step` apart, of inputs, a multiple of 8, times weights; results `row` apart. Fully connected
+   layers round once. */
 INLINE void apply(int rows, int step, int inputs, int outputs, int row, int once, struct affine a,
                   const int8_t *x, int8_t *y)
 {
-    for (int r = 0; r < rows; r++) {
-        for (int o = 0; o < outputs; o++) {
-            const int32_t sum = plus(a.bias[o], dot(inputs, a.weight + o * inputs, x + r * step));
-            const int32_t z = once ? rescaled_once(sum, a.multiplier[o], a.exponent[o])
-                                   : rescaled(sum, a.multiplier[o], a.exponent[o]);
-            y[r * row + o] = clipped(plus(z, a.zero), LOWEST);
+#if HELD
+    if (rows > 2 && inputs <= 48 && outputs % 4 == 0) {
+        ROLLED for (int o = 0; o < outputs; o += 4) {
+            const quad_weight held = quad_weight_load(inputs, a.weight + o * inputs);
+            const quad bias = quad_load(a.bias + o), m = quad_load(a.multiplier + o);
+            const quad exponent = quad_load(a.exponent + o);
+            ROLLED for (int r = 0; r < rows; r++) {
+                const quad sums = quad_add(quad_of_held(inputs, held, x + r * step), bias);
+                const quad z =
+                    once ? quad_rescale_once(sums, m, exponent) : quad_rescale(sums, m, exponent);
+                quad_store(y + r * row + o, z, a.zero);
+            }
         }
+        return;
+    }
+#endif
+    ROLLED for (int r = 0; r < rows; r++) {
+        const int8_t *given = x + r * step;
+        int8_t *result = y + r * row;
+        int o = 0;
+#if QUADS
+        ROLLED for (; o + 8 <= outputs; o += 8) {
+            const quad low = quad_of_rows(inputs, a.weight + o * inputs, given);
+            const quad high = quad_of_rows(inputs, a.weight + (o + 4) * inputs, given);
+            quad_store_two(result + o, quad_finished(a, o, once, low),
+                           quad_finished(a, o + 4, once, high), a.zero);
+        }
+        if (o + 4 <= outputs) {
+            const quad sums = quad_of_rows(inputs, a.weight + o * inputs, given);
+            quad_store(result + o, quad_finished(a, o, once, sums), a.zero);
+            o += 4;
+        }
+#endif
+        for (; o < outputs; o++)
+            result[o] = finished(a, o, once, dot(inputs, a.weight + o * inputs, given));
     }
 }
 
@@ -282,27 +495,53 @@ INLINE void pad_rows(int rows, int channels, int stride, int before, int after, 
     memset(padded + (before + rows) * channels, zero, (size_t)(after * channels + BLOCK));
 }
 
-/* Each channel's sum over some taps of padded rows in some frames. */
+/* Each channel's sum over some taps of padded rows in some frames; 16 channels at once. */
 INLINE void apply_depthwise(int positions, int frames, int taps, int channels, int frame, struct affine a,
                             const int8_t *x, int8_t *y)
 {
-    for (int p = 0; p < positions; p++) {
-        for (int c = 0; c < channels; c++) {
-            int32_t sum = a.bias[c];
-            for (int f = 0; f < frames; f++) {
-                for (int t = 0; t < taps; t++) {
-                    const int8_t *w = a.weight + (f * taps + t) * channels;
-                    sum = plus(sum, w[c] * x[f * frame + (p + t) * channels + c]);
+    ROLLED for (int p = 0; p < positions; p++) {
+        ROLLED for (int c = 0; c < channels; c += BLOCK) {
+            int32_t sums[BLOCK];
+#if defined(__aarch64__) && defined(__GNUC__)
+            int32x4_t parts[4];
+            UNROLL for (int i = 0; i < 4; i++) parts[i] = vdupq_n_s32(0);
+            UNROLL for (int f = 0; f < frames; f++) {
+                UNROLL for (int t = 0; t < taps; t++) {
+                    const int8x16_t w = vld1q_s8(a.weight + (f * taps + t) * channels + c);
+                    const int8x16_t given = vld1q_s8(x + f * frame + (p + t) * channels + c);
+                    const int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(given));
+                    const int16x8_t high = vmull_high_s8(w, given);
+                    parts[0] = vaddw_s16(parts[0], vget_low_s16(low));
+                    parts[1] = vaddw_high_s16(parts[1], low);
+                    parts[2] = vaddw_s16(parts[2], vget_low_s16(high));
+                    parts[3] = vaddw_high_s16(parts[3], high);
                 }
             }
-            y[p * channels + c] =
-                clipped(plus(rescaled(sum, a.multiplier[c], a.exponent[c]), a.zero), LOWEST);
+            UNROLL for (int i = 0; i < 4; i++) vst1q_s32(sums + 4 * i, parts[i]);
+#else
+            memset(sums, 0, sizeof sums);
+            UNROLL for (int f = 0; f < frames; f++) {
+                UNROLL for (int t = 0; t < taps; t++) {
+                    const int8_t *w = a.weight + (f * taps + t) * channels + c;
+                    const int8_t *given = x + f * frame + (p + t) * channels + c;
+                    for (int n = 0; n < BLOCK; n++) sums[n] += w[n] * given[n];
+                }
+            }
+#endif
+            int8_t *result = y + p * channels + c;
+#if QUADS
+            UNROLL for (int n = 0; n < BLOCK; n += 8)
+                quad_store_two(result + n, quad_finished(a, c + n, 0, quad_load(sums + n)),
+                               quad_finished(a, c + n + 4, 0, quad_load(sums + n + 4)), a.zero);
+#else
+            for (int n = 0; n < BLOCK; n++) result[n] = finished(a, c + n, 0, sums[n]);
+#endif
         }
     }
 }
 
 /* Bins, each of two neighbouring bands: a fully connected layer of mostly zeros. */
-INLINE void split_bands(int rows, int step, int bins, int row, const uint16_t *first, const int8_t *weight,
+APART void split_bands(int rows, int step, int bins, int row, const uint16_t *first, const int8_t *weight,
                         const int32_t *bias, const int32_t *multiplier, const int32_t *exponent,
                         int32_t zero, const int8_t *x, int8_t *y)
 {
@@ -316,7 +555,7 @@ INLINE void split_bands(int rows, int step, int bins, int row, const uint16_t *f
 }
 
 /* The mean of columns of rows. */
-INLINE void mean(int rows, int columns, int32_t zero, int32_t multiplier, int32_t exponent,
+APART void mean(int rows, int columns, int32_t zero, int32_t multiplier, int32_t exponent,
                  int32_t result_zero, const int8_t *x, int8_t *y)
 {
     for (int c = 0; c < columns; c++) {
@@ -338,6 +577,28 @@ INLINE void copy(int planes, int rows, int columns, const int8_t *x, int plane_i
                 memcpy(to, from, (size_t)columns);
             else
                 for (int c = 0; c < columns; c++) to[c * column_out] = from[c * column_in];
+        }
+    }
+}
+
+/* Two of them at once, of which each second element is the other's. */
+INLINE void interleave(int planes, int rows, int columns, const int8_t *a, const int8_t *b, int plane_in,
+                       int row_in, int8_t *y, int plane_out, int row_out)
+{
+    for (int p = 0; p < planes; p++) {
+        for (int r = 0; r < rows; r++) {
+            const int8_t *from_a = a + p * plane_in + r * row_in, *from_b = b + p * plane_in + r * row_in;
+            int8_t *to = y + p * plane_out + r * row_out;
+#if defined(__aarch64__) && defined(__GNUC__)
+            const int paired = columns / 8 * 8;
+            ROLLED for (int c = 0; c < paired; c += 8) {
+                const int8x8x2_t pair = {{vld1_s8(from_a + c), vld1_s8(from_b + c)}};
+                vst2_s8(to + 2 * c, pair);
+            }
+#else
+            const int paired = 0;
+#endif
+            for (int c = paired; c < columns; c++) to[2 * c] = from_a[c], to[2 * c + 1] = from_b[c];
         }
     }
 }

@@ -21,9 +21,11 @@ from quant.c.engine import Engine
 from quant.c.int8_moves import (
     BITS,
     PADDING,
+    Block,
     Places,
     blocks,
     buffer_of,
+    interleaves,
     lie_side_by_side,
     offset_of,
     strides_of,
@@ -244,15 +246,19 @@ class Int8Engine(Engine):
         return target
 
     def _copy(self, places: Places, target: Places) -> None:
-        for block in blocks(places, target):
-            self._emit(
-                [block.source],
-                [block.target],
-                lambda at, b=block: (  # type: ignore[misc]
-                    f"copy({_listed(b.sizes)}, {at(b.source)}, {_listed(b.source_steps)}, "
-                    f"{at(b.target)}, {_listed(b.target_steps)});"
-                ),
-            )
+        found = list(blocks(places, target))
+        while found:
+            block = found.pop(0)
+            other = next((other for other in found if interleaves(block, other)), None)
+            if other is not None:
+                found.remove(other)
+                self._emit(
+                    [block.source, other.source],
+                    [block.target],
+                    partial(_written_pair, block, other),
+                )
+            else:
+                self._emit([block.source], [block.target], partial(_written_block, block))
 
     def _rows(self, places: Places) -> tuple[int, int]:
         """Rows [R, C] whose elements lie side by side: place of the first, and how far apart."""
@@ -741,6 +747,7 @@ class Int8Engine(Engine):
         places, before, after, stride = self._padded_rows(operation, taps)
         dilation, (result,) = operation.options["dilationHFactor"], operation.outputs
         served = stride == 1 and operation.options["depthMultiplier"] == 1
+        served = served and channels % BLOCK == 0
         if not served or len(places) != dilation * (frames - 1) + 1 or result.shape[1] != 1:
             raise ValueError("it has a depthwise convolution of another kind")
         sums = kernel.sum(axis=(0, 1), dtype=np.int64)
@@ -1023,6 +1030,18 @@ def _in_rows(operand: Operand, columns: int) -> Operand:
     if operand.kind == "rows":
         return Operand("rows", operand.place, columns)
     return operand
+
+
+def _written_block(block: Block, at: Callable[[int], str]) -> str:
+    source = f"{at(block.source)}, {_listed(block.source_steps)}"
+    target = f"{at(block.target)}, {_listed(block.target_steps)}"
+    return f"copy({_listed(block.sizes)}, {source}, {target});"
+
+
+def _written_pair(block: Block, other: Block, at: Callable[[int], str]) -> str:
+    source = f"{at(block.source)}, {at(other.source)}, {_listed(block.source_steps[:-1])}"
+    target = f"{at(block.target)}, {_listed(block.target_steps[:-1])}"
+    return f"interleave({_listed(block.sizes)}, {source}, {target});"
 
 
 def _pointer(place: int, at: Callable[[int], str]) -> str:

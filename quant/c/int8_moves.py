@@ -61,6 +61,17 @@ class Block:
     target_steps: tuple[int, ...]
 
 
+def interleaves(block: Block, other: Block) -> bool:
+    """Whether another block's elements lie behind each of a block's."""
+    return (
+        block.sizes == other.sizes
+        and block.source_steps == other.source_steps
+        and block.target_steps == other.target_steps
+        and (block.source_steps[-1], block.target_steps[-1]) == (1, 2)
+        and block.target + 1 == other.target
+    )
+
+
 def blocks(source: Places, target: Places) -> Iterator[Block]:
     """A copy of elements as few copies of blocks."""
     source, target = np.squeeze(source), np.squeeze(target)
