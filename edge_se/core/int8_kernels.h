@@ -111,7 +111,11 @@ typedef struct {
     part at[PARTS];
 } block;
 
+#if PARTS == BLOCK
+#define EACH_PART ROLLED for (int i = 0; i < PARTS; i++)
+#else
 #define EACH_PART UNROLL for (int i = 0; i < PARTS; i++)
+#endif
 
 #if defined(__aarch64__) && defined(__GNUC__)
 INLINE block block_of(int8x16_t x)
@@ -158,19 +162,19 @@ INLINE void block_store(int8_t *y, block x)
 INLINE block block_load(const int8_t *x)
 {
     block y;
-    for (int n = 0; n < BLOCK; n++) y.at[n] = x[n];
+    ROLLED for (int n = 0; n < BLOCK; n++) y.at[n] = x[n];
     return y;
 }
 INLINE void block_store(int8_t *y, block x)
 {
-    for (int n = 0; n < BLOCK; n++) y[n] = (int8_t)x.at[n];
+    ROLLED for (int n = 0; n < BLOCK; n++) y[n] = (int8_t)x.at[n];
 }
 #endif
 INLINE block block_look_up(const int8_t *table, block x)
 {
     int8_t bytes[BLOCK];
     block_store(bytes, x);
-    UNROLL for (int n = 0; n < BLOCK; n++) bytes[n] = table[bytes[n] + 128];
+    ROLLED for (int n = 0; n < BLOCK; n++) bytes[n] = table[bytes[n] + 128];
     return block_load(bytes);
 }
 #endif

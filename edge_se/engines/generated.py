@@ -49,6 +49,7 @@ class GeneratedEngine:
     All of the hop is the stage `infer`; the other two copy samples.
 
     Attributes:
+        arithmetic: In which it computes, a name of `ARITHMETICS`.
         state_bytes: Size of its state.
     """
 
@@ -70,7 +71,7 @@ class GeneratedEngine:
         """
         self.manifest, self.sample_dtype = manifest, ARITHMETICS[arithmetic]
         self.cache = StateCache((), (), ())
-        self._library, self._path, self._arithmetic = library, path, arithmetic
+        self._library, self._path, self.arithmetic = library, path, arithmetic
         names = ("api_version", "state_size", "load", "process", "reset")
         version, state_size, load, process, reset = _functions(library, manifest, arithmetic, names)
         found = int(version())
@@ -108,7 +109,7 @@ class GeneratedEngine:
             "sample_rate": manifest.signal.sample_rate,
             "checkpoint": str(manifest.checkpoint.get("sha256"))[:8],
         }
-        hop, latency, *of_weights = _functions(self._library, manifest, self._arithmetic, [*told])
+        hop, latency, *of_weights = _functions(self._library, manifest, self.arithmetic, [*told])
         for function in of_weights:
             function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_uint32
         sample_rate, checkpoint = (function(self._state.ctypes.data) for function in of_weights)
@@ -151,8 +152,8 @@ class GeneratedEngine:
             "runtime": "generated C",
             "runtime_version": str(API_VERSION),
             "threads": 1,
-            "arithmetic": self._arithmetic,
-            "stft": f"{stft_of(self._arithmetic)} (compiled)",
+            "arithmetic": self.arithmetic,
+            "stft": f"{stft_of(self.arithmetic)} (compiled)",
         }
 
 
@@ -264,15 +265,24 @@ def arithmetic_for(model: Path, stft: str | None) -> str:
     return found[0]
 
 
-def computes_the_same(model: Path) -> str | None:
-    """The arithmetic in which the compiled core computes what a .tflite does, if it can.
+def load_the_same(model: Path, stft: str | None = None) -> GeneratedEngine | None:
+    """The compiled core's engine that computes what a .tflite does; None where there is none.
+
+    Args:
+        model: A .tflite.
+        stft: The kind of STFT that is wanted; None for any.
 
     Raises:
         UserError: As `read_model` does.
     """
     data, manifest = read_model(model)
     same = _same(manifest, attached_weights(data))
-    return same if same is not None and _runs_in(model, same) else None
+    if same is None or stft not in (None, stft_of(same)):
+        return None
+    try:
+        return load_from_core(model, same)
+    except UserError:  # no core, or one without this engine: the .tflite runs in its runtime
+        return None
 
 
 def _same(manifest: Manifest, weights: Mapping[str, bytes]) -> str | None:

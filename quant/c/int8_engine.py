@@ -129,11 +129,11 @@ class Int8Engine(Engine):
         """
         checkpoint = str(manifest.checkpoint.get("sha256"))
         super().__init__(manifest.signal, manifest.architecture, checkpoint)
+        self._program = read_program(content)
         if manifest.lookahead_frames:
             raise ValueError("it looks ahead")
         if manifest.stft != "fixed":
             raise ValueError("its samples do not become features in integers")
-        self._program = read_program(content)
         self._manifest = manifest
         self._sites = _sites(self._program)
         self._numbers = {op: number for number, op in enumerate(self._program.operations)}

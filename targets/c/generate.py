@@ -36,7 +36,8 @@ def generate(
         checkpoint: the network.
         arithmetic: "float", or "fixed" for one in integers, calibrated as `quantize` calibrates.
         prefix: of files, functions and types.
-        noisy: what "fixed" is calibrated with, float32 [n] each; None for the embedded clips.
+        noisy: what the others than "float" are calibrated with, float32 [n] each; None for the
+            embedded clips.
         progress: told how far each stage of the calibration is.
 
     Raises:
