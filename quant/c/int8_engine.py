@@ -187,9 +187,10 @@ class Int8Engine(Engine):
         if tensor.index not in self._places:
             if tensor.content is None:
                 raise ValueError(f"nothing computes its tensor {tensor.index}")
+            # Anew for each that reads it: which constants are equal depends on the checkpoint.
             buffer = self._buffer(tensor.content.size, "constants")
             self._constants.append((buffer, tensor.content))
-            self._places[tensor.index] = self._of(buffer).reshape(tensor.shape)
+            return self._of(buffer).reshape(tensor.shape)
         return self._places[tensor.index]
 
     def _read(self, places: Places) -> Places:

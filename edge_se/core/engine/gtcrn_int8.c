@@ -433,15 +433,15 @@ struct gtcrn_int8_weights {
     int32_t split_bias[192];
     int32_t split_multiplier[192];
     int32_t split_exponent[192];
-    int8_t constants[4288];
+    int8_t constants[4352];
     int32_t band_first[64];
     int32_t band_until[64];
     int32_t band_weight[516];
 };
 
-typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 84608 ? 1 : -1];
+typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 84672 ? 1 : -1];
 
-static const uint32_t layout[2] = {0x9f067a2eu, 0xfd15ad9cu};
+static const uint32_t layout[2] = {0xfedf7b64u, 0x81384d99u};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, zero), 549, INT32, -128, 127},
@@ -1080,14 +1080,14 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     copy(1, 2, 3, k.features, 0, 1, 129, k.values + 3, 0, 3, 1);
     copy(127, 3, 3, k.features, 1, 1, 129, k.values + 9, 9, 3, 1);
     copy(1, 2, 3, k.features + 127, 0, 1, 129, k.values + 1152, 0, 3, 1);
-    copy(1, 1, 3, w->constants, 0, 0, 1, k.values + 1158, 0, 0, 1);
+    copy(1, 1, 3, w->constants + 16, 0, 0, 1, k.values + 1158, 0, 0, 1);
     pad_rows(129, 9, 9, 2, 2, w->zero[1], k.values, k.padded + 0);
     apply_to_rows_0((struct affine){w->weight_13, w->bias_13, w->multiplier_13, w->exponent_13, w->zero[0]}, k.padded, k.values + 2336);
     copy(1, 1, 3, w->constants + 3, 0, 0, 1, k.values + 1168, 0, 0, 1);
     copy(1, 2, 3, k.features + 387, 0, 1, 129, k.values + 1171, 0, 3, 1);
     copy(127, 3, 3, k.features + 387, 1, 1, 129, k.values + 1177, 9, 3, 1);
     copy(1, 2, 3, k.features + 514, 0, 1, 129, k.values + 2320, 0, 3, 1);
-    copy(1, 1, 3, w->constants + 3, 0, 0, 1, k.values + 2326, 0, 0, 1);
+    copy(1, 1, 3, w->constants + 19, 0, 0, 1, k.values + 2326, 0, 0, 1);
     pad_rows(129, 9, 9, 2, 2, w->zero[3], k.values + 1168, k.padded + 0);
     apply_to_rows_0((struct affine){w->weight_14, w->bias_14, w->multiplier_14, w->exponent_14, w->zero[2]}, k.padded, k.values + 3376);
     chain_0(&w->zero[5], &w->multiplier[0], &w->right[0], k.values + 2336, k.values + 3376, k.values + 4416);
@@ -1176,7 +1176,7 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     interleave(1, 33, 8, k.values + 2896, k.values + 5520, 0, -8, k.values + 1600, 0, 32);
     apply_to_rows_9((struct affine){w->weight_134, w->bias_134, w->multiplier_134, w->exponent_134, w->zero[140]}, k.values + 1584, k.values);
     chain_9(k.values, w->table_137, k.values + 2112);
-    chain_10(&w->zero[142], &w->multiplier[60], &w->right[57], k.values + 2112, w->constants + 16, k.values + 32, w->table_141, k.values + 2128, k.values + 1584);
+    chain_10(&w->zero[142], &w->multiplier[60], &w->right[57], k.values + 2112, w->constants + 32, k.values + 32, w->table_141, k.values + 2128, k.values + 1584);
     apply_to_rows_10((struct affine){w->weight_146, w->bias_146, w->multiplier_146, w->exponent_146, w->zero[141]}, k.values + 1584, k.values + 2112);
     chain_4(&w->zero[156], &w->multiplier[68], &w->right[65], k.values + 48, k.values + 2112, w->table_150, k.values + 2160);
     chain_5(&w->zero[160], &w->multiplier[71], &w->right[68], k.values + 2160, k.values + 2144, k.values + 80, w->table_154, k.values + 1584, k.values + 2176, k.values + 1600);
@@ -1279,8 +1279,8 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     mean(528, 1, w->zero[179], w->multiplier[82], w->exponent[3], w->zero[180], k.values + 1056, k.values + 1584);
     chain_11(&w->zero[183], &w->multiplier[84], &w->right[79], k.values + 1056, k.values + 1584, k.values, k.values + 528);
     mean(528, 1, w->zero[181], w->multiplier[83], w->exponent[4], w->zero[182], k.values + 528, k.values + 1056);
-    chain_12(&w->zero[190], &w->multiplier[88], &w->right[83], k.values + 1056, w->constants + 32, w->table_615, k.values + 1072);
-    chain_13(&w->zero[194], &w->multiplier[91], &w->right[86], k.values, k.values + 1072, w->constants + 48, w->constants + 576, k.values + 528);
+    chain_12(&w->zero[190], &w->multiplier[88], &w->right[83], k.values + 1056, w->constants + 48, w->table_615, k.values + 1072);
+    chain_13(&w->zero[194], &w->multiplier[91], &w->right[86], k.values, k.values + 1072, w->constants + 64, w->constants + 592, k.values + 528);
     interleave(1, 1, 264, k.values + 2640, k.values + 5264, 0, 0, k.values + 4736, 0, 0);
     chain_14(&w->zero[205], &w->multiplier[96], &w->right[91], k.values + 4736, k.values + 528, k.values + 5264);
     apply_to_rows_12((struct affine){w->weight_620, w->bias_620, w->multiplier_620, w->exponent_620, w->zero[204]}, k.values + 5264, k.values);
@@ -1293,13 +1293,13 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     mean(528, 1, w->zero[235], w->multiplier[113], w->exponent[5], w->zero[236], k.values, k.values + 1584);
     chain_11(&w->zero[239], &w->multiplier[115], &w->right[108], k.values, k.values + 1584, k.values + 528, k.values + 1056);
     mean(528, 1, w->zero[237], w->multiplier[114], w->exponent[6], w->zero[238], k.values + 1056, k.values);
-    chain_12(&w->zero[246], &w->multiplier[119], &w->right[112], k.values, w->constants + 32, w->table_639, k.values + 16);
-    chain_17(&w->zero[250], &w->multiplier[122], &w->right[115], k.values + 528, k.values + 16, w->constants + 1104, w->constants + 1632, k.values + 5264, k.values + 2640);
+    chain_12(&w->zero[246], &w->multiplier[119], &w->right[112], k.values, w->constants + 1120, w->table_639, k.values + 16);
+    chain_17(&w->zero[250], &w->multiplier[122], &w->right[115], k.values + 528, k.values + 16, w->constants + 1136, w->constants + 1664, k.values + 5264, k.values + 2640);
     copy(1, 33, 16, k.values + 2640, 0, 16, 1, k.values + 1584, 0, 32, 1);
     copy(1, 33, 16, k.values + 3152, 0, -16, 1, k.values + 1600, 0, 32, 1);
     apply_to_rows_9((struct affine){w->weight_648, w->bias_648, w->multiplier_648, w->exponent_648, w->zero[264]}, k.values + 1584, k.values);
     chain_9(k.values, w->table_651, k.values + 2112);
-    chain_10(&w->zero[266], &w->multiplier[130], &w->right[123], k.values + 2112, w->constants + 2160, k.values + 32, w->table_655, k.values + 2128, k.values + 1584);
+    chain_10(&w->zero[266], &w->multiplier[130], &w->right[123], k.values + 2112, w->constants + 2192, k.values + 32, w->table_655, k.values + 2128, k.values + 1584);
     apply_to_rows_10((struct affine){w->weight_660, w->bias_660, w->multiplier_660, w->exponent_660, w->zero[265]}, k.values + 1584, k.values + 2112);
     chain_4(&w->zero[280], &w->multiplier[138], &w->right[131], k.values + 48, k.values + 2112, w->table_664, k.values + 2160);
     chain_5(&w->zero[284], &w->multiplier[141], &w->right[134], k.values + 2160, k.values + 2144, k.values + 80, w->table_668, k.values + 1584, k.values + 2176, k.values + 1600);
@@ -1402,8 +1402,8 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     mean(528, 1, w->zero[303], w->multiplier[152], w->exponent[7], w->zero[304], k.values + 1056, k.values + 1584);
     chain_11(&w->zero[307], &w->multiplier[154], &w->right[145], k.values + 1056, k.values + 1584, k.values, k.values + 528);
     mean(528, 1, w->zero[305], w->multiplier[153], w->exponent[8], w->zero[306], k.values + 528, k.values + 1056);
-    chain_12(&w->zero[314], &w->multiplier[158], &w->right[149], k.values + 1056, w->constants + 32, w->table_1129, k.values + 528);
-    chain_17(&w->zero[319], &w->multiplier[161], &w->right[152], k.values, k.values + 528, w->constants + 2176, w->constants + 2704, k.values + 2640, k.values + 5264);
+    chain_12(&w->zero[314], &w->multiplier[158], &w->right[149], k.values + 1056, w->constants + 2208, w->table_1129, k.values + 528);
+    chain_17(&w->zero[319], &w->multiplier[161], &w->right[152], k.values, k.values + 528, w->constants + 2224, w->constants + 2752, k.values + 2640, k.values + 5264);
     apply_to_rows_12((struct affine){w->weight_1134, w->bias_1134, w->multiplier_1134, w->exponent_1134, w->zero[318]}, k.values + 5264, k.values);
     apply_to_rows_13((struct affine){w->weight_1135, w->bias_1135, w->multiplier_1135, w->exponent_1135, w->zero[333]}, k.values + 5264, k.values + 5792);
     apply_to_rows_12((struct affine){w->weight_1136, w->bias_1136, w->multiplier_1136, w->exponent_1136, w->zero[334]}, s->dpgrnn2_inter_memory, k.values + 1056);
@@ -1414,8 +1414,8 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     mean(528, 1, w->zero[359], w->multiplier[183], w->exponent[9], w->zero[360], k.values, k.values + 1584);
     chain_11(&w->zero[363], &w->multiplier[185], &w->right[174], k.values, k.values + 1584, k.values + 528, k.values + 1056);
     mean(528, 1, w->zero[361], w->multiplier[184], w->exponent[10], w->zero[362], k.values + 1056, k.values);
-    chain_12(&w->zero[370], &w->multiplier[189], &w->right[178], k.values, w->constants + 32, w->table_1153, k.values + 1056);
-    chain_18(&w->zero[376], &w->multiplier[192], &w->right[181], k.values + 528, k.values + 1056, w->constants + 3232, w->constants + 3760, k.values + 5264, k.values + 4736, k.values);
+    chain_12(&w->zero[370], &w->multiplier[189], &w->right[178], k.values, w->constants + 3280, w->table_1153, k.values + 1056);
+    chain_18(&w->zero[376], &w->multiplier[192], &w->right[181], k.values + 528, k.values + 1056, w->constants + 3296, w->constants + 3824, k.values + 5264, k.values + 4736, k.values);
     pad_rows(33, 8, 16, 1, 1, w->zero[375], k.values, k.padded + 0);
     apply_to_rows_2((struct affine){w->weight_1162, w->bias_1162, w->multiplier_1162, w->exponent_1162, w->zero[374]}, k.padded, k.values + 528);
     chain_2(k.values + 528, w->table_1163, s->decoder_0_cache + 5280);
