@@ -49,7 +49,8 @@ class Enhancer:
         Args:
             model_path: A .tflite made by `edge-se quantize`, an .onnx made by `edge-se convert` or
                 a .so made by `edge-se compile`; None for the model that ships with the package.
-            engine: "tflite", "onnxruntime" or "c"; None for the one that the file asks for.
+            engine: "tflite", "onnxruntime" or "c"; None or "auto" for C where it computes what the
+                file does, else for the one that the file asks for.
             runtime: "ai_edge_litert", "tflite_runtime" or "tensorflow"; None for the first one
                 installed.
             stft: "float", or "fixed" for the one in integers; None for what the model says.

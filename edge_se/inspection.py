@@ -63,6 +63,7 @@ Description = tuple[Manifest, Counter[tuple[str, str]], dict[str, Any]]
 
 
 def _describe_tflite(path: Path, runtime: str | None) -> Description:
+    from edge_se.engines.generated import load_the_same
     from edge_se.engines.tflite import create_interpreter, delegated_share, find_runtime
     from edge_se.model_file import read_manifest
 
@@ -73,7 +74,14 @@ def _describe_tflite(path: Path, runtime: str | None) -> Description:
     operators = Counter(
         (operator["op_name"], _precision(operator)) for operator in plain._get_ops_details()
     )
+    same = load_the_same(path)
     engines = {"tflite": "by default", "c": _in_c(path)}
+    if same is not None:
+        exactly = "up to rounding" if same.sample_dtype == np.float32 else "to the bit"
+        engines = {
+            "c": f"by default, in {same.arithmetic}, {exactly}",
+            "tflite": "with --engine tflite",
+        }
     return (
         manifest,
         operators,

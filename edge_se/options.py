@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_se.engines import ENGINES, MICRO, RUNTIMES, STFTS
+from edge_se.engines import AUTO, ENGINES, MICRO, RUNTIMES, STFTS
 from edge_se.errors import UserError
 from edge_se.files import STANDARD, require_folder, require_writable, status_of
 from edge_se.strength import FULL, MOST_DB, Strength
@@ -160,9 +160,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--engine",
-        choices=ENGINES,
-        help="what runs the model (default: by the file's suffix); c runs a .so of `edge-se "
-        "compile`, and a .tflite that carries weights for it",
+        choices=(AUTO, *ENGINES),
+        help="what runs the model (default: auto, which is C where it computes what the file does, "
+        "else by the file's suffix); c runs a .so of `edge-se compile`, and a .tflite that carries "
+        "weights for it",
     )
     parser.add_argument(
         "--runtime",

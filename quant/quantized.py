@@ -30,7 +30,7 @@ from quant.audio.clips import (
     read_calibration_clips,
 )
 from quant.c.engine import Engine
-from quant.c.engines import FIXED_RECIPE, fixed_engine, float_engine
+from quant.c.engines import FIXED_RECIPE, fixed_engine, float_engine, int8_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.graph.encoding import Precision
 from quant.graph.graph import Range
@@ -350,6 +350,8 @@ def _enhancer(
     content = build_proven(calibrated, recipe, ranges, details)
     if recipe.name == FIXED_RECIPE:
         content = _with_weights(content, partial(fixed_engine, calibrated, recipe, ranges))
+    elif _is_int8(recipe):
+        content = _with_weights(content, partial(int8_engine, content))
     return Quantized(
         content,
         checkpoint,

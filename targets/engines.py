@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,8 @@ def write_built_in() -> None:
         if other.name not in files:
             other.unlink()
     data, manifest = read_model(default_model_path())
-    weights = {engine.arithmetic: engine.blob for engine in engines}
+    # The built-in model is not in 8 bits throughout: those of the int8 engine are another file's.
+    weights = {e.arithmetic: e.blob for e in engines if e.arithmetic != "int8"}
     with written_beside(default_model_path()) as temporary:
         temporary.write_bytes(attach_manifest(data, manifest, weights))
 
@@ -90,23 +92,38 @@ def compile_engine(
         checkpoint: The network.
         arithmetic: One of `edge_se.engines.generated.ARITHMETICS`.
         compiler: Command of the C compiler.
-        noisy: What "fixed" is calibrated with, float32 [n] each; None for the embedded clips.
+        noisy: What the others than "float" are calibrated with, float32 [n] each; None for the
+            embedded clips.
         progress: Told how far the calibration is.
 
     Raises:
         UserError: No engine can be generated for this network, or the compiler failed.
     """
     engine = make_engine(checkpoint, arithmetic, noisy, progress)
-    name = prefix(checkpoint.architecture, arithmetic)
+    return library_of(engine, checkpoint.describe(), compiler)
+
+
+def library_of(engine: Engine, checkpoint: Mapping[str, Any], compiler: Sequence[str]) -> bytes:
+    """A shared library of an engine, manifest and weights appended.
+
+    Args:
+        engine: The engine.
+        checkpoint: What its manifest says of the checkpoint.
+        compiler: Command of the C compiler.
+
+    Raises:
+        UserError: The compiler failed.
+    """
+    name = prefix(engine.network, engine.arithmetic)
     manifest = engine_manifest(
-        checkpoint.architecture,
-        arithmetic,
-        checkpoint.signal,
-        checkpoint.describe(),
+        engine.network,
+        engine.arithmetic,
+        engine.signal,
+        checkpoint,
         {"edge-se": version("edge-se"), "compiler": Path(compiler[0]).name},
     )
     library = _compiled(frame_sources(engine, name), f"{name}.c", compiler)
-    return attach_manifest(library, manifest, {arithmetic: engine.blob})
+    return attach_manifest(library, manifest, {engine.arithmetic: engine.blob})
 
 
 def _compiled(files: Mapping[str, str], main: str, compiler: Sequence[str]) -> bytes:

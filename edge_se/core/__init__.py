@@ -17,9 +17,12 @@ from typing import Any
 from edge_se.machine import processor_features
 
 LIBRARY = "_core.so"
-# The same for processors with more instructions: the compiler's options, and what /proc/cpuinfo
-# calls them. Tried in this order.
-VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
+# The same for processors with more instructions: the compiler's options, what /proc/cpuinfo calls
+# them, and the machine, as compilers call it. Tried in this order.
+VARIANTS = {
+    "_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"}, "x86_64"),
+    "_core_dotprod.so": (("-mcpu=cortex-a55",), {"asimddp"}, "aarch64"),
+}
 # What `edge_se_core_version` of the library has to say.
 VERSION = 13
 _FUNCTIONS = (
@@ -88,7 +91,7 @@ class SampleBuffers(ctypes.Structure):
 def core_path() -> Path:
     """Where the library for this processor is, or would be."""
     folder = Path(__file__).parent
-    for name, (_, needed) in VARIANTS.items():
+    for name, (_, needed, _) in VARIANTS.items():
         if (folder / name).is_file() and needed <= processor_features():
             return folder / name
     return folder / LIBRARY

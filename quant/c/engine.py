@@ -42,15 +42,19 @@ Fields = dict[str, tuple[str, int]]
 Tables = Callable[[str, NDArray[Any]], str]
 
 
-class Engine(ABC):
-    """Writes the frame of some layers; its attributes hold the result.
+class Engine:
+    """Writes a frame; its attributes hold the result.
 
     Attributes:
+        signal: that the network hears.
+        network: its name.
+        checkpoint: SHA-256 of the file with its weights, in hexadecimal.
         weights: what depends on the checkpoint.
         checks: conditions on it, in C.
         source: tables, functions and statements.
         state: fields of the state, by name: C type and count.
         scratch: fields of the frame's memory on the stack.
+        on_reset: statements that make a state of zeros one after a reset.
     """
 
     # Its name; C types of values and of samples; headers in `edge_se/core` that the frame includes,
@@ -62,19 +66,16 @@ class Engine(ABC):
     included: ClassVar[tuple[str, ...]]
     included_by_these: ClassVar[tuple[str, ...]]
 
-    def __init__(
-        self, layers: Sequence[Layer], signal: Signal, network: str, checkpoint: str
-    ) -> None:
-        """Write the frame of some layers.
+    def __init__(self, signal: Signal, network: str, checkpoint: str) -> None:
+        """Begin a frame.
 
         Args:
-            layers: of the frame.
-            signal: that the network hears.
-            network: its name.
-            checkpoint: SHA-256 of the file with its weights, in hexadecimal.
+            signal: see `Engine`.
+            network: see `Engine`.
+            checkpoint: see `Engine`.
 
         Raises:
-            ValueError: The kernels don't serve the signal or a layer.
+            ValueError: There is no transform for the signal.
         """
         if (signal.window, signal.hop) != (fixed.WINDOW, fixed.HOP):
             raise ValueError(f"it has windows of {signal.window} samples")
@@ -84,9 +85,51 @@ class Engine(ABC):
         self.weights = Weights()
         self.checks: list[str] = []
         self.source = Source()
-        self.plan: Plan = plan_memory(layers)
         self.state: Fields = dict.fromkeys(("least_gain", "dry", "speech"), ("int32_t", 1))
-        self.scratch: Fields = {
+        self.scratch: Fields = {}
+        self.on_reset: list[str] = []
+
+    @property
+    def defined(self) -> Mapping[str, str]:
+        """Macros that the headers it includes are to find."""
+        return {}
+
+    @property
+    def name(self) -> str:
+        """What it computes: a network, in an arithmetic."""
+        return f"{self.network}_{self.arithmetic}"
+
+    @property
+    def layout(self) -> tuple[int, int]:
+        """What tells its weights from others."""
+        return self.weights.layout(self.name)
+
+    @property
+    def blob(self) -> bytes:
+        """The checkpoint's weights, to be loaded."""
+        return self.weights.blob(self.name, self.signal.sample_rate, self.checkpoint)
+
+
+class LayerEngine(Engine, ABC):
+    """Writes the frame of some layers."""
+
+    def __init__(
+        self, layers: Sequence[Layer], signal: Signal, network: str, checkpoint: str
+    ) -> None:
+        """Write the frame of some layers.
+
+        Args:
+            layers: of the frame.
+            signal: see `Engine`.
+            network: see `Engine`.
+            checkpoint: see `Engine`.
+
+        Raises:
+            ValueError: The kernels don't serve the signal or a layer.
+        """
+        super().__init__(signal, network, checkpoint)
+        self.plan: Plan = plan_memory(layers)
+        self.scratch |= {
             name: (self.element, shape.size) for name, shape in self.plan.buffers.items()
         }
         self._open(layers)
@@ -119,26 +162,6 @@ class Engine(ABC):
                     pointer = moved(f"k.{name}", start * shape.channels)
                     size = f"sizeof({self.element}) * {rows * shape.channels}"
                     self.source.call("memset", pointer, "0", size)
-
-    @property
-    def defined(self) -> Mapping[str, str]:
-        """Macros that the headers it includes are to find."""
-        return {}
-
-    @property
-    def name(self) -> str:
-        """What it computes: a network, in an arithmetic."""
-        return f"{self.network}_{self.arithmetic}"
-
-    @property
-    def layout(self) -> tuple[int, int]:
-        """What tells its weights from others."""
-        return self.weights.layout(self.name)
-
-    @property
-    def blob(self) -> bytes:
-        """The checkpoint's weights, to be loaded."""
-        return self.weights.blob(self.name, self.signal.sample_rate, self.checkpoint)
 
     @abstractmethod
     def _open(self, layers: Sequence[Layer]) -> None:

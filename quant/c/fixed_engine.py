@@ -23,7 +23,7 @@ from edge_se.signal import Signal
 from edge_se.speech import soft_energy
 from quant.c.engine import (
     ROWS_AT_ONCE,
-    Engine,
+    LayerEngine,
     check_recurrence,
     elements,
     moved,
@@ -87,7 +87,7 @@ def check_served(layers: Sequence[Layer], signal: Signal) -> None:
             raise ValueError(f"{layer.result.name} is a layer that there is in float only")
 
 
-class FixedEngine(Engine):
+class FixedEngine(LayerEngine):
     """Values of 16 bits, weights of 8, sums of 32; see `Engine`."""
 
     arithmetic = "fixed"

@@ -13,7 +13,7 @@ from edge_se.speech import soft_energy
 from quant.c.cells import halved
 from quant.c.engine import (
     ROWS_AT_ONCE,
-    Engine,
+    LayerEngine,
     Tables,
     check_recurrence,
     elements,
@@ -60,7 +60,7 @@ MERGING = {
 SPLITTING = {"complex": ("mask_bands", "mask_bins"), "real": ("gain_bands", "gain_bins")}
 
 
-class FloatEngine(Engine):
+class FloatEngine(LayerEngine):
     """Everything in 32-bit floats; see `Engine`."""
 
     arithmetic = "float"
@@ -75,7 +75,7 @@ class FloatEngine(Engine):
         return {"STFT_VALUE": "double"} if is_double else {}
 
     def _writers(self) -> dict[type, Callable[[Any], None]]:
-        further: dict[type, Callable[[Engine, Tables, Any], None]] = {
+        further: dict[type, Callable[[LayerEngine, Tables, Any], None]] = {
             Spread: write_spread,
             AffineRectifier: write_rectifier,
             Sigmoid: write_sigmoid,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from quant.c.cells import halved
-from quant.c.engine import Engine, Tables, elements, moved
+from quant.c.engine import LayerEngine, Tables, elements, moved
 from quant.c.layers import (
     AffineRectifier,
     AttentionBothWays,
@@ -19,7 +19,7 @@ QUAD = 4
 ROWS = "ROWS_AT_ONCE"
 
 
-def write_spread(engine: Engine, tables: Tables, layer: Spread) -> None:
+def write_spread(engine: LayerEngine, tables: Tables, layer: Spread) -> None:
     """A convolution over frames and bands.
 
     Raises:
@@ -78,7 +78,7 @@ def write_spread(engine: Engine, tables: Tables, layer: Spread) -> None:
     engine.source.call(function, *state, x, *weight, engine.at(layer.result))
 
 
-def _write_stacked(engine: Engine, tables: Tables, layer: Spread) -> None:
+def _write_stacked(engine: LayerEngine, tables: Tables, layer: Spread) -> None:
     """The first convolution: three frames of one channel are three channels of one frame."""
     assert layer.state is not None, "it is one over frames"
     _, frames, taps, _, outputs = layer.weight.shape
@@ -117,7 +117,7 @@ def _write_stacked(engine: Engine, tables: Tables, layer: Spread) -> None:
     )
 
 
-def write_rectifier(engine: Engine, tables: Tables, layer: AffineRectifier) -> None:
+def write_rectifier(engine: LayerEngine, tables: Tables, layer: AffineRectifier) -> None:
     """An affine PReLU."""
     count = elements(layer.result, engine.shape_of(layer.result))
     function = engine.source.function(
@@ -130,13 +130,13 @@ def write_rectifier(engine: Engine, tables: Tables, layer: AffineRectifier) -> N
     engine.source.call(function, engine.at(layer.x), *parts, engine.at(layer.result))
 
 
-def write_sigmoid(engine: Engine, _: Tables, layer: Sigmoid) -> None:
+def write_sigmoid(engine: LayerEngine, _: Tables, layer: Sigmoid) -> None:
     """A sigmoid of each value."""
     count = elements(layer.result, engine.shape_of(layer.result))
     engine.source.call("sigmoid", str(count), engine.at(layer.x), engine.at(layer.result))
 
 
-def write_attention(engine: Engine, tables: Tables, layer: AttentionBothWays) -> None:
+def write_attention(engine: LayerEngine, tables: Tables, layer: AttentionBothWays) -> None:
     """Gates of channels over time and of bands over each other."""
     name, rows, channels = layer.result.name, rows_of(layer.x), layer.x.shape[-1]
     groups, _, units, inputs = layer.cell.input_weight.shape

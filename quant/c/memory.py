@@ -147,3 +147,23 @@ def _margins(layers: Sequence[Layer]) -> dict[tuple[int, int], tuple[int, int]]:
         old = margins.get(extents[value], (0, 0))
         margins[extents[value]] = (max(old[0], wanted[0]), max(old[1], wanted[1]))
     return margins
+
+
+def share(sizes: Sequence[int], lives: Sequence[tuple[int, int]]) -> list[int]:
+    """Where buffers begin that share memory, each at the first gap that is free while it lives.
+
+    Args:
+        sizes: of the buffers.
+        lives: first and last step of each.
+    """
+    begins = [0] * len(sizes)
+    placed: list[int] = []
+    for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
+        first, last = lives[number]
+        beside = [o for o in placed if lives[o][0] <= last and first <= lives[o][1]]
+        for other in sorted(beside, key=begins.__getitem__):
+            if begins[number] + sizes[number] <= begins[other]:
+                break
+            begins[number] = max(begins[number], begins[other] + sizes[other])
+        placed.append(number)
+    return begins

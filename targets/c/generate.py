@@ -36,7 +36,8 @@ def generate(
         checkpoint: the network.
         arithmetic: "float", or "fixed" for one in integers, calibrated as `quantize` calibrates.
         prefix: of files, functions and types.
-        noisy: what "fixed" is calibrated with, float32 [n] each; None for the embedded clips.
+        noisy: what the others than "float" are calibrated with, float32 [n] each; None for the
+            embedded clips.
         progress: told how far each stage of the calibration is.
 
     Raises:
@@ -157,7 +158,7 @@ size_t {p}_state_size(void);
 int {p}_api_version(void);
 int {p}_hop(void);
 int {p}_latency(void);
-const char *{p}_arithmetic(void); /* "float": float samples; "fixed": int16_t samples */
+const char *{p}_arithmetic(void); /* "float": float samples; others: int16_t samples */
 
 /* What a state's weights say of themselves, 0 without: samples a second, and the first 32 bits of
    the SHA-256 of the checkpoint's file. */
@@ -233,7 +234,7 @@ void {p}_reset({p}_state *s)
     memset(s, 0, sizeof *s);
     s->weights = w;
     {p}_set_strength(s, least_gain, dry);
-}}
+{_on_reset(engine)}}}
 
 static int32_t share(int32_t steps)
 {{
@@ -259,8 +260,10 @@ const char *{p}_load({p}_state *s, const void *weights, size_t size)
     const char *const where = "weights whose bands lie beyond the bins";
     memset(s, 0, sizeof *s);
 {_checks(engine)}
-    if (!fault) s->weights = w;
-    return fault;
+    if (fault) return fault;
+    s->weights = w;
+    {p}_reset(s);
+    return 0;
 }}
 
 size_t {p}_state_size(void)
@@ -298,6 +301,11 @@ uint32_t {p}_checkpoint(const {p}_state *s)
     return s->weights ? s->weights->header.checkpoint : 0;
 }}
 """
+
+
+def _on_reset(engine: Engine) -> str:
+    lines = ["if (!w) return;", *engine.on_reset] if engine.on_reset else []
+    return indented(lines) + "\n" if lines else ""
 
 
 def _checks(engine: Engine) -> str:

@@ -542,8 +542,10 @@ const char *gtcrn_fixed_load(gtcrn_fixed_state *s, const void *weights, size_t s
     if (!fault && !(spans_fit(64, w->merge_first, w->merge_until, 192))) fault = where;
     if (!fault && !(ascends(65, w->split_until, 65, 257))) fault = where;
     if (!fault && !(w->split_until[65] == 257)) fault = where;
-    if (!fault) s->weights = w;
-    return fault;
+    if (fault) return fault;
+    s->weights = w;
+    gtcrn_fixed_reset(s);
+    return 0;
 }
 
 size_t gtcrn_fixed_state_size(void)

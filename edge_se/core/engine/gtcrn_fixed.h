@@ -74,7 +74,7 @@ size_t gtcrn_fixed_state_size(void);
 int gtcrn_fixed_api_version(void);
 int gtcrn_fixed_hop(void);
 int gtcrn_fixed_latency(void);
-const char *gtcrn_fixed_arithmetic(void); /* "float": float samples; "fixed": int16_t samples */
+const char *gtcrn_fixed_arithmetic(void); /* "float": float samples; others: int16_t samples */
 
 /* What a state's weights say of themselves, 0 without: samples a second, and the first 32 bits of
    the SHA-256 of the checkpoint's file. */

@@ -1292,8 +1292,10 @@ const char *ul_unas_float_load(ul_unas_float_state *s, const void *weights, size
     memset(s, 0, sizeof *s);
     if (!fault && !(ascends(64, w->merge_until, 0, 384))) fault = where;
     if (!fault && !(spans_fit(64, w->merge_first, w->merge_until, 192))) fault = where;
-    if (!fault) s->weights = w;
-    return fault;
+    if (fault) return fault;
+    s->weights = w;
+    ul_unas_float_reset(s);
+    return 0;
 }
 
 size_t ul_unas_float_state_size(void)

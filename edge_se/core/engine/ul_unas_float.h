@@ -78,7 +78,7 @@ size_t ul_unas_float_state_size(void);
 int ul_unas_float_api_version(void);
 int ul_unas_float_hop(void);
 int ul_unas_float_latency(void);
-const char *ul_unas_float_arithmetic(void); /* "float": float samples; "fixed": int16_t samples */
+const char *ul_unas_float_arithmetic(void); /* "float": float samples; others: int16_t samples */
 
 /* What a state's weights say of themselves, 0 without: samples a second, and the first 32 bits of
    the SHA-256 of the checkpoint's file. */
