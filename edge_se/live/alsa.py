@@ -13,7 +13,10 @@ from edge_se.live.pipes import InputPipe, OutputPipe
 # ALSA's names of the formats.
 FORMATS = {"s16le": "S16_LE", "s24le": "S24_3LE", "s24_3le": "S24_3LE", "s32le": "S32_LE"}
 FORMATS["f32le"] = "FLOAT_LE"
-PERIOD_S, BUFFER_S = 0.016, 0.064
+CAPTURE_PERIOD_S, CAPTURE_BUFFER_S = 0.008, 0.064
+PLAYBACK_PERIOD_S = 0.004  # the step in which it is seen how much waits
+# What waits before `aplay` when it is given more, on average, and how far that may be off.
+TARGET_S, TOLERANCE_S = 0.012, 0.007
 SILENT_S = 10.0  # a microphone that gives nothing for so long has failed
 SECONDS_TO_END = 2.0
 
@@ -83,22 +86,43 @@ class _End:
 class AlsaDevices:
     """A capture and a playback device, opened together."""
 
-    def __init__(self, capture: str, playback: str, layout: Pcm) -> None:
+    def __init__(self, capture: str, playback: str, layout: Pcm, buffer_s: float) -> None:
         """Open both.
 
         Args:
             capture: ALSA's name, as `plughw:1,0`.
             playback: As `capture`.
             layout: Of the samples of both.
+            buffer_s: Of the loudspeaker, which is kept full.
 
         Raises:
             UserError: The programs are not installed.
         """
         self.layout = layout
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
-        self._capture = _start("arecord", "capture", capture, layout, stdin=null, stdout=pipe)
+        self._bytes_s = layout.rate * layout.frame_bytes
+        self._buffer_s = max(buffer_s, 2 * PLAYBACK_PERIOD_S)
+        self._capture = _start(
+            "arecord",
+            "capture",
+            capture,
+            layout,
+            CAPTURE_PERIOD_S,
+            CAPTURE_BUFFER_S,
+            stdin=null,
+            stdout=pipe,
+        )
         try:
-            self._playback = _start("aplay", "playback", playback, layout, stdin=pipe, stdout=null)
+            self._playback = _start(
+                "aplay",
+                "playback",
+                playback,
+                layout,
+                PLAYBACK_PERIOD_S,
+                self._buffer_s,
+                stdin=pipe,
+                stdout=null,
+            )
         except BaseException:
             self._capture.close()
             raise
@@ -106,6 +130,7 @@ class AlsaDevices:
         self._input = InputPipe(self._capture.process.stdout.fileno(), "the microphone")
         self._output = OutputPipe(self._playback.process.stdin.fileno(), "the loudspeaker")
         self._written = 0
+        self._open = False
         self.is_file = False
 
     def read(self, patience_s: float | None) -> bytes | None:
@@ -118,7 +143,21 @@ class AlsaDevices:
         return data
 
     def write(self, data: bytes) -> None:
-        """As `OutputPipe.write`; raises DeviceError where the loudspeaker fails."""
+        """As `OutputPipe.write`; raises DeviceError where the loudspeaker fails.
+
+        It is given silence first, by which all that can be full is full when sound comes. Until it
+        takes that, which it does once it is open, sound is lost, and not late for ever.
+        """
+        if not self._written:
+            full = self._buffer_s + PLAYBACK_PERIOD_S + TARGET_S
+            self._pass_on(bytes(round(full * self.layout.rate) * self.layout.frame_bytes))
+        self._open = self._open or self.waiting < self._written
+        if self._open:
+            self._pass_on(data)
+        elif self._playback.process.poll() is not None:
+            raise self._playback.failure()
+
+    def _pass_on(self, data: bytes) -> None:
         try:
             self._output.write(data)
         except BrokenPipeError:
@@ -133,7 +172,12 @@ class AlsaDevices:
     @property
     def played_s(self) -> float:
         """Seconds of sound that the loudspeaker has taken, which it does not before it is open."""
-        return (self._written - self.waiting) / (self.layout.rate * self.layout.frame_bytes)
+        return (self._written - self.waiting) / self._bytes_s
+
+    @property
+    def delay_s(self) -> float:
+        """How late the next sample is heard: behind the pipe are a period and a full buffer."""
+        return self.waiting / self._bytes_s + PLAYBACK_PERIOD_S + self._buffer_s
 
     @property
     def xruns(self) -> int:
@@ -150,8 +194,30 @@ class AlsaDevices:
         self._playback.close()
 
 
-def _start(program: str, role: str, device: str, layout: Pcm, stdin: int, stdout: int) -> _End:
-    period, buffer = round(PERIOD_S * layout.rate), round(BUFFER_S * layout.rate)
+def card_of(device: str) -> str:
+    """The card that a name says, as `1` in `plughw:1,0`; empty where it says none."""
+    kind, _, rest = device.partition(":")
+    if kind not in ("hw", "plughw", "sysdefault", "dmix", "dsnoop"):
+        return ""
+    return rest.split(",")[0].removeprefix("CARD=")
+
+
+def have_one_clock(capture: str, playback: str) -> bool:
+    """Whether two devices are known to be of one card."""
+    return card_of(capture) == card_of(playback) != ""
+
+
+def _start(
+    program: str,
+    role: str,
+    device: str,
+    layout: Pcm,
+    period_s: float,
+    buffer_s: float,
+    stdin: int,
+    stdout: int,
+) -> _End:
+    period, buffer = round(period_s * layout.rate), round(buffer_s * layout.rate)
     command = [program, "-q", "-D", device, "-t", "raw", "-f", FORMATS[layout.format]]
     command += ["-r", str(layout.rate), "-c", str(layout.channels)]
     command += [f"--period-size={period}", f"--buffer-size={buffer}"]

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from edge_se.audio.resampling import SteadyResampler
 from edge_se.chunks import converted
+from edge_se.live.drift import VaryingResampler
+from edge_se.live.status import Meter
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
@@ -23,6 +25,8 @@ class LivePath:
         latency_s: How far enhanced sound lags: the model's latency and the resamplers' filters,
             without the waiting for a hop.
         times: Of the frames so far.
+        heard: Level of what is enhanced.
+        given: Level of what comes out.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class LivePath:
         rate: int,
         channels: int,
         channel: int | None = None,
+        varying: bool = False,
     ) -> None:
         """Start a stream.
 
@@ -39,6 +44,7 @@ class LivePath:
             rate: Of what comes in and goes out, in Hz.
             channels: Of what comes in and goes out.
             channel: Which of them to enhance, from 1 on; None for their mean.
+            varying: Whether it can be played faster or slower.
 
         Raises:
             UserError: The rates differ from the model's and soxr is not installed.
@@ -48,21 +54,35 @@ class LivePath:
         model_rate = enhancer.sample_rate
         self._down = SteadyResampler(rate, model_rate)
         self._up = SteadyResampler(model_rate, self._rate)
+        self._varying = VaryingResampler() if varying else None
         self.latency_s = (
             enhancer.latency_samples / model_rate + self._down.delay_s + self._up.delay_s
         )
+        if self._varying is not None:
+            self.latency_s += self._varying.delay / rate
+        self.heard, self.given = Meter(), Meter()
         self.times = FrameTimes(enhancer.hop_size, model_rate)
         self._rest: NDArray[Any] = np.empty(0, enhancer.sample_dtype)
         self._owed = 0.0  # seconds taken in and not given out
         self._spent_us = 0.0  # on a frame that is not complete
 
-    def push(self, samples: NDArray[Any]) -> NDArray[Any]:
-        """Take in int16 or float32 [n, channels]; gives what is ready, [m, channels]."""
+    def push(self, samples: NDArray[Any], speed: float = 1.0) -> NDArray[Any]:
+        """Take in int16 or float32 [n, channels]; gives what is ready, [m, channels].
+
+        Args:
+            samples: The next ones.
+            speed: How fast to play, of a path that is `varying`; 1 leaves samples as they are.
+        """
         start = time.perf_counter()
         self._owed += len(samples) / self._rate
-        enhanced, frames = self._enhance(self._down.push(self._one_channel(samples)))
+        heard = self._one_channel(samples)
+        enhanced, frames = self._enhance(self._down.push(heard))
         out = self._up.push(enhanced)
         self._owed -= len(out) / self._rate
+        if self._varying is not None:
+            out = self._varying.push(out, speed)
+        self.heard.add(heard)
+        self.given.add(out)
         self._spent_us += 1e6 * (time.perf_counter() - start)
         if frames:
             self.times.count(self._spent_us / frames, frames)
@@ -77,6 +97,8 @@ class LivePath:
         while sum(map(len, parts)) < left:
             enhanced, _ = self._enhance(self._down.push(silence))
             out = self._up.push(enhanced)
+            if self._varying is not None:
+                out = self._varying.push(out, 1.0)
             parts.append(np.repeat(out[:, None], self._channels, axis=1))
         return np.concatenate(parts)[:left]
 

@@ -14,6 +14,7 @@ _RANGES = {
     "channels": (1, 64),
     "channel": (0, 64),
     "max_lag": (1, 100_000),
+    "buffer_ms": (16, 1000),
 }
 
 
@@ -29,6 +30,7 @@ class LiveSettings:
         format: Of both; one of `FORMATS`.
         channel: Which channel to enhance, from 1 on; 0 for the mean of all.
         max_lag: Hops that may wait before they are discarded.
+        buffer_ms: Of the loudspeaker, in milliseconds.
         model: Of the network; empty for the one of the command line.
     """
 
@@ -39,6 +41,7 @@ class LiveSettings:
     format: str = "s16le"
     channel: int = 0
     max_lag: int = MAX_LAG_HOPS
+    buffer_ms: int = 32
     model: str = ""
 
 
