@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 from edge_se.console import Console
 from edge_se.errors import UserError
-from edge_se.options import MOST_PROCESSES, add_model_arguments, audio_path, positive_int
+from edge_se.options import (
+    MOST_PROCESSES,
+    add_full_band,
+    add_model_arguments,
+    audio_path,
+    positive_int,
+)
 
 if TYPE_CHECKING:
     from edge_se.audio.inputs import Job
@@ -39,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="files to work on at the same time (default: as many as there are cores)",
     )
     add_model_arguments(parser)
+    add_full_band(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,7 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     jobs = find_jobs(arguments.input, arguments.output)
     prepare = functools.partial(
-        prepare_work, arguments.model, arguments.engine, arguments.runtime, arguments.stft
+        prepare_work,
+        arguments.model,
+        arguments.engine,
+        arguments.runtime,
+        arguments.stft,
+        arguments.full_band,
     )
     console = Console()
     try:
@@ -59,7 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def prepare_work(
-    model: Path | None, engine: str | None, runtime: str | None, stft: str | None
+    model: Path | None,
+    engine: str | None,
+    runtime: str | None,
+    stft: str | None,
+    full_band: bool = True,
 ) -> Callable[["Job", Callable[[float], None]], str]:
     """Load a model, and give what enhances a file with it."""
     from edge_se.enhancer import Enhancer
@@ -81,7 +97,7 @@ def prepare_work(
             raise UserError(job.complaint)
         if job.in_folder:
             make_folder(job.target.parent)
-        return enhance_file(enough, job.source, job.target, report)
+        return enhance_file(enough, job.source, job.target, report, full_band)
 
     return work
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from edge_se.console import Console
 from edge_se.errors import UserError
 from edge_se.files import STANDARD
-from edge_se.options import add_model_arguments, input_path, output_file, word
+from edge_se.options import add_full_band, add_model_arguments, input_path, output_file, word
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--capture", type=word, metavar="DEVICE", help="ALSA's name, as plughw:1,0")
     parser.add_argument("--playback", type=word, metavar="DEVICE", help="as --capture")
+    add_full_band(parser)
+    parser.set_defaults(full_band=None)
     parser.add_argument(
         "--settings",
         type=input_path,
@@ -76,8 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.settings is not None and not arguments.settings.exists():
         raise UserError(f"there are no settings {arguments.settings}")
     settings = read_settings(arguments.settings or Path.home() / SETTINGS)
-    given = {"capture": arguments.capture, "playback": arguments.playback}
-    settings = replace(settings, **{name: value for name, value in given.items() if value})
+    names = ("capture", "playback", "full_band")
+    given = {name: getattr(arguments, name) for name in names}
+    settings = replace(settings, **{n: value for n, value in given.items() if value is not None})
     model = Path(settings.model).expanduser() if settings.model else arguments.model
     enhancer = Enhancer(
         model and model_in(model), arguments.engine, arguments.runtime, arguments.stft
@@ -152,7 +155,12 @@ class _Live:
                 self.status.running(stream, devices)
 
         asked = Settings(
-            layout.rate, layout.channels, layout.format, settings.channel or None, settings.max_lag
+            layout.rate,
+            layout.channels,
+            layout.format,
+            settings.channel or None,
+            settings.max_lag,
+            settings.full_band,
         )
         one_clock = have_one_clock(settings.capture, settings.playback)
         drift = None if one_clock else DriftControl(TARGET_S, TOLERANCE_S)

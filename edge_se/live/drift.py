@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from edge_se.audio.resampling import windowed_sinc
 from edge_se.chunks import converted
 
 MOST_SPEED = 0.0015  # of 1; 2.6 cents
@@ -22,7 +23,6 @@ SETTLING_S = 5.0
 NATURAL_FREQUENCY = 0.03  # per second
 HALF = 16  # samples on each side of the kernel
 _PHASES = 1024  # between which kernels are interpolated, with errors below -79 dB
-_KAISER = 8.0
 
 
 class DriftControl:
@@ -69,15 +69,6 @@ class DriftControl:
         return 1.0 + speed
 
 
-def _kernels() -> NDArray[np.float32]:
-    """Windowed sincs by phase, [_PHASES + 1, 2 * HALF]."""
-    phases = np.arange(_PHASES + 1)[:, None] / _PHASES
-    distance = np.arange(1 - HALF, HALF + 1) - phases
-    window = np.i0(_KAISER * np.sqrt(np.maximum(1 - (distance / HALF) ** 2, 0)))
-    kernels = np.sinc(distance) * window
-    return (kernels / kernels.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
 class VaryingResampler:
     """Plays one channel faster or slower by a factor near 1 that may change at any time.
 
@@ -91,7 +82,8 @@ class VaryingResampler:
 
     def __init__(self) -> None:
         """Start with silence."""
-        self._kernels = _kernels()
+        distance = np.arange(1 - HALF, HALF + 1) - np.arange(_PHASES + 1)[:, None] / _PHASES
+        self._kernels = windowed_sinc(distance, HALF)
         self._steps = np.diff(self._kernels, axis=0)
         self._samples: NDArray[Any] = np.zeros(2 * HALF - 1, np.float32)
         self._time = float(HALF - 1)  # of the next sample, counted from the first that is kept

@@ -54,6 +54,7 @@ class Settings:
         format: One of `pcm.FORMATS`.
         channel: Which channel to enhance, from 1 on; None for their mean.
         max_lag: Hops that may wait; 0 for any number; None for `MAX_LAG_HOPS` of a live source.
+        full_band: Whether what lies above the model's band comes out too.
     """
 
     rate: int | None = None
@@ -61,6 +62,7 @@ class Settings:
     format: str | None = None
     channel: int | None = None
     max_lag: int | None = None
+    full_band: bool = True
 
 
 class Stream:
@@ -132,6 +134,7 @@ class Stream:
             layout.channels,
             self._settings.channel,
             self._drift is not None,
+            self._settings.full_band,
         )
         seconds = self._enhancer.hop_size / self._enhancer.sample_rate
         self._hop = max(round(seconds * layout.rate), 1) * layout.frame_bytes
