@@ -20,6 +20,7 @@ from edge_se.options import add_full_band, add_model_arguments, input_path, outp
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
+    from edge_se.live.alsa import AlsaDevices
     from edge_se.live.notify import Notifier
     from edge_se.live.settings import LiveSettings
     from edge_se.live.status import Status
@@ -58,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="stop as soon as sound flows, or a device fails"
     )
+    parser.add_argument(
+        "--measure-latency",
+        action="store_true",
+        help="play bursts of noise, and say how late the microphone hears them: connect it to the "
+        "loudspeaker by a cable or a loopback first",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -90,8 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
     status = Status(arguments.status, about, console)
     live = _Live(enhancer, settings, Notifier(), status, console)
     with undisturbed():
-        if arguments.check:
-            live.check()
+        if arguments.check or arguments.measure_latency:
+            (live.check if arguments.check else live.measure)()
             return 0
         try:
             while True:
@@ -119,6 +126,32 @@ class _Live:
         except _FlowingError:
             self.say(f"sound flows from {self.settings.capture!r} to {self.settings.playback!r}")
 
+    def measure(self) -> None:
+        """Measure how late sound is, and say where that comes from."""
+        from edge_se.live.latency import measure_latency
+        from edge_se.live.path import LivePath
+
+        settings, devices = self.settings, self._open()
+        layout, channel = devices.layout, settings.channel or None
+        path = LivePath(
+            self.enhancer,
+            layout.rate,
+            layout.channels,
+            varying=not self._one_clock,
+            full_band=False,
+        )
+        try:
+            found = measure_latency(devices, devices, layout, channel, settings.max_lag, self.say)
+        finally:
+            devices.close()
+        inside = path.latency_s
+        print(
+            f"{1e3 * (found.median + inside):.1f} ms from microphone to loudspeaker "
+            f"({1e3 * (found.least + inside):.1f} to {1e3 * (found.most + inside):.1f}): "
+            f"{1e3 * found.median:.1f} for the devices, their buffers and a hop, "
+            f"{1e3 * inside:.1f} for the network and resampling"
+        )
+
     def run_until_lost(self) -> None:
         """Stream until a device fails; then wait a while, and say so where it is news."""
         from edge_se.live.alsa import DeviceError
@@ -135,17 +168,14 @@ class _Live:
 
     def stream(self, once: bool = False) -> None:
         """Stream until a device fails, or only until sound flows, which raises `_FlowingError`."""
-        from edge_se.live.alsa import TARGET_S, TOLERANCE_S, AlsaDevices, have_one_clock
+        from edge_se.live.alsa import TARGET_S, TOLERANCE_S
         from edge_se.live.drift import DriftControl
-        from edge_se.live.pcm import Pcm
         from edge_se.live.stream import Settings, Stream, format_summary
 
         settings = self.settings
-        layout = Pcm(settings.rate, settings.channels, settings.format)
         self.enhancer.reset()
-        devices = AlsaDevices(
-            settings.capture, settings.playback, layout, settings.buffer_ms * 1e-3
-        )
+        devices = self._open()
+        layout = devices.layout
 
         def frame_done() -> None:
             if devices.played_s >= PROVEN_S:
@@ -162,8 +192,7 @@ class _Live:
             settings.max_lag,
             settings.full_band,
         )
-        one_clock = have_one_clock(settings.capture, settings.playback)
-        drift = None if one_clock else DriftControl(TARGET_S, TOLERANCE_S)
+        drift = None if self._one_clock else DriftControl(TARGET_S, TOLERANCE_S)
         stream = Stream(self.enhancer, devices, devices, asked, self.say, frame_done, drift=drift)
         try:
             stream.pump()
@@ -173,6 +202,20 @@ class _Live:
             summary = stream.summary()
             if summary["frames"] and not once:
                 self.say(f"{format_summary(summary)}, {devices.xruns} overruns and underruns")
+
+    def _open(self) -> "AlsaDevices":
+        from edge_se.live.alsa import AlsaDevices
+        from edge_se.live.pcm import Pcm
+
+        settings = self.settings
+        layout = Pcm(settings.rate, settings.channels, settings.format)
+        return AlsaDevices(settings.capture, settings.playback, layout, settings.buffer_ms * 1e-3)
+
+    @property
+    def _one_clock(self) -> bool:
+        from edge_se.live.alsa import have_one_clock
+
+        return have_one_clock(self.settings.capture, self.settings.playback)
 
     def say(self, text: str) -> None:
         """Tell people."""

@@ -14,7 +14,7 @@ _RANGES = {
     "channels": (1, 64),
     "channel": (0, 64),
     "max_lag": (1, 100_000),
-    "buffer_ms": (16, 1000),
+    "buffer_ms": (8, 1000),
 }
 _KINDS = {str: "text", int: "a whole number", bool: "true or false"}
 
@@ -43,7 +43,7 @@ class LiveSettings:
     format: str = "s16le"
     channel: int = 0
     max_lag: int = MAX_LAG_HOPS
-    buffer_ms: int = 32
+    buffer_ms: int = 20
     full_band: bool = True
     model: str = ""
 
