@@ -20,7 +20,7 @@ from edge_se.options import add_full_band, add_model_arguments, input_path, outp
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
-    from edge_se.live.alsa import AlsaDevices
+    from edge_se.live.devices import Devices
     from edge_se.live.notify import Notifier
     from edge_se.live.settings import LiveSettings
     from edge_se.live.status import Status
@@ -60,11 +60,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check", action="store_true", help="stop as soon as sound flows, or a device fails"
     )
     parser.add_argument(
+        "--virtual-microphone",
+        type=source_name,
+        metavar="NAME",
+        help="be a microphone of that name for other programs, on PipeWire, in place of playing; "
+        "--capture is then one of `pactl list short sources`",
+    )
+    parser.add_argument(
         "--measure-latency",
         action="store_true",
         help="play bursts of noise, and say how late the microphone hears them: connect it to the "
         "loudspeaker by a cable or a loopback first",
     )
+
+
+def source_name(text: str) -> str:
+    """A kind of option: the name of a sound server's source."""
+    from edge_se.live.pulse import NAME
+
+    if not NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            "it has to be up to 64 letters, digits, dots, hyphens and underscores"
+        )
+    return text
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -80,6 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
         for role, program in (("capture", "arecord"), ("playback", "aplay")):
             print(f"{role}: {', '.join(list_devices(program)) or 'none'}")
         return 0
+    if arguments.virtual_microphone is not None and arguments.measure_latency:
+        raise UserError("--measure-latency needs a loudspeaker; leave out --virtual-microphone")
     if arguments.status is not None:
         _require_regular(arguments.status)
     if arguments.settings is not None and not arguments.settings.exists():
@@ -95,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console()
     about = {"model": str(enhancer.model_path), "settings": asdict(settings)}
     status = Status(arguments.status, about, console)
-    live = _Live(enhancer, settings, Notifier(), status, console)
+    live = _Live(enhancer, settings, Notifier(), status, console, arguments.virtual_microphone)
     with undisturbed():
         if arguments.check or arguments.measure_latency:
             (live.check if arguments.check else live.measure)()
@@ -118,13 +138,15 @@ class _Live:
     notifier: "Notifier"
     status: "Status"
     console: Console
+    virtual: str | None = None
 
     def check(self) -> None:
         """Stream until sound flows."""
         try:
             self.stream(once=True)
         except _FlowingError:
-            self.say(f"sound flows from {self.settings.capture!r} to {self.settings.playback!r}")
+            playback = self.virtual or self.settings.playback
+            self.say(f"sound flows from {self.settings.capture!r} to {playback!r}")
 
     def measure(self) -> None:
         """Measure how late sound is, and say where that comes from."""
@@ -137,7 +159,7 @@ class _Live:
             self.enhancer,
             layout.rate,
             layout.channels,
-            varying=not self._one_clock,
+            varying=devices.two_clocks,
             full_band=False,
         )
         try:
@@ -154,7 +176,7 @@ class _Live:
 
     def run_until_lost(self) -> None:
         """Stream until a device fails; then wait a while, and say so where it is news."""
-        from edge_se.live.alsa import DeviceError
+        from edge_se.live.devices import DeviceError
 
         try:
             self.stream()
@@ -168,7 +190,7 @@ class _Live:
 
     def stream(self, once: bool = False) -> None:
         """Stream until a device fails, or only until sound flows, which raises `_FlowingError`."""
-        from edge_se.live.alsa import TARGET_S, TOLERANCE_S
+        from edge_se.live.devices import TARGET_S, TOLERANCE_S
         from edge_se.live.drift import DriftControl
         from edge_se.live.stream import Settings, Stream, format_summary
 
@@ -192,7 +214,7 @@ class _Live:
             settings.max_lag,
             settings.full_band,
         )
-        drift = None if self._one_clock else DriftControl(TARGET_S, TOLERANCE_S)
+        drift = DriftControl(TARGET_S, TOLERANCE_S) if devices.two_clocks else None
         stream = Stream(self.enhancer, devices, devices, asked, self.say, frame_done, drift=drift)
         try:
             stream.pump()
@@ -203,19 +225,16 @@ class _Live:
             if summary["frames"] and not once:
                 self.say(f"{format_summary(summary)}, {devices.xruns} overruns and underruns")
 
-    def _open(self) -> "AlsaDevices":
-        from edge_se.live.alsa import AlsaDevices
+    def _open(self) -> "Devices":
+        from edge_se.live.alsa import open_devices
         from edge_se.live.pcm import Pcm
+        from edge_se.live.pulse import open_virtual
 
         settings = self.settings
         layout = Pcm(settings.rate, settings.channels, settings.format)
-        return AlsaDevices(settings.capture, settings.playback, layout, settings.buffer_ms * 1e-3)
-
-    @property
-    def _one_clock(self) -> bool:
-        from edge_se.live.alsa import have_one_clock
-
-        return have_one_clock(self.settings.capture, self.settings.playback)
+        if self.virtual is not None:
+            return open_virtual(settings.capture, self.virtual, layout)
+        return open_devices(settings.capture, settings.playback, layout, settings.buffer_ms * 1e-3)
 
     def say(self, text: str) -> None:
         """Tell people."""

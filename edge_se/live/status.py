@@ -17,7 +17,7 @@ from edge_se.files import write_json
 from edge_se.quantized import SAMPLE_STEP
 
 if TYPE_CHECKING:
-    from edge_se.live.alsa import AlsaDevices
+    from edge_se.live.devices import Devices
     from edge_se.live.stream import Stream
 
 INTERVAL_S = 1.0
@@ -78,7 +78,7 @@ class Status:
         self._counts = dict(self._before)
         self._write()
 
-    def running(self, stream: "Stream", devices: "AlsaDevices") -> None:
+    def running(self, stream: "Stream", devices: "Devices") -> None:
         """Sound has gone out; told if the last time is long enough ago."""
         now = self._clock()
         if now - self._told < INTERVAL_S:
@@ -98,7 +98,7 @@ class Status:
         self._write()
         self._console.line(format_status(self._state | self._counts))
 
-    def ended(self, stream: "Stream", devices: "AlsaDevices") -> None:
+    def ended(self, stream: "Stream", devices: "Devices") -> None:
         """A stream has come to its end; what it counted is kept."""
         self._count(stream, devices)
         self._before = dict(self._counts)
@@ -114,7 +114,7 @@ class Status:
         self._state = {"state": "stopped"}
         self._write()
 
-    def _count(self, stream: "Stream", devices: "AlsaDevices") -> None:
+    def _count(self, stream: "Stream", devices: "Devices") -> None:
         summary = stream.summary()
         for name in self._before:
             value = devices.xruns if name == "xruns" else summary[name]

@@ -220,7 +220,7 @@ class Card:
         self._fed = min(whole, room + self._buffer)
 
     def write(self, data: bytes) -> None:
-        if not self.written and self._silence_s:  # what AlsaDevices begins with
+        if not self.written and self._silence_s:  # what Devices begins with
             self._count = round(self._silence_s * RATE)
         self._run()
         self.written.append(data)

@@ -5,7 +5,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from edge_se.live.alsa import PLAYBACK_PERIOD_S, TARGET_S, TOLERANCE_S, have_one_clock
+from edge_se.live.alsa import have_one_clock
+from edge_se.live.devices import PLAYBACK_PERIOD_S, TARGET_S, TOLERANCE_S
 from edge_se.live.drift import MOST_SPEED, DriftControl, VaryingResampler
 from edge_se.live.stream import Settings, Stream
 from tests.helpers.live import HOP, RATE, Card, Echo, Microphone, World

@@ -17,6 +17,7 @@ from edge_se.commands import live
 from edge_se.console import Console
 from edge_se.errors import UserError
 from edge_se.live import alsa, pcm
+from edge_se.live.devices import DeviceError
 from edge_se.live.notify import Notifier
 from edge_se.live.settings import LiveSettings, model_in, read_settings
 from edge_se.live.status import Status
@@ -144,7 +145,7 @@ def test_a_device_that_is_not_there_is_waited_for(card, systemd, tiny_int8, tmp_
 
 def test_a_device_that_is_waited_for_is_named_once_in_the_log(monkeypatch, capsys):
     def lose(*_) -> None:
-        raise alsa.DeviceError("the microphone has gone")
+        raise DeviceError("the microphone has gone")
 
     monkeypatch.setattr(live._Live, "stream", lose)
     monkeypatch.setattr(live, "RETRY_S", 0.0)
