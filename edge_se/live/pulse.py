@@ -23,8 +23,10 @@ FORMATS["f32le"] = "float32le"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 HINT = "sudo apt install pulseaudio-utils"
 CAPTURE_S = 0.016
-# What may wait for a program that records; more is old, and nobody records.
-WAITING_S = 0.04
+# What may wait for a program that records. Where nothing is taken for so many writes, nobody does,
+# and only the newest samples are kept.
+WAITING_S = 0.1
+IDLE_WRITES = 4
 # Makes the source, says so, and takes it away when the one who started this has gone, however that
 # was: then the pipe to it is closed.
 KEEPER = """
@@ -90,7 +92,7 @@ class VirtualMicrophone:
         """
         self._most = round(WAITING_S * layout.rate) * layout.frame_bytes
         self._bytes_s = layout.rate * layout.frame_bytes
-        self.written = 0
+        self.written = self._left = self._idle = 0
         runtime = os.environ.get("XDG_RUNTIME_DIR")
         self._folder = tempfile.TemporaryDirectory(
             prefix="edge-se-",
@@ -122,11 +124,14 @@ class VirtualMicrophone:
 
     def write(self, data: bytes) -> None:
         """Give samples to who records; where nobody does, the old ones make place."""
-        while self.waiting + len(data) > self._most and self.waiting:
+        waiting = self.waiting
+        self._idle = self._idle + 1 if waiting and waiting == self._left else 0
+        if self._idle >= IDLE_WRITES or waiting + len(data) > self._most:
             with contextlib.suppress(BlockingIOError):  # somebody was faster
-                os.read(self._pipe, len(data))
+                os.read(self._pipe, waiting)
         with contextlib.suppress(BlockingIOError):
             os.write(self._pipe, data)
+        self._left = self.waiting
         self.written += len(data)
 
     @property
@@ -175,6 +180,6 @@ def _ask(*question: str) -> str:
     if result.returncode:
         why = printable(result.stderr.strip().rpartition(": ")[2])
         raise DeviceError(
-            f"no sound server answers ({why}); a virtual microphone needs PipeWire and pipewire-pulse"
+            f"no sound server answers ({why}); a virtual microphone needs pipewire-pulse"
         )
     return result.stdout
