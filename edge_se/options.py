@@ -150,6 +150,17 @@ def check_output(path: Path, taken: Iterable[Path]) -> None:
             )
 
 
+def add_full_band(parser: argparse.ArgumentParser) -> None:
+    """Add `--full-band` and `--no-full-band`."""
+    parser.add_argument(
+        "--full-band",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep what lies above half the model's rate, attenuated as the model attenuates what "
+        "lies just below (default: yes, where the input's rate is higher than the model's)",
+    )
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--model`, `--engine`, `--runtime` and `--stft`."""
     parser.add_argument(

@@ -23,6 +23,7 @@ from edge_se.live.pcm import FORMATS
 from edge_se.live.stream import MAX_LAG_HOPS
 from edge_se.options import (
     Number,
+    add_full_band,
     add_model_arguments,
     add_strength_arguments,
     asked_enhancer,
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="discard samples where more hops than this wait; 0: never (default: "
         f"{MAX_LAG_HOPS} where the source is seen to keep real time, otherwise 0)",
     )
+    add_full_band(parser)
     parser.add_argument(
         "--json", type=output_file, metavar="FILE", help="write the summary as JSON at the end"
     )
@@ -89,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.format,
         arguments.channel,
         arguments.max_lag,
+        arguments.full_band,
     )
     stream = None
     try:

@@ -1,161 +1,64 @@
 """A microphone and a loudspeaker through ALSA's own programs, `arecord` and `aplay`."""
 
-import contextlib
-import io
-import os
+import functools
 import subprocess
-import threading
 
-from edge_se.errors import UserError, printable
+from edge_se.errors import printable
+from edge_se.live.devices import (
+    CAPTURE_PERIOD_S,
+    PLAYBACK_PERIOD_S,
+    Capture,
+    Devices,
+    Loudspeaker,
+    Program,
+)
 from edge_se.live.pcm import Pcm
-from edge_se.live.pipes import InputPipe, OutputPipe
 
 # ALSA's names of the formats.
 FORMATS = {"s16le": "S16_LE", "s24le": "S24_3LE", "s24_3le": "S24_3LE", "s32le": "S32_LE"}
 FORMATS["f32le"] = "FLOAT_LE"
-PERIOD_S, BUFFER_S = 0.016, 0.064
-SILENT_S = 10.0  # a microphone that gives nothing for so long has failed
-SECONDS_TO_END = 2.0
+CAPTURE_BUFFER_S = 0.064
 
 
-class DeviceError(UserError):
-    """A device can't be opened, or has gone; the message says which, why, and what there is."""
+def open_devices(capture: str, playback: str, layout: Pcm, buffer_s: float) -> Devices:
+    """Open two devices by ALSA's names, as `plughw:1,0`.
 
-
-class _End:
-    """One end of the stream: the program that serves a device.
-
-    Attributes:
-        process: Of the program.
-        xruns: How often it said that its buffer overran or ran empty.
+    Raises:
+        UserError: The programs are not installed.
     """
-
-    def __init__(self, command: list[str], role: str, device: str, stdin: int, stdout: int) -> None:
-        self._program, self._role, self._device = command[0], role, device
-        self.xruns, self._last = 0, ""
-        try:
-            self.process = subprocess.Popen(
-                command,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=subprocess.PIPE,
-                env={**os.environ, "LC_ALL": "C"},
-                bufsize=0,
-            )
-        except OSError:
-            raise UserError(
-                f"{command[0]} can't be started; install it: sudo apt install alsa-utils"
-            ) from None
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def _listen(self) -> None:
-        """Take in what the program says, for months if need be."""
-        assert self.process.stderr is not None, "it is a pipe"
-        with self.process.stderr as messages:
-            for line in io.TextIOWrapper(messages, errors="replace"):
-                if "run!!!" in line:
-                    self.xruns += 1
-                elif line.strip():
-                    self._last = line.strip()
-
-    def close(self) -> None:
-        """End the program."""
-        self.process.terminate()
-        try:
-            self.process.wait(SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def failure(self, why: str = "") -> DeviceError:
-        """What went wrong with the device, and which ones there are."""
-        if not why:  # it has ended, or is about to
-            self._listener.join(SECONDS_TO_END)
-        reason = why or self._last.rpartition(": ")[2] or "it has gone"
-        names = ", ".join(list_devices(self._program)) or "none"
-        return DeviceError(
-            f"the {self._role} device {self._device!r} failed ({printable(reason)}); "
-            f"there are: {names}"
-        )
+    microphone = _program("arecord", "capture", capture, layout, CAPTURE_PERIOD_S, CAPTURE_BUFFER_S)
+    buffer_s = max(buffer_s, 2 * PLAYBACK_PERIOD_S)
+    loudspeaker = _program("aplay", "playback", playback, layout, PLAYBACK_PERIOD_S, buffer_s)
+    return Devices(
+        lambda: Capture(microphone),
+        lambda: Loudspeaker(loudspeaker, layout, buffer_s),
+        layout,
+        not have_one_clock(capture, playback),
+    )
 
 
-class AlsaDevices:
-    """A capture and a playback device, opened together."""
-
-    def __init__(self, capture: str, playback: str, layout: Pcm) -> None:
-        """Open both.
-
-        Args:
-            capture: ALSA's name, as `plughw:1,0`.
-            playback: As `capture`.
-            layout: Of the samples of both.
-
-        Raises:
-            UserError: The programs are not installed.
-        """
-        self.layout = layout
-        pipe, null = subprocess.PIPE, subprocess.DEVNULL
-        self._capture = _start("arecord", "capture", capture, layout, stdin=null, stdout=pipe)
-        try:
-            self._playback = _start("aplay", "playback", playback, layout, stdin=pipe, stdout=null)
-        except BaseException:
-            self._capture.close()
-            raise
-        assert self._capture.process.stdout and self._playback.process.stdin, "both are pipes"
-        self._input = InputPipe(self._capture.process.stdout.fileno(), "the microphone")
-        self._output = OutputPipe(self._playback.process.stdin.fileno(), "the loudspeaker")
-        self._written = 0
-        self.is_file = False
-
-    def read(self, patience_s: float | None) -> bytes | None:
-        """As `InputPipe.read`; raises DeviceError where the microphone fails."""
-        data = self._input.read(SILENT_S if patience_s is None else patience_s)
-        if data is None and patience_s is None:
-            raise self._capture.failure(f"no samples for {SILENT_S:g} s")
-        if data == b"":
-            raise self._capture.failure()
-        return data
-
-    def write(self, data: bytes) -> None:
-        """As `OutputPipe.write`; raises DeviceError where the loudspeaker fails."""
-        try:
-            self._output.write(data)
-        except BrokenPipeError:
-            raise self._playback.failure() from None
-        self._written += len(data)
-
-    @property
-    def waiting(self) -> int:
-        """Bytes that the loudspeaker has not taken yet."""
-        return self._output.waiting
-
-    @property
-    def played_s(self) -> float:
-        """Seconds of sound that the loudspeaker has taken, which it does not before it is open."""
-        return (self._written - self.waiting) / (self.layout.rate * self.layout.frame_bytes)
-
-    @property
-    def xruns(self) -> int:
-        """How often a buffer overran at the microphone or ran empty at the loudspeaker."""
-        return self._capture.xruns + self._playback.xruns
-
-    def close(self) -> None:
-        """Close both."""
-        for stream in (self._capture.process.stdout, self._playback.process.stdin):
-            with contextlib.suppress(BrokenPipeError):
-                if stream is not None:
-                    stream.close()
-        self._capture.close()
-        self._playback.close()
+def card_of(device: str) -> str:
+    """The card that a name says, as `1` in `plughw:1,0`; empty where it says none."""
+    kind, _, rest = device.partition(":")
+    if kind not in ("hw", "plughw", "sysdefault", "dmix", "dsnoop"):
+        return ""
+    return rest.split(",")[0].removeprefix("CARD=")
 
 
-def _start(program: str, role: str, device: str, layout: Pcm, stdin: int, stdout: int) -> _End:
-    period, buffer = round(PERIOD_S * layout.rate), round(BUFFER_S * layout.rate)
+def have_one_clock(capture: str, playback: str) -> bool:
+    """Whether two devices are known to be of one card."""
+    return card_of(capture) == card_of(playback) != ""
+
+
+def _program(
+    program: str, role: str, device: str, layout: Pcm, period_s: float, buffer_s: float
+) -> Program:
+    period, buffer = round(period_s * layout.rate), round(buffer_s * layout.rate)
     command = [program, "-q", "-D", device, "-t", "raw", "-f", FORMATS[layout.format]]
     command += ["-r", str(layout.rate), "-c", str(layout.channels)]
     command += [f"--period-size={period}", f"--buffer-size={buffer}"]
-    return _End(command, role, device, stdin, stdout)
+    names = functools.partial(list_devices, program)
+    return Program(tuple(command), role, device, "sudo apt install alsa-utils", names)
 
 
 def list_devices(program: str) -> list[str]:

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from edge_se.audio.resampling import SteadyResampler
 from edge_se.chunks import converted
+from edge_se.full_band import FullBand
+from edge_se.live.drift import VaryingResampler
+from edge_se.live.status import Meter
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
@@ -23,6 +26,8 @@ class LivePath:
         latency_s: How far enhanced sound lags: the model's latency and the resamplers' filters,
             without the waiting for a hop.
         times: Of the frames so far.
+        heard: Level of what is enhanced.
+        given: Level of what comes out.
     """
 
     def __init__(
@@ -31,6 +36,8 @@ class LivePath:
         rate: int,
         channels: int,
         channel: int | None = None,
+        varying: bool = False,
+        full_band: bool = True,
     ) -> None:
         """Start a stream.
 
@@ -39,9 +46,11 @@ class LivePath:
             rate: Of what comes in and goes out, in Hz.
             channels: Of what comes in and goes out.
             channel: Which of them to enhance, from 1 on; None for their mean.
+            varying: Whether it can be played faster or slower.
+            full_band: Whether what lies above the model's band comes out too.
 
         Raises:
-            UserError: The rates differ from the model's and soxr is not installed.
+            UserError: The rate is none that sound cards have.
         """
         self.enhancer = enhancer
         self._channel, self._rate, self._channels = channel, rate, channels
@@ -51,18 +60,41 @@ class LivePath:
         self.latency_s = (
             enhancer.latency_samples / model_rate + self._down.delay_s + self._up.delay_s
         )
+        self._full_band: FullBand | None = None
+        if full_band and rate > model_rate:
+            self._full_band = FullBand(
+                enhancer.hop_size,
+                model_rate,
+                rate,
+                enhancer.latency_samples,
+                self._up.delay_s,
+                round(self.latency_s * rate),
+            )
+        self._varying = VaryingResampler() if varying else None
+        if self._varying is not None:
+            self.latency_s += self._varying.delay / rate
+        self.heard, self.given = Meter(), Meter()
         self.times = FrameTimes(enhancer.hop_size, model_rate)
         self._rest: NDArray[Any] = np.empty(0, enhancer.sample_dtype)
         self._owed = 0.0  # seconds taken in and not given out
         self._spent_us = 0.0  # on a frame that is not complete
 
-    def push(self, samples: NDArray[Any]) -> NDArray[Any]:
-        """Take in int16 or float32 [n, channels]; gives what is ready, [m, channels]."""
+    def push(self, samples: NDArray[Any], speed: float = 1.0) -> NDArray[Any]:
+        """Take in int16 or float32 [n, channels]; gives what is ready, [m, channels].
+
+        Args:
+            samples: The next ones.
+            speed: How fast to play, of a path that is `varying`; 1 leaves samples as they are.
+        """
         start = time.perf_counter()
         self._owed += len(samples) / self._rate
-        enhanced, frames = self._enhance(self._down.push(self._one_channel(samples)))
-        out = self._up.push(enhanced)
+        heard = self._one_channel(samples)
+        out, frames = self._through(heard)
         self._owed -= len(out) / self._rate
+        if self._varying is not None:
+            out = self._varying.push(out, speed)
+        self.heard.add(heard)
+        self.given.add(out)
         self._spent_us += 1e6 * (time.perf_counter() - start)
         if frames:
             self.times.count(self._spent_us / frames, frames)
@@ -75,8 +107,9 @@ class LivePath:
         parts = [np.empty((0, self._channels), self._rest.dtype)]
         silence = np.zeros(self._rate // 50 + 1, self._rest.dtype)
         while sum(map(len, parts)) < left:
-            enhanced, _ = self._enhance(self._down.push(silence))
-            out = self._up.push(enhanced)
+            out, _ = self._through(silence)
+            if self._varying is not None:
+                out = self._varying.push(out, 1.0)
             parts.append(np.repeat(out[:, None], self._channels, axis=1))
         return np.concatenate(parts)[:left]
 
@@ -86,6 +119,15 @@ class LivePath:
         if self._channel is not None:
             return samples[:, self._channel - 1]
         return converted(samples, np.dtype(np.float32)).mean(axis=1)
+
+    def _through(self, samples: NDArray[Any]) -> tuple[NDArray[Any], int]:
+        """One channel there and back, and how many frames that took."""
+        heard = self._down.push(samples)
+        enhanced, frames = self._enhance(heard)
+        if self._full_band is None:
+            return self._up.push(enhanced), frames
+        changed = self._up.push(self._full_band.split(heard, enhanced))
+        return self._full_band.join(changed, converted(samples, np.dtype(np.float32))), frames
 
     def _enhance(self, samples: NDArray[Any]) -> tuple[NDArray[Any], int]:
         """Whole hops of what came, enhanced, in the dtype it came in, and how many they are."""

@@ -14,7 +14,9 @@ _RANGES = {
     "channels": (1, 64),
     "channel": (0, 64),
     "max_lag": (1, 100_000),
+    "buffer_ms": (8, 1000),
 }
+_KINDS = {str: "text", int: "a whole number", bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class LiveSettings:
         format: Of both; one of `FORMATS`.
         channel: Which channel to enhance, from 1 on; 0 for the mean of all.
         max_lag: Hops that may wait before they are discarded.
+        buffer_ms: Of the loudspeaker, in milliseconds.
+        full_band: Whether what lies above the model's band comes out too.
         model: Of the network; empty for the one of the command line.
     """
 
@@ -39,6 +43,8 @@ class LiveSettings:
     format: str = "s16le"
     channel: int = 0
     max_lag: int = MAX_LAG_HOPS
+    buffer_ms: int = 20
+    full_band: bool = True
     model: str = ""
 
 
@@ -68,7 +74,7 @@ def _checked(content: dict[str, Any], path: Path) -> LiveSettings:
     for name, value in content.items():
         if name not in kinds:
             raise UserError(f"{path} has a setting {name!r}; there are: {', '.join(kinds)}")
-        wanted = "text" if kinds[name] is str else "a whole number"
+        wanted = _KINDS[kinds[name]]
         if type(value) is not kinds[name]:
             raise UserError(f"{name} in {path} has to be {wanted}, not {value!r}")
         if name in _RANGES and not _RANGES[name][0] <= value <= _RANGES[name][1]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_se.errors import UserError
 from edge_se.live import pcm
+from edge_se.live.drift import DriftControl
 from edge_se.live.pace import WINDOW_S, Pace
 from edge_se.live.path import LivePath
 
@@ -53,6 +54,7 @@ class Settings:
         format: One of `pcm.FORMATS`.
         channel: Which channel to enhance, from 1 on; None for their mean.
         max_lag: Hops that may wait; 0 for any number; None for `MAX_LAG_HOPS` of a live source.
+        full_band: Whether what lies above the model's band comes out too.
     """
 
     rate: int | None = None
@@ -60,6 +62,7 @@ class Settings:
     format: str | None = None
     channel: int | None = None
     max_lag: int | None = None
+    full_band: bool = True
 
 
 class Stream:
@@ -74,6 +77,7 @@ class Stream:
         say: Callable[[str], object],
         frame_done: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        drift: DriftControl | None = None,
     ) -> None:
         """Be ready to pump; nothing is read yet.
 
@@ -85,7 +89,9 @@ class Stream:
             say: Is told what was discarded, the first time.
             frame_done: Called whenever samples have gone out.
             clock: In seconds.
+            drift: Keeps what waits in the sink where it should be; None to leave samples alone.
         """
+        self._drift = drift
         self._enhancer, self._source, self._sink = enhancer, source, sink
         self._settings, self._say, self._frame_done = settings, say, frame_done
         self._clock = clock
@@ -122,7 +128,14 @@ class Stream:
                 f"there is no channel {self._settings.channel} in {layout}; give --channels, or "
                 "another --channel"
             )
-        self._path = LivePath(self._enhancer, layout.rate, layout.channels, self._settings.channel)
+        self._path = LivePath(
+            self._enhancer,
+            layout.rate,
+            layout.channels,
+            self._settings.channel,
+            self._drift is not None,
+            self._settings.full_band,
+        )
         seconds = self._enhancer.hop_size / self._enhancer.sample_rate
         self._hop = max(round(seconds * layout.rate), 1) * layout.frame_bytes
         self._look()
@@ -134,7 +147,7 @@ class Stream:
                     continue
             hop = bytes(self._queue[: self._hop])
             del self._queue[: self._hop]
-            self._put(self._path.push(layout.decode(hop)))
+            self._put(self._path.push(layout.decode(hop), self._speed()))
         self._end()
 
     def summary(self) -> dict[str, Any]:
@@ -143,14 +156,37 @@ class Stream:
         rate = self._layout.rate * self._layout.frame_bytes
         return {
             **path.times.summary(),
-            "latency_ms": round(
-                self._enhancer.manifest.algorithmic_latency_ms
-                + 1e3
-                * (path.latency_s - self._enhancer.latency_samples / self._enhancer.sample_rate),
-                3,
-            ),
+            "latency_ms": round(1e3 * self._latency_s(path), 3),
             "discarded_s": round(self._discarded / rate, 3),
+            "discarded_hops": self._discarded // self._hop if self._hop else 0,
         }
+
+    @property
+    def latency_s(self) -> float:
+        """How far enhanced sound lags when it is written, with the waiting for a hop."""
+        assert self._path is not None, "pump has made it"
+        return self._latency_s(self._path)
+
+    def _latency_s(self, path: LivePath) -> float:
+        model_s = self._enhancer.latency_samples / self._enhancer.sample_rate
+        return self._enhancer.manifest.algorithmic_latency_ms * 1e-3 + path.latency_s - model_s
+
+    @property
+    def drift_ppm(self) -> float:
+        """By how much the source's clock was found to be faster than the sink's."""
+        return self._drift.drift_ppm if self._drift is not None else 0.0
+
+    def levels(self) -> tuple[float, float]:
+        """RMS of what was enhanced and of what came out since the last call, in dBFS."""
+        assert self._path is not None, "levels are those of samples that went out"
+        return self._path.heard.read(), self._path.given.read()
+
+    def _speed(self) -> float:
+        """How fast to play the next hop, so that it neither piles up nor runs out."""
+        if self._drift is None:
+            return 1.0
+        bytes_s = self._layout.rate * self._layout.frame_bytes
+        return self._drift.speed(self._sink.waiting / bytes_s, self._hop / bytes_s)
 
     def _open(self) -> None:
         """Read what may be a header, and find out how samples are laid out."""

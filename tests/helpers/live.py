@@ -133,3 +133,109 @@ class Speaker:
     @property
     def output(self) -> bytes:
         return b"".join(self.written)
+
+
+class Microphone:
+    """Hops of what `wave` gives from the n-th sample on, as a card's clock brings them.
+
+    Args:
+        world: Whose time it is.
+        wave: Samples of int16 from sample numbers.
+        seconds: How long, in hops.
+        ppm: By which its clock is fast.
+    """
+
+    is_file = False
+
+    def __init__(
+        self,
+        world: World,
+        wave: Callable[[np.ndarray], np.ndarray],
+        seconds: float,
+        ppm: float = 0.0,
+        late: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._world, self._wave, self._late = world, wave, late
+        self._rate = RATE * (1 + ppm * 1e-6)
+        self._next, self._hops = 0, round(seconds * RATE / HOP)
+
+    def read(self, patience_s: float | None) -> bytes | None:
+        if self._next == self._hops:
+            return b""
+        ready = (self._next + 1) * HOP / self._rate
+        if patience_s is not None and self._world.now + patience_s < ready:
+            self._world.now += patience_s
+            return None
+        self._world.now = max(self._world.now, ready + self._late())
+        start = self._next * HOP
+        self._next += 1
+        return self._wave(np.arange(start, start + HOP)).astype("<i2").tobytes()
+
+
+class Card:
+    """A loudspeaker behind a pipe and a program that feeds it period by period, as `aplay` does.
+
+    It starts once its buffer is full, and again after each underrun.
+
+    Attributes:
+        xruns: How often it ran empty.
+        waits: What was found waiting in the pipe, in seconds.
+        output: What was written.
+    """
+
+    is_file = False
+
+    def __init__(
+        self,
+        world: World,
+        period_s: float,
+        buffer_s: float,
+        ppm: float = 0.0,
+        silence_s: float = 0.0,
+    ) -> None:
+        self._world, self._silence_s = world, silence_s
+        self._rate = RATE * (1 + ppm * 1e-6)
+        self._period, self._buffer = round(period_s * RATE), round(buffer_s * RATE)
+        self._fed = 0  # samples that went into the buffer
+        self._start: float | None = None  # when the sample `_base` began to sound
+        self._base = 0
+        self.xruns = 0
+        self.waits: list[float] = []
+        self.written: list[bytes] = []
+        self._count = 0
+
+    def _run(self) -> None:
+        whole = self._count // self._period * self._period
+        if self._start is None:
+            self._fed = min(whole, self._base + self._buffer)
+            if self._fed == self._base + self._buffer:
+                self._start = self._world.now
+            return
+        played = self._base + int((self._world.now - self._start) * self._rate)
+        if played > whole:
+            self.xruns += 1
+            self._start, self._base, self._fed = None, whole, whole
+            return
+        room = (played - self._base) // self._period * self._period + self._base
+        self._fed = min(whole, room + self._buffer)
+
+    def write(self, data: bytes) -> None:
+        if not self.written and self._silence_s:  # what Devices begins with
+            self._count = round(self._silence_s * RATE)
+        self._run()
+        self.written.append(data)
+        self._count += len(data) // 2
+        self._run()
+
+    @property
+    def waiting(self) -> int:
+        self._run()
+        # The program holds the period that does not fit.
+        held = self._period if self._count - self._fed >= self._period else 0
+        waiting = 2 * (self._count - self._fed - held)
+        self.waits.append(waiting / 2 / RATE)
+        return waiting
+
+    @property
+    def output(self) -> bytes:
+        return b"".join(self.written)

@@ -1,5 +1,6 @@
 """The live command, between programs that stand for ALSA's, and what it tells systemd."""
 
+import json
 import os
 import signal
 import socket
@@ -13,42 +14,16 @@ import pytest
 
 from edge_se import cli
 from edge_se.commands import live
+from edge_se.console import Console
 from edge_se.errors import UserError
 from edge_se.live import alsa, pcm
+from edge_se.live.devices import DeviceError
 from edge_se.live.notify import Notifier
 from edge_se.live.settings import LiveSettings, model_in, read_settings
+from edge_se.live.status import Status
 
-# Real time: 16 ms of sound each 16 ms. The loudspeaker takes what comes.
-MICROPHONE = """
-import sys, time
-end = time.monotonic()
-while True:
-    sys.stdout.buffer.write(bytes(512)); sys.stdout.buffer.flush()
-    end += .016; time.sleep(max(0, end - time.monotonic()))
-"""
-LIST = 'if [ "$1" = -L ]; then printf "hw:CARD=Mic\\n    A microphone\\nnull\\n"; exit 0; fi\n'
-MISSING = (
-    LIST + "echo 'arecord: main:831: audio open error: No such file or directory' >&2; exit 1\n"
-)
-BUSY = LIST + "echo 'aplay: main:831: audio open error: Device or resource busy' >&2; exit 1\n"
-
-
-@pytest.fixture
-def card(tmp_path, monkeypatch):
-    """A sound card that works; `card(program, script)` puts another one in its place."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "microphone.py").write_text(MICROPHONE)
-
-    def put(program: str, script: str) -> None:
-        (folder / program).write_text(f"#!/bin/sh\n{script}")
-        (folder / program).chmod(0o755)
-
-    put("arecord", f"{LIST}exec {sys.executable} {folder / 'microphone.py'}\n")
-    put("aplay", f"{LIST}exec cat >{tmp_path / 'heard'}\n")
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return put
+MISSING = "echo 'arecord: main:831: audio open error: No such file or directory' >&2; exit 1\n"
+BUSY = "echo 'aplay: main:831: audio open error: Device or resource busy' >&2; exit 1\n"
 
 
 @pytest.fixture
@@ -94,7 +69,7 @@ def test_a_check_ends_as_soon_as_sound_flows(card, edge_se, tiny_int8):
     [
         ("arecord", MISSING, "the capture device 'one' failed (No such file or directory)"),
         ("aplay", BUSY, "the playback device 'two' failed (Device or resource busy)"),
-        ("arecord", f"{LIST}exit 1\n", "the capture device 'one' failed (it has gone)"),
+        ("arecord", "exit 1\n", "the capture device 'one' failed (it has gone)"),
     ],
 )
 def test_a_device_that_fails_is_named_with_those_there_are(
@@ -111,11 +86,49 @@ def test_a_device_that_fails_is_named_with_those_there_are(
     assert last == f"edge-se: error: {complaint}; there are: hw:CARD=Mic"
 
 
+def test_a_status_file_follows_the_stream(card, systemd, tiny_int8, tmp_path):
+    path = tmp_path / "status.json"
+    with start(tiny_int8, "--capture", "hw:1", "--status", str(path)) as process:
+        systemd.recv(1000)
+        systemd.recv(1000)
+        running = json.loads(path.read_text())
+        process.terminate()
+        process.communicate(timeout=30)
+
+    assert running["state"] == "running"
+    assert running["settings"]["capture"] == "hw:1" and running["model"] == str(tiny_int8)
+    assert (running["in_dbfs"], running["xruns"]) == (-120.0, 0)
+    # A hop that is waited for, one inside the model, the kernel, a full buffer and a period.
+    assert running["latency_ms"] == pytest.approx(32 + 1 + 24, abs=16)
+    assert json.loads(path.read_text())["state"] == "stopped"
+    assert not list(tmp_path.glob(".edge-se-*"))
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/null", "/dev/stdout"])
+def test_a_status_goes_into_a_file_and_nothing_else(edge_se, tiny_int8, name):
+    result = edge_se("live", "--model", tiny_int8, "--status", name)
+
+    assert result.returncode == 2
+    assert f"--status {name} is no file" in result.stderr
+
+
+def test_what_comes_before_the_loudspeaker_is_open_is_lost_and_not_late(card, tmp_path, tiny_int8):
+    card("aplay", f"sleep 1\nexec cat >{tmp_path / 'heard'}\n")
+    with start(tiny_int8, "--status", str(tmp_path / "status.json")) as process:
+        while not (tmp_path / "heard").exists() or not (tmp_path / "heard").stat().st_size:
+            time.sleep(0.01)
+        process.terminate()
+        process.communicate(timeout=30)
+
+    # 48 ms of silence, and what came since: not the second before.
+    assert (tmp_path / "heard").stat().st_size < 0.5 * 32000
+
+
 @pytest.mark.slow
 def test_a_device_that_is_not_there_is_waited_for(card, systemd, tiny_int8, tmp_path):
     switch = tmp_path / "plugged"
     works = f"exec {sys.executable} {tmp_path / 'bin' / 'microphone.py'}\n"
-    card("arecord", f"{LIST}[ -e {switch} ] && {works}{MISSING.removeprefix(LIST)}")
+    card("arecord", f"[ -e {switch} ] && {works}{MISSING}")
     with start(tiny_int8) as process:
         first = systemd.recv(1000).decode()
         switch.touch()
@@ -132,17 +145,19 @@ def test_a_device_that_is_not_there_is_waited_for(card, systemd, tiny_int8, tmp_
 
 def test_a_device_that_is_waited_for_is_named_once_in_the_log(monkeypatch, capsys):
     def lose(*_) -> None:
-        raise alsa.DeviceError("the microphone has gone")
+        raise DeviceError("the microphone has gone")
 
-    monkeypatch.setattr(live, "_stream", lose)
+    monkeypatch.setattr(live._Live, "stream", lose)
     monkeypatch.setattr(live, "RETRY_S", 0.0)
-    notifier, nothing = Notifier(), cast(Any, None)
+    notifier, console = Notifier(), Console()
+    status = Status(None, {}, console)
+    one = live._Live(cast(Any, None), LiveSettings(), notifier, status, console)
 
     for _ in range(3):
-        live._run_until_lost(nothing, LiveSettings(), notifier)
+        one.run_until_lost()
     assert capsys.readouterr().err == "edge-se: the microphone has gone\n"
     notifier.flowing()
-    live._run_until_lost(nothing, LiveSettings(), notifier)
+    one.run_until_lost()
     assert capsys.readouterr().err == "edge-se: the microphone has gone\n"
 
 
@@ -290,7 +305,7 @@ def test_alsa_has_a_name_for_every_format():
 
 def test_overruns_and_underruns_are_counted(card, systemd, tiny_int8, tmp_path):
     told = "for i in 1 2 3; do echo 'overrun!!! (at least 12.3 ms long)' >&2; done\n"
-    card("arecord", f"{LIST}{told}exec {sys.executable} {tmp_path / 'bin' / 'microphone.py'}\n")
+    card("arecord", f"{told}exec {sys.executable} {tmp_path / 'bin' / 'microphone.py'}\n")
     with start(tiny_int8) as process:
         systemd.recv(1000)
         process.terminate()
