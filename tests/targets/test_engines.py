@@ -416,7 +416,7 @@ def test_inspect_says_which_engines_run_a_model(library, tmp_path):
 
 
 def test_a_compiled_network_is_a_model_file(compiled, float_model, signal):
-    expected = Enhancer(float_model).enhance(signal)
+    expected = Enhancer(float_model, engine="tflite").enhance(signal)
     enhancer = Enhancer(compiled)
 
     np.testing.assert_allclose(enhancer.enhance(signal), expected, rtol=0, atol=1e-4)

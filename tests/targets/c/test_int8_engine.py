@@ -1,5 +1,6 @@
 """The int8 engine: the bits of a model file in TFLite's reference kernels."""
 
+import subprocess
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,11 @@ from edge_se.model_file import attach_manifest, attached_weights, default_model_
 from quant.c.engines import int8_engine
 from quant.c.int8_moves import BITS, blocks
 from quant.c.int8_program import multiplier_of
+from targets.boards import find_board
+from targets.c.generate import FLAGS
+from targets.cross import find_cross_compiler
+from targets.emulation.system import find_emulator
+from targets.engines import SOURCES
 from tests.helpers.clips import samples_of
 
 HOP = 256
@@ -96,6 +102,40 @@ def test_ten_minutes_have_the_bits_of_the_reference_kernels(pair, which):
         hops = as_hops(gains[0] * speech + gains[1] * np.resize(sounds, len(speech)))
         np.testing.assert_array_equal(enhanced(engine, hops), enhanced(loop, hops))
         count += hops.size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("board", "target", "options"),
+    [
+        ("pi4", "aarch64-linux-musl", []),
+        ("pi4", "aarch64-linux-musl", ["-mcpu=cortex_a55"]),  # with dot products
+        ("armv7", "arm-linux-musleabihf", []),
+    ],
+)
+def test_emulated_arm_has_the_same_bits(pair, int8_file, noisy, tmp_path, board, target, options):
+    chosen = find_board(board).platform
+    command = [*find_cross_compiler(chosen), *FLAGS, *options, "-static"]
+    command[command.index("-target") + 1] = target  # runs without a system
+    command += ["-DPREFIX=gtcrn_int8", "-DSAMPLE=int16_t", "-include", "gtcrn_int8.h"]
+    sources = [Path(__file__).parents[1] / "engine_guest.c", SOURCES / "gtcrn_int8.c"]
+    guest = tmp_path / "guest"
+    folders = ["-I", str(SOURCES), "-I", str(SOURCES.parent)]
+    subprocess.run([*command, *folders, *sources, "-lm", "-o", guest], check=True)
+    _, engine = pair("embedded")
+    (tmp_path / "weights.bin").write_bytes(int8_engine(int8_file("embedded")).blob)
+    hops = as_hops(np.concatenate([noisy[0], 8 * noisy[1]]))
+
+    found = subprocess.run(
+        [*find_emulator(chosen.machines[0]), guest],
+        input=hops.tobytes(),
+        capture_output=True,
+        check=True,
+        cwd=tmp_path,
+    )
+
+    enhanced_there = np.frombuffer(found.stdout, np.int16).reshape(hops.shape)
+    np.testing.assert_array_equal(enhanced_there, enhanced(engine, hops))
 
 
 @pytest.mark.parametrize("which", NETWORKS)
