@@ -18,8 +18,9 @@ import quant
 from calib_data import clips_folder
 from edge_se import Enhancer, core
 from edge_se.benchmark import frames_of
+from edge_se.commands.inspect import format_description
 from edge_se.core.build import FLAGS, FOLDER, BuildError, compile_library, find_compiler
-from edge_se.engines import generated, load_engine
+from edge_se.engines import generated, load_engine, tflite
 from edge_se.engines.generated import GeneratedEngine, load_compiled, prefix, read_compiled
 from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
@@ -275,6 +276,18 @@ def test_a_model_runs_in_tflite_where_there_is_no_core(monkeypatch, float_model)
     monkeypatch.setattr(generated, "load_core", lambda: None)
 
     assert Enhancer(float_model).describe()["engine"] == "tflite"
+
+
+def test_inspect_needs_no_tflite_runtime_for_what_runs_in_c(library, float_model, monkeypatch):
+    monkeypatch.setattr(tflite, "_import_runtime", lambda name: None)
+
+    described = inspect_model(float_model)
+
+    assert described["engines"]["c"] == "by default, in float, up to rounding"
+    assert described["engines"]["tflite"].startswith("no: a TFLite runtime is not installed")
+    assert "operators" not in format_description(described)
+    with pytest.raises(UserError, match="not installed"):
+        inspect_model(default_model_path())
 
 
 def test_reset_forgets_everything(library, signal):
