@@ -20,6 +20,7 @@ from edge_se.strength import FULL, MOST_DB, Strength
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
+    from edge_se.live.settings import LiveSettings
 
 MOST = 10**9  # of things that are counted
 MOST_MINUTES = 1e6  # two years
@@ -222,8 +223,10 @@ def asked_enhancer(arguments: argparse.Namespace) -> "Enhancer":
     return enhancer
 
 
-def asked_strength(arguments: argparse.Namespace, default: Strength = FULL) -> Strength:
-    """What these arguments ask for; of what they leave open, the default."""
+def asked_strength(
+    arguments: "argparse.Namespace | LiveSettings", default: Strength = FULL
+) -> Strength:
+    """What these arguments or settings ask for; of what they leave open, the default."""
     limit, mix = arguments.max_attenuation, arguments.mix
     return Strength(
         default.max_attenuation_db if limit is None else limit,

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 from edge_se.console import Console
 from edge_se.errors import UserError
 from edge_se.files import STANDARD
-from edge_se.options import add_full_band, add_model_arguments, input_path, output_file, word
+from edge_se.options import (
+    add_full_band,
+    add_model_arguments,
+    add_strength_arguments,
+    asked_strength,
+    input_path,
+    output_file,
+    word,
+)
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
@@ -40,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--capture", type=word, metavar="DEVICE", help="ALSA's name, as plughw:1,0")
     parser.add_argument("--playback", type=word, metavar="DEVICE", help="as --capture")
     add_full_band(parser)
+    add_strength_arguments(parser)
     parser.set_defaults(full_band=None)
     parser.add_argument(
         "--settings",
@@ -105,15 +114,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.settings is not None and not arguments.settings.exists():
         raise UserError(f"there are no settings {arguments.settings}")
     settings = read_settings(arguments.settings or Path.home() / SETTINGS)
-    names = ("capture", "playback", "full_band")
+    names = ("capture", "playback", "full_band", "max_attenuation", "mix")
     given = {name: getattr(arguments, name) for name in names}
     settings = replace(settings, **{n: value for n, value in given.items() if value is not None})
     model = Path(settings.model).expanduser() if settings.model else arguments.model
     enhancer = Enhancer(
         model and model_in(model), arguments.engine, arguments.runtime, arguments.stft
     )
+    enhancer.strength = asked_strength(settings, enhancer.strength)
     console = Console()
-    about = {"model": str(enhancer.model_path), "settings": asdict(settings)}
+    about = {
+        "model": str(enhancer.model_path),
+        "strength": asdict(enhancer.strength),
+        "settings": asdict(settings),
+    }
     status = Status(arguments.status, about, console)
     live = _Live(enhancer, settings, Notifier(), status, console, arguments.virtual_microphone)
     with undisturbed():

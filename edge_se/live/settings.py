@@ -8,6 +8,7 @@ from edge_se.errors import UserError
 from edge_se.files import naming, read_text
 from edge_se.live.alsa import FORMATS
 from edge_se.live.stream import MAX_LAG_HOPS
+from edge_se.strength import MOST_DB
 
 _RANGES = {
     "rate": (4000, 384_000),
@@ -15,8 +16,10 @@ _RANGES = {
     "channel": (0, 64),
     "max_lag": (1, 100_000),
     "buffer_ms": (8, 1000),
+    "max_attenuation": (0, MOST_DB),
+    "mix": (0, 1),
 }
-_KINDS = {str: "text", int: "a whole number", bool: "true or false"}
+_KINDS = {str: "text", int: "a whole number", bool: "true or false", float: "a number"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class LiveSettings:
         max_lag: Hops that may wait before they are discarded.
         buffer_ms: Of the loudspeaker, in milliseconds.
         full_band: Whether what lies above the model's band comes out too.
+        max_attenuation: In dB: nothing is attenuated by more; None for what the model says.
+        mix: Share of the input in the output; None for what the model says.
         model: Of the network; empty for the one of the command line.
     """
 
@@ -45,6 +50,8 @@ class LiveSettings:
     max_lag: int = MAX_LAG_HOPS
     buffer_ms: int = 20
     full_band: bool = True
+    max_attenuation: float | None = None
+    mix: float | None = None
     model: str = ""
 
 
@@ -70,12 +77,13 @@ def read_settings(path: Path) -> LiveSettings:
 
 def _checked(content: dict[str, Any], path: Path) -> LiveSettings:
     defaults: dict[str, Any] = asdict(LiveSettings())
-    kinds = {name: type(value) for name, value in defaults.items()}
+    kinds = {n: float if value is None else type(value) for n, value in defaults.items()}
     for name, value in content.items():
         if name not in kinds:
             raise UserError(f"{path} has a setting {name!r}; there are: {', '.join(kinds)}")
         wanted = _KINDS[kinds[name]]
-        if type(value) is not kinds[name]:
+        whole = kinds[name] is float and type(value) is int
+        if type(value) is not kinds[name] and not whole:
             raise UserError(f"{name} in {path} has to be {wanted}, not {value!r}")
         if name in _RANGES and not _RANGES[name][0] <= value <= _RANGES[name][1]:
             low, high = _RANGES[name]

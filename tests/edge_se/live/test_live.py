@@ -88,7 +88,8 @@ def test_a_device_that_fails_is_named_with_those_there_are(
 
 def test_a_status_file_follows_the_stream(card, systemd, tiny_int8, tmp_path):
     path = tmp_path / "status.json"
-    with start(tiny_int8, "--capture", "hw:1", "--status", str(path)) as process:
+    options = ("--capture", "hw:1", "--max-attenuation", "12", "--status", str(path))
+    with start(tiny_int8, *options) as process:
         systemd.recv(1000)
         systemd.recv(1000)
         running = json.loads(path.read_text())
@@ -97,6 +98,7 @@ def test_a_status_file_follows_the_stream(card, systemd, tiny_int8, tmp_path):
 
     assert running["state"] == "running"
     assert running["settings"]["capture"] == "hw:1" and running["model"] == str(tiny_int8)
+    assert running["strength"] == {"max_attenuation_db": 12, "mix": 0}
     assert (running["in_dbfs"], running["xruns"]) == (-120.0, 0)
     # A hop that is waited for, one inside the model, the kernel, a full buffer and a period.
     assert running["latency_ms"] == pytest.approx(32 + 1 + 24, abs=16)
@@ -247,6 +249,9 @@ def test_a_releases_folder_stands_for_its_model(tmp_path):
         ('format = "S16_LE"', "format in .* has to be one of s16le"),
         ("channel = 2", "channel in .* is 2 of 1"),
         ("speed = 1", "has a setting 'speed'; there are: capture, playback"),
+        ("mix = 1.5", "mix in .* has to lie between 0 and 1, not 1.5"),
+        ("max_attenuation = nan", "max_attenuation in .* has to lie between 0 and 100"),
+        ('mix = "a bit"', "mix in .* has to be a number"),
         ("rate = ", "is no TOML"),
         ("\x00", "is no TOML"),
     ],
@@ -261,9 +266,12 @@ def test_settings_that_make_no_sense_are_refused(tmp_path, text, complaint):
 
 def test_settings_are_read(tmp_path):
     path = tmp_path / "live.toml"
-    path.write_text('capture = "plughw:1"\nrate = 48000\nchannels = 2\nchannel = 1\n')
+    devices = 'capture = "plughw:1"\nrate = 48000\nchannels = 2\nchannel = 1\n'
+    path.write_text(f"{devices}max_attenuation = 12\nmix = 0.1\n")
 
-    expected = LiveSettings("plughw:1", rate=48000, channels=2, channel=1)
+    expected = LiveSettings(
+        "plughw:1", rate=48000, channels=2, channel=1, max_attenuation=12, mix=0.1
+    )
     assert read_settings(path) == expected
     assert read_settings(tmp_path / "none.toml") == LiveSettings()
 
