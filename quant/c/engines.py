@@ -55,9 +55,10 @@ def make_engine(
         raise UserError(
             f"unknown arithmetic {arithmetic!r}; choose one of: {', '.join(ARITHMETICS)}"
         )
-    if arithmetic == "float":
-        return float_engine(checkpoint)
     # What no kernels serve is found before minutes of calibration.
+    engine = _in_float(checkpoint, arithmetic)
+    if arithmetic == "float":
+        return engine
     try:
         check_served(lower(checkpoint.step()), checkpoint.signal)
     except ValueError as error:
@@ -74,13 +75,17 @@ def make_engine(
 
 def float_engine(checkpoint: Checkpoint) -> Engine:
     """The engine in float; raises UserError where there is none for this network."""
+    return _in_float(checkpoint, "float")
+
+
+def _in_float(checkpoint: Checkpoint, asked: str) -> Engine:
     try:
         return FloatEngine(
             *(lower(checkpoint.step()), checkpoint.signal, checkpoint.architecture),
             checkpoint.sha256,
         )
     except ValueError as error:
-        raise _unserved("float", error) from error
+        raise _unserved(asked, error) from error
 
 
 def fixed_engine(
