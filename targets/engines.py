@@ -122,18 +122,34 @@ def library_of(engine: Engine, checkpoint: Mapping[str, Any], compiler: Sequence
         checkpoint,
         {"edge-se": version("edge-se"), "compiler": Path(compiler[0]).name},
     )
-    library = _compiled(frame_sources(engine, name), f"{name}.c", compiler)
+    library = compiled(frame_sources(engine, name), [f"{name}.c"], compiler)
     return attach_manifest(library, manifest, {engine.arithmetic: engine.blob})
 
 
-def _compiled(files: Mapping[str, str], main: str, compiler: Sequence[str]) -> bytes:
+def compiled(
+    files: Mapping[str, str],
+    mains: Sequence[str],
+    compiler: Sequence[str],
+    options: Sequence[str] = (),
+) -> bytes:
+    """A shared library of C files.
+
+    Args:
+        files: Their text by name, what they include among them.
+        mains: Which of them to compile.
+        compiler: Command of the C compiler.
+        options: More of its options.
+
+    Raises:
+        UserError: The compiler failed.
+    """
     with tempfile.TemporaryDirectory(prefix="edge-se-") as name:
         folder = Path(name)
         for file, text in files.items():
             (folder / file).write_text(text, encoding="utf-8")
         library = folder / "engine.so"
         try:
-            compile_library(library, [folder / main], compiler)
+            compile_library(library, [folder / main for main in mains], compiler, options)
         except BuildError as error:
             raise UserError(f"the engine can't be compiled ({error})") from None
         return library.read_bytes()

@@ -8,6 +8,10 @@ is made for this machine, by the system's C compiler; for a board it is cross-co
 and `deploy` take it there. --out FOLDER/ writes sources instead: portable C that needs nothing but
 a compiler, and the weights as a table.
 
+--plugin ladspa --out FOLDER/ makes a plugin for audio programs (PipeWire, ffmpeg, Ardour), and
+--plugin lv2 a bundle of the newer kind, both with a file for PipeWire's filter chain. Any sample
+rate, block size and number of instances; strength, mix and bypass are its controls.
+
 MODEL.tflite --npu NAME --out FOLDER/ compiles an INT8 model file for Arm's Ethos-U instead, by Vela
 (the extra npu), and writes Vela's file and a report.
 """
@@ -42,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=word,
         required=True,
         metavar="FILE.so or FOLDER/",
-        help="library to write, or folder for the sources",
+        help="library to write, or folder for the sources or the plugin",
     )
     parser.add_argument(
         "--arithmetic",
@@ -68,7 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prefix",
         type=word,
         help="of files, functions and types of the sources, to link several engines (default: "
-        "gtcrn)",
+        "gtcrn); of a plugin: its name, to have several (default: edge_se_gtcrn)",
+    )
+    parser.add_argument(
+        "--plugin",
+        choices=("ladspa", "lv2"),
+        help="make a plugin for audio programs (docs/live/plugin.md)",
     )
     parser.add_argument(
         "--npu",
@@ -94,6 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--allow-cpu is for an NPU; name one with --npu")
     if arguments.calibration_clips and arguments.arithmetic in (None, "float"):
         raise UserError("--calibration-clips needs --arithmetic fixed or int8; float has no ranges")
+    if arguments.plugin:
+        return _write_plugin(arguments, out)
     if out.suffix == LIBRARY and not out.is_dir():
         inputs = (arguments.checkpoint, arguments.calibration_clips)
         check_output(out, filter(None, inputs))
@@ -188,15 +199,12 @@ def _write_library(arguments: argparse.Namespace, out: Path) -> int:
 
 
 def _write_sources(arguments: argparse.Namespace, out: Path) -> int:
-    from edge_se.errors import UserError
     from edge_se.files import make_folder, write_whole
     from targets.c.generate import FLAGS, frame_sources, weights_sources
 
-    prefix = arguments.prefix
-    if prefix and not (prefix.isidentifier() and prefix.isascii()):
-        raise UserError(f"--prefix {prefix} is no name in C; use letters, digits and underscores")
+    _check_prefix(arguments.prefix)
     made = _make(arguments)
-    prefix = prefix or made.engine.network
+    prefix = arguments.prefix or made.engine.network
     files = frame_sources(made.engine, prefix) | weights_sources(made.engine, made.source, prefix)
     make_folder(out)
     for name, text in files.items():
@@ -209,12 +217,44 @@ def _write_sources(arguments: argparse.Namespace, out: Path) -> int:
     return 0
 
 
+def _write_plugin(arguments: argparse.Namespace, out: Path) -> int:
+    from edge_se.files import make_folder, require_folder, write_whole
+    from targets.c.plugin import plugin_files
+    from targets.engines import library_of
+
+    _check_prefix(arguments.prefix)
+    require_folder(out)
+    compiler, place = _compiler(arguments.board)
+    made = _make(arguments)
+    name = arguments.prefix or f"edge_se_{made.engine.network}"
+    here = None if arguments.board else out
+    files = plugin_files(arguments.plugin, made.engine, name, made.source, compiler, here)
+    if arguments.board is None:  # the same engine, as a model file that can be run
+        made.prove(library_of(made.engine, made.checkpoint, compiler))
+    for path, content in files.items():
+        make_folder((out / path).parent)
+        write_whole(out / path, content)
+    size = next(len(content) for path, content in files.items() if path.endswith(LIBRARY))
+    print(
+        f"wrote {', '.join(files)} to {out}: {made.engine.network} from {made.source} in "
+        f"{made.engine.arithmetic} for {place}, {size / 1000:.0f} KB"
+    )
+    return 0
+
+
+def _check_prefix(prefix: str | None) -> None:
+    from edge_se.errors import UserError
+
+    if prefix and not (prefix.isidentifier() and prefix.isascii()):
+        raise UserError(f"--prefix {prefix} is no name in C; use letters, digits and underscores")
+
+
 def _compile_for_npu(arguments: argparse.Namespace, out: Path) -> int:
     from edge_se.errors import UserError
     from edge_se.files import make_folder, write_json, written_beside
     from targets.npu.ethos_u import compile_for_npu
 
-    others = ("board", "prefix", "calibration_clips", "architecture", "network_option")
+    others = ("board", "prefix", "plugin", "calibration_clips", "architecture", "network_option")
     for name in others:
         if getattr(arguments, name):
             raise UserError(f"--{name.replace('_', '-')} means nothing beside --npu; leave it out")

@@ -1,6 +1,7 @@
 """Look for faults in engines: `python -m targets.c.checks stress`, `hostile` or `fuzz [SECONDS]`.
 
-Both arithmetics of the built-in network; clang is needed for `fuzz`.
+Engines of the built-in network, each arithmetic in turn; `plugin` looks for faults in plugins of
+them. clang is needed for `fuzz`.
 """
 
 import argparse
@@ -9,7 +10,14 @@ from pathlib import Path
 
 from edge_se.engines.generated import ARITHMETICS
 from edge_se.errors import UserError
-from targets.c.checks.run import fuzz, generate_built_in, hostile, stress
+from targets.c.checks.run import (
+    fuzz,
+    generate_built_in,
+    hostile,
+    plugin,
+    plugin_of_built_in,
+    stress,
+)
 
 MUTATIONS = 10_000
 
@@ -17,7 +25,7 @@ MUTATIONS = 10_000
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m targets.c.checks", description=__doc__)
-    parser.add_argument("check", choices=("stress", "hostile", "fuzz"))
+    parser.add_argument("check", choices=("stress", "hostile", "fuzz", "plugin"))
     parser.add_argument("seconds", nargs="?", type=int, default=180, help="of fuzzing, each engine")
     parser.add_argument("--arithmetic", choices=ARITHMETICS, action="append")
     parser.add_argument(
@@ -25,6 +33,11 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     for arithmetic in arguments.arithmetic or ARITHMETICS:
+        if arguments.check == "plugin":
+            folder = arguments.sources or plugin_of_built_in(arithmetic)
+            for compiler in ("gcc", "clang"):
+                print(f"{arithmetic}, {compiler}: {plugin(folder, compiler)}")
+            continue
         folder = arguments.sources or generate_built_in(arithmetic)
         if arguments.check == "stress":
             for compiler in ("gcc", "clang"):

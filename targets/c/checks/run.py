@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_se.errors import UserError
+from quant.c.engines import make_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.networks.checkpoint import load_checkpoint
 from targets.c.generate import FLAGS, generate
+from targets.c.plugin import plugin_sources
+from targets.engines import silent
 
 ROOM = Path(__file__).parent
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
@@ -18,11 +21,24 @@ SANITIZERS = (
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
 )
 
+# The sources of an engine, and of a plugin.
+ENGINE = ("gtcrn.c", "gtcrn_weights.c")
+PLUGIN = ("ladspa.c", "engine.c", "engine_weights.c")
+
 
 def generate_built_in(arithmetic: str) -> Path:
     """The built-in network's engine in a temporary folder, which stays."""
     folder = Path(tempfile.mkdtemp(prefix="edge-se-"))
     write_sources(generate(load_checkpoint(default_checkpoint_path()), arithmetic), folder)
+    return folder
+
+
+def plugin_of_built_in(arithmetic: str) -> Path:
+    """The sources of a plugin of the built-in network in a temporary folder, which stays."""
+    folder = Path(tempfile.mkdtemp(prefix="edge-se-"))
+    checkpoint = load_checkpoint(default_checkpoint_path())
+    engine = make_engine(checkpoint, arithmetic, None, silent)
+    write_sources(plugin_sources(engine, "checked", checkpoint.name), folder)
     return folder
 
 
@@ -33,9 +49,14 @@ def write_sources(files: dict[str, str], folder: Path) -> None:
 
 
 def build(
-    folder: Path, arithmetic: str, compiler: str, program: str, options: Sequence[str] = ()
+    folder: Path,
+    arithmetic: str,
+    compiler: str,
+    program: str,
+    options: Sequence[str] = (),
+    sources: Sequence[str] = ENGINE,
 ) -> Path:
-    """Compile an engine, prefix gtcrn, together with a program of this room.
+    """Compile sources, those of an engine with the prefix gtcrn, with a program of this room.
 
     Raises:
         UserError: There is no such compiler, or it failed.
@@ -44,11 +65,10 @@ def build(
         raise UserError(f"there is no {compiler} here; install it")
     target = folder / f"{program}-{compiler}"
     define = [] if arithmetic == "float" else ["-DFIXED"]  # int16 samples
-    names = (folder / "gtcrn.c", folder / "gtcrn_weights.c", ROOM / f"{program}.c")
-    sources = [str(name) for name in names]
+    files = [*(str(folder / name) for name in sources), str(ROOM / f"{program}.c")]
     command = [compiler, *FLAGS, *SANITIZERS, *options, *define, "-I", str(folder)]
     result = subprocess.run(
-        [*command, *sources, "-o", str(target), "-lm"], capture_output=True, text=True
+        [*command, *files, "-o", str(target), "-lm"], capture_output=True, text=True
     )
     if result.returncode:
         raise UserError(f"{compiler} can't build {program}.c ({result.stderr.strip()[-300:]})")
@@ -78,6 +98,15 @@ def hostile(folder: Path, arithmetic: str, compiler: str, count: int) -> str:
         UserError: A fault was found.
     """
     return _run([str(build(folder, arithmetic, compiler, "hostile")), str(count)])
+
+
+def plugin(folder: Path, compiler: str, sources: Sequence[str] = PLUGIN) -> str:
+    """A LADSPA plugin in a host that spares it nothing, under both sanitizers.
+
+    Raises:
+        UserError: A fault was found.
+    """
+    return _run([str(build(folder, "float", compiler, "plugin", sources=sources))])
 
 
 def fuzz(folder: Path, arithmetic: str, seconds: int) -> str:
