@@ -1,5 +1,6 @@
 """Plugins: what a host hears at every rate, in blocks of any size, while controls move."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,10 +14,13 @@ from edge_se import Enhancer
 from edge_se.core.build import BuildError, compile_library, find_compiler
 from edge_se.live.path import LivePath
 from edge_se.strength import Strength
+from quant.c.engines import float_engine
 from quant.ptq.proof import speech
-from targets.c.checks.run import WARNINGS, plugin
-from targets.c.plugin import OPTIONS, ROOM, plugin_sources
-from tests.helpers.plugins import BYPASS, MAX_ATTENUATION, MIX, Plugin
+from targets.boards import find_board
+from targets.c.checks.run import WARNINGS, plugin, write_sources
+from targets.c.plugin import OPTIONS, ROOM, plugin_files, plugin_sources
+from targets.cross import find_cross_compiler
+from tests.helpers.plugins import BYPASS, MAX_ATTENUATION, MIX, Plugin, descriptor
 
 PLAIN = Path(__file__).with_name("plain_engine.h")
 RATES = (4000, 8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000, 384000)
@@ -46,9 +50,7 @@ def library(folder) -> Path:
 
 
 @pytest.fixture(scope="session")
-def names(checkpoint, tmp_path_factory) -> dict[str, str]:
-    from quant.c.engines import float_engine
-
+def names(checkpoint) -> dict[str, str]:
     return plugin_sources(float_engine(checkpoint), "plain", "nothing")
 
 
@@ -186,6 +188,77 @@ def test_it_is_small_and_needs_the_c_library_alone(library):
     fields = [line.split() for line in told.splitlines() if " GLOBAL DEFAULT " in line]
     assert needed <= {"libc.so.6", "libm.so.6"}
     assert [field[7] for field in fields if field[6] != "UND"] == ["ladspa_descriptor"]
+
+
+# Its files ------------------------------------------------------------------------------------
+
+
+def test_pipewires_file_names_the_plugin_where_it_is(folder, library):
+    told = (folder / "edge_se_gtcrn.conf").read_text()
+
+    assert f'plugin = "{library.resolve()}"' in told
+    plugin = descriptor(library)
+    controls = re.search("control = {(.*)}", told)
+    assert controls is not None
+    names = [plugin.port_names[port].decode() for port in (MAX_ATTENUATION, MIX, BYPASS)]
+    assert re.findall('"(.*?)" =', controls[1]) == names
+    assert plugin.label == b"edge_se_gtcrn"
+
+
+@pytest.fixture(scope="session")
+def for_board(checkpoint) -> dict[str, bytes]:
+    """An LV2 plugin for a board, by the same way as the command's."""
+    compiler = find_cross_compiler(find_board("pi4").platform)
+    engine = float_engine(checkpoint)
+    return plugin_files("lv2", engine, "mine", "here", compiler, None)
+
+
+def test_a_board_gets_a_bundle_of_its_own_machine(for_board):
+    library = for_board["mine.lv2/mine.so"]
+
+    assert set(for_board) == {
+        f"mine.lv2/{name}" for name in ("mine.so", "mine.ttl", "manifest.ttl", "mine.conf")
+    }
+    assert int.from_bytes(library[18:20], "little") == 183  # ELF's number for 64-bit Arm
+    assert len(library) <= 200_000
+    assert b"urn:edge-se:mine" in library
+
+
+def test_the_bundle_describes_the_ports_that_there_are(for_board, plain):
+    described = for_board["mine.lv2/mine.ttl"].decode()
+    manifest = for_board["mine.lv2/manifest.ttl"].decode()
+
+    symbols = re.findall('lv2:index ([0-9]) ;\\s+lv2:symbol "(.*?)"', described)
+    names = ("in", "out", "max_attenuation", "mix", "enabled", "latency")
+    assert symbols == [(str(port), name) for port, name in enumerate(names)]
+    defaults = re.findall("lv2:default ([0-9.]+)", described)
+    assert [float(value) for value in defaults] == [*Plugin(plain("lv2"), 1).controls[2:5], 0]
+    for text in (described, manifest):
+        assert "<urn:edge-se:mine>\n    a lv2:Plugin" in text
+    assert "lv2:binary <mine.so>" in manifest and "rdfs:seeAlso <mine.ttl>" in manifest
+    assert 'plugin = "urn:edge-se:mine"' in for_board["mine.lv2/mine.conf"].decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--out", "FILE"], "is no folder"),
+        (["--out", "FILE/deeper"], "FILE/deeper can't be written"),
+        (["--out", "NEW", "--prefix", "a-b"], "--prefix a-b"),
+        (["--out", "NEW", "--board", "nonsense"], "nonsense"),
+        (["--out", "NEW", "--npu", "ethos-u55-128"], "--plugin means nothing"),
+        (["--out", "NEW", "--calibration-clips", "."], "--calibration-clips"),
+    ],
+)
+def test_the_command_says_what_is_wrong(tmp_path, monkeypatch, capsys, arguments, named):
+    (tmp_path / "FILE").touch()
+    monkeypatch.chdir(tmp_path)
+
+    code = edge_se.cli.main(["compile", "--plugin", "ladspa", *arguments])
+
+    told = capsys.readouterr().err
+    assert code == 2 and told.count("\n") == 1 and named in told
+    assert [path.name for path in tmp_path.iterdir()] == ["FILE"]
 
 
 # Rates, with an engine that changes nothing, or multiplies --------------------------------------
@@ -329,17 +402,38 @@ def test_under_sanitizers_a_host_may_do_anything(plain_sources, compilers):
 
 
 @pytest.mark.slow
-def test_the_embedded_network_withstands_that_host(checkpoint, compilers, tmp_path):
-    from quant.c.engines import float_engine
-    from targets.c.checks.run import write_sources
+@pytest.mark.parametrize("kind", ["ladspa", "lv2"])
+def test_ffmpeg_hears_what_enhance_gives(folder, library, noisy, kind, tmp_path, monkeypatch):
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+    if kind == "lv2":
+        assert edge_se.cli.main(["compile", "--plugin", "lv2", "--out", str(tmp_path)]) == 0
+        monkeypatch.setenv("LV2_PATH", str(tmp_path))
+        effect = r"lv2=p=urn\\:edge-se\\:edge_se_gtcrn:c=mix=0.25"
+    else:
+        effect = f"ladspa=file={library}:plugin=edge_se_gtcrn:c=c1=0.25"
+    raw = ["-f", "f32le", "-ar", "16000", "-ac", "1"]
+    command = ["ffmpeg", "-v", "error", *raw, "-i", "-", "-af", effect, *raw, "-"]
 
+    heard = subprocess.run(command, input=noisy[0].tobytes(), capture_output=True, timeout=60)
+
+    assert not heard.returncode, heard.stderr
+    enhancer = Enhancer(engine="c")
+    enhancer.mix = 0.25
+    out = np.frombuffer(heard.stdout, np.float32)[512:]
+    np.testing.assert_allclose(out, enhancer.enhance(noisy[0])[: len(out)], atol=1e-6)
+    assert len(out) > 20000
+
+
+@pytest.mark.slow
+def test_the_embedded_network_withstands_that_host(checkpoint, compilers, tmp_path):
     write_sources(plugin_sources(float_engine(checkpoint), "checked", "default"), tmp_path)
 
     assert "all finite, no memory allocated" in plugin(tmp_path, compilers[-1])
 
 
 @pytest.mark.parametrize("samples", ["float", "int16_t"])
-def test_compilers_have_nothing_to_say(plain_sources, compilers, samples):
+def test_compilers_have_nothing_to_say_of_plugins(plain_sources, compilers, samples):
     folder = plain_sources(samples)
 
     for compiler in compilers:
