@@ -19,7 +19,10 @@ struct resampler {
     int half, taps; /* how far the filter reaches on one side, and both together */
     int early;      /* by how much the delay is longer than `half`, in parts of 1 / up */
     int count;      /* samples that are kept */
-    int time;       /* of the next sample, in parts of 1 / up, from the first that is kept */
+    int whole;      /* when the next sample is: samples after the first that is kept, */
+    int phase;      /* and parts of 1 / up */
+    int step;       /* from one sample to the next: as `whole`, */
+    int turn;       /* and as `phase` */
     int size;       /* samples that there is room for */
     float *kernels; /* [up][taps] */
     float *kept;    /* [size] */
@@ -42,6 +45,8 @@ static int resampler_plan(struct resampler *r, int rate, int new_rate)
     memset(r, 0, sizeof *r);
     r->up = new_rate / common;
     r->down = rate / common;
+    r->step = r->down / r->up;
+    r->turn = r->down % r->up;
     r->half = (int)ceil(RESAMPLER_HALF * ratio);
     r->taps = 2 * r->half;
     return r->up <= RESAMPLER_MOST_PHASES && r->down <= RESAMPLER_MOST_PHASES;
@@ -67,7 +72,8 @@ static void resampler_reset(struct resampler *r)
     const int before = (r->early + r->up - 1) / r->up;
     memset(r->kept, 0, sizeof(float) * (size_t)r->size);
     r->count = r->taps - 1 + before;
-    r->time = (r->half - 1 + before) * r->up - r->early;
+    r->whole = r->half - 1;
+    r->phase = (r->up - r->early % r->up) % r->up;
 }
 
 /* The modified Bessel function of the first kind and order 0. */
@@ -110,9 +116,9 @@ static void resampler_init(struct resampler *r, float *memory)
 static inline void resampler_push(struct resampler *r, float sample)
 {
     if (r->count == r->size) {
-        const int done = r->time / r->up - r->half + 1;
+        const int done = r->whole - r->half + 1;
         r->count -= done;
-        r->time -= done * r->up;
+        r->whole -= done;
         memmove(r->kept, r->kept + done, sizeof(float) * (size_t)r->count);
     }
     r->kept[r->count++] = sample;
@@ -121,21 +127,20 @@ static inline void resampler_push(struct resampler *r, float sample)
 /* Whether another one is ready; all of them have to be taken before the next one is taken in. */
 static inline int resampler_ready(const struct resampler *r)
 {
-    return r->time < (r->count - r->half) * r->up;
+    return r->whole < r->count - r->half;
 }
 
 /* When the next one is, in samples after the newest but `half`, from 0 to 1. */
 static inline float resampler_phase(const struct resampler *r)
 {
-    return (float)(r->time % r->up) / (float)r->up;
+    return (float)r->phase / (float)r->up;
 }
 
 /* The next one. */
 static inline float resampler_next(struct resampler *r)
 {
-    const int first = r->time / r->up - r->half + 1, phase = r->time % r->up;
-    const float *x = r->kept + first;
-    const float *kernel = r->kernels + (size_t)phase * (size_t)r->taps;
+    const float *x = r->kept + r->whole - r->half + 1;
+    const float *kernel = r->kernels + (size_t)r->phase * (size_t)r->taps;
     float sums[8] = {0}; /* apart, so that they can be added up at once */
     float sum = 0;
     int k = 0;
@@ -144,7 +149,12 @@ static inline float resampler_next(struct resampler *r)
     }
     for (; k < r->taps; k++) sum += x[k] * kernel[k];
     for (int lane = 0; lane < 8; lane++) sum += sums[lane];
-    r->time += r->down;
+    r->whole += r->step;
+    r->phase += r->turn;
+    if (r->phase >= r->up) {
+        r->phase -= r->up;
+        r->whole++;
+    }
     return sum;
 }
 
