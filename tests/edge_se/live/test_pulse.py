@@ -2,11 +2,9 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from edge_se.errors import UserError
 from edge_se.live.devices import DeviceError
 from edge_se.live.pcm import Pcm
 from edge_se.live.pulse import WAITING_S, VirtualMicrophone, list_sources, open_virtual
+from tests.helpers.waiting import wait_for
 
 LAYOUT = Pcm(16000, 1, "s16le")
 PACTL = """
@@ -40,13 +39,6 @@ def server(card, tmp_path, monkeypatch):
     card("pactl", PACTL.replace("LOG", str(log)))
     card("parec", f"exec {sys.executable} {tmp_path / 'bin' / 'microphone.py'}\n")
     return log
-
-
-def wait_for(condition) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def state(path: Path) -> str:
@@ -153,34 +145,6 @@ def test_without_its_programs_it_says_what_to_install(tmp_path, monkeypatch):
 
     with pytest.raises(UserError, match="sudo apt install pulseaudio-utils"):
         list_sources()
-
-
-DAEMONS = ("dbus-daemon", "pipewire", "wireplumber", "pipewire-pulse")
-
-
-@pytest.fixture
-def pipewire(tmp_path, monkeypatch):
-    """PipeWire's daemons, with a room that can be heard, `room.monitor`."""
-    missing = [name for name in (*DAEMONS, "pactl", "parec", "paplay") if not shutil.which(name)]
-    if missing:
-        pytest.skip(f"{missing[0]} is not installed")
-    runtime = Path(os.environ.get("TMPDIR", "/tmp"), f"edge-se-{os.getpid()}")  # short, for sockets
-    runtime.mkdir(0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", f"unix:path={runtime}/bus")
-    bus = [DAEMONS[0], "--session", f"--address=unix:path={runtime}/bus", "--nofork", "--nopidfile"]
-    running = []
-    for command in (bus, *([name] for name in DAEMONS[1:])):
-        running.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
-        time.sleep(0.7)
-    room = ["pactl", "load-module", "module-null-sink", "sink_name=room", "rate=48000"]
-    wait_for(lambda: subprocess.run(room, capture_output=True).returncode == 0)
-    yield
-    for process in reversed(running):
-        process.terminate()
-        process.wait(10)
-    shutil.rmtree(runtime)
 
 
 @pytest.mark.slow
