@@ -4,8 +4,8 @@
    convolutions round twice, at the multiplication (halves up) and at the shift (halves away from
    zero); fully connected layers once (halves up). What weights could make overflow wraps around.
 
-   Elementwise operators run in chains, 16 elements at once, each value in 32 bits. Buffers have room
-   for a multiple of 16 elements. */
+   Elementwise operators run in chains, 16 elements at once. Buffers have room for a multiple of 16
+   elements. */
 
 #ifndef INT8_KERNELS_H
 #define INT8_KERNELS_H
@@ -23,6 +23,7 @@
 INLINE int32_t wrapped(int64_t x) { return (int32_t)(uint32_t)(uint64_t)x; }
 INLINE int32_t shifted_left(int32_t x, int bits) { return (int32_t)((uint32_t)x << bits); }
 INLINE int32_t plus(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
+INLINE int32_t minus(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
 INLINE int8_t clipped(int32_t x, int32_t lowest)
 {
     return (int8_t)(x < lowest ? lowest : x > HIGHEST ? HIGHEST : x);
@@ -47,200 +48,206 @@ INLINE int32_t rescaled_once(int32_t x, int32_t m, int exponent)
 
 /* Blocks -------------------------------------------------------------------------------------- */
 
-#if defined(__aarch64__) && defined(__GNUC__)
-#include <arm_neon.h>
-#define PARTS 4
-typedef int32x4_t part;
-INLINE part part_all(int32_t x) { return vdupq_n_s32(x); }
-INLINE part part_add(part a, part b) { return vaddq_s32(a, b); }
-INLINE part part_sub(part a, part b) { return vsubq_s32(a, b); }
-INLINE part part_mul(part a, part b) { return vmulq_s32(a, b); }
-INLINE part part_left(part a, int bits) { return vshlq_s32(a, vdupq_n_s32(bits)); }
-INLINE part part_clip(part a, int32_t lowest)
-{
-    return vminq_s32(vmaxq_s32(a, vdupq_n_s32(lowest)), vdupq_n_s32(HIGHEST));
-}
-INLINE part part_scale(part a, int32_t m) { return vqrdmulhq_s32(a, vdupq_n_s32(m)); }
-/* minus one for negative numbers, then halves up */
-INLINE part part_halve(part a, int right)
-{
-    const int32x4_t by = vdupq_n_s32(-right);
-    return vrshlq_s32(vsraq_n_s32(a, vandq_s32(a, by), 31), by);
-}
-#elif defined(__AVX2__)
-#include <immintrin.h>
-#define PARTS 2
-typedef __m256i part;
-INLINE part part_all(int32_t x) { return _mm256_set1_epi32(x); }
-INLINE part part_add(part a, part b) { return _mm256_add_epi32(a, b); }
-INLINE part part_sub(part a, part b) { return _mm256_sub_epi32(a, b); }
-INLINE part part_mul(part a, part b) { return _mm256_mullo_epi32(a, b); }
-INLINE part part_left(part a, int bits) { return _mm256_sll_epi32(a, _mm_cvtsi32_si128(bits)); }
-INLINE part part_clip(part a, int32_t lowest)
-{
-    return _mm256_min_epi32(_mm256_max_epi32(a, part_all(lowest)), part_all(HIGHEST));
-}
-INLINE part part_scale(part a, int32_t m)
-{
-    const __m256i by = part_all(m), half = _mm256_set1_epi64x(1 << 30);
-    const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(a, by), half);
-    const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(a, 32), by), half);
-    return _mm256_blend_epi32(_mm256_srli_epi64(even, 31), _mm256_slli_epi64(odd, 1), 0xaa);
-}
-INLINE part part_halve(part a, int right)
-{
-    const __m256i half = part_all(right ? (int32_t)(1u << (right - 1)) : 0);
-    const __m256i below = _mm256_and_si256(_mm256_srai_epi32(a, 31), part_all(right ? -1 : 0));
-    const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(a, below), half);
-    return _mm256_sra_epi32(sum, _mm_cvtsi32_si128(right));
-}
-#else
-#define PARTS BLOCK
-typedef int32_t part;
-INLINE part part_all(int32_t x) { return x; }
-INLINE part part_add(part a, part b) { return plus(a, b); }
-INLINE part part_sub(part a, part b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
-INLINE part part_mul(part a, part b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
-INLINE part part_left(part a, int bits) { return shifted_left(a, bits); }
-INLINE part part_clip(part a, int32_t lowest) { return clipped(a, lowest); }
-INLINE part part_scale(part a, int32_t m) { return scaled(a, m); }
-INLINE part part_halve(part a, int right) { return halved(a, right); }
-#endif
-
-typedef struct {
-    part at[PARTS];
-} block;
-
-#if PARTS == BLOCK
-#define EACH_PART ROLLED for (int i = 0; i < PARTS; i++)
-#else
-#define EACH_PART UNROLL for (int i = 0; i < PARTS; i++)
-#endif
-
-#if defined(__aarch64__) && defined(__GNUC__)
-INLINE block block_of(int8x16_t x)
-{
-    const int16x8_t low = vmovl_s8(vget_low_s8(x)), high = vmovl_high_s8(x);
-    return (block){{vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low), vmovl_s16(vget_low_s16(high)),
-                    vmovl_high_s16(high)}};
-}
-INLINE int8x16_t bytes_of(block x)
-{
-    const int16x8_t low = vuzp1q_s16((int16x8_t)x.at[0], (int16x8_t)x.at[1]);
-    const int16x8_t high = vuzp1q_s16((int16x8_t)x.at[2], (int16x8_t)x.at[3]);
-    return vuzp1q_s8((int8x16_t)low, (int8x16_t)high);
-}
-INLINE block block_load(const int8_t *x) { return block_of(vld1q_s8(x)); }
-INLINE void block_store(int8_t *y, block x) { vst1q_s8(y, bytes_of(x)); }
-/* Values of a table, from that of -128 on. */
-INLINE int8x16_t looked_up(const int8_t *table, int8x16_t x)
-{
-    uint8x16_t index = veorq_u8((uint8x16_t)x, vdupq_n_u8(128)); /* from 0 on */
-    const uint8x16_t quarter = vdupq_n_u8(64);
-    int8x16_t y = vqtbl4q_s8(vld1q_s8_x4(table), index);
-    for (int n = 1; n < 4; n++) {
-        index = vsubq_u8(index, quarter);
-        y = vqtbx4q_s8(y, vld1q_s8_x4(table + 64 * n), index);
-    }
-    return y;
-}
-INLINE block block_look_up(const int8_t *table, block x) { return block_of(looked_up(table, bytes_of(x))); }
-#else
-#if defined(__AVX2__)
-INLINE block block_load(const int8_t *x)
-{
-    return (block){{_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)x)),
-                    _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(x + 8)))}};
-}
-INLINE void block_store(int8_t *y, block x)
-{
-    const __m256i half = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.at[0], x.at[1]), 0xd8);
-    const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-    _mm_storeu_si128((__m128i *)y, bytes);
-}
-#else
-INLINE block block_load(const int8_t *x)
-{
-    block y;
-    ROLLED for (int n = 0; n < BLOCK; n++) y.at[n] = x[n];
-    return y;
-}
-INLINE void block_store(int8_t *y, block x)
-{
-    ROLLED for (int n = 0; n < BLOCK; n++) y[n] = (int8_t)x.at[n];
-}
-#endif
-INLINE block block_look_up(const int8_t *table, block x)
-{
-    int8_t bytes[BLOCK];
-    block_store(bytes, x);
-    ROLLED for (int n = 0; n < BLOCK; n++) bytes[n] = table[bytes[n] + 128];
-    return block_load(bytes);
-}
-#endif
-
-INLINE block block_all(int8_t x)
-{
-    block y;
-    EACH_PART y.at[i] = part_all(x);
-    return y;
-}
-
-/* Numbers of a sum: of both terms and of the result. */
+/* Numbers of a sum or a difference: of both terms and of the result as TFLite has them, and the same
+   as (first a + second b + offset) / 2^shift, rounded down, which the generator tried with all values
+   of a and b. Where it found none, `shift` is 0. */
 struct sum {
-    int32_t zero[3], multiplier[3], right[3], lowest;
+    int32_t zero[3], lowest, multiplier[3], right[3];
+    int32_t first, second, offset, shift;
 };
-
-INLINE struct sum sum_of(const int32_t *zero, const int32_t *multiplier, const int32_t *right)
-{
-    return (struct sum){{zero[0], zero[1], zero[2]},
-                        {multiplier[0], multiplier[1], multiplier[2]},
-                        {right[0], right[1], right[2]},
-                        zero[3]};
-}
-
-INLINE part term(struct sum s, int n, part x)
-{
-    const part moved = part_left(part_sub(x, part_all(s.zero[n])), SUM_SHIFT);
-    return part_halve(part_scale(moved, s.multiplier[n]), s.right[n]);
-}
-
-INLINE part total(struct sum s, part x)
-{
-    const part y = part_halve(part_scale(x, s.multiplier[2]), s.right[2]);
-    return part_clip(part_add(y, part_all(s.zero[2])), s.lowest);
-}
-
-INLINE block add(struct sum s, block a, block b)
-{
-    EACH_PART a.at[i] = total(s, part_add(term(s, 0, a.at[i]), term(s, 1, b.at[i])));
-    return a;
-}
-
-INLINE block subtract(struct sum s, block a, block b)
-{
-    EACH_PART a.at[i] = total(s, part_sub(term(s, 0, a.at[i]), term(s, 1, b.at[i])));
-    return a;
-}
 
 /* Numbers of a product: zero points of both factors and of the result. */
 struct product {
     int32_t zero[3], multiplier, right;
 };
 
-INLINE struct product product_of(const int32_t *zero, const int32_t *multiplier, const int32_t *right)
+INLINE int32_t term(const struct sum *s, int n, int32_t x)
 {
-    return (struct product){{zero[0], zero[1], zero[2]}, multiplier[0], right[0]};
+    const int32_t moved = shifted_left(minus(x, s->zero[n]), SUM_SHIFT);
+    return halved(scaled(moved, s->multiplier[n]), s->right[n] & 31);
 }
 
-INLINE block multiply(struct product p, block a, block b)
+/* y = a + sign b, and y = a b, where the quick ways do not serve. */
+APART void add_slowly(const struct sum *s, int sign, const int8_t *a, const int8_t *b, int8_t *y)
 {
-    EACH_PART {
-        const part x = part_sub(a.at[i], part_all(p.zero[0])), y = part_sub(b.at[i], part_all(p.zero[1]));
-        const part z = part_halve(part_scale(part_mul(x, y), p.multiplier), p.right);
-        a.at[i] = part_clip(part_add(z, part_all(p.zero[2])), LOWEST);
+    for (int n = 0; n < BLOCK; n++) {
+        const int32_t x = term(s, 0, a[n]), other = term(s, 1, b[n]);
+        const int32_t sum = sign < 0 ? minus(x, other) : plus(x, other);
+        const int32_t z = halved(scaled(sum, s->multiplier[2]), s->right[2] & 31);
+        y[n] = clipped(plus(z, s->zero[2]), s->lowest);
+    }
+}
+APART void multiply_slowly(const struct product *p, const int8_t *a, const int8_t *b, int8_t *y)
+{
+    for (int n = 0; n < BLOCK; n++) {
+        const uint32_t left = (uint32_t)minus(a[n], p->zero[0]), right = (uint32_t)minus(b[n], p->zero[1]);
+        const int32_t x = (int32_t)(left * right);
+        y[n] = clipped(plus(halved(scaled(x, p->multiplier), p->right & 31), p->zero[2]), LOWEST);
+    }
+}
+
+#if defined(__aarch64__) && defined(__GNUC__)
+#include <arm_neon.h>
+typedef int8x16_t block;
+INLINE block block_load(const int8_t *x) { return vld1q_s8(x); }
+INLINE block block_all(int8_t x) { return vdupq_n_s8(x); }
+INLINE void block_store(int8_t *y, block x) { vst1q_s8(y, x); }
+/* Values of a table, from that of -128 on. */
+INLINE block block_look_up(const int8_t *table, block x)
+{
+    uint8x16_t index = veorq_u8((uint8x16_t)x, vdupq_n_u8(128)); /* from 0 on */
+    const uint8x16_t quarter = vdupq_n_u8(64);
+    int8x16_t y = vqtbl4q_s8(vld1q_s8_x4(table), index);
+    UNROLL for (int n = 1; n < 4; n++) {
+        index = vsubq_u8(index, quarter);
+        y = vqtbx4q_s8(y, vld1q_s8_x4(table + 64 * n), index);
+    }
+    return y;
+}
+INLINE int16x8_t block_half(block x, int n) { return n ? vmovl_high_s8(x) : vmovl_s8(vget_low_s8(x)); }
+INLINE int32x4_t half_half(int16x8_t x, int n)
+{
+    return n ? vmovl_high_s16(x) : vmovl_s16(vget_low_s16(x));
+}
+INLINE block block_sum(const struct sum *s, block a, block b)
+{
+    const int32x4_t first = vdupq_n_s32(s->first), second = vdupq_n_s32(s->second);
+    const int32x4_t offset = vdupq_n_s32(s->offset), by = vdupq_n_s32(minus(0, s->shift));
+    int32x4_t y[4];
+    UNROLL for (int n = 0; n < 4; n++) {
+        const int32x4_t x = half_half(block_half(a, n / 2), n % 2);
+        const int32x4_t z = half_half(block_half(b, n / 2), n % 2);
+        y[n] = vshlq_s32(vmlaq_s32(vmlaq_s32(offset, x, first), z, second), by);
+    }
+    const int16x8_t low = vqmovn_high_s32(vqmovn_s32(y[0]), y[1]);
+    const int16x8_t high = vqmovn_high_s32(vqmovn_s32(y[2]), y[3]);
+    return vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), vdupq_n_s8((int8_t)s->lowest));
+}
+INLINE block block_product(const struct product *p, block a, block b)
+{
+    const int32x4_t m = vdupq_n_s32(p->multiplier), by = vdupq_n_s32(minus(0, p->right));
+    const int8x8_t of_a = vdup_n_s8((int8_t)p->zero[0]), of_b = vdup_n_s8((int8_t)p->zero[1]);
+    const int16x8_t zero = vdupq_n_s16((int16_t)p->zero[2]);
+    int16x8_t y[2];
+    UNROLL for (int n = 0; n < 2; n++) {
+        const int16x8_t x = vsubl_s8(n ? vget_high_s8(a) : vget_low_s8(a), of_a);
+        const int16x8_t z = vsubl_s8(n ? vget_high_s8(b) : vget_low_s8(b), of_b);
+        const int32x4_t low = vqrdmulhq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(z)), m);
+        const int32x4_t high = vqrdmulhq_s32(vmull_high_s16(x, z), m);
+        /* minus one for negative numbers, then halves up */
+        const int32x4_t first = vrshlq_s32(vsraq_n_s32(low, low, 31), by);
+        const int32x4_t second = vrshlq_s32(vsraq_n_s32(high, high, 31), by);
+        y[n] = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(first), second), zero);
+    }
+    return vqmovn_high_s16(vqmovn_s16(y[0]), y[1]);
+}
+#elif defined(__AVX2__)
+#include <immintrin.h>
+typedef __m128i block;
+INLINE block block_load(const int8_t *x) { return _mm_loadu_si128((const __m128i *)x); }
+INLINE block block_all(int8_t x) { return _mm_set1_epi8(x); }
+INLINE void block_store(int8_t *y, block x) { _mm_storeu_si128((__m128i *)y, x); }
+INLINE block block_look_up(const int8_t *table, block x)
+{
+    int8_t bytes[BLOCK];
+    block_store(bytes, x);
+    UNROLL for (int n = 0; n < BLOCK; n++) bytes[n] = table[bytes[n] + 128];
+    return block_load(bytes);
+}
+/* Eight numbers to 16 bits, and 16 to bytes. */
+INLINE __m128i octet_narrowed(__m256i x)
+{
+    return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+}
+INLINE __m256i octet(block x, int n) { return _mm256_cvtepi8_epi32(n ? _mm_srli_si128(x, 8) : x); }
+INLINE block block_sum(const struct sum *s, block a, block b)
+{
+    const __m256i first = _mm256_set1_epi32(s->first), second = _mm256_set1_epi32(s->second);
+    const __m256i offset = _mm256_set1_epi32(s->offset);
+    const __m128i by = _mm_cvtsi32_si128(s->shift);
+    __m128i y[2];
+    UNROLL for (int n = 0; n < 2; n++) {
+        const __m256i x = _mm256_mullo_epi32(octet(a, n), first);
+        const __m256i z = _mm256_mullo_epi32(octet(b, n), second);
+        y[n] = octet_narrowed(_mm256_sra_epi32(_mm256_add_epi32(_mm256_add_epi32(x, z), offset), by));
+    }
+    return _mm_max_epi8(_mm_packs_epi16(y[0], y[1]), _mm_set1_epi8((int8_t)s->lowest));
+}
+INLINE block block_product(const struct product *p, block a, block b)
+{
+    const __m256i m = _mm256_set1_epi32(p->multiplier), half = _mm256_set1_epi64x(1 << 30);
+    const __m256i of_a = _mm256_set1_epi32(p->zero[0]), of_b = _mm256_set1_epi32(p->zero[1]);
+    const __m256i nearest = _mm256_set1_epi32((int32_t)(1u << (((uint32_t)p->right - 1) & 31)));
+    const __m128i zero = _mm_set1_epi16((int16_t)p->zero[2]), by = _mm_cvtsi32_si128(p->right);
+    __m128i y[2];
+    UNROLL for (int n = 0; n < 2; n++) {
+        const __m256i left = _mm256_sub_epi32(octet(a, n), of_a), right = _mm256_sub_epi32(octet(b, n), of_b);
+        /* both have 9 bits and a sign: one product of 16 bits each, and 0 */
+        const __m256i x = _mm256_madd_epi16(left, _mm256_and_si256(right, _mm256_set1_epi32(0xffff)));
+        const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(x, m), half);
+        const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(x, 32), m), half);
+        __m256i z = _mm256_blend_epi32(_mm256_srli_epi64(even, 31), _mm256_slli_epi64(odd, 1), 0xaa);
+        z = _mm256_add_epi32(_mm256_add_epi32(z, _mm256_srai_epi32(z, 31)), nearest);
+        y[n] = _mm_adds_epi16(octet_narrowed(_mm256_sra_epi32(z, by)), zero);
+    }
+    return _mm_packs_epi16(y[0], y[1]);
+}
+#else
+typedef struct {
+    int8_t at[BLOCK];
+} block;
+INLINE block block_load(const int8_t *x)
+{
+    block y;
+    memcpy(y.at, x, BLOCK);
+    return y;
+}
+INLINE block block_all(int8_t x)
+{
+    block y;
+    memset(y.at, x, BLOCK);
+    return y;
+}
+INLINE void block_store(int8_t *y, block x) { memcpy(y, x.at, BLOCK); }
+INLINE block block_look_up(const int8_t *table, block x)
+{
+    ROLLED for (int n = 0; n < BLOCK; n++) x.at[n] = table[x.at[n] + 128];
+    return x;
+}
+INLINE block block_sum(const struct sum *s, block a, block b)
+{
+    ROLLED for (int n = 0; n < BLOCK; n++) {
+        const uint32_t x = (uint32_t)a.at[n] * (uint32_t)s->first, z = (uint32_t)b.at[n] * (uint32_t)s->second;
+        a.at[n] = clipped((int32_t)(x + z + (uint32_t)s->offset) >> (s->shift & 31), s->lowest);
     }
     return a;
+}
+INLINE block block_product(const struct product *p, block a, block b)
+{
+    multiply_slowly(p, a.at, b.at, a.at);
+    return a;
+}
+#endif
+
+INLINE block add_either(const struct sum *s, int sign, block a, block b)
+{
+    if (s->shift) return block_sum(s, a, b);
+    int8_t x[BLOCK], z[BLOCK];
+    block_store(x, a);
+    block_store(z, b);
+    add_slowly(s, sign, x, z, x);
+    return block_load(x);
+}
+INLINE block add(const struct sum *s, block a, block b) { return add_either(s, 1, a, b); }
+INLINE block subtract(const struct sum *s, block a, block b) { return add_either(s, -1, a, b); }
+INLINE block multiply(const struct product *p, block a, block b)
+{
+    if (p->right) return block_product(p, a, b);
+    int8_t x[BLOCK], z[BLOCK];
+    block_store(x, a);
+    block_store(z, b);
+    multiply_slowly(p, x, z, x);
+    return block_load(x);
 }
 
 /* Weighted sums -------------------------------------------------------------------------------- */

@@ -34,7 +34,6 @@ from quant.c.int8_moves import (
     strides_of,
 )
 from quant.c.int8_program import (
-    UNARY,
     Operation,
     Program,
     Tensor,
@@ -45,6 +44,7 @@ from quant.c.int8_program import (
     sum_multipliers,
     weighted_multipliers,
 )
+from quant.c.int8_sums import Sum, weighted_sum
 from quant.c.integer_path import add_path_memory, close_path, open_path, squared_step
 from quant.c.memory import share
 from quant.c.source import identifier
@@ -57,7 +57,7 @@ INPUTS = 8  # of which layers have a multiple
 LEAST_REPEATS, LONGEST_PERIOD = 4, 40
 
 ZERO = Kind("zero", low=-128, high=127)
-MULTIPLIER, RIGHT = Kind("multiplier", high=2**31 - 1), Kind("right", high=31)
+MULTIPLIER = Kind("multiplier", high=2**31 - 1)
 EXPONENT = Kind("exponent", low=-31, high=30)
 FEATURE_EXPONENT, MASK_EXPONENT = (
     Kind("feature_exponent", low=-64, high=42),
@@ -68,6 +68,9 @@ LEVELLED, LEVEL = Kind("levelled", high=1), Kind("level", low=-(2**22), high=2**
 FRACTION, HOPS = Kind("fraction", high=2**16), Kind("hops", low=1, high=2**15)
 UNIT, SQUARE = Kind("unit", low=1, high=MASK_UNIT_LIMIT), Kind("square", high=2**31 - 1)
 LARGEST_BAND_WEIGHT = 2**20
+# int32 numbers of an operator of a chain, of which an engine takes any.
+SUM_SIZE, PRODUCT_SIZE = 14, 5
+ANY = -(2**31), 2**31 - 1
 WIDENED_BITS = 7  # that a mask gains where it is told whether there is speech
 
 
@@ -143,7 +146,7 @@ class Int8Engine(Engine):
         self._manifest = manifest
         self._sites = _sites(self._program)
         self._numbers = {op: number for number, op in enumerate(self._program.operations)}
-        self._tables = reference_tables(op for op in self._program.operations if op.kind in UNARY)
+        self._tables = reference_tables(op for op in self._program.operations if op.is_unary)
         self._buffers: list[Buffer] = []
         self._base: list[int] = []
         self._places: dict[int, Places] = {}
@@ -312,7 +315,7 @@ class Int8Engine(Engine):
         self._write(carried)
 
     def _operator(self, operation: Operation) -> None:
-        if operation.kind in UNARY or operation.kind in ("ADD", "SUB", "MUL"):
+        if operation.is_unary or operation.kind in ("ADD", "SUB", "MUL"):
             self._elementwise(operation)
             return
         movers: dict[str, Callable[[Operation], list[Places]]] = {
@@ -449,45 +452,28 @@ class Int8Engine(Engine):
         self._steps.append(Step(reads, writes, lambda at: self._written_chain(chain, numbers, at)))
 
     def _chain_numbers(self, chain: Chain) -> dict[str, str]:
-        """Where the numbers of a chain's operators begin, and its tables."""
-        firsts: dict[str, str] = {}
-
-        def numbers(kind: Kind, values: Sequence[int]) -> None:
-            found = [self.weights.number(kind, value) for value in values]
-            firsts.setdefault(kind.name, f"&{found[0]}")
-
+        """Tables of a chain's operators, and the numbers of those that have none."""
+        found: dict[str, str] = {}
+        numbers: list[int] = []
         for position, (operation, _, _) in enumerate(chain.operators):
-            tensors = [*operation.inputs, *operation.outputs]
-            zeros = [tensor.zero_point for tensor in tensors if tensor is not None]
-            if operation.kind in UNARY:
-                table = self.weights.table(
-                    f"table_{self._sites[operation]}", self._tables[operation]
-                )
-                firsts[f"table{position}"] = table
+            if operation.is_unary:
+                name = f"table_{self._sites[operation]}"
+                found[f"table{position}"] = self.weights.table(name, self._tables[operation])
                 continue
-            a, b = operation.input(0), operation.input(1)
-            (result,) = operation.outputs
-            if operation.kind == "MUL":
-                if operation.is_rectified:
-                    raise ValueError("it has a rectified MUL")
-                multipliers = [product_multiplier(a, b, result)]
-            else:
-                multipliers = sum_multipliers(a, b, result)
-                zeros.append(result.zero_point if operation.is_rectified else -128)
-            numbers(ZERO, zeros)
-            numbers(MULTIPLIER, [multiplier for multiplier, _ in multipliers])
-            numbers(RIGHT, [-exponent for _, exponent in multipliers])
-        return firsts
+            numbers += _product(operation) if operation.kind == "MUL" else _sum(operation)
+        if numbers:
+            name = f"numbers_{self._sites[chain.operators[0][0]]}"
+            found["numbers"] = self.weights.table(name, np.array(numbers, np.int32), *ANY)
+        return found
 
     def _written_chain(
         self, chain: Chain, numbers: dict[str, str], at: Callable[[int], str]
     ) -> str:
         parameters, arguments, before, inside = [], [], [], []
-        for kind in (ZERO, MULTIPLIER, RIGHT):
-            if kind.name in numbers:
-                parameters.append(f"const int32_t *{kind.name}")
-                arguments.append(numbers[kind.name])
-        counts = dict.fromkeys(("zero", "multiplier", "right"), 0)
+        if "numbers" in numbers:
+            parameters.append("const int32_t *numbers")
+            arguments.append(numbers["numbers"])
+        count = 0
         operands: dict[Operand, str] = {}
 
         def operand(given: Operand) -> str:
@@ -510,26 +496,25 @@ class Int8Engine(Engine):
         stores = []
         for position, (operation, given, number) in enumerate(chain.operators):
             values = ", ".join(map(operand, given))
-            if operation.kind in UNARY:
+            if operation.is_unary:
                 table = f"table{position}"
                 parameters.append(f"const int8_t *{table}")
                 arguments.append(numbers[table])
-                inside.append(f"const block v{position} = block_look_up({table}, {values});")
+                inside.append(
+                    f"const block v{position} = block_look_up({table}, {operand(given[0])});"
+                )
             else:
-                struct, function = {
-                    "ADD": ("sum", "add"),
-                    "SUB": ("sum", "subtract"),
-                    "MUL": ("product", "multiply"),
+                struct, size, function = {
+                    "ADD": ("sum", SUM_SIZE, "add"),
+                    "SUB": ("sum", SUM_SIZE, "subtract"),
+                    "MUL": ("product", PRODUCT_SIZE, "multiply"),
                 }[operation.kind]
-                places = ", ".join(f"{name} + {count}" for name, count in counts.items())
-                before.append(f"const struct {struct} n{position} = {struct}_of({places});")
-                for name, more in zip(
-                    counts, (4, 3, 3) if struct == "sum" else (3, 1, 1), strict=True
-                ):
-                    counts[name] += more
+                place = f"(const struct {struct} *)(numbers + {count})"
+                before.append(f"const struct {struct} *n{position} = {place};")
+                count += size
                 inside.append(f"const block v{position} = {function}(n{position}, {values});")
             if number in self._needed:
-                parameters.append(f"int8_t *y{position}")
+                parameters.append(f"int8_t *restrict y{position}")
                 arguments.append(at(number << BITS))
                 row = f"r * {chain.columns} + " if chain.rows > 1 else ""
                 stores.append(f"block_store(y{position} + {row}c, v{position});")
@@ -997,6 +982,35 @@ def _splits_bands(kernel: Any) -> bool:
     used = kernel != 0
     first, last = used.argmax(axis=1), inputs - 1 - used[:, ::-1].argmax(axis=1)
     return bool(outputs > inputs > 2 and used.any(axis=1).all() and (last - first <= 1).all())
+
+
+def _sum(operation: Operation) -> list[int]:
+    """Numbers of a sum or a difference, as the kernels' struct has them."""
+    a, b, (result,) = operation.input(0), operation.input(1), operation.outputs
+    factors = sum_multipliers(a, b, result)
+    if any(exponent > 0 for _, exponent in factors):
+        raise ValueError("it has a sum whose scales differ by too much")
+    first, second, third = factors
+    found = Sum(
+        (a.zero_point, b.zero_point, result.zero_point),
+        result.zero_point if operation.is_rectified else -128,
+        (first[0], second[0], third[0]),
+        (-first[1], -second[1], -third[1]),
+        1 if operation.kind == "ADD" else -1,
+    )
+    numbers = [*found.zeros, found.lowest, *found.multipliers, *found.rights]
+    return [*numbers, *weighted_sum(found)]
+
+
+def _product(operation: Operation) -> list[int]:
+    """Numbers of a product, as the kernels' struct has them."""
+    if operation.is_rectified:
+        raise ValueError("it has a rectified MUL")
+    a, b, (result,) = operation.input(0), operation.input(1), operation.outputs
+    multiplier, exponent = product_multiplier(a, b, result)
+    if exponent > 0:
+        raise ValueError("it has a product whose scales differ by too much")
+    return [a.zero_point, b.zero_point, result.zero_point, multiplier, -exponent]
 
 
 def _check_alike(operation: Operation, tensor: Tensor, result: Tensor) -> None:
