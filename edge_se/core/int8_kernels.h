@@ -266,11 +266,11 @@ struct affine {
 #define QUADS 1
 typedef int32x4_t quad;
 INLINE quad quad_load(const int32_t *x) { return vld1q_s32(x); }
+/* Exponents of layers are at most 0. */
 INLINE quad quad_rescale(quad x, quad m, quad exponent)
 {
-    const int32x4_t none = vdupq_n_s32(0), right = vminq_s32(exponent, none);
-    const int32x4_t z = vqrdmulhq_s32(vshlq_s32(x, vmaxq_s32(exponent, none)), m);
-    return vrshlq_s32(vsraq_n_s32(z, vandq_s32(z, right), 31), right);
+    const int32x4_t z = vqrdmulhq_s32(x, m);
+    return vrshlq_s32(vsraq_n_s32(z, vandq_s32(z, exponent), 31), exponent);
 }
 INLINE quad quad_rescale_once(quad x, quad m, quad exponent)
 {
@@ -303,7 +303,11 @@ INLINE quad quad_dot(quad sum, int8x16_t w, int8x16_t x)
 }
 INLINE quad quad_dot_half(quad sum, int8x8_t w, int8x8_t x)
 {
+#if defined(__ARM_FEATURE_DOTPROD)
+    return vdotq_s32(sum, vcombine_s8(w, vdup_n_s8(0)), vcombine_s8(x, vdup_n_s8(0)));
+#else
     return vpadalq_s16(sum, vmull_s8(w, x));
+#endif
 }
 /* Sums of four rows of weights, one behind the other. */
 INLINE quad quad_of_rows(int inputs, const int8_t *w, const int8_t *x)
@@ -343,7 +347,7 @@ INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x)
     }
     return vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3]));
 }
-#define HELD 1
+#define HELD(inputs) ((inputs) <= 32 ? 2 : (inputs) <= 48 ? 1 : 0)
 INLINE quad quad_add(quad a, quad b) { return vaddq_s32(a, b); }
 #elif defined(__AVX2__)
 #define QUADS 1
@@ -352,18 +356,15 @@ INLINE quad quad_load(const int32_t *x) { return _mm_loadu_si128((const __m128i 
 INLINE quad quad_add(quad a, quad b) { return _mm_add_epi32(a, b); }
 INLINE quad quad_rescale(quad x, quad m, quad exponent)
 {
-    const __m128i none = _mm_setzero_si128(), one = _mm_set1_epi32(1);
-    const __m128i half = _mm_set1_epi64x(1 << 30), left = _mm_max_epi32(exponent, none);
-    const __m128i right = _mm_sub_epi32(left, exponent), moved = _mm_sllv_epi32(x, left);
-    const __m128i even = _mm_add_epi64(_mm_mul_epi32(moved, m), half);
-    const __m128i odd =
-        _mm_add_epi64(_mm_mul_epi32(_mm_srli_epi64(moved, 32), _mm_srli_epi64(m, 32)), half);
+    const __m128i one = _mm_set1_epi32(1), half = _mm_set1_epi64x(1 << 30);
+    const __m128i right = _mm_sub_epi32(_mm_setzero_si128(), exponent);
+    const __m128i even = _mm_add_epi64(_mm_mul_epi32(x, m), half);
+    const __m128i odd = _mm_add_epi64(_mm_mul_epi32(_mm_srli_epi64(x, 32), _mm_srli_epi64(m, 32)), half);
     const __m128i z = _mm_blend_epi16(_mm_srli_epi64(even, 31), _mm_slli_epi64(odd, 1), 0xcc);
     /* half of 2^right is 0 where nothing is shifted, and so is what rounds away from zero */
     const __m128i nearest = _mm_srli_epi32(_mm_sllv_epi32(one, right), 1);
-    const __m128i shifted = _mm_cmpgt_epi32(right, none);
-    const __m128i below = _mm_and_si128(_mm_srai_epi32(z, 31), shifted);
-    return _mm_srav_epi32(_mm_add_epi32(_mm_add_epi32(z, below), nearest), right);
+    const __m128i below = _mm_and_si128(_mm_srai_epi32(z, 31), exponent);
+    return _mm_srav_epi32(_mm_add_epi32(_mm_sub_epi32(z, _mm_srli_epi32(below, 31)), nearest), right);
 }
 /* x m / 2^(31 - exponent) of the lower number of each pair, whose upper half is `exponents` alike */
 INLINE __m128i halves_rescaled_once(__m128i x, __m128i m, __m128i exponent)
@@ -405,29 +406,49 @@ INLINE __m128i half_widened(const int8_t *x)
 {
     return _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)x));
 }
-INLINE quad quad_of_rows(int inputs, const int8_t *w, const int8_t *x)
+#define HELD(inputs) ((inputs) <= 48 ? 1 : 0)
+typedef struct {
+    __m256i whole[4][3];
+    __m128i half[4];
+} quad_weight;
+INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
 {
-    __m128i sums[4];
+    quad_weight held;
     UNROLL for (int o = 0; o < 4; o++) {
-        __m256i sum = _mm256_setzero_si256();
-        UNROLL for (int n = 0; n + 16 <= inputs; n += 16)
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(widened(w + o * inputs + n), widened(x + n)));
-        sums[o] = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-        if (inputs % 16) {
-            const int n = inputs - 8;
-            const __m128i last = _mm_madd_epi16(half_widened(w + o * inputs + n), half_widened(x + n));
-            sums[o] = _mm_add_epi32(sums[o], last);
+        UNROLL for (int n = 0; n < inputs / 16; n++) held.whole[o][n] = widened(w + o * inputs + 16 * n);
+        if (inputs % 16) held.half[o] = half_widened(w + (o + 1) * inputs - 8);
+    }
+    return held;
+}
+INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x)
+{
+    __m256i sums[4];
+    UNROLL for (int n = 0; n < inputs / 16; n++) {
+        const __m256i given = widened(x + 16 * n);
+        UNROLL for (int o = 0; o < 4; o++) {
+            const __m256i products = _mm256_madd_epi16(w.whole[o][n], given);
+            sums[o] = n ? _mm256_add_epi32(sums[o], products) : products;
         }
     }
-    return _mm_hadd_epi32(_mm_hadd_epi32(sums[0], sums[1]), _mm_hadd_epi32(sums[2], sums[3]));
+    if (inputs % 16) {
+        const __m128i given = half_widened(x + inputs - 8);
+        UNROLL for (int o = 0; o < 4; o++) {
+            const __m256i products = _mm256_zextsi128_si256(_mm_madd_epi16(w.half[o], given));
+            sums[o] = inputs > 16 ? _mm256_add_epi32(sums[o], products) : products;
+        }
+    }
+    const __m256i first = _mm256_hadd_epi32(sums[0], sums[1]), last = _mm256_hadd_epi32(sums[2], sums[3]);
+    const __m256i both = _mm256_hadd_epi32(first, last);
+    return _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+}
+INLINE quad quad_of_rows(int inputs, const int8_t *w, const int8_t *x)
+{
+    return quad_of_held(inputs, quad_weight_load(inputs, w), x);
 }
 #else
 #define QUADS 0
 #endif
 
-#ifndef HELD
-#define HELD 0
-#endif
 
 /* The sum of products. */
 INLINE int32_t dot(int inputs, const int8_t *w, const int8_t *x)
@@ -445,11 +466,39 @@ INLINE int8_t finished(struct affine a, int o, int once, int32_t sum)
 }
 
 #if QUADS
+INLINE quad quad_scaled(quad x, quad m, quad exponent, int once)
+{
+    return once ? quad_rescale_once(x, m, exponent) : quad_rescale(x, m, exponent);
+}
 INLINE quad quad_finished(struct affine a, int o, int once, quad sum)
 {
     const quad x = quad_add(sum, quad_load(a.bias + o));
-    const quad m = quad_load(a.multiplier + o), exponent = quad_load(a.exponent + o);
-    return once ? quad_rescale_once(x, m, exponent) : quad_rescale(x, m, exponent);
+    return quad_scaled(x, quad_load(a.multiplier + o), quad_load(a.exponent + o), once);
+}
+/* One or two times four outputs of all rows, by weights that stay in registers. */
+INLINE void apply_held(int quads, int rows, int step, int inputs, int outputs, int row, int once,
+                       struct affine a, const int8_t *x, int8_t *y)
+{
+    ROLLED for (int o = 0; o < outputs; o += 4 * quads) {
+        quad_weight held[2];
+        quad bias[2], m[2], exponent[2], z[2];
+        UNROLL for (int q = 0; q < quads; q++) {
+            held[q] = quad_weight_load(inputs, a.weight + (o + 4 * q) * inputs);
+            bias[q] = quad_load(a.bias + o + 4 * q);
+            m[q] = quad_load(a.multiplier + o + 4 * q);
+            exponent[q] = quad_load(a.exponent + o + 4 * q);
+        }
+        ROLLED for (int r = 0; r < rows; r++) {
+            UNROLL for (int q = 0; q < quads; q++) {
+                const quad sums = quad_add(quad_of_held(inputs, held[q], x + r * step), bias[q]);
+                z[q] = quad_scaled(sums, m[q], exponent[q], once);
+            }
+            if (quads == 2)
+                quad_store_two(y + r * row + o, z[0], z[1], a.zero);
+            else
+                quad_store(y + r * row + o, z[0], a.zero);
+        }
+    }
 }
 #endif
 
@@ -458,19 +507,12 @@ INLINE quad quad_finished(struct affine a, int o, int once, quad sum)
 INLINE void apply(int rows, int step, int inputs, int outputs, int row, int once, struct affine a,
                   const int8_t *x, int8_t *y)
 {
-#if HELD
-    if (rows > 2 && inputs <= 48 && outputs % 4 == 0) {
-        ROLLED for (int o = 0; o < outputs; o += 4) {
-            const quad_weight held = quad_weight_load(inputs, a.weight + o * inputs);
-            const quad bias = quad_load(a.bias + o), m = quad_load(a.multiplier + o);
-            const quad exponent = quad_load(a.exponent + o);
-            ROLLED for (int r = 0; r < rows; r++) {
-                const quad sums = quad_add(quad_of_held(inputs, held, x + r * step), bias);
-                const quad z =
-                    once ? quad_rescale_once(sums, m, exponent) : quad_rescale(sums, m, exponent);
-                quad_store(y + r * row + o, z, a.zero);
-            }
-        }
+#if QUADS
+    if (rows > 2 && outputs % 4 == 0 && HELD(inputs)) {
+        if (outputs % 8 == 0 && HELD(inputs) == 2)
+            apply_held(2, rows, step, inputs, outputs, row, once, a, x, y);
+        else
+            apply_held(1, rows, step, inputs, outputs, row, once, a, x, y);
         return;
     }
 #endif
@@ -515,13 +557,15 @@ INLINE void apply_depthwise(int positions, int frames, int taps, int channels, i
             int32_t sums[BLOCK];
 #if defined(__aarch64__) && defined(__GNUC__)
             int32x4_t parts[4];
+            int16x8_t low, high; /* of two products, which fit 16 bits */
             UNROLL for (int i = 0; i < 4; i++) parts[i] = vdupq_n_s32(0);
-            UNROLL for (int f = 0; f < frames; f++) {
-                UNROLL for (int t = 0; t < taps; t++) {
-                    const int8x16_t w = vld1q_s8(a.weight + (f * taps + t) * channels + c);
-                    const int8x16_t given = vld1q_s8(x + f * frame + (p + t) * channels + c);
-                    const int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(given));
-                    const int16x8_t high = vmull_high_s8(w, given);
+            UNROLL for (int n = 0; n < frames * taps; n++) {
+                const int8x16_t w = vld1q_s8(a.weight + n * channels + c);
+                const int8x16_t given = vld1q_s8(x + n / taps * frame + (p + n % taps) * channels + c);
+                low = n % 2 ? vmlal_s8(low, vget_low_s8(w), vget_low_s8(given))
+                            : vmull_s8(vget_low_s8(w), vget_low_s8(given));
+                high = n % 2 ? vmlal_high_s8(high, w, given) : vmull_high_s8(w, given);
+                if (n % 2 || n == frames * taps - 1) {
                     parts[0] = vaddw_s16(parts[0], vget_low_s16(low));
                     parts[1] = vaddw_high_s16(parts[1], low);
                     parts[2] = vaddw_s16(parts[2], vget_low_s16(high));
@@ -565,13 +609,19 @@ APART void split_bands(int rows, int step, int bins, int row, const uint16_t *fi
     }
 }
 
-/* The mean of columns of rows. */
-APART void mean(int rows, int columns, int32_t zero, int32_t multiplier, int32_t exponent,
+/* The mean of columns of rows, which are 1, 2, 4, 8, or 16. */
+INLINE void mean(int rows, int columns, int32_t zero, int32_t multiplier, int32_t exponent,
                  int32_t result_zero, const int8_t *x, int8_t *y)
 {
+    const int size = rows * columns, whole = size / BLOCK * BLOCK;
+    int32_t sums[BLOCK] = {0};
+    ROLLED for (int n = 0; n < whole; n += BLOCK) {
+        UNROLL for (int i = 0; i < BLOCK; i++) sums[i] += x[n + i];
+    }
+    for (int n = whole; n < size; n++) sums[n % BLOCK] += x[n];
     for (int c = 0; c < columns; c++) {
-        int32_t sum = -zero * rows;
-        for (int r = 0; r < rows; r++) sum += x[r * columns + c];
+        int32_t sum = minus(0, zero * rows);
+        for (int i = c; i < BLOCK; i += columns) sum = plus(sum, sums[i]);
         y[c] = clipped(plus(rescaled(sum, multiplier, exponent), result_zero), LOWEST);
     }
 }
@@ -601,10 +651,10 @@ INLINE void interleave(int planes, int rows, int columns, const int8_t *a, const
             const int8_t *from_a = a + p * plane_in + r * row_in, *from_b = b + p * plane_in + r * row_in;
             int8_t *to = y + p * plane_out + r * row_out;
 #if defined(__aarch64__) && defined(__GNUC__)
-            const int paired = columns / 8 * 8;
-            ROLLED for (int c = 0; c < paired; c += 8) {
-                const int8x8x2_t pair = {{vld1_s8(from_a + c), vld1_s8(from_b + c)}};
-                vst2_s8(to + 2 * c, pair);
+            const int paired = columns / BLOCK * BLOCK;
+            ROLLED for (int c = 0; c < paired; c += BLOCK) {
+                const int8x16x2_t pair = {{vld1q_s8(from_a + c), vld1q_s8(from_b + c)}};
+                vst2q_s8(to + 2 * c, pair);
             }
 #else
             const int paired = 0;

@@ -58,7 +58,7 @@ LEAST_REPEATS, LONGEST_PERIOD = 4, 40
 
 ZERO = Kind("zero", low=-128, high=127)
 MULTIPLIER = Kind("multiplier", high=2**31 - 1)
-EXPONENT = Kind("exponent", low=-31, high=30)
+EXPONENT, RIGHT = Kind("exponent", low=-31, high=30), Kind("right", low=-31)
 FEATURE_EXPONENT, MASK_EXPONENT = (
     Kind("feature_exponent", low=-64, high=42),
     Kind("mask_exponent", low=-32, high=0),
@@ -536,7 +536,7 @@ class Int8Engine(Engine):
             tables = [self.weights.table(f"weight_{site}", weight.astype(np.int8))]
             for name, kind, values in (
                 ("multiplier", MULTIPLIER, [multiplier for multiplier, _ in scales]),
-                ("exponent", EXPONENT, [exponent for _, exponent in scales]),
+                ("exponent", RIGHT, [exponent for _, exponent in scales]),
             ):
                 found = np.array(values, np.int32)
                 if not ((found >= kind.low) & (found <= kind.high)).all():
@@ -784,11 +784,19 @@ class Int8Engine(Engine):
             self.weights.number(EXPONENT, exponent),
             self.weights.number(ZERO, result.zero_point),
         )
+        if columns not in (1, 2, 4, 8, 16):
+            raise ValueError(f"it has a mean of {columns} columns")
         place = self._define(result).number << BITS
+        names = ("zero", "multiplier", "exponent", "result_zero")
+        function = self.source.function(
+            "mean_of_rows",
+            f"{', '.join(f'int32_t {name}' for name in names)}, const int8_t *x, int8_t *y",
+            f"mean({rows}, {columns}, {', '.join(names)}, x, y);",
+        )
         self._emit(
             [first],
             [place],
-            lambda at: f"mean({rows}, {columns}, {', '.join(numbers)}, {at(first)}, {at(place)});",
+            lambda at: f"{function}({', '.join(numbers)}, {at(first)}, {at(place)});",
         )
 
     # The frame -----------------------------------------------------------------------------

@@ -499,7 +499,7 @@ struct gtcrn_int8_weights {
 
 typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 88448 ? 1 : -1];
 
-static const uint32_t layout[2] = {0x20019133u, 0xcb6dfcedu};
+static const uint32_t layout[2] = {0x832752cfu, 0x8d0a1f49u};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, zero), 133, INT32, -128, 127},
@@ -516,193 +516,193 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, excess), 1, INT32, 0, 16},
     {offsetof(struct gtcrn_int8_weights, square), 1, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_13), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_13), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_13), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_14), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_14), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_14), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_16), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_16), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_16), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_15), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_17), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_17), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_17), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_20), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_20), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_20), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_18), 28, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_24), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_24), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_24), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_28), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_28), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_28), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_30), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_30), 8, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_30), 8, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_34), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_34), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_34), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_35), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_35), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_35), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_36), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_36), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_36), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_37), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_37), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_37), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_38), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_47), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_47), 8, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_47), 8, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_41), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_49), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_59), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_59), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_59), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_64), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_64), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_64), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_66), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_66), 8, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_66), 8, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_70), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_70), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_70), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_71), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_71), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_71), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_72), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_72), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_72), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_73), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_73), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_73), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_74), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_83), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_83), 8, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_83), 8, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_77), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_85), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_95), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_95), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_95), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_100), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_100), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_100), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_102), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_102), 8, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_102), 8, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_106), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_106), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_106), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_107), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_107), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_107), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_108), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_108), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_108), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_109), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_109), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_109), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_110), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_119), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_119), 8, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_119), 8, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_113), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_121), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_134), 48, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_134), 48, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_134), 48, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_146), 48, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_146), 48, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_146), 48, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_139), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_149), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_152), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_609), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_609), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_609), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_611), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_614), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_616), 24, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_620), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_620), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_620), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_619), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_621), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_621), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_621), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_622), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_622), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_622), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_623), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_623), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_623), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_624), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_633), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_633), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_633), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_627), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_635), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_638), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_640), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_648), 48, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_648), 48, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_648), 48, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_660), 48, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_660), 48, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_660), 48, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_653), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_663), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_666), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1123), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1123), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1123), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1125), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_1128), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1134), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1134), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1134), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1130), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1135), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1135), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1135), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1136), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1136), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1136), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1137), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1137), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1137), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1138), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1147), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1147), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1147), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1141), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_1149), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_1152), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1162), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1162), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1162), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1154), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1167), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1167), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1167), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1169), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1169), 8, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1169), 8, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1173), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1173), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1173), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1174), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1174), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1174), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1175), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1175), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1175), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1176), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1176), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1176), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1177), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1186), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1186), 8, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1186), 8, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1180), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_1188), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1199), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1199), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1199), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1196), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1204), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1204), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1204), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1206), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1206), 8, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1206), 8, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1210), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1210), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1210), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1211), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1211), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1211), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1212), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1212), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1212), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1213), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1213), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1213), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1214), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1223), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1223), 8, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1223), 8, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1217), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_1225), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1236), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1236), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1236), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1233), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1240), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1240), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1240), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1242), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1242), 8, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1242), 8, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1246), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1246), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1246), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1247), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1247), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1247), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1248), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1248), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1248), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, multiplier_1249), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1249), 16, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1249), 16, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1250), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1259), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1259), 8, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1259), 8, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1253), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_1261), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1270), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1270), 32, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1270), 32, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1269), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1277), 4, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1277), 4, INT32, -31, 30},
+    {offsetof(struct gtcrn_int8_weights, exponent_1277), 4, INT32, -31, 0},
     {offsetof(struct gtcrn_int8_weights, numbers_1275), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, split_first), 192, UINT16, 0, 128},
     {offsetof(struct gtcrn_int8_weights, split_multiplier), 192, INT32, 0, 2147483647},
@@ -806,6 +806,11 @@ APART void apply_to_rows_3(const struct affine a, const int8_t *x, int8_t *y)
     apply(33, 16, 16, 8, 8, 0, a, x, y);
 }
 
+APART void mean_of_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *y)
+{
+    mean(33, 8, zero, multiplier, exponent, result_zero, x, y);
+}
+
 APART void apply_to_rows_4(const struct affine a, const int8_t *x, int8_t *y)
 {
     apply(1, 8, 8, 32, 32, 1, a, x, y);
@@ -844,6 +849,11 @@ APART void apply_to_rows_10(const struct affine a, const int8_t *x, int8_t *y)
 APART void apply_to_rows_11(const struct affine a, const int8_t *x, int8_t *y)
 {
     apply(33, 32, 32, 16, 16, 1, a, x, y);
+}
+
+APART void mean_of_rows_1(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *y)
+{
+    mean(528, 1, zero, multiplier, exponent, result_zero, x, y);
 }
 
 APART void apply_to_rows_12(const struct affine a, const int8_t *x, int8_t *y)
@@ -1206,7 +1216,7 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     chain_2(k.values, w->table_29, k.values + 528);
     apply_to_rows_3((struct affine){w->weight_30, w->bias_30, w->multiplier_30, w->exponent_30, w->zero[12]}, k.values + 528, k.values);
     chain_3(k.values, w->table_32, k.values + 272);
-    mean(33, 8, w->zero[13], w->multiplier[0], w->exponent[0], w->zero[14], k.values + 272, k.values + 544);
+    mean_of_rows_0(w->zero[13], w->multiplier[0], w->exponent[0], w->zero[14], k.values + 272, k.values + 544);
     apply_to_rows_4((struct affine){w->weight_34, w->bias_34, w->multiplier_34, w->exponent_34, w->zero[15]}, k.values + 544, k.values + 272);
     apply_to_rows_5((struct affine){w->weight_35, w->bias_35, w->multiplier_35, w->exponent_35, w->zero[16]}, k.values + 544, k.values + 368);
     apply_to_rows_6((struct affine){w->weight_36, w->bias_36, w->multiplier_36, w->exponent_36, w->zero[17]}, s->encoder_2_attention_gru_memory, k.values + 304);
@@ -1230,7 +1240,7 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     chain_2(k.values, w->table_65, k.values + 528);
     apply_to_rows_3((struct affine){w->weight_66, w->bias_66, w->multiplier_66, w->exponent_66, w->zero[24]}, k.values + 528, k.values);
     chain_3(k.values, w->table_68, k.values + 272);
-    mean(33, 8, w->zero[25], w->multiplier[1], w->exponent[1], w->zero[26], k.values + 272, k.values + 544);
+    mean_of_rows_0(w->zero[25], w->multiplier[1], w->exponent[1], w->zero[26], k.values + 272, k.values + 544);
     apply_to_rows_4((struct affine){w->weight_70, w->bias_70, w->multiplier_70, w->exponent_70, w->zero[27]}, k.values + 544, k.values + 272);
     apply_to_rows_5((struct affine){w->weight_71, w->bias_71, w->multiplier_71, w->exponent_71, w->zero[28]}, k.values + 544, k.values + 368);
     apply_to_rows_6((struct affine){w->weight_72, w->bias_72, w->multiplier_72, w->exponent_72, w->zero[29]}, s->encoder_3_attention_gru_memory, k.values + 304);
@@ -1254,7 +1264,7 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     chain_2(k.values, w->table_101, k.values + 528);
     apply_to_rows_3((struct affine){w->weight_102, w->bias_102, w->multiplier_102, w->exponent_102, w->zero[36]}, k.values + 528, k.values);
     chain_3(k.values, w->table_104, k.values + 272);
-    mean(33, 8, w->zero[37], w->multiplier[2], w->exponent[2], w->zero[38], k.values + 272, k.values + 544);
+    mean_of_rows_0(w->zero[37], w->multiplier[2], w->exponent[2], w->zero[38], k.values + 272, k.values + 544);
     apply_to_rows_4((struct affine){w->weight_106, w->bias_106, w->multiplier_106, w->exponent_106, w->zero[39]}, k.values + 544, k.values + 272);
     apply_to_rows_5((struct affine){w->weight_107, w->bias_107, w->multiplier_107, w->exponent_107, w->zero[40]}, k.values + 544, k.values + 368);
     apply_to_rows_6((struct affine){w->weight_108, w->bias_108, w->multiplier_108, w->exponent_108, w->zero[41]}, s->encoder_4_attention_gru_memory, k.values + 304);
@@ -1371,9 +1381,9 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     copy(1, 33, 16, k.values + 1584, 0, 16, 1, k.values, 0, 32, 1);
     copy(1, 33, 16, k.values + 2096, 0, -16, 1, k.values + 16, 0, 32, 1);
     apply_to_rows_11((struct affine){w->weight_609, w->bias_609, w->multiplier_609, w->exponent_609, w->zero[46]}, k.values, k.values + 1056);
-    mean(528, 1, w->zero[47], w->multiplier[3], w->exponent[3], w->zero[48], k.values + 1056, k.values + 1584);
+    mean_of_rows_1(w->zero[47], w->multiplier[3], w->exponent[3], w->zero[48], k.values + 1056, k.values + 1584);
     chain_10(w->numbers_611, k.values + 1056, k.values + 1584, k.values, w->table_612, k.values + 528);
-    mean(528, 1, w->zero[49], w->multiplier[4], w->exponent[4], w->zero[50], k.values + 528, k.values + 1056);
+    mean_of_rows_1(w->zero[49], w->multiplier[4], w->exponent[4], w->zero[50], k.values + 528, k.values + 1056);
     chain_11(w->numbers_614, k.values + 1056, w->constants + 48, w->table_615, k.values + 1072);
     chain_12(w->numbers_616, k.values, k.values + 1072, w->constants + 64, w->constants + 592, k.values + 528);
     interleave(1, 1, 264, k.values + 2640, k.values + 5264, 0, 0, k.values + 4736, 0, 0);
@@ -1385,9 +1395,9 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     chain_14(w->numbers_624, k.values, k.values + 1056, w->table_625, k.values + 2112);
     chain_15(w->numbers_627, k.values + 2112, k.values + 6320, k.values + 5792, w->table_629, s->dpgrnn1_inter_memory, k.values + 2128, k.values + 6848);
     apply_to_rows_13((struct affine){w->weight_633, w->bias_633, w->multiplier_633, w->exponent_633, w->zero[55]}, k.values + 6848, k.values);
-    mean(528, 1, w->zero[56], w->multiplier[5], w->exponent[5], w->zero[57], k.values, k.values + 1584);
+    mean_of_rows_1(w->zero[56], w->multiplier[5], w->exponent[5], w->zero[57], k.values, k.values + 1584);
     chain_10(w->numbers_635, k.values, k.values + 1584, k.values + 528, w->table_636, k.values + 1056);
-    mean(528, 1, w->zero[58], w->multiplier[6], w->exponent[6], w->zero[59], k.values + 1056, k.values);
+    mean_of_rows_1(w->zero[58], w->multiplier[6], w->exponent[6], w->zero[59], k.values + 1056, k.values);
     chain_11(w->numbers_638, k.values, w->constants + 1120, w->table_639, k.values + 16);
     chain_16(w->numbers_640, k.values + 528, k.values + 16, w->constants + 1136, w->constants + 1664, k.values + 5264, k.values + 2640);
     copy(1, 33, 16, k.values + 2640, 0, 16, 1, k.values + 1584, 0, 32, 1);
@@ -1494,9 +1504,9 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     copy(1, 33, 16, k.values + 1584, 0, 16, 1, k.values, 0, 32, 1);
     copy(1, 33, 16, k.values + 2096, 0, -16, 1, k.values + 16, 0, 32, 1);
     apply_to_rows_11((struct affine){w->weight_1123, w->bias_1123, w->multiplier_1123, w->exponent_1123, w->zero[62]}, k.values, k.values + 1056);
-    mean(528, 1, w->zero[63], w->multiplier[7], w->exponent[7], w->zero[64], k.values + 1056, k.values + 1584);
+    mean_of_rows_1(w->zero[63], w->multiplier[7], w->exponent[7], w->zero[64], k.values + 1056, k.values + 1584);
     chain_10(w->numbers_1125, k.values + 1056, k.values + 1584, k.values, w->table_1126, k.values + 528);
-    mean(528, 1, w->zero[65], w->multiplier[8], w->exponent[8], w->zero[66], k.values + 528, k.values + 1056);
+    mean_of_rows_1(w->zero[65], w->multiplier[8], w->exponent[8], w->zero[66], k.values + 528, k.values + 1056);
     chain_11(w->numbers_1128, k.values + 1056, w->constants + 2208, w->table_1129, k.values + 528);
     chain_16(w->numbers_1130, k.values, k.values + 528, w->constants + 2224, w->constants + 2752, k.values + 2640, k.values + 5264);
     apply_to_rows_12((struct affine){w->weight_1134, w->bias_1134, w->multiplier_1134, w->exponent_1134, w->zero[67]}, k.values + 5264, k.values);
@@ -1506,9 +1516,9 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     chain_14(w->numbers_1138, k.values, k.values + 1056, w->table_1139, k.values + 2112);
     chain_15(w->numbers_1141, k.values + 2112, k.values + 6320, k.values + 5792, w->table_1143, s->dpgrnn2_inter_memory, k.values + 2128, k.values + 7376);
     apply_to_rows_13((struct affine){w->weight_1147, w->bias_1147, w->multiplier_1147, w->exponent_1147, w->zero[71]}, k.values + 7376, k.values);
-    mean(528, 1, w->zero[72], w->multiplier[9], w->exponent[9], w->zero[73], k.values, k.values + 1584);
+    mean_of_rows_1(w->zero[72], w->multiplier[9], w->exponent[9], w->zero[73], k.values, k.values + 1584);
     chain_10(w->numbers_1149, k.values, k.values + 1584, k.values + 528, w->table_1150, k.values + 1056);
-    mean(528, 1, w->zero[74], w->multiplier[10], w->exponent[10], w->zero[75], k.values + 1056, k.values);
+    mean_of_rows_1(w->zero[74], w->multiplier[10], w->exponent[10], w->zero[75], k.values + 1056, k.values);
     chain_11(w->numbers_1152, k.values, w->constants + 3280, w->table_1153, k.values + 1056);
     chain_17(w->numbers_1154, k.values + 528, k.values + 1056, w->constants + 3296, w->constants + 3824, k.values + 5264, k.values + 4736, k.values);
     pad_rows(33, 8, 16, 1, 1, w->zero[77], k.values, k.padded + 0);
@@ -1521,7 +1531,7 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     chain_2(k.values + 528, w->table_1168, k.values + 1056);
     apply_to_rows_3((struct affine){w->weight_1169, w->bias_1169, w->multiplier_1169, w->exponent_1169, w->zero[80]}, k.values + 1056, k.values + 528);
     chain_3(k.values + 528, w->table_1171, k.values + 800);
-    mean(33, 8, w->zero[81], w->multiplier[11], w->exponent[11], w->zero[82], k.values + 800, k.values + 1072);
+    mean_of_rows_0(w->zero[81], w->multiplier[11], w->exponent[11], w->zero[82], k.values + 800, k.values + 1072);
     apply_to_rows_4((struct affine){w->weight_1173, w->bias_1173, w->multiplier_1173, w->exponent_1173, w->zero[83]}, k.values + 1072, k.values + 800);
     apply_to_rows_5((struct affine){w->weight_1174, w->bias_1174, w->multiplier_1174, w->exponent_1174, w->zero[84]}, k.values + 1072, k.values + 896);
     apply_to_rows_6((struct affine){w->weight_1175, w->bias_1175, w->multiplier_1175, w->exponent_1175, w->zero[85]}, s->decoder_0_attention_gru_memory, k.values + 832);
@@ -1547,7 +1557,7 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     chain_2(k.values, w->table_1205, k.values + 528);
     apply_to_rows_3((struct affine){w->weight_1206, w->bias_1206, w->multiplier_1206, w->exponent_1206, w->zero[92]}, k.values + 528, k.values);
     chain_3(k.values, w->table_1208, k.values + 272);
-    mean(33, 8, w->zero[93], w->multiplier[12], w->exponent[12], w->zero[94], k.values + 272, k.values + 544);
+    mean_of_rows_0(w->zero[93], w->multiplier[12], w->exponent[12], w->zero[94], k.values + 272, k.values + 544);
     apply_to_rows_4((struct affine){w->weight_1210, w->bias_1210, w->multiplier_1210, w->exponent_1210, w->zero[95]}, k.values + 544, k.values + 272);
     apply_to_rows_5((struct affine){w->weight_1211, w->bias_1211, w->multiplier_1211, w->exponent_1211, w->zero[96]}, k.values + 544, k.values + 368);
     apply_to_rows_6((struct affine){w->weight_1212, w->bias_1212, w->multiplier_1212, w->exponent_1212, w->zero[97]}, s->decoder_1_attention_gru_memory, k.values + 304);
@@ -1573,7 +1583,7 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     chain_2(k.values, w->table_1241, k.values + 528);
     apply_to_rows_3((struct affine){w->weight_1242, w->bias_1242, w->multiplier_1242, w->exponent_1242, w->zero[104]}, k.values + 528, k.values);
     chain_3(k.values, w->table_1244, k.values + 272);
-    mean(33, 8, w->zero[105], w->multiplier[13], w->exponent[13], w->zero[106], k.values + 272, k.values + 544);
+    mean_of_rows_0(w->zero[105], w->multiplier[13], w->exponent[13], w->zero[106], k.values + 272, k.values + 544);
     apply_to_rows_4((struct affine){w->weight_1246, w->bias_1246, w->multiplier_1246, w->exponent_1246, w->zero[107]}, k.values + 544, k.values + 272);
     apply_to_rows_5((struct affine){w->weight_1247, w->bias_1247, w->multiplier_1247, w->exponent_1247, w->zero[108]}, k.values + 544, k.values + 368);
     apply_to_rows_6((struct affine){w->weight_1248, w->bias_1248, w->multiplier_1248, w->exponent_1248, w->zero[109]}, s->decoder_2_attention_gru_memory, k.values + 304);
