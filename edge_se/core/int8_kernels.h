@@ -266,19 +266,16 @@ struct affine {
 #define QUADS 1
 typedef int32x4_t quad;
 INLINE quad quad_load(const int32_t *x) { return vld1q_s32(x); }
-/* Exponents of layers are at most 0. */
+/* Exponents of layers are below 0. */
 INLINE quad quad_rescale(quad x, quad m, quad exponent)
 {
     const int32x4_t z = vqrdmulhq_s32(x, m);
-    return vrshlq_s32(vsraq_n_s32(z, vandq_s32(z, exponent), 31), exponent);
+    return vrshlq_s32(vsraq_n_s32(z, z, 31), exponent);
 }
+/* Of what is rounded down first, halves are those of the whole. */
 INLINE quad quad_rescale_once(quad x, quad m, quad exponent)
 {
-    const int32x4_t by = vsubq_s32(exponent, vdupq_n_s32(31));
-    const int64x2_t low = vmull_s32(vget_low_s32(x), vget_low_s32(m));
-    const int64x2_t high = vmull_high_s32(x, m);
-    return vuzp1q_s32((int32x4_t)vrshlq_s64(low, vmovl_s32(vget_low_s32(by))),
-                      (int32x4_t)vrshlq_s64(high, vmovl_high_s32(by)));
+    return vrshlq_s32(vqdmulhq_s32(x, m), exponent);
 }
 INLINE void quad_store(int8_t *y, quad x, int32_t zero)
 {
@@ -354,35 +351,27 @@ INLINE quad quad_add(quad a, quad b) { return vaddq_s32(a, b); }
 typedef __m128i quad;
 INLINE quad quad_load(const int32_t *x) { return _mm_loadu_si128((const __m128i *)x); }
 INLINE quad quad_add(quad a, quad b) { return _mm_add_epi32(a, b); }
-INLINE quad quad_rescale(quad x, quad m, quad exponent)
+/* x m / 2^31, rounded down once `half` is added */
+INLINE quad quad_scale(quad x, quad m, __m128i half)
 {
-    const __m128i one = _mm_set1_epi32(1), half = _mm_set1_epi64x(1 << 30);
-    const __m128i right = _mm_sub_epi32(_mm_setzero_si128(), exponent);
     const __m128i even = _mm_add_epi64(_mm_mul_epi32(x, m), half);
     const __m128i odd = _mm_add_epi64(_mm_mul_epi32(_mm_srli_epi64(x, 32), _mm_srli_epi64(m, 32)), half);
-    const __m128i z = _mm_blend_epi16(_mm_srli_epi64(even, 31), _mm_slli_epi64(odd, 1), 0xcc);
-    /* half of 2^right is 0 where nothing is shifted, and so is what rounds away from zero */
-    const __m128i nearest = _mm_srli_epi32(_mm_sllv_epi32(one, right), 1);
-    const __m128i below = _mm_and_si128(_mm_srai_epi32(z, 31), exponent);
-    return _mm_srav_epi32(_mm_add_epi32(_mm_sub_epi32(z, _mm_srli_epi32(below, 31)), nearest), right);
+    return _mm_blend_epi16(_mm_srli_epi64(even, 31), _mm_slli_epi64(odd, 1), 0xcc);
 }
-/* x m / 2^(31 - exponent) of the lower number of each pair, whose upper half is `exponents` alike */
-INLINE __m128i halves_rescaled_once(__m128i x, __m128i m, __m128i exponent)
+INLINE quad quad_halve(quad x, quad exponent)
 {
-    /* Shifts of 64 bits are of numbers above zero: 2^62 is added, and subtracted when shifted. */
-    const __m128i by = _mm_and_si128(_mm_sub_epi32(_mm_set1_epi32(31), exponent),
-                                     _mm_set1_epi64x(0xffffffff));
-    const __m128i high = _mm_set1_epi64x((int64_t)1 << 62), one = _mm_set1_epi64x(1);
-    const __m128i half = _mm_srli_epi64(_mm_sllv_epi64(one, by), 1);
-    const __m128i sum = _mm_add_epi64(_mm_add_epi64(_mm_mul_epi32(x, m), half), high);
-    return _mm_sub_epi64(_mm_srlv_epi64(sum, by), _mm_srlv_epi64(high, by));
+    const __m128i right = _mm_sub_epi32(_mm_setzero_si128(), exponent);
+    const __m128i nearest = _mm_srli_epi32(_mm_sllv_epi32(_mm_set1_epi32(1), right), 1);
+    return _mm_srav_epi32(_mm_add_epi32(x, nearest), right);
+}
+INLINE quad quad_rescale(quad x, quad m, quad exponent)
+{
+    const __m128i z = quad_scale(x, m, _mm_set1_epi64x(1 << 30));
+    return quad_halve(_mm_add_epi32(z, _mm_srai_epi32(z, 31)), exponent);
 }
 INLINE quad quad_rescale_once(quad x, quad m, quad exponent)
 {
-    const __m128i even = halves_rescaled_once(x, m, exponent);
-    const __m128i odd = halves_rescaled_once(_mm_srli_epi64(x, 32), _mm_srli_epi64(m, 32),
-                                             _mm_srli_epi64(exponent, 32));
-    return _mm_blend_epi16(even, _mm_slli_epi64(odd, 32), 0xcc);
+    return quad_halve(quad_scale(x, m, _mm_setzero_si128()), exponent);
 }
 INLINE __m128i quads_narrowed(quad a, quad b, int32_t zero)
 {
@@ -505,7 +494,7 @@ INLINE void apply_held(int quads, int rows, int step, int inputs, int outputs, i
 /* Rows, `step` apart, of inputs, a multiple of 8, times weights; results `row` apart. Fully connected
    layers round once. */
 INLINE void apply(int rows, int step, int inputs, int outputs, int row, int once, struct affine a,
-                  const int8_t *x, int8_t *y)
+                  const int8_t *x, int8_t *restrict y)
 {
 #if QUADS
     if (rows > 2 && outputs % 4 == 0 && HELD(inputs)) {
@@ -550,10 +539,10 @@ INLINE void pad_rows(int rows, int channels, int stride, int before, int after, 
 
 /* Each channel's sum over some taps of padded rows in some frames; 16 channels at once. */
 INLINE void apply_depthwise(int positions, int frames, int taps, int channels, int frame, struct affine a,
-                            const int8_t *x, int8_t *y)
+                            const int8_t *x, int8_t *restrict y)
 {
-    ROLLED for (int p = 0; p < positions; p++) {
-        ROLLED for (int c = 0; c < channels; c += BLOCK) {
+    ROLLED for (int c = 0; c < channels; c += BLOCK) {
+        ROLLED for (int p = 0; p < positions; p++) {
             int32_t sums[BLOCK];
 #if defined(__aarch64__) && defined(__GNUC__)
             int32x4_t parts[4];

@@ -58,7 +58,7 @@ LEAST_REPEATS, LONGEST_PERIOD = 4, 40
 
 ZERO = Kind("zero", low=-128, high=127)
 MULTIPLIER = Kind("multiplier", high=2**31 - 1)
-EXPONENT, RIGHT = Kind("exponent", low=-31, high=30), Kind("right", low=-31)
+EXPONENT, RIGHT = Kind("exponent", low=-31, high=30), Kind("right", low=-31, high=-1)
 FEATURE_EXPONENT, MASK_EXPONENT = (
     Kind("feature_exponent", low=-64, high=42),
     Kind("mask_exponent", low=-32, high=0),
@@ -536,7 +536,7 @@ class Int8Engine(Engine):
             tables = [self.weights.table(f"weight_{site}", weight.astype(np.int8))]
             for name, kind, values in (
                 ("multiplier", MULTIPLIER, [multiplier for multiplier, _ in scales]),
-                ("exponent", RIGHT, [exponent for _, exponent in scales]),
+                ("exponent", RIGHT, [exponent if m else -1 for m, exponent in scales]),
             ):
                 found = np.array(values, np.int32)
                 if not ((found >= kind.low) & (found <= kind.high)).all():
