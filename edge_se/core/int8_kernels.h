@@ -319,7 +319,55 @@ INLINE quad quad_of_rows(int inputs, const int8_t *w, const int8_t *x)
     }
     return vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3]));
 }
-/* The same of a weight that stays in registers, four times 48 inputs at most. */
+/* The same, added to others, of a weight that stays in registers, four times 48 inputs at most. */
+#if defined(__ARM_FEATURE_DOTPROD)
+#define HELD_TWICE 48
+/* Of each four inputs, those of four outputs side by side. */
+typedef struct {
+    int8x16_t of[12];
+} quad_weight;
+INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
+{
+    quad_weight held;
+    UNROLL for (int n = 0; n < inputs / 16; n++) {
+        int32x4_t row[4];
+        UNROLL for (int o = 0; o < 4; o++) row[o] = (int32x4_t)vld1q_s8(w + o * inputs + 16 * n);
+        const int64x2_t low_a = (int64x2_t)vzip1q_s32(row[0], row[1]);
+        const int64x2_t low_b = (int64x2_t)vzip1q_s32(row[2], row[3]);
+        const int64x2_t high_a = (int64x2_t)vzip2q_s32(row[0], row[1]);
+        const int64x2_t high_b = (int64x2_t)vzip2q_s32(row[2], row[3]);
+        held.of[4 * n] = (int8x16_t)vzip1q_s64(low_a, low_b);
+        held.of[4 * n + 1] = (int8x16_t)vzip2q_s64(low_a, low_b);
+        held.of[4 * n + 2] = (int8x16_t)vzip1q_s64(high_a, high_b);
+        held.of[4 * n + 3] = (int8x16_t)vzip2q_s64(high_a, high_b);
+    }
+    if (inputs % 16) {
+        int32x2_t row[4];
+        UNROLL for (int o = 0; o < 4; o++) row[o] = (int32x2_t)vld1_s8(w + (o + 1) * inputs - 8);
+        const int32x2_t first = vzip1_s32(row[2], row[3]), last = vzip2_s32(row[2], row[3]);
+        held.of[inputs / 4 - 2] = (int8x16_t)vcombine_s32(vzip1_s32(row[0], row[1]), first);
+        held.of[inputs / 4 - 1] = (int8x16_t)vcombine_s32(vzip2_s32(row[0], row[1]), last);
+    }
+    return held;
+}
+INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
+{
+    UNROLL for (int n = 0; n < inputs / 16; n++) {
+        const int8x16_t given = vld1q_s8(x + 16 * n);
+        sum = vdotq_laneq_s32(sum, w.of[4 * n], given, 0);
+        sum = vdotq_laneq_s32(sum, w.of[4 * n + 1], given, 1);
+        sum = vdotq_laneq_s32(sum, w.of[4 * n + 2], given, 2);
+        sum = vdotq_laneq_s32(sum, w.of[4 * n + 3], given, 3);
+    }
+    if (inputs % 16) {
+        const int8x8_t given = vld1_s8(x + inputs - 8);
+        sum = vdotq_lane_s32(sum, w.of[inputs / 4 - 2], given, 0);
+        sum = vdotq_lane_s32(sum, w.of[inputs / 4 - 1], given, 1);
+    }
+    return sum;
+}
+#else
+#define HELD_TWICE 32
 typedef struct {
     int8x16_t whole[4][3];
     int8x8_t half[4];
@@ -333,7 +381,7 @@ INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
     }
     return held;
 }
-INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x)
+INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
 {
     quad sums[4];
     UNROLL for (int o = 0; o < 4; o++) {
@@ -342,9 +390,10 @@ INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x)
             sums[o] = quad_dot(sums[o], w.whole[o][n], vld1q_s8(x + 16 * n));
         if (inputs % 16) sums[o] = quad_dot_half(sums[o], w.half[o], vld1_s8(x + inputs - 8));
     }
-    return vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3]));
+    return vaddq_s32(sum, vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3])));
 }
-#define HELD(inputs) ((inputs) <= 32 ? 2 : (inputs) <= 48 ? 1 : 0)
+#endif
+#define HELD(inputs) ((inputs) <= HELD_TWICE ? 2 : (inputs) <= 48 ? 1 : 0)
 INLINE quad quad_add(quad a, quad b) { return vaddq_s32(a, b); }
 #elif defined(__AVX2__)
 #define QUADS 1
@@ -409,7 +458,7 @@ INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
     }
     return held;
 }
-INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x)
+INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
 {
     __m256i sums[4];
     UNROLL for (int n = 0; n < inputs / 16; n++) {
@@ -428,11 +477,12 @@ INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x)
     }
     const __m256i first = _mm256_hadd_epi32(sums[0], sums[1]), last = _mm256_hadd_epi32(sums[2], sums[3]);
     const __m256i both = _mm256_hadd_epi32(first, last);
-    return _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+    sum = _mm_add_epi32(sum, _mm256_castsi256_si128(both));
+    return _mm_add_epi32(sum, _mm256_extracti128_si256(both, 1));
 }
 INLINE quad quad_of_rows(int inputs, const int8_t *w, const int8_t *x)
 {
-    return quad_of_held(inputs, quad_weight_load(inputs, w), x);
+    return quad_of_held(inputs, quad_weight_load(inputs, w), x, _mm_setzero_si128());
 }
 #else
 #define QUADS 0
@@ -479,7 +529,7 @@ INLINE void apply_held(int quads, int rows, int step, int inputs, int outputs, i
         }
         ROLLED for (int r = 0; r < rows; r++) {
             UNROLL for (int q = 0; q < quads; q++) {
-                const quad sums = quad_add(quad_of_held(inputs, held[q], x + r * step), bias[q]);
+                const quad sums = quad_of_held(inputs, held[q], x + r * step, bias[q]);
                 z[q] = quad_scaled(sums, m[q], exponent[q], once);
             }
             if (quads == 2)
@@ -640,10 +690,17 @@ INLINE void interleave(int planes, int rows, int columns, const int8_t *a, const
             const int8_t *from_a = a + p * plane_in + r * row_in, *from_b = b + p * plane_in + r * row_in;
             int8_t *to = y + p * plane_out + r * row_out;
 #if defined(__aarch64__) && defined(__GNUC__)
-            const int paired = columns / BLOCK * BLOCK;
-            ROLLED for (int c = 0; c < paired; c += BLOCK) {
+            const int blocks = columns / BLOCK * BLOCK, paired = columns / 4 * 4;
+            ROLLED for (int c = 0; c < blocks; c += BLOCK) {
                 const int8x16x2_t pair = {{vld1q_s8(from_a + c), vld1q_s8(from_b + c)}};
                 vst2q_s8(to + 2 * c, pair);
+            }
+            UNROLL for (int c = blocks; c < paired; c += 4) {
+                int32_t four[2];
+                memcpy(four, from_a + c, 4);
+                memcpy(four + 1, from_b + c, 4);
+                const int8x8_t first = (int8x8_t)vdup_n_s32(four[0]), second = (int8x8_t)vdup_n_s32(four[1]);
+                vst1_s8(to + 2 * c, vzip1_s8(first, second));
             }
 #else
             const int paired = 0;
