@@ -150,7 +150,13 @@ static inline void merge_bins(const struct context *c, const int32_t *restrict a
         const int first = c->band_first[k - alike];
         const int32_t *bin_a = a + first, *bin_b = b + first;
         const int32_t *const until = c->band_weight + c->band_until[k - alike];
-        int64_t sum_a = 0, sum_b = 0;
+        const lanes none = lanes_all(0);
+        wide sums_a = wide_product(none, none), sums_b = sums_a;
+        for (; until - weight >= LANES; weight += LANES, bin_a += LANES, bin_b += LANES) {
+            sums_a = wide_plus_product(sums_a, lanes_load(bin_a), lanes_load(weight));
+            sums_b = wide_plus_product(sums_b, lanes_load(bin_b), lanes_load(weight));
+        }
+        int64_t sum_a = wide_total(sums_a), sum_b = wide_total(sums_b);
         for (; weight < until; weight++) {
             sum_a += (int64_t)*bin_a++ * *weight;
             sum_b += (int64_t)*bin_b++ * *weight;

@@ -634,16 +634,28 @@ INLINE void apply_depthwise(int positions, int frames, int taps, int channels, i
     }
 }
 
-/* Bins, each of two neighbouring bands: a fully connected layer of mostly zeros. */
-APART void split_bands(int rows, int step, int bins, int row, const uint16_t *first, const int8_t *weight,
-                        const int32_t *bias, const int32_t *multiplier, const int32_t *exponent,
-                        int32_t zero, const int8_t *x, int8_t *y)
+/* Bins, each of two neighbouring bands: a fully connected layer of mostly zeros. Weights are those of
+   the first of both bands, and then of the second. */
+INLINE void split_bands(int rows, int step, int bins, int row, const uint16_t *first, struct affine a,
+                        const int8_t *x, int8_t *restrict y)
 {
-    for (int r = 0; r < rows; r++) {
-        for (int n = 0; n < bins; n++) {
-            const int8_t *band = x + r * step + first[n];
-            const int32_t sum = plus(bias[n], band[0] * weight[n] + band[1] * weight[bins + n]);
-            y[r * row + n] = clipped(plus(rescaled_once(sum, multiplier[n], exponent[n]), zero), LOWEST);
+    ROLLED for (int r = 0; r < rows; r++) {
+        const int8_t *bands = x + r * step;
+        int n = 0;
+#if QUADS
+        ROLLED for (; n + 8 <= bins; n += 8) {
+            int8_t low[8], high[8];
+            int32_t sums[8];
+            UNROLL for (int i = 0; i < 8; i++) low[i] = bands[first[n + i]], high[i] = bands[first[n + i] + 1];
+            UNROLL for (int i = 0; i < 8; i++) sums[i] = low[i] * a.weight[n + i] + high[i] * a.weight[bins + n + i];
+            quad_store_two(y + r * row + n, quad_finished(a, n, 1, quad_load(sums)),
+                           quad_finished(a, n + 4, 1, quad_load(sums + 4)), a.zero);
+        }
+#endif
+        for (; n < bins; n++) {
+            const int8_t *band = bands + first[n];
+            const int32_t sum = band[0] * a.weight[n] + band[1] * a.weight[bins + n];
+            y[r * row + n] = finished(a, n, 1, sum);
         }
     }
 }

@@ -68,6 +68,7 @@ LEVELLED, LEVEL = Kind("levelled", high=1), Kind("level", low=-(2**22), high=2**
 FRACTION, HOPS = Kind("fraction", high=2**16), Kind("hops", low=1, high=2**15)
 UNIT, SQUARE = Kind("unit", low=1, high=MASK_UNIT_LIMIT), Kind("square", high=2**31 - 1)
 LARGEST_BAND_WEIGHT = 2**20
+BAND_STEP = 4  # weights of a band that are multiplied at once
 # int32 numbers of an operator of a chain, of which an engine takes any.
 SUM_SIZE, PRODUCT_SIZE = 14, 5
 ANY = -(2**31), 2**31 - 1
@@ -536,7 +537,7 @@ class Int8Engine(Engine):
             tables = [self.weights.table(f"weight_{site}", weight.astype(np.int8))]
             for name, kind, values in (
                 ("multiplier", MULTIPLIER, [multiplier for multiplier, _ in scales]),
-                ("exponent", RIGHT, [exponent if m else -1 for m, exponent in scales]),
+                ("exponent", RIGHT, [exponent if m else RIGHT.high for m, exponent in scales]),
             ):
                 found = np.array(values, np.int32)
                 if not ((found >= kind.low) & (found <= kind.high)).all():
@@ -603,7 +604,7 @@ class Int8Engine(Engine):
             bias += (np.array(op.input(2).content).ravel() - x.zero_point * sums).tolist()
             scales = weighted_multipliers(x, op.input(1), op.outputs[0])
             multiplier += [m for m, _ in scales]
-            exponent += [e for _, e in scales]
+            exponent += [e if m else RIGHT.high for m, e in scales]
         buffer, bands = self._define(result), places[:1] >> BITS << BITS
         low = (
             self._at(moved[0])
@@ -614,19 +615,25 @@ class Int8Engine(Engine):
         target = self._of(buffer).reshape(result.shape)[:, : low.shape[1]]
         self._copy(self._read(low), target)
         table = self.weights.table
+        index = table("split_first", np.array(first, np.uint16), 0, step - 2)
         tables = (
-            table("split_first", np.array(first, np.uint16), 0, step - 2),
             table("split_weight", np.concatenate(weight, axis=1).astype(np.int8)),
             table("split_bias", np.array(bias, np.int32)),
             table("split_multiplier", np.array(multiplier, np.int32), 0, MULTIPLIER.high),
-            table("split_exponent", np.array(exponent, np.int32), EXPONENT.low, EXPONENT.high),
+            table("split_exponent", np.array(exponent, np.int32), RIGHT.low, RIGHT.high),
             self.weights.number(ZERO, result.zero_point),
         )
         source, begin = int(bands.flat[0]), int(target.flat[0]) + low.shape[1]
-        shape = f"{rows}, {step}, {len(first)}, {columns}, {', '.join(tables)}"
+        shape = f"{rows}, {step}, {len(first)}, {columns}"
+        function = self.source.function(
+            "split_rows",
+            "const uint16_t *first, const struct affine a, const int8_t *x, int8_t *y",
+            f"split_bands({shape}, first, a, x, y);",
+        )
+        given = f"{index}, (struct affine){{{', '.join(tables)}}}"
         self._needed.add(buffer.number)
         self._emit(
-            [source], [begin], lambda at: f"split_bands({shape}, {at(source)}, {at(begin)});"
+            [source], [begin], lambda at: f"{function}({given}, {at(source)}, {at(begin)});"
         )
         return True
 
@@ -893,12 +900,18 @@ class Int8Engine(Engine):
         }
         bands = manifest.bands
         if bands is not None:
-            room = 2 * BINS
-            merging, ends = FixedBands(bands), np.cumsum([len(row) for row in bands.weights])
-            together = np.array([weight for row in bands.weights for weight in row], np.int32)
+            room = 2 * BINS + len(bands.weights) * (BAND_STEP - 1)
+            merging, begins, rows = FixedBands(bands), [], []
+            for begin, row in zip(bands.first, bands.weights, strict=True):
+                # Whole steps, and none beyond the last bin.
+                size = -(-len(row) // BAND_STEP) * BAND_STEP
+                begins.append(min(begin, BINS - size))
+                before = begin - begins[-1]
+                rows.append(np.pad(np.array(row, np.int32), (before, size - len(row) - before)))
+            ends, together = np.cumsum([len(row) for row in rows]), np.concatenate(rows)
             if len(together) > room:
                 raise ValueError("its bands overlap by more than two")
-            first = self.weights.table("band_first", np.array(bands.first, np.int32), 0, BINS)
+            first = self.weights.table("band_first", np.array(begins, np.int32), 0, BINS)
             until = self.weights.table("band_until", ends.astype(np.int32), 0, room)
             self.checks.append(f"bands_fit({len(ends)}, {first}, {until}, BINS)")
             fields |= {
