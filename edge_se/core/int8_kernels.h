@@ -393,6 +393,22 @@ INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
     return vaddq_s32(sum, vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3])));
 }
 #endif
+/* Sums of 16 channels + products of one tap or of two, which fit 16 bits. */
+INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x, const int8_t *other_w,
+                           const int8_t *other_x)
+{
+    const int8x16_t of_w = vld1q_s8(w), given = vld1q_s8(x);
+    int16x8_t low = vmull_s8(vget_low_s8(of_w), vget_low_s8(given)), high = vmull_high_s8(of_w, given);
+    if (two) {
+        const int8x16_t more_w = vld1q_s8(other_w), more = vld1q_s8(other_x);
+        low = vmlal_s8(low, vget_low_s8(more_w), vget_low_s8(more));
+        high = vmlal_high_s8(high, more_w, more);
+    }
+    sums[0] = vaddw_s16(sums[0], vget_low_s16(low));
+    sums[1] = vaddw_high_s16(sums[1], low);
+    sums[2] = vaddw_s16(sums[2], vget_low_s16(high));
+    sums[3] = vaddw_high_s16(sums[3], high);
+}
 #define HELD(inputs) ((inputs) <= HELD_TWICE ? 2 : (inputs) <= 48 ? 1 : 0)
 INLINE quad quad_add(quad a, quad b) { return vaddq_s32(a, b); }
 #elif defined(__AVX2__)
@@ -443,6 +459,22 @@ INLINE __m256i widened(const int8_t *x)
 INLINE __m128i half_widened(const int8_t *x)
 {
     return _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)x));
+}
+INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x, const int8_t *other_w,
+                           const int8_t *other_x)
+{
+    const __m128i none = _mm_setzero_si128(), of_w = _mm_loadu_si128((const __m128i *)w);
+    const __m128i given = _mm_loadu_si128((const __m128i *)x);
+    const __m128i more_w = two ? _mm_loadu_si128((const __m128i *)other_w) : none;
+    const __m128i more = two ? _mm_loadu_si128((const __m128i *)other_x) : none;
+    const __m256i low = _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_unpacklo_epi8(of_w, more_w)),
+                                          _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(given, more)));
+    const __m256i high = _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_unpackhi_epi8(of_w, more_w)),
+                                           _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(given, more)));
+    sums[0] = _mm_add_epi32(sums[0], _mm256_castsi256_si128(low));
+    sums[1] = _mm_add_epi32(sums[1], _mm256_extracti128_si256(low, 1));
+    sums[2] = _mm_add_epi32(sums[2], _mm256_castsi256_si128(high));
+    sums[3] = _mm_add_epi32(sums[3], _mm256_extracti128_si256(high, 1));
 }
 #define HELD(inputs) ((inputs) <= 48 ? 1 : 0)
 typedef struct {
@@ -593,42 +625,28 @@ INLINE void apply_depthwise(int positions, int frames, int taps, int channels, i
 {
     ROLLED for (int c = 0; c < channels; c += BLOCK) {
         ROLLED for (int p = 0; p < positions; p++) {
-            int32_t sums[BLOCK];
-#if defined(__aarch64__) && defined(__GNUC__)
-            int32x4_t parts[4];
-            int16x8_t low, high; /* of two products, which fit 16 bits */
-            UNROLL for (int i = 0; i < 4; i++) parts[i] = vdupq_n_s32(0);
-            UNROLL for (int n = 0; n < frames * taps; n++) {
-                const int8x16_t w = vld1q_s8(a.weight + n * channels + c);
-                const int8x16_t given = vld1q_s8(x + n / taps * frame + (p + n % taps) * channels + c);
-                low = n % 2 ? vmlal_s8(low, vget_low_s8(w), vget_low_s8(given))
-                            : vmull_s8(vget_low_s8(w), vget_low_s8(given));
-                high = n % 2 ? vmlal_high_s8(high, w, given) : vmull_high_s8(w, given);
-                if (n % 2 || n == frames * taps - 1) {
-                    parts[0] = vaddw_s16(parts[0], vget_low_s16(low));
-                    parts[1] = vaddw_high_s16(parts[1], low);
-                    parts[2] = vaddw_s16(parts[2], vget_low_s16(high));
-                    parts[3] = vaddw_high_s16(parts[3], high);
-                }
-            }
-            UNROLL for (int i = 0; i < 4; i++) vst1q_s32(sums + 4 * i, parts[i]);
-#else
-            memset(sums, 0, sizeof sums);
-            UNROLL for (int f = 0; f < frames; f++) {
-                UNROLL for (int t = 0; t < taps; t++) {
-                    const int8_t *w = a.weight + (f * taps + t) * channels + c;
-                    const int8_t *given = x + f * frame + (p + t) * channels + c;
-                    for (int n = 0; n < BLOCK; n++) sums[n] += w[n] * given[n];
-                }
-            }
-#endif
+            const int8_t *given = x + p * channels + c, *w = a.weight + c;
             int8_t *result = y + p * channels + c;
 #if QUADS
-            UNROLL for (int n = 0; n < BLOCK; n += 8)
-                quad_store_two(result + n, quad_finished(a, c + n, 0, quad_load(sums + n)),
-                               quad_finished(a, c + n + 4, 0, quad_load(sums + n + 4)), a.zero);
+            quad sums[4];
+            UNROLL for (int i = 0; i < 4; i++) sums[i] = quad_load(a.bias + c + 4 * i);
+            UNROLL for (int n = 0; n < frames * taps; n += 2) {
+                const int more = n + 1, two = more < frames * taps;
+                quads_add_taps(sums, two, w + n * channels, given + n / taps * frame + n % taps * channels,
+                               w + more * channels, given + more / taps * frame + more % taps * channels);
+            }
+            UNROLL for (int i = 0; i < 4; i++)
+                sums[i] = quad_rescale(sums[i], quad_load(a.multiplier + c + 4 * i),
+                                       quad_load(a.exponent + c + 4 * i));
+            quad_store_two(result, sums[0], sums[1], a.zero);
+            quad_store_two(result + 8, sums[2], sums[3], a.zero);
 #else
-            for (int n = 0; n < BLOCK; n++) result[n] = finished(a, c + n, 0, sums[n]);
+            int32_t sums[BLOCK] = {0};
+            UNROLL for (int n = 0; n < frames * taps; n++) {
+                const int8_t *tap = given + n / taps * frame + n % taps * channels;
+                for (int i = 0; i < BLOCK; i++) sums[i] += w[n * channels + i] * tap[i];
+            }
+            for (int i = 0; i < BLOCK; i++) result[i] = finished(a, c + i, 0, sums[i]);
 #endif
         }
     }
