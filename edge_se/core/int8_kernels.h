@@ -321,7 +321,6 @@ INLINE quad quad_of_rows(int inputs, const int8_t *w, const int8_t *x)
 }
 /* The same, added to others, of a weight that stays in registers, four times 48 inputs at most. */
 #if defined(__ARM_FEATURE_DOTPROD)
-#define HELD_TWICE 48
 /* Of each four inputs, those of four outputs side by side. */
 typedef struct {
     int8x16_t of[12];
@@ -367,7 +366,6 @@ INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
     return sum;
 }
 #else
-#define HELD_TWICE 32
 typedef struct {
     int8x16_t whole[4][3];
     int8x8_t half[4];
@@ -409,7 +407,7 @@ INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x
     sums[2] = vaddw_s16(sums[2], vget_low_s16(high));
     sums[3] = vaddw_high_s16(sums[3], high);
 }
-#define HELD(inputs) ((inputs) <= HELD_TWICE ? 2 : (inputs) <= 48 ? 1 : 0)
+#define HELD 2 /* quads whose weights stay in registers */
 INLINE quad quad_add(quad a, quad b) { return vaddq_s32(a, b); }
 #elif defined(__AVX2__)
 #define QUADS 1
@@ -476,7 +474,7 @@ INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x
     sums[2] = _mm_add_epi32(sums[2], _mm256_castsi256_si128(high));
     sums[3] = _mm_add_epi32(sums[3], _mm256_extracti128_si256(high, 1));
 }
-#define HELD(inputs) ((inputs) <= 48 ? 1 : 0)
+#define HELD 1
 typedef struct {
     __m256i whole[4][3];
     __m128i half[4];
@@ -579,9 +577,9 @@ INLINE void apply(int rows, int step, int inputs, int outputs, int row, int once
                   const int8_t *x, int8_t *restrict y)
 {
 #if QUADS
-    if (rows > 2 && outputs % 4 == 0 && HELD(inputs)) {
-        if (outputs % 8 == 0 && HELD(inputs) == 2)
-            apply_held(2, rows, step, inputs, outputs, row, once, a, x, y);
+    if (rows > 2 && outputs % 4 == 0 && inputs <= 48) {
+        if (outputs % (4 * HELD) == 0)
+            apply_held(HELD, rows, step, inputs, outputs, row, once, a, x, y);
         else
             apply_held(1, rows, step, inputs, outputs, row, once, a, x, y);
         return;

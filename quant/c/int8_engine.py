@@ -632,9 +632,7 @@ class Int8Engine(Engine):
         )
         given = f"{index}, (struct affine){{{', '.join(tables)}}}"
         self._needed.add(buffer.number)
-        self._emit(
-            [source], [begin], lambda at: f"{function}({given}, {at(source)}, {at(begin)});"
-        )
+        self._emit([source], [begin], lambda at: f"{function}({given}, {at(source)}, {at(begin)});")
         return True
 
     def _apply(
