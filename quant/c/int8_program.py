@@ -121,6 +121,22 @@ def read_program(content: bytes) -> Program:
     return Program(tuple(operations), inputs, results)
 
 
+def content_of(tensor: Tensor) -> Any:
+    """What a constant holds.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if tensor.content is None:
+        raise ValueError(f"its tensor {tensor.index} is no constant")
+    return tensor.content
+
+
+def numbers_of(tensor: Tensor) -> list[int]:
+    """All numbers of a constant."""
+    return [int(number) for number in content_of(tensor).ravel()]
+
+
 def _tensor(index: int, tensor: Any, buffers: list[Any]) -> Tensor:
     data, quantization = buffers[tensor.buffer].data, tensor.quantization
     shape = tuple(int(size) for size in tensor.shape)
