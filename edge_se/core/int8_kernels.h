@@ -252,7 +252,7 @@ INLINE block multiply(const struct product *p, block a, block b)
 
 /* Weighted sums -------------------------------------------------------------------------------- */
 
-/* Tables of a layer: weights [outputs][inputs], a multiple of 8 inputs; biases, which make up for
+/* Tables of a layer: weights [outputs][inputs], a multiple of 8 inputs, or by fours; biases, which make up for
    the input's zero point, multipliers and exponents of each output. */
 struct affine {
     const int8_t *weight;
@@ -288,38 +288,30 @@ INLINE void quad_store_two(int8_t *y, quad a, quad b, int32_t zero)
     const int16x8_t both = vqmovn_high_s32(vqmovn_s32(a), b);
     vst1_s8(y, vqmovn_s16(vqaddq_s16(both, vdupq_n_s16((int16_t)zero))));
 }
-/* sum + products of 16 bytes, of which two fit 16 bits */
-INLINE quad quad_dot(quad sum, int8x16_t w, int8x16_t x)
+/* Sum + products of four outputs, whose weights lie side by side for each four inputs. */
+INLINE quad quad_of_fours(int inputs, const int8_t *w, const int8_t *x, quad sum)
 {
 #if defined(__ARM_FEATURE_DOTPROD)
-    return vdotq_s32(sum, w, x);
-#else
-    const int16x8_t pairs = vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), w, x);
-    return vpadalq_s16(sum, pairs);
-#endif
-}
-INLINE quad quad_dot_half(quad sum, int8x8_t w, int8x8_t x)
-{
-#if defined(__ARM_FEATURE_DOTPROD)
-    return vdotq_s32(sum, vcombine_s8(w, vdup_n_s8(0)), vcombine_s8(x, vdup_n_s8(0)));
-#else
-    return vpadalq_s16(sum, vmull_s8(w, x));
-#endif
-}
-/* Sums of four rows of weights, one behind the other. */
-INLINE quad quad_of_rows(int inputs, const int8_t *w, const int8_t *x)
-{
-    quad sums[4];
-    UNROLL for (int o = 0; o < 4; o++) {
-        sums[o] = vdupq_n_s32(0);
-        UNROLL for (int n = 0; n + 16 <= inputs; n += 16)
-            sums[o] = quad_dot(sums[o], vld1q_s8(w + o * inputs + n), vld1q_s8(x + n));
-        if (inputs % 16)
-            sums[o] = quad_dot_half(sums[o], vld1_s8(w + (o + 1) * inputs - 8), vld1_s8(x + inputs - 8));
+    UNROLL for (int n = 0; n < inputs; n += 8) {
+        const int8x8_t given = vld1_s8(x + n);
+        sum = vdotq_lane_s32(sum, vld1q_s8(w + 4 * n), given, 0);
+        sum = vdotq_lane_s32(sum, vld1q_s8(w + 4 * n + 16), given, 1);
     }
-    return vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3]));
+    return sum;
+#else
+    quad first = vdupq_n_s32(0), last = first; /* halves of two outputs each */
+    UNROLL for (int n = 0; n < inputs; n += 8) {
+        const int32x2_t given = (int32x2_t)vld1_s8(x + n);
+        const int8x16_t a = (int8x16_t)vdupq_lane_s32(given, 0), b = (int8x16_t)vdupq_lane_s32(given, 1);
+        const int8x16_t w_a = vld1q_s8(w + 4 * n), w_b = vld1q_s8(w + 4 * n + 16);
+        const int16x8_t low = vmull_s8(vget_low_s8(w_a), vget_low_s8(a));
+        first = vpadalq_s16(first, vmlal_s8(low, vget_low_s8(w_b), vget_low_s8(b)));
+        last = vpadalq_s16(last, vmlal_high_s8(vmull_high_s8(w_a, a), w_b, b));
+    }
+    return vaddq_s32(sum, vpaddq_s32(first, last));
+#endif
 }
-/* The same, added to others, of a weight that stays in registers, four times 48 inputs at most. */
+/* The same of a weight that stays in registers, four times 48 inputs at most. */
 #if defined(__ARM_FEATURE_DOTPROD)
 /* Of each four inputs, those of four outputs side by side. */
 typedef struct {
@@ -366,6 +358,11 @@ INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
     return sum;
 }
 #else
+/* sum + products of 16 bytes, of which two fit 16 bits */
+INLINE quad quad_dot(quad sum, int8x16_t w, int8x16_t x)
+{
+    return vpadalq_s16(sum, vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), w, x));
+}
 typedef struct {
     int8x16_t whole[4][3];
     int8x8_t half[4];
@@ -386,7 +383,7 @@ INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
         sums[o] = vdupq_n_s32(0);
         UNROLL for (int n = 0; n < inputs / 16; n++)
             sums[o] = quad_dot(sums[o], w.whole[o][n], vld1q_s8(x + 16 * n));
-        if (inputs % 16) sums[o] = quad_dot_half(sums[o], w.half[o], vld1_s8(x + inputs - 8));
+        if (inputs % 16) sums[o] = vpadalq_s16(sums[o], vmull_s8(w.half[o], vld1_s8(x + inputs - 8)));
     }
     return vaddq_s32(sum, vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3])));
 }
@@ -510,22 +507,22 @@ INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
     sum = _mm_add_epi32(sum, _mm256_castsi256_si128(both));
     return _mm_add_epi32(sum, _mm256_extracti128_si256(both, 1));
 }
-INLINE quad quad_of_rows(int inputs, const int8_t *w, const int8_t *x)
+INLINE quad quad_of_fours(int inputs, const int8_t *w, const int8_t *x, quad sum)
 {
-    return quad_of_held(inputs, quad_weight_load(inputs, w), x, _mm_setzero_si128());
+    __m256i sums = _mm256_setzero_si256(); /* two of each output */
+    UNROLL for (int n = 0; n < inputs; n += 4) {
+        int32_t four;
+        memcpy(&four, x + n, sizeof four);
+        const __m256i given = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));
+        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(widened(w + 4 * n), given));
+    }
+    const __m256i found = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums, sums), 8);
+    return _mm_add_epi32(sum, _mm256_castsi256_si128(found));
 }
 #else
 #define QUADS 0
 #endif
 
-
-/* The sum of products. */
-INLINE int32_t dot(int inputs, const int8_t *w, const int8_t *x)
-{
-    int32_t sum = 0;
-    for (int n = 0; n < inputs; n++) sum += w[n] * x[n];
-    return sum;
-}
 
 /* One output, from its sum. */
 INLINE int8_t finished(struct affine a, int o, int once, int32_t sum)
@@ -539,10 +536,10 @@ INLINE quad quad_scaled(quad x, quad m, quad exponent, int once)
 {
     return once ? quad_rescale_once(x, m, exponent) : quad_rescale(x, m, exponent);
 }
+/* Four outputs from their sums, which include biases. */
 INLINE quad quad_finished(struct affine a, int o, int once, quad sum)
 {
-    const quad x = quad_add(sum, quad_load(a.bias + o));
-    return quad_scaled(x, quad_load(a.multiplier + o), quad_load(a.exponent + o), once);
+    return quad_scaled(sum, quad_load(a.multiplier + o), quad_load(a.exponent + o), once);
 }
 /* One or two times four outputs of all rows, by weights that stay in registers. */
 INLINE void apply_held(int quads, int rows, int step, int inputs, int outputs, int row, int once,
@@ -571,13 +568,17 @@ INLINE void apply_held(int quads, int rows, int step, int inputs, int outputs, i
 }
 #endif
 
+/* Whether weights of a layer are by fours: [outputs / 4][inputs / 4][4][4]. */
+#define BY_FOURS(rows, inputs, outputs) ((outputs) % 4 == 0 && ((rows) < 3 || (inputs) > 48))
+
 /* Rows, `step` apart, of inputs, a multiple of 8, times weights; results `row` apart. Fully connected
    layers round once. */
 INLINE void apply(int rows, int step, int inputs, int outputs, int row, int once, struct affine a,
                   const int8_t *x, int8_t *restrict y)
 {
+    const int by_fours = BY_FOURS(rows, inputs, outputs);
 #if QUADS
-    if (rows > 2 && outputs % 4 == 0 && inputs <= 48) {
+    if (outputs % 4 == 0 && !by_fours) {
         if (outputs % (4 * HELD) == 0)
             apply_held(HELD, rows, step, inputs, outputs, row, once, a, x, y);
         else
@@ -591,19 +592,25 @@ INLINE void apply(int rows, int step, int inputs, int outputs, int row, int once
         int o = 0;
 #if QUADS
         ROLLED for (; o + 8 <= outputs; o += 8) {
-            const quad low = quad_of_rows(inputs, a.weight + o * inputs, given);
-            const quad high = quad_of_rows(inputs, a.weight + (o + 4) * inputs, given);
+            const int8_t *w = a.weight + o * inputs;
+            const quad low = quad_of_fours(inputs, w, given, quad_load(a.bias + o));
+            const quad high = quad_of_fours(inputs, w + 4 * inputs, given, quad_load(a.bias + o + 4));
             quad_store_two(result + o, quad_finished(a, o, once, low),
                            quad_finished(a, o + 4, once, high), a.zero);
         }
-        if (o + 4 <= outputs) {
-            const quad sums = quad_of_rows(inputs, a.weight + o * inputs, given);
+        ROLLED for (; o + 4 <= outputs; o += 4) {
+            const quad sums = quad_of_fours(inputs, a.weight + o * inputs, given, quad_load(a.bias + o));
             quad_store(result + o, quad_finished(a, o, once, sums), a.zero);
-            o += 4;
         }
 #endif
-        for (; o < outputs; o++)
-            result[o] = finished(a, o, once, dot(inputs, a.weight + o * inputs, given));
+        for (; o < outputs; o++) {
+            int32_t sum = 0;
+            for (int n = 0; n < inputs; n++) {
+                const int place = by_fours ? o / 4 * 4 * inputs + n / 4 * 16 + o % 4 * 4 + n % 4 : o * inputs + n;
+                sum += a.weight[place] * given[n];
+            }
+            result[o] = finished(a, o, once, sum);
+        }
     }
 }
 
@@ -633,9 +640,7 @@ INLINE void apply_depthwise(int positions, int frames, int taps, int channels, i
                 quads_add_taps(sums, two, w + n * channels, given + n / taps * frame + n % taps * channels,
                                w + more * channels, given + more / taps * frame + more % taps * channels);
             }
-            UNROLL for (int i = 0; i < 4; i++)
-                sums[i] = quad_rescale(sums[i], quad_load(a.multiplier + c + 4 * i),
-                                       quad_load(a.exponent + c + 4 * i));
+            UNROLL for (int i = 0; i < 4; i++) sums[i] = quad_finished(a, c + 4 * i, 0, sums[i]);
             quad_store_two(result, sums[0], sums[1], a.zero);
             quad_store_two(result + 8, sums[2], sums[3], a.zero);
 #else
@@ -663,7 +668,7 @@ INLINE void split_bands(int rows, int step, int bins, int row, const uint16_t *f
             int8_t low[8], high[8];
             int32_t sums[8];
             UNROLL for (int i = 0; i < 8; i++) low[i] = bands[first[n + i]], high[i] = bands[first[n + i] + 1];
-            UNROLL for (int i = 0; i < 8; i++) sums[i] = low[i] * a.weight[n + i] + high[i] * a.weight[bins + n + i];
+            UNROLL for (int i = 0; i < 8; i++) sums[i] = plus(a.bias[n + i], low[i] * a.weight[n + i] + high[i] * a.weight[bins + n + i]);
             quad_store_two(y + r * row + n, quad_finished(a, n, 1, quad_load(sums)),
                            quad_finished(a, n + 4, 1, quad_load(sums + 4)), a.zero);
         }

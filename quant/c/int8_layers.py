@@ -21,6 +21,7 @@ from quant.c.weights import Kind, Weights
 from quant.graph.operators.convolving import same_padding
 
 INPUTS = 8  # of which layers have a multiple
+MOST_HELD = 48  # inputs of layers whose weights the kernels hold in registers, for several rows
 
 ZERO = Kind("zero", low=-128, high=127)
 MULTIPLIER = Kind("multiplier", high=2**31 - 1)
@@ -95,7 +96,7 @@ class Layers:
             return
         first, step = self._frame.rows(places)
         rows = len(places)
-        padded = np.pad(kernel, ((0, 0), (0, -inputs % INPUTS)))
+        padded = _ordered(np.pad(kernel, ((0, 0), (0, -inputs % INPUTS))), rows, outputs)
         tables = self._affine(operation, padded, kernel.sum(axis=1, dtype=np.int64))
         shape = f"{rows}, {step}, {padded.shape[1]}, {outputs}, {outputs}, 1"
         self._apply(shape, tables, lambda at: at(first), [first], self._frame.define(result).number)
@@ -152,7 +153,7 @@ class Layers:
         shape = f"{rows}, {step}, {len(first)}, {columns}"
         function = self._source.function(
             "split_rows",
-            "const uint16_t *first, const struct affine a, const int8_t *x, int8_t *y",
+            "const uint16_t *first, const struct affine a, const int8_t *x, int8_t *restrict y",
             f"split_bands({shape}, first, a, x, y);",
         )
         given = f"{index}, (struct affine){{{', '.join(tables)}}}"
@@ -173,7 +174,7 @@ class Layers:
     ) -> None:
         function = self._source.function(
             "apply_to_rows",
-            "const struct affine a, const int8_t *x, int8_t *y",
+            "const struct affine a, const int8_t *x, int8_t *restrict y",
             f"apply({shape}, a, x, y);",
         )
         place = (result << BITS) + begin
@@ -194,6 +195,7 @@ class Layers:
         groups, positions = rows.shape[1] // inputs, result.shape[2]
         flat = kernel.reshape(outputs, taps * inputs)
         padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % INPUTS)))
+        padded = _ordered(padded, positions, outputs // groups)
         tables = self._affine(operation, padded, flat.sum(axis=1, dtype=np.int64))
         buffer, of_group = self._frame.define(result).number, outputs // groups
         first, row = self._frame.rows(rows)
@@ -291,7 +293,7 @@ class Layers:
         shape = f"{positions}, {frames}, {taps}, {channels}, {frame}"
         function = self._source.function(
             "apply_over_frames",
-            "const struct affine a, const int8_t *x, int8_t *y",
+            "const struct affine a, const int8_t *x, int8_t *restrict y",
             f"apply_depthwise({shape}, a, x, y);",
         )
         self._frame.emit(
@@ -325,7 +327,7 @@ class Layers:
         names = ("zero", "multiplier", "exponent", "result_zero")
         function = self._source.function(
             "mean_of_rows",
-            f"{', '.join(f'int32_t {name}' for name in names)}, const int8_t *x, int8_t *y",
+            f"{', '.join(f'int32_t {name}' for name in names)}, const int8_t *x, int8_t *restrict y",
             f"mean({rows}, {columns}, {', '.join(names)}, x, y);",
         )
         self._frame.emit(
@@ -333,6 +335,14 @@ class Layers:
             [place],
             lambda at: f"{function}({', '.join(numbers)}, {at(first)}, {at(place)});",
         )
+
+
+def _ordered(weight: Any, rows: int, outputs: int) -> Any:
+    """A layer's weights [outputs, inputs] in the kernel's order, which depends on how many rows."""
+    if outputs % 4 or (rows > 2 and weight.shape[1] <= MOST_HELD):
+        return weight
+    fours = weight.reshape(-1, 4, weight.shape[1] // 4, 4)
+    return fours.transpose(0, 2, 1, 3).reshape(weight.shape)
 
 
 def _selection(operation: Operation) -> Any:

@@ -781,102 +781,102 @@ static const int32_t twiddles[384] ALIGNED = {
 14733,16846,18868,20788,22595,24279,25833,27246,28511,29622,30572,31357,31972,32413,
 32679};
 
-APART void apply_to_rows_0(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_0(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(65, 18, 48, 16, 16, 0, a, x, y);
 }
 
-APART void apply_to_rows_1(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_1(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 16, 40, 8, 16, 0, a, x, y);
 }
 
-APART void apply_to_rows_2(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_2(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 8, 24, 16, 16, 0, a, x, y);
 }
 
-APART void apply_over_frames_0(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_over_frames_0(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply_depthwise(33, 3, 3, 16, 560, a, x, y);
 }
 
-APART void apply_to_rows_3(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_3(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 16, 16, 8, 8, 0, a, x, y);
 }
 
-APART void mean_of_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *y)
+APART void mean_of_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
 {
     mean(33, 8, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_4(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_4(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(1, 8, 8, 32, 32, 1, a, x, y);
 }
 
-APART void apply_to_rows_5(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_5(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(1, 8, 8, 16, 16, 1, a, x, y);
 }
 
-APART void apply_to_rows_6(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_6(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(1, 16, 16, 32, 32, 1, a, x, y);
 }
 
-APART void apply_to_rows_7(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_7(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(1, 16, 16, 16, 16, 1, a, x, y);
 }
 
-APART void apply_to_rows_8(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_8(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(1, 16, 16, 8, 8, 1, a, x, y);
 }
 
-APART void apply_to_rows_9(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_9(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 32, 32, 48, 48, 1, a, x, y);
 }
 
-APART void apply_to_rows_10(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_10(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(1, 16, 16, 48, 48, 1, a, x, y);
 }
 
-APART void apply_to_rows_11(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_11(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 32, 32, 16, 16, 1, a, x, y);
 }
 
-APART void mean_of_rows_1(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *y)
+APART void mean_of_rows_1(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
 {
     mean(528, 1, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_12(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_12(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 16, 16, 32, 32, 1, a, x, y);
 }
 
-APART void apply_to_rows_13(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_13(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 16, 16, 16, 16, 1, a, x, y);
 }
 
-APART void apply_to_rows_14(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_14(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 8, 24, 16, 32, 0, a, x, y);
 }
 
-APART void apply_to_rows_15(const struct affine a, const int8_t *x, int8_t *y)
+APART void apply_to_rows_15(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(65, 16, 48, 4, 4, 0, a, x, y);
 }
 
-APART void split_rows_0(const uint16_t *first, const struct affine a, const int8_t *x, int8_t *y)
+APART void split_rows_0(const uint16_t *first, const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     split_bands(2, 130, 192, 257, first, a, x, y);
 }
