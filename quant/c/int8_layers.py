@@ -21,6 +21,7 @@ from quant.c.weights import Kind, Weights
 from quant.graph.operators.convolving import same_padding
 
 INPUTS = 8  # of which layers have a multiple
+POINTERS = "const int8_t *x, int8_t *restrict y"
 MOST_HELD = 48  # inputs of layers whose weights the kernels hold in registers, for several rows
 
 ZERO = Kind("zero", low=-128, high=127)
@@ -153,7 +154,7 @@ class Layers:
         shape = f"{rows}, {step}, {len(first)}, {columns}"
         function = self._source.function(
             "split_rows",
-            "const uint16_t *first, const struct affine a, const int8_t *x, int8_t *restrict y",
+            f"const uint16_t *first, const struct affine a, {POINTERS}",
             f"split_bands({shape}, first, a, x, y);",
         )
         given = f"{index}, (struct affine){{{', '.join(tables)}}}"
@@ -174,7 +175,7 @@ class Layers:
     ) -> None:
         function = self._source.function(
             "apply_to_rows",
-            "const struct affine a, const int8_t *x, int8_t *restrict y",
+            f"const struct affine a, {POINTERS}",
             f"apply({shape}, a, x, y);",
         )
         place = (result << BITS) + begin
@@ -293,7 +294,7 @@ class Layers:
         shape = f"{positions}, {frames}, {taps}, {channels}, {frame}"
         function = self._source.function(
             "apply_over_frames",
-            "const struct affine a, const int8_t *x, int8_t *restrict y",
+            f"const struct affine a, {POINTERS}",
             f"apply_depthwise({shape}, a, x, y);",
         )
         self._frame.emit(
@@ -327,7 +328,7 @@ class Layers:
         names = ("zero", "multiplier", "exponent", "result_zero")
         function = self._source.function(
             "mean_of_rows",
-            f"{', '.join(f'int32_t {name}' for name in names)}, const int8_t *x, int8_t *restrict y",
+            ", ".join([*(f"int32_t {name}" for name in names), POINTERS]),
             f"mean({rows}, {columns}, {', '.join(names)}, x, y);",
         )
         self._frame.emit(
