@@ -136,20 +136,33 @@ static inline void quantize(const struct context *c, const int32_t *restrict val
     }
 }
 
-/* Bins [257] to bands, in steps 2^BAND_HEADROOM as wide. */
-static inline void merge_bins(const struct context *c, const int32_t *restrict bins, int32_t *restrict bands)
+/* Two times bins [257] to bands, in steps 2^BAND_HEADROOM as wide. */
+static inline void merge_bins(const struct context *c, const int32_t *restrict a, const int32_t *restrict b,
+                              int32_t *restrict bands_a, int32_t *restrict bands_b)
 {
     const int alike = c->bands_alike, shift = BAND_WEIGHT_BITS + BAND_HEADROOM;
     const int32_t *weight = c->band_weight;
     LOOPED for (int k = 0; k < alike; k++) { /* rounded without a 33rd bit */
-        bands[k] = (bins[k] >> BAND_HEADROOM) + ((bins[k] >> (BAND_HEADROOM - 1)) & 1);
+        bands_a[k] = (a[k] >> BAND_HEADROOM) + ((a[k] >> (BAND_HEADROOM - 1)) & 1);
+        bands_b[k] = (b[k] >> BAND_HEADROOM) + ((b[k] >> (BAND_HEADROOM - 1)) & 1);
     }
     for (int k = alike; k < c->bands; k++) {
-        const int32_t *bin = bins + c->band_first[k - alike];
+        const int first = c->band_first[k - alike];
+        const int32_t *bin_a = a + first, *bin_b = b + first;
         const int32_t *const until = c->band_weight + c->band_until[k - alike];
-        int64_t sum = 0;
-        while (weight < until) sum += (int64_t)*bin++ * *weight++;
-        bands[k] = (int32_t)round_shift(sum, shift);
+        const lanes none = lanes_all(0);
+        wide sums_a = wide_product(none, none), sums_b = sums_a;
+        for (; until - weight >= LANES; weight += LANES, bin_a += LANES, bin_b += LANES) {
+            sums_a = wide_plus_product(sums_a, lanes_load(bin_a), lanes_load(weight));
+            sums_b = wide_plus_product(sums_b, lanes_load(bin_b), lanes_load(weight));
+        }
+        int64_t sum_a = wide_total(sums_a), sum_b = wide_total(sums_b);
+        for (; weight < until; weight++) {
+            sum_a += (int64_t)*bin_a++ * *weight;
+            sum_b += (int64_t)*bin_b++ * *weight;
+        }
+        bands_a[k] = (int32_t)round_shift(sum_a, shift);
+        bands_b[k] = (int32_t)round_shift(sum_b, shift);
     }
 }
 
@@ -160,13 +173,14 @@ static inline void quantize_in_parts(const struct context *c, const int32_t *res
     const int bits = exponent + SCALE_BITS + c->bound_exponent;
     const int32_t limit = bits >= SCALE_BITS ? INT32_MAX : (int32_t)1 << (bits > 0 ? bits : 0);
     const int coarser = exponent - BAND_HEADROOM;
-    int32_t part[BINS], bands[BINS];
-    LOOPED for (int k = 0; k < BINS; k++) part[k] = clamp(values[k], -limit, limit);
-    merge_bins(c, part, bands);
+    int32_t part[BINS], rest[BINS], bands[BINS], bands_of_rest[BINS];
+    LOOPED for (int k = 0; k < BINS; k++) {
+        part[k] = clamp(values[k], -limit, limit);
+        rest[k] = values[k] - part[k];
+    }
+    merge_bins(c, part, rest, bands, bands_of_rest);
     quantize(c, bands, c->bands, row, coarser);
-    LOOPED for (int k = 0; k < BINS; k++) part[k] = values[k] - part[k];
-    merge_bins(c, part, bands);
-    quantize(c, bands, c->bands, FEATURE_ROWS + row, coarser + c->excess_shift);
+    quantize(c, bands_of_rest, c->bands, FEATURE_ROWS + row, coarser + c->excess_shift);
 }
 
 /* The newest samples' features. */

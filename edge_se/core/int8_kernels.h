@@ -4,8 +4,8 @@
    convolutions round twice, at the multiplication (halves up) and at the shift (halves away from
    zero); fully connected layers once (halves up). What weights could make overflow wraps around.
 
-   Elementwise operators run in chains, 16 elements at once, each value in 32 bits. Buffers have room
-   for a multiple of 16 elements. */
+   Elementwise operators run in chains, 16 elements at once. Buffers have room for a multiple of 16
+   elements. */
 
 #ifndef INT8_KERNELS_H
 #define INT8_KERNELS_H
@@ -23,6 +23,7 @@
 INLINE int32_t wrapped(int64_t x) { return (int32_t)(uint32_t)(uint64_t)x; }
 INLINE int32_t shifted_left(int32_t x, int bits) { return (int32_t)((uint32_t)x << bits); }
 INLINE int32_t plus(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
+INLINE int32_t minus(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
 INLINE int8_t clipped(int32_t x, int32_t lowest)
 {
     return (int8_t)(x < lowest ? lowest : x > HIGHEST ? HIGHEST : x);
@@ -47,205 +48,211 @@ INLINE int32_t rescaled_once(int32_t x, int32_t m, int exponent)
 
 /* Blocks -------------------------------------------------------------------------------------- */
 
-#if defined(__aarch64__) && defined(__GNUC__)
-#include <arm_neon.h>
-#define PARTS 4
-typedef int32x4_t part;
-INLINE part part_all(int32_t x) { return vdupq_n_s32(x); }
-INLINE part part_add(part a, part b) { return vaddq_s32(a, b); }
-INLINE part part_sub(part a, part b) { return vsubq_s32(a, b); }
-INLINE part part_mul(part a, part b) { return vmulq_s32(a, b); }
-INLINE part part_left(part a, int bits) { return vshlq_s32(a, vdupq_n_s32(bits)); }
-INLINE part part_clip(part a, int32_t lowest)
-{
-    return vminq_s32(vmaxq_s32(a, vdupq_n_s32(lowest)), vdupq_n_s32(HIGHEST));
-}
-INLINE part part_scale(part a, int32_t m) { return vqrdmulhq_s32(a, vdupq_n_s32(m)); }
-/* minus one for negative numbers, then halves up */
-INLINE part part_halve(part a, int right)
-{
-    const int32x4_t by = vdupq_n_s32(-right);
-    return vrshlq_s32(vsraq_n_s32(a, vandq_s32(a, by), 31), by);
-}
-#elif defined(__AVX2__)
-#include <immintrin.h>
-#define PARTS 2
-typedef __m256i part;
-INLINE part part_all(int32_t x) { return _mm256_set1_epi32(x); }
-INLINE part part_add(part a, part b) { return _mm256_add_epi32(a, b); }
-INLINE part part_sub(part a, part b) { return _mm256_sub_epi32(a, b); }
-INLINE part part_mul(part a, part b) { return _mm256_mullo_epi32(a, b); }
-INLINE part part_left(part a, int bits) { return _mm256_sll_epi32(a, _mm_cvtsi32_si128(bits)); }
-INLINE part part_clip(part a, int32_t lowest)
-{
-    return _mm256_min_epi32(_mm256_max_epi32(a, part_all(lowest)), part_all(HIGHEST));
-}
-INLINE part part_scale(part a, int32_t m)
-{
-    const __m256i by = part_all(m), half = _mm256_set1_epi64x(1 << 30);
-    const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(a, by), half);
-    const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(a, 32), by), half);
-    return _mm256_blend_epi32(_mm256_srli_epi64(even, 31), _mm256_slli_epi64(odd, 1), 0xaa);
-}
-INLINE part part_halve(part a, int right)
-{
-    const __m256i half = part_all(right ? (int32_t)(1u << (right - 1)) : 0);
-    const __m256i below = _mm256_and_si256(_mm256_srai_epi32(a, 31), part_all(right ? -1 : 0));
-    const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(a, below), half);
-    return _mm256_sra_epi32(sum, _mm_cvtsi32_si128(right));
-}
-#else
-#define PARTS BLOCK
-typedef int32_t part;
-INLINE part part_all(int32_t x) { return x; }
-INLINE part part_add(part a, part b) { return plus(a, b); }
-INLINE part part_sub(part a, part b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
-INLINE part part_mul(part a, part b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
-INLINE part part_left(part a, int bits) { return shifted_left(a, bits); }
-INLINE part part_clip(part a, int32_t lowest) { return clipped(a, lowest); }
-INLINE part part_scale(part a, int32_t m) { return scaled(a, m); }
-INLINE part part_halve(part a, int right) { return halved(a, right); }
-#endif
-
-typedef struct {
-    part at[PARTS];
-} block;
-
-#if PARTS == BLOCK
-#define EACH_PART ROLLED for (int i = 0; i < PARTS; i++)
-#else
-#define EACH_PART UNROLL for (int i = 0; i < PARTS; i++)
-#endif
-
-#if defined(__aarch64__) && defined(__GNUC__)
-INLINE block block_of(int8x16_t x)
-{
-    const int16x8_t low = vmovl_s8(vget_low_s8(x)), high = vmovl_high_s8(x);
-    return (block){{vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low), vmovl_s16(vget_low_s16(high)),
-                    vmovl_high_s16(high)}};
-}
-INLINE int8x16_t bytes_of(block x)
-{
-    const int16x8_t low = vuzp1q_s16((int16x8_t)x.at[0], (int16x8_t)x.at[1]);
-    const int16x8_t high = vuzp1q_s16((int16x8_t)x.at[2], (int16x8_t)x.at[3]);
-    return vuzp1q_s8((int8x16_t)low, (int8x16_t)high);
-}
-INLINE block block_load(const int8_t *x) { return block_of(vld1q_s8(x)); }
-INLINE void block_store(int8_t *y, block x) { vst1q_s8(y, bytes_of(x)); }
-/* Values of a table, from that of -128 on. */
-INLINE int8x16_t looked_up(const int8_t *table, int8x16_t x)
-{
-    uint8x16_t index = veorq_u8((uint8x16_t)x, vdupq_n_u8(128)); /* from 0 on */
-    const uint8x16_t quarter = vdupq_n_u8(64);
-    int8x16_t y = vqtbl4q_s8(vld1q_s8_x4(table), index);
-    for (int n = 1; n < 4; n++) {
-        index = vsubq_u8(index, quarter);
-        y = vqtbx4q_s8(y, vld1q_s8_x4(table + 64 * n), index);
-    }
-    return y;
-}
-INLINE block block_look_up(const int8_t *table, block x) { return block_of(looked_up(table, bytes_of(x))); }
-#else
-#if defined(__AVX2__)
-INLINE block block_load(const int8_t *x)
-{
-    return (block){{_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)x)),
-                    _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(x + 8)))}};
-}
-INLINE void block_store(int8_t *y, block x)
-{
-    const __m256i half = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.at[0], x.at[1]), 0xd8);
-    const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-    _mm_storeu_si128((__m128i *)y, bytes);
-}
-#else
-INLINE block block_load(const int8_t *x)
-{
-    block y;
-    ROLLED for (int n = 0; n < BLOCK; n++) y.at[n] = x[n];
-    return y;
-}
-INLINE void block_store(int8_t *y, block x)
-{
-    ROLLED for (int n = 0; n < BLOCK; n++) y[n] = (int8_t)x.at[n];
-}
-#endif
-INLINE block block_look_up(const int8_t *table, block x)
-{
-    int8_t bytes[BLOCK];
-    block_store(bytes, x);
-    ROLLED for (int n = 0; n < BLOCK; n++) bytes[n] = table[bytes[n] + 128];
-    return block_load(bytes);
-}
-#endif
-
-INLINE block block_all(int8_t x)
-{
-    block y;
-    EACH_PART y.at[i] = part_all(x);
-    return y;
-}
-
-/* Numbers of a sum: of both terms and of the result. */
+/* Numbers of a sum or a difference: of both terms and of the result as TFLite has them, and the same
+   as (first a + second b + offset) / 2^shift, rounded down, which the generator tried with all values
+   of a and b. Where it found none, `shift` is 0. */
 struct sum {
-    int32_t zero[3], multiplier[3], right[3], lowest;
+    int32_t zero[3], lowest, multiplier[3], right[3];
+    int32_t first, second, offset, shift;
 };
-
-INLINE struct sum sum_of(const int32_t *zero, const int32_t *multiplier, const int32_t *right)
-{
-    return (struct sum){{zero[0], zero[1], zero[2]},
-                        {multiplier[0], multiplier[1], multiplier[2]},
-                        {right[0], right[1], right[2]},
-                        zero[3]};
-}
-
-INLINE part term(struct sum s, int n, part x)
-{
-    const part moved = part_left(part_sub(x, part_all(s.zero[n])), SUM_SHIFT);
-    return part_halve(part_scale(moved, s.multiplier[n]), s.right[n]);
-}
-
-INLINE part total(struct sum s, part x)
-{
-    const part y = part_halve(part_scale(x, s.multiplier[2]), s.right[2]);
-    return part_clip(part_add(y, part_all(s.zero[2])), s.lowest);
-}
-
-INLINE block add(struct sum s, block a, block b)
-{
-    EACH_PART a.at[i] = total(s, part_add(term(s, 0, a.at[i]), term(s, 1, b.at[i])));
-    return a;
-}
-
-INLINE block subtract(struct sum s, block a, block b)
-{
-    EACH_PART a.at[i] = total(s, part_sub(term(s, 0, a.at[i]), term(s, 1, b.at[i])));
-    return a;
-}
 
 /* Numbers of a product: zero points of both factors and of the result. */
 struct product {
     int32_t zero[3], multiplier, right;
 };
 
-INLINE struct product product_of(const int32_t *zero, const int32_t *multiplier, const int32_t *right)
+INLINE int32_t term(const struct sum *s, int n, int32_t x)
 {
-    return (struct product){{zero[0], zero[1], zero[2]}, multiplier[0], right[0]};
+    const int32_t moved = shifted_left(minus(x, s->zero[n]), SUM_SHIFT);
+    return halved(scaled(moved, s->multiplier[n]), s->right[n] & 31);
 }
 
-INLINE block multiply(struct product p, block a, block b)
+/* y = a + sign b, and y = a b, where the quick ways do not serve. */
+APART void add_slowly(const struct sum *s, int sign, const int8_t *a, const int8_t *b, int8_t *y)
 {
-    EACH_PART {
-        const part x = part_sub(a.at[i], part_all(p.zero[0])), y = part_sub(b.at[i], part_all(p.zero[1]));
-        const part z = part_halve(part_scale(part_mul(x, y), p.multiplier), p.right);
-        a.at[i] = part_clip(part_add(z, part_all(p.zero[2])), LOWEST);
+    for (int n = 0; n < BLOCK; n++) {
+        const int32_t x = term(s, 0, a[n]), other = term(s, 1, b[n]);
+        const int32_t sum = sign < 0 ? minus(x, other) : plus(x, other);
+        const int32_t z = halved(scaled(sum, s->multiplier[2]), s->right[2] & 31);
+        y[n] = clipped(plus(z, s->zero[2]), s->lowest);
+    }
+}
+APART void multiply_slowly(const struct product *p, const int8_t *a, const int8_t *b, int8_t *y)
+{
+    for (int n = 0; n < BLOCK; n++) {
+        const uint32_t left = (uint32_t)minus(a[n], p->zero[0]), right = (uint32_t)minus(b[n], p->zero[1]);
+        const int32_t x = (int32_t)(left * right);
+        y[n] = clipped(plus(halved(scaled(x, p->multiplier), p->right & 31), p->zero[2]), LOWEST);
+    }
+}
+
+#if defined(__aarch64__) && defined(__GNUC__)
+#include <arm_neon.h>
+typedef int8x16_t block;
+INLINE block block_load(const int8_t *x) { return vld1q_s8(x); }
+INLINE block block_all(int8_t x) { return vdupq_n_s8(x); }
+INLINE void block_store(int8_t *y, block x) { vst1q_s8(y, x); }
+/* Values of a table, from that of -128 on. */
+INLINE block block_look_up(const int8_t *table, block x)
+{
+    uint8x16_t index = veorq_u8((uint8x16_t)x, vdupq_n_u8(128)); /* from 0 on */
+    const uint8x16_t quarter = vdupq_n_u8(64);
+    int8x16_t y = vqtbl4q_s8(vld1q_s8_x4(table), index);
+    UNROLL for (int n = 1; n < 4; n++) {
+        index = vsubq_u8(index, quarter);
+        y = vqtbx4q_s8(y, vld1q_s8_x4(table + 64 * n), index);
+    }
+    return y;
+}
+INLINE int16x8_t block_half(block x, int n) { return n ? vmovl_high_s8(x) : vmovl_s8(vget_low_s8(x)); }
+INLINE int32x4_t half_half(int16x8_t x, int n)
+{
+    return n ? vmovl_high_s16(x) : vmovl_s16(vget_low_s16(x));
+}
+INLINE block block_sum(const struct sum *s, block a, block b)
+{
+    const int32x4_t first = vdupq_n_s32(s->first), second = vdupq_n_s32(s->second);
+    const int32x4_t offset = vdupq_n_s32(s->offset), by = vdupq_n_s32(minus(0, s->shift));
+    int32x4_t y[4];
+    UNROLL for (int n = 0; n < 4; n++) {
+        const int32x4_t x = half_half(block_half(a, n / 2), n % 2);
+        const int32x4_t z = half_half(block_half(b, n / 2), n % 2);
+        y[n] = vshlq_s32(vmlaq_s32(vmlaq_s32(offset, x, first), z, second), by);
+    }
+    const int16x8_t low = vqmovn_high_s32(vqmovn_s32(y[0]), y[1]);
+    const int16x8_t high = vqmovn_high_s32(vqmovn_s32(y[2]), y[3]);
+    return vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), vdupq_n_s8((int8_t)s->lowest));
+}
+INLINE block block_product(const struct product *p, block a, block b)
+{
+    const int32x4_t m = vdupq_n_s32(p->multiplier), by = vdupq_n_s32(minus(0, p->right));
+    const int8x8_t of_a = vdup_n_s8((int8_t)p->zero[0]), of_b = vdup_n_s8((int8_t)p->zero[1]);
+    const int16x8_t zero = vdupq_n_s16((int16_t)p->zero[2]);
+    int16x8_t y[2];
+    UNROLL for (int n = 0; n < 2; n++) {
+        const int16x8_t x = vsubl_s8(n ? vget_high_s8(a) : vget_low_s8(a), of_a);
+        const int16x8_t z = vsubl_s8(n ? vget_high_s8(b) : vget_low_s8(b), of_b);
+        const int32x4_t low = vqrdmulhq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(z)), m);
+        const int32x4_t high = vqrdmulhq_s32(vmull_high_s16(x, z), m);
+        /* minus one for negative numbers, then halves up */
+        const int32x4_t first = vrshlq_s32(vsraq_n_s32(low, low, 31), by);
+        const int32x4_t second = vrshlq_s32(vsraq_n_s32(high, high, 31), by);
+        y[n] = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(first), second), zero);
+    }
+    return vqmovn_high_s16(vqmovn_s16(y[0]), y[1]);
+}
+#elif defined(__AVX2__)
+#include <immintrin.h>
+typedef __m128i block;
+INLINE block block_load(const int8_t *x) { return _mm_loadu_si128((const __m128i *)x); }
+INLINE block block_all(int8_t x) { return _mm_set1_epi8(x); }
+INLINE void block_store(int8_t *y, block x) { _mm_storeu_si128((__m128i *)y, x); }
+INLINE block block_look_up(const int8_t *table, block x)
+{
+    int8_t bytes[BLOCK];
+    block_store(bytes, x);
+    UNROLL for (int n = 0; n < BLOCK; n++) bytes[n] = table[bytes[n] + 128];
+    return block_load(bytes);
+}
+/* Eight numbers to 16 bits, and 16 to bytes. */
+INLINE __m128i octet_narrowed(__m256i x)
+{
+    return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+}
+INLINE __m256i octet(block x, int n) { return _mm256_cvtepi8_epi32(n ? _mm_srli_si128(x, 8) : x); }
+INLINE block block_sum(const struct sum *s, block a, block b)
+{
+    const __m256i first = _mm256_set1_epi32(s->first), second = _mm256_set1_epi32(s->second);
+    const __m256i offset = _mm256_set1_epi32(s->offset);
+    const __m128i by = _mm_cvtsi32_si128(s->shift);
+    __m128i y[2];
+    UNROLL for (int n = 0; n < 2; n++) {
+        const __m256i x = _mm256_mullo_epi32(octet(a, n), first);
+        const __m256i z = _mm256_mullo_epi32(octet(b, n), second);
+        y[n] = octet_narrowed(_mm256_sra_epi32(_mm256_add_epi32(_mm256_add_epi32(x, z), offset), by));
+    }
+    return _mm_max_epi8(_mm_packs_epi16(y[0], y[1]), _mm_set1_epi8((int8_t)s->lowest));
+}
+INLINE block block_product(const struct product *p, block a, block b)
+{
+    const __m256i m = _mm256_set1_epi32(p->multiplier), half = _mm256_set1_epi64x(1 << 30);
+    const __m256i of_a = _mm256_set1_epi32(p->zero[0]), of_b = _mm256_set1_epi32(p->zero[1]);
+    const __m256i nearest = _mm256_set1_epi32((int32_t)(1u << (((uint32_t)p->right - 1) & 31)));
+    const __m128i zero = _mm_set1_epi16((int16_t)p->zero[2]), by = _mm_cvtsi32_si128(p->right);
+    __m128i y[2];
+    UNROLL for (int n = 0; n < 2; n++) {
+        const __m256i left = _mm256_sub_epi32(octet(a, n), of_a), right = _mm256_sub_epi32(octet(b, n), of_b);
+        /* both have 9 bits and a sign: one product of 16 bits each, and 0 */
+        const __m256i x = _mm256_madd_epi16(left, _mm256_and_si256(right, _mm256_set1_epi32(0xffff)));
+        const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(x, m), half);
+        const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(x, 32), m), half);
+        __m256i z = _mm256_blend_epi32(_mm256_srli_epi64(even, 31), _mm256_slli_epi64(odd, 1), 0xaa);
+        z = _mm256_add_epi32(_mm256_add_epi32(z, _mm256_srai_epi32(z, 31)), nearest);
+        y[n] = _mm_adds_epi16(octet_narrowed(_mm256_sra_epi32(z, by)), zero);
+    }
+    return _mm_packs_epi16(y[0], y[1]);
+}
+#else
+typedef struct {
+    int8_t at[BLOCK];
+} block;
+INLINE block block_load(const int8_t *x)
+{
+    block y;
+    memcpy(y.at, x, BLOCK);
+    return y;
+}
+INLINE block block_all(int8_t x)
+{
+    block y;
+    memset(y.at, x, BLOCK);
+    return y;
+}
+INLINE void block_store(int8_t *y, block x) { memcpy(y, x.at, BLOCK); }
+INLINE block block_look_up(const int8_t *table, block x)
+{
+    ROLLED for (int n = 0; n < BLOCK; n++) x.at[n] = table[x.at[n] + 128];
+    return x;
+}
+INLINE block block_sum(const struct sum *s, block a, block b)
+{
+    ROLLED for (int n = 0; n < BLOCK; n++) {
+        const uint32_t x = (uint32_t)a.at[n] * (uint32_t)s->first, z = (uint32_t)b.at[n] * (uint32_t)s->second;
+        a.at[n] = clipped((int32_t)(x + z + (uint32_t)s->offset) >> (s->shift & 31), s->lowest);
     }
     return a;
+}
+INLINE block block_product(const struct product *p, block a, block b)
+{
+    multiply_slowly(p, a.at, b.at, a.at);
+    return a;
+}
+#endif
+
+INLINE block add_either(const struct sum *s, int sign, block a, block b)
+{
+    if (s->shift) return block_sum(s, a, b);
+    int8_t x[BLOCK], z[BLOCK];
+    block_store(x, a);
+    block_store(z, b);
+    add_slowly(s, sign, x, z, x);
+    return block_load(x);
+}
+INLINE block add(const struct sum *s, block a, block b) { return add_either(s, 1, a, b); }
+INLINE block subtract(const struct sum *s, block a, block b) { return add_either(s, -1, a, b); }
+INLINE block multiply(const struct product *p, block a, block b)
+{
+    if (p->right) return block_product(p, a, b);
+    int8_t x[BLOCK], z[BLOCK];
+    block_store(x, a);
+    block_store(z, b);
+    multiply_slowly(p, x, z, x);
+    return block_load(x);
 }
 
 /* Weighted sums -------------------------------------------------------------------------------- */
 
-/* Tables of a layer: weights [outputs][inputs], a multiple of 8 inputs; biases, which make up for
+/* Tables of a layer: weights [outputs][inputs], a multiple of 8 inputs, or by fours; biases, which make up for
    the input's zero point, multipliers and exponents of each output. */
 struct affine {
     const int8_t *weight;
@@ -259,19 +266,16 @@ struct affine {
 #define QUADS 1
 typedef int32x4_t quad;
 INLINE quad quad_load(const int32_t *x) { return vld1q_s32(x); }
+/* Exponents of layers are below 0. */
 INLINE quad quad_rescale(quad x, quad m, quad exponent)
 {
-    const int32x4_t none = vdupq_n_s32(0), right = vminq_s32(exponent, none);
-    const int32x4_t z = vqrdmulhq_s32(vshlq_s32(x, vmaxq_s32(exponent, none)), m);
-    return vrshlq_s32(vsraq_n_s32(z, vandq_s32(z, right), 31), right);
+    const int32x4_t z = vqrdmulhq_s32(x, m);
+    return vrshlq_s32(vsraq_n_s32(z, z, 31), exponent);
 }
+/* Of what is rounded down first, halves are those of the whole. */
 INLINE quad quad_rescale_once(quad x, quad m, quad exponent)
 {
-    const int32x4_t by = vsubq_s32(exponent, vdupq_n_s32(31));
-    const int64x2_t low = vmull_s32(vget_low_s32(x), vget_low_s32(m));
-    const int64x2_t high = vmull_high_s32(x, m);
-    return vuzp1q_s32((int32x4_t)vrshlq_s64(low, vmovl_s32(vget_low_s32(by))),
-                      (int32x4_t)vrshlq_s64(high, vmovl_high_s32(by)));
+    return vrshlq_s32(vqdmulhq_s32(x, m), exponent);
 }
 INLINE void quad_store(int8_t *y, quad x, int32_t zero)
 {
@@ -284,34 +288,81 @@ INLINE void quad_store_two(int8_t *y, quad a, quad b, int32_t zero)
     const int16x8_t both = vqmovn_high_s32(vqmovn_s32(a), b);
     vst1_s8(y, vqmovn_s16(vqaddq_s16(both, vdupq_n_s16((int16_t)zero))));
 }
+/* Sum + products of four outputs, whose weights lie side by side for each four inputs. */
+INLINE quad quad_of_fours(int inputs, const int8_t *w, const int8_t *x, quad sum)
+{
+#if defined(__ARM_FEATURE_DOTPROD)
+    UNROLL for (int n = 0; n < inputs; n += 8) {
+        const int8x8_t given = vld1_s8(x + n);
+        sum = vdotq_lane_s32(sum, vld1q_s8(w + 4 * n), given, 0);
+        sum = vdotq_lane_s32(sum, vld1q_s8(w + 4 * n + 16), given, 1);
+    }
+    return sum;
+#else
+    quad first = vdupq_n_s32(0), last = first; /* halves of two outputs each */
+    UNROLL for (int n = 0; n < inputs; n += 8) {
+        const int32x2_t given = (int32x2_t)vld1_s8(x + n);
+        const int8x16_t a = (int8x16_t)vdupq_lane_s32(given, 0), b = (int8x16_t)vdupq_lane_s32(given, 1);
+        const int8x16_t w_a = vld1q_s8(w + 4 * n), w_b = vld1q_s8(w + 4 * n + 16);
+        const int16x8_t low = vmull_s8(vget_low_s8(w_a), vget_low_s8(a));
+        first = vpadalq_s16(first, vmlal_s8(low, vget_low_s8(w_b), vget_low_s8(b)));
+        last = vpadalq_s16(last, vmlal_high_s8(vmull_high_s8(w_a, a), w_b, b));
+    }
+    return vaddq_s32(sum, vpaddq_s32(first, last));
+#endif
+}
+/* The same of a weight that stays in registers, four times 48 inputs at most. */
+#if defined(__ARM_FEATURE_DOTPROD)
+/* Of each four inputs, those of four outputs side by side. */
+typedef struct {
+    int8x16_t of[12];
+} quad_weight;
+INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
+{
+    quad_weight held;
+    UNROLL for (int n = 0; n < inputs / 16; n++) {
+        int32x4_t row[4];
+        UNROLL for (int o = 0; o < 4; o++) row[o] = (int32x4_t)vld1q_s8(w + o * inputs + 16 * n);
+        const int64x2_t low_a = (int64x2_t)vzip1q_s32(row[0], row[1]);
+        const int64x2_t low_b = (int64x2_t)vzip1q_s32(row[2], row[3]);
+        const int64x2_t high_a = (int64x2_t)vzip2q_s32(row[0], row[1]);
+        const int64x2_t high_b = (int64x2_t)vzip2q_s32(row[2], row[3]);
+        held.of[4 * n] = (int8x16_t)vzip1q_s64(low_a, low_b);
+        held.of[4 * n + 1] = (int8x16_t)vzip2q_s64(low_a, low_b);
+        held.of[4 * n + 2] = (int8x16_t)vzip1q_s64(high_a, high_b);
+        held.of[4 * n + 3] = (int8x16_t)vzip2q_s64(high_a, high_b);
+    }
+    if (inputs % 16) {
+        int32x2_t row[4];
+        UNROLL for (int o = 0; o < 4; o++) row[o] = (int32x2_t)vld1_s8(w + (o + 1) * inputs - 8);
+        const int32x2_t first = vzip1_s32(row[2], row[3]), last = vzip2_s32(row[2], row[3]);
+        held.of[inputs / 4 - 2] = (int8x16_t)vcombine_s32(vzip1_s32(row[0], row[1]), first);
+        held.of[inputs / 4 - 1] = (int8x16_t)vcombine_s32(vzip2_s32(row[0], row[1]), last);
+    }
+    return held;
+}
+INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
+{
+    UNROLL for (int n = 0; n < inputs / 16; n++) {
+        const int8x16_t given = vld1q_s8(x + 16 * n);
+        sum = vdotq_laneq_s32(sum, w.of[4 * n], given, 0);
+        sum = vdotq_laneq_s32(sum, w.of[4 * n + 1], given, 1);
+        sum = vdotq_laneq_s32(sum, w.of[4 * n + 2], given, 2);
+        sum = vdotq_laneq_s32(sum, w.of[4 * n + 3], given, 3);
+    }
+    if (inputs % 16) {
+        const int8x8_t given = vld1_s8(x + inputs - 8);
+        sum = vdotq_lane_s32(sum, w.of[inputs / 4 - 2], given, 0);
+        sum = vdotq_lane_s32(sum, w.of[inputs / 4 - 1], given, 1);
+    }
+    return sum;
+}
+#else
 /* sum + products of 16 bytes, of which two fit 16 bits */
 INLINE quad quad_dot(quad sum, int8x16_t w, int8x16_t x)
 {
-#if defined(__ARM_FEATURE_DOTPROD)
-    return vdotq_s32(sum, w, x);
-#else
-    const int16x8_t pairs = vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), w, x);
-    return vpadalq_s16(sum, pairs);
-#endif
+    return vpadalq_s16(sum, vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), w, x));
 }
-INLINE quad quad_dot_half(quad sum, int8x8_t w, int8x8_t x)
-{
-    return vpadalq_s16(sum, vmull_s8(w, x));
-}
-/* Sums of four rows of weights, one behind the other. */
-INLINE quad quad_of_rows(int inputs, const int8_t *w, const int8_t *x)
-{
-    quad sums[4];
-    UNROLL for (int o = 0; o < 4; o++) {
-        sums[o] = vdupq_n_s32(0);
-        UNROLL for (int n = 0; n + 16 <= inputs; n += 16)
-            sums[o] = quad_dot(sums[o], vld1q_s8(w + o * inputs + n), vld1q_s8(x + n));
-        if (inputs % 16)
-            sums[o] = quad_dot_half(sums[o], vld1_s8(w + (o + 1) * inputs - 8), vld1_s8(x + inputs - 8));
-    }
-    return vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3]));
-}
-/* The same of a weight that stays in registers, four times 48 inputs at most. */
 typedef struct {
     int8x16_t whole[4][3];
     int8x8_t half[4];
@@ -325,56 +376,62 @@ INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
     }
     return held;
 }
-INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x)
+INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
 {
     quad sums[4];
     UNROLL for (int o = 0; o < 4; o++) {
         sums[o] = vdupq_n_s32(0);
         UNROLL for (int n = 0; n < inputs / 16; n++)
             sums[o] = quad_dot(sums[o], w.whole[o][n], vld1q_s8(x + 16 * n));
-        if (inputs % 16) sums[o] = quad_dot_half(sums[o], w.half[o], vld1_s8(x + inputs - 8));
+        if (inputs % 16) sums[o] = vpadalq_s16(sums[o], vmull_s8(w.half[o], vld1_s8(x + inputs - 8)));
     }
-    return vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3]));
+    return vaddq_s32(sum, vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3])));
 }
-#define HELD 1
+#endif
+/* Sums of 16 channels + products of one tap or of two, which fit 16 bits. */
+INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x, const int8_t *other_w,
+                           const int8_t *other_x)
+{
+    const int8x16_t of_w = vld1q_s8(w), given = vld1q_s8(x);
+    int16x8_t low = vmull_s8(vget_low_s8(of_w), vget_low_s8(given)), high = vmull_high_s8(of_w, given);
+    if (two) {
+        const int8x16_t more_w = vld1q_s8(other_w), more = vld1q_s8(other_x);
+        low = vmlal_s8(low, vget_low_s8(more_w), vget_low_s8(more));
+        high = vmlal_high_s8(high, more_w, more);
+    }
+    sums[0] = vaddw_s16(sums[0], vget_low_s16(low));
+    sums[1] = vaddw_high_s16(sums[1], low);
+    sums[2] = vaddw_s16(sums[2], vget_low_s16(high));
+    sums[3] = vaddw_high_s16(sums[3], high);
+}
+#define HELD 2 /* quads whose weights stay in registers */
 INLINE quad quad_add(quad a, quad b) { return vaddq_s32(a, b); }
 #elif defined(__AVX2__)
 #define QUADS 1
 typedef __m128i quad;
 INLINE quad quad_load(const int32_t *x) { return _mm_loadu_si128((const __m128i *)x); }
 INLINE quad quad_add(quad a, quad b) { return _mm_add_epi32(a, b); }
+/* x m / 2^31, rounded down once `half` is added */
+INLINE quad quad_scale(quad x, quad m, __m128i half)
+{
+    const __m128i even = _mm_add_epi64(_mm_mul_epi32(x, m), half);
+    const __m128i odd = _mm_add_epi64(_mm_mul_epi32(_mm_srli_epi64(x, 32), _mm_srli_epi64(m, 32)), half);
+    return _mm_blend_epi16(_mm_srli_epi64(even, 31), _mm_slli_epi64(odd, 1), 0xcc);
+}
+INLINE quad quad_halve(quad x, quad exponent)
+{
+    const __m128i right = _mm_sub_epi32(_mm_setzero_si128(), exponent);
+    const __m128i nearest = _mm_srli_epi32(_mm_sllv_epi32(_mm_set1_epi32(1), right), 1);
+    return _mm_srav_epi32(_mm_add_epi32(x, nearest), right);
+}
 INLINE quad quad_rescale(quad x, quad m, quad exponent)
 {
-    const __m128i none = _mm_setzero_si128(), one = _mm_set1_epi32(1);
-    const __m128i half = _mm_set1_epi64x(1 << 30), left = _mm_max_epi32(exponent, none);
-    const __m128i right = _mm_sub_epi32(left, exponent), moved = _mm_sllv_epi32(x, left);
-    const __m128i even = _mm_add_epi64(_mm_mul_epi32(moved, m), half);
-    const __m128i odd =
-        _mm_add_epi64(_mm_mul_epi32(_mm_srli_epi64(moved, 32), _mm_srli_epi64(m, 32)), half);
-    const __m128i z = _mm_blend_epi16(_mm_srli_epi64(even, 31), _mm_slli_epi64(odd, 1), 0xcc);
-    /* half of 2^right is 0 where nothing is shifted, and so is what rounds away from zero */
-    const __m128i nearest = _mm_srli_epi32(_mm_sllv_epi32(one, right), 1);
-    const __m128i shifted = _mm_cmpgt_epi32(right, none);
-    const __m128i below = _mm_and_si128(_mm_srai_epi32(z, 31), shifted);
-    return _mm_srav_epi32(_mm_add_epi32(_mm_add_epi32(z, below), nearest), right);
-}
-/* x m / 2^(31 - exponent) of the lower number of each pair, whose upper half is `exponents` alike */
-INLINE __m128i halves_rescaled_once(__m128i x, __m128i m, __m128i exponent)
-{
-    /* Shifts of 64 bits are of numbers above zero: 2^62 is added, and subtracted when shifted. */
-    const __m128i by = _mm_and_si128(_mm_sub_epi32(_mm_set1_epi32(31), exponent),
-                                     _mm_set1_epi64x(0xffffffff));
-    const __m128i high = _mm_set1_epi64x((int64_t)1 << 62), one = _mm_set1_epi64x(1);
-    const __m128i half = _mm_srli_epi64(_mm_sllv_epi64(one, by), 1);
-    const __m128i sum = _mm_add_epi64(_mm_add_epi64(_mm_mul_epi32(x, m), half), high);
-    return _mm_sub_epi64(_mm_srlv_epi64(sum, by), _mm_srlv_epi64(high, by));
+    const __m128i z = quad_scale(x, m, _mm_set1_epi64x(1 << 30));
+    return quad_halve(_mm_add_epi32(z, _mm_srai_epi32(z, 31)), exponent);
 }
 INLINE quad quad_rescale_once(quad x, quad m, quad exponent)
 {
-    const __m128i even = halves_rescaled_once(x, m, exponent);
-    const __m128i odd = halves_rescaled_once(_mm_srli_epi64(x, 32), _mm_srli_epi64(m, 32),
-                                             _mm_srli_epi64(exponent, 32));
-    return _mm_blend_epi16(even, _mm_slli_epi64(odd, 32), 0xcc);
+    return quad_halve(quad_scale(x, m, _mm_setzero_si128()), exponent);
 }
 INLINE __m128i quads_narrowed(quad a, quad b, int32_t zero)
 {
@@ -398,37 +455,74 @@ INLINE __m128i half_widened(const int8_t *x)
 {
     return _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)x));
 }
-INLINE quad quad_of_rows(int inputs, const int8_t *w, const int8_t *x)
+INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x, const int8_t *other_w,
+                           const int8_t *other_x)
 {
-    __m128i sums[4];
+    const __m128i none = _mm_setzero_si128(), of_w = _mm_loadu_si128((const __m128i *)w);
+    const __m128i given = _mm_loadu_si128((const __m128i *)x);
+    const __m128i more_w = two ? _mm_loadu_si128((const __m128i *)other_w) : none;
+    const __m128i more = two ? _mm_loadu_si128((const __m128i *)other_x) : none;
+    const __m256i low = _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_unpacklo_epi8(of_w, more_w)),
+                                          _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(given, more)));
+    const __m256i high = _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_unpackhi_epi8(of_w, more_w)),
+                                           _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(given, more)));
+    sums[0] = _mm_add_epi32(sums[0], _mm256_castsi256_si128(low));
+    sums[1] = _mm_add_epi32(sums[1], _mm256_extracti128_si256(low, 1));
+    sums[2] = _mm_add_epi32(sums[2], _mm256_castsi256_si128(high));
+    sums[3] = _mm_add_epi32(sums[3], _mm256_extracti128_si256(high, 1));
+}
+#define HELD 1
+typedef struct {
+    __m256i whole[4][3];
+    __m128i half[4];
+} quad_weight;
+INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
+{
+    quad_weight held;
     UNROLL for (int o = 0; o < 4; o++) {
-        __m256i sum = _mm256_setzero_si256();
-        UNROLL for (int n = 0; n + 16 <= inputs; n += 16)
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(widened(w + o * inputs + n), widened(x + n)));
-        sums[o] = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-        if (inputs % 16) {
-            const int n = inputs - 8;
-            const __m128i last = _mm_madd_epi16(half_widened(w + o * inputs + n), half_widened(x + n));
-            sums[o] = _mm_add_epi32(sums[o], last);
+        UNROLL for (int n = 0; n < inputs / 16; n++) held.whole[o][n] = widened(w + o * inputs + 16 * n);
+        if (inputs % 16) held.half[o] = half_widened(w + (o + 1) * inputs - 8);
+    }
+    return held;
+}
+INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
+{
+    __m256i sums[4];
+    UNROLL for (int n = 0; n < inputs / 16; n++) {
+        const __m256i given = widened(x + 16 * n);
+        UNROLL for (int o = 0; o < 4; o++) {
+            const __m256i products = _mm256_madd_epi16(w.whole[o][n], given);
+            sums[o] = n ? _mm256_add_epi32(sums[o], products) : products;
         }
     }
-    return _mm_hadd_epi32(_mm_hadd_epi32(sums[0], sums[1]), _mm_hadd_epi32(sums[2], sums[3]));
+    if (inputs % 16) {
+        const __m128i given = half_widened(x + inputs - 8);
+        UNROLL for (int o = 0; o < 4; o++) {
+            const __m256i products = _mm256_zextsi128_si256(_mm_madd_epi16(w.half[o], given));
+            sums[o] = inputs > 16 ? _mm256_add_epi32(sums[o], products) : products;
+        }
+    }
+    const __m256i first = _mm256_hadd_epi32(sums[0], sums[1]), last = _mm256_hadd_epi32(sums[2], sums[3]);
+    const __m256i both = _mm256_hadd_epi32(first, last);
+    sum = _mm_add_epi32(sum, _mm256_castsi256_si128(both));
+    return _mm_add_epi32(sum, _mm256_extracti128_si256(both, 1));
+}
+INLINE quad quad_of_fours(int inputs, const int8_t *w, const int8_t *x, quad sum)
+{
+    __m256i sums = _mm256_setzero_si256(); /* two of each output */
+    UNROLL for (int n = 0; n < inputs; n += 4) {
+        int32_t four;
+        memcpy(&four, x + n, sizeof four);
+        const __m256i given = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));
+        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(widened(w + 4 * n), given));
+    }
+    const __m256i found = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums, sums), 8);
+    return _mm_add_epi32(sum, _mm256_castsi256_si128(found));
 }
 #else
 #define QUADS 0
 #endif
 
-#ifndef HELD
-#define HELD 0
-#endif
-
-/* The sum of products. */
-INLINE int32_t dot(int inputs, const int8_t *w, const int8_t *x)
-{
-    int32_t sum = 0;
-    for (int n = 0; n < inputs; n++) sum += w[n] * x[n];
-    return sum;
-}
 
 /* One output, from its sum. */
 INLINE int8_t finished(struct affine a, int o, int once, int32_t sum)
@@ -438,32 +532,57 @@ INLINE int8_t finished(struct affine a, int o, int once, int32_t sum)
 }
 
 #if QUADS
-INLINE quad quad_finished(struct affine a, int o, int once, quad sum)
+INLINE quad quad_scaled(quad x, quad m, quad exponent, int once)
 {
-    const quad x = quad_add(sum, quad_load(a.bias + o));
-    const quad m = quad_load(a.multiplier + o), exponent = quad_load(a.exponent + o);
     return once ? quad_rescale_once(x, m, exponent) : quad_rescale(x, m, exponent);
 }
+/* Four outputs from their sums, which include biases. */
+INLINE quad quad_finished(struct affine a, int o, int once, quad sum)
+{
+    return quad_scaled(sum, quad_load(a.multiplier + o), quad_load(a.exponent + o), once);
+}
+/* One or two times four outputs of all rows, by weights that stay in registers. */
+INLINE void apply_held(int quads, int rows, int step, int inputs, int outputs, int row, int once,
+                       struct affine a, const int8_t *x, int8_t *y)
+{
+    ROLLED for (int o = 0; o < outputs; o += 4 * quads) {
+        quad_weight held[2];
+        quad bias[2], m[2], exponent[2], z[2];
+        UNROLL for (int q = 0; q < quads; q++) {
+            held[q] = quad_weight_load(inputs, a.weight + (o + 4 * q) * inputs);
+            bias[q] = quad_load(a.bias + o + 4 * q);
+            m[q] = quad_load(a.multiplier + o + 4 * q);
+            exponent[q] = quad_load(a.exponent + o + 4 * q);
+        }
+        ROLLED for (int r = 0; r < rows; r++) {
+            UNROLL for (int q = 0; q < quads; q++) {
+                const quad sums = quad_of_held(inputs, held[q], x + r * step, bias[q]);
+                z[q] = quad_scaled(sums, m[q], exponent[q], once);
+            }
+            if (quads == 2)
+                quad_store_two(y + r * row + o, z[0], z[1], a.zero);
+            else
+                quad_store(y + r * row + o, z[0], a.zero);
+        }
+    }
+}
 #endif
+
+/* Whether weights of a layer are by fours: [outputs / 4][inputs / 4][4][4]. */
+#define BY_FOURS(rows, inputs, outputs) ((outputs) % 4 == 0 && ((rows) < 3 || (inputs) > 48))
 
 /* Rows, `step` apart, of inputs, a multiple of 8, times weights; results `row` apart. Fully connected
    layers round once. */
 INLINE void apply(int rows, int step, int inputs, int outputs, int row, int once, struct affine a,
-                  const int8_t *x, int8_t *y)
+                  const int8_t *x, int8_t *restrict y)
 {
-#if HELD
-    if (rows > 2 && inputs <= 48 && outputs % 4 == 0) {
-        ROLLED for (int o = 0; o < outputs; o += 4) {
-            const quad_weight held = quad_weight_load(inputs, a.weight + o * inputs);
-            const quad bias = quad_load(a.bias + o), m = quad_load(a.multiplier + o);
-            const quad exponent = quad_load(a.exponent + o);
-            ROLLED for (int r = 0; r < rows; r++) {
-                const quad sums = quad_add(quad_of_held(inputs, held, x + r * step), bias);
-                const quad z =
-                    once ? quad_rescale_once(sums, m, exponent) : quad_rescale(sums, m, exponent);
-                quad_store(y + r * row + o, z, a.zero);
-            }
-        }
+    const int by_fours = BY_FOURS(rows, inputs, outputs);
+#if QUADS
+    if (outputs % 4 == 0 && !by_fours) {
+        if (outputs % (4 * HELD) == 0)
+            apply_held(HELD, rows, step, inputs, outputs, row, once, a, x, y);
+        else
+            apply_held(1, rows, step, inputs, outputs, row, once, a, x, y);
         return;
     }
 #endif
@@ -473,19 +592,25 @@ INLINE void apply(int rows, int step, int inputs, int outputs, int row, int once
         int o = 0;
 #if QUADS
         ROLLED for (; o + 8 <= outputs; o += 8) {
-            const quad low = quad_of_rows(inputs, a.weight + o * inputs, given);
-            const quad high = quad_of_rows(inputs, a.weight + (o + 4) * inputs, given);
+            const int8_t *w = a.weight + o * inputs;
+            const quad low = quad_of_fours(inputs, w, given, quad_load(a.bias + o));
+            const quad high = quad_of_fours(inputs, w + 4 * inputs, given, quad_load(a.bias + o + 4));
             quad_store_two(result + o, quad_finished(a, o, once, low),
                            quad_finished(a, o + 4, once, high), a.zero);
         }
-        if (o + 4 <= outputs) {
-            const quad sums = quad_of_rows(inputs, a.weight + o * inputs, given);
+        ROLLED for (; o + 4 <= outputs; o += 4) {
+            const quad sums = quad_of_fours(inputs, a.weight + o * inputs, given, quad_load(a.bias + o));
             quad_store(result + o, quad_finished(a, o, once, sums), a.zero);
-            o += 4;
         }
 #endif
-        for (; o < outputs; o++)
-            result[o] = finished(a, o, once, dot(inputs, a.weight + o * inputs, given));
+        for (; o < outputs; o++) {
+            int32_t sum = 0;
+            for (int n = 0; n < inputs; n++) {
+                const int place = by_fours ? o / 4 * 4 * inputs + n / 4 * 16 + o % 4 * 4 + n % 4 : o * inputs + n;
+                sum += a.weight[place] * given[n];
+            }
+            result[o] = finished(a, o, once, sum);
+        }
     }
 }
 
@@ -501,70 +626,74 @@ INLINE void pad_rows(int rows, int channels, int stride, int before, int after, 
 
 /* Each channel's sum over some taps of padded rows in some frames; 16 channels at once. */
 INLINE void apply_depthwise(int positions, int frames, int taps, int channels, int frame, struct affine a,
-                            const int8_t *x, int8_t *y)
+                            const int8_t *x, int8_t *restrict y)
 {
-    ROLLED for (int p = 0; p < positions; p++) {
-        ROLLED for (int c = 0; c < channels; c += BLOCK) {
-            int32_t sums[BLOCK];
-#if defined(__aarch64__) && defined(__GNUC__)
-            int32x4_t parts[4];
-            UNROLL for (int i = 0; i < 4; i++) parts[i] = vdupq_n_s32(0);
-            UNROLL for (int f = 0; f < frames; f++) {
-                UNROLL for (int t = 0; t < taps; t++) {
-                    const int8x16_t w = vld1q_s8(a.weight + (f * taps + t) * channels + c);
-                    const int8x16_t given = vld1q_s8(x + f * frame + (p + t) * channels + c);
-                    const int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(given));
-                    const int16x8_t high = vmull_high_s8(w, given);
-                    parts[0] = vaddw_s16(parts[0], vget_low_s16(low));
-                    parts[1] = vaddw_high_s16(parts[1], low);
-                    parts[2] = vaddw_s16(parts[2], vget_low_s16(high));
-                    parts[3] = vaddw_high_s16(parts[3], high);
-                }
-            }
-            UNROLL for (int i = 0; i < 4; i++) vst1q_s32(sums + 4 * i, parts[i]);
-#else
-            memset(sums, 0, sizeof sums);
-            UNROLL for (int f = 0; f < frames; f++) {
-                UNROLL for (int t = 0; t < taps; t++) {
-                    const int8_t *w = a.weight + (f * taps + t) * channels + c;
-                    const int8_t *given = x + f * frame + (p + t) * channels + c;
-                    for (int n = 0; n < BLOCK; n++) sums[n] += w[n] * given[n];
-                }
-            }
-#endif
+    ROLLED for (int c = 0; c < channels; c += BLOCK) {
+        ROLLED for (int p = 0; p < positions; p++) {
+            const int8_t *given = x + p * channels + c, *w = a.weight + c;
             int8_t *result = y + p * channels + c;
 #if QUADS
-            UNROLL for (int n = 0; n < BLOCK; n += 8)
-                quad_store_two(result + n, quad_finished(a, c + n, 0, quad_load(sums + n)),
-                               quad_finished(a, c + n + 4, 0, quad_load(sums + n + 4)), a.zero);
+            quad sums[4];
+            UNROLL for (int i = 0; i < 4; i++) sums[i] = quad_load(a.bias + c + 4 * i);
+            UNROLL for (int n = 0; n < frames * taps; n += 2) {
+                const int more = n + 1, two = more < frames * taps;
+                quads_add_taps(sums, two, w + n * channels, given + n / taps * frame + n % taps * channels,
+                               w + more * channels, given + more / taps * frame + more % taps * channels);
+            }
+            UNROLL for (int i = 0; i < 4; i++) sums[i] = quad_finished(a, c + 4 * i, 0, sums[i]);
+            quad_store_two(result, sums[0], sums[1], a.zero);
+            quad_store_two(result + 8, sums[2], sums[3], a.zero);
 #else
-            for (int n = 0; n < BLOCK; n++) result[n] = finished(a, c + n, 0, sums[n]);
+            int32_t sums[BLOCK] = {0};
+            UNROLL for (int n = 0; n < frames * taps; n++) {
+                const int8_t *tap = given + n / taps * frame + n % taps * channels;
+                for (int i = 0; i < BLOCK; i++) sums[i] += w[n * channels + i] * tap[i];
+            }
+            for (int i = 0; i < BLOCK; i++) result[i] = finished(a, c + i, 0, sums[i]);
 #endif
         }
     }
 }
 
-/* Bins, each of two neighbouring bands: a fully connected layer of mostly zeros. */
-APART void split_bands(int rows, int step, int bins, int row, const uint16_t *first, const int8_t *weight,
-                        const int32_t *bias, const int32_t *multiplier, const int32_t *exponent,
-                        int32_t zero, const int8_t *x, int8_t *y)
+/* Bins, each of two neighbouring bands: a fully connected layer of mostly zeros. Weights are those of
+   the first of both bands, and then of the second. */
+INLINE void split_bands(int rows, int step, int bins, int row, const uint16_t *first, struct affine a,
+                        const int8_t *x, int8_t *restrict y)
 {
-    for (int r = 0; r < rows; r++) {
-        for (int n = 0; n < bins; n++) {
-            const int8_t *band = x + r * step + first[n];
-            const int32_t sum = plus(bias[n], band[0] * weight[n] + band[1] * weight[bins + n]);
-            y[r * row + n] = clipped(plus(rescaled_once(sum, multiplier[n], exponent[n]), zero), LOWEST);
+    ROLLED for (int r = 0; r < rows; r++) {
+        const int8_t *bands = x + r * step;
+        int n = 0;
+#if QUADS
+        ROLLED for (; n + 8 <= bins; n += 8) {
+            int8_t low[8], high[8];
+            int32_t sums[8];
+            UNROLL for (int i = 0; i < 8; i++) low[i] = bands[first[n + i]], high[i] = bands[first[n + i] + 1];
+            UNROLL for (int i = 0; i < 8; i++) sums[i] = plus(a.bias[n + i], low[i] * a.weight[n + i] + high[i] * a.weight[bins + n + i]);
+            quad_store_two(y + r * row + n, quad_finished(a, n, 1, quad_load(sums)),
+                           quad_finished(a, n + 4, 1, quad_load(sums + 4)), a.zero);
+        }
+#endif
+        for (; n < bins; n++) {
+            const int8_t *band = bands + first[n];
+            const int32_t sum = band[0] * a.weight[n] + band[1] * a.weight[bins + n];
+            y[r * row + n] = finished(a, n, 1, sum);
         }
     }
 }
 
-/* The mean of columns of rows. */
-APART void mean(int rows, int columns, int32_t zero, int32_t multiplier, int32_t exponent,
+/* The mean of columns of rows, which are 1, 2, 4, 8, or 16. */
+INLINE void mean(int rows, int columns, int32_t zero, int32_t multiplier, int32_t exponent,
                  int32_t result_zero, const int8_t *x, int8_t *y)
 {
+    const int size = rows * columns, whole = size / BLOCK * BLOCK;
+    int32_t sums[BLOCK] = {0};
+    ROLLED for (int n = 0; n < whole; n += BLOCK) {
+        UNROLL for (int i = 0; i < BLOCK; i++) sums[i] += x[n + i];
+    }
+    for (int n = whole; n < size; n++) sums[n % BLOCK] += x[n];
     for (int c = 0; c < columns; c++) {
-        int32_t sum = -zero * rows;
-        for (int r = 0; r < rows; r++) sum += x[r * columns + c];
+        int32_t sum = minus(0, zero * rows);
+        for (int i = c; i < BLOCK; i += columns) sum = plus(sum, sums[i]);
         y[c] = clipped(plus(rescaled(sum, multiplier, exponent), result_zero), LOWEST);
     }
 }
@@ -594,10 +723,17 @@ INLINE void interleave(int planes, int rows, int columns, const int8_t *a, const
             const int8_t *from_a = a + p * plane_in + r * row_in, *from_b = b + p * plane_in + r * row_in;
             int8_t *to = y + p * plane_out + r * row_out;
 #if defined(__aarch64__) && defined(__GNUC__)
-            const int paired = columns / 8 * 8;
-            ROLLED for (int c = 0; c < paired; c += 8) {
-                const int8x8x2_t pair = {{vld1_s8(from_a + c), vld1_s8(from_b + c)}};
-                vst2_s8(to + 2 * c, pair);
+            const int blocks = columns / BLOCK * BLOCK, paired = columns / 4 * 4;
+            ROLLED for (int c = 0; c < blocks; c += BLOCK) {
+                const int8x16x2_t pair = {{vld1q_s8(from_a + c), vld1q_s8(from_b + c)}};
+                vst2q_s8(to + 2 * c, pair);
+            }
+            UNROLL for (int c = blocks; c < paired; c += 4) {
+                int32_t four[2];
+                memcpy(four, from_a + c, 4);
+                memcpy(four + 1, from_b + c, 4);
+                const int8x8_t first = (int8x8_t)vdup_n_s32(four[0]), second = (int8x8_t)vdup_n_s32(four[1]);
+                vst1_s8(to + 2 * c, vzip1_s8(first, second));
             }
 #else
             const int paired = 0;

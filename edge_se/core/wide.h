@@ -137,6 +137,12 @@ static inline wide wide_plus_product(wide sum, lanes a, lanes b)
     return sum;
 }
 
+/* The sum of all lanes. */
+static inline int64_t wide_total(wide a)
+{
+    return vaddvq_s64(vaddq_s64(a.low, a.high));
+}
+
 static inline wide wide_less_product(wide sum, lanes a, lanes b)
 {
     sum.low = vmlsl_s32(sum.low, vget_low_s32(a), vget_low_s32(b));
@@ -322,6 +328,11 @@ static inline wide wide_product(lanes a, lanes b)
 static inline wide wide_plus_product(wide sum, lanes a, lanes b)
 {
     return sum + (wide)a * b;
+}
+
+static inline int64_t wide_total(wide a)
+{
+    return a;
 }
 
 static inline wide wide_less_product(wide sum, lanes a, lanes b)

@@ -22,7 +22,7 @@ _BUILTINS = {code: name for name, code in vars(schema.BuiltinOperator).items() i
 _INT8 = schema.TensorType.INT8
 _CONSTANTS = {_INT8: np.int8, schema.TensorType.INT32: np.int32}
 # Operators of one input whose every value depends on one value of it.
-UNARY = ("LOGISTIC", "TANH", "LEAKY_RELU", "RSQRT", "QUANTIZE")
+_UNARY = ("LOGISTIC", "TANH", "LEAKY_RELU", "RSQRT", "QUANTIZE")
 # Bits by which TFLite shifts the terms of an 8-bit sum to the left.
 SUM_SHIFT = 20
 
@@ -69,6 +69,13 @@ class Operation:
         return found
 
     @property
+    def is_unary(self) -> bool:
+        """Whether every value of the result depends on one value alone."""
+        return self.kind in _UNARY or (
+            self.kind in ("ADD", "SUB", "MUL") and self.inputs[0] is self.inputs[1]
+        )
+
+    @property
     def is_rectified(self) -> bool:
         """Whether what is below zero becomes zero."""
         return bool(
@@ -112,6 +119,22 @@ def read_program(content: bytes) -> Program:
     ends = ([tensors[index] for index in side] for side in (graph.inputs, graph.outputs))
     inputs, results = map(tuple, ends)
     return Program(tuple(operations), inputs, results)
+
+
+def content_of(tensor: Tensor) -> Any:
+    """What a constant holds.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if tensor.content is None:
+        raise ValueError(f"its tensor {tensor.index} is no constant")
+    return tensor.content
+
+
+def numbers_of(tensor: Tensor) -> list[int]:
+    """All numbers of a constant."""
+    return [int(number) for number in content_of(tensor).ravel()]
 
 
 def _tensor(index: int, tensor: Any, buffers: list[Any]) -> Tensor:
@@ -191,7 +214,8 @@ def reference_tables(operations: Iterable[Operation]) -> dict[Operation, Bytes]:
         written.opcodeIndex = position
         written.builtinOptions = operation.written.builtinOptions
         written.builtinOptionsType = operation.written.builtinOptionsType
-        written.inputs, written.outputs = [2 * position], [2 * position + 1]
+        written.inputs = [2 * position] * len(operation.inputs)
+        written.outputs = [2 * position + 1]
         graph.operators.append(written)
         graph.tensors += [_of_all_values(operation.input(0)), _of_all_values(operation.outputs[0])]
         graph.inputs.append(2 * position)

@@ -88,13 +88,13 @@ def test_the_engine_has_the_bits_of_the_reference_kernels(pair, noisy, which):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", NETWORKS)
-def test_ten_minutes_have_the_bits_of_the_reference_kernels(pair, which):
+@pytest.mark.parametrize(("which", "minutes"), [("embedded", 10), ("random", 1)])
+def test_minutes_have_the_bits_of_the_reference_kernels(pair, which, minutes):
     loop, engine = pair(which)
     clean, noise = (sorted((clips_folder() / name).iterdir()) for name in ("clean", "noise"))
     random, count = np.random.default_rng(0), 0
 
-    while count < 10 * 60 * 16000:
+    while count < minutes * 60 * 16000:
         speech, sounds = (
             samples_of(paths[random.integers(len(paths))]) for paths in (clean, noise)
         )
@@ -124,7 +124,7 @@ def test_emulated_arm_has_the_same_bits(pair, int8_file, noisy, tmp_path, board,
     subprocess.run([*command, *folders, *sources, "-lm", "-o", guest], check=True)
     _, engine = pair("embedded")
     (tmp_path / "weights.bin").write_bytes(int8_engine(int8_file("embedded")).blob)
-    hops = as_hops(np.concatenate([noisy[0], 8 * noisy[1]]))
+    hops = as_hops(np.concatenate([noisy[0][:8000], 8 * noisy[1][:8000]]))
 
     found = subprocess.run(
         [*find_emulator(chosen.machines[0]), guest],

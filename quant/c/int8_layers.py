@@ -1,0 +1,374 @@
+"""Weighted sums: an operator each, with its weights as tables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from quant.c.int8_frame import BLOCK, Frame
+from quant.c.int8_moves import BITS, PADDING, Places, offset_of, strides_of
+from quant.c.int8_program import (
+    Operation,
+    Tensor,
+    content_of,
+    mean_multiplier,
+    numbers_of,
+    weighted_multipliers,
+)
+from quant.c.source import Source
+from quant.c.weights import Kind, Weights
+from quant.graph.operators.convolving import same_padding
+
+INPUTS = 8  # of which layers have a multiple
+POINTERS = "const int8_t *x, int8_t *restrict y"
+MOST_HELD = 48  # inputs of layers whose weights the kernels hold in registers, for several rows
+
+ZERO = Kind("zero", low=-128, high=127)
+MULTIPLIER = Kind("multiplier", high=2**31 - 1)
+EXPONENT, RIGHT = Kind("exponent", low=-31, high=30), Kind("right", low=-31, high=-1)
+
+
+class Layers:
+    """Writes weighted sums and means into a frame."""
+
+    def __init__(
+        self,
+        frame: Frame,
+        weights: Weights,
+        source: Source,
+        scratch: dict[str, tuple[str, int]],
+        sites: Mapping[Operation, int],
+    ) -> None:
+        """Write into a frame.
+
+        Args:
+            frame: whose steps these become.
+            weights: that get numbers and tables.
+            source: that gets a function for each shape.
+            scratch: of the frame, which gets room for padded rows.
+            sites: the same number for operators that share their weights.
+        """
+        self._frame, self._weights, self._source, self._scratch = frame, weights, source, scratch
+        self._sites = sites
+        self._numbers = {operation: number for number, operation in enumerate(sites)}
+        self._known: dict[Any, Any] = {}
+        self._split: dict[int, Operation] = {}  # by what splits bands, until it is joined
+
+    def _affine(self, operation: Operation, weight: Any, sums: Any) -> list[str]:
+        """Tables of a layer by name, weight [outputs, ...] as the kernel reads it."""
+        x, (result,), site = operation.input(0), operation.outputs, self._sites[operation]
+        if ("affine", site) not in self._known:
+            scales = weighted_multipliers(x, operation.input(1), result)
+            tables = [self._weights.table(f"weight_{site}", weight.astype(np.int8))]
+            for name, kind, values in (
+                ("multiplier", MULTIPLIER, [multiplier for multiplier, _ in scales]),
+                ("exponent", RIGHT, [exponent if m else RIGHT.high for m, exponent in scales]),
+            ):
+                found = np.array(values, np.int32)
+                if not ((found >= kind.low) & (found <= kind.high)).all():
+                    raise ValueError(f"it has a {operation.kind} whose scales differ by too much")
+                table = self._weights.table(f"{name}_{site}", found, kind.low, kind.high)
+                tables.append(table)
+            zero = self._weights.number(ZERO, result.zero_point)
+            self._known["affine", site] = (*tables, zero)
+        weights, multiplier, exponent, zero = self._known["affine", site]
+        bias = np.zeros(len(sums), np.int64)
+        if len(operation.inputs) > 2 and operation.inputs[2] is not None:
+            bias += np.array(operation.input(2).content).ravel()
+        number = self._numbers[operation]
+        bias -= x.zero_point * sums
+        offsets = self._weights.table(f"bias_{number}", bias.astype(np.int32))
+        return [weights, offsets, multiplier, exponent, zero]
+
+    def linear(self, operation: Operation) -> None:
+        """A fully connected layer, which may select or split bands instead."""
+        x, weight, (result,) = operation.input(0), operation.input(1), operation.outputs
+        kernel = content_of(weight)
+        places = self._frame.at(x).reshape(-1, kernel.shape[1])
+        order = _selection(operation)
+        if order is not None:
+            self._frame.places[result.index] = places[:, order].reshape(result.shape)
+            return
+        outputs, inputs = kernel.shape
+        if _splits_bands(kernel):
+            # Where blocks of bands begin depends on the checkpoint, and all of them together don't.
+            self._split[result.index] = operation
+            return
+        first, step = self._frame.rows(places)
+        rows = len(places)
+        padded = _ordered(np.pad(kernel, ((0, 0), (0, -inputs % INPUTS))), rows, outputs)
+        tables = self._affine(operation, padded, kernel.sum(axis=1, dtype=np.int64))
+        shape = f"{rows}, {step}, {padded.shape[1]}, {outputs}, {outputs}, 1"
+        self._apply(shape, tables, lambda at: at(first), [first], self._frame.define(result).number)
+
+    def join_bins(self, operation: Operation) -> bool:
+        """Join bins that are split from bands with what comes before them, if it does so."""
+        tensors = [operation.input(n) for n in range(len(operation.inputs))]
+        splitting = [self._split.pop(t.index) for t in tensors if t.index in self._split]
+        if not splitting:
+            return False
+        moved, (result,) = tensors[: len(tensors) - len(splitting)], operation.outputs
+        served = len(result.shape) == 2 and operation.options["axis"] == 1
+        if not served or [op.outputs[0] for op in splitting] != tensors[len(moved) :]:
+            raise ValueError("it joins bins in another order")
+        first, weight, bias, multiplier, exponent = [], [], [], [], []
+        step = 0
+        for op in splitting:
+            kernel, x = content_of(op.input(1)), op.input(0)
+            places = self._frame.read(self._frame.at(x))
+            steps = strides_of(places)
+            if steps is None or steps[1] != 1:
+                raise ValueError("it splits bands that do not lie side by side")
+            step = steps[0]
+            begins = np.minimum((kernel != 0).argmax(axis=1), kernel.shape[1] - 2)
+            pairs = np.stack(
+                [np.take_along_axis(kernel, begins[:, None] + n, 1)[:, 0] for n in (0, 1)]
+            )
+            sums = pairs.sum(axis=0, dtype=np.int64)
+            first += (offset_of(places[0, 0]) + begins).tolist()
+            weight.append(pairs)
+            bias += (np.array(op.input(2).content).ravel() - x.zero_point * sums).tolist()
+            scales = weighted_multipliers(x, op.input(1), op.outputs[0])
+            multiplier += [m for m, _ in scales]
+            exponent += [e if m else RIGHT.high for m, e in scales]
+        buffer, bands = self._frame.define(result), places[:1] >> BITS << BITS
+        low = (
+            self._frame.at(moved[0])
+            if len(moved) == 1
+            else np.concatenate([self._frame.at(tensor) for tensor in moved], 1)
+        )
+        rows, columns = result.shape
+        target = self._frame.of(buffer).reshape(result.shape)[:, : low.shape[1]]
+        self._frame.copy(self._frame.read(low), target)
+        table = self._weights.table
+        index = table("split_first", np.array(first, np.uint16), 0, step - 2)
+        tables = (
+            table("split_weight", np.concatenate(weight, axis=1).astype(np.int8)),
+            table("split_bias", np.array(bias, np.int32)),
+            table("split_multiplier", np.array(multiplier, np.int32), 0, MULTIPLIER.high),
+            table("split_exponent", np.array(exponent, np.int32), RIGHT.low, RIGHT.high),
+            self._weights.number(ZERO, result.zero_point),
+        )
+        source, begin = int(bands.flat[0]), int(target.flat[0]) + low.shape[1]
+        shape = f"{rows}, {step}, {len(first)}, {columns}"
+        function = self._source.function(
+            "split_rows",
+            f"const uint16_t *first, const struct affine a, {POINTERS}",
+            f"split_bands({shape}, first, a, x, y);",
+        )
+        given = f"{index}, (struct affine){{{', '.join(tables)}}}"
+        self._frame.needed.add(buffer.number)
+        self._frame.emit(
+            [source], [begin], lambda at: f"{function}({given}, {at(source)}, {at(begin)});"
+        )
+        return True
+
+    def _apply(
+        self,
+        shape: str,
+        tables: Sequence[str],
+        x: Callable[[Callable[[int], str]], str],
+        reads: Sequence[int],
+        result: int,
+        begin: int = 0,
+    ) -> None:
+        function = self._source.function(
+            "apply_to_rows",
+            f"const struct affine a, {POINTERS}",
+            f"apply({shape}, a, x, y);",
+        )
+        place = (result << BITS) + begin
+        self._frame.emit(
+            reads,
+            [place],
+            lambda at: f"{function}((struct affine){{{', '.join(tables)}}}, {x(at)}, {at(place)});",
+        )
+
+    def convolution(self, operation: Operation) -> None:
+        """A convolution over one frame."""
+        kernel = content_of(operation.input(1))
+        outputs, height, taps, inputs = kernel.shape
+        places, before, after, stride = self._padded_rows(operation, taps)
+        if height != 1 or len(places) != 1:
+            raise ValueError("it has a convolution over more than one frame")
+        (rows,), (result,) = places, operation.outputs
+        groups, positions = rows.shape[1] // inputs, result.shape[2]
+        flat = kernel.reshape(outputs, taps * inputs)
+        padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % INPUTS)))
+        padded = _ordered(padded, positions, outputs // groups)
+        tables = self._affine(operation, padded, flat.sum(axis=1, dtype=np.int64))
+        buffer, of_group = self._frame.define(result).number, outputs // groups
+        first, row = self._frame.rows(rows)
+        count, width = len(rows), padded.shape[1]
+        for group in range(groups):
+            given = first + group * inputs
+            part = [
+                f"{name} + {group * of_group * (width if n == 0 else 1)}"
+                if group and n < 4
+                else name
+                for n, name in enumerate(tables)
+            ]
+            step = stride * inputs
+            shape = f"{positions}, {step}, {width}, {of_group}, {outputs}, 0"
+            if taps == 1 and stride == 1:
+                shape = f"{positions}, {row}, {width}, {of_group}, {outputs}, 0"
+                self._apply(
+                    shape,
+                    part,
+                    partial(_pointer, given),
+                    [given],
+                    buffer,
+                    group * of_group,
+                )
+                continue
+            self._pad(count, inputs, row, before, after, operation.input(0), given, 0)
+            self._apply(shape, part, lambda at: "k.padded", [], buffer, group * of_group)
+
+    def _pad(
+        self,
+        rows: int,
+        channels: int,
+        row: int,
+        before: int,
+        after: int,
+        tensor: Tensor,
+        place: int,
+        begin: int,
+    ) -> None:
+        """Copy rows between rows of the zero point."""
+        size = begin + (before + rows + after) * channels + BLOCK
+        _, most = self._scratch.get("padded", ("", 0))
+        self._scratch["padded"] = ("int8_t", max(most, size))
+        key = "zero of", tensor.index
+        if key not in self._known:
+            self._known[key] = self._weights.number(ZERO, tensor.zero_point)
+        zero = self._known[key]
+        shape = f"{rows}, {channels}, {row}, {before}, {after}, {zero}"
+        self._frame.emit(
+            [place],
+            [],
+            lambda at: f"pad_rows({shape}, {at(place)}, k.padded + {begin});",
+        )
+
+    def _padded_rows(self, operation: Operation, taps: int) -> tuple[Places, int, int, int]:
+        """An image's frames [H, W, C] without zeros at their ends, how many were there, stride."""
+        (places,) = self._frame.at(operation.input(0))
+        options = operation.options
+        stride = options["strideW"]
+        if options["dilationWFactor"] != 1:
+            raise ValueError("it has a convolution dilated along frequency")
+        zeros = [bool((places[:, n] == PADDING).all()) for n in range(places.shape[1])]
+        before = zeros.index(False)
+        after = zeros[::-1].index(False)
+        places = places[:, before : len(zeros) - after]
+        if options["padding"] == 0:
+            more, _ = same_padding(len(zeros), taps, stride, 1)
+            before += more
+        positions = operation.outputs[0].shape[2]
+        after = max((positions - 1) * stride + taps - before - places.shape[1], 0)
+        return places, before, after, stride
+
+    def depthwise(self, operation: Operation) -> None:
+        """A convolution of each channel over frames and rows."""
+        (kernel,) = content_of(operation.input(1))
+        frames, taps, channels = kernel.shape
+        places, before, after, stride = self._padded_rows(operation, taps)
+        dilation, (result,) = operation.options["dilationHFactor"], operation.outputs
+        served = stride == 1 and operation.options["depthMultiplier"] == 1
+        served = served and channels % BLOCK == 0
+        if not served or len(places) != dilation * (frames - 1) + 1 or result.shape[1] != 1:
+            raise ValueError("it has a depthwise convolution of another kind")
+        sums = kernel.sum(axis=(0, 1), dtype=np.int64)
+        tables = self._affine(operation, kernel, sums)
+        buffer = self._frame.define(result).number
+        count = places.shape[1]
+        frame = (before + count + after) * channels
+        # All frames are one value: joined before, so that each lies where it stays.
+        whole = self._frame.side_by_side(places)
+        for number in range(frames):
+            first, row = self._frame.rows(whole[number * dilation])
+            begin = number * frame
+            self._pad(count, channels, row, before, after, operation.input(0), first, begin)
+        positions = result.shape[2]
+        shape = f"{positions}, {frames}, {taps}, {channels}, {frame}"
+        function = self._source.function(
+            "apply_over_frames",
+            f"const struct affine a, {POINTERS}",
+            f"apply_depthwise({shape}, a, x, y);",
+        )
+        self._frame.emit(
+            [],
+            [buffer << BITS],
+            lambda at: (
+                f"{function}((struct affine){{{', '.join(tables)}}}, k.padded, "
+                f"{at(buffer << BITS)});"
+            ),
+        )
+
+    def mean(self, operation: Operation) -> None:
+        """A mean over the first axes."""
+        x, (result,) = operation.input(0), operation.outputs
+        axes = sorted(int(axis) for axis in numbers_of(operation.input(1)))
+        if axes != list(range(len(axes))):
+            raise ValueError("it has a mean over axes that are not the first ones")
+        columns = int(np.prod(x.shape[len(axes) :]))
+        rows = int(np.prod(x.shape)) // columns
+        first = int(self._frame.side_by_side(self._frame.at(x)).flat[0])
+        multiplier, exponent = mean_multiplier(x, result, rows)
+        numbers = (
+            self._weights.number(ZERO, x.zero_point),
+            self._weights.number(MULTIPLIER, multiplier),
+            self._weights.number(EXPONENT, exponent),
+            self._weights.number(ZERO, result.zero_point),
+        )
+        if columns not in (1, 2, 4, 8, 16):
+            raise ValueError(f"it has a mean of {columns} columns")
+        place = self._frame.define(result).number << BITS
+        names = ("zero", "multiplier", "exponent", "result_zero")
+        function = self._source.function(
+            "mean_of_rows",
+            ", ".join([*(f"int32_t {name}" for name in names), POINTERS]),
+            f"mean({rows}, {columns}, {', '.join(names)}, x, y);",
+        )
+        self._frame.emit(
+            [first],
+            [place],
+            lambda at: f"{function}({', '.join(numbers)}, {at(first)}, {at(place)});",
+        )
+
+
+def _ordered(weight: Any, rows: int, outputs: int) -> Any:
+    """A layer's weights [outputs, inputs] in the kernel's order, which depends on how many rows."""
+    if outputs % 4 or (rows > 2 and weight.shape[1] <= MOST_HELD):
+        return weight
+    fours = weight.reshape(-1, 4, weight.shape[1] // 4, 4)
+    return fours.transpose(0, 2, 1, 3).reshape(weight.shape)
+
+
+def _selection(operation: Operation) -> Any:
+    """Which input each output of a linear layer is, where it only selects; else None."""
+    x, weight, (result,) = operation.input(0), operation.input(1), operation.outputs
+    kernel = content_of(weight)
+    encodings = [(t.scales.tobytes(), t.zero_point) for t in (x, result)]
+    largest = kernel.max(axis=1)
+    selects = (
+        encodings[0] == encodings[1]
+        and weight.scales.size == 1
+        and (np.count_nonzero(kernel, axis=1) == 1).all()
+        and (largest * weight.scale == 1).all()
+        and (len(operation.inputs) < 3 or operation.inputs[2] is None)
+    )
+    return kernel.argmax(axis=1) if selects else None
+
+
+def _splits_bands(kernel: Any) -> bool:
+    """Whether more outputs than inputs are each made of one input, or of two neighbours."""
+    outputs, inputs = kernel.shape
+    used = kernel != 0
+    first, last = used.argmax(axis=1), inputs - 1 - used[:, ::-1].argmax(axis=1)
+    return bool(outputs > inputs > 2 and used.any(axis=1).all() and (last - first <= 1).all())
+
+
+def _pointer(place: int, at: Callable[[int], str]) -> str:
+    return at(place)
