@@ -234,6 +234,11 @@ def asked_strength(
     )
 
 
+def option_of(name: str) -> str:
+    """The option whose value has this name in the namespace."""
+    return f"--{name.replace('_', '-')}"
+
+
 def _given(
     parser: argparse.ArgumentParser, arguments: argparse.Namespace, kind: Any
 ) -> Iterator[Path]:
