@@ -6,7 +6,7 @@ from edge_se.errors import UserError
 from edge_se.options import option_of
 
 # Options that mean nothing to it, by their names in the namespace.
-NOT_ITS = ("engine", "stft", "dnsmos", "max_attenuation", "mix", "stress")
+NOT_ITS = ("engine", "stft", "dnsmos", "max_attenuation", "mix", "listener", "stress")
 
 
 def evaluate_separator_model(arguments: argparse.Namespace) -> int:
