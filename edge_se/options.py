@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edge_se.engines import AUTO, ENGINES, MICRO, RUNTIMES, STFTS
 from edge_se.errors import UserError
 from edge_se.files import STANDARD, require_folder, require_writable, status_of
-from edge_se.strength import FULL, MOST_DB, Strength
+from edge_se.strength import FULL, MOST_DB, PRESETS, Strength
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
@@ -194,7 +194,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def add_strength_arguments(
     parser: argparse.ArgumentParser, default: str = "what the model says, mostly"
 ) -> None:
-    """Add `--max-attenuation` and `--mix`."""
+    """Add `--for`, `--max-attenuation` and `--mix`."""
+    parser.add_argument(
+        "--for",
+        dest="listener",
+        choices=tuple(PRESETS),
+        help="who listens, which sets how much is taken away where the two options below leave it "
+        "open: recogniser, for words rather than for ears",
+    )
     parser.add_argument(
         "--max-attenuation",
         type=Number(float, 0, MOST_DB),
@@ -227,11 +234,17 @@ def asked_strength(
     arguments: "argparse.Namespace | LiveSettings", default: Strength = FULL
 ) -> Strength:
     """What these arguments or settings ask for; of what they leave open, the default."""
+    default = PRESETS[arguments.listener] if arguments.listener else default
     limit, mix = arguments.max_attenuation, arguments.mix
     return Strength(
         default.max_attenuation_db if limit is None else limit,
         default.mix if mix is None else mix,
     )
+
+
+def option_of(name: str) -> str:
+    """The option whose value has this name in the namespace."""
+    return "--for" if name == "listener" else f"--{name.replace('_', '-')}"
 
 
 def _given(

@@ -114,7 +114,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.settings is not None and not arguments.settings.exists():
         raise UserError(f"there are no settings {arguments.settings}")
     settings = read_settings(arguments.settings or Path.home() / SETTINGS)
-    names = ("capture", "playback", "full_band", "max_attenuation", "mix")
+    names = ("capture", "playback", "full_band", "listener", "max_attenuation", "mix")
+    if arguments.listener is not None:  # whatever the file asks for otherwise
+        settings = replace(settings, max_attenuation=None, mix=None)
     given = {name: getattr(arguments, name) for name in names}
     settings = replace(settings, **{n: value for n, value in given.items() if value is not None})
     model = Path(settings.model).expanduser() if settings.model else arguments.model

@@ -8,7 +8,7 @@ from edge_se.errors import UserError
 from edge_se.files import naming, read_text
 from edge_se.live.alsa import FORMATS
 from edge_se.live.stream import MAX_LAG_HOPS
-from edge_se.strength import MOST_DB
+from edge_se.strength import MOST_DB, PRESETS
 
 _RANGES = {
     "rate": (4000, 384_000),
@@ -36,8 +36,10 @@ class LiveSettings:
         max_lag: Hops that may wait before they are discarded.
         buffer_ms: Of the loudspeaker, in milliseconds.
         full_band: Whether what lies above the model's band comes out too.
-        max_attenuation: In dB: nothing is attenuated by more; None for what the model says.
-        mix: Share of the input in the output; None for what the model says.
+        listener: Who listens, one of `PRESETS`, which says how much is taken away where the two
+            below leave it open; empty for what the model says.
+        max_attenuation: In dB: nothing is attenuated by more; None for what the listener needs.
+        mix: Share of the input in the output; None for what the listener needs.
         model: Of the network; empty for the one of the command line.
     """
 
@@ -50,6 +52,7 @@ class LiveSettings:
     max_lag: int = MAX_LAG_HOPS
     buffer_ms: int = 20
     full_band: bool = True
+    listener: str = ""
     max_attenuation: float | None = None
     mix: float | None = None
     model: str = ""
@@ -91,6 +94,8 @@ def _checked(content: dict[str, Any], path: Path) -> LiveSettings:
     settings = LiveSettings(**content)
     if settings.format not in FORMATS:
         raise UserError(f"format in {path} has to be one of {', '.join(FORMATS)}")
+    if settings.listener not in ("", *PRESETS):
+        raise UserError(f"listener in {path} has to be one of {', '.join(PRESETS)}")
     if settings.channel > settings.channels:
         raise UserError(f"channel in {path} is {settings.channel} of {settings.channels}")
     if not settings.capture or not settings.playback:

@@ -33,6 +33,11 @@ def level_dbfs(samples: np.ndarray) -> float:
     return float(20 * np.log10(rms(samples)))
 
 
+def gain_to(samples: np.ndarray, level: float) -> np.float32:
+    """The gain that brings samples, not silent, to a level in dBFS."""
+    return np.float32(10 ** ((level - level_dbfs(samples)) / 20))
+
+
 def mixing_gains(
     speech: np.ndarray, noise: np.ndarray, snr_db: float, level_dbfs: float
 ) -> tuple[float, float]:

@@ -1,12 +1,16 @@
 """Score a model on noisy clips with known clean speech: PESQ-WB, STOI, SI-SNR, DNSMOS.
 
+With --stress also how it stands knocks, levels, DC, hum, silence and clipping.
+
 A separator is compared with a float one (--reference), with true vocals (--clean), and its windows
 with one pass over the whole recording (--checkpoint).
 """
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_se.errors import UserError
 from edge_se.options import (
@@ -16,9 +20,18 @@ from edge_se.options import (
     asked_enhancer,
     asked_strength,
     input_path,
+    option_of,
     output_file,
+    positive_float,
     positive_int,
 )
+
+if TYPE_CHECKING:
+    from edge_se.enhancer import Enhancer
+    from quant.evaluation.pairs import Pair
+    from quant.evaluation.stress import Stress
+
+MOST_SILENCE_MINUTES = 1440.0  # a day
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +73,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes that score (default: 1)",
     )
     parser.add_argument(
+        "--stress",
+        action="store_true",
+        default=None,
+        help="also measure how long it is another after knocks, and what levels from -65 to 0 "
+        "dBFS, DC, hum, silence before speech and clipped input cost",
+    )
+    parser.add_argument(
+        "--stress-plot",
+        type=output_file,
+        metavar="FILE",
+        help="draw what --stress finds, as PNG",
+    )
+    parser.add_argument(
+        "--silence-minutes",
+        type=positive_float(MOST_SILENCE_MINUTES),
+        metavar="MINUTES",
+        help="of silence before speech, with --stress (default: 2)",
+    )
+    parser.add_argument(
         "--summary", action="store_true", help="print means only, not a line per clip"
     )
 
@@ -71,8 +103,11 @@ def run(arguments: argparse.Namespace) -> int:
     from quant.commands.evaluate_separator import evaluate_separator_model
     from quant.evaluation.evaluate import evaluate_pairs
     from quant.evaluation.pairs import load_pairs
-    from quant.evaluation.report import format_report
+    from quant.evaluation.report import format_report, format_stress
 
+    for name in ("stress_plot", "silence_minutes"):
+        if getattr(arguments, name) is not None and not arguments.stress:
+            raise UserError(f"{option_of(name)} needs --stress beside it")
     if _is_separator(arguments.model):
         return evaluate_separator_model(arguments)
     if arguments.clean is None or arguments.checkpoint is not None:
@@ -87,14 +122,17 @@ def run(arguments: argparse.Namespace) -> int:
             f"{reference.model_path} runs at {reference.sample_rate} Hz and {model.model_path} at "
             f"{rate}; compare models of one rate"
         )
+    pairs = load_pairs(arguments.noisy, arguments.clean, rate)
     result = evaluate_pairs(
         model.enhance,
-        load_pairs(arguments.noisy, arguments.clean, rate),
+        pairs,
         reference=reference.enhance if reference else None,
         dnsmos=arguments.dnsmos,
         processes=arguments.processes,
         progress=True,
     )
+    systems = {"enhanced": model} | ({"reference": reference} if reference else {})
+    stress = _stress(systems, pairs, arguments) if arguments.stress else {}
     if arguments.json is not None:
         described = {
             "model": model.describe(),
@@ -102,10 +140,36 @@ def run(arguments: argparse.Namespace) -> int:
             "reference": reference.describe() if reference else None,
             **result.to_dict(),
         }
+        if stress:
+            described["stress"] = {name: found.to_dict() for name, found in stress.items()}
         write_json(arguments.json, described)
     if str(arguments.json) != STANDARD:
         print(format_report(result, per_clip=not arguments.summary))
+        if stress:
+            print(f"\n{format_stress(stress)}")
     return 0
+
+
+def _stress(
+    systems: "Mapping[str, Enhancer]", pairs: "Sequence[Pair]", arguments: argparse.Namespace
+) -> "dict[str, Stress]":
+    """Measure and, where it is asked for, draw."""
+    from edge_se.files import write_whole
+    from quant.commands.progress import ProgressBars
+    from quant.evaluation.stress import SILENCE_S, measure_stress
+    from quant.report import plots
+
+    noisy, clean = [pair.noisy for pair in pairs], [pair.clean for pair in pairs]
+    minutes = arguments.silence_minutes
+    silence_s = SILENCE_S if minutes is None else 60 * minutes
+    with ProgressBars() as progress:
+        found = {
+            name: measure_stress(model, noisy, clean, silence_s, progress, f"stress, {name}")
+            for name, model in systems.items()
+        }
+    if arguments.stress_plot is not None:
+        write_whole(arguments.stress_plot, plots.stress(found))
+    return found
 
 
 def _is_separator(path: Path | None) -> bool:

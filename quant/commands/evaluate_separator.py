@@ -3,6 +3,10 @@
 import argparse
 
 from edge_se.errors import UserError
+from edge_se.options import option_of
+
+# Options that mean nothing to it, by their names in the namespace.
+NOT_ITS = ("engine", "stft", "dnsmos", "max_attenuation", "mix", "listener", "stress")
 
 
 def evaluate_separator_model(arguments: argparse.Namespace) -> int:
@@ -12,10 +16,11 @@ def evaluate_separator_model(arguments: argparse.Namespace) -> int:
     from quant.networks.checkpoint import load_checkpoint
     from quant.separation.evaluation import evaluate_separator, format_separation
 
-    for name in ("engine", "stft", "dnsmos", "max_attenuation", "mix"):
+    for name in NOT_ITS:
         if getattr(arguments, name) is not None:
-            option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} means nothing to {arguments.model}, which is a separator")
+            raise UserError(
+                f"{option_of(name)} means nothing to {arguments.model}, which is a separator"
+            )
     model = Separator(arguments.model, arguments.runtime)
     reference = Separator(arguments.reference, arguments.runtime) if arguments.reference else None
     if reference is not None and reference.manifest.chunk != model.manifest.chunk:

@@ -11,6 +11,7 @@ from edge_se.options import (
     add_strength_arguments,
     asked_strength,
     input_path,
+    option_of,
     output_file,
     output_folder,
     positive_float,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 # Options that mean nothing to a separator, by their names in the namespace.
 ENHANCER_OPTIONS = (
     *("level_dbfs", "keep_level", "ranges", "save_ranges", "range_method", "recover", "report"),
-    *("max_attenuation", "mix"),
+    *("listener", "max_attenuation", "mix"),
 )
 
 
@@ -190,18 +191,20 @@ def _recipe(arguments: argparse.Namespace, checkpoint: "Checkpoint") -> "Recipe 
         for name in ENHANCER_OPTIONS:
             if getattr(arguments, name) is not None:
                 raise UserError(
-                    f"{_option(name)} means nothing to {checkpoint.architecture}, which is a "
+                    f"{option_of(name)} means nothing to {checkpoint.architecture}, which is a "
                     "separator; leave it out"
                 )
     recipe = as_recipe(arguments.precision, checkpoint.network)
     for name in ("level_dbfs", "keep_level"):
         if recipe is None and getattr(arguments, name) is not None:
             raise UserError(
-                f"--precision auto sees to levels; name a precision beside {_option(name)}"
+                f"--precision auto sees to levels; name a precision beside {option_of(name)}"
             )
     for name in ("ranges", "save_ranges", "range_method"):
         if getattr(arguments, name) and (recipe is None or not recipe.needs_ranges):
-            raise UserError(f"{_option(name)} needs a --precision with calibrated ranges, as int8")
+            raise UserError(
+                f"{option_of(name)} needs a --precision with calibrated ranges, as int8"
+            )
     if arguments.recover and recipe is not None and not recipe.is_static:
         raise UserError("--recover is for activations in 8 or 16 bits; name a --precision as int8")
     if recipe is None:
@@ -215,7 +218,3 @@ def _recipe(arguments: argparse.Namespace, checkpoint: "Checkpoint") -> "Recipe 
     if arguments.level_dbfs is not None:
         return replace(recipe, level_dbfs=arguments.level_dbfs)
     return recipe
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -187,6 +187,11 @@ def summarize(label: str, clips: Sequence[ClipResult]) -> Summary:
     )
 
 
+def bucket_db(snr_db: float) -> int:
+    """Centre of the SNR bucket that a clip falls into, in dB."""
+    return round(BUCKET_DB * math.floor(snr_db / BUCKET_DB + 0.5))
+
+
 def bootstrap_difference(differences: Sequence[float] | np.ndarray, seed: int) -> Difference:
     """Mean of paired differences with its 95 % percentile bootstrap interval (Efron, 1979)."""
     values = np.asarray(differences, dtype=np.float64)
@@ -258,7 +263,7 @@ def _clip_result(
 def _buckets(clips: Sequence[ClipResult]) -> tuple[Summary, ...]:
     by_centre: dict[int, list[ClipResult]] = defaultdict(list)
     for clip in clips:
-        by_centre[round(BUCKET_DB * math.floor(clip.snr_db / BUCKET_DB + 0.5))].append(clip)
+        by_centre[bucket_db(clip.snr_db)].append(clip)
     return tuple(summarize(f"{centre} dB", by_centre[centre]) for centre in sorted(by_centre))
 
 

@@ -1,9 +1,10 @@
 """Evaluation results as tables for people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from quant.evaluation.evaluate import EvaluationResult, Scores
 from quant.evaluation.metrics import METRICS, WITH_CLEAN
+from quant.evaluation.stress import AFTER_S, Recovery, Stress
 
 LONGEST_NAME = 28
 
@@ -28,6 +29,37 @@ def format_report(result: EvaluationResult, per_clip: bool = True) -> str:
     if result.failures:
         sections.append(_failures(result))
     return "\n\n".join(sections)
+
+
+def format_stress(found: Mapping[str, Stress]) -> str:
+    """Tables of knocks, and of levels and disturbances where clean speech is known, by system."""
+    sections = [_aligned([list(row) for row in rows]) for rows in stress_tables(found)]
+    return "\n\n".join(sections)
+
+
+def stress_tables(found: Mapping[str, Stress]) -> list[list[tuple[str, ...]]]:
+    """The rows of these tables, headings first."""
+    systems, results = list(found), list(found.values())
+    knocks = [
+        ("after a knock", *(f"{s}: {what}" for s in systems for what in ("ms to 3 dB", "most dB")))
+    ]
+    for row in zip(*(result.recoveries for result in results), strict=True):
+        cells = ((_recovery_ms(each), f"{each.farthest_db:+.1f}") for each in row)
+        knocks.append((row[0].knock, *(cell for pair in cells for cell in pair)))
+    if not results[0].conditions:
+        return [knocks]
+    headings = (f"{s}: {what}" for s in systems for what in ("SI-SNR", "lost dB"))
+    conditions = [("condition", "noisy", *headings)]
+    for of_systems in zip(*(result.conditions for result in results), strict=True):
+        cells = ((f"{c.enhanced_db:.1f}", f"{c.loss.mean:+.1f}") for c in of_systems)
+        first = of_systems[0]
+        row_cells = (cell for pair in cells for cell in pair)
+        conditions.append((first.name, f"{first.noisy_db:.1f}", *row_cells))
+    return [knocks, conditions]
+
+
+def _recovery_ms(recovery: Recovery) -> str:
+    return f"> {1000 * AFTER_S:.0f}" if recovery.ms is None else f"{recovery.ms:.0f}"
 
 
 def _tables(first: tuple[str, str], rows: Sequence[_Row], result: EvaluationResult) -> list[str]:

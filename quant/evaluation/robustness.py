@@ -14,10 +14,10 @@ import numpy as np
 
 from edge_se.benchmark import frames_of
 from edge_se.enhancer import Enhancer
-from edge_se.quantized import SAMPLE_STEP, dequantize, quantize
-from quant.audio.mixing import level_dbfs
+from quant.audio.mixing import gain_to, level_dbfs
 from quant.evaluation.judge import JudgedClips, Loss
 from quant.evaluation.metrics import MetricError, Samples, at_metrics_rate, pesq_wb, snr
+from quant.evaluation.stress import recorded
 
 LEVELS_DBFS = (-45.0, -35.0, -25.0, -15.0, -10.0)
 SILENCE_S = 3.0
@@ -112,7 +112,7 @@ def _at_level(clips: JudgedClips, level: float) -> tuple[list[np.ndarray], list[
     """Noisy and clean clips with the noisy ones at a level; peaks are cut off at full scale."""
     noisy, clean = [], []
     for index, clip in enumerate(clips.noisy):
-        gain = np.float32(10 ** ((level - level_dbfs(clip)) / 20))
+        gain = gain_to(clip, level)
         # As a microphone would, and for both models: the integers of a fixed path do it anyway.
         noisy.append(np.clip(clip * gain, -1, 1))
         if clips.clean is not None:
@@ -131,7 +131,8 @@ def _compare(
     """Compare both on clips, of which the first samples are not scored."""
     ratios, losses = [], []
     for index, clip in enumerate(noisy):
-        expected, found = (_in_16_bits(each.enhance(clip)[skipped:]) for each in (reference, model))
+        # As a board puts them out, and a fixed path cannot but: that takes some of soft sounds.
+        expected, found = (recorded(each.enhance(clip)[skipped:]) for each in (reference, model))
         ratios.append(snr(found, expected))
         if clean is not None:
             rate = model.sample_rate
@@ -139,11 +140,6 @@ def _compare(
     level = float(np.mean([level_dbfs(clip[skipped:]) for clip in noisy]))
     loss = Loss.of(np.array(losses)) if clean is not None else None
     return Case(name, level, loss, float(np.mean(ratios)))
-
-
-def _in_16_bits(samples: Samples) -> Samples:
-    """As a board puts them out, and a fixed path cannot but: that takes some of soft sounds."""
-    return dequantize(quantize(samples, SAMPLE_STEP, 0, np.int16), SAMPLE_STEP, 0)
 
 
 def _pesq(rate: int, enhanced: Samples, clean: Samples) -> float:

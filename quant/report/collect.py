@@ -20,6 +20,7 @@ from quant.evaluation.pairs import Pair
 from quant.evaluation.robustness import Robustness, measure_robustness
 from quant.evaluation.saturation import SaturationCounter
 from quant.evaluation.sensitivity import Sensitivity, measure_sensitivity
+from quant.evaluation.stress import Stress, measure_stress
 from quant.graph.encoding import assign_encodings
 from quant.graph.graph import Range
 from quant.graph.recipes import Recipe
@@ -75,6 +76,7 @@ class Figures:
         levels: the same by level.
         simulated: SNRs of the simulation on the same clips.
         robustness: of the files.
+        stress: of the files, by the names "quantized" and "float".
         sensitivity: of the network's scopes.
         clipping: share of values cut off, by tensor.
         signals: one clip noisy, by float, quantized, and their difference; float32 [n] each.
@@ -88,6 +90,7 @@ class Figures:
     levels: tuple[Summary, ...]
     simulated: dict[str, Any]
     robustness: Robustness
+    stress: dict[str, Stress]
     sensitivity: Sensitivity
     clipping: dict[str, float]
     signals: dict[str, np.ndarray]
@@ -105,13 +108,14 @@ class Figures:
             "quality_by_level": [vars(summary) for summary in self.levels],
             "simulated": self.simulated,
             "robustness": self.robustness.to_dict(),
+            "stress": {name: found.to_dict() for name, found in self.stress.items()},
             "sensitivity": self.sensitivity.to_dict(),
             "clipping": self.clipping,
         }
 
 
 def collect(made: Made, progress: Progress = lambda stage, done, total: None) -> Figures:
-    """Measure everything; takes about a minute.
+    """Measure everything; takes a minute or two.
 
     Args:
         made: the quantized model.
@@ -126,6 +130,16 @@ def collect(made: Made, progress: Progress = lambda stage, done, total: None) ->
         result, levels = _quality(plain, quantized, clips)
         progress("quality", 1, 1)
         robustness = measure_robustness(plain, quantized, clips, progress=progress)
+        stress = {
+            name: measure_stress(
+                Enhancer(path),
+                list(clips.noisy),
+                None if clips.clean is None else list(clips.clean),
+                progress=progress,
+                stage=f"stress, {name}",
+            )
+            for name, path in (("quantized", quantized), ("float", plain))
+        }
         facts = _facts(made, plain, quantized)
         signals = _signals(plain, quantized, clips)
     simulated, clipping = _simulated(made, clips)
@@ -138,6 +152,7 @@ def collect(made: Made, progress: Progress = lambda stage, done, total: None) ->
         levels=levels,
         simulated=simulated,
         robustness=robustness,
+        stress=stress,
         sensitivity=sensitivity,
         clipping=clipping,
         signals=signals,

@@ -8,10 +8,14 @@ import numpy as np
 
 from quant.evaluation.evaluate import Summary
 from quant.evaluation.robustness import Robustness
+from quant.evaluation.stress import TOLERANCE_DB, WINDOW_S, Stress
 
 COLOURS = {"noisy": "#adb5bd", "reference": "#4c6ef5", "enhanced": "#e8590c"}
 NAMES = {"noisy": "noisy", "reference": "float", "enhanced": "quantized"}
 SPAN_DB = 70.0
+# Of systems, at most as many as `evaluate` compares, and of knocks.
+LINES = ("-", "--")
+KNOCK_COLOURS = ("#adb5bd", "#4c6ef5", "#1c3faa", "#2b8a3e", "#f08c00", "#c92a2a")
 
 
 def _figure(width: float, height: float) -> Any:
@@ -114,3 +118,39 @@ def robustness(found: Robustness) -> bytes:
     for axes in (levels, minutes):
         _plain(axes)
     return _png(figure)
+
+
+def stress(found: Mapping[str, Stress]) -> bytes:
+    """Level of the output after each knock against an undisturbed run, and SI-SNR by level."""
+    results = list(found.values())
+    figure = _figure(9, 5.4 if results[0].conditions else 3.8)
+    parts = figure.subplots(2, 1, height_ratios=[3, 2]) if results[0].conditions else None
+    after = figure.subplots() if parts is None else parts[0]
+    for (system, result), line in zip(found.items(), LINES, strict=False):
+        for recovery, colour in zip(result.recoveries, KNOCK_COLOURS, strict=True):
+            times = WINDOW_S * (np.arange(len(recovery.differences_db)) + 1)
+            heard = np.isfinite(recovery.differences_db)
+            label = recovery.knock if len(found) == 1 else f"{recovery.knock}, {system}"
+            levels = np.array(recovery.differences_db)[heard]
+            after.plot(times[heard], levels, line, color=colour, linewidth=1.2, label=label)
+    after.axhspan(-TOLERANCE_DB, TOLERANCE_DB, color="#e9ecef")
+    after.set_xlabel("s after the knock")
+    after.set_ylabel("output, dB against no knock")
+    after.legend(frameon=False, fontsize=8, loc="lower right", ncols=len(found))
+    _plain(after)
+    if parts is not None:
+        _si_snr_by_level(parts[1], found)
+    return _png(figure)
+
+
+def _si_snr_by_level(axes: Any, found: Mapping[str, Stress]) -> None:
+    levels = next(iter(found.values())).levels
+    places = [each.level_dbfs for each in levels]
+    axes.plot(places, [each.noisy_db for each in levels], "o-", color="#adb5bd", label="noisy")
+    for (system, result), line in zip(found.items(), LINES, strict=False):
+        heights = [each.enhanced_db for each in result.levels]
+        axes.plot(places, heights, f"o{line}", color="#e8590c", label=system)
+    axes.set_xlabel("level of the input, dBFS")
+    axes.set_ylabel("SI-SNR, dB")
+    axes.legend(frameon=False)
+    _plain(axes)

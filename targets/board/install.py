@@ -87,7 +87,9 @@ channels = 1
 format = "s16le"
 # The channel to enhance, from 1 on; 0 for the mean of all.
 channel = 0
-# Attenuate nothing by more than so many dB; mix in a share of the input, 0 to 1.
+# Who listens, where it is not people; or attenuate nothing by more than so many dB, and mix in a
+# share of the input, 0 to 1.
+# listener = "recogniser"
 # max_attenuation = 12
 # mix = 0.1
 # A network of your own in place of the deployed one.

@@ -1,5 +1,6 @@
 """How much is taken away: what a limit and a mix make of a mask, live, by default and by option."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from edge_se.errors import UserError
 from edge_se.fixed import STRENGTH_BITS, limited
 from edge_se.manifest import Manifest, TensorSpec
 from edge_se.model_file import attach_manifest, read_model
-from edge_se.strength import ONE, Strength
+from edge_se.options import add_strength_arguments, asked_strength
+from edge_se.strength import ONE, PRESETS, Strength
 from tests.helpers.fixed_signals import BINS, MASK, buffers, manifest
 from tests.helpers.tiny_model import write_tiny
 
@@ -285,3 +287,38 @@ def test_stream_takes_a_mix(edge_se, tiny_int8, noise, tmp_path):
 
     out = np.frombuffer(done.stdout, "<i2")
     np.testing.assert_allclose(out[256:2560].astype(int), pcm[: 2560 - 256], atol=1)
+
+
+def asked(*typed: str, default: Strength = NONE) -> Strength:
+    parser = argparse.ArgumentParser()
+    add_strength_arguments(parser)
+    return asked_strength(parser.parse_args(typed), default)
+
+
+def test_a_listener_sets_what_is_left_open():
+    preset, models = PRESETS["recogniser"], Strength(6.0, 0.25)
+
+    assert asked(default=models) == models
+    assert asked("--for", "recogniser", default=models) == preset != models
+    assert asked("--for", "recogniser", "--mix", "0.5") == replace(preset, mix=0.5)
+    assert asked("--for", "recogniser", "--max-attenuation", "3").max_attenuation_db == 3
+
+
+@pytest.mark.parametrize("command", ["enhance", "stream", "live", "benchmark", "quantize"])
+def test_every_command_knows_who_may_listen(command, capsys):
+    assert main([command, "--for=nobody"]) == 2
+    assert "recogniser" in capsys.readouterr().err
+
+
+def test_enhance_is_for_a_listener(edge_se, tiny_float, noise, tmp_path):
+    soundfile.write(tmp_path / "in.wav", noise, 16000, subtype="FLOAT")
+    expected = Enhancer(tiny_float)
+    expected.strength = PRESETS["recogniser"]
+
+    done = edge_se(
+        *("enhance", "in.wav", "out.wav", "--model", tiny_float, "--for", "recogniser"),
+    )
+
+    assert done.returncode == 0, done.stderr
+    found = soundfile.read(tmp_path / "out.wav", dtype="float32")[0]
+    np.testing.assert_allclose(found, expected.enhance(noise), atol=1e-6)

@@ -88,8 +88,11 @@ def test_a_device_that_fails_is_named_with_those_there_are(
 
 def test_a_status_file_follows_the_stream(card, systemd, tiny_int8, tmp_path):
     path = tmp_path / "status.json"
-    options = ("--capture", "hw:1", "--max-attenuation", "12", "--status", str(path))
-    with start(tiny_int8, *options) as process:
+    settings = tmp_path / "mine.toml"
+    settings.write_text("mix = 0.5\n")  # which --for puts aside
+    options = ("--settings", str(settings), "--capture", "hw:1", "--status", str(path))
+    strength = ("--for", "recogniser", "--max-attenuation", "12")
+    with start(tiny_int8, *options, *strength) as process:
         systemd.recv(1000)
         systemd.recv(1000)
         running = json.loads(path.read_text())
@@ -252,6 +255,7 @@ def test_a_releases_folder_stands_for_its_model(tmp_path):
         ("mix = 1.5", "mix in .* has to lie between 0 and 1, not 1.5"),
         ("max_attenuation = nan", "max_attenuation in .* has to lie between 0 and 100"),
         ('mix = "a bit"', "mix in .* has to be a number"),
+        ('listener = "nobody"', "listener in .* has to be one of recogniser"),
         ("rate = ", "is no TOML"),
         ("\x00", "is no TOML"),
     ],
@@ -267,10 +271,14 @@ def test_settings_that_make_no_sense_are_refused(tmp_path, text, complaint):
 def test_settings_are_read(tmp_path):
     path = tmp_path / "live.toml"
     devices = 'capture = "plughw:1"\nrate = 48000\nchannels = 2\nchannel = 1\n'
-    path.write_text(f"{devices}max_attenuation = 12\nmix = 0.1\n")
+    path.write_text(f'{devices}listener = "recogniser"\nmax_attenuation = 12\nmix = 0.1\n')
 
     expected = LiveSettings(
-        "plughw:1", rate=48000, channels=2, channel=1, max_attenuation=12, mix=0.1
+        *("plughw:1", "default", 48000, 2),
+        channel=1,
+        listener="recogniser",
+        max_attenuation=12,
+        mix=0.1,
     )
     assert read_settings(path) == expected
     assert read_settings(tmp_path / "none.toml") == LiveSettings()

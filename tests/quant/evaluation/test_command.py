@@ -2,6 +2,7 @@ import argparse
 import json
 import shutil
 
+import numpy as np
 import pytest
 import soundfile as sf
 
@@ -16,12 +17,19 @@ class HalvingEnhancer:
     """Stands for a model: halves every sample."""
 
     sample_rate, strength = 16000, FULL
+    hop_size, latency_samples, sample_dtype = 1600, 0, np.dtype(np.float32)
 
     def __init__(self, model_path=None, engine=None, runtime=None, stft=None):
         self.model_path, self.stft = model_path, stft
 
     def enhance(self, samples):
         return 0.5 * samples
+
+    def process(self, frame, out):
+        out[...] = 0.5 * frame
+
+    def reset(self):
+        pass
 
     def describe(self):
         return {"file": str(self.model_path), "stft": self.stft}
@@ -95,3 +103,32 @@ def test_clips_without_clean_ones_are_named(folders, monkeypatch):
 
     with pytest.raises(UserError, match=r"en_01\.wav"):
         run(monkeypatch, "--noisy", folders / "noisy", "--clean", folders / "clean")
+
+
+def test_stress_is_told_written_and_drawn_for_both_models(folders, monkeypatch, capsys):
+    status = run(
+        monkeypatch,
+        *("--model", "m.tflite", "--reference", "r.tflite", "--stress", "--summary"),
+        *("--noisy", folders / "noisy", "--clean", folders / "clean"),
+        *("--silence-minutes", "0.05", "--stress-plot", folders / "stress.png"),
+        *("--json", folders / "scores.json"),
+    )
+
+    printed = capsys.readouterr().out
+    written = json.loads((folders / "scores.json").read_text())["stress"]
+    assert status == 0
+    assert list(written) == ["enhanced", "reference"]
+    assert {each["ms"] for each in written["enhanced"]["recoveries"]} == {0}
+    assert written["reference"]["conditions"][-1]["name"] == "after 3 s of silence"
+    for row in ("square, 0.25 s", "-65 dBFS", "DC of 0.3", "after 3 s of silence"):
+        assert any(line.startswith(row) for line in printed.splitlines())
+    assert (folders / "stress.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("option", ["--stress-plot", "--silence-minutes"])
+def test_options_of_stress_need_it(folders, monkeypatch, option):
+    with pytest.raises(UserError, match=f"{option} needs --stress"):
+        run(
+            monkeypatch,
+            *("--noisy", folders / "noisy", "--clean", folders / "clean", option, "1"),
+        )

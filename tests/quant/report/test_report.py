@@ -13,6 +13,7 @@ from quant.evaluation.evaluate import Difference, EvaluationResult, Summary
 from quant.evaluation.judge import Loss, Quality
 from quant.evaluation.robustness import Case, Robustness
 from quant.evaluation.sensitivity import ScopeCost, Sensitivity
+from quant.evaluation.stress import KNOCKS, LEVELS_DBFS, Condition, Recovery, Stress
 from quant.graph.recipes import RECIPES
 from quant.mixed_precision.auto import Candidate, Decision
 from quant.mixed_precision.costs import Cost, find_board
@@ -44,12 +45,21 @@ def robustness(loss: float = 0.0, drift_db: float = 0.0) -> Robustness:
     return Robustness(levels, silence, (15.0, 14.0, 14.0 + drift_db), {"cache": 0.25})
 
 
+def stress(ms: float | None) -> Stress:
+    differences = (-40.0, float("nan"), -2.0)
+    recoveries = tuple(Recovery(knock.name, ms, -40.0, differences) for knock in KNOCKS)
+    conditions = [
+        Condition(f"{level:g} dBFS", level, 5.0, 9.5, Loss(1.25, 0.2, 6)) for level in LEVELS_DBFS
+    ]
+    return Stress(6, recoveries, tuple(conditions))
+
+
 def quality(snr_db: float) -> Quality:
     losses = {"pesq": Loss(0.03, 0.01, 4)}
     return Quality(snr_db, snr_db, snr_db, {}, losses, np.zeros((1, 1)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def facts() -> dict:
     counts = {"float": 900_000, "quantized": 990_000}
     board = {"board": "pi4", "name": "Raspberry Pi 4 Model B", "instructions": counts}
@@ -70,7 +80,7 @@ def facts() -> dict:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def figures(facts) -> Figures:
     random = np.random.default_rng(0)
     names = ("noisy", "float", "quantized", "difference")
@@ -85,6 +95,7 @@ def figures(facts) -> Figures:
         levels=(summary("-30 dBFS", 1.7),),
         simulated=quality(20.0).to_dict(),
         robustness=robustness(),
+        stress={"quantized": stress(None), "float": stress(250.0)},
         sensitivity=Sensitivity(costs, {"pesq": 1.8}),
         clipping={"decoder.4.skip": 0.0123},
         signals={name: random.standard_normal(4000).astype(np.float32) for name in names},
@@ -92,6 +103,11 @@ def figures(facts) -> Figures:
         grade=grade,
         remarks=remarks,
     )
+
+
+@pytest.fixture(scope="module")
+def rendered(figures) -> str:
+    return render(figures)
 
 
 @dataclass
@@ -111,18 +127,18 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_needs_nothing_else(figures):
+def test_the_page_is_whole_and_needs_nothing_else(rendered):
     page = Page()
 
-    page.feed(render(figures))
+    page.feed(rendered)
 
     assert page.open == []
-    assert len(page.references) == 4
+    assert len(page.references) == 5
     assert all(source.startswith("data:image/png;base64,") for source in page.references)
 
 
-def test_pictures_are_pictures(figures):
-    sources = re.findall(r"base64,([^\"]+)", render(figures))
+def test_pictures_are_pictures(rendered):
+    sources = re.findall(r"base64,([^\"]+)", rendered)
 
     assert all(base64.b64decode(data).startswith(b"\x89PNG") for data in sources)
 
@@ -137,10 +153,11 @@ def test_pictures_are_pictures(figures):
         "encoder.0",
         "25.00%",
         "&lt;mine&gt;.tar",
+        "square, 0.25 s</td><td>&gt; 13000</td><td>-40.0</td><td>250</td>",
     ],
 )
-def test_the_page_says(figures, text):
-    assert text in render(figures)
+def test_the_page_says(rendered, text):
+    assert text in rendered
 
 
 def test_the_json_holds_the_same(figures, tmp_path):
@@ -151,6 +168,7 @@ def test_the_json_holds_the_same(figures, tmp_path):
     assert content["quality"]["differences"]["pesq"]["mean"] == -0.004
     assert content["clipping"] == {"decoder.4.skip": 0.0123}
     assert content["sensitivity"]["scopes"][0]["scope"] == "all"
+    assert content["stress"]["float"]["recoveries"][0]["differences_db"] == [-40.0, None, -2.0]
     assert (tmp_path / "new" / "report.html").stat().st_size > 10_000
 
 
