@@ -1,15 +1,16 @@
-"""Level normalization: loud speech is attenuated for the network, by a power of two.
+"""The front end: what keeps a network where it was trained, whatever the microphone delivers.
 
-A network that learned from speech at usual levels does worse on loud speech, and 8-bit features end
-there. So the features (never the spectrum that the mask multiplies) are brought nearer to the level
-that the network does best at. Soft speech is left alone: amplified with it would be the noise of
-pauses, after which some networks take long to find their way into speech. Causal: a frame's gain
-depends on its own hop and those before.
+A constant part of the samples (DC) is followed and taken off. Features (never the spectrum that the
+mask multiplies, so that no gain is heard) are brought nearer to the level that the network learned
+from, by a power of two: down where speech is loud, up where it is soft. A hop far above that level
+is a knock: the frames that hold it are held down, and when it is over, the network starts anew, for
+its states would be of no use for seconds. Causal: what happens to a frame depends on its own hop
+and those before.
 
-Integers throughout, so that it has one set of bits everywhere; docs/fixed-point.md specifies them
-and `edge_se/core/level.h` is the same in C. Levels are octaves (6.02 dB) of RMS with 16 fractional
-bits; the least energy, one step of one int16 sample, has the level 0, full scale of a hop of 256
-samples 19 octaves.
+Levels are in integers throughout, so that they have one set of bits everywhere;
+docs/fixed-point.md specifies them and `edge_se/core/level.h` is the same in C. They are octaves
+(6.02 dB) of RMS with 16 fractional bits; the least energy, one step of one int16 sample, has the
+level 0, full scale of a hop of 256 samples 19 octaves.
 """
 
 import math
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 
 from edge_se.signal import Signal
 
-SILENCE_DBFS = -65.0  # hops below it tell nothing about the speaker's level
-SMALLEST_EXPONENT = -4  # gains of 2**-4 to 1
+SILENCE_DBFS = -85.0  # hops below it tell nothing about the speaker's level
+SMALLEST_EXPONENT, LARGEST_EXPONENT = -4, 7
 # In a louder hop the estimate moves a tenth of the way in 16 ms, in a quieter one down by no more
 # than 1/400 octave: up within a word, down in many seconds, so that pauses don't count as soft
 # speech.
@@ -33,10 +34,21 @@ FIRST_SECONDS = 0.16
 MOST_HOPS = 2**15
 # The estimate, above the mean in speech, reads this many octaves more than a clip's RMS.
 BIAS_OCTAVES = 0.5
-# Features are attenuated once they are 12 dB above the target, and less again once they are 3 dB
-# below it, by one exponent a hop: near the target networks hardly mind the level, but every change
-# disturbs their states for some frames, the more the larger it is.
-TOLERANCE, RELEASE = 131072, 32768
+# Features are attenuated once they are 12 dB above the target, and amplified once they are 15 dB
+# below it, each until they are within 3 dB of it, by one exponent a hop: near the target networks
+# hardly mind the level, but every change disturbs their states for some frames.
+TOO_LOUD, TOO_SOFT, NEAR = 131072, 163840, 32768
+# Soft hops count as speech where they are 6 dB above the quietest of late, which is forgotten by
+# 1/64 octave a hop: a pause is not to be amplified as if it were soft speech. Loud speech is
+# followed down to the target whatever comes after it.
+ABOVE_FLOOR, FLOOR_RISE = 65536, 1024
+# No frame reaches the network louder than 15 dB above the target. After what is 16.5 dB above it,
+# states would stay at the ends of their ranges for seconds.
+LIMIT, KNOCK = 163840, 180224
+# DC is the mean of so many hops, of which older ones count ever less: a high-pass of first order.
+DC_HOPS = 16
+# Fractional bits of DC in integers.
+DC_BITS = 8
 # Of the parabola f + c f (1 - f), within 0.008 of log2(1 + f); 16 fractional bits.
 CURVATURE = 22545
 
@@ -73,6 +85,8 @@ class LevelNormalizer:
         rise: By which share of the distance the estimate follows a louder hop, 16 fractional bits.
         fall: By how much at most it follows a quieter one.
         first_weight: How many hops the start value counts as.
+        ended: Whether a knock has ended with the newest hop but one, so that the network should
+            start anew with the newest frame.
     """
 
     def __init__(self, signal: Signal) -> None:
@@ -93,30 +107,73 @@ class LevelNormalizer:
 
     def reset(self) -> None:
         """Forget all hops: the gain is one until the level is known."""
-        self._estimate = self.target
-        self._hops = 0
-        self._exponent = 0
+        self._estimate = self._floor = self.target
+        self._hops = self._exponent = self._previous = 0
+        self._knocked = self.ended = False
 
     def __call__(self, energy: int) -> int:
         """Take in one hop's sum of squares, in steps of int16; its frame's exponent of two."""
         level = hop_level(energy) if energy else 0
+        self._floor = min(self._floor + FLOOR_RISE, max(level, self.silence))
         if level > self.silence:
             self._follow(level)
-        return self._exponent
+        loudest, self._previous = max(level, self._previous), level
+        before, self._knocked = self._knocked, loudest > self.target + KNOCK
+        self.ended = before and not self._knocked
+        return min(self._exponent, (self.target + LIMIT - loudest) >> 16)
 
     def _follow(self, level: int) -> None:
-        self._hops = min(self._hops + 1, MOST_HOPS)
         distance = level - self._estimate
         if distance > 0:
+            self._hops = min(self._hops + 1, MOST_HOPS)
             self._estimate += (self.rise * distance) >> 16
-        else:
+        elif self._estimate > self.target or level > self._floor + ABOVE_FLOOR:
+            self._hops = min(self._hops + 1, MOST_HOPS)
             first = -distance // (self.first_weight + self._hops)
             self._estimate -= max(first, min(-distance, self.fall))
         off = self.target - self._estimate - self._exponent * ONE
-        if off < -TOLERANCE:
+        if off < -TOO_LOUD or (self._exponent > 0 and off < -NEAR):
             self._exponent = max(self._exponent - 1, SMALLEST_EXPONENT)
-        elif off > RELEASE:
-            self._exponent = min(self._exponent + 1, 0)
+        elif off > TOO_SOFT or (self._exponent < 0 and off > NEAR):
+            self._exponent = min(self._exponent + 1, LARGEST_EXPONENT)
+
+
+class IntegerDc:
+    """The constant part of int16 samples; hops of 256, whose sums are means of `DC_BITS`."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all hops."""
+        self._mean = self._hops = 0
+
+    def __call__(self, total: int) -> int:
+        """Take in the sum of a hop of 256 samples; what to take off each of them."""
+        self._hops = min(self._hops + 1, DC_HOPS)
+        off = total - self._mean
+        step = abs(off) // self._hops
+        self._mean += step if off > 0 else -step
+        return (self._mean + (1 << (DC_BITS - 1))) >> DC_BITS
+
+
+class FloatDc:
+    """The constant part of float samples."""
+
+    def __init__(self, hop: int) -> None:
+        self._ones = np.full(hop, 1 / hop, np.float32)
+        self._centred = np.empty(hop, np.float32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all hops."""
+        self._mean, self._hops = 0.0, 0
+
+    def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take in a hop (float32 [hop]) and give it without, the same buffer at each call."""
+        self._hops = min(self._hops + 1, DC_HOPS)
+        self._mean += (float(np.dot(samples, self._ones)) - self._mean) / self._hops
+        return np.subtract(samples, np.float32(self._mean), self._centred)
 
 
 def make_normalizer(signal: Signal) -> LevelNormalizer | None:

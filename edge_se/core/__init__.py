@@ -21,7 +21,7 @@ LIBRARY = "_core.so"
 # calls them. Tried in this order.
 VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
 # What `edge_se_core_version` of the library has to say.
-VERSION = 10
+VERSION = 11
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
     *("samples_to_int16", "samples_to_float"),
@@ -53,9 +53,17 @@ class Level(ctypes.Structure):
         (name, ctypes.c_int32)
         for name in (
             *("target", "silence", "rise", "fall", "first_weight"),
-            *("estimate", "hops", "exponent"),
+            *("estimate", "floor", "hops", "exponent", "previous", "knocked", "ended"),
+            *("dc", "dc_hops"),
         )
     ]
+
+
+def reset_level(level: Level) -> None:
+    """Bring a level's state to what it is before the first hop."""
+    state = Level.estimate.offset
+    ctypes.memset(ctypes.addressof(level) + state, 0, ctypes.sizeof(level) - state)
+    level.estimate = level.floor = level.target
 
 
 class StftContext(ctypes.Structure):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.core import Context, Level
+from edge_se.core import Context, Level, reset_level
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TWIDDLES, WINDOW
 from edge_se.manifest import Manifest
@@ -82,6 +82,10 @@ class CompiledPath(FixedPath):
         self._newest[...] = samples
         self._analyse(self._address)
 
+    def knock_ended(self) -> bool:
+        """Whether the network should start anew with the newest frame."""
+        return self._level is not None and bool(self._level.ended)
+
     def synthesise(self, out: NDArray[np.int16]) -> None:
         """Synthesis: the mask applied, and one enhanced hop (int16 [256]) written to `out`."""
         self._synthesise(self._address)
@@ -91,7 +95,7 @@ class CompiledPath(FixedPath):
         """Forget all samples."""
         super().reset()
         if self._level is not None:
-            self._level.estimate, self._level.hops, self._level.exponent = self._level.target, 0, 0
+            reset_level(self._level)
 
     def describe(self) -> dict[str, Any]:
         """What runs, for reports."""

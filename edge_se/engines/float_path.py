@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.engines.choice import make_stft
-from edge_se.level import hop_energy, make_normalizer
+from edge_se.level import FloatDc, hop_energy, make_normalizer
 from edge_se.manifest import BandMerging, Manifest, TensorSpec
 from edge_se.quantized import Dequantizer, Quantizer
 from edge_se.signal import FEATURE_ROWS, LEAST_MAGNITUDE
@@ -185,6 +185,7 @@ class FloatPath:
             manifest.bands,
         )
         self._normalize = make_normalizer(manifest.signal)
+        self._centre = FloatDc(manifest.signal.hop)
         self._apply_mask = MaskApplier(mask, tensors.mask)
         self._delay: SpectrumDelay | None = None
         if manifest.lookahead_frames:
@@ -193,10 +194,18 @@ class FloatPath:
 
     def analyse(self, samples: Samples) -> None:
         """Analysis: one hop of samples to the step's features."""
+        exponent = 0
+        if self._normalize is not None:
+            samples = self._centre(samples)
+            exponent = self._normalize(hop_energy(samples))
         self._stft.analyse(samples)
-        self._write_features(self._normalize(hop_energy(samples)) if self._normalize else 0)
+        self._write_features(exponent)
         if self._delay is not None:
             self._masked = self._delay(self._stft.spectrum)
+
+    def knock_ended(self) -> bool:
+        """Whether the network should start anew with the newest frame."""
+        return self._normalize is not None and self._normalize.ended
 
     def synthesise(self, out: Samples) -> None:
         """Synthesis: the mask applied, and one enhanced hop written to `out`."""
@@ -207,6 +216,7 @@ class FloatPath:
         self._stft.reset()
         if self._normalize is not None:
             self._normalize.reset()
+            self._centre.reset()
         if self._delay is not None:
             self._delay.reset()
 

@@ -50,6 +50,9 @@ class SignalPath(Protocol):
     def analyse(self, samples: NDArray[Any]) -> None:
         """Analysis: one hop of samples to the step's features."""
 
+    def knock_ended(self) -> bool:
+        """Whether the network should start anew with the newest frame; see `edge_se.level`."""
+
     def synthesise(self, out: NDArray[Any]) -> None:
         """Synthesis: the mask applied, and one enhanced hop written to `out`."""
 
@@ -80,6 +83,7 @@ class FrameLoop:
         self.sample_dtype = self._path.sample_dtype
         self.analyse, self.synthesise = self._path.analyse, self._path.synthesise
         self._run, self._carry = step.run, step.cache.carry
+        self._knock_ended = self._path.knock_ended
         self.reset()
         silence = np.zeros(self.manifest.signal.hop, self.sample_dtype)
         for _ in range(WARM_UP_FRAMES):
@@ -89,12 +93,13 @@ class FrameLoop:
     def process(self, samples: NDArray[Any], out: NDArray[Any]) -> None:
         """Take in one hop ([hop] of `sample_dtype`) and write one enhanced hop to `out`."""
         self.analyse(samples)
-        self._run()
-        self._carry()
+        self.infer()
         self.synthesise(out)
 
     def infer(self) -> None:
         """Model: the one-frame step, and its states carried on."""
+        if self._knock_ended():
+            self.cache.reset()
         self._run()
         self._carry()
 

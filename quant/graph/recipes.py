@@ -59,7 +59,7 @@ class Recipe:
     default: Precision
     overrides: tuple[Override, ...] = ()
     ranges: str = "percentile"
-    level_dbfs: float | None = None
+    level_dbfs: float | None = USUAL_LEVEL_DBFS
 
     @property
     def splits(self) -> bool:

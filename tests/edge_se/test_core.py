@@ -134,11 +134,10 @@ def test_the_level_s_bits_equal_those_of_the_numpy_model(library):
         level, expected = path._level, model._normalize
         assert level is not None and expected is not None
         gains.add(level.exponent)
-        assert (level.estimate, level.hops, level.exponent) == (
-            expected._estimate,
-            expected._hops,
-            expected._exponent,
-        )
+        for name in ("estimate", "floor", "hops", "exponent", "previous"):
+            assert getattr(level, name) == getattr(expected, f"_{name}")
+        assert bool(level.ended) == expected.ended
+        assert level.dc == model._dc._mean
         np.testing.assert_array_equal(ours[0], theirs[0])
 
     assert min(gains) < -1 and max(gains) == 0

@@ -7,7 +7,8 @@ import pytest
 
 from edge_se.level import (
     ONE,
-    SMALLEST_EXPONENT,
+    FloatDc,
+    IntegerDc,
     LevelNormalizer,
     hop_energy,
     hop_level,
@@ -71,11 +72,70 @@ def test_silence_changes_nothing():
     assert set(exponents(normalizer, np.zeros((500, 256), np.float32))) == {before}
 
 
-def test_the_gain_is_bounded():
-    assert (
-        exponents(LevelNormalizer(replace(SIGNAL, level_dbfs=-60.0)), noise(0, 500))[-1]
-        == SMALLEST_EXPONENT
-    )
+def speech(level_dbfs: float, hops: int) -> np.ndarray:
+    """Bursts of a fifth of a second, and background 30 dB below between them."""
+    samples = noise(level_dbfs, hops)
+    samples[np.arange(hops) % 24 >= 12] *= np.float32(10 ** (-30 / 20))
+    return samples
+
+
+@pytest.mark.parametrize(("level_dbfs", "least"), [(-45, 1), (-60, 3), (-75, 6)])
+def test_soft_speech_is_amplified_within_4_seconds_and_stays_so_in_pauses(level_dbfs, least):
+    normalizer = LevelNormalizer(replace(SIGNAL, level_dbfs=-25.0))
+
+    amplified = exponents(normalizer, speech(level_dbfs, 250))[-1]
+    paused = exponents(normalizer, noise(level_dbfs - 30, 3000))
+
+    assert amplified >= least
+    assert set(paused) == {amplified}
+
+
+def test_louder_speech_ends_the_amplification_with_its_first_hop():
+    normalizer = LevelNormalizer(replace(SIGNAL, level_dbfs=-25.0))
+    exponents(normalizer, speech(-70, 300))
+
+    assert exponents(normalizer, noise(-10, 1)) <= [0]
+
+
+def test_no_frame_is_heard_more_than_18_db_above_the_target():
+    loud = noise(20, 50)
+    found = exponents(LevelNormalizer(replace(SIGNAL, level_dbfs=-25.0)), loud)
+
+    heard = [20 + 20 * np.log10(2.0**exponent) for exponent in found]
+    assert max(heard) < -25 + 3 + 15 + 1
+
+
+def test_the_network_starts_anew_once_after_each_knock():
+    normalizer = LevelNormalizer(replace(SIGNAL, level_dbfs=-25.0))
+    knock = np.ones((16, 256), np.float32)
+    ended = []
+    for hop in [*noise(-25, 50), *knock, *noise(-25, 50), *knock, *noise(-25, 50)]:
+        normalizer(hop_energy(hop))
+        ended.append(normalizer.ended)
+
+    # The window of the hop after a knock has its last hop in it.
+    assert np.flatnonzero(ended).tolist() == [67, 133]
+
+
+@pytest.mark.parametrize("level_dbfs", [-60, -35, -25, -15])
+def test_usual_speech_is_no_knock(level_dbfs):
+    normalizer = LevelNormalizer(replace(SIGNAL, level_dbfs=-25.0))
+    for hop in speech(level_dbfs, 500):
+        normalizer(hop_energy(hop))
+        assert not normalizer.ended
+
+
+@pytest.mark.parametrize("dc", [-0.5, 0.05, 0.3])
+def test_dc_is_gone_after_a_second_in_integers_and_floats(dc):
+    samples = noise(-40, 64) + np.float32(dc)
+    integers, floats = IntegerDc(), FloatDc(256)
+    for hop in samples:
+        whole = np.rint(hop * 32768).astype(np.int64)
+        left = whole - integers(int(whole.sum()))
+        centred = floats(hop)
+
+    assert abs(left.mean()) < 32768 * 0.002
+    assert abs(centred.mean()) < 0.002
 
 
 def test_reset_forgets_the_level():
