@@ -48,8 +48,8 @@ class Signal:
             largest being 1.
         mask: Kind of mask: rows of real and imaginary part; real gains; of a separator, a gain in
             [0, 1] for both channels' accompaniment.
-        level_dbfs: Level that loud input is brought nearer to before the network hears it (see
-            `edge_se.level`); None where it hears every level as it is.
+        level_dbfs: Level that the front end brings input nearer to before the network hears it (see
+            `edge_se.level`); None where there is no front end.
     """
 
     sample_rate: int
