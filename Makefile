@@ -37,7 +37,7 @@ test: $(INSTALLED)
 		--cov --cov-report=term:skip-covered
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n auto --dist loadfile
 
 # Damaged files and streams, five times as many as test-slow has. KINDS and CASES choose.
 KINDS ?=
@@ -88,7 +88,8 @@ quality: $(INSTALLED)
 costs: $(INSTALLED)
 	$(BIN)/python -m targets.emulation.costs
 
-# Make the model file and the C engine in the wheel again, after training or a change of the graph.
+# Make the model file, its weights for C and the C engines in the wheel again, after training or a
+# change of the graph.
 default-model: $(INSTALLED)
 	$(BIN)/edge-se quantize --precision int8_float_ends \
 		--out edge_se/models/default.tflite

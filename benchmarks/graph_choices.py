@@ -89,6 +89,7 @@ def grus_apart() -> Iterator[None]:
                 weights.input_bias[rows],
                 weights.hidden_weight[rows][:, units],
                 weights.candidate_bias[units],
+                weights.parts[quarter : quarter + 1],
             )
             states.append(merged(graph, x, part, f"{name}.{quarter}"))
         return ops.concat(graph, states, 1, "states")

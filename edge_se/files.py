@@ -250,11 +250,16 @@ def _replacing(path: Path, status: os.stat_result | None) -> Iterator[Path]:
     _require_replaceable(path, status)
     target = _behind_links(path)
     temporary = target.with_name(f".edge-se-{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
-    with naming(path):
-        # A new file gets the umask's permissions; the copy of an old one is nobody else's yet.
-        mode = 0o666 if status is None else 0o600
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+    ours = True  # even if a signal ends us as soon as it is there
     try:
+        with naming(path):
+            try:
+                # A new file gets the umask's permissions; the copy of an old one is nobody's yet.
+                mode = 0o666 if status is None else 0o600
+                os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+            except OSError:
+                ours = False
+                raise
         yield temporary
         with naming(path):
             if status is not None:
@@ -264,7 +269,8 @@ def _replacing(path: Path, status: os.stat_result | None) -> Iterator[Path]:
             with contextlib.suppress(OSError):  # some file systems have no such thing
                 _sync(target.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        if ours:
+            temporary.unlink(missing_ok=True)
 
 
 def _behind_links(path: Path) -> Path:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from edge_se.core import load_core
 from edge_se.engines import ENGINES, load_engine
 from edge_se.engines.choice import core_for
 from edge_se.errors import UserError
@@ -74,7 +73,7 @@ def _describe_tflite(path: Path, runtime: str | None) -> Description:
     operators = Counter(
         (operator["op_name"], _precision(operator)) for operator in plain._get_ops_details()
     )
-    engines = {"tflite": "by default", "c": _built_in(manifest)}
+    engines = {"tflite": "by default", "c": _in_c(path)}
     return (
         manifest,
         operators,
@@ -86,21 +85,14 @@ def _describe_tflite(path: Path, runtime: str | None) -> Description:
     )
 
 
-def _built_in(manifest: Manifest) -> str:
-    """Whether the C engine built in can run in place of a model."""
-    from edge_se.engines.generated import ARITHMETICS, checkpoint_of
+def _in_c(path: Path) -> str:
+    """Whether the C engine can run a model."""
+    from edge_se.engines.generated import arithmetics_of
 
-    core = load_core()
-    built_in = {} if core is None else {name: checkpoint_of(core, name) for name in ARITHMETICS}
-    alike = [name for name, own in built_in.items() if own == manifest.checkpoint.get("sha256")]
-    if alike:
-        return f"with --engine c, in {' or '.join(alike)}: the one built in has the same checkpoint"
-    if not any(built_in.values()):
-        return "no: none is built in here"
-    return (
-        "no: the one built in has another checkpoint; edge-se compile makes one of any GTCRN of "
-        "upstream's sizes"
-    )
+    arithmetics = arithmetics_of(path)
+    if arithmetics:
+        return f"with --engine c, in {' or '.join(arithmetics)}"
+    return "no: it has no weights that an engine of this installation takes"
 
 
 def _describe_compiled(path: Path, runtime: str | None) -> Description:

@@ -7,6 +7,9 @@ is a knock: the frames that hold it are held down, and when it is over, the netw
 its states would be of no use for seconds. Causal: what happens to a frame depends on its own hop
 and those before.
 
+All of that is the front end "follow". The other, "attenuate", does no more than bring loud speech
+down: files of earlier checkouts ask for it.
+
 Levels are in integers throughout, so that they have one set of bits everywhere;
 docs/fixed-point.md specifies them and `edge_se/core/level.h` is the same in C. They are octaves
 (6.02 dB) of RMS with 16 fractional bits; the least energy, one step of one int16 sample, has the
@@ -21,8 +24,9 @@ from numpy.typing import NDArray
 
 from edge_se.signal import Signal
 
-SILENCE_DBFS = -85.0  # hops below it tell nothing about the speaker's level
-SMALLEST_EXPONENT, LARGEST_EXPONENT = -4, 7
+# Hops below it tell nothing about the speaker's level.
+SILENCE_DBFS = {"attenuate": -65.0, "follow": -85.0}
+SMALLEST_EXPONENT, LARGEST_EXPONENT = -4, {"attenuate": 0, "follow": 7}
 # In a louder hop the estimate moves a tenth of the way in 16 ms, in a quieter one down by no more
 # than 1/400 octave: up within a word, down in many seconds, so that pauses don't count as soft
 # speech.
@@ -45,6 +49,8 @@ ABOVE_FLOOR, FLOOR_RISE = 65536, 1024
 # No frame reaches the network louder than 15 dB above the target. After what is 16.5 dB above it,
 # states would stay at the ends of their ranges for seconds.
 LIMIT, KNOCK = 163840, 180224
+# What no level is above or below.
+BEYOND = 2**29
 # DC is the mean of so many hops, of which older ones count ever less: a high-pass of first order.
 DC_HOPS = 16
 # Fractional bits of DC in integers.
@@ -85,6 +91,11 @@ class LevelNormalizer:
         rise: By which share of the distance the estimate follows a louder hop, 16 fractional bits.
         fall: By how much at most it follows a quieter one.
         first_weight: How many hops the start value counts as.
+        above_floor: How far a soft hop has to be above the quietest of late to be heard.
+        largest: The largest exponent.
+        limit: How far above the target a frame may be heard.
+        knock: How far above the target a hop is a knock.
+        removes_dc: Whether samples are to come without DC.
         ended: Whether a knock has ended with the newest hop but one, so that the network should
             start anew with the newest frame.
     """
@@ -99,10 +110,15 @@ class LevelNormalizer:
             raise ValueError("this signal keeps its level")
         hops = signal.hop_seconds / USUAL_HOP_SECONDS
         self.target = level_of(signal.level_dbfs, signal.hop) + round(BIAS_OCTAVES * ONE)
-        self.silence = level_of(SILENCE_DBFS, signal.hop)
+        self.silence = level_of(SILENCE_DBFS[signal.front_end], signal.hop)
         self.rise = round((1 - (1 - RISE) ** hops) * ONE)
         self.fall = round(FALL * hops * ONE)
         self.first_weight = round(FIRST_SECONDS / signal.hop_seconds)
+        self.largest = LARGEST_EXPONENT[signal.front_end]
+        self.removes_dc = signal.front_end == "follow"
+        self.above_floor, self.limit, self.knock = ABOVE_FLOOR, LIMIT, KNOCK
+        if signal.front_end == "attenuate":
+            self.above_floor, self.limit, self.knock = -BEYOND, BEYOND, BEYOND
         self.reset()
 
     def reset(self) -> None:
@@ -118,16 +134,16 @@ class LevelNormalizer:
         if level > self.silence:
             self._follow(level)
         loudest, self._previous = max(level, self._previous), level
-        before, self._knocked = self._knocked, loudest > self.target + KNOCK
+        before, self._knocked = self._knocked, loudest > self.target + self.knock
         self.ended = before and not self._knocked
-        return min(self._exponent, (self.target + LIMIT - loudest) >> 16)
+        return min(self._exponent, (self.target + self.limit - loudest) >> 16)
 
     def _follow(self, level: int) -> None:
         distance = level - self._estimate
         if distance > 0:
             self._hops = min(self._hops + 1, MOST_HOPS)
             self._estimate += (self.rise * distance) >> 16
-        elif self._estimate > self.target or level > self._floor + ABOVE_FLOOR:
+        elif self._estimate > self.target or level > self._floor + self.above_floor:
             self._hops = min(self._hops + 1, MOST_HOPS)
             first = -distance // (self.first_weight + self._hops)
             self._estimate -= max(first, min(-distance, self.fall))
@@ -135,7 +151,7 @@ class LevelNormalizer:
         if off < -TOO_LOUD or (self._exponent > 0 and off < -NEAR):
             self._exponent = max(self._exponent - 1, SMALLEST_EXPONENT)
         elif off > TOO_SOFT or (self._exponent < 0 and off > NEAR):
-            self._exponent = min(self._exponent + 1, LARGEST_EXPONENT)
+            self._exponent = min(self._exponent + 1, self.largest)
 
 
 class IntegerDc:

@@ -19,11 +19,13 @@ from edge_se.quantized import limits
 from edge_se.signal import (
     FEATURE_ROWS,
     FEATURES,
+    FRONT_ENDS,
     MASK_ROWS,
     MASKS,
     WINDOW_FUNCTIONS,
     Signal,
 )
+from edge_se.strength import FULL, Strength
 
 FORMAT_VERSION = 3
 
@@ -188,7 +190,11 @@ class Manifest:
         calibration: Clips and ranges used.
         quality: What was measured.
         tools: Versions of what made it.
-        body_sha256: Of the model file without its manifest; `attach_manifest` fills it in.
+        strength: How much is taken away where nothing else is asked for.
+        body_sha256: Of the model file without what is behind its body; `attach_manifest` fills it
+            in.
+        weights_sha256: Of weights for the C engine that lie beside the manifest, by arithmetic;
+            `attach_manifest` fills them in.
     """
 
     architecture: str
@@ -205,7 +211,9 @@ class Manifest:
     calibration: Mapping[str, Any] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
     tools: Mapping[str, Any] = field(default_factory=dict)
+    strength: Strength = FULL
     body_sha256: str = ""
+    weights_sha256: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     @property
@@ -280,7 +288,9 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         calibration=_get(content, "calibration", dict, "it"),
         quality=_get(content, "quality", dict, "it"),
         tools=_get(content, "tools", dict, "it"),
+        strength=_strength(content.get("strength")),
         body_sha256=_get(content, "body_sha256", str, "it"),
+        weights_sha256=_get(content, "weights_sha256", dict, "it"),
     )
     _check_consistent(manifest)
     return manifest
@@ -296,6 +306,8 @@ def _signal(content: Mapping[str, Any]) -> Signal:
     _check(not unknown, f"its signal has the unknown field {', '.join(unknown)}")
     for name, values in UNDERSTOOD.items():
         _check_understood(name, content.get(name), values)
+    if "front_end" in content:  # files from before there was another have none
+        _check_understood("front_end", content["front_end"], FRONT_ENDS)
     level = content.get("level_dbfs")
     signal = Signal(
         sample_rate=_get(content, "sample_rate", int, "its signal"),
@@ -304,6 +316,7 @@ def _signal(content: Mapping[str, Any]) -> Signal:
         window_function=content["window_function"],
         features=content["features"],
         mask=content["mask"],
+        front_end=content.get("front_end", FRONT_ENDS[0]),
         level_dbfs=None if level is None else _get(content, "level_dbfs", float, "its signal"),
     )
     _check(0 < signal.sample_rate <= LARGEST_RATE, f"its sample rate is {signal.sample_rate}")
@@ -388,6 +401,22 @@ def _chunk(content: Any) -> Chunk | None:
         return None
     _check(isinstance(content, dict), f"its chunk is {content!r}, not an object")
     return Chunk(_get(content, "frames", int, "chunk"), _get(content, "offset", int, "chunk"))
+
+
+def _strength(content: Any) -> Strength:
+    if content is None:  # as of files from before there was one
+        return FULL
+    _check(isinstance(content, dict), f"its strength is {content!r}, not an object")
+    unknown = sorted(set(content) - {f.name for f in fields(Strength)})
+    _check(not unknown, f"its strength has the unknown field {', '.join(unknown)}")
+    limit = content.get("max_attenuation_db")
+    try:
+        return Strength(
+            None if limit is None else _get(content, "max_attenuation_db", float, "its strength"),
+            _get(content, "mix", float, "its strength"),
+        )
+    except ValueError as error:
+        raise _InvalidError(f"its strength's {error}") from None
 
 
 def _bands(content: Any) -> BandMerging | None:

@@ -1,19 +1,21 @@
 """The model file: a body that a runtime runs, and its manifest behind it.
 
-Behind a .tflite and a .so the manifest is the one entry of a ZIP archive, as TFLite Metadata has
-it: runtimes and loaders ignore what follows, and any ZIP tool reads it. Behind an .onnx it is an
+Behind a .tflite and a .so the manifest is the first entry of a ZIP archive, as TFLite Metadata has
+it: runtimes and loaders ignore what follows, and any ZIP tool reads it. Beside it may lie the
+network's weights for the C engine, an entry for each arithmetic. Behind an .onnx the manifest is an
 entry of the model's metadata, which is where a protobuf may be continued.
 
-The manifest holds the SHA-256 of the body, and what is behind the body has to be, byte for byte,
-what `attach_manifest` makes of that manifest. So a file that is read is a file as it was written:
-no runtime, loader or archive reader sees one that is damaged.
+The manifest holds the SHA-256 of the body and of weights, and what is behind the body has to be,
+byte for byte, what `attach_manifest` makes of that manifest and those weights. So a file that is
+read is a file as it was written: no runtime, loader, engine or archive reader sees one that is
+damaged.
 """
 
 import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +25,9 @@ from edge_se.files import write_whole
 from edge_se.manifest import Manifest
 
 MANIFEST_NAME = "manifest.json"
+# Entries with weights for the C engine, by its arithmetic.
+WEIGHTS_NAMES = {name: f"weights.{name}.bin" for name in ("float", "fixed")}
+_ENTRIES = (MANIFEST_NAME, *WEIGHTS_NAMES.values())  # of an archive, in this order
 # Keys of an ONNX model's metadata; the CRC-32 is what a ZIP archive has anyway.
 MANIFEST_KEY, _CRC_KEY = "edge_se_manifest", "edge_se_manifest_crc32"
 _END_OF_ARCHIVE = 22  # bytes of the record that ends a ZIP archive
@@ -35,35 +40,53 @@ class DamagedError(ValueError):
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of model file: its name, what makes one, how its manifest is appended and found."""
+    """A kind of model file: its name, what makes one, how its entries are appended and found.
+
+    Entries are the manifest's text and weights, by the names of `_ENTRIES`.
+    """
 
     name: str
     maker: str
-    tail: Callable[[bytes, bytes], bytes]
-    find: Callable[[bytes], tuple[int, bytes] | None]
+    tail: Callable[[bytes, Mapping[str, bytes]], bytes]
+    find: Callable[[bytes], tuple[int, dict[str, bytes]] | None]
     traces: bytes
 
 
-def _zip_tail(body: bytes, text: bytes) -> bytes:
-    """The archive with a manifest's text behind a body; the same for the same arguments."""
-    entry = zipfile.ZipInfo(MANIFEST_NAME, date_time=(1980, 1, 1, 0, 0, 0))
-    entry.create_system = 3
-    entry.external_attr = 0o644 << 16
+def _zip_tail(body: bytes, entries: Mapping[str, bytes]) -> bytes:
+    """The archive with entries behind a body; the same for the same arguments."""
     buffer = io.BytesIO(body)
     buffer.seek(len(body))
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(entry, text)
+        for name in _ENTRIES:
+            if name in entries:
+                entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+                entry.create_system = 3
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, entries[name])
     return buffer.getvalue()[len(body) :]
 
 
-def _find_in_zip(data: bytes) -> tuple[int, bytes] | None:
-    """Where an archive of one entry begins, and the entry's text; None where none ends here."""
+def _find_in_zip(data: bytes) -> tuple[int, dict[str, bytes]] | None:
+    """Where an archive begins, and its entries; None where none of ours ends here.
+
+    Nothing but `split`'s comparison tells whether it is as it was written.
+    """
     end = data[-_END_OF_ARCHIVE:]
-    if not end.startswith(b"PK\5\6"):
+    count, at = (int.from_bytes(end[first:last], "little") for first, last in ((10, 12), (16, 20)))
+    if not end.startswith(b"PK\5\6") or not 0 < count <= len(_ENTRIES):
         return None
-    directory = int.from_bytes(end[16:20], "little")
-    start = int.from_bytes(data[directory + 42 : directory + 46], "little")
-    return start, data[start + 30 + len(MANIFEST_NAME) : directory]
+    entries, starts = {}, []
+    for _ in range(count):
+        size, name_size, start = (
+            int.from_bytes(data[at + first : at + last], "little")
+            for first, last in ((20, 24), (28, 30), (42, 46))
+        )
+        name = data[at + 46 : at + 46 + name_size].decode("latin-1")
+        content = start + 30 + name_size
+        entries[name] = data[content : content + size]
+        starts.append(start)
+        at += 46 + name_size
+    return starts[0], entries
 
 
 def _varint(number: int) -> bytes:
@@ -79,16 +102,17 @@ def _field(number: int, content: bytes) -> bytes:
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
-def _onnx_tail(body: bytes, text: bytes) -> bytes:
+def _onnx_tail(body: bytes, entries: Mapping[str, bytes]) -> bytes:
     """Metadata with a manifest's text, which continues an ONNX model's protobuf."""
-    entries = {_CRC_KEY: b"%08x" % zlib.crc32(text), MANIFEST_KEY: text}
+    text = entries[MANIFEST_NAME]
+    metadata = {_CRC_KEY: b"%08x" % zlib.crc32(text), MANIFEST_KEY: text}
     return b"".join(
         _field(_METADATA_FIELD, _field(1, key.encode()) + _field(2, value))
-        for key, value in entries.items()
+        for key, value in metadata.items()
     )
 
 
-def _find_in_onnx(data: bytes) -> tuple[int, bytes] | None:
+def _find_in_onnx(data: bytes) -> tuple[int, dict[str, bytes]] | None:
     key = _field(1, MANIFEST_KEY.encode())
     at = data.rfind(key)
     if at < 0:
@@ -96,8 +120,8 @@ def _find_in_onnx(data: bytes) -> tuple[int, bytes] | None:
     at += len(key) + 1
     while data[at : at + 1] >= b"\x80":  # the bytes of a length but its last
         at += 1
-    text = data[at + 1 :]
-    return len(data) - len(_onnx_tail(b"", text)), text
+    entries = {MANIFEST_NAME: data[at + 1 :]}
+    return len(data) - len(_onnx_tail(b"", entries)), entries
 
 
 _TFLITE = _Kind("TFLite model", "edge-se quantize", _zip_tail, _find_in_zip, b"manifest.json")
@@ -130,16 +154,28 @@ def split(data: bytes) -> tuple[bytes, bytes | None]:
     Raises:
         DamagedError: What is behind the body is not as it was written.
     """
+    body, entries = _parts(data)
+    return body, entries.get(MANIFEST_NAME)
+
+
+def attached_weights(data: bytes) -> dict[str, bytes]:
+    """Weights for the C engine that a model file carries, by arithmetic; raises as `split`."""
+    _, entries = _parts(data)
+    return {key: entries[name] for key, name in WEIGHTS_NAMES.items() if name in entries}
+
+
+def _parts(data: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """A model file's body, and the entries behind it; raises as `split`."""
     kind = _kind(data)
     found = kind.find(data)
     if found is not None:
-        start, text = found
+        start, entries = found
         body = data[:start]
-        if start > 0 and kind.tail(body, text) == data[start:]:
-            return body, text
+        if start > 0 and MANIFEST_NAME in entries and kind.tail(body, entries) == data[start:]:
+            return body, entries
     if kind.traces in data:
         raise DamagedError("its manifest is not as it was written")
-    return data, None
+    return data, {}
 
 
 def has_manifest(data: bytes) -> bool:
@@ -147,19 +183,33 @@ def has_manifest(data: bytes) -> bool:
     return _kind(data).traces in data
 
 
-def attach_manifest(body: bytes, manifest: Manifest) -> bytes:
+def attach_manifest(
+    body: bytes, manifest: Manifest, weights: Mapping[str, bytes] | None = None
+) -> bytes:
     """Append a manifest to a model's body, in place of the one that it may have already.
 
-    The result depends on the arguments alone. The manifest gets the body's SHA-256.
+    The result depends on the arguments alone. The manifest gets the SHA-256 of body and weights.
 
     Args:
         body: A .tflite, an .onnx without other metadata, or a .so.
         manifest: Of that model.
+        weights: For the C engine, by arithmetic, behind a .tflite or .so; None for those that it
+            may have already.
     """
+    weights = attached_weights(body) if weights is None else weights
     body, _ = split(body)
-    kind = _kind(body)
-    text = replace(manifest, body_sha256=hashlib.sha256(body).hexdigest()).to_json().encode()
-    return body + kind.tail(body, text)
+    described = replace(manifest, body_sha256=_sha256(body), weights_sha256=_hashes(weights))
+    entries = {MANIFEST_NAME: described.to_json().encode()}
+    entries |= {WEIGHTS_NAMES[arithmetic]: blob for arithmetic, blob in weights.items()}
+    return body + _kind(body).tail(body, entries)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _hashes(weights: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: _sha256(weights[name]) for name in WEIGHTS_NAMES if name in weights}
 
 
 def read_model(path: Path) -> tuple[bytes, Manifest]:
@@ -207,7 +257,8 @@ def manifest_of(data: bytes, source: str, suffix: str = ".tflite") -> Manifest:
             f"{kind.maker}"
         )
     manifest = Manifest.from_json(text, source)
-    if hashlib.sha256(body).hexdigest() != manifest.body_sha256:
+    found = (_sha256(body), _hashes(attached_weights(data)))
+    if found != (manifest.body_sha256, manifest.weights_sha256):
         raise UserError(
             f"{source} is damaged (its content does not have the SHA-256 in its manifest); make or "
             "copy it again"

@@ -30,6 +30,7 @@ FEATURE_ROWS: Mapping[str, int] = {"magnitude_real_imaginary": 3, "log_magnitude
 MASK_ROWS: Mapping[str, int] = {"complex": 2, "real": 1}
 FEATURES = (*FEATURE_ROWS, "stereo_magnitude")
 MASKS = (*MASK_ROWS, "stereo_magnitude")
+FRONT_ENDS = ("attenuate", "follow")
 # The least magnitude that has a logarithm of its own.
 LEAST_MAGNITUDE = 1e-12
 
@@ -50,6 +51,8 @@ class Signal:
             [0, 1] for both channels' accompaniment.
         level_dbfs: Level that the front end brings input nearer to before the network hears it (see
             `edge_se.level`); None where there is no front end.
+        front_end: What it does, a name of `FRONT_ENDS`: attenuates loud input alone, or follows it
+            both ways, takes DC off, and starts the network anew after knocks.
     """
 
     sample_rate: int
@@ -59,6 +62,7 @@ class Signal:
     features: str = "magnitude_real_imaginary"
     mask: str = "complex"
     level_dbfs: float | None = None
+    front_end: str = "attenuate"
 
     @property
     def bins(self) -> int:

@@ -5,7 +5,7 @@
  *
  *   edge-se compile --out engine/
  *   cc -std=c99 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -Iengine \
- *       examples/loop.c engine/gtcrn.c -lm -o loop
+ *       examples/loop.c engine/gtcrn.c engine/gtcrn_weights.c -lm -o loop
  *
  * and run it on 16-bit samples, one channel, 16 kHz:
  *
@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "gtcrn.h"
+#include "gtcrn_weights.h"
 
 enum { HOP = 256 };
 
@@ -39,7 +40,11 @@ int main(void)
     float samples[HOP];
     size_t count;
 
-    gtcrn_init(&state);
+    const char *fault = gtcrn_load(&state, gtcrn_weights, GTCRN_WEIGHTS_SIZE);
+    if (fault) {
+        fprintf(stderr, "%s\n", fault);
+        return 1;
+    }
     do {
         count = fread(pcm, sizeof pcm[0], HOP, stdin);
         if (count == 0)

@@ -9,7 +9,7 @@ quantized.report("report/")
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,8 @@ from edge_se.engines import ENGINES
 from edge_se.errors import UserError
 from edge_se.files import make_folder, written_beside
 from edge_se.manifest import Manifest
-from edge_se.model_file import manifest_of
+from edge_se.model_file import attach_manifest, manifest_of
+from edge_se.strength import FULL, Strength
 from quant.audio.clips import (
     CalibrationClips,
     SkippedClip,
@@ -28,6 +29,8 @@ from quant.audio.clips import (
     hold_out,
     read_calibration_clips,
 )
+from quant.c.engine import Engine
+from quant.c.engines import FIXED_RECIPE, fixed_engine, float_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.graph.encoding import Precision
 from quant.graph.graph import Range
@@ -78,6 +81,7 @@ class Options:
         recovery_minutes: how long to fine-tune the weights against their rounding; None to do it
             only where it is worth it, 0 for never.
         recovery_clean_weight: of the clean speech as a target of that.
+        strength: how much the file takes away where nothing else is asked of it.
     """
 
     quality_budget: float = QUALITY_BUDGET
@@ -85,6 +89,7 @@ class Options:
     ranges: Mapping[str, Range] | Path | None = None
     recovery_minutes: float | None = None
     recovery_clean_weight: float = 0.0
+    strength: Strength = FULL
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,13 @@ class Quantized:
         make_folder(Path(folder))
         figures = collect(
             Made(
-                *(made.board, self.content, made.calibrated, self.recipe, dict(made.ranges)),
+                *(
+                    made.board,
+                    _with_strength(self.content, FULL),
+                    made.calibrated,
+                    self.recipe,
+                    dict(made.ranges),
+                ),
                 *(made.clips, self.decision),
             ),
             progress,
@@ -190,6 +201,19 @@ def quantize(
     """
     chosen = Options(**options)
     _check(chosen)
+    made = _quantized(checkpoint, clips, precision, architecture, network_options, progress, chosen)
+    return replace(made, content=_with_strength(made.content, chosen.strength))
+
+
+def _quantized(
+    checkpoint: Checkpoint | str | Path | None,
+    clips: str | Path | None,
+    precision: str | Path | Recipe,
+    architecture: str | None,
+    network_options: Mapping[str, Any] | None,
+    progress: Progress,
+    chosen: Options,
+) -> Quantized:
     if not isinstance(checkpoint, Checkpoint):
         path = default_checkpoint_path() if checkpoint is None else Path(checkpoint)
         checkpoint = load_checkpoint(path, architecture, **(network_options or {}))
@@ -198,6 +222,8 @@ def quantize(
         _check_recipe(recipe, checkpoint)
     folder = clips_folder() if clips is None else Path(clips)
     if checkpoint.network.separates:
+        if chosen.strength != FULL:
+            raise UserError("a separator takes nothing away: its outputs add up to the input")
         return _separator(checkpoint, folder, recipe or RECIPES["int8"], progress)
     if recipe is not None and not recipe.needs_ranges:
         if chosen.ranges is not None:
@@ -205,7 +231,9 @@ def quantize(
         if chosen.recovery_minutes:
             raise UserError("recovery is for activations in 8 or 16 bits, as int8 has them")
     if recipe is not None and recipe.is_float:
-        return Quantized(build_proven_float(checkpoint, recipe), checkpoint, recipe)
+        content = build_proven_float(checkpoint, recipe)
+        content = _with_weights(content, partial(float_engine, checkpoint))
+        return Quantized(content, checkpoint, recipe)
     return _enhancer(checkpoint, folder, recipe, chosen, progress)
 
 
@@ -319,8 +347,11 @@ def _enhancer(
             recovered = recovery(calibrated, recipe, ranges)
             calibrated = recovered.calibrated
     details = _describe(clips, len(noisy), calibrated, recovered, decision)
+    content = build_proven(calibrated, recipe, ranges, details)
+    if recipe.name == FIXED_RECIPE:
+        content = _with_weights(content, partial(fixed_engine, calibrated, recipe, ranges))
     return Quantized(
-        build_proven(calibrated, recipe, ranges, details),
+        content,
         checkpoint,
         recipe,
         decision,
@@ -328,6 +359,23 @@ def _enhancer(
         notes,
         _Calibration(calibrated, ranges, clips, board),
     )
+
+
+def _with_strength(content: bytes, strength: Strength) -> bytes:
+    manifest = manifest_of(content, "the model file")
+    if manifest.strength == strength:
+        return content
+    return attach_manifest(content, replace(manifest, strength=strength))
+
+
+def _with_weights(content: bytes, make: Callable[[], Engine]) -> bytes:
+    """A model file with weights for the C engine, where there is one for its network."""
+    try:
+        engine = make()
+    except UserError:
+        return content
+    manifest = manifest_of(content, "the model file")
+    return attach_manifest(content, manifest, {engine.arithmetic: engine.blob})
 
 
 def _recovery(

@@ -1,6 +1,6 @@
-"""Generated C engines as shared libraries: the one built into the core, and a user's own.
+"""Generated C engines as shared libraries: those in the compiled core, and a user's own.
 
-`python -m targets.engines` writes the sources of the one built in anew.
+`python -m targets.engines` writes the core's sources anew, and the weights into the built-in model.
 """
 
 import sys
@@ -12,47 +12,53 @@ from pathlib import Path
 import numpy as np
 
 from edge_se.core.build import FOLDER, BuildError, compile_library
-from edge_se.engines.generated import engine_manifest, prefix
+from edge_se.engines.generated import ARITHMETICS, engine_manifest, prefix
 from edge_se.errors import UserError
 from edge_se.files import written_beside
-from edge_se.model_file import attach_manifest
+from edge_se.model_file import attach_manifest, default_model_path, read_model
+from quant.c.engine import Engine
+from quant.c.engines import make_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.commands.progress import ProgressBars
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.ptq.pipeline import Progress
-from targets.c.generate import generate
+from targets.c.generate import frame_sources
 
-BUILT_IN = FOLDER / "engine"
-# Arithmetics of the engines built into the core.
-BUILT_IN_ARITHMETICS = ("float", "fixed")
+SOURCES = FOLDER / "engine"
 
 
 def silent(stage: str, done: int, total: int) -> None:
     """Progress that nobody looks at."""
 
 
-def built_in_sources(
-    arithmetics: Sequence[str] = BUILT_IN_ARITHMETICS, progress: Progress = silent
-) -> dict[str, str]:
-    """Sources of the core's engines, by file name, but for headers that the core has already."""
+def built_in_engines(progress: Progress = silent) -> list[Engine]:
+    """Engines of the built-in network; their frames serve every checkpoint of it."""
     checkpoint = load_checkpoint(default_checkpoint_path())
-    files: dict[str, str] = {}
-    for arithmetic in arithmetics:
-        files |= generate(checkpoint, arithmetic, prefix(arithmetic), progress=progress)
+    return [make_engine(checkpoint, arithmetic, None, progress) for arithmetic in ARITHMETICS]
+
+
+def core_sources(engine: Engine) -> dict[str, str]:
+    """Sources of an engine in the core, by file name, but for headers that the core has already."""
+    files = frame_sources(engine, prefix(engine.network, engine.arithmetic))
     return {name: text for name, text in files.items() if not (FOLDER / name).is_file()}
 
 
 def write_built_in() -> None:
-    """Write the sources of the core's engines anew."""
+    """Write the core's engines anew, and the weights into the built-in model."""
     with ProgressBars() as progress:
-        files = built_in_sources(progress=progress)
-    BUILT_IN.mkdir(exist_ok=True)
+        engines = built_in_engines(progress)
+    files = {name: text for engine in engines for name, text in core_sources(engine).items()}
+    SOURCES.mkdir(exist_ok=True)
     for name, text in files.items():
-        with written_beside(BUILT_IN / name) as temporary:
+        with written_beside(SOURCES / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    for other in BUILT_IN.iterdir():
+    for other in SOURCES.iterdir():
         if other.name not in files:
             other.unlink()
+    data, manifest = read_model(default_model_path())
+    weights = {engine.arithmetic: engine.blob for engine in engines}
+    with written_beside(default_model_path()) as temporary:
+        temporary.write_bytes(attach_manifest(data, manifest, weights))
 
 
 def compile_engine(
@@ -62,7 +68,7 @@ def compile_engine(
     noisy: Sequence[np.ndarray] | None = None,
     progress: Progress = silent,
 ) -> bytes:
-    """A shared library with an engine for a network, its manifest appended.
+    """A shared library with an engine for a network, manifest and weights appended.
 
     Args:
         checkpoint: The network.
@@ -74,7 +80,8 @@ def compile_engine(
     Raises:
         UserError: No engine can be generated for this network, or the compiler failed.
     """
-    files = generate(checkpoint, arithmetic, prefix(arithmetic), noisy, progress)
+    engine = make_engine(checkpoint, arithmetic, noisy, progress)
+    name = prefix(checkpoint.architecture, arithmetic)
     manifest = engine_manifest(
         checkpoint.architecture,
         arithmetic,
@@ -82,7 +89,8 @@ def compile_engine(
         checkpoint.describe(),
         {"edge-se": version("edge-se"), "compiler": Path(compiler[0]).name},
     )
-    return attach_manifest(_compiled(files, f"{prefix(arithmetic)}.c", compiler), manifest)
+    library = _compiled(frame_sources(engine, name), f"{name}.c", compiler)
+    return attach_manifest(library, manifest, {arithmetic: engine.blob})
 
 
 def _compiled(files: Mapping[str, str], main: str, compiler: Sequence[str]) -> bytes:

@@ -54,8 +54,8 @@ def test_the_c_loop_gives_what_the_same_network_gives_in_python(
         command = [sys.executable, "-m", "edge_se", "compile", "--out", out]
         subprocess.run(command, cwd=tmp_path, check=True, timeout=600)
     warnings = ("-Wall", "-Wextra", "-pedantic", "-Werror")
-    sources = ("-Iengine", str(EXAMPLES / "loop.c"), "engine/gtcrn.c", "-lm")
-    compile_loop = ["cc", *FLAGS, *warnings, *sources, "-o", "loop"]
+    sources = (str(EXAMPLES / "loop.c"), "engine/gtcrn.c", "engine/gtcrn_weights.c")
+    compile_loop = ["cc", *FLAGS, *warnings, "-Iengine", *sources, "-lm", "-o", "loop"]
     subprocess.run(compile_loop, cwd=tmp_path, check=True, timeout=600)
 
     result = subprocess.run(

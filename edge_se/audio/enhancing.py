@@ -10,14 +10,18 @@ import numpy as np
 from edge_se.audio.formats import load_soundfile
 from edge_se.audio.reading import AudioFile, AudioWarning
 from edge_se.audio.resampling import Resampler
+from edge_se.audio.speech_log import SpeechLog, speech_log
 from edge_se.audio.writing import AudioWriter, writing
-from edge_se.chunks import AlignedStream
+from edge_se.chunks import AlignedStream, nothing
 from edge_se.enhancer import Enhancer
 from edge_se.stft import Samples
 
 
 def enhance_blocks(
-    enhancers: Sequence[Enhancer], blocks: Iterable[Samples], rate: int
+    enhancers: Sequence[Enhancer],
+    blocks: Iterable[Samples],
+    rate: int,
+    log: SpeechLog | None = None,
 ) -> Iterator[Samples]:
     """Enhance a recording block by block, each channel by itself from a fresh start.
 
@@ -27,6 +31,7 @@ def enhance_blocks(
         enhancers: One a channel.
         blocks: float32 [n, channels] each, at `rate`.
         rate: In Hz.
+        log: Told the probability of speech.
 
     Yields:
         float32 [n, channels] each; all together as long as the input and aligned with it.
@@ -37,7 +42,9 @@ def enhance_blocks(
     channels, model_rate = len(enhancers), enhancers[0].sample_rate
     down = Resampler(rate, model_rate, channels)
     up = Resampler(model_rate, rate, channels)
-    streams = [AlignedStream(enhancer) for enhancer in enhancers]
+    hearers = [nothing] * channels if log is None else log.hearers
+    streams = [AlignedStream(*pair) for pair in zip(enhancers, hearers, strict=True)]
+    length = 0
     left = 0  # samples that came in and have not gone out
 
     def enhance(heard: Samples) -> Samples:
@@ -46,10 +53,15 @@ def enhance_blocks(
     for block in blocks:
         enhanced = up.push(enhance(down.push(block)))
         left += len(block) - len(enhanced)
+        length += len(block)
+        if log is not None:
+            log.write(length / rate)
         yield enhanced
     heard = down.finish()
     rest = up.push(enhance(heard))
     last = up.push(np.stack([stream.finish() for stream in streams], axis=1))
+    if log is not None:
+        log.write(length / rate)
     tail = np.concatenate([rest, last, up.finish()])[:left]
     yield tail
     # Resampling there and back may round the length up or down.
@@ -61,6 +73,7 @@ def enhance_file(
     source: Path,
     target: Path,
     report: Callable[[float], object] = lambda share: None,
+    vad: Path | None = None,
 ) -> str:
     """Enhance an audio file into another, of the same rate, length and number of channels.
 
@@ -69,6 +82,7 @@ def enhance_file(
         source: What to read; `-` is standard input.
         target: What to write, by its suffix; `-` is standard output.
         report: Called with the share of the work that is done, 0 to 1.
+        vad: CSV file to write the probability of speech to; see `SpeechLog`.
 
     Returns:
         What it took, for people.
@@ -82,9 +96,11 @@ def enhance_file(
     ):
         _tell_subtype(file, writer)
         start = time.perf_counter()
-        for block in enhance_blocks(enhancers(file.channels), file.blocks(), file.rate):
-            writer.write(block)
-            report(file.share)
+        channels = enhancers(file.channels)
+        with speech_log(vad, channels) as log:
+            for block in enhance_blocks(channels, file.blocks(), file.rate, log):
+                writer.write(block)
+                report(file.share)
     elapsed = time.perf_counter() - start
     return f"{writer.written / file.rate:.1f} s of audio in {elapsed:.2f} s"
 

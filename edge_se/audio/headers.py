@@ -91,7 +91,7 @@ def examine(file: BinaryIO, size: int) -> Header:
     if magic == b"fLaC":
         return _examine_flac(file)
     if magic == b"OggS":
-        return _examine_ogg(file)
+        return _examine_ogg(file, size)
     if magic == b".snd":
         return _examine_au(file, size)
     if magic not in _LAYOUTS:
@@ -133,7 +133,7 @@ def _examine_flac(file: BinaryIO) -> Header:
     return Header({18: unknown}, claimed_frames=claimed or None)
 
 
-def _examine_ogg(file: BinaryIO) -> Header:
+def _examine_ogg(file: BinaryIO, size: int) -> Header:
     """Whether a stream's last page is there, and whether it is the file's last."""
     flags = before = _OGG_FIRST_PAGE
     at = 0
@@ -146,8 +146,7 @@ def _examine_ogg(file: BinaryIO) -> Header:
             )
         lengths = _at(file, at + 27, page[26])
         at += 27 + len(lengths) + sum(lengths)
-    file.seek(0, 2)
-    if flags & _OGG_LAST_PAGE and at <= file.tell():
+    if flags & _OGG_LAST_PAGE and at <= size:
         return Header()
     return Header(complaint="ends before its last page: it was cut off; what it holds is used")
 

@@ -114,6 +114,9 @@ def _levels(signal: dict[str, Any]) -> str:
     """What input the network hears as it is; nothing where that is all."""
     if signal["level_dbfs"] is None:
         return ""
+    if signal["front_end"] == "attenuate":
+        loudest = signal["level_dbfs"] + DB_PER_OCTAVE * TOO_LOUD / ONE
+        return f"attenuated beyond {loudest:.0f} dBFS"
     softest, loudest = (
         signal["level_dbfs"] + DB_PER_OCTAVE * off / ONE for off in (-TOO_SOFT, TOO_LOUD)
     )

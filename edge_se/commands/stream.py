@@ -21,7 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from edge_se.errors import UserError
 from edge_se.files import STANDARD, naming, status_of, write_all
-from edge_se.options import add_model_arguments, output_file
+from edge_se.options import (
+    add_model_arguments,
+    add_strength_arguments,
+    asked_enhancer,
+    output_file,
+)
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
@@ -33,6 +38,7 @@ BIN_US = 5  # width of a bin in which frame times are counted
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_model_arguments(parser)
+    add_strength_arguments(parser)
     parser.add_argument(
         "--json", type=output_file, metavar="FILE", help="write the summary as JSON at the end"
     )
@@ -44,14 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None and _takes_the_audio(arguments.json):
         raise UserError("standard output is taken by the audio; give --json a file")
     from edge_se.benchmark import undisturbed
-    from edge_se.enhancer import Enhancer
     from edge_se.files import write_json
 
     stream = None
     try:
-        stream = Stream(
-            Enhancer(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
-        )
+        stream = Stream(asked_enhancer(arguments))
         with undisturbed():
             stream.pump()
     except SystemExit:

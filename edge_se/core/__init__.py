@@ -3,9 +3,8 @@
 `fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` the same
 samples, up to rounding, as `edge_se.stft.Stft`, in a few microseconds each. They are one shared
 library called through ctypes, so one wheel serves every Python of a platform. All C headers of the
-project lie here, each once. In `engine/` lie the sources of the generated engine for the default
-model's network (see `edge_se.engines.generated`), which `make default-model` writes; they are part
-of the library too.
+project lie here, each once. In `engine/` lie the sources of GTCRN's engines without weights (see
+`edge_se.engines.generated`), which `make default-model` writes; they are part of the library too.
 """
 
 import ctypes
@@ -21,7 +20,7 @@ LIBRARY = "_core.so"
 # calls them. Tried in this order.
 VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
 # What `edge_se_core_version` of the library has to say.
-VERSION = 11
+VERSION = 13
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
     *("samples_to_int16", "samples_to_float"),
@@ -33,7 +32,16 @@ _ARRAYS = (
 _NUMBERS = (
     *("delay", "feature_bytes", "feature_multiplier", "feature_exponent", "feature_zero_point"),
     *("feature_low", "feature_high", "mask_bytes", "mask_multiplier", "mask_exponent"),
-    *("mask_zero_point", "bands", "bands_alike", "bound_exponent", "excess_shift"),
+    *(
+        "mask_zero_point",
+        "mask_unit",
+        "least_gain",
+        "dry",
+        "bands",
+        "bands_alike",
+        "bound_exponent",
+        "excess_shift",
+    ),
 )
 
 
@@ -46,13 +54,20 @@ class Context(ctypes.Structure):
     ]
 
 
+# Of a signal, attributes of `edge_se.level.LevelNormalizer`.
+LEVEL_PARAMETERS = (
+    *("target", "silence", "rise", "fall", "first_weight"),
+    *("above_floor", "largest", "limit", "knock", "removes_dc"),
+)
+
+
 class Level(ctypes.Structure):
     """`struct level` of level.h, as after a reset."""
 
     _fields_ = [
         (name, ctypes.c_int32)
         for name in (
-            *("target", "silence", "rise", "fall", "first_weight"),
+            *LEVEL_PARAMETERS,
             *("estimate", "floor", "hops", "exponent", "previous", "knocked", "ended"),
             *("dc", "dc_hops"),
         )

@@ -1,10 +1,10 @@
-/* The layers of the network in integers; docs/c-engine.md states the arithmetic, which
-   targets/c/fixed_engine.py writes the tables and calls for.
+/* The layers of a network in integers; docs/c-engine.md states the arithmetic, which
+   quant/c/fixed_engine.py writes the weights and calls for.
 
    A value is an array of rows (frequency positions) of channels, 16 bits each. Sizes are constants
    wherever a function is called. Weights have 8 bits and lie in the order in which they are read,
    [tap][input / 4][output][4] unless said otherwise; sums have 32. Right shifts of negative numbers
-   are arithmetic. */
+   are arithmetic. Sums of weights that nobody checked wrap around. */
 
 #ifndef FIXED_KERNELS_H
 #define FIXED_KERNELS_H
@@ -49,15 +49,26 @@ struct convolution {
     int groups, outputs;        /* of a group, all phases */
     int phases, channels;       /* of a result's row */
     int of_four;                /* inputs that are read of each four: 3 where one is padding */
-    int shift;                  /* of sums, to the left */
     enum activation activation;
 };
 
 /* Weights, and what turns sums of them into results: (sum 2^shift m + 2^30) / 2^31. */
 struct affine {
     const int8_t *weight;
-    const int32_t *rows; /* BIASes, multipliers, and if LEAKY those of negative sums */
+    const int32_t *rows; /* biases, those for DOT_PRODUCTS, multipliers, and if LEAKY those of
+                            negative sums; depthwise without the second */
 };
+
+/* Biases and multipliers of a group's outputs. */
+INLINE const int32_t *biases_of(const struct affine a, int outputs, int group, int groups)
+{
+    return a.rows + (DOT_PRODUCTS * groups + group) * outputs;
+}
+
+INLINE const int32_t *multipliers_of(const struct affine a, int outputs, int group, int groups)
+{
+    return a.rows + (2 * groups + group) * outputs;
+}
 
 /* Positions that are worked on at once, of those whose sums 32 registers hold. */
 #if PAIRED_PRODUCTS
@@ -259,17 +270,18 @@ INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *we
 
 #endif
 
-INLINE i4 shifted(i4 sum, int shift) { return shift ? i4_shift_left_saturated(sum, shift) : sum; }
+/* Sums to the left, which hardly any layer's have to go. */
+INLINE void shift_left(int positions, int quads, int shift, i4 sums[][QUAD_LIMIT])
+{
+    if (!shift) return;
+    MAYBE_UNROLL for (int p = 0; p < positions; p++)
+        MAYBE_UNROLL for (int o = 0; o < quads; o++)
+            sums[p][o] = i4_shift_left_saturated(sums[p][o], shift);
+}
 
 INLINE i4 rescale(i4 sum, int shift, i4 multiplier)
 {
-    return i4_scale(shifted(sum, shift), multiplier);
-}
-
-/* The same with a multiplier for negative sums, which is the smaller one. */
-INLINE i4 rescale_leaky(i4 sum, int shift, i4 above, i4 below)
-{
-    return i4_scale_leaky(shifted(sum, shift), above, below);
+    return i4_scale(shift ? i4_shift_left_saturated(sum, shift) : sum, multiplier);
 }
 
 /* Biases [outputs] with what an edge [3][outputs] adds for the three channels of a band. */
@@ -288,10 +300,10 @@ SHARED void add_edge(int outputs, const int32_t *bias, const int8_t *edge, const
 }
 
 /* One group. `edges` [2][3][outputs] or none: what to add at the first and the last position for
-   `ends` [2][4], the first row of x that is no padding and the last one. `y` has 16 bits, or 32 if
-   WIDE. */
+   `ends` [2][4], the first row of x that is no padding and the last one. Sums go `shift` to the left.
+   `y` has 16 bits, or 32 if WIDE. */
 INLINE void convolve(const struct convolution c, const int16_t *x, const struct affine a,
-                     const int8_t *edges, const int16_t *ends, void *y, int group)
+                     int shift, const int8_t *edges, const int16_t *ends, void *y, int group)
 {
     const int quads = c.outputs / 4, of_phase = c.outputs / c.phases, row = c.phases * c.channels;
     const int joined = c.inputs == c.row; /* taps lie side by side */
@@ -299,8 +311,8 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
     const int block = BLOCK(c.block, quads);
     const struct extent e = {block, quads, taps, inputs, c.of_four, c.step, c.row};
     const int8_t *weight = a.weight + group * c.taps * c.inputs * c.outputs;
-    const int32_t *bias = a.rows + group * c.outputs;
-    const int32_t *multiplier = bias + c.groups * c.outputs;
+    const int32_t *bias = biases_of(a, c.outputs, group, c.groups);
+    const int32_t *multiplier = multipliers_of(a, c.outputs, group, c.groups);
     const int32_t *below = multiplier + c.groups * c.outputs;
     int16_t *results16 = (int16_t *)y + group * of_phase;
     int32_t *results32 = (int32_t *)y + group * of_phase;
@@ -321,6 +333,7 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
         }
         i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
         accumulate(e, x + from * c.step, weight, biases, sums);
+        shift_left(block, quads, shift, sums);
         int16_t *to16 = results16 + from * row;
         int32_t *to32 = results32 + from * row;
         MAYBE_UNROLL for (int o = 0; o < quads; o += 2) {
@@ -337,8 +350,8 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
                 MAYBE_UNROLL for (int h = 0; h <= both; h++) {
                     const i4 sum = sums[p][o + h];
                     results[h] = c.activation == LEAKY
-                                     ? rescale_leaky(sum, c.shift, above[h], under[h])
-                                     : rescale(sum, c.shift, above[h]);
+                                     ? i4_scale_leaky(sum, above[h], under[h])
+                                     : i4_scale(sum, above[h]);
                     if (c.activation == WIDE) i4_store(to32 + to + 4 * h, results[h]);
                 }
                 if (c.activation == WIDE) continue;
@@ -382,7 +395,7 @@ INLINE void convolve_frames(int rows, int channels, int at_once, int shift, cons
         }
         ROLLED for (int first = 0; first < rows; first += block) {
             const int from = first + block <= rows ? first : rows - block;
-            i4 sums[BLOCK_LIMIT][2];
+            i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
             UNROLL for (int p = 0; p < block; p++)
                 UNROLL for (int h = 0; h < 2; h++) sums[p][h] = bias[h];
 #if PAIRED_PRODUCTS
@@ -406,10 +419,11 @@ INLINE void convolve_frames(int rows, int channels, int at_once, int shift, cons
                 }
             }
 #endif
+            shift_left(block, 2, shift, sums);
             int16_t *to = y + from * channels + c;
             UNROLL for (int p = 0; p < block; p++) {
                 MAYBE_UNROLL for (int h = 0; h < 2; h++)
-                    sums[p][h] = rescale_leaky(sums[p][h], shift, above[h], below[h]);
+                    sums[p][h] = i4_scale_leaky(sums[p][h], above[h], below[h]);
                 h8_store(to + p * channels, h8_narrow(sums[p][0], sums[p][1]));
             }
         }
@@ -446,14 +460,22 @@ SHARED void renew(int count, const struct gates *sums, const int16_t *tanh_table
 
 struct recurrence {
     int rows, block, groups, inputs, units; /* of a group */
-    int input_shift, hidden_shift;
+};
+
+/* What differs between layers of one shape, which share their code. */
+struct levels {
+    int input_shift, hidden_shift, gate_shift; /* of sums, to the left */
+    int32_t energy;       /* multiplier of the sums of squares */
+    int energy_shift;     /* and the shift to the right after it */
+    int32_t gain, passed; /* multipliers of both halves to the result's steps, of 16 bits */
+    int bits;             /* fractional, of these two */
 };
 
 /* One step of a group's units over frames; `state` [rows][group][unit] is carried on. Outputs of the
    affine maps are [group][gate: reset, update, candidate][unit]. */
-INLINE void recur(const struct recurrence r, const struct affine input, const struct affine hidden,
-                  const int16_t *x, int32_t *projected, int16_t *state, const int16_t *tanh_table,
-                  int group)
+INLINE void recur(const struct recurrence r, const struct affine input, int input_shift,
+                  const struct affine hidden, int hidden_shift, const int16_t *x,
+                  int32_t *projected, int16_t *state, const int16_t *tanh_table, int group)
 {
     const int quads = r.units / 4, gate_count = 3 * r.units;
     const struct convolution project = {r.rows,  r.block,
@@ -461,13 +483,13 @@ INLINE void recur(const struct recurrence r, const struct affine input, const st
                                         r.inputs, r.groups * r.inputs,
                                         r.groups, gate_count,
                                         1, r.groups * gate_count,
-                                        4, r.input_shift, WIDE};
+                                        4, WIDE};
     const struct extent e = {r.block, 3 * quads, 1, r.units, 4, r.groups * r.units, 0};
     const int8_t *weight = hidden.weight + group * r.units * gate_count;
-    const int32_t *bias = hidden.rows + group * gate_count;
-    const int32_t *multiplier = bias + r.groups * gate_count;
+    const int32_t *bias = biases_of(hidden, gate_count, group, r.groups);
+    const int32_t *multiplier = multipliers_of(hidden, gate_count, group, r.groups);
     const struct biases biases = {bias, bias, bias};
-    convolve(project, x, input, 0, 0, projected, group);
+    convolve(project, x, input, input_shift, 0, 0, projected, group);
     projected += group * gate_count;
     state += group * r.units;
     ROLLED for (int first = 0; first < r.rows; first += r.block) {
@@ -475,6 +497,7 @@ INLINE void recur(const struct recurrence r, const struct affine input, const st
         const int32_t *given = projected + first * r.groups * gate_count;
         i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
         accumulate(e, now, weight, biases, sums);
+        shift_left(r.block, 3 * quads, hidden_shift, sums);
         ROLLED for (int q = 0; q < quads; q += 2) {
             struct gates gates[GATES_LIMIT];
             h8 states[GATES_LIMIT];
@@ -484,8 +507,8 @@ INLINE void recur(const struct recurrence r, const struct affine input, const st
                 UNROLL for (int gate = 0; gate < 3; gate++) {
                     MAYBE_UNROLL for (int h = 0; h < 2; h++) {
                         const int unit = gate * r.units + 4 * h;
-                        all[gate][h] = rescale(sums[p][gate * quads + q + h], r.hidden_shift,
-                                               i4_load(multiplier + unit + 4 * q));
+                        all[gate][h] = i4_scale(sums[p][gate * quads + q + h],
+                                                i4_load(multiplier + unit + 4 * q));
                         if (gate < 2)
                             all[gate][h] = i4_add(all[gate][h], i4_load(from + unit));
                         else
@@ -524,15 +547,19 @@ INLINE void scan(int rows, int groups, int shift, const struct affine hidden, co
         MAYBE_UNROLL for (int g = 0; g < groups; g++) {
             const int row = backward[g] ? rows - 1 - k : k, half = g % 2;
             const int32_t *given = projected + (row * groups + place[g]) * 12;
+            i4 sums[1][QUAD_LIMIT];
             UNROLL for (int gate = 0; gate < 3; gate++) {
-                const int at = (g * 3 + gate) * 4;
-                i4 sum = i4_load(hidden.rows + at);
+                sums[0][gate] = i4_load(hidden.rows + (g * 3 + gate) * 4);
                 UNROLL for (int i = 0; i < 4; i++) {
                     const int quad = 3 * i + gate;
-                    sum = i4_mac_lane(sum, weights[g][quad / 2], quad % 2, state[g / 2],
-                                      4 * half + i);
+                    sums[0][gate] = i4_mac_lane(sums[0][gate], weights[g][quad / 2], quad % 2,
+                                                state[g / 2], 4 * half + i);
                 }
-                all[gate][half] = rescale(sum, shift, i4_load(hidden.rows + groups * 12 + at));
+            }
+            shift_left(1, 3, shift, sums);
+            UNROLL for (int gate = 0; gate < 3; gate++) {
+                const int32_t *multiplier = hidden.rows + (groups * 3 + g * 3 + gate) * 4;
+                all[gate][half] = i4_scale(sums[0][gate], i4_load(multiplier));
                 if (gate < 2) all[gate][half] = i4_add(all[gate][half], i4_load(given + 4 * gate));
             }
             gates[g / 2].candidate[half] = given + 8;
@@ -549,8 +576,8 @@ INLINE void scan(int rows, int groups, int shift, const struct affine hidden, co
 
 struct normalization {
     int64_t epsilon;  /* in units of count^2 times a squared step of x */
-    int16_t residual; /* multiplier of the residual to the result's steps */
-    int16_t step;     /* of the shifts */
+    int32_t residual; /* multiplier of the residual to the result's steps, of 16 bits */
+    int32_t step;     /* of the shifts, of 16 bits */
     int bits;         /* fractional, of all that is added */
 };
 
@@ -576,7 +603,7 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
     const i4 inverse = i4_all((int32_t)(reciprocal > INT32_MAX ? INT32_MAX : reciprocal));
     const i4 start = i4_all(-CENTRED_GAIN * sum);
     const h8 gain = h8_all((int16_t)(CENTRED_GAIN * count));
-    const h8 step = h8_all(n->step), passed = h8_all(n->residual);
+    const h8 step = h8_all((int16_t)n->step), passed = h8_all((int16_t)n->residual);
     const int right = 30 - even / 2 + CENTRED_BITS - NORMAL_BITS, bits = n->bits;
     BRIEF for (int i = 0; i < count; i += 8) {
         const h8 given = h8_load(x + i), before = h8_load(residual + i);
@@ -599,25 +626,15 @@ struct attention {
     int rows, channels, units, row; /* elements of a row of what is passed along */
 };
 
-/* What differs between layers of one shape, which share their code. */
-struct levels {
-    int input_shift, hidden_shift, gate_shift; /* of sums, to the left */
-    int32_t energy;       /* multiplier of the sums of squares */
-    int energy_shift;     /* and the shift to the right after it */
-    int16_t gain, passed; /* multipliers of both halves to the result's steps */
-    int bits;             /* fractional, of these two */
-};
-
 /* y[row][2 c] = x[row][c] * gate[c], y[row][2 c + 1] = passed[row][c]; 3 rows by 8 channels at once. */
 INLINE void attend(const struct attention a, const struct levels *levels,
                    const struct affine input, const struct affine hidden, const struct affine gate,
                    const int16_t *x, const int16_t *passed, int16_t *state,
                    const int16_t *tanh_table, int16_t *y)
 {
-    const struct recurrence once = {1, 1, 1, a.channels, a.units,
-                                    levels->input_shift, levels->hidden_shift};
+    const struct recurrence once = {1, 1, 1, a.channels, a.units};
     const struct convolution project = {1, 1, a.units, 1, a.units, a.units, 1, a.channels,
-                                        1, a.channels, 4, levels->gate_shift, LINEAR};
+                                        1, a.channels, 4, LINEAR};
     int16_t energy[16], opened[16];
     int32_t projected[64], squares[16];
     ROLLED for (int c = 0; c < a.channels; c += 8) {
@@ -638,14 +655,15 @@ INLINE void attend(const struct attention a, const struct levels *levels,
             energy[c + k] = (int16_t)saturate(
                 round_shift(sums[k] * levels->energy, levels->energy_shift), INT16_MIN, INT16_MAX);
     }
-    const h8 through = h8_all(levels->passed);
+    const h8 through = h8_all((int16_t)levels->passed);
     const int bits = levels->bits;
-    recur(once, input, hidden, energy, projected, state, tanh_table, 0);
-    convolve(project, state, gate, 0, 0, opened, 0);
+    recur(once, input, levels->input_shift, hidden, levels->hidden_shift, energy, projected, state,
+          tanh_table, 0);
+    convolve(project, state, gate, levels->gate_shift, 0, 0, opened, 0);
     ROLLED for (int c = 0; c < a.channels; c += 8) {
         h8 gain = h8_load(opened + c);
         h8_cubics(1, &gain, tanh_table, &gain);
-        gain = h8_scale(h8_sigmoid(gain), h8_all(levels->gain));
+        gain = h8_scale(h8_sigmoid(gain), h8_all((int16_t)levels->gain));
         BRIEF for (int p = 0; p < a.rows; p++) {
             const h8 given = h8_load(x + p * a.channels + c);
             const h8 other = h8_load(passed + p * a.row + c);
@@ -676,7 +694,7 @@ INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int
 
 /* Bands [bands][4] of features [3][bins]: the first `alike` are bins times a weight and a multiplier,
    the others weighted sums of neighbouring bins: of those, band b has until[b + 1] - until[b] from
-   first[b] on. The fourth channel is zero. */
+   alike + first[b] on. The fourth channel is zero. */
 INLINE void merge(int bands, int bins, int alike, int16_t weight_alike, int32_t multiplier_alike,
                   const uint16_t *first, const uint16_t *until, const int8_t *weight,
                   const int32_t *multiplier, int shift, const int16_t *features,
@@ -698,7 +716,7 @@ INLINE void merge(int bands, int bins, int alike, int16_t weight_alike, int32_t 
     y += 4 * alike;
     ROLLED for (int b = 0; b < bands - alike; b++) {
         i4 sum = i4_all(0);
-        const int16_t *x = interleaved + 4 * first[b];
+        const int16_t *x = interleaved + 4 * (alike + first[b]);
         ROLLED for (int k = until[b]; k < until[b + 1]; k++, x += 4)
             sum = i4_mac(sum, h8_load_half(x), h8_all(weight[k]), 0);
         const i4 result = rescale(sum, shift, i4_all(multiplier[b]));
@@ -706,11 +724,38 @@ INLINE void merge(int bands, int bins, int alike, int16_t weight_alike, int32_t 
     }
 }
 
+/* Probability of speech, as edge_se/speech.py has it, in steps of 2^-15: of a spectrum [2][bins] in
+   steps of 2^-(exponent + 31), a mask [2][bins], what 2^-40 of its squares is in steps of 2^-30, and
+   the energy of sound that is too soft to tell, in steps of 2^-40. */
+static inline int32_t probability_of_speech(int bins, const int32_t *spectrum, int exponent,
+                                            const int16_t *mask, uint64_t square, uint64_t soft)
+{
+    uint32_t peak = 0;
+    LOOPED for (int k = 0; k < 2 * bins; k++) {
+        peak |= (uint32_t)(spectrum[k] < 0 ? -spectrum[k] : spectrum[k]);
+    }
+    const int bits = bit_length(peak), shift = bits > 14 ? bits - 14 : 0;
+    uint64_t heard = 0, left = 0;
+    LOOPED for (int k = 0; k < bins; k++) {
+        const int32_t re = spectrum[k] >> shift, im = spectrum[bins + k] >> shift;
+        const int32_t mask_re = mask[k] >> 5, mask_im = mask[bins + k] >> 5;
+        const uint32_t energy = (uint32_t)(re * re + im * im);
+        heard += energy;
+        left += (uint64_t)energy * (uint32_t)(mask_re * mask_re + mask_im * mask_im);
+    }
+    const int finer = 2 * (exponent + 31 - shift) - 40;
+    if (finer > 20) return 0; /* all of it is too soft */
+    heard += finer > 0 ? soft << finer : finer > -63 ? soft >> -finer : 0;
+    const uint64_t share = left / (heard ? heard : 1) * square; /* 30 fractional bits */
+    const uint64_t root = square_root(share), odds = (21 * root * square_root(root << 15)) >> 15;
+    return (int32_t)((odds << 15) / (odds + 32768));
+}
+
 /* Mask [2][bins]: the first `alike` bins are bands, the others weighted sums of two neighbouring
    bands, those between until[r] and until[r + 1] of the bands from first[r] on. Eight bins are made
    at once, and what that is too much is made anew; `mask` has room for seven behind its end. The
    weights have BAND_BITS fractional bits and begin with bin `alike`. */
-INLINE void split(int bins, int alike, int runs, const uint8_t *first, const uint16_t *until,
+INLINE void split(int bins, int alike, int runs, const uint16_t *first, const uint16_t *until,
                   const int16_t *low, const int16_t *high, const int16_t *bands, int16_t *mask)
 {
     ROLLED for (int r = 0; r < runs; r++) {

@@ -14,13 +14,11 @@
 #endif
 
 /* Where there are dot products of bytes (Armv8.2), activations are taken apart into two. The lower one
-   counts from -128, and what is missing for it is part of the bias. */
+   counts from -128, and what is missing for it is part of a bias of its own. */
 #if defined(__aarch64__) && defined(__GNUC__) && defined(__ARM_FEATURE_DOTPROD)
 #define DOT_PRODUCTS 1
-#define BIAS(bias, sum_of_weights) ((bias) + 128 * (sum_of_weights))
 #else
 #define DOT_PRODUCTS 0
-#define BIAS(bias, sum_of_weights) (bias)
 #endif
 
 /* Spans of the 16-bit numbers, over each of which tanh is a cubic of its own. */
@@ -43,16 +41,15 @@ INLINE i4 i4_load(const int32_t *x) { return vld1q_s32(x); }
 INLINE void i4_store(int32_t *x, i4 a) { vst1q_s32(x, a); }
 INLINE i4 i4_all(int32_t x) { return vdupq_n_s32(x); }
 INLINE i4 i4_add(i4 a, i4 b) { return vaddq_s32(a, b); }
-INLINE i4 i4_max(i4 a, i4 b) { return vmaxq_s32(a, b); }
 /* a / 2^bits, to nearest, halves up; to the left where bits are negative. Halves leave 32 bits nowhere. */
 INLINE i4 i4_round_shift(i4 a, int bits) { return vrshlq_s32(a, vdupq_n_s32(-bits)); }
 INLINE i4 i4_shift_left_saturated(i4 a, int bits) { return vqshlq_s32(a, vdupq_n_s32(bits)); }
 /* (a b + 2^30) / 2^31, rounded down; b is not negative */
 INLINE i4 i4_scale(i4 a, i4 b) { return vqrdmulhq_s32(a, b); }
-/* the same by one of two multipliers, `below` for negative a, which is the smaller one, with any sign */
+/* the same by one of two multipliers, `below` for negative a, with any sign */
 INLINE i4 i4_scale_leaky(i4 a, i4 above, i4 below)
 {
-    return i4_max(i4_scale(a, above), i4_scale(a, below));
+    return i4_scale(a, vbslq_s32(vcltzq_s32(a), below, above));
 }
 
 INLINE h8 h8_load(const int16_t *x) { return vld1q_s16(x); }
@@ -212,7 +209,6 @@ INLINE i4 i4_select(i4 where, i4 a, i4 b)
 {
     return _mm_or_si128(_mm_and_si128(where, a), _mm_andnot_si128(where, b));
 }
-INLINE i4 i4_max(i4 a, i4 b) { return i4_select(_mm_cmpgt_epi32(a, b), a, b); }
 INLINE i4 i4_round_shift(i4 a, int bits)
 {
     if (bits <= 0) return _mm_sll_epi32(a, _mm_cvtsi32_si128(-bits));
@@ -446,7 +442,6 @@ INLINE void i4_store(int32_t *x, i4 a)
 }
 INLINE i4 i4_all(int32_t x) { I4_EACH(x); }
 INLINE i4 i4_add(i4 a, i4 b) { I4_EACH((uint32_t)a.at[i] + (uint32_t)b.at[i]); }
-INLINE i4 i4_max(i4 a, i4 b) { I4_EACH(a.at[i] > b.at[i] ? a.at[i] : b.at[i]); }
 INLINE i4 i4_round_shift(i4 a, int bits)
 {
     const int left = bits < 0 ? -bits : 0, right = bits > 0 ? bits : 0;
@@ -518,8 +513,9 @@ INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, const int16_t *x)
 #else
 INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, const int16_t *x)
 {
-    I4_EACH(sum.at[i] + weights[4 * i] * x[0] + weights[4 * i + 1] * x[1] +
-            weights[4 * i + 2] * x[2] + weights[4 * i + 3] * x[3]);
+    I4_EACH((uint32_t)sum.at[i] +
+            (uint32_t)(weights[4 * i] * x[0] + weights[4 * i + 1] * x[1] +
+                       weights[4 * i + 2] * x[2] + weights[4 * i + 3] * x[3]));
 }
 #endif
 INLINE h8 h8_all(int16_t x) { H8_EACH(x); }
@@ -529,7 +525,7 @@ INLINE h8 h8_half_sum(h8 a, h8 b) { H8_EACH((a.at[i] + b.at[i]) >> 1); }
 INLINE h8 h8_half_difference(h8 a, h8 b) { H8_EACH((a.at[i] - b.at[i]) >> 1); }
 INLINE h8 h8_scale(h8 a, h8 b) { H8_EACH((a.at[i] * b.at[i] + (1 << 14)) >> 15); }
 INLINE h8 h8_narrow(i4 a, i4 b) { H8_EACH(narrow(i < 4 ? a.at[i] : b.at[i - 4])); }
-INLINE i4 i4_add_half(i4 sum, h8 a, int half) { I4_EACH(sum.at[i] + a.at[4 * half + i]); }
+INLINE i4 i4_add_half(i4 sum, h8 a, int half) { I4_EACH((uint32_t)sum.at[i] + (uint32_t)a.at[4 * half + i]); }
 INLINE i4 i4_mul(h8 a, h8 b, int half) { I4_EACH(a.at[4 * half + i] * b.at[4 * half + i]); }
 INLINE i4 i4_mac(i4 sum, h8 a, h8 b, int half) { return i4_add(sum, i4_mul(a, b, half)); }
 INLINE i4 i4_mul_two(h8 a, h8 b, h8 c, h8 d, int half)
@@ -538,7 +534,7 @@ INLINE i4 i4_mul_two(h8 a, h8 b, h8 c, h8 d, int half)
 }
 INLINE i4 i4_mac_lane(i4 sum, h8 a, int half, h8 b, int lane)
 {
-    I4_EACH(sum.at[i] + a.at[4 * half + i] * b.at[lane]);
+    I4_EACH((uint32_t)sum.at[i] + (uint32_t)(a.at[4 * half + i] * b.at[lane]));
 }
 INLINE i4 i4_add_pairs(i4 sum, h8 a) { I4_EACH(sum.at[i] + a.at[2 * i] + a.at[2 * i + 1]); }
 INLINE int32_t i4_total(i4 a) { return a.at[0] + a.at[1] + a.at[2] + a.at[3]; }

@@ -20,6 +20,7 @@
 #define BAND_WEIGHT_BITS 15
 #define BAND_HEADROOM 4 /* bits by which sums of bins may exceed bins */
 #define SEGMENT_LIMIT (1 << 30)
+#define STRENGTH_BITS 8 /* that a mask gains where its strength is limited */
 #define WIDE_LIMIT (1 << 29) /* beyond what a feature can hold */
 #define SMALL_SHIFT 34       /* of products below 2^62, to below WIDE_LIMIT with a zero point */
 
@@ -44,6 +45,8 @@ struct context {
     int32_t feature_bytes, feature_multiplier, feature_exponent, feature_zero_point;
     int32_t feature_low, feature_high;
     int32_t mask_bytes, mask_multiplier, mask_exponent, mask_zero_point;
+    int32_t mask_unit;       /* 1 in steps 2^-STRENGTH_BITS as wide as the mask's */
+    int32_t least_gain, dry; /* in steps of 2^-15; both 0 where the mask does all it does */
     int32_t bands, bands_alike, bound_exponent, excess_shift;
 };
 
@@ -217,6 +220,28 @@ static inline void read_mask(const struct context *c, int32_t *mask)
         LOOPED for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int16_t *)c->mask)[n] - zero_point;
 }
 
+/* The mask, in steps 2^-STRENGTH_BITS as wide, held at the least gain and mixed with 1. */
+static inline void limit_mask(const struct context *c, int32_t *mask)
+{
+    const int32_t floor = (int32_t)round_shift((int64_t)c->least_gain * c->mask_unit, TABLE_BITS);
+    const int64_t wet = (1 << TABLE_BITS) - c->dry, through = (int64_t)c->dry * c->mask_unit;
+    int32_t sizes[BINS];
+    LOOPED for (int n = 0; n < 2 * BINS; n++) mask[n] *= 1 << STRENGTH_BITS;
+    BY_LANES for (int from = 0; from < BINS; from += LANES) {
+        const int k = lanes_from(from, BINS);
+        lanes_store(sizes + k, lanes_magnitude(lanes_load(mask + k), lanes_load(mask + BINS + k)));
+    }
+    for (int k = 0; k < BINS; k++) {
+        int64_t re = mask[k], im = mask[BINS + k];
+        if (sizes[k] < floor) {
+            re = sizes[k] ? re * floor / sizes[k] : floor;
+            im = sizes[k] ? im * floor / sizes[k] : 0;
+        }
+        mask[k] = (int32_t)round_shift(wet * re + through, TABLE_BITS);
+        mask[BINS + k] = (int32_t)round_shift(wet * im, TABLE_BITS);
+    }
+}
+
 /* The mask applied; the finished hop is in `output`. */
 static void fixed_synthesise(struct context *c)
 {
@@ -225,6 +250,8 @@ static void fixed_synthesise(struct context *c)
     const int32_t *real = c->spectra, *imaginary = real + BINS;
     read_mask(c, mask);
     mask[BINS] = mask[2 * BINS - 1] = 0; /* where the spectrum is real */
+    const int limited = c->least_gain || c->dry;
+    if (limited) limit_mask(c, mask);
     wide_bits peak = wide_no_bits();
     BY_LANES for (int from = 0; from < BINS; from += LANES) {
         const int k = lanes_from(from, BINS);
@@ -246,6 +273,7 @@ static void fixed_synthesise(struct context *c)
     fft(im, re, c->twiddles); /* parts swapped: the inverse */
 
     int shift = c->exponents[0] + exponent - c->mask_exponent + 9 + 31 + TABLE_BITS - 15 - GUARD_BITS;
+    shift += limited ? STRENGTH_BITS : 0;
     shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
     int32_t segment[WINDOW]; /* in steps of 2^-8 */
     BY_LANES for (int n = 0; n < POINTS; n += LANES) {

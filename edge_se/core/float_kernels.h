@@ -1,4 +1,4 @@
-/* The layers of the network in float; targets/c/float_engine.py writes their tables and calls.
+/* The layers of a network in float; quant/c/float_engine.py writes their weights and calls.
 
    A value is an array of rows (frequency positions) of channels. Sizes are constants wherever a
    function is called, so that every loop over channels and taps unrolls and all sums stay in
@@ -18,7 +18,9 @@
 
 #define TANH_LIMIT 8.5f
 
-enum activation { LINEAR, LEAKY, STEEP, BOUNDED };
+#define SPEECH_ODDS 21.0f
+
+enum activation { LINEAR, LEAKY, BOUNDED };
 
 /* x P(x^2) / Q(x^2), both of fourth degree and all of it positive, so that nothing cancels: within
    4e-7 of tanh, of which all but 8e-8 is rounding. Not by Horner's rule, since sums of products
@@ -41,10 +43,25 @@ INLINE f4 f4_tanh(f4 x)
 INLINE f4 activate(f4 x, enum activation kind, float slope)
 {
     switch (kind) {
-    case LEAKY: return f4_max(x, f4_mul(x, f4_all(slope)));  /* slope <= 1 */
-    case STEEP: return f4_min(x, f4_mul(x, f4_all(slope)));
+    case LEAKY: return f4_max(x, f4_mul(x, f4_all(slope))); /* slope <= 1 */
     case BOUNDED: return f4_tanh(x);
     default: return x;
+    }
+}
+
+/* A leaky ReLU of any slope is one of at most 1, and where it is steeper, this after it. */
+INLINE float gentle(float slope)
+{
+    slope = slope > 1 ? 1 : slope;
+    OPAQUE(slope); /* or gcc makes loops of their own for slopes of 1 */
+    return slope;
+}
+
+APART void steepen(int count, float slope, float *y)
+{
+    ROLLED for (int i = 0; i < count; i += 4) {
+        const f4 x = f4_load(y + i);
+        f4_store(y + i, f4_min(x, f4_mul(x, f4_all(slope))));
     }
 }
 
@@ -110,17 +127,19 @@ INLINE void convolve_group(const struct convolution c, const float *x, const flo
 }
 
 INLINE void convolve(const struct convolution c, const float *x, const float *weight,
-                     const float *bias, float slope, float *y)
+                     const float *bias, const float *edges, const float *ends, float slope,
+                     float *y)
 {
     ROLLED for (int g = 0; g < c.groups; g++)
         convolve_group(c, x + g * c.inputs, weight + g * c.taps * c.inputs * c.outputs,
-                       bias + g * c.outputs, 0, 0, slope, y, g);
+                       bias + g * c.outputs, edges, ends, gentle(slope), y, g);
+    if (c.activation == LEAKY && slope > 1) steepen(c.positions * c.phases * c.channels, slope, y);
 }
 
 /* Depthwise, 3 rows by 3 frames; the frames' first rows are padding. */
 INLINE void convolve_frames(int rows, int channels, int block, const float *oldest,
                             const float *middle, const float *newest, const float *weight,
-                            const float *bias, enum activation kind, float slope, float *y)
+                            const float *bias, float slope, float *y)
 {
     const float *const frames[3] = {oldest, middle, newest};
     ROLLED for (int c = 0; c < channels; c += 4) {
@@ -139,10 +158,12 @@ INLINE void convolve_frames(int rows, int channels, int block, const float *olde
                             sums[r - k] = f4_fma(sums[r - k], x, w[3 * t + k]);
                 }
             }
+            float *to = y + from * channels + c;
             UNROLL for (int p = 0; p < block; p++)
-                f4_store(y + (from + p) * channels + c, activate(sums[p], kind, slope));
+                f4_store(to + p * channels, activate(sums[p], LEAKY, gentle(slope)));
         }
     }
+    if (slope > 1) steepen(rows * channels, slope, y);
 }
 
 /* New states of gated recurrent units, from the sums before the gates. The gates' weights and the
@@ -318,7 +339,7 @@ INLINE void measure(int bins, const float *spectrum, float *features)
 }
 
 /* Bands as weighted sums of neighbouring bins: from first[b] on, until[b + 1] - until[b] of them. */
-INLINE void merge(int bands, const uint8_t *first, const uint16_t *until, const float *weight,
+INLINE void merge(int bands, const uint16_t *first, const uint16_t *until, const float *weight,
                   const float *bins, float *y)
 {
     for (int b = 0; b < bands; b++) {
@@ -331,7 +352,7 @@ INLINE void merge(int bands, const uint8_t *first, const uint16_t *until, const 
 }
 
 /* Spectrum times mask, whose bins are weighted sums of two neighbouring bands from first[k] on. */
-INLINE void mask_bins(int bins, const uint8_t *first, const float *weight, const float *bands,
+INLINE void mask_bins(int bins, const uint16_t *first, const float *weight, const float *bands,
                       const float *spectrum, float *masked)
 {
     for (int k = 0; k < bins; k++) {
@@ -353,14 +374,61 @@ INLINE void mask_bands(int bins, const float *bands, const float *spectrum, floa
     }
 }
 
-/* Samples that no microphone gives are made harmless: NaN and infinity become silence. Told by
-   their bits, so that no compiler's assumption about numbers can undo it. */
+APART float energy(int count, const float *values)
+{
+    f4 sum = f4_all(0);
+    int k = 0;
+    for (; k + 4 <= count; k += 4) sum = f4_fma(sum, f4_load(values + k), f4_load(values + k));
+    float parts[4], rest = 0;
+    f4_store(parts, sum);
+    for (; k < count; k++) rest += values[k] * values[k];
+    return (parts[0] + parts[1]) + (parts[2] + parts[3]) + rest;
+}
+
+/* Probability of speech, as edge_se/speech.py has it, in steps of 2^-15: of energies of a spectrum, what
+   came in and what the mask leaves, and of sound that is too soft to tell. */
+static inline int32_t probability_of_speech(float heard, float left, float soft)
+{
+    const float root = sqrtf(left / (heard + soft));
+    const float odds = SPEECH_ODDS * root * sqrtf(root);
+    return (int32_t)(32768 * odds / (1 + odds) + 0.5f);
+}
+
+/* What the mask did, held at a least gain and mixed with the spectrum, both in steps of 2^-15. A bin
+   that the mask leaves nothing of, or hardly anything, has the spectrum's phase. */
+APART void limit_mask(int bins, int32_t least_gain, int32_t dry, const float *spectrum, float *masked)
+{
+    if (!(least_gain | dry)) return;
+    const float floor = (float)least_gain * (1.0f / 32768), through = (float)dry * (1.0f / 32768);
+    masked[1] = masked[2 * bins - 1] = 0; /* a real signal's */
+    for (int k = 0; k < bins; k++) {
+        const float re = spectrum[2 * k], im = spectrum[2 * k + 1];
+        float x = masked[2 * k], y = masked[2 * k + 1];
+        const float power = x * x + y * y, least = floor * floor * (re * re + im * im);
+        if (power <= least * 1e-12f) {
+            x = floor * re, y = floor * im;
+        } else if (power < least) {
+            const float raised = sqrtf(least / power);
+            x *= raised, y *= raised;
+        }
+        masked[2 * k] = (1 - through) * x + through * re;
+        masked[2 * k + 1] = (1 - through) * y + through * im;
+    }
+}
+
+/* Below 2^-30, half a step of 32-bit samples: squares and products of what they become would be
+   denormal numbers, which take processors many times as long. */
+#define FAINT_SAMPLE 0x30800000u
+
+/* Samples that no microphone gives are made harmless: NaN, infinity and what is too faint become
+   silence. Told by their bits, so that no compiler's assumption about numbers can undo it. */
 INLINE void accept(int count, const float *in, float *samples)
 {
     for (int n = 0; n < count; n++) {
         uint32_t bits;
         memcpy(&bits, in + n, sizeof bits);
-        bits = (bits & 0x7f800000u) == 0x7f800000u ? 0 : bits;
+        const uint32_t size = bits & 0x7f800000u;
+        bits = size == 0x7f800000u || size < FAINT_SAMPLE ? 0 : bits;
         float sample;
         memcpy(&sample, &bits, sizeof sample);
         sample = sample < SAMPLE_LIMIT ? sample : SAMPLE_LIMIT;

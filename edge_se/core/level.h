@@ -4,21 +4,18 @@
 #define LEVEL_ONE 65536
 #define LEVEL_SMALLEST_EXPONENT -4
 #define LEVEL_MOST_HOPS 32768
-#define LEVEL_LARGEST_EXPONENT 7
 #define LEVEL_TOO_LOUD 131072
 #define LEVEL_TOO_SOFT 163840
 #define LEVEL_NEAR 32768
-#define LEVEL_ABOVE_FLOOR 65536
 #define LEVEL_FLOOR_RISE 1024
-#define LEVEL_LIMIT 163840
-#define LEVEL_KNOCK 180224
 #define DC_HOPS 16
 #define DC_BITS 8
 #define LEVEL_CURVATURE 22545
 
 /* Mirrored by edge_se.core.Level. */
 struct level {
-    int32_t target, silence, rise, fall, first_weight; /* of the signal, as LevelNormalizer has them */
+    /* Of the signal, as LevelNormalizer has them. */
+    int32_t target, silence, rise, fall, first_weight, above_floor, largest, limit, knock, removes_dc;
     int32_t estimate, floor;                           /* the target at reset; all others are 0 then */
     int32_t hops, exponent, previous;
     int32_t knocked, ended; /* a knock, and one that ended: the network should start anew */
@@ -39,7 +36,7 @@ static inline int32_t hop_level(uint64_t energy)
 static inline void level_follow(struct level *l, int32_t level)
 {
     const int32_t distance = level - l->estimate;
-    const int heard = distance > 0 || l->estimate > l->target || level > l->floor + LEVEL_ABOVE_FLOOR;
+    const int heard = distance > 0 || l->estimate > l->target || level > l->floor + l->above_floor;
     if (heard && l->hops < LEVEL_MOST_HOPS) l->hops++;
     if (distance > 0) {
         l->estimate += (int32_t)(((int64_t)l->rise * distance) >> 16);
@@ -52,7 +49,7 @@ static inline void level_follow(struct level *l, int32_t level)
     if (off < -LEVEL_TOO_LOUD || (l->exponent > 0 && off < -LEVEL_NEAR)) {
         if (l->exponent > LEVEL_SMALLEST_EXPONENT) l->exponent--;
     } else if (off > LEVEL_TOO_SOFT || (l->exponent < 0 && off > LEVEL_NEAR)) {
-        if (l->exponent < LEVEL_LARGEST_EXPONENT) l->exponent++;
+        if (l->exponent < l->largest) l->exponent++;
     }
 }
 
@@ -64,23 +61,29 @@ static inline int32_t level_take(struct level *l, uint64_t energy)
     l->floor = risen < heard ? risen : heard;
     if (level > l->silence) level_follow(l, level);
     const int32_t loudest = level > l->previous ? level : l->previous;
-    const int32_t knocked = loudest > l->target + LEVEL_KNOCK;
-    const int32_t most = (l->target + LEVEL_LIMIT - loudest) >> 16;
+    const int32_t knocked = loudest > l->target + l->knock;
+    const int32_t most = (l->target + l->limit - loudest) >> 16;
     l->previous = level;
     l->ended = l->knocked && !knocked;
     l->knocked = knocked;
     return l->exponent < most ? l->exponent : most;
 }
 
-/* Take DC off one hop of 256 samples and take it in; the exponent as above. */
-static inline int32_t level_exponent(struct level *l, int16_t *samples)
+/* What to take off each of a hop's 256 samples, which it takes in. */
+static inline int32_t level_dc(struct level *l, const int16_t *samples)
 {
     int32_t sum = 0;
     for (int n = 0; n < 256; n++) sum += samples[n];
     if (l->dc_hops < DC_HOPS) l->dc_hops++;
     const int32_t off = sum - l->dc;
     l->dc += off > 0 ? off / l->dc_hops : -(-off / l->dc_hops);
-    const int32_t mean = (l->dc + (1 << (DC_BITS - 1))) >> DC_BITS;
+    return (l->dc + (1 << (DC_BITS - 1))) >> DC_BITS;
+}
+
+/* Take in one hop of 256 samples, without DC from here on; the exponent as above. */
+static inline int32_t level_exponent(struct level *l, int16_t *samples)
+{
+    const int32_t mean = l->removes_dc ? level_dc(l, samples) : 0;
     uint64_t energy = 0;
     for (int n = 0; n < 256; n++) {
         int32_t x = samples[n] - mean;

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest
 from edge_se.states import StateCache
+from edge_se.strength import Strength
 
 # Model file suffix by engine; the first that fits is taken when no engine is asked for.
 ENGINES = {"tflite": ".tflite", "onnxruntime": ".onnx", "c": ".so"}
@@ -43,6 +44,12 @@ class Engine(Protocol):
     def reset(self) -> None:
         """Start anew, as after loading."""
 
+    def set_strength(self, strength: Strength) -> None:
+        """Limit what the mask does, from the next hop on and across resets."""
+
+    def speech_probability(self) -> float:
+        """Probability, 0 to 1, that the newest frame out holds speech; see `edge_se.speech`."""
+
     def describe(self) -> dict[str, Any]:
         """For reports: engine, runtime, runtime_version, threads, and what else matters."""
 
@@ -68,11 +75,11 @@ def load_engine(
     Args:
         path: Model file, .tflite, .onnx or .so.
         engine: A name of `ENGINES`, or None for the one that the file's suffix asks for. "c" also
-            runs a .tflite, if the engine built in is of the same checkpoint.
+            runs a .tflite that carries weights for it.
         runtime: For TFLite, a name of `RUNTIMES`, of which None takes the first one installed, or
             `MICRO`.
         stft: A name of `STFTS`, or None for the one that the model's manifest says. For "c" it is
-            all of the engine's arithmetic, and None means "float" where both are built in.
+            all of the engine's arithmetic, and None means "float" where a .tflite has both.
 
     Raises:
         UserError: The file does not fit, or what is needed to run it is not installed.
@@ -131,10 +138,10 @@ def _load_onnx(path: Path, stft: str | None) -> StagedEngine:
 
 
 def _load_generated(path: Path, stft: str | None) -> StagedEngine:
-    from edge_se.engines.generated import load_built_in, load_compiled
+    from edge_se.engines.generated import load_compiled, load_from_core
 
     if path.suffix == ENGINES["tflite"]:
-        return load_built_in(path, stft)
+        return load_from_core(path, stft)
     engine = load_compiled(path)
     if stft is not None and stft != engine.manifest.stft:
         raise UserError(f"{path} computes in {engine.manifest.stft}; compile it in {stft}")

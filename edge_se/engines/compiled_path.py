@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.core import Context, Level, reset_level
+from edge_se.core import LEVEL_PARAMETERS, Context, Level, reset_level
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TWIDDLES, WINDOW
 from edge_se.manifest import Manifest
+from edge_se.strength import Strength
 
 
 class CompiledPath(FixedPath):
@@ -54,8 +55,8 @@ class CompiledPath(FixedPath):
             }
         self._level = None
         if self._normalize is not None:
-            parameters = ("target", "silence", "rise", "fall", "first_weight")
-            self._level = Level(**{name: getattr(self._normalize, name) for name in parameters})
+            normalizer = self._normalize
+            self._level = Level(**{name: getattr(normalizer, name) for name in LEVEL_PARAMETERS})
         self._context = Context(
             **{name: array.ctypes.data for name, array in self._arrays.items()},
             level=None if self._level is None else ctypes.addressof(self._level),
@@ -70,6 +71,7 @@ class CompiledPath(FixedPath):
             mask_multiplier=self._mask_scale.multiplier,
             mask_exponent=self._mask_scale.exponent,
             mask_zero_point=self._mask_scale.zero_point,
+            mask_unit=self._mask_scale.unit,
             **merging,
         )
         self._address = ctypes.addressof(self._context)
@@ -90,6 +92,10 @@ class CompiledPath(FixedPath):
         """Synthesis: the mask applied, and one enhanced hop (int16 [256]) written to `out`."""
         self._synthesise(self._address)
         out[...] = self._output
+
+    def set_strength(self, strength: Strength) -> None:
+        """Limit what the mask does, from the next hop on."""
+        self._context.least_gain, self._context.dry = strength.least_gain, strength.dry
 
     def reset(self) -> None:
         """Forget all samples."""

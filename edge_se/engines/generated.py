@@ -1,11 +1,12 @@
 """Engines generated as C: the whole hop, window to overlap-add, in one call of a shared library.
 
-One for the default model's network is part of the compiled core; `edge-se compile` makes a library
-with another, which carries its manifest as a .tflite does, or writes its sources.
+An engine is of a network, not of a checkpoint: the weights are data, which a model file carries
+beside its manifest. Those for GTCRN are part of the compiled core; `edge-se compile` makes a
+library with another, which carries manifest and weights as a .tflite does, or writes its sources.
 """
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.core import core_path, load_core
+from edge_se.core import load_core
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest, Tensors, TensorSpec
-from edge_se.model_file import read_manifest
+from edge_se.model_file import attached_weights, read_model
 from edge_se.signal import Signal
 from edge_se.states import StateCache
+from edge_se.strength import FULL, ONE, Strength
 
 # What the library's `api_version` has to say.
-API_VERSION = 2
+API_VERSION = 4
 # Of the samples, by arithmetic.
 ARITHMETICS: Mapping[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
@@ -29,9 +31,9 @@ ARITHMETICS: Mapping[str, np.dtype[Any]] = {
 }
 
 
-def prefix(arithmetic: str) -> str:
-    """Of the files, functions and types of an engine."""
-    return f"engine_{arithmetic}"
+def prefix(network: str, arithmetic: str) -> str:
+    """Of the files, functions and types of a network's engine."""
+    return f"{network}_{arithmetic}"
 
 
 class GeneratedEngine:
@@ -43,64 +45,80 @@ class GeneratedEngine:
         state_bytes: Size of its state.
     """
 
-    def __init__(self, library: Any, path: Path, arithmetic: str, manifest: Manifest) -> None:
+    def __init__(
+        self, library: Any, path: Path, arithmetic: str, manifest: Manifest, weights: bytes
+    ) -> None:
         """Use a loaded library.
 
         Args:
             library: As ctypes gives it.
-            path: Of its file.
-            arithmetic: Which of its engines, a name of `ARITHMETICS`.
+            path: Of the model file.
+            arithmetic: Which of the library's engines, a name of `ARITHMETICS`.
             manifest: Of the network's model.
+            weights: Of the network, for this engine.
 
         Raises:
-            UserError: The library has no such engine, or one of another version.
+            UserError: The library has no such engine, one of another version, or one that the
+                weights are not for.
         """
         self.manifest, self.sample_dtype = manifest, ARITHMETICS[arithmetic]
         self.cache = StateCache((), (), ())
         self._library, self._path, self._arithmetic = library, path, arithmetic
-        state_size, process, reset, init = (
-            _function(library, path, arithmetic, name)
-            for name in ("state_size", "process", "reset", "init")
-        )
-        state_size.restype = ctypes.c_size_t
-        process.argtypes, process.restype = [ctypes.c_void_p] * 3, None
-        for function in (reset, init):
-            function.argtypes, function.restype = [ctypes.c_void_p], None
-        version = int(_function(library, path, arithmetic, "api_version")())
-        if version != API_VERSION:
+        (version,) = _functions(library, manifest, arithmetic, ["api_version"])
+        found = int(version())
+        if found != API_VERSION:
             raise UserError(
-                f"{path} has an engine of version {version}, and this edge-se knows {API_VERSION}; "
+                f"{path} has an engine of version {found}, and this edge-se knows {API_VERSION}; "
                 f"compile it again"
             )
-        self._check_signal(checkpoint_of(library, arithmetic))
+        names = ("state_size", "load", "process", "reset", "set_strength", "speech_probability")
+        state_size, load, process, reset, set_strength, speech_probability = _functions(
+            library, manifest, arithmetic, names
+        )
+        state_size.restype = ctypes.c_size_t
+        load.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+        load.restype = ctypes.c_char_p
+        process.argtypes, process.restype = [ctypes.c_void_p] * 3, None
+        reset.argtypes, reset.restype = [ctypes.c_void_p], None
+        set_strength.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32]
+        set_strength.restype = None
+        speech_probability.argtypes = [ctypes.c_void_p]
+        speech_probability.restype = ctypes.c_int32
+        self._set_strength, self._speech_probability = set_strength, speech_probability
         self.state_bytes = int(state_size())
         self._state = np.zeros(-(-self.state_bytes // 8), np.int64)
         self._samples = np.zeros(manifest.signal.hop, self.sample_dtype)
         self._addresses = (self._state.ctypes.data, *[self._samples.ctypes.data] * 2)
         self._process, self._reset = process, reset
-        init(self._state.ctypes.data)
+        # The engine reads them where they are.
+        self._weights = np.zeros(-(-len(weights) // 8), np.int64)
+        self._weights.view(np.uint8)[: len(weights)] = np.frombuffer(weights, np.uint8)
+        fault = load(self._state.ctypes.data, self._weights.ctypes.data, len(weights))
+        if fault is not None:
+            raise UserError(f"{path} can't run in C: it has {fault.decode()}; {_made_again(path)}")
+        self._check_description()
         self.infer()  # every page is touched before the first frame
         self.reset()
 
-    def _check_signal(self, checkpoint: str | None) -> None:
-        """Raise UserError where the manifest says other things than the library of itself."""
-        signal = self.manifest.signal
-        expected = {
-            "sample_rate": signal.sample_rate,
-            "hop": signal.hop,
-            "latency": self.manifest.latency_samples,
+    def _check_description(self) -> None:
+        """Raise UserError where the manifest says other things than the library and the weights."""
+        manifest = self.manifest
+        told = {
+            "hop": manifest.signal.hop,
+            "latency": manifest.latency_samples,
+            "sample_rate": manifest.signal.sample_rate,
+            "checkpoint": str(manifest.checkpoint.get("sha256"))[:8],
         }
-        found: dict[str, object] = {
-            name: int(_function(self._library, self._path, self._arithmetic, name)())
-            for name in expected
-        }
-        told = {**expected, "checkpoint": self.manifest.checkpoint.get("sha256")}
-        found["checkpoint"] = checkpoint
-        for name, value in told.items():
-            if found[name] != value:
+        hop, latency, *of_weights = _functions(self._library, manifest, self._arithmetic, [*told])
+        for function in of_weights:
+            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_uint32
+        sample_rate, checkpoint = (function(self._state.ctypes.data) for function in of_weights)
+        found = (int(hop()), int(latency()), sample_rate, f"{checkpoint:08x}")
+        for (name, value), other in zip(told.items(), found, strict=True):
+            if other != value:
                 raise UserError(
                     f"the manifest says {name.replace('_', ' ')} {value}, and the engine in "
-                    f"{self._path} has {found[name]}; compile it again"
+                    f"{self._path} has {other}; {_made_again(self._path)}"
                 )
 
     def process(self, samples: NDArray[Any], out: NDArray[Any]) -> None:
@@ -125,6 +143,14 @@ class GeneratedEngine:
         """Forget samples and states."""
         self._reset(self._state.ctypes.data)
 
+    def set_strength(self, strength: Strength) -> None:
+        """Limit what the mask does, from the next hop on and across resets."""
+        self._set_strength(self._state.ctypes.data, strength.least_gain, strength.dry)
+
+    def speech_probability(self) -> float:
+        """Probability, 0 to 1, that the newest frame out holds speech; see `edge_se.speech`."""
+        return float(self._speech_probability(self._state.ctypes.data)) / ONE
+
     def describe(self) -> dict[str, Any]:
         """File, its size, engine, and what else matters."""
         return {
@@ -138,20 +164,23 @@ class GeneratedEngine:
         }
 
 
-def _function(library: Any, path: Path, arithmetic: str, name: str) -> Any:
+def _made_again(path: Path) -> str:
+    if path.suffix == ".so":
+        return "make it again with edge-se compile"
+    return "make it again with edge-se quantize, or a library of its network with edge-se compile"
+
+
+def _functions(
+    library: Any, manifest: Manifest, arithmetic: str, names: Sequence[str]
+) -> list[Any]:
+    stem = prefix(manifest.architecture, arithmetic)
     try:
-        return getattr(library, f"{prefix(arithmetic)}_{name}")
+        return [getattr(library, f"{stem}_{name}") for name in names]
     except AttributeError:
-        raise UserError(f"{path} has no engine in {arithmetic} arithmetic") from None
-
-
-def checkpoint_of(library: Any, arithmetic: str) -> str | None:
-    """SHA-256 of the weights in a library's engine; None where it has no such engine."""
-    function = getattr(library, f"{prefix(arithmetic)}_checkpoint_sha256", None)
-    if function is None:
-        return None
-    function.restype = ctypes.c_char_p
-    return str(function().decode())
+        raise UserError(
+            f"there is no C engine for {manifest.architecture} in {arithmetic} here; choose "
+            "another engine, or make the model again with this edge-se"
+        ) from None
 
 
 def engine_manifest(
@@ -160,6 +189,7 @@ def engine_manifest(
     signal: Signal,
     checkpoint: Mapping[str, Any],
     tools: Mapping[str, Any],
+    strength: Strength = FULL,
 ) -> Manifest:
     """What a generated engine says of itself; it has no tensors, and shows no states."""
     return Manifest(
@@ -173,36 +203,59 @@ def engine_manifest(
         stft=arithmetic,
         checkpoint=checkpoint,
         tools=tools,
+        strength=strength,
     )
 
 
-def load_built_in(model: Path, stft: str | None = None) -> GeneratedEngine:
-    """The compiled core's engine, in place of a model of the same network.
+def arithmetics_of(path: Path) -> list[str]:
+    """Arithmetics in which the compiled core runs a .tflite: its engines take the file's weights.
+
+    Raises:
+        UserError: As `read_model` does.
+    """
+    data, _ = read_model(path)
+    return [arithmetic for arithmetic in attached_weights(data) if _runs_in(path, arithmetic)]
+
+
+def _runs_in(path: Path, arithmetic: str) -> bool:
+    try:
+        load_from_core(path, arithmetic)
+    except UserError:
+        return False
+    return True
+
+
+def load_from_core(model: Path, stft: str | None = None) -> GeneratedEngine:
+    """The compiled core's engine with the weights that a model carries.
 
     Args:
         model: A .tflite.
-        stft: "float" or "fixed", the engine's whole arithmetic; None for "float".
+        stft: "float" or "fixed", the engine's whole arithmetic; None for the first of these that
+            the model has weights for.
 
     Raises:
-        UserError: There is no compiled core, or its engine is of another checkpoint.
+        UserError: There is no compiled core, or the model has no such weights.
     """
-    arithmetic, manifest = stft or "float", read_manifest(model)
+    data, manifest = read_model(model)
+    weights = attached_weights(data)
+    arithmetic = stft or next((name for name in ARITHMETICS if name in weights), "float")
+    if arithmetic not in weights:
+        recipes = {"float": "float", "fixed": "int16x8"}
+        raise UserError(
+            f"{model} has no weights for the C engine in {arithmetic}; one that edge-se quantize "
+            f"--precision {recipes[arithmetic]} makes of a GTCRN of the usual size has"
+        )
     core = load_core()
     if core is None:
         raise UserError(
             "the C engine is part of the compiled core, which this installation has not; install a "
             "wheel for this platform, or choose another engine"
         )
-    own, asked = checkpoint_of(core, arithmetic), manifest.checkpoint.get("sha256")
-    if own is not None and own != asked:
-        raise UserError(
-            f"the C engine built in is of the checkpoint {own[:12]}, and {model} is of "
-            f"{str(asked)[:12]}; make one for it with edge-se compile, and name that with --model"
-        )
     described = engine_manifest(
-        *(manifest.architecture, arithmetic, manifest.signal, manifest.checkpoint, manifest.tools)
+        *(manifest.architecture, arithmetic, manifest.signal, manifest.checkpoint, manifest.tools),
+        manifest.strength,
     )
-    return GeneratedEngine(core, core_path(), arithmetic, described)
+    return GeneratedEngine(core, model, arithmetic, described, weights[arithmetic])
 
 
 def read_compiled(path: Path) -> Manifest:
@@ -211,10 +264,14 @@ def read_compiled(path: Path) -> Manifest:
     Raises:
         UserError: There is no such file, it is no such library, or it is damaged.
     """
-    manifest = read_manifest(path)
+    return _read_library(path)[1]
+
+
+def _read_library(path: Path) -> tuple[bytes, Manifest]:
+    data, manifest = read_model(path)
     if manifest.precision not in ARITHMETICS:
         raise UserError(f"{path} computes in {manifest.precision}, which this edge-se can't run")
-    return manifest
+    return data, manifest
 
 
 def load_compiled(path: Path) -> GeneratedEngine:
@@ -226,11 +283,14 @@ def load_compiled(path: Path) -> GeneratedEngine:
     Raises:
         UserError: It is none, is damaged, is for another machine, or is not what its manifest says.
     """
-    manifest = read_compiled(path)
+    data, manifest = _read_library(path)
+    weights = attached_weights(data).get(manifest.precision)
+    if weights is None:
+        raise UserError(f"{path} has no weights in {manifest.precision}; {_made_again(path)}")
     try:
         library = ctypes.PyDLL(str(path.resolve()))
     except OSError as error:
         raise UserError(
             f"{path} can't be loaded ({error}); it has to be compiled for this machine"
         ) from None
-    return GeneratedEngine(library, path, manifest.precision, manifest)
+    return GeneratedEngine(library, path, manifest.precision, manifest, weights)

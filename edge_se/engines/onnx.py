@@ -1,5 +1,6 @@
 """The one-frame step in onnxruntime, on buffers bound once."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,20 @@ from edge_se.model_file import read_manifest
 from edge_se.states import StateCache
 
 
+def load_onnxruntime() -> Any:
+    """onnxruntime, told to keep quiet: newer ones report sessions to Microsoft.
+
+    Whoever wants that sets ORT_DISABLE_TELEMETRY to 0.
+
+    Raises:
+        ModuleNotFoundError: It is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
 def create_session(path: Path) -> Any:
     """An onnxruntime session with one thread.
 
@@ -21,7 +36,7 @@ def create_session(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"there is no model file {path}")
     try:
-        import onnxruntime
+        onnxruntime = load_onnxruntime()
     except ModuleNotFoundError:
         raise UserError(
             f"{path} needs onnxruntime, which is not installed; pip install onnxruntime"
@@ -67,21 +82,17 @@ class OnnxStep:
 
     def describe(self) -> dict[str, Any]:
         """Engine, runtime and its version, threads."""
-        import onnxruntime
-
         return {
             "engine": "onnxruntime",
             "runtime": "onnxruntime",
-            "runtime_version": onnxruntime.__version__,
+            "runtime_version": load_onnxruntime().__version__,
             "threads": 1,
         }
 
     def _bind(self, spec: TensorSpec | StateSpec, name: int | str, output: bool) -> NDArray[Any]:
         """Bind an array, which onnxruntime uses in place, to an input or output; return it."""
-        import onnxruntime
-
         array = np.zeros(spec.shape, spec.dtype)
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+        value = load_onnxruntime().OrtValue.ortvalue_from_numpy(array)
         self._values.append(value)
         bind = self._binding.bind_ortvalue_output if output else self._binding.bind_ortvalue_input
         bind(name, value)

@@ -119,7 +119,7 @@ def frame_gains(samples: Tensor, signal: Signal) -> Tensor:
 
 def without_dc(samples: Tensor, signal: Signal) -> Tensor:
     """Samples [clips, n] as the frame loop's front end hands them on; as they are without one."""
-    if signal.level_dbfs is None:
+    if signal.level_dbfs is None or signal.front_end != "follow":
         return samples
     hop, count = signal.hop, samples.shape[-1]
     frames = frame_count(count, signal)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from edge_se.options import (
     MOST_MINUTES,
     Number,
+    add_strength_arguments,
+    asked_strength,
     input_path,
     output_file,
     output_folder,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 # Options that mean nothing to a separator, by their names in the namespace.
 ENHANCER_OPTIONS = (
     *("level_dbfs", "keep_level", "ranges", "save_ranges", "range_method", "recover", "report"),
+    *("max_attenuation", "mix"),
 )
 
 
@@ -80,7 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DB",
         help="bring what the network hears nearer to this level, by powers of two that follow the "
         "signal, where it is more than 12 dB louder or 15 dB softer; take DC off, and start anew "
-        "after knocks (default: -25)",
+        "after knocks (default: -25 with --precision int8 and int8_float_ends, else there is no "
+        "front end)",
     )
     level.add_argument(
         "--keep-level",
@@ -88,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="no front end: let the network hear every level, DC and knock as it is",
     )
+    add_strength_arguments(parser, default="")
     parser.add_argument(
         "--ranges",
         type=input_path,
@@ -152,6 +157,7 @@ def run(arguments: argparse.Namespace) -> int:
             ranges=arguments.ranges,
             recovery_minutes=recovery_minutes,
             recovery_clean_weight=arguments.recover_clean,
+            strength=asked_strength(arguments),
         )
     # Files first: whatever becomes of what is said, the work is done.
     quantized.save(arguments.out)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_se.engines.onnx import load_onnxruntime
 from edge_se.errors import UserError
 
 Samples = NDArray[np.floating]
@@ -155,8 +156,7 @@ class Dnsmos:
         Raises:
             UserError: It is missing or not that network.
         """
-        import onnxruntime
-
+        onnxruntime = load_onnxruntime()
         if not model.is_file():
             raise UserError(f"there is no DNSMOS model {model}; give the path of sig_bak_ovr.onnx")
         options = onnxruntime.SessionOptions()

@@ -9,7 +9,7 @@ the file has the name, the shape and the meaning of a value here. Layouts are TF
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,12 +104,14 @@ class Region:
     Attributes:
         kind: what the layer is, e.g. "recurrence".
         operators: what it is written as, in order.
+        attributes: what else is known of it, by name.
         values: those of its values that mean something, by name.
         parts: regions within it.
     """
 
     kind: str
     operators: tuple[Operator, ...] = ()
+    attributes: dict[str, Any] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
     parts: list["Region"] = field(default_factory=list)
 
@@ -235,9 +237,12 @@ class Graph:
     # Operators -----------------------------------------------------------------------------
 
     @contextmanager
-    def region(self, kind: str, **values: Value) -> Iterator[None]:
+    def region(
+        self, kind: str, attributes: Mapping[str, Any] | None = None, **values: Value
+    ) -> Iterator[None]:
         """Make a region of the operators that are appended meanwhile; see `mark`."""
-        region, first = Region(kind, values=dict(values)), len(self.operators)
+        region = Region(kind, attributes=dict(attributes or {}), values=dict(values))
+        first = len(self.operators)
         (self._open[-1].parts if self._open else self.regions).append(region)
         self._open.append(region)
         try:

@@ -52,14 +52,14 @@ class Recipe:
         default: of operators that no override names.
         overrides: the first whose pattern is found in an operator's scope counts.
         ranges: how ranges are chosen, one of `RANGE_METHODS`.
-        level_dbfs: level that input is brought nearer to; None to leave it.
+        level_dbfs: level that louder input is brought nearer to; None to leave it.
     """
 
     name: str
     default: Precision
     overrides: tuple[Override, ...] = ()
     ranges: str = "percentile"
-    level_dbfs: float | None = USUAL_LEVEL_DBFS
+    level_dbfs: float | None = None
 
     @property
     def splits(self) -> bool:
@@ -120,7 +120,7 @@ RECIPES = {
     for recipe in (
         Recipe("float", Precision.FLOAT),
         Recipe("dynamic", Precision.DYNAMIC),
-        Recipe("int8", Precision.INT8),
+        Recipe("int8", Precision.INT8, level_dbfs=USUAL_LEVEL_DBFS),
         # 16 bits have room for the extremes.
         Recipe("int16x8", Precision.INT16, ranges="min-max"),
     )

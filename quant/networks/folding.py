@@ -79,6 +79,21 @@ def two_phases(weight: Tensor, bias: Tensor, groups: int) -> tuple[Tensor, Tenso
 
 
 @dataclass(frozen=True)
+class GRUPart:
+    """One of several GRUs that lie side by side.
+
+    Attributes:
+        first: its first input among those of all.
+        inputs: how many it has.
+        hidden: its hidden units.
+    """
+
+    first: int
+    inputs: int
+    hidden: int
+
+
+@dataclass(frozen=True)
 class GRUWeights:
     """One GRU, gates in the order reset, update, candidate; H hidden units, I inputs.
 
@@ -89,6 +104,7 @@ class GRUWeights:
     input_bias: Tensor  # [3H]
     hidden_weight: Tensor  # [3H, H]
     candidate_bias: Tensor  # [H], added to the hidden projection, before the reset gate
+    parts: tuple[GRUPart, ...]  # whose hidden units lie side by side, and don't see each other
 
     @property
     def hidden(self) -> int:
@@ -127,4 +143,5 @@ def merge_grus(parts: list[tuple[nn.GRU, str, int]], inputs: int) -> GRUWeights:
         torch.cat([torch.cat(rows) for rows in input_biases]),
         torch.cat([torch.block_diag(*blocks) for blocks in hidden_weights]),
         torch.cat(candidate_biases),
+        tuple(GRUPart(start, gru.input_size, gru.hidden_size) for gru, _, start in parts),
     )

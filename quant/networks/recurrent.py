@@ -44,7 +44,7 @@ def gru_over_time(
     """
     size = weights.hidden
     gates, candidate = slice(None, 2 * size), slice(2 * size, None)
-    with graph.scope(name), graph.region("recurrence", x=x):
+    with graph.scope(name), graph.region("recurrence", {"parts": weights.parts}, x=x):
         before = graph.recurrent_state("memory", (x.shape[0], size))
         from_input = ops.linear(
             graph, x, weights.input_weight[gates], weights.input_bias[gates], "gates_input"
@@ -84,7 +84,7 @@ def gru_over_rows(graph: Graph, x: Value, weights: GRUWeights, name: str) -> Val
     All rows are projected at once; only the hidden projection is serial.
     """
     size = weights.hidden
-    with graph.scope(name), graph.region("scan", x=x):
+    with graph.scope(name), graph.region("scan", {"parts": weights.parts}, x=x):
         projected = ops.linear(graph, x, weights.input_weight, weights.input_bias, "input")
         states: list[Value] = []
         for row in range(x.shape[0]):

@@ -9,7 +9,7 @@ from quant.graph.graph import State
 from quant.graph.onnx import next_name, write_onnx
 from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint
-from quant.ptq.proof import prove_float
+from quant.ptq.proof import prove_against_torch
 
 # Names of distributions whose versions decide the file's content.
 TOOLS = ("edge-se", "torch", "numpy", "onnx")
@@ -44,7 +44,7 @@ def build_onnx(checkpoint: Checkpoint) -> bytes:
         },
     )
     content = attach_manifest(model.SerializeToString(deterministic=True), manifest)
-    prove_float(content, checkpoint, checkpoint.signal, engine="onnxruntime")
+    prove_against_torch(content, checkpoint, checkpoint.signal, engine="onnxruntime")
     return content
 
 

@@ -23,6 +23,7 @@ from quant.audio.clips import CalibrationClips
 from quant.audio.frames import heard_in_calibration
 from quant.audio.mixing import calibration_mixtures, level_dbfs
 from quant.graph.encoding import DTYPES, FLOAT, Encoding, assign_encodings
+from quant.graph.execute import initial_states, run_step
 from quant.graph.graph import Graph, Range, Value
 from quant.graph.range_rules import RangeRule
 from quant.graph.recipes import RECIPES, Recipe
@@ -33,7 +34,7 @@ from quant.networks.checkpoint import Checkpoint
 from quant.ptq.bias_correction import corrected_biases, rounding_shifts
 from quant.ptq.calibration import Statistics, batches, calibrate
 from quant.ptq.equalization import choose_scales, equalize
-from quant.ptq.proof import prove, prove_float, run_apart, simulated, speech
+from quant.ptq.proof import prove, prove_against_torch, require_near, run_apart, simulated, speech
 from quant.ptq.ranges import RANGE_FUNCTIONS, cut_to_rectified_sums, percentile_ranges
 
 CALIBRATION_SEED = 0
@@ -101,7 +102,9 @@ def _loud_enough(samples: np.ndarray) -> np.ndarray:
 
 def signal_for(network_signal: Signal, recipe: Recipe) -> Signal:
     """What a network hears in a file that is made by a recipe."""
-    return replace(network_signal, level_dbfs=recipe.level_dbfs)
+    if recipe.level_dbfs is None:
+        return replace(network_signal, level_dbfs=None)
+    return replace(network_signal, level_dbfs=recipe.level_dbfs, front_end="follow")
 
 
 def calibrate_checkpoint(
@@ -247,9 +250,14 @@ def build_proven_float(checkpoint: Checkpoint, recipe: Recipe) -> bytes:
     """
     content = build_float(checkpoint, recipe)
     if checkpoint.network.separates:
-        run_apart(content, speech(checkpoint.signal.sample_rate))
+        found = run_apart(content, speech(checkpoint.signal.sample_rate))
+        graph = checkpoint.graph()
+        (window,) = graph.inputs
+        ones = torch.ones(1, *window.shape)
+        (mask,), _ = run_step(graph, {window.name: ones}, initial_states(graph, 1))
+        require_near(found, mask[0].detach().numpy(), rounded=False)
     else:
-        prove_float(content, checkpoint, signal_for(checkpoint.signal, recipe))
+        prove_against_torch(content, checkpoint, signal_for(checkpoint.signal, recipe))
     return content
 
 

@@ -119,17 +119,21 @@ def simulated(
     return enhanced
 
 
-def prove_float(
-    content: bytes, checkpoint: Checkpoint, signal: Signal, engine: str = "tflite"
+def prove_against_torch(
+    content: bytes,
+    checkpoint: Checkpoint,
+    signal: Signal,
+    engine: str = "tflite",
+    rounded: bool = False,
 ) -> None:
-    """Run a float model file over embedded speech and compare it with torch.
+    """Run a model file over embedded speech and compare it with the float network in torch.
 
     Raises:
         UserError: it can't be run, or puts out something else.
     """
     samples = speech(signal.sample_rate)
     expected = simulated(checkpoint.graph(), signal, samples)
-    prove(content, samples, expected, rounded=False, engine=engine)
+    prove(content, samples, expected, rounded, engine)
 
 
 def prove(
@@ -151,11 +155,21 @@ def prove(
     Raises:
         UserError: it can't be run, or puts out something else.
     """
-    found = run_apart(content, samples, engine)
+    require_near(run_apart(content, samples, engine), expected, rounded)
+
+
+def require_near(found: np.ndarray, expected: np.ndarray, rounded: bool) -> None:
+    """Raise UserError where what a file puts out is not what its simulation does.
+
+    Args:
+        found: what the file puts out, float32 of any shape.
+        expected: the same of its simulation.
+        rounded: whether the file computes in integers.
+    """
     if not np.isfinite(found).all():
         raise UserError(_useless("puts out values that are not finite"))
     # What is below one step of an int16 sample counts for nothing.
-    floor = len(found) * 2.0**-30
+    floor = found.size * 2.0**-30
     error = float(np.square(found - expected, dtype=np.float64).sum())
     loudness = float(np.square(expected, dtype=np.float64).sum())
     snr_db = 10 * np.log10((loudness + floor) / (error + 1e-20))

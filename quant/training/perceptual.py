@@ -149,7 +149,8 @@ def _hearing(device: torch.device, signal: Signal) -> _Hearing:
         + 1e-3 * kilohertz**4
     )
     members = torch.nn.functional.one_hot(band, BANDS).double()
-    threshold = 10 ** ((members.T @ quietest_db) / members.sum(0) / 10)
+    # With a short window some bands have no bin: they are never heard.
+    threshold = 10 ** ((members.T @ quietest_db) / members.sum(0).clamp(min=1) / 10)
     steeper = (6 / (centre + 2)).clamp(1.0, 2.0).pow(0.15)
     low, high = LEVEL_BAND_HZ
     level_bins = ((frequencies >= low) & (frequencies <= high)).double()

@@ -1,51 +1,23 @@
-"""C sources of an engine for one network: a header, the frame, and the runtime they include."""
+"""C sources of an engine: a header, the frame, what they include, and weights as a table."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 import edge_se.core
-from calib_data import clips_folder
-from edge_se.errors import UserError
-from quant.audio.clips import read_calibration_clips
-from quant.graph.encoding import Encoding, Precision, assign_encodings
-from quant.graph.graph import Operator, Value
-from quant.graph.recipes import find_recipe
+from quant.c.engine import Engine
+from quant.c.engines import make_engine
+from quant.c.source import WIDTH, indented
 from quant.networks.checkpoint import Checkpoint
-from quant.ptq.bias_correction import corrected_biases
-from quant.ptq.pipeline import Progress, calibrate_checkpoint, find_ranges, noisy_clips
-from targets.c.engine import Engine
-from targets.c.fixed_engine import FixedEngine
-from targets.c.float_engine import FloatEngine
-from targets.c.layers import Layer
-from targets.c.lowering import lower
-from targets.c.source import indented
+from quant.ptq.pipeline import Progress
 
 CORE = Path(edge_se.core.__file__).parent
 # Raised whenever the functions of the header change.
-API_VERSION = 2
-ARITHMETICS = ("float", "fixed")
-# Whose ranges the fixed engine's values have.
-FIXED_RECIPE = "int16x8"
+API_VERSION = 4
 # How the sources are compiled; ISO C would not let multiplications and additions be fused.
 FLAGS = ("-std=c99", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a generated engine says of itself.
-
-    Attributes:
-        prefix: of its files, functions and types.
-        checkpoint: file name of the network's weights.
-        sha256: of that file.
-    """
-
-    prefix: str
-    checkpoint: str
-    sha256: str
 
 
 def generate(
@@ -55,7 +27,10 @@ def generate(
     noisy: Sequence[np.ndarray] | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> dict[str, str]:
-    """C sources, by file name, of an engine for a network: `{prefix}.c` is the one to compile.
+    """C sources, by file name, of an engine and a network's weights.
+
+    `{prefix}.c` is the engine, the same for every checkpoint of a network; `{prefix}_weights.c` are
+    the weights, which are loaded into it.
 
     Args:
         checkpoint: the network.
@@ -67,59 +42,55 @@ def generate(
     Raises:
         UserError: No engine can be generated for this network.
     """
-    if arithmetic not in ARITHMETICS:
-        raise UserError(
-            f"unknown arithmetic {arithmetic!r}; choose one of: {', '.join(ARITHMETICS)}"
-        )
-    engine: Engine
-    signal = checkpoint.signal
-    try:
-        # What no kernels serve is found before minutes of calibration.
-        engine = FloatEngine(lower(checkpoint.step()), signal)
-        if arithmetic == "fixed":
-            if noisy is None:
-                clips = read_calibration_clips(clips_folder(), signal.sample_rate)
-                noisy = noisy_clips(clips)
-            layers, encodings = calibrated_layers(checkpoint, noisy, progress)
-            engine = FixedEngine(layers, signal, encodings)
-    except ValueError as error:
-        raise UserError(
-            f"no {arithmetic} C engine can be generated for this network: {error}; it takes a "
-            "GTCRN with windows of 512 samples and 16 channels, as upstream trains it"
-        ) from error
-    return _files(engine, arithmetic, Description(prefix, checkpoint.name, checkpoint.sha256))
+    engine = make_engine(checkpoint, arithmetic, noisy, progress)
+    return frame_sources(engine, prefix) | weights_sources(engine, checkpoint.name, prefix)
 
 
-def calibrated_layers(
-    checkpoint: Checkpoint, noisy: Sequence[np.ndarray], progress: Progress
-) -> tuple[list[Layer], dict[Value, Encoding]]:
-    """A network's layers, equalized, biases corrected, and the 16-bit encodings of their values."""
-    recipe = find_recipe(FIXED_RECIPE)
-    calibrated = calibrate_checkpoint(checkpoint, noisy, recipe, progress)
-    ranges = find_ranges(calibrated, recipe)
-    graph, means = calibrated.graph, calibrated.statistics.input_means
-    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
-
-    def of_weights(operator: Operator) -> Precision:
-        # Bands have no biases, by which rounding could be made up for.
-        bands = operator.scope.startswith(("merge.", "split."))
-        return Precision.FLOAT if bands else recipe.choose(operator)
-
-    with corrected_biases(graph, of_weights, means):
-        return lower(graph), encodings
-
-
-def _files(engine: Engine, arithmetic: str, description: Description) -> dict[str, str]:
-    prefix = description.prefix
-    files = {
-        f"{prefix}.h": _header(engine, arithmetic, description),
-        f"{prefix}.c": _frame(engine, arithmetic, description),
-    }
+def frame_sources(engine: Engine, prefix: str) -> dict[str, str]:
+    """C sources, by file name, of an engine: a header, the frame, and what they include."""
+    files = {f"{prefix}.h": _header(engine, prefix), f"{prefix}.c": _frame(engine, prefix)}
     headers = (*engine.included, *engine.included_by_these)
     return files | {name: (CORE / name).read_text(encoding="utf-8") for name in headers}
 
 
-def _fields(fields: dict[str, tuple[str, int]]) -> str:
+def weights_sources(engine: Engine, checkpoint: str, prefix: str) -> dict[str, str]:
+    """C sources, by file name, of a checkpoint's weights as a constant table."""
+    p, blob = prefix, engine.blob
+    numbers = textwrap.fill(", ".join(map(str, blob)), WIDTH).replace(", ", ",")
+    header = f"""\
+/* The weights of {checkpoint}, for {p}_load. */
+
+#ifndef {p.upper()}_WEIGHTS_H
+#define {p.upper()}_WEIGHTS_H
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#define {p.upper()}_SAMPLE_RATE {engine.signal.sample_rate}
+#define {p.upper()}_WEIGHTS_SIZE {len(blob)} /* bytes */
+extern const unsigned char {p}_weights[{p.upper()}_WEIGHTS_SIZE];
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+    table = f"""\
+/* Written by edge-se compile from {checkpoint}; do not edit. */
+
+#include "{p}_weights.h"
+
+#include "compiler.h"
+
+ALIGNED const unsigned char {p}_weights[{p.upper()}_WEIGHTS_SIZE] = {{
+{numbers}}};
+"""
+    return {f"{p}_weights.h": header, f"{p}_weights.c": table}
+
+
+def _fields(fields: Mapping[str, tuple[str, int]]) -> str:
     return indented(
         [
             f"{kind} {name}[{count}];" if count > 1 else f"{kind} {name};"
@@ -128,18 +99,18 @@ def _fields(fields: dict[str, tuple[str, int]]) -> str:
     )
 
 
-def _header(engine: Engine, arithmetic: str, description: Description) -> str:
-    p, upper, signal = description.prefix, description.prefix.upper(), engine.signal
+def _header(engine: Engine, p: str) -> str:
+    upper, signal = p.upper(), engine.signal
     latency, hop = signal.window - signal.hop, signal.hop
-    rate = f"{signal.sample_rate / 1000:g}"
     kind = engine.samples
     unit = "nominally -1 to 1" if kind == "float" else "16 bits"
     return f"""\
-/* Speech enhancement of {rate} kHz mono audio, {hop} samples at a time, in {arithmetic} arithmetic.
-   Generated by edge-se compile from {description.checkpoint}; do not edit.
+/* Speech enhancement of mono audio, {hop} samples at a time, in {engine.arithmetic} arithmetic: the
+   network {engine.network}. Generated by edge-se compile; do not edit.
 
-   Zero the state by {p}_init, then hand every hop to {p}_process; output lags input by
-   {latency} samples. A state serves one stream. Nothing is allocated, nothing is global. */
+   Make memory a state of some weights by {p}_load, then hand every hop to {p}_process;
+   output lags input by {latency} samples. A state serves one stream. Nothing is allocated,
+   nothing is global. */
 
 #ifndef {upper}_H
 #define {upper}_H
@@ -151,32 +122,47 @@ def _header(engine: Engine, arithmetic: str, description: Description) -> str:
 extern "C" {{
 #endif
 
-#define {upper}_SAMPLE_RATE {signal.sample_rate}
 #define {upper}_HOP {hop}
 #define {upper}_LATENCY {latency} /* samples that output lags input */
 
+struct {p}_weights;
+
 typedef struct {p}_state {{
+    const struct {p}_weights *weights;
 {_fields(engine.state)}
 }} {p}_state;
 
-/* Make memory a state, as after a reset. */
-void {p}_init({p}_state *state);
+/* Check weights, and make memory a state of them, as after a reset. They have to lie at a multiple
+   of 4 bytes, and to stay there; several states may share them. Gives null, or what is wrong with
+   the weights in words: such a state gives silence. */
+const char *{p}_load({p}_state *state, const void *weights, size_t size);
 
-/* Start anew: forget all samples. */
+/* Start anew: forget all samples; the strength stays. */
 void {p}_reset({p}_state *state);
+
+/* Limit what is taken away, from the next hop on: no gain is below `least_gain` (0: no limit; 8192,
+   a quarter: at most 12 dB), and `dry` of the output is the input (0: none), aligned to the sample.
+   Both in steps of 1/32768, from 0 to 32768, and 0 after {p}_load. */
+void {p}_set_strength({p}_state *state, int32_t least_gain, int32_t dry);
 
 /* Take in one hop and write one enhanced hop; samples are {unit}. `in` may be `out`. */
 void {p}_process({p}_state *state, const {kind} in[{hop}], {kind} out[{hop}]);
 
+/* Probability that the newest frame holds speech, told by what the mask leaves of it, in steps of
+   1/32768. */
+int32_t {p}_speech_probability(const {p}_state *state);
+
 /* For callers without this header. */
 size_t {p}_state_size(void);
 int {p}_api_version(void);
-int {p}_sample_rate(void);
 int {p}_hop(void);
 int {p}_latency(void);
-const char *{p}_arithmetic(void);        /* "float": float samples; "fixed": int16_t samples */
-const char *{p}_checkpoint(void);        /* file name of the network's weights */
-const char *{p}_checkpoint_sha256(void); /* of that file */
+const char *{p}_arithmetic(void); /* "float": float samples; "fixed": int16_t samples */
+
+/* What a state's weights say of themselves, 0 without: samples a second, and the first 32 bits of
+   the SHA-256 of the checkpoint's file. */
+uint32_t {p}_sample_rate(const {p}_state *state);
+uint32_t {p}_checkpoint(const {p}_state *state);
 
 #ifdef __cplusplus
 }}
@@ -186,16 +172,39 @@ const char *{p}_checkpoint_sha256(void); /* of that file */
 """
 
 
-def _frame(engine: Engine, arithmetic: str, description: Description) -> str:
-    p, upper = description.prefix, description.prefix.upper()
+def _bounds(engine: Engine, p: str) -> str:
+    lines = [
+        f"{{offsetof(struct {p}_weights, {name}), {count}, {kind}, {low}, {high}}},"
+        for name, count, kind, low, high in engine.weights.bounds
+    ]
+    return textwrap.indent("\n".join(lines), "    ")
+
+
+def _frame(engine: Engine, p: str) -> str:
+    upper = p.upper()
     kind, hop = engine.samples, engine.signal.hop
     includes = "\n".join(f'#include "{name}"' for name in engine.included)
+    first, second = engine.layout
     return f"""\
-/* Generated by edge-se compile from {description.checkpoint}; do not edit. */
+/* Generated by edge-se compile for the network {engine.network}; do not edit. */
 
 #include "{p}.h"
 
 {includes}
+
+/* What depends on the checkpoint. Arrays begin at multiples of 16 bytes. */
+struct {p}_weights {{
+    struct weights_header header;
+{_fields(engine.weights.fields)}
+}};
+
+typedef char weights_are_packed[sizeof(struct {p}_weights) == {engine.weights.size} ? 1 : -1];
+
+static const uint32_t layout[2] = {{0x{first:08x}u, 0x{second:08x}u}};
+
+static const struct bounds bounds[] = {{
+{_bounds(engine, p)}
+}};
 
 {engine.source.tables}
 
@@ -208,17 +217,49 @@ struct scratch {{
 void {p}_process({p}_state *s, const {kind} in[{hop}], {kind} out[{hop}])
 {{
     struct scratch k;
+    const struct {p}_weights *w = s->weights;
+    if (!w) {{
+        memset(out, 0, sizeof({kind}) * {hop});
+        return;
+    }}
 {engine.source.body}
 }}
 
 void {p}_reset({p}_state *s)
 {{
+    const struct {p}_weights *w = s->weights;
+    const int32_t least_gain = s->least_gain, dry = s->dry;
     memset(s, 0, sizeof *s);
+    s->weights = w;
+    {p}_set_strength(s, least_gain, dry);
 }}
 
-void {p}_init({p}_state *s)
+static int32_t share(int32_t steps)
 {{
-    {p}_reset(s);
+    return steps < 0 ? 0 : steps > 32768 ? 32768 : steps;
+}}
+
+void {p}_set_strength({p}_state *s, int32_t least_gain, int32_t dry)
+{{
+    s->least_gain = share(least_gain);
+    s->dry = share(dry);
+}}
+
+int32_t {p}_speech_probability(const {p}_state *s)
+{{
+    return s->speech;
+}}
+
+const char *{p}_load({p}_state *s, const void *weights, size_t size)
+{{
+    const struct {p}_weights *w = weights;
+    const char *fault = weights_fault(weights, size, sizeof *w, layout, bounds,
+                                      (int)(sizeof bounds / sizeof *bounds));
+    const char *const where = "weights whose bands lie beyond the bins";
+    memset(s, 0, sizeof *s);
+{_checks(engine)}
+    if (!fault) s->weights = w;
+    return fault;
 }}
 
 size_t {p}_state_size(void)
@@ -229,11 +270,6 @@ size_t {p}_state_size(void)
 int {p}_api_version(void)
 {{
     return {API_VERSION};
-}}
-
-int {p}_sample_rate(void)
-{{
-    return {upper}_SAMPLE_RATE;
 }}
 
 int {p}_hop(void)
@@ -248,16 +284,20 @@ int {p}_latency(void)
 
 const char *{p}_arithmetic(void)
 {{
-    return "{arithmetic}";
+    return "{engine.arithmetic}";
 }}
 
-const char *{p}_checkpoint(void)
+uint32_t {p}_sample_rate(const {p}_state *s)
 {{
-    return "{description.checkpoint}";
+    return s->weights ? s->weights->header.sample_rate : 0;
 }}
 
-const char *{p}_checkpoint_sha256(void)
+uint32_t {p}_checkpoint(const {p}_state *s)
 {{
-    return "{description.sha256}";
+    return s->weights ? s->weights->header.checkpoint : 0;
 }}
 """
+
+
+def _checks(engine: Engine) -> str:
+    return indented([f"if (!fault && !({check})) fault = where;" for check in engine.checks])

@@ -2,8 +2,8 @@
 
 --out FILE.so makes a shared library, which is a model file: give it to --model. Without --board it
 is made for this machine, by the system's C compiler; for a board it is cross-compiled, and `bundle`
-and `deploy` take it there. --out FOLDER/ writes the engine's sources instead: portable C that needs
-nothing but a compiler.
+and `deploy` take it there. --out FOLDER/ writes sources instead: portable C that needs nothing but
+a compiler, and the weights as a table.
 
 MODEL.tflite --npu NAME --out FOLDER/ compiles an INT8 model file for Arm's Ethos-U instead, by Vela
 (the extra npu), and writes Vela's file and a report.
@@ -106,6 +106,7 @@ def _write_library(arguments: argparse.Namespace, out: Path) -> int:
     from edge_se.files import write_whole
     from quant.commands.options import load_network
     from quant.commands.progress import ProgressBars
+    from quant.ptq.proof import prove_against_torch
     from targets.engines import compile_engine
 
     compiler, place = _compiler(arguments.board)
@@ -113,6 +114,9 @@ def _write_library(arguments: argparse.Namespace, out: Path) -> int:
     noisy = _noisy(arguments, checkpoint)
     with ProgressBars() as progress:
         data = compile_engine(checkpoint, arguments.arithmetic, compiler, noisy, progress)
+    if arguments.board is None:  # what is for another machine can't run here
+        rounded = arguments.arithmetic != "float"
+        prove_against_torch(data, checkpoint, checkpoint.signal, "c", rounded)
     write_whole(out, data)
     print(
         f"wrote {out}: {checkpoint.architecture} from {checkpoint.name} in "
@@ -141,7 +145,7 @@ def _write_sources(arguments: argparse.Namespace, out: Path) -> int:
     print(
         f"wrote {', '.join(files)} to {out}: {checkpoint.architecture} from "
         f"{checkpoint.name} in {arguments.arithmetic}; compile with\n"
-        f"  cc {shlex.join(FLAGS)} -c {out / prefix}.c"
+        f"  cc {shlex.join(FLAGS)} -c {out / prefix}.c {out / prefix}_weights.c"
     )
     return 0
 

@@ -332,3 +332,30 @@ def test_a_full_disk_is_told_in_every_format_and_leaves_nothing(tmp_path):
             assert not list(disk.iterdir())
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+_READ_WITHIN = """
+import resource, sys
+from pathlib import Path
+sys.modules["soundfile"] = None
+from edge_se.audio import AudioFile
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
+with AudioFile(Path(sys.argv[1])) as file:
+    print(sum(map(len, file.blocks())))
+"""
+
+
+@pytest.mark.parametrize("claimed", [0xFFFFFFFF, 0x7FFFFFFF, 200 << 20, 0])
+def test_the_reader_without_soundfile_needs_no_memory_for_what_headers_claim(tmp_path, claimed):
+    frames = (200 << 20) // 4
+    path = save(tmp_path, wav(b"", claimed))
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + 4 * frames)
+
+    result = subprocess.run(
+        [sys.executable, "-c", _READ_WITHIN, path], capture_output=True, text=True
+    )
+
+    # Where zero bytes are claimed, zeros that follow are padding.
+    assert result.stdout == f"{frames if claimed else 0}\n", result.stderr

@@ -185,6 +185,10 @@ def test_inspect_tells_of_levels(tiny_int8):
     description["manifest"]["signal"]["level_dbfs"] = -27.0
 
     shown = format_description(description)
+    assert "levels       attenuated beyond -15 dBFS" in shown
+
+    description["manifest"]["signal"]["front_end"] = "follow"
+    shown = format_description(description)
     assert "levels       as it is from -42 to -15 dBFS, knocks and DC held off" in shown
 
 

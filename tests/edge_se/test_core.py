@@ -20,6 +20,7 @@ from edge_se.engines.fixed_path import FixedPath
 from edge_se.engines.samples import CompiledSamples, IntegerSamples
 from edge_se.manifest import TensorSpec
 from edge_se.stft import Stft
+from edge_se.strength import FULL, Strength
 from tests.helpers.fixed_signals import (
     BAND_FEATURES,
     BANDS,
@@ -85,13 +86,24 @@ def hops(seed: int, count: int) -> np.ndarray:
     [(FEATURES, MASK, None), (INT16_FEATURES, INT16_MASK, None), (BAND_FEATURES, MASK, BANDS)],
     ids=["int8", "int16", "bands"],
 )
-@pytest.mark.parametrize(("lookahead", "level"), [(0, None), (2, None), (0, -28.0)])
-def test_bits_equal_those_of_the_numpy_model(library, features, mask, bands, lookahead, level):
+@pytest.mark.parametrize(
+    ("lookahead", "level", "strength"),
+    [
+        (0, None, FULL),
+        (2, None, FULL),
+        (0, -28.0, FULL),
+        (0, (-28.0, "follow"), FULL),
+        (0, None, Strength(12.0)),
+        (2, None, Strength(3.0, 0.3)),
+        (0, None, Strength(mix=1.0)),
+    ],
+)
+def test_bits_equal_those_of_the_numpy_model(
+    library, features, mask, bands, lookahead, level, strength
+):
+    target, front_end = level if isinstance(level, tuple) else (level, "attenuate")
     described = manifest(
-        *(features, mask),
-        lookahead_frames=lookahead,
-        level_dbfs=level,
-        bands=bands,
+        *(features, mask, target, front_end), lookahead_frames=lookahead, bands=bands
     )
     low, high = np.iinfo(mask.dtype).min, np.iinfo(mask.dtype).max
 
@@ -100,16 +112,21 @@ def test_bits_equal_those_of_the_numpy_model(library, features, mask, bands, loo
     def check(seed: int) -> None:
         ours, theirs = buffers(described), buffers(described)
         paths = FixedPath(described, *ours), CompiledPath(library, described, *theirs)
+        for path in paths:
+            path.set_strength(strength)
         random = np.random.default_rng(seed)
         outputs = np.empty((2, HOP), np.int16)
         for frame in hops(seed, 8):
-            ours[1][...] = theirs[1][...] = random.integers(low, high + 1, (2, BINS))
+            # Small ones among them, and zeros.
+            values = random.integers(low, high + 1, (2, BINS)) >> random.integers(0, 9, BINS)
+            ours[1][...] = theirs[1][...] = values
             for path, output in zip(paths, outputs, strict=True):
                 path.analyse(frame)
                 path.synthesise(output)
             np.testing.assert_array_equal(ours[0], theirs[0])
             np.testing.assert_array_equal(paths[0]._spectra, paths[1]._spectra)
             np.testing.assert_array_equal(outputs[0], outputs[1])
+            assert paths[0].speech_probability() == paths[1].speech_probability()
 
     check()
 
@@ -123,8 +140,12 @@ def speech_like(seed: int, count: int) -> np.ndarray:
     return samples.clip(-32768, 32767).astype(np.int16)
 
 
-def test_the_level_s_bits_equal_those_of_the_numpy_model(library):
-    described = manifest(level_dbfs=-50.0)
+@pytest.mark.parametrize(
+    ("front_end", "target", "least", "most"),
+    [("attenuate", -50.0, -4, 0), ("follow", -50.0, -4, 0), ("follow", -15.0, 0, 6)],
+)
+def test_the_level_s_bits_equal_those_of_the_numpy_model(library, front_end, target, least, most):
+    described = manifest(level_dbfs=target, front_end=front_end)
     ours, theirs = buffers(described), buffers(described)
     model, path = FixedPath(described, *ours), CompiledPath(library, described, *theirs)
     gains = set()
@@ -140,12 +161,14 @@ def test_the_level_s_bits_equal_those_of_the_numpy_model(library):
         assert level.dc == model._dc._mean
         np.testing.assert_array_equal(ours[0], theirs[0])
 
-    assert min(gains) < -1 and max(gains) == 0
+    assert (min(gains), max(gains)) == (least, most)
 
 
-@pytest.mark.parametrize("level", [None, -28.0])
-def test_reset_forgets_everything(library, level):
-    described = manifest(level_dbfs=level)
+@pytest.mark.parametrize(
+    ("level", "front_end"), [(None, "attenuate"), (-28.0, "attenuate"), (-28.0, "follow")]
+)
+def test_reset_forgets_everything(library, level, front_end):
+    described = manifest(level_dbfs=level, front_end=front_end)
     features, mask = buffers(described)
     mask[...] = passing_mask()
     path = CompiledPath(library, described, features, mask)

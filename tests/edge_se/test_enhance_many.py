@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -84,8 +85,8 @@ def test_a_folder_of_everything(edge_se, tiny_int8, tmp_path):
 
     assert result.returncode == 2
     assert names(tmp_path / "out") == [b"a.wav", b"deep", b"\xff.wav"]
-    numbers = [line.split("]")[0] for line in result.stderr.splitlines() if line[:1] == "["]
-    assert numbers == [f"[{n}/8" for n in range(1, 9)]
+    # LiteRT of another process may say something within a line.
+    assert re.findall(r"\[(\d)/8\] ", result.stderr) == list("12345678")
     for words in (
         "phone.m4a: .m4a files can't be read here; convert it: ffmpeg -i phone.m4a phone.wav",
         "in/bad.wav can't be read as audio",

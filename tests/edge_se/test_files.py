@@ -50,6 +50,18 @@ def test_a_temporary_name_that_exists_is_not_written_to(tmp_path, monkeypatch):
     assert precious.read_text() == "mine"
 
 
+def test_a_signal_at_the_first_moment_leaves_nothing(tmp_path, monkeypatch):
+    def end(descriptor: int) -> None:
+        raise SystemExit(143)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_se.files.os.close", end)
+        with pytest.raises(SystemExit):
+            write_whole(tmp_path / "out", "x")
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_left_of_a_failure(tmp_path):
     (tmp_path / "out").write_text("before")
 

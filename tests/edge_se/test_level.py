@@ -7,6 +7,7 @@ import pytest
 
 from edge_se.level import (
     ONE,
+    SMALLEST_EXPONENT,
     FloatDc,
     IntegerDc,
     LevelNormalizer,
@@ -15,6 +16,8 @@ from edge_se.level import (
     level_of,
 )
 from tests.helpers.tiny_model import SIGNAL
+
+FOLLOWING = replace(SIGNAL, level_dbfs=-25.0, front_end="follow")
 
 
 def noise(level_dbfs: float, hops: int) -> np.ndarray:
@@ -72,6 +75,24 @@ def test_silence_changes_nothing():
     assert set(exponents(normalizer, np.zeros((500, 256), np.float32))) == {before}
 
 
+def test_the_gain_is_bounded():
+    assert (
+        exponents(LevelNormalizer(replace(SIGNAL, level_dbfs=-60.0)), noise(0, 500))[-1]
+        == SMALLEST_EXPONENT
+    )
+
+
+def test_attenuation_alone_amplifies_nothing_and_knows_no_knock():
+    normalizer = LevelNormalizer(replace(SIGNAL, level_dbfs=-25.0))
+    found = []
+    for hop in [*speech(-60, 300), *np.ones((4, 256), np.float32), *speech(-25, 50)]:
+        found.append(normalizer(hop_energy(hop)))
+        assert not normalizer.ended
+
+    assert max(found) == 0
+    assert set(found[:304]) == {0}, "a short knock moves nothing"
+
+
 def speech(level_dbfs: float, hops: int) -> np.ndarray:
     """Bursts of a fifth of a second, and background 30 dB below between them."""
     samples = noise(level_dbfs, hops)
@@ -81,7 +102,7 @@ def speech(level_dbfs: float, hops: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("level_dbfs", "least"), [(-45, 1), (-60, 3), (-75, 6)])
 def test_soft_speech_is_amplified_within_4_seconds_and_stays_so_in_pauses(level_dbfs, least):
-    normalizer = LevelNormalizer(replace(SIGNAL, level_dbfs=-25.0))
+    normalizer = LevelNormalizer(FOLLOWING)
 
     amplified = exponents(normalizer, speech(level_dbfs, 250))[-1]
     paused = exponents(normalizer, noise(level_dbfs - 30, 3000))
@@ -91,7 +112,7 @@ def test_soft_speech_is_amplified_within_4_seconds_and_stays_so_in_pauses(level_
 
 
 def test_louder_speech_ends_the_amplification_with_its_first_hop():
-    normalizer = LevelNormalizer(replace(SIGNAL, level_dbfs=-25.0))
+    normalizer = LevelNormalizer(FOLLOWING)
     exponents(normalizer, speech(-70, 300))
 
     assert exponents(normalizer, noise(-10, 1)) <= [0]
@@ -99,14 +120,14 @@ def test_louder_speech_ends_the_amplification_with_its_first_hop():
 
 def test_no_frame_is_heard_more_than_18_db_above_the_target():
     loud = noise(20, 50)
-    found = exponents(LevelNormalizer(replace(SIGNAL, level_dbfs=-25.0)), loud)
+    found = exponents(LevelNormalizer(FOLLOWING), loud)
 
     heard = [20 + 20 * np.log10(2.0**exponent) for exponent in found]
     assert max(heard) < -25 + 3 + 15 + 1
 
 
 def test_the_network_starts_anew_once_after_each_knock():
-    normalizer = LevelNormalizer(replace(SIGNAL, level_dbfs=-25.0))
+    normalizer = LevelNormalizer(FOLLOWING)
     knock = np.ones((16, 256), np.float32)
     ended = []
     for hop in [*noise(-25, 50), *knock, *noise(-25, 50), *knock, *noise(-25, 50)]:
@@ -119,7 +140,7 @@ def test_the_network_starts_anew_once_after_each_knock():
 
 @pytest.mark.parametrize("level_dbfs", [-60, -35, -25, -15])
 def test_usual_speech_is_no_knock(level_dbfs):
-    normalizer = LevelNormalizer(replace(SIGNAL, level_dbfs=-25.0))
+    normalizer = LevelNormalizer(FOLLOWING)
     for hop in speech(level_dbfs, 500):
         normalizer(hop_energy(hop))
         assert not normalizer.ended

@@ -14,6 +14,8 @@ from edge_se.manifest import Manifest
 from edge_se.model_file import (
     MANIFEST_NAME,
     attach_manifest,
+    attached_weights,
+    manifest_of,
     read_manifest,
     read_model,
     split,
@@ -56,6 +58,45 @@ def test_attaching_again_replaces_the_manifest():
     again = attach_manifest(once, measured)
 
     assert again == attach_manifest(flatbuffer, measured)
+
+
+WEIGHTS = {"fixed": bytes(range(200)), "float": b"PK\5\6" * 40}
+
+
+def test_weights_lie_beside_the_manifest():
+    flatbuffer, manifest = tiny_flatbuffer("float32")
+
+    data = attach_manifest(flatbuffer, manifest, WEIGHTS)
+
+    assert split(data)[0] == flatbuffer
+    assert attached_weights(data) == WEIGHTS
+    assert attach_manifest(data, manifest) == data
+    assert attach_manifest(data, manifest, {}) == attach_manifest(flatbuffer, manifest)
+    assert manifest_of(data, "it").weights_sha256 == {
+        name: hashlib.sha256(blob).hexdigest() for name, blob in WEIGHTS.items()
+    }
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.namelist() == [MANIFEST_NAME, "weights.float.bin", "weights.fixed.bin"]
+        assert archive.read("weights.fixed.bin") == WEIGHTS["fixed"]
+
+
+@pytest.mark.parametrize("other", [{}, {"float": WEIGHTS["float"]}, WEIGHTS | {"fixed": b"else"}])
+def test_weights_that_are_not_the_manifests_are_refused(other):
+    flatbuffer, manifest = tiny_flatbuffer("float32")
+    text = split(attach_manifest(flatbuffer, manifest, WEIGHTS))[1]
+    assert text is not None
+    entries = {MANIFEST_NAME: text}
+    entries |= {f"weights.{name}.bin": other[name] for name in ("float", "fixed") if name in other}
+    buffer = io.BytesIO(flatbuffer)
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
+        for name, content in entries.items():
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system = 3
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content)
+
+    with pytest.raises(UserError, match="does not have the SHA-256"):
+        manifest_of(buffer.getvalue(), "it")
 
 
 def test_a_written_model_is_read_back(tmp_path):
@@ -108,11 +149,18 @@ def test_a_missing_folder_is_named(tmp_path):
         write_model(tmp_path / "absent" / "model.tflite", *tiny_flatbuffer("int8"))
 
 
-@pytest.fixture(params=["tflite", "onnx"])
+@pytest.fixture(params=["tflite", "tflite with weights", "onnx"])
 def whole(request, tmp_path) -> Path:
     """A small model file of each kind that holds no program."""
-    path = tmp_path / f"model.{request.param}"
-    return write_tiny_onnx(path) if request.param == "onnx" else write_tiny(path, "int8")
+    suffix, _, weights = request.param.partition(" ")
+    path = tmp_path / f"model.{suffix}"
+    if suffix == "onnx":
+        return write_tiny_onnx(path)
+    write_tiny(path, "int8")
+    if weights:
+        data, manifest = read_model(path)
+        path.write_bytes(attach_manifest(data, manifest, WEIGHTS))
+    return path
 
 
 def test_any_flipped_bit_is_noticed(whole):
@@ -120,7 +168,7 @@ def test_any_flipped_bit_is_noticed(whole):
     assert read_model(whole)[0] == data
     random = np.random.default_rng(0)
     # Every byte of what ends the file, a sample of the others.
-    places = [*random.integers(0, len(data), 1500), *range(len(data) - 120, len(data))]
+    places = [*random.integers(0, len(data), 1500), *range(len(data) - 300, len(data))]
 
     for place in places:
         damaged = bytearray(data)

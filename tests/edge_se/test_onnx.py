@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -6,6 +10,9 @@ from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
 from tests.helpers.tiny_model import expected_output
 from tests.helpers.tiny_onnx import write_tiny_onnx
+
+# Where it reports nothing by itself, or was told not to.
+CI = ("CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY")
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +58,16 @@ def test_a_state_that_differs_from_the_graph_is_named(tmp_path):
 
     with pytest.raises(UserError, match=r"differ in smoother\.cache, smoother\.cache\.next"):
         Enhancer(path)
+
+
+def test_onnxruntime_leaves_no_identifier_and_reports_nothing(tiny_onnx, tmp_path):
+    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(tmp_path))
+    environment = {key: value for key, value in os.environ.items() if key not in CI} | places
+    code = f"from edge_se import Enhancer; Enhancer({str(tiny_onnx)!r})"
+
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_onnx_model_is_refused(tmp_path):

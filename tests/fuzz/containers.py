@@ -7,11 +7,15 @@ import re
 import struct
 import tarfile
 import zipfile
+import zlib
 
 from numpy.random import Generator
 
 from edge_se import model_file
 from tests.fuzz.mutators import Field, Mutator, damage, either, fields, json_text, pick, write_field
+
+# Of weights for the C engine: bytes of the header, and where what its CRC-32 is of begins.
+WEIGHTS_HEADER, CHECKED_FROM = 32, 24
 
 # Ogg ------------------------------------------------------------------------------------------
 
@@ -92,9 +96,26 @@ def in_zip(member: str, mutate: Mutator) -> Mutator:
 
 def in_model(random: Generator, data: bytes) -> bytes:
     """A model file's manifest, written behind the body as it has to be."""
-    body, text = model_file.split(data)
-    assert text is not None, "made by the project"
-    return body + model_file._kind(body).tail(body, json_text(random, text))
+    body, entries = model_file._parts(data)
+    name = model_file.MANIFEST_NAME
+    entries[name] = json_text(random, entries[name])
+    return body + model_file._kind(body).tail(body, entries)
+
+
+def in_weights(random: Generator, data: bytes) -> bytes:
+    """Weights for the C engine, with right checksums, most of them with a right header."""
+    weights = model_file.attached_weights(data)
+    name = pick(random, list(weights))
+    header, content = weights[name][:WEIGHTS_HEADER], weights[name][WEIGHTS_HEADER:]
+    if random.random() < 0.1:
+        header = damage(random, header)
+    changed = damage(random, content)
+    if random.random() < 0.8:
+        changed = (changed + content)[: len(content)]
+    checked = header[CHECKED_FROM:] + changed
+    header = header[: CHECKED_FROM - 4] + struct.pack("<I", zlib.crc32(checked))
+    manifest = model_file.manifest_of(data, "the seed")
+    return model_file.attach_manifest(data, manifest, weights | {name: header + checked})
 
 
 def in_safetensors(random: Generator, data: bytes) -> bytes:

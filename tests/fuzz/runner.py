@@ -33,7 +33,7 @@ import edge_se.cli
 from edge_se.errors import LONGEST_SENTENCE
 from tests.fuzz.mutators import Mutator, damaged, generator, pick
 
-HANG_SECONDS = 20
+HANG_SECONDS = 120  # compilers and fine-tuning take some, beside others
 MEMORY_BYTES = 1 << 30  # beyond what the parent has
 FILE_BYTES = 1 << 28
 EXIT_BAD_OUTPUT = 99
@@ -195,17 +195,26 @@ def _in_child(kind: Kind, command: tuple[str, ...], random: Generator, path: Pat
     _limit()
     try:
         with kind.around(random, path):
+            _open_standard_output()
             status = kind.main(list(command))
-            sys.stdout.flush()
+            print(end="", flush=True)
             _check_outputs(kind, path)
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1
     except BaseException:
         traceback.print_exc()
         status = 1
-    sys.stdout.flush()
+    print(end="", flush=True)
     sys.stderr.flush()
     return status
+
+
+def _open_standard_output() -> None:
+    """As Python does at its start: what the parent had may have been another kind of file."""
+    try:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    except OSError:  # it is closed
+        sys.stdout = None
 
 
 def _check_outputs(kind: Kind, path: Path) -> None:

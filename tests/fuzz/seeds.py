@@ -128,6 +128,11 @@ def tflite() -> Seeds:
     return {name: (FIXTURES / name).read_bytes() for name in names}
 
 
+def built_in() -> Seeds:
+    """The built-in model, which carries weights for the C engine."""
+    return {"default.tflite": tflite()["default.tflite"]}
+
+
 def enhance_by(*names: str) -> None:
     """What valid models make of the recording, as NAME.wav: a damaged one has to make the same."""
     for name in names:

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge_se.fixed import analyse, magnitude, overlapped, round_shift, saturate
-from quant.graph.graph import Value
-from targets.c.fixed_layers import FixedAttention, FixedMerge, FixedSplit
-from targets.c.fixed_point import Affine, FixedCell, FixedNormalization, tanh_table
-from targets.c.layers import (
+from quant.c.fixed_layers import FixedAttention, FixedMerge, FixedSplit
+from quant.c.fixed_point import Affine, FixedCell, FixedNormalization, tanh_table
+from quant.c.layers import (
     Attention,
     BandConvolution,
     Cell,
@@ -27,6 +26,7 @@ from targets.c.layers import (
     Temporal,
     rows_of,
 )
+from quant.graph.graph import Value
 
 TANH = tanh_table()
 INT16, INT32 = (-(2**15), 2**15 - 1), (-(2**31), 2**31 - 1)

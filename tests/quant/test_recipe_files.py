@@ -109,6 +109,7 @@ precision = "int16x8"
     assert manifest_of(content, "it").recipe == recipe.describe()
 
 
+@pytest.mark.slow
 def test_what_auto_chose_is_a_recipe_that_gives_the_same_file(tmp_path, noisy):
     """With speech and noise apart, auto calibrates with all clips, as a named recipe does."""
     for kind, indices in (("clean", range(4)), ("noise", range(4, 6))):

@@ -10,7 +10,11 @@ int main(void)
 {
     static NAME(PREFIX, state) state;
     SAMPLE hop[256];
-    NAME(PREFIX, init)(&state);
+    static unsigned char weights[1 << 20];
+    FILE *file = fopen("weights.bin", "rb");
+    if (!file) return 1;
+    const size_t size = fread(weights, 1, sizeof weights, file);
+    if (NAME(PREFIX, load)(&state, weights, size)) return 1;
     while (fread(hop, sizeof *hop, 256, stdin) == 256) {
         NAME(PREFIX, process)(&state, hop, hop);
         fwrite(hop, sizeof *hop, 256, stdout);

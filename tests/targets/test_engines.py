@@ -2,33 +2,39 @@
 
 import json
 import platform
-import re
 import shutil
 import subprocess
 import warnings
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+import quant
 from calib_data import clips_folder
 from edge_se import Enhancer, core
 from edge_se.benchmark import frames_of
 from edge_se.core.build import FLAGS, FOLDER, BuildError, compile_library, find_compiler
-from edge_se.engines import generated
-from edge_se.engines.generated import checkpoint_of, load_compiled, prefix, read_compiled
+from edge_se.engines import generated, load_engine
+from edge_se.engines.generated import GeneratedEngine, load_compiled, prefix, read_compiled
 from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
-from edge_se.model_file import attach_manifest, default_model_path, read_model, write_model
+from edge_se.model_file import attach_manifest, attached_weights, default_model_path, read_model
+from edge_se.strength import Strength
+from quant.c.engines import float_engine, make_engine
 from quant.checkpoints import default_checkpoint_path
-from quant.networks.checkpoint import load_checkpoint
-from quant.ptq.pipeline import build_float
+from quant.networks.checkpoint import Checkpoint, load_checkpoint
+from quant.networks.gtcrn.model import GTCRN
+from quant.networks.registry import find_network
+from quant.ptq.proof import prove_against_torch
 from targets.boards import find_board, load_platforms
 from targets.cross import find_cross_compiler
 from targets.emulation.system import find_emulator
-from targets.engines import BUILT_IN, BUILT_IN_ARITHMETICS, built_in_sources, compile_engine
+from targets.engines import SOURCES, compile_engine, core_sources, silent
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +49,7 @@ def library():
 @pytest.fixture(scope="module")
 def float_model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("float") / "float.tflite"
-    path.write_bytes(build_float(load_checkpoint(default_checkpoint_path())))
+    quant.quantize(load_checkpoint(default_checkpoint_path()), precision="float").save(path)
     return path
 
 
@@ -66,48 +72,44 @@ def signal() -> np.ndarray:
     return (0.1 * noise * (1 + np.sin(np.arange(32000) / 2000))).astype(np.float32)
 
 
-def for_another_checkpoint(folder: Path) -> Path:
+def with_weights(folder: Path, weights: dict[str, bytes]) -> Path:
+    """The built-in model with other weights for the C engine."""
     data, manifest = read_model(default_model_path())
     path = folder / "other.tflite"
-    write_model(path, data, replace(manifest, checkpoint={"name": "x", "sha256": "ab" * 32}))
+    path.write_bytes(attach_manifest(data, manifest, weights))
     return path
 
 
-NUMBER = re.compile(r"(?<![\w.])-?\d[\d.]*(?:e[+-]?\d+)?")
+@pytest.fixture(scope="module")
+def noisy() -> list[np.ndarray]:
+    """Something short to calibrate with, float32."""
+    speech, _ = soundfile.read(clips_folder() / "clean" / "en_03.flac", dtype="float32")
+    return [speech[8000:24000]]
 
 
-def numbers(text: str) -> np.ndarray:
-    return np.array(NUMBER.findall(text), np.float64)
+@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+def test_the_core_has_the_frame_that_every_checkpoint_has(arithmetic, noisy):
+    checkpoint = load_checkpoint(default_checkpoint_path())
+
+    sources = core_sources(make_engine(checkpoint, arithmetic, noisy, silent))
+
+    for name, text in sources.items():
+        assert (SOURCES / name).read_text() == text, "run make default-model"
 
 
-# Processors with other vector instructions add up in another order: a last digit may differ, and
-# with it an integer by one. A bias, the mean of rounded values, may differ by more than its own
-# thousandth, but by hardly anything next to the other numbers of its table.
-@pytest.mark.parametrize(
-    ("arithmetic", "atol", "rtol"),
-    [("float", 1e-6, 1e-5), pytest.param("fixed", 1, 1e-3, marks=pytest.mark.slow)],
-)
-def test_the_sources_built_in_are_those_of_the_built_in_network(arithmetic, atol, rtol):
-    generated_now = built_in_sources([arithmetic])
+def test_the_built_in_model_carries_weights_of_its_checkpoint():
+    data, manifest = read_model(default_model_path())
+    checkpoint = load_checkpoint(default_checkpoint_path())
+    wanted = float_engine(checkpoint).blob
 
-    for name, text in generated_now.items():
-        texts = ((BUILT_IN / name).read_text(), text)
-        # Lines are wrapped by their length.
-        stored, wanted = ("".join(NUMBER.sub("#", text).split()) for text in texts)
-        assert stored == wanted, "run make default-model"
-        for found, expected in zip(*(map(numbers, text.split(";")) for text in texts), strict=True):
-            size = rtol * np.sqrt(np.mean(np.square(expected))) if len(expected) else 0
-            np.testing.assert_allclose(
-                found, expected, rtol, max(atol, size), err_msg="run make default-model"
-            )
+    weights = attached_weights(data)
 
-
-def test_the_model_and_the_engine_built_in_are_of_one_checkpoint(library):
-    sha256 = load_checkpoint(default_checkpoint_path()).sha256
-
-    assert read_model(default_model_path())[1].checkpoint["sha256"] == sha256
-    for arithmetic in BUILT_IN_ARITHMETICS:
-        assert checkpoint_of(library, arithmetic) == sha256, "python -m edge_se.core.build"
+    assert manifest.checkpoint["sha256"] == checkpoint.sha256
+    assert set(weights) == {"float", "fixed"}
+    # Floats first: other processors may differ in the last digit.
+    found, expected = (np.frombuffer(blob[32:90000], "<f4") for blob in (weights["float"], wanted))
+    assert weights["float"][:20] == wanted[:20]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 LARGEST_LIBRARY = {"float": 150_000, "fixed": 80_000}
@@ -117,7 +119,7 @@ AVX2 = core.VARIANTS["_core_avx2.so"][0]
 def assert_small(folder: Path, command: list[str], options: tuple[str, ...] = ()) -> None:
     """Compile both engines, each for itself, and look at the files' sizes in bytes."""
     for arithmetic, largest in LARGEST_LIBRARY.items():
-        source, path = BUILT_IN / f"{prefix(arithmetic)}.c", folder / f"{arithmetic}.so"
+        source, path = SOURCES / f"{prefix('gtcrn', arithmetic)}.c", folder / f"{arithmetic}.so"
         compile_library(path, [source], command, [*options, "-I", str(FOLDER)])
         assert path.stat().st_size <= largest, arithmetic
 
@@ -160,6 +162,88 @@ def test_the_fixed_engine_takes_and_gives_int16(library):
     assert 10 * np.log10(error) < -20
 
 
+@pytest.mark.parametrize("strength", [Strength(12.0), Strength(20.0, 0.3), Strength(0.0)])
+def test_the_engine_built_in_takes_less_away_as_the_float_model_does(
+    library, float_model, signal, strength
+):
+    enhancers = [Enhancer(float_model, engine=engine) for engine in (None, "c")]
+    for enhancer in enhancers:
+        enhancer.strength = strength
+
+    expected, found = (enhancer.enhance(signal) for enhancer in enhancers)
+
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize(("arithmetic", "tolerance"), [("float", 1e-6), ("fixed", 2 / 32768)])
+def test_an_engine_mixes_the_input_in_to_the_sample(library, signal, arithmetic, tolerance):
+    enhancer = Enhancer(engine="c", stft=arithmetic)
+    full = enhancer.enhance(signal)
+    enhancer.mix = 0.25
+
+    found = enhancer.enhance(signal)
+
+    np.testing.assert_allclose(found, 0.75 * full + 0.25 * signal, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+def test_an_engine_keeps_its_strength_across_resets(library, signal, arithmetic):
+    enhancer = Enhancer(engine="c", stft=arithmetic)
+    enhancer.max_attenuation_db, enhancer.mix = 6, 0.5
+
+    first = enhancer.enhance(signal)
+
+    np.testing.assert_array_equal(enhancer.enhance(signal), first)
+
+
+def test_a_models_strength_holds_in_c_too(library, tmp_path, signal):
+    data, manifest = read_model(default_model_path())
+    path = tmp_path / "soft.tflite"
+    path.write_bytes(attach_manifest(data, replace(manifest, strength=Strength(6.0))))
+    asked = Enhancer(engine="c")
+    asked.max_attenuation_db = 6
+
+    found = Enhancer(path, engine="c").enhance(signal)
+
+    np.testing.assert_array_equal(found, asked.enhance(signal))
+
+
+@pytest.mark.parametrize("steps", [(-1, -(2**31)), (32769, 2**31 - 1)])
+def test_steps_out_of_reach_are_the_nearest_within(library, signal, steps):
+    """As C callers may give them."""
+    engine = load_engine(default_model_path(), "c", stft="fixed")
+    assert isinstance(engine, GeneratedEngine)
+    hops = (30000 * signal[:1024]).astype(np.int16).reshape(4, 256)
+    outputs = np.zeros((2, *hops.shape), np.int16)
+    for given, output in zip((steps, [min(max(s, 0), 32768) for s in steps]), outputs, strict=True):
+        engine.reset()
+        engine._set_strength(engine._state.ctypes.data, *given)
+        for hop, out in zip(hops, output, strict=True):
+            engine.process(hop, out)
+
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize(("arithmetic", "tolerance"), [("float", 1e-3), ("fixed", 0.05)])
+def test_an_engine_tells_speech_as_the_float_model_does(
+    library, float_model, arithmetic, tolerance
+):
+    speech, _ = soundfile.read(clips_folder() / "clean" / "en_03.flac", dtype="float32")
+    noisy = speech + 0.01 * np.random.default_rng(0).standard_normal(len(speech)).astype("f")
+    here, there = Enhancer(engine="c", stft=arithmetic), Enhancer(float_model)
+    here.mix = 0.5  # which changes nothing
+
+    def heard(enhancer: Enhancer) -> np.ndarray:
+        frames = noisy[: len(noisy) // 256 * 256].astype(np.float32).reshape(-1, 256)
+        return np.array(
+            [enhancer.speech_probability for frame in frames if enhancer.process(frame) is not None]
+        )
+
+    found, expected = heard(here), heard(there)
+    assert found.min() < 0.1 < 0.9 < found.max() <= 1
+    assert np.abs(found - expected).mean() < tolerance
+
+
 @pytest.mark.parametrize("which", ["float", "default", "c float", "c fixed"])
 def test_finite_samples_give_finite_samples(library, float_model, which):
     engine, _, stft = which.rpartition(" ") if which.startswith("c ") else ("", "", "")
@@ -193,9 +277,113 @@ def test_reset_forgets_everything(library, signal):
     np.testing.assert_array_equal(enhancer.process(signal[:256]), first)
 
 
-def test_a_model_of_another_checkpoint_is_refused(library, tmp_path):
-    with pytest.raises(UserError, match=r"is of the checkpoint .* make one for it with edge-se"):
-        Enhancer(for_another_checkpoint(tmp_path), engine="c")
+def test_a_users_float_file_runs_in_c_beside_the_built_in_one(library, tmp_path, signal):
+    torch.manual_seed(0)
+    checkpoint = Checkpoint(GTCRN().eval(), find_network("gtcrn"), "random", "0" * 64)
+    path = tmp_path / "own.tflite"
+    quant.quantize(checkpoint, precision="float").save(path)
+    expected = [Enhancer(path).enhance(signal), Enhancer(engine="c").enhance(signal)]
+    own, built_in = Enhancer(path, engine="c"), Enhancer(engine="c")
+
+    found = np.array(
+        [
+            [enhancer.process(frame) for enhancer in (own, built_in)]
+            for frame in frames_of(signal, 256, np.dtype(np.float32))
+        ]
+    )
+
+    for enhanced, wanted in zip(
+        found.swapaxes(0, 1).reshape(2, -1)[:, 256:], expected, strict=True
+    ):
+        size = min(len(enhanced), len(wanted))
+        np.testing.assert_allclose(enhanced[:size], wanted[:size], rtol=0, atol=1e-4)
+
+
+def test_a_users_16_bit_file_runs_in_integers(library, tmp_path, noisy):
+    (tmp_path / "clips").mkdir()
+    for number in range(4):
+        soundfile.write(tmp_path / "clips" / f"{number}.wav", noisy[0], 16000)
+    path = tmp_path / "own.tflite"
+
+    quant.quantize(None, tmp_path / "clips", "int16x8", recovery_minutes=0).save(path)
+
+    enhancer = Enhancer(path, engine="c")
+    assert set(attached_weights(path.read_bytes())) == {"fixed"}
+    expected = Enhancer(engine="c").enhance(noisy[0])
+    error = np.square(enhancer.enhance(noisy[0]) - expected).sum() / np.square(expected).sum()
+    assert 10 * np.log10(error) < -20
+
+
+def test_a_file_without_weights_says_what_to_do(library, tmp_path):
+    with pytest.raises(
+        UserError, match=r"no weights for the C engine in float; .*--precision float"
+    ):
+        Enhancer(with_weights(tmp_path, {}), engine="c")
+
+
+@pytest.mark.parametrize(
+    ("options", "carried"), [({"high_bands": 48}, {"float"}), ({"channels": 32}, set())]
+)
+def test_a_network_of_another_size_is_not_said_to_run_in_the_core(
+    library, tmp_path, options, carried
+):
+    model = GTCRN(**options).eval()
+    checkpoint = Checkpoint(model, find_network("gtcrn"), "random", "0" * 64, options)
+    path = tmp_path / "own.tflite"
+
+    quant.quantize(checkpoint, precision="float").save(path)
+
+    assert set(attached_weights(path.read_bytes())) == carried
+    assert inspect_model(path)["engines"]["c"].startswith("no: ")
+    with pytest.raises(UserError, match=r"weights of another network .*compile|of the usual size"):
+        Enhancer(path, engine="c")
+
+
+def spoiled(blob: bytes, offset: int, content: bytes, checked: bool = True) -> bytes:
+    """Weights with some bytes changed, and a checksum that fits them."""
+    changed = bytearray(blob)
+    changed[offset : offset + len(content)] = content
+    if checked:
+        changed[20:24] = zlib.crc32(changed[24:]).to_bytes(4, "little")
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda float_, fixed: b"", "no weights of edge-se"),
+        (lambda float_, fixed: fixed, "weights of another network or arithmetic"),
+        (lambda float_, fixed: float_[:-4], "weights of another size"),
+        (lambda float_, fixed: float_ + b"more", "weights of another size"),
+        (lambda float_, fixed: spoiled(float_, 0, b"esew"), "no weights of edge-se"),
+        (lambda float_, fixed: spoiled(float_, 4, b"\2"), "weights of another version"),
+        (lambda float_, fixed: spoiled(float_, 5000, b"\0\1", checked=False), "damaged weights"),
+        (
+            lambda float_, fixed: spoiled(float_, 32, b"\0\0\xc0\x7f"),
+            "weights with a number out of its bounds",
+        ),
+    ],
+)
+def test_weights_that_are_not_the_engines_are_refused(library, tmp_path, spoil, message):
+    weights = attached_weights(default_model_path().read_bytes())
+    path = with_weights(tmp_path, {"float": spoil(weights["float"], weights["fixed"])})
+
+    with pytest.raises(UserError, match=rf"other.tflite can't run in C: it has {message}"):
+        Enhancer(path, engine="c")
+
+
+@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+def test_bands_beyond_the_bins_are_refused(library, tmp_path, arithmetic, noisy):
+    engine = make_engine(load_checkpoint(default_checkpoint_path()), arithmetic, noisy, silent)
+    offset = 32
+    for name, (kind, count) in engine.weights.fields.items():
+        if name == "merge_first":
+            break
+        offset += count * {"float": 4, "int32_t": 4, "int16_t": 2, "uint16_t": 2, "int8_t": 1}[kind]
+    path = with_weights(tmp_path, {arithmetic: spoiled(engine.blob, offset, b"\xff\xff")})
+
+    with pytest.raises(UserError, match="weights whose bands lie beyond the bins"):
+        Enhancer(path, engine="c", stft=arithmetic)
 
 
 def test_without_the_core_there_is_no_engine(monkeypatch):
@@ -208,12 +396,12 @@ def test_without_the_core_there_is_no_engine(monkeypatch):
 def test_inspect_says_which_engines_run_a_model(library, tmp_path):
     own, other = (
         inspect_model(path)["engines"]
-        for path in (default_model_path(), for_another_checkpoint(tmp_path))
+        for path in (default_model_path(), with_weights(tmp_path, {}))
     )
 
     assert own["tflite"] == other["tflite"] == "by default"
-    assert own["c"].startswith("with --engine c, in float or fixed")
-    assert other["c"].startswith("no: the one built in has another checkpoint")
+    assert own["c"] == "with --engine c, in float or fixed"
+    assert other["c"].startswith("no: it has no weights that an engine")
 
 
 def test_a_compiled_network_is_a_model_file(compiled, float_model, signal):
@@ -224,6 +412,14 @@ def test_a_compiled_network_is_a_model_file(compiled, float_model, signal):
     assert enhancer.describe()["file"] == str(compiled)
     assert read_compiled(compiled).checkpoint["name"] == default_checkpoint_path().name
     assert inspect_model(compiled)["engines"] == {"c": "by default"}
+
+
+def test_a_library_that_computes_something_else_is_not_handed_out(compiled):
+    torch.manual_seed(0)
+    other = Checkpoint(GTCRN().eval(), find_network("gtcrn"), "random", "0" * 64)
+
+    with pytest.raises(UserError, match=r"differs from its simulation .* so it was not written"):
+        prove_against_torch(compiled.read_bytes(), other, other.signal, engine="c")
 
 
 def changed(path: Path, compiled: Path, **changes) -> Path:
@@ -242,7 +438,7 @@ def changed(path: Path, compiled: Path, **changes) -> Path:
         (lambda m: {"lookahead_frames": 2}, "says latency 768, and the engine .* has 256"),
         (lambda m: {"checkpoint": {"sha256": "ab" * 32}}, "says checkpoint abab"),
         (lambda m: {"checkpoint": {}}, "says checkpoint None"),
-        (lambda m: {"precision": "fixed"}, "no engine in fixed arithmetic"),
+        (lambda m: {"precision": "fixed"}, "has no weights in fixed"),
         (lambda m: {"precision": "int8"}, "computes in int8, which this edge-se can't run"),
     ],
 )
@@ -377,18 +573,26 @@ def test_the_engine_computes_the_same_on_emulated_32_bit_arm(
     here = Enhancer(engine="c", stft=arithmetic)
     frames = frames_of(signal, 256, here.sample_dtype)
     expected = np.stack([here.process(frame) for frame in frames])
-    name, sample = prefix(arithmetic), {"float": "float", "fixed": "int16_t"}[arithmetic]
+    name, sample = prefix("gtcrn", arithmetic), {"float": "float", "fixed": "int16_t"}[arithmetic]
     command = [*find_cross_compiler(find_board("armv7").platform), *FLAGS, "-static"]
     command[command.index("-target") + 1] = "arm-linux-musleabihf"  # runs without a system
     command = [flag for flag in command if flag not in ("-shared", "-fPIC")]
     command += [f"-DPREFIX={name}", f"-DSAMPLE={sample}", "-include", f"{name}.h"]
-    sources = [Path(__file__).with_name("engine_guest.c"), BUILT_IN / f"{name}.c"]
-    folders = ["-I", str(BUILT_IN), "-I", str(FOLDER)]
+    sources = [Path(__file__).with_name("engine_guest.c"), SOURCES / f"{name}.c"]
+    folders = ["-I", str(SOURCES), "-I", str(FOLDER)]
     guest = tmp_path / "guest"
     subprocess.run([*command, *folders, *sources, "-lm", "-o", guest], check=True)
 
+    (tmp_path / "weights.bin").write_bytes(
+        attached_weights(default_model_path().read_bytes())[arithmetic]
+    )
+
     found = subprocess.run(
-        [*find_emulator("armv7l"), guest], input=frames.tobytes(), capture_output=True, check=True
+        [*find_emulator("armv7l"), guest],
+        input=frames.tobytes(),
+        capture_output=True,
+        check=True,
+        cwd=tmp_path,
     )
 
     enhanced = np.frombuffer(found.stdout, frames.dtype).reshape(frames.shape)
@@ -409,3 +613,19 @@ def test_the_engine_computes_the_same_on_an_emulated_pi4(tool, edge_se, tmp_path
     assert result.returncode == 0, result.stderr
     agreement = json.loads((tmp_path / "report.json").read_text())["agreement"]
     assert agreement["largest_difference"] <= {"float": 1e-5, "fixed": 0}[arithmetic]
+
+
+def test_quantize_writes_the_strength_into_the_file(tmp_path, signal):
+    asked = Strength(15.0, 0.125)
+    made = quant.quantize(precision="float", strength=asked)
+    made.save(tmp_path / "soft.tflite")
+
+    found = Enhancer(tmp_path / "soft.tflite")
+
+    assert found.strength == asked == made.manifest.strength
+    found.strength = Strength()
+    plain = quant.quantize(precision="float")
+    plain.save(tmp_path / "plain.tflite")
+    assert plain.manifest.strength == Strength()
+    expected = Enhancer(tmp_path / "plain.tflite").enhance(signal)
+    np.testing.assert_array_equal(found.enhance(signal), expected)

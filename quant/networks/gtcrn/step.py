@@ -123,7 +123,8 @@ def _nonzero_span(matrix: Tensor) -> tuple[int, int]:
 
 def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
     """[R, 257] bins to [R, 131]: 129 bands between two zeros."""
-    with graph.scope("merge"), graph.region("merge_bands", x=features):
+    alike = {"alike": erb.low_bands}
+    with graph.scope("merge"), graph.region("merge_bands", alike, x=features):
         silence = graph.constant(torch.zeros(features.shape[0], 1), "edge")
         low, *blocks = blocks_of_bands(graph, features, erb)
         # Five inputs at most: more are not accelerated.
@@ -364,7 +365,7 @@ def split_bands(graph: Graph, bands: Value, erb: Bands) -> Value:
     cuts = [_nonzero_span(rows)[0] for rows in erb.merging.chunk(BAND_BLOCKS)][1:]
     low_bands, high_bands = erb.low_bands, len(erb.merging)
     edges = [0, *cuts, erb.bins - low_bands]
-    with graph.region("split_bands", x=bands):
+    with graph.region("split_bands", {"alike": low_bands}, x=bands):
         with graph.scope("split"):
             parts = [ops.slice(graph, bands, (0, 0), (rows_of_mask, low_bands), "low")]
             for block in range(BAND_BLOCKS):

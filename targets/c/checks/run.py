@@ -12,7 +12,6 @@ from quant.networks.checkpoint import load_checkpoint
 from targets.c.generate import FLAGS, generate
 
 ROOM = Path(__file__).parent
-ARITHMETICS = ("float", "fixed")
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
 SANITIZERS = (
     *("-O1", "-g", "-DKEEP_LOOPS"),
@@ -45,7 +44,8 @@ def build(
         raise UserError(f"there is no {compiler} here; install it")
     target = folder / f"{program}-{compiler}"
     define = ["-DFIXED"] if arithmetic == "fixed" else []
-    sources = [str(folder / "gtcrn.c"), str(ROOM / f"{program}.c")]
+    names = (folder / "gtcrn.c", folder / "gtcrn_weights.c", ROOM / f"{program}.c")
+    sources = [str(name) for name in names]
     command = [compiler, *FLAGS, *SANITIZERS, *options, *define, "-I", str(folder)]
     result = subprocess.run(
         [*command, *sources, "-o", str(target), "-lm"], capture_output=True, text=True
@@ -69,6 +69,15 @@ def stress(folder: Path, arithmetic: str, compiler: str) -> str:
         UserError: A fault was found.
     """
     return _run([str(build(folder, arithmetic, compiler, "stress"))])
+
+
+def hostile(folder: Path, arithmetic: str, compiler: str, count: int) -> str:
+    """Mutated weights, each refused or harmless under both sanitizers.
+
+    Raises:
+        UserError: A fault was found.
+    """
+    return _run([str(build(folder, arithmetic, compiler, "hostile")), str(count)])
 
 
 def fuzz(folder: Path, arithmetic: str, seconds: int) -> str:

@@ -2,6 +2,7 @@
    or, once the input is usual again, larger than the input was. Built with sanitizers. */
 
 #include "gtcrn.h"
+#include "gtcrn_weights.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -73,7 +74,7 @@ int main(void)
     gtcrn_state *state = malloc(sizeof *state); /* on the heap: overruns are seen */
     sample in[GTCRN_HOP], out[GTCRN_HOP];
     if (!state) return 1;
-    gtcrn_init(state);
+    if (gtcrn_load(state, gtcrn_weights, GTCRN_WEIGHTS_SIZE)) return 1;
     double loudest = 0;
     for (long frame = 0; frame < FRAMES; frame++) {
         const long turn = frame / FRAMES_EACH;

@@ -66,7 +66,8 @@ def run_on_cortex_m7(sources: Path, samples: NDArray[np.int16], folder: Path) ->
             "libnewlib-arm-none-eabi and qemu-system-arm"
         )
     firmware = folder / "firmware.elf"
-    inputs = [str(sources / "gtcrn.c"), str(ROOM / "firmware.c")]
+    names = (sources / "gtcrn.c", sources / "gtcrn_weights.c", ROOM / "firmware.c")
+    inputs = [str(name) for name in names]
     script = ["-T", str(ROOM / "memory.ld")]
     _checked(
         [COMPILER, *FLAGS, *LINKING, "-I", str(sources), *script, *inputs, "-o", str(firmware)]

@@ -2,6 +2,7 @@
    and goes to out.raw through semihosting; report.txt gets instructions and the deepest stack. */
 
 #include "gtcrn.h"
+#include "gtcrn_weights.h"
 
 extern uint32_t stack_top[], stack_low[];
 int main(void);
@@ -64,7 +65,7 @@ int main(void)
     SYSTICK_VALUE = 0;
     SYSTICK_CONTROL = 5;
     for (uint32_t *p = stack_low; p < stack_low + 0x3800; p++) *p = 0x5AFE5AFE;
-    gtcrn_init(&state);
+    if (gtcrn_load(&state, gtcrn_weights, GTCRN_WEIGHTS_SIZE)) stop();
     while (transfer(READ, in, samples, sizeof samples) == 0) {
         const uint32_t before = SYSTICK_VALUE;
         gtcrn_process(&state, samples, samples);

@@ -64,8 +64,8 @@ def test_every_precision_makes_a_model_that_runs(main, clips, noisy, tmp_path, p
     manifest = read_manifest(tmp_path / "model.tflite")
     assert manifest.tensors.features.dtype == dtype
     assert manifest.stft == ("float" if dtype == "float32" else "fixed")
-    # The front end, unless it is left out.
-    assert manifest.signal.level_dbfs == -25.0
+    # Features in 8 bits are for usual levels.
+    assert (manifest.signal.level_dbfs is not None) is (precision == "int8")
     enhanced = Enhancer(tmp_path / "model.tflite").enhance(noisy[0])
     assert 0 < np.abs(enhanced).max() <= 1.5
 
@@ -147,6 +147,31 @@ def test_recovery_on_noisy_clips_says_what_it_did(main, clips, noisy, tmp_path, 
     assert recovery["steps"] > 0 and after <= before
     enhanced = Enhancer(tmp_path / "model.tflite").enhance(noisy[0])
     assert np.isfinite(enhanced).all() and enhanced.any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("odd", ["units", "soft"])
+def test_odd_levels_among_clips_make_no_file_that_is_worse(main, noisy, tmp_path, odd):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    gain = 10 ** (-30 / 20) if odd == "soft" else 1.0  # the clips are at -25 dBFS
+    for index, samples in enumerate(noisy[:4]):
+        soundfile.write(folder / f"{index}.wav", gain * samples, 16000, subtype="FLOAT")
+    if odd == "units":
+        soundfile.write(folder / "units.wav", 32768 * noisy[0], 16000, subtype="FLOAT")
+
+    code, _, errors = main(
+        *("quantize", "--calibration-clips", folder, "--precision", "int8"),
+        *("--recover", "0", "--out", "model.tflite"),
+    )
+
+    assert code == 0, errors
+    assert ("units.wav: holds samples of up to 32768" in errors) == (odd == "units"), errors
+    found, expected = (
+        Enhancer(model).enhance(gain * noisy[5]) for model in (tmp_path / "model.tflite", None)
+    )
+    error = found - expected
+    assert 10 * np.log10(np.sum(expected**2) / np.sum(error**2)) > 8
 
 
 def test_too_few_clips_to_hold_some_out_are_not_recovered_with(main, clips, tmp_path):

@@ -57,7 +57,7 @@ def test_description_is_plain_data():
         "name": "mixed",
         "default": "int8",
         "ranges": "percentile",
-        "level_dbfs": -25.0,
+        "level_dbfs": None,
         "overrides": [{"pattern": "^merge", "precision": "int16x8"}],
     }
 

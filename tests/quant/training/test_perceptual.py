@@ -1,5 +1,7 @@
 """The perceptual loss: properties of the auditory model, and agreement with PESQ itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -98,3 +100,12 @@ def test_gradient_steps_make_noisy_speech_sound_better(speech, noise):
     after = perceptual_loss(noisy * torch.sigmoid(gains), clean, SIGNAL).item()
 
     assert after < 0.7 * before
+
+
+@pytest.mark.parametrize(("rate", "window"), [(8000, 64), (16000, 64), (16000, 128), (48000, 960)])
+def test_it_is_finite_for_every_window(speech, rate, window):
+    signal = replace(SIGNAL, sample_rate=rate, window=window, hop=window // 2)
+    clean = to_spectrogram(torch.from_numpy(speech[0])[None], signal)
+
+    assert float(perceptual_loss(clean, clean, signal)) == pytest.approx(0, abs=0.02)
+    assert 0.1 < float(perceptual_loss(0 * clean, clean, signal)) < 4.5

@@ -144,6 +144,7 @@ def test_zeros_are_structure_and_repeated_steps_share_their_weights(default_chec
     assert not torch.equal(constant_of(shared[0]), before[shared[0]])
 
 
+@pytest.mark.slow
 def test_recovery_leaves_the_teacher_alone_and_is_never_worse(default_checkpoint, tmp_path):
     clips = read_calibration_clips(clips_folder(), 16000)
     recipe = find_recipe("int8", DEFAULT.recipes)

@@ -88,6 +88,7 @@ def trainer(out, settings=SETTINGS):
     return Trainer(find_network("gtcrn").create(), settings, options)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_batch_norm_alone_and_resumes_exactly(
     tmp_path, speech, noise, monkeypatch, interrupt_after
 ):

@@ -14,9 +14,12 @@ import torch
 from calib_data import clips_folder
 from edge_se.core.build import BuildError, find_compiler
 from quant.audio.mixing import calibration_mixtures
+from quant.c.engines import FIXED_RECIPE, fixed_layers
 from quant.checkpoints import default_checkpoint_path
+from quant.graph.recipes import find_recipe
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
-from targets.c.generate import FLAGS, calibrated_layers, generate
+from quant.ptq.pipeline import calibrate_checkpoint, find_ranges
+from targets.c.generate import FLAGS, generate
 from tests.helpers.clips import samples_of
 
 torch.set_num_threads(1)
@@ -43,7 +46,9 @@ def noisy() -> list[np.ndarray]:
 @pytest.fixture(scope="session")
 def layers(checkpoint, noisy) -> Layers:
     """The network's layers and the encodings of their values, calibrated with the mixtures."""
-    return calibrated_layers(checkpoint, noisy, lambda stage, done, total: None)
+    recipe = find_recipe(FIXED_RECIPE)
+    calibrated = calibrate_checkpoint(checkpoint, noisy, recipe, lambda stage, done, total: None)
+    return fixed_layers(calibrated, recipe, find_ranges(calibrated, recipe))
 
 
 @pytest.fixture(scope="session")
@@ -69,17 +74,22 @@ class CompiledEngine:
         library = ctypes.CDLL(str(path))
         library.gtcrn_state_size.restype = ctypes.c_size_t
         library.gtcrn_arithmetic.restype = ctypes.c_char_p
-        library.gtcrn_checkpoint_sha256.restype = ctypes.c_char_p
-        library.gtcrn_init.argtypes = library.gtcrn_reset.argtypes = [ctypes.c_void_p]
+        library.gtcrn_load.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+        library.gtcrn_load.restype = ctypes.c_char_p
+        library.gtcrn_reset.argtypes = [ctypes.c_void_p]
         library.gtcrn_process.argtypes = [ctypes.c_void_p] * 3
         self.library, self.size = library, path.stat().st_size
         self.dtype = np.float32 if library.gtcrn_arithmetic() == b"float" else np.int16
         self.state = np.zeros(library.gtcrn_state_size(), np.uint8)
+        self.weights = ctypes.addressof(ctypes.c_char.in_dll(library, "gtcrn_weights"))
+        # The size that a header states.
+        self.weights_size = int.from_bytes(ctypes.string_at(self.weights + 16, 4), "little")
         self.reset()
 
     def reset(self) -> None:
         """Start anew."""
-        self.library.gtcrn_init(self.state.ctypes.data)
+        fault = self.library.gtcrn_load(self.state.ctypes.data, self.weights, self.weights_size)
+        assert fault is None
 
     def process(self, samples: np.ndarray) -> np.ndarray:
         """Enhance some hops: [n] to [n]."""
@@ -96,7 +106,8 @@ def compile_shared(folder: Path, compiler: list[str], *options: str) -> Path:
     """The engine in a folder as a shared library."""
     library = folder / f"{Path(compiler[0]).name}.so"
     command = [*compiler, *FLAGS, *options, "-shared", "-fPIC", "-s"]
-    subprocess.run([*command, str(folder / "gtcrn.c"), "-o", str(library), "-lm"], check=True)
+    files = [str(folder / name) for name in ("gtcrn.c", "gtcrn_weights.c")]
+    subprocess.run([*command, *files, "-o", str(library), "-lm"], check=True)
     return library
 
 

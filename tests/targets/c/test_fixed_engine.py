@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edge_se.errors import UserError
+from quant.c.fixed_layers import quantize_layers
+from quant.c.fixed_point import SUM_STEP, quantize_affine
 from targets.c.cortex_m7 import run_on_cortex_m7
-from targets.c.fixed_layers import quantize_layers
-from targets.c.fixed_point import SUM_STEP, quantize_affine
 from targets.c.generate import FLAGS
 from tests.helpers.fixed_model import FixedModel, tanh
 
@@ -74,16 +74,21 @@ def run_on_arm(folder: Path, signal: np.ndarray, core: str, *options: str) -> np
         pytest.skip(f"{' and '.join(missing)} not installed")
     program = folder / "pipe.c"
     program.write_text(
-        '#include "gtcrn.h"\n#include <stdio.h>\n'
+        '#include "gtcrn.h"\n#include "gtcrn_weights.h"\n#include <stdio.h>\n'
         "static gtcrn_state state;\n"
-        "int main(void) { int16_t hop[256]; gtcrn_init(&state);\n"
+        "int main(void) { int16_t hop[256];\n"
+        "if (gtcrn_load(&state, gtcrn_weights, GTCRN_WEIGHTS_SIZE)) return 1;\n"
         "while (fread(hop, sizeof hop, 1, stdin)) { gtcrn_process(&state, hop, hop);\n"
         "fwrite(hop, sizeof hop, 1, stdout); } return 0; }\n"
     )
     target = folder / "pipe"
     command = [compiler, *FLAGS, *options, "-static", "-I", str(folder)]
     subprocess.run(
-        [*command, str(program), str(folder / "gtcrn.c"), "-lm", "-o", str(target)], check=True
+        [
+            *(*command, str(program), str(folder / "gtcrn.c"), str(folder / "gtcrn_weights.c")),
+            *("-lm", "-o", str(target)),
+        ],
+        check=True,
     )
     result = subprocess.run(
         [emulator, "-cpu", core, str(target)],

@@ -107,8 +107,27 @@ def test_the_state_is_small(engine, arithmetic, most):
     assert engine(arithmetic).state.size <= most
 
 
-@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
-def test_it_says_whose_weights_it_has(engine, checkpoint, arithmetic):
-    library = engine(arithmetic).library
+def test_no_denormal_numbers_arise_of_faint_samples(engine):
+    """Sounds of every size from speech down to the least number, and what they leave behind."""
+    random = np.random.default_rng(0)
+    tiny = np.finfo(np.float32).tiny
+    for exponent in (-3, -20, -29, -31, -45, -60, -100, -126, -149):
+        made = engine("float")
+        frames = np.ldexp(random.uniform(-1, 1, 8 * HOP), exponent).astype(np.float32)
 
-    assert library.gtcrn_checkpoint_sha256().decode() == checkpoint.sha256
+        enhanced = made.process(frames)
+
+        # The state begins with an address, and has counters among its numbers.
+        words = np.concatenate([made.state.view(np.float32)[2:], enhanced])
+        counters = words.view(np.uint32) < 2**16
+        sizes = np.abs(words[~counters])
+        assert len(sizes) > 2000 and sizes.min() >= tiny, exponent
+
+
+def test_faint_samples_count_as_silence(engine):
+    faint = np.full(4 * HOP, 0.99 * 2.0**-30, np.float32)
+
+    np.testing.assert_array_equal(
+        engine("float").process(faint), engine("float").process(np.zeros(4 * HOP, np.float32))
+    )
+    assert not np.array_equal(engine("float").process(2 * faint), engine("float").process(faint))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDTH = 100
-_C_TYPES = {
+C_TYPES = {
     np.dtype(np.float32): "float",
     np.dtype(np.int8): "int8_t",
     np.dtype(np.int16): "int16_t",
@@ -43,23 +43,12 @@ class Source:
         self.statements: list[str] = []
 
     def table(self, name: str, content: NDArray[Any]) -> str:
-        """Add a constant table (flattened) under a value's name; its identifier."""
-        kind = _C_TYPES[content.dtype]
-        return self.written_table(name, kind, [number(value) for value in content.ravel()])
-
-    def written_table(self, name: str, kind: str, content: Sequence[str]) -> str:
-        """Add a constant table of C expressions of a type under a value's name; its identifier."""
-        name = identifier(name)
-        if name in self._tables:
-            raise ValueError(f"two tables are called {name}")
-        lines = textwrap.wrap(", ".join(content), WIDTH, break_long_words=False)
+        """Add a constant table (flattened); its name."""
+        kind, numbers = C_TYPES[content.dtype], [number(value) for value in content.ravel()]
+        lines = textwrap.wrap(", ".join(numbers), WIDTH, break_long_words=False)
         body = "\n".join(lines).replace(", ", ",")
-        self._tables[name] = f"static const {kind} {name}[{len(content)}] ALIGNED = {{\n{body}}};"
+        self._tables[name] = f"static const {kind} {name}[{len(numbers)}] ALIGNED = {{\n{body}}};"
         return name
-
-    def define(self, name: str, content: str) -> None:
-        """Add a macro after the tables so far."""
-        self._tables[name] = f"#define {name} {content}"
 
     def function(self, stem: str, parameters: str, body: str) -> str:
         """Add a function, or find the one with the same body; its name."""

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from quant.graph.graph import Value
-from targets.c.layers import (
+from quant.c.layers import (
     BandConvolution,
     Convolution,
     Layer,
@@ -15,7 +14,8 @@ from targets.c.layers import (
     View,
     rows_of,
 )
-from targets.c.source import identifier
+from quant.c.source import identifier
+from quant.graph.graph import Value
 
 # A row of bands: magnitude, real and imaginary part, and a zero.
 BAND_CHANNELS = 4

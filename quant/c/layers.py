@@ -29,10 +29,12 @@ class Merge:
 
     Attributes:
         matrix: [bands, bins].
+        alike: how many of the lowest bands are a bin each.
     """
 
     features: Value
     matrix: Floats
+    alike: int
     result: Value
 
 
@@ -45,7 +47,7 @@ class Convolution:
         bias: [phases, groups, outputs].
         before: rows of padding before the first.
         phases: rows that each position gives; they lie one after the other.
-        slope: of the leaky ReLU; 1 where there is none.
+        slope: of the leaky ReLU; None where there is none.
         bounded: tanh follows.
     """
 
@@ -54,7 +56,7 @@ class Convolution:
     bias: Floats
     stride: int
     before: int
-    slope: float
+    slope: float | None
     bounded: bool
     result: Value
     positions: int
@@ -216,10 +218,12 @@ class Split:
 
     Attributes:
         matrix: [bins, bands], for both parts alike.
+        alike: how many of the lowest bins are a band each.
     """
 
     x: Value
     matrix: Floats
+    alike: int
     result: Value
 
 

@@ -1,4 +1,7 @@
-"""What the engines of all arithmetics share: the walk over the layers, places, shapes."""
+"""What the engines of all arithmetics share: the walk over the layers, places, shapes, bands.
+
+The frame is the same for every checkpoint of a network: whatever depends on one is in `weights`.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -9,8 +12,7 @@ from numpy.typing import NDArray
 
 from edge_se import fixed
 from edge_se.signal import Signal
-from quant.graph.graph import Value
-from targets.c.layers import (
+from quant.c.layers import (
     Attention,
     BandConvolution,
     Convolution,
@@ -25,8 +27,10 @@ from targets.c.layers import (
     Temporal,
     rows_of,
 )
-from targets.c.memory import Plan, Shape, plan_memory
-from targets.c.source import Source, initializer
+from quant.c.memory import Plan, Shape, plan_memory
+from quant.c.source import Source, initializer
+from quant.c.weights import Weights
+from quant.graph.graph import Value
 
 QUAD = 4
 # Positions whose sums are kept in registers at once, by outputs.
@@ -37,23 +41,35 @@ Fields = dict[str, tuple[str, int]]
 
 
 class Engine(ABC):
-    """Writes the frame of some layers; `source`, `state` and `scratch` hold the result.
+    """Writes the frame of some layers; its attributes hold the result.
 
     Attributes:
+        weights: what depends on the checkpoint.
+        checks: conditions on it, in C.
         source: tables, functions and statements.
         state: fields of the state, by name: C type and count.
         scratch: fields of the frame's memory on the stack.
     """
 
-    # C types of values and of samples; headers in `edge_se/core` that the frame includes, in this
-    # order (how lanes have the compiler optimize holds for the STFT too), and what they include.
+    # Its name; C types of values and of samples; headers in `edge_se/core` that the frame includes,
+    # in this order (how lanes have the compiler optimize holds for the STFT too), and what they
+    # include.
+    arithmetic: ClassVar[str]
     element: ClassVar[str]
     samples: ClassVar[str]
     included: ClassVar[tuple[str, ...]]
     included_by_these: ClassVar[tuple[str, ...]]
 
-    def __init__(self, layers: Sequence[Layer], signal: Signal) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], signal: Signal, network: str, checkpoint: str
+    ) -> None:
         """Write the frame of some layers.
+
+        Args:
+            layers: of the frame.
+            signal: that the network hears.
+            network: its name.
+            checkpoint: SHA-256 of the file with its weights, in hexadecimal.
 
         Raises:
             ValueError: The kernels don't serve the signal or a layer.
@@ -62,9 +78,13 @@ class Engine(ABC):
         if transform != (fixed.WINDOW, fixed.HOP, fixed.WINDOW_FUNCTION):
             raise ValueError(f"it has windows of {signal.window} samples")
         self.signal = signal
+        self.network = network
+        self.checkpoint = checkpoint
+        self.weights = Weights()
+        self.checks: list[str] = []
         self.source = Source()
         self.plan: Plan = plan_memory(layers)
-        self.state: Fields = {}
+        self.state: Fields = dict.fromkeys(("least_gain", "dry", "speech"), ("int32_t", 1))
         self.scratch: Fields = {
             name: (self.element, shape.size) for name, shape in self.plan.buffers.items()
         }
@@ -94,6 +114,21 @@ class Engine(ABC):
                     pointer = moved(f"k.{name}", start * shape.channels)
                     size = f"sizeof({self.element}) * {rows * shape.channels}"
                     self.source.call("memset", pointer, "0", size)
+
+    @property
+    def name(self) -> str:
+        """What it computes: a network, in an arithmetic."""
+        return f"{self.network}_{self.arithmetic}"
+
+    @property
+    def layout(self) -> tuple[int, int]:
+        """What tells its weights from others."""
+        return self.weights.layout(self.name)
+
+    @property
+    def blob(self) -> bytes:
+        """The checkpoint's weights, to be loaded."""
+        return self.weights.blob(self.name, self.signal.sample_rate, self.checkpoint)
 
     @abstractmethod
     def _open(self, layers: Sequence[Layer]) -> None:
@@ -132,6 +167,28 @@ class Engine(ABC):
 
     @abstractmethod
     def _split(self, layer: Split) -> None: ...
+
+    # Bands ---------------------------------------------------------------------------------
+
+    def _merge_spans(self, layer: Merge, weight: Sequence[NDArray[Any]]) -> tuple[str, str, str]:
+        """Tables of bands that are sums: first bins, where weights end, and the weights.
+
+        Args:
+            layer: that merges.
+            weight: of the bins of each.
+        """
+        bins, room = layer.matrix.shape[1] - layer.alike, band_room(layer)
+        first = [first for first, _ in merge_bands(layer)]
+        until = np.cumsum([0, *map(len, weight)])
+        together = np.concatenate(weight)
+        tables = (
+            self.weights.table("merge_first", np.array(first, np.uint16)),
+            self.weights.table("merge_until", until.astype(np.uint16)),
+            self.weights.table("merge_weight", np.pad(together, (0, room - len(together)))),
+        )
+        self.checks.append(f"ascends({len(first)}, {tables[1]}, 0, {room})")
+        self.checks.append(f"spans_fit({len(first)}, {', '.join(tables[:2])}, {bins})")
+        return tables
 
     # Places and shapes ---------------------------------------------------------------------
 
@@ -226,31 +283,42 @@ def check_recurrence(layer: Recurrence) -> None:
         raise ValueError(f"{layer.result.name} reads its input in another order")
 
 
-def merge_bands(layer: Merge) -> tuple[int, list[tuple[int, NDArray[Any]]]]:
-    """How many low bands are bins; of each other band, its first bin and its weights."""
-    alike = identity_rows(layer.matrix)
-    while layer.matrix[alike:, :alike].any():  # a bin of its own that another band has a share of
-        alike -= 1
-    spans = [(row, np.flatnonzero(row)) for row in layer.matrix[alike:]]
-    return alike, [(int(s[0]), row[s[0] : s[-1] + 1]) for row, s in spans]
+def merge_bands(layer: Merge) -> list[tuple[int, Floats]]:
+    """Of each band that is more than a bin, its first one among the higher bins and its weights.
+
+    Raises:
+        ValueError: Bands overlap by more than the kernels have room for.
+    """
+    higher = layer.matrix[layer.alike :, layer.alike :]
+    spans = [(row, np.flatnonzero(row)) for row in higher]
+    if not all(len(span) for _, span in spans):
+        raise ValueError("it has a band of no bins")
+    bands = [(int(s[0]), row[s[0] : s[-1] + 1]) for row, s in spans]
+    if sum(len(weight) for _, weight in bands) > band_room(layer):
+        raise ValueError("its bands overlap by more than two")
+    return bands
 
 
-def split_bins(layer: Split) -> tuple[int, NDArray[np.uint8], Floats]:
-    """How many low bins are bands; of the other bins, the first of two bands, and both weights."""
-    alike = identity_rows(layer.matrix)
-    rest = layer.matrix[alike:]
+def band_room(layer: Merge) -> int:
+    """Most weights of bands that are more than a bin: every bin has a share of two."""
+    return 2 * (layer.matrix.shape[1] - layer.alike)
+
+
+def split_bins(layer: Split) -> tuple[NDArray[np.uint16], Floats]:
+    """Of the bins that are not a band each, the first of two bands, and both weights.
+
+    Raises:
+        ValueError: A bin depends on other bands.
+    """
+    rest = layer.matrix[layer.alike :]
     spans = [np.flatnonzero(row) for row in rest]
+    if not all(len(span) for span in spans):
+        raise ValueError("a bin of the mask depends on no band")
     first = [min(int(span[0]), rest.shape[1] - 2) for span in spans]
     if any(span[-1] - f > 1 for span, f in zip(spans, first, strict=True)):
         raise ValueError("a bin of the mask depends on more than two bands")
     weight = np.stack([row[f : f + 2] for row, f in zip(rest, first, strict=True)])
-    return alike, np.array(first, np.uint8), weight
-
-
-def identity_rows(matrix: Floats) -> int:
-    """How many of the first rows pass their column on and nothing else."""
-    same = (matrix == np.eye(*matrix.shape, dtype=matrix.dtype)).all(axis=1)
-    return int(np.argmin(same)) if not same.all() else len(same)
+    return np.array(first, np.uint16), weight
 
 
 def elements(value: Value, shape: Shape) -> int:
@@ -258,11 +326,9 @@ def elements(value: Value, shape: Shape) -> int:
     return rows_of(value) * shape.channels
 
 
-def leaky(slope: float) -> str:
-    """The activation of a leaky ReLU."""
-    if slope == 1:
-        return "LINEAR"
-    return "LEAKY" if slope < 1 else "STEEP"
+def leaky(slope: float | None) -> str:
+    """The activation of a layer with a leaky ReLU, or without one."""
+    return "LINEAR" if slope is None else "LEAKY"
 
 
 def moved(pointer: str, offset: int) -> str:

@@ -1,4 +1,4 @@
-"""The float engine: tables in the order in which the kernels read them, a call for each layer."""
+"""The float engine: weights in the order in which the kernels read them, a call for each layer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,18 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.engines.compiled_stft import twiddles
-from targets.c.engine import (
+from edge_se.speech import soft_energy
+from quant.c.engine import (
     ROWS_AT_ONCE,
     Engine,
     check_recurrence,
     elements,
-    leaky,
     merge_bands,
     moved,
     scan_order,
     split_bins,
 )
-from targets.c.layers import (
+from quant.c.layers import (
     Attention,
     BandConvolution,
     Convolution,
@@ -33,14 +33,18 @@ from targets.c.layers import (
     Temporal,
     rows_of,
 )
-from targets.c.source import identifier, initializer, number
+from quant.c.source import identifier, initializer, number
+from quant.c.weights import Kind
+
+SLOPE = Kind("slope", np.float32)
 
 
 class FloatEngine(Engine):
     """Everything in 32-bit floats; see `Engine`."""
 
+    arithmetic = "float"
     element = samples = "float"
-    included = ("lanes.h", "stft.h", "float_kernels.h")
+    included = ("lanes.h", "stft.h", "float_kernels.h", "weights.h")
     included_by_these = ("compiler.h", "fft.h")
 
     def block(self, positions: int, outputs: int) -> int | str:
@@ -49,7 +53,11 @@ class FloatEngine(Engine):
 
     def _open(self, layers: Sequence[Layer]) -> None:
         window, hop, bins = self.signal.window, self.signal.hop, self.signal.bins
-        self.state |= {"samples": ("float", window), "tail": ("float", hop)}
+        self.state |= {
+            "samples": ("float", window),
+            "tail": ("float", hop),
+            "energies": ("float", 2),
+        }
         self.scratch |= {"spectrum": ("float", 2 * bins), "masked": ("float", 2 * bins)}
         angles = 2 * np.pi * np.arange(bins) / window
         tables = {
@@ -58,38 +66,40 @@ class FloatEngine(Engine):
             "sines": np.sin(angles),
             "twiddles": twiddles(),
         }
-        names = [self._numbers(name, content) for name, content in tables.items()]
+        names = [
+            self.source.table(name, content.astype(np.float32)) for name, content in tables.items()
+        ]
         own = ["s->samples", "k.spectrum", "k.masked", "s->tail", "out"]
         self.source.say(f"struct stft stft = {{{', '.join(names + own)}}};")
         self.source.call("accept", str(hop), "in", f"s->samples + {hop}")
         self.source.say("stft_analyse(&stft);")
 
     def _close(self) -> None:
+        soft = number(soft_energy(self.signal))
+        heard, left = (f"energy({2 * self.signal.bins}, {at})" for at in ("k.spectrum", "k.masked"))
+        self.source.say(f"s->speech = probability_of_speech({heard}, {left}, {soft});")
+        limits, spectra = ("s->least_gain", "s->dry"), ("k.spectrum", "k.masked")
+        self.source.call("limit_mask", str(self.signal.bins), *limits, *spectra)
         self.source.say("stft_synthesise(&stft);")
 
     # Bands ---------------------------------------------------------------------------------
 
     def _merge(self, layer: Merge) -> None:
-        alike, bands = merge_bands(layer)
-        bins = layer.matrix.shape[1]
-        first = np.array([start - alike for start, _ in bands], np.uint8)
-        until = np.cumsum([0, *(len(weight) for _, weight in bands)]).astype(np.uint16)
+        bands, bins = layer.matrix.shape
+        alike = layer.alike
         self.scratch["bins"] = ("float", 4 * (bins - alike))
-        tables = [
-            self.source.table("merge_first", first),
-            self.source.table("merge_until", until),
-            self._numbers("merge_weight", np.concatenate([weight for _, weight in bands])),
-        ]
+        tables = self._merge_spans(layer, [weight for _, weight in merge_bands(layer)])
         at = self.at(layer.result)
         self.source.call("measure", str(alike), "k.spectrum", at)
         self.source.call("measure", str(bins - alike), f"k.spectrum + {2 * alike}", "k.bins")
-        self.source.call("merge", str(len(bands)), *tables, "k.bins", moved(at, 4 * alike))
+        self.source.call("merge", str(bands - alike), *tables, "k.bins", moved(at, 4 * alike))
 
     def _split(self, layer: Split) -> None:
-        alike, first, weight = split_bins(layer)
+        alike = layer.alike
+        first, weight = split_bins(layer)
         bands = self.at(layer.x)
         tables = [
-            self.source.table("split_first", first),
+            self.weights.table("split_first", first, 0, layer.matrix.shape[1] - 2),
             self._numbers("split_weight", weight),
         ]
         past = f" + {2 * alike}"
@@ -104,7 +114,7 @@ class FloatEngine(Engine):
             "convolution",
             "const float *x, const float *weight, const float *bias, float slope, float *y",
             f"const struct convolution shape = {self.convolution_shape(layer)};\n"
-            "convolve(shape, x, weight, bias, slope, y);",
+            "convolve(shape, x, weight, bias, 0, 0, slope, y);",
         )
         row = self.shape_of(layer.x.value).channels
         self.source.call(
@@ -113,7 +123,7 @@ class FloatEngine(Engine):
             # group, tap, input, phase, output
             self._table(layer, "weight", layer.weight.transpose(1, 3, 4, 0, 2)),
             self._table(layer, "bias", layer.bias.transpose(1, 0, 2)),
-            number(layer.slope),
+            self._slope(layer),
             self.at(layer.result),
         )
 
@@ -123,7 +133,7 @@ class FloatEngine(Engine):
             "const float *x, const float *weight, const float *bias, const float *edges,\n"
             "const float *ends, float slope, float *y",
             f"const struct convolution shape = {self.convolution_shape(layer)};\n"
-            "convolve_group(shape, x, weight, bias, edges, ends, slope, y, 0);",
+            "convolve(shape, x, weight, bias, edges, ends, slope, y);",
         )
         ends, x = self.clear_ends(layer)
         self.source.call(
@@ -133,7 +143,7 @@ class FloatEngine(Engine):
             self._table(layer, "bias", layer.bias),
             self._table(layer, "edges", -layer.edge.transpose(0, 2, 1)),
             ends,
-            number(layer.slope),
+            self._slope(layer),
             self.at(layer.result),
         )
 
@@ -152,7 +162,7 @@ class FloatEngine(Engine):
             f"float *first = history + *oldest * {frame};\n"
             f"const float *middle = history + (*oldest + frames / 2) % frames * {frame};\n"
             f"convolve_frames({rows}, {channels}, {ROWS_AT_ONCE}, first, middle, "
-            f"newest - {channels}, weight, bias, {leaky(layer.slope)}, slope, y);\n"
+            f"newest - {channels}, weight, bias, slope, y);\n"
             f"memcpy(first + {channels}, newest, sizeof(float) * {rows * channels});\n"
             "*oldest = *oldest + 1 == frames ? 0 : *oldest + 1;",
         )
@@ -164,7 +174,7 @@ class FloatEngine(Engine):
             self.at(layer.x),
             self._table(layer, "weight", layer.weight),
             self._table(layer, "bias", layer.bias),
-            number(layer.slope),
+            self._slope(layer),
             self.at(layer.result),
         )
 
@@ -181,7 +191,7 @@ class FloatEngine(Engine):
             self._numbers(f"{name}_hidden_bias", cell.candidate_bias / 2),
         ]
         variable = f"{identifier(name)}_cell"
-        self.source.say(f"static const struct cell {variable} = {{{', '.join(tables)}}};")
+        self.source.say(f"const struct cell {variable} = {{{', '.join(tables)}}};")
         return f"&{variable}"
 
     def _scan(self, layer: Scan) -> None:
@@ -201,7 +211,7 @@ class FloatEngine(Engine):
             "const float *x, const struct cell *cell, float *projected, float *states",
             f"const struct convolution shape = {shape};\n"
             f"const int place[{groups}] = {place}, backward[{groups}] = {backward};\n"
-            "convolve(shape, x, cell->input, cell->input_bias, 1, projected);\n"
+            "convolve(shape, x, cell->input, cell->input_bias, 0, 0, 1, projected);\n"
             f"scan({rows}, {groups}, cell, place, backward, projected, states);",
         )
         pointer = self._cell(layer, weight, _halved(cell.input_bias)[order])
@@ -237,7 +247,7 @@ class FloatEngine(Engine):
             "const float *x, const float *residual, const float *weight, const float *bias,\n"
             "const float *scale, const float *shift, float *projected, float *y",
             f"const struct convolution shape = {self.linear_shape(rows, 1, inputs, outputs)};\n"
-            "convolve(shape, x, weight, bias, 1, projected);\n"
+            "convolve(shape, x, weight, bias, 0, 0, 1, projected);\n"
             f"normalize({count}, projected, residual, scale, shift, {number(layer.epsilon)}, y);",
         )
         self.source.call(
@@ -291,7 +301,10 @@ class FloatEngine(Engine):
         return self._numbers(f"{layer.result.name}_{part}", content)
 
     def _numbers(self, name: str, content: NDArray[Any]) -> str:
-        return self.source.table(name, content.astype(np.float32))
+        return self.weights.table(name, content.astype(np.float32))
+
+    def _slope(self, layer: Convolution | BandConvolution | Temporal) -> str:
+        return "1" if layer.slope is None else self.weights.number(SLOPE, layer.slope)
 
 
 def _halved(gates: Floats) -> Floats:

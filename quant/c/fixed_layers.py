@@ -10,10 +10,8 @@ import numpy as np
 
 from edge_se.engines.fixed_path import FeatureScale, MaskScale
 from edge_se.manifest import TensorSpec
-from quant.graph.encoding import Encoding
-from quant.graph.graph import Value
-from targets.c.engine import merge_bands, split_bins
-from targets.c.fixed_point import (
+from quant.c.engine import merge_bands, split_bins
+from quant.c.fixed_point import (
     SUM_STEP,
     UNIT_STEP,
     Affine,
@@ -27,7 +25,7 @@ from targets.c.fixed_point import (
     quantize_cell,
     quantize_normalization,
 )
-from targets.c.layers import (
+from quant.c.layers import (
     Attention,
     BandConvolution,
     Convolution,
@@ -41,6 +39,8 @@ from targets.c.layers import (
     Temporal,
     rows_of,
 )
+from quant.graph.encoding import Encoding
+from quant.graph.graph import Value
 
 Steps = Callable[[Value], float]
 
@@ -144,7 +144,7 @@ def quantize_layers(layers: Sequence[Layer], encodings: Mapping[Value, Encoding]
                     layer.bias.swapaxes(0, 1).ravel(),
                     step(layer.x.value),
                     SUM_STEP if layer.bounded else step(layer.result),
-                    layer.slope,
+                    1.0 if layer.slope is None else layer.slope,
                 )
             case Temporal():
                 weight = np.moveaxis(layer.weight, -1, 0)
@@ -160,18 +160,18 @@ def quantize_layers(layers: Sequence[Layer], encodings: Mapping[Value, Encoding]
             case Sum():
                 return FixedSum(*pair_multipliers(step(layer.a), step(layer.b), step(layer.result)))
             case Split():
-                alike, first, weight = split_bins(layer)
+                first, weight = split_bins(layer)
                 spec = TensorSpec(0, layer.result.shape, "int16", UNIT_STEP, 0)
                 return FixedSplit(
-                    alike, first.astype(np.int64), band_weights(weight), MaskScale(spec)
+                    layer.alike, first.astype(np.int64), band_weights(weight), MaskScale(spec)
                 )
 
     return [quantize(layer) for layer in layers]
 
 
 def _merge(layer: Merge, step: float, result_step: float) -> FixedMerge:
-    alike, bands = merge_bands(layer)
-    one = np.ones(1, np.float32)
+    alike, one = layer.alike, np.ones(1, np.float32)
+    bands = [(alike + first, weight) for first, weight in merge_bands(layer)]
     spans = [*((bin_, one) for bin_ in range(alike)), *bands]
     widest = max(len(weight) for _, weight in spans)
     padded = np.stack([np.pad(weight, (0, widest - len(weight))) for _, weight in spans])

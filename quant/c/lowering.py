@@ -12,11 +12,8 @@ import numpy as np
 import torch
 
 from edge_se.errors import UserError
-from quant.graph.execute import run_region
-from quant.graph.graph import Graph, Operator, Region, Value
-from quant.graph.operators.convolving import same_padding
-from targets.c.cells import pack_cell
-from targets.c.layers import (
+from quant.c.cells import pack_cell
+from quant.c.layers import (
     Attention,
     BandConvolution,
     Cell,
@@ -34,6 +31,9 @@ from targets.c.layers import (
     View,
     rows_of,
 )
+from quant.graph.execute import run_region
+from quant.graph.graph import Graph, Operator, Region, Value
+from quant.graph.operators.convolving import same_padding
 
 FEATURES = 3  # magnitude, real and imaginary part
 NEIGHBOURS = 3
@@ -138,13 +138,13 @@ class _Lowering:
         features, bands = region.values["x"], region.values["result"]
         # Zeros lie at both ends of the bands.
         matrix = _matrix(region)[1:-1]
-        return Merge(features, matrix, bands)
+        return Merge(features, matrix, region.attributes["alike"], bands)
 
     def _split(self, region: Region) -> Layer:
         bands, mask = self._whole(region.values["x"]), region.values["result"]
         if not self._producers[bands].kind == "tanh":
             raise ValueError(f"{bands.name} is no tanh")
-        return Split(bands, _matrix(region), mask)
+        return Split(bands, _matrix(region), region.attributes["alike"], mask)
 
     def _convolution(self, region: Region) -> Layer:
         x = region.values["x"]
@@ -154,9 +154,9 @@ class _Lowering:
         operator = region.producer("convolution")
         weight, bias, stride, before = _weights(operator)
         result, positions = region.values["result"], rows_of(operator.outputs[0])
-        slope, bounded = _activation(region)
+        slope, _ = _activation(region)
         summed, edge = _over_bands(weight[0, 0], rows_of(x), positions, stride, before)
-        if bounded or result is operator.outputs[0]:
+        if slope is None:
             raise ValueError(f"no leaky ReLU follows {operator.scope}")
         return BandConvolution(
             padded, summed, edge, bias[0, 0], stride, before + 1, slope, result, positions
@@ -182,9 +182,9 @@ class _Lowering:
         operator = region.producer("convolution")
         past, newest = region.producer("window").inputs
         _, weight, bias = operator.inputs
-        slope, bounded = _activation(region)
+        slope, _ = _activation(region)
         dilation, frames = operator.attributes["dilation"][0], past.shape[1]
-        if frames != 2 * dilation or weight.shape[1:3] != (3, 3) or bounded:
+        if frames != 2 * dilation or weight.shape[1:3] != (3, 3) or slope is None:
             raise ValueError(f"{operator.scope} is no 3 x 3 convolution with a leaky ReLU")
         return Temporal(
             self._whole(newest),
@@ -204,7 +204,6 @@ class _Lowering:
 
     def _unit(self, region: Region) -> tuple[Cell, GateValues, str]:
         """The recurrent unit of a "recurrence"; its gates and its candidate are projected apart."""
-        inputs = region.values["x"].shape[-1]
 
         def joined(gates: str, candidate: str, position: int) -> Floats:
             return np.concatenate([region.constant(name, position) for name in (gates, candidate)])
@@ -214,8 +213,8 @@ class _Lowering:
             joined("gates_input", "candidate_input", 1),
             joined("gates_state", "candidate_state", 0),
             region.constant("candidate_state", 1),
-            np.arange(inputs),
-            inputs,
+            region.attributes["parts"],
+            region.values["x"].shape[-1],
         )
         return cell, _gate_values(region), self._states[region.values["memory"]].name
 
@@ -227,7 +226,7 @@ class _Lowering:
             scan.constant("projected", 1),
             scan.constant("hidden", 0),
             scan.constant("hidden", 1),
-            np.arange(2 * x.shape[-1]),
+            scan.attributes["parts"],
             x.shape[-1],
         )
         return Scan(x, cell, _gate_values(scan), scan.values["result"])
@@ -294,11 +293,11 @@ def _weights(operator: Operator, phases: int = 1) -> tuple[Floats, Floats, int, 
     return np.ascontiguousarray(w), np.ascontiguousarray(b), stride, before
 
 
-def _activation(region: Region) -> tuple[float, bool]:
-    """Slope of the leaky ReLU after a convolution, 1 without one; whether tanh follows it."""
+def _activation(region: Region) -> tuple[float | None, bool]:
+    """Slope of the leaky ReLU after a convolution, None without one; whether tanh follows it."""
     operator = region.producer("result")
-    slope = operator.attributes["slope"] if operator.kind == "leaky_relu" else 1.0
-    return float(slope), operator.kind == "tanh"
+    slope = float(operator.attributes["slope"]) if operator.kind == "leaky_relu" else None
+    return slope, operator.kind == "tanh"
 
 
 def _over_bands(

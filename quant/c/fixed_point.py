@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from targets.c.layers import Cell, Floats
+from quant.c.layers import Cell, Floats
 
 WEIGHT_LIMIT = 127
 SUM_LIMIT = 2**31 - 1

@@ -1,5 +1,6 @@
-"""The fixed engine: tables in the order in which the kernels read them, a call for each layer."""
+"""The fixed engine: weights in the order in which the kernels read them, a call for each layer."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -7,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TWIDDLES, WINDOW
+from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TABLE_BITS, TWIDDLES, WINDOW
 from edge_se.quantized import limits
 from edge_se.signal import Signal
-from quant.graph.encoding import Encoding
-from quant.graph.graph import Value
-from targets.c.engine import (
+from edge_se.speech import soft_energy
+from quant.c.engine import (
     ROWS_AT_ONCE,
     Engine,
     check_recurrence,
@@ -20,7 +20,7 @@ from targets.c.engine import (
     moved,
     scan_order,
 )
-from targets.c.fixed_layers import (
+from quant.c.fixed_layers import (
     FixedAttention,
     FixedBandConvolution,
     FixedMerge,
@@ -29,8 +29,8 @@ from targets.c.fixed_layers import (
     FixedSum,
     quantize_layers,
 )
-from targets.c.fixed_point import Affine, FixedCell, tanh_table
-from targets.c.layers import (
+from quant.c.fixed_point import WEIGHT_LIMIT, Affine, FixedCell, tanh_table
+from quant.c.layers import (
     Attention,
     BandConvolution,
     Cell,
@@ -45,7 +45,17 @@ from targets.c.layers import (
     Temporal,
     rows_of,
 )
-from targets.c.source import identifier, initializer
+from quant.c.source import identifier, initializer
+from quant.c.weights import Kind
+from quant.graph.encoding import Encoding
+from quant.graph.graph import Value
+
+# Numbers of layers. Exponents that signals have let the features' shift be from 1 to 63 then.
+SHIFT, BITS = Kind("shift", high=31), Kind("bits", high=30)
+GAIN, MULTIPLIER = Kind("gain", low=-32768, high=32767), Kind("multiplier", high=2**31 - 1)
+ENERGY, ENERGY_SHIFT = Kind("energy", high=2**24), Kind("energy_shift", low=1, high=62)
+EPSILON, EPSILON_HIGH = Kind("epsilon", high=2**31 - 1), Kind("epsilon_high", high=2**19)
+EXPONENT = Kind("exponent", low=-64, high=50)
 
 FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
 FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits in a vector
@@ -54,12 +64,18 @@ FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits i
 class FixedEngine(Engine):
     """Values of 16 bits, weights of 8, sums of 32; see `Engine`."""
 
+    arithmetic = "fixed"
     element = samples = "int16_t"
-    included = ("fixed_lanes.h", "fixed_path.h", "fixed_kernels.h")
+    included = ("fixed_lanes.h", "fixed_path.h", "fixed_kernels.h", "weights.h")
     included_by_these = ("compiler.h", "wide.h", "fft.h", "level.h")
 
     def __init__(
-        self, layers: Sequence[Layer], signal: Signal, encodings: Mapping[Value, Encoding]
+        self,
+        layers: Sequence[Layer],
+        signal: Signal,
+        network: str,
+        checkpoint: str,
+        encodings: Mapping[Value, Encoding],
     ) -> None:
         """Write the engine whose values have the steps of `encodings`.
 
@@ -68,7 +84,7 @@ class FixedEngine(Engine):
         """
         fixed = quantize_layers(layers, encodings)
         self._fixed = dict(zip(layers_by_result(layers), fixed, strict=True))
-        super().__init__(layers, signal)
+        super().__init__(layers, signal, network, checkpoint)
 
     def _of(self, layer: Layer) -> Any:
         return self._fixed[layer.result]
@@ -83,6 +99,7 @@ class FixedEngine(Engine):
     def _open(self, layers: Sequence[Layer]) -> None:
         merge, split = self._of(layers[0]), self._of(layers[-1])
         assert isinstance(merge, FixedMerge) and isinstance(split, FixedSplit)
+        self._mask_scale = split.mask
         self.state |= {"samples": ("int16_t", WINDOW), "tail": ("int32_t", HOP)}
         self.scratch |= {
             "spectrum": ("int32_t", 2 * BINS),
@@ -109,13 +126,16 @@ class FixedEngine(Engine):
             "features": "k.features",
             "mask": "k.mask",
             "feature_bytes": 2,
-            "feature_multiplier": merge.features.multiplier,
-            "feature_exponent": merge.features.exponent,
+            "feature_multiplier": self.weights.number(MULTIPLIER, merge.features.multiplier),
+            "feature_exponent": self.weights.number(EXPONENT, merge.features.exponent),
             "feature_low": low,
             "feature_high": high,
             "mask_bytes": 2,
             "mask_multiplier": split.mask.multiplier,
             "mask_exponent": split.mask.exponent,
+            "mask_unit": split.mask.unit,
+            "least_gain": "s->least_gain",
+            "dry": "s->dry",
         }
         # What is not named is zero: no delay, no level, no zero points.
         content = ", ".join(f".{name} = {value}" for name, value in fields.items())
@@ -124,27 +144,32 @@ class FixedEngine(Engine):
         self.source.say("fixed_analyse(&context);")
 
     def _close(self) -> None:
+        step = math.ldexp(self._mask_scale.multiplier, self._mask_scale.exponent - TABLE_BITS)
+        square, soft = round(2.0**40 * step**2), round(2.0**40 * soft_energy(self.signal))
+        heard = f"{BINS}, k.spectrum, k.exponent"
+        self.source.say(f"s->speech = probability_of_speech({heard}, k.mask, {square}, {soft});")
         self.source.say("fixed_synthesise(&context);")
 
     # Bands ---------------------------------------------------------------------------------
 
     def _merge(self, layer: Merge) -> None:
         fixed: FixedMerge = self._of(layer)
-        alike, others = fixed.alike, fixed.weights[fixed.alike :]
+        alike = layer.alike
         _check(alike >= 2, layer.result, "hardly any band that is a bin")
-        until = np.cumsum([0, *map(len, others)]).astype(np.uint16)
+        one = {int(weight) for row in fixed.weights[:alike] for weight in row}
+        _check(one == {WEIGHT_LIMIT}, layer.result, "a band that is not a bin")
+        others = [weight.astype(np.int8) for weight in fixed.weights[alike:]]
+        first, until, weight = self._merge_spans(layer, others)
         self.source.call(
             "merge",
             str(len(fixed.first)),
             str(BINS),
             str(alike),
-            str(fixed.weights[0][0]),
-            str(fixed.multiplier[0]),
-            self.source.table("merge_first", np.array(fixed.first[alike:], np.uint16)),
-            self.source.table("merge_until", until),
-            self._bytes("merge_weight", np.concatenate(others)),
+            str(WEIGHT_LIMIT),
+            self.weights.number(MULTIPLIER, int(fixed.multiplier[0])),
+            *(first, until, weight),
             self._words("merge_multiplier", fixed.multiplier[alike:]),
-            str(fixed.shift),
+            self.weights.number(SHIFT, fixed.shift),
             "k.features",
             "k.interleaved",
             self.at(layer.result),
@@ -153,17 +178,29 @@ class FixedEngine(Engine):
     def _split(self, layer: Split) -> None:
         fixed: FixedSplit = self._of(layer)
         starts = np.flatnonzero(np.diff(fixed.first, prepend=-1))
-        until = np.append(starts, len(fixed.first)) + fixed.alike
+        until = np.append(starts, len(fixed.first)) + layer.alike
+        runs, bands = layer.matrix.shape[1] - layer.alike, layer.matrix.shape[1]
+        missing = runs - len(starts)
+        _check(missing >= 0, layer.x, "bands in another order than bins")
+        first = self.weights.table(
+            *("split_first", np.pad(fixed.first[starts], (0, missing)).astype(np.uint16)),
+            high=bands - 2,
+        )
+        ends = self.weights.table(
+            "split_until", np.pad(until, (0, missing), mode="edge").astype(np.uint16)
+        )
+        self.checks.append(f"ascends({runs}, {ends}, {layer.alike}, {BINS})")
+        self.checks.append(f"{ends}[{runs}] == {BINS}")
         low, high = np.pad(fixed.weight.T, ((0, 0), (0, EIGHT - 1))).astype(np.int16)
         self.source.call(
             "split",
             str(BINS),
-            str(fixed.alike),
-            str(len(starts)),
-            self.source.table("split_first", fixed.first[starts].astype(np.uint8)),
-            self.source.table("split_until", until.astype(np.uint16)),
-            self.source.table("split_low", low),
-            self.source.table("split_high", high),
+            str(layer.alike),
+            str(runs),
+            first,
+            ends,
+            self.weights.table("split_low", low),
+            self.weights.table("split_high", high),
             self.at(layer.x),
             "k.mask",
         )
@@ -177,31 +214,31 @@ class FixedEngine(Engine):
         unbounded = replace(layer, bounded=False)
         function = self.source.function(
             "convolution",
-            "const int16_t *x, const struct affine a, int16_t *y, int group",
-            f"const struct convolution shape = "
-            f"{self.convolution_shape(unbounded, of_four=4, shift=fixed.shift)};\n"
-            "convolve(shape, x, a, 0, 0, y, group);",
+            "const int16_t *x, const struct affine a, int shift, int16_t *y, int group",
+            f"const struct convolution shape = {self.convolution_shape(unbounded, of_four=4)};\n"
+            "convolve(shape, x, a, shift, 0, 0, y, group);",
         )
         row = self.shape_of(layer.x.value).channels
         count = layer.positions * phases * groups * outputs
         x = moved(self.at(layer.x.value), layer.x.first - layer.before * row)
-        affine = self._affine(layer.result.name, weight.transpose(0, 2, 3, 1), fixed)
+        leaky = layer.slope is not None
+        affine = self._affine(layer.result.name, weight.transpose(0, 2, 3, 1), fixed, leaky)
+        shift = self.weights.number(SHIFT, fixed.shift)
         result = self._linear(count) if layer.bounded else self.at(layer.result)
         for group in range(groups):
-            self.source.call(function, x, affine, result, str(group))
+            self.source.call(function, x, affine, shift, result, str(group))
         if layer.bounded:
             self.source.call("bound", str(count), "k.linear", "tanh_table", self.at(layer.result))
 
     def _band_convolution(self, layer: BandConvolution) -> None:
         fixed: FixedBandConvolution = self._of(layer)
-        shape = self.convolution_shape(
-            layer, inputs=BAND_CHANNELS, of_four=FEATURES, shift=fixed.affine.shift
-        )
+        shape = self.convolution_shape(layer, inputs=BAND_CHANNELS, of_four=FEATURES)
         function = self.source.function(
             "band_convolution",
-            "const int16_t *x, const struct affine a, const int8_t *edges,\n"
+            "const int16_t *x, const struct affine a, int shift, const int8_t *edges,\n"
             "const int16_t *ends, int16_t *y",
-            f"const struct convolution shape = {shape};\nconvolve(shape, x, a, edges, ends, y, 0);",
+            f"const struct convolution shape = {shape};\n"
+            "convolve(shape, x, a, shift, edges, ends, y, 0);",
         )
         name = layer.result.name
         padding = ((0, 0), (0, 0), (0, BAND_CHANNELS - FEATURES))
@@ -211,7 +248,8 @@ class FixedEngine(Engine):
         self.source.call(
             function,
             x,
-            self._affine(name, weight, fixed.affine),
+            self._affine(name, weight, fixed.affine, leaky=True),
+            self.weights.number(SHIFT, fixed.affine.shift),
             self._bytes(f"{name}_edges", edges),
             ends,
             self.at(layer.result),
@@ -229,10 +267,10 @@ class FixedEngine(Engine):
         function = self.source.function(
             "temporal",
             "int16_t *history, int16_t *oldest, int frames, const int16_t *newest,\n"
-            "const struct affine a, int16_t *y",
+            "const struct affine a, int shift, int16_t *y",
             f"int16_t *first = history + *oldest * {frame};\n"
             f"const int16_t *middle = history + (*oldest + frames / 2) % frames * {frame};\n"
-            f"convolve_frames({rows}, {channels}, {ROWS_AT_ONCE}, {fixed.shift}, first, middle, "
+            f"convolve_frames({rows}, {channels}, {ROWS_AT_ONCE}, shift, first, middle, "
             f"newest - {channels}, a, y);\n"
             f"memcpy(first + {channels}, newest, sizeof(int16_t) * {rows * channels});\n"
             "*oldest = (int16_t)(*oldest + 1 == frames ? 0 : *oldest + 1);",
@@ -243,7 +281,8 @@ class FixedEngine(Engine):
             f"&s->{name}_oldest",
             str(layer.frames),
             self.at(layer.x),
-            self._depthwise(layer.result.name, np.moveaxis(fixed.weight, 0, -1), fixed),
+            self._depthwise(layer.result.name, np.moveaxis(fixed.weight, 0, -1), fixed, leaky=True),
+            self.weights.number(SHIFT, fixed.shift),
             self.at(layer.result),
         )
 
@@ -284,28 +323,28 @@ class FixedEngine(Engine):
             groups // reading * gates,
             "WIDE",
             of_four=4,
-            shift=fixed.input.shift,
         )
         place = initializer(**{f"g{g}": order.index(g) for g in range(groups)})
         backward = initializer(**{f"g{g}": int(b) for g, b in enumerate(cell.backward)})
         self.scratch["projected"] = ("int32_t", rows * groups * gates)
         project = self.source.function(
             "projection",
-            "const int16_t *x, const struct affine a, int32_t *projected, int group",
+            "const int16_t *x, const struct affine a, int shift, int32_t *projected, int group",
             f"const struct convolution shape = {shape};\n"
-            "convolve(shape, x, a, 0, 0, projected, group);",
+            "convolve(shape, x, a, shift, 0, 0, projected, group);",
         )
         function = self.source.function(
             "scan_rows",
-            "const struct affine hidden, const int32_t *projected, int16_t *states",
+            "const struct affine hidden, int shift, const int32_t *projected, int16_t *states",
             f"const int place[{groups}] = {place}, backward[{groups}] = {backward};\n"
-            f"scan({rows}, {groups}, {fixed.hidden.shift}, hidden, place, backward, projected,\n"
+            f"scan({rows}, {groups}, shift, hidden, place, backward, projected,\n"
             "     tanh_table, states);",
         )
         given, hidden = self._cell(layer.values.state.name, cell, fixed, order, scanned=True)
+        shifts = [self.weights.number(SHIFT, part.shift) for part in (fixed.input, fixed.hidden)]
         for group in range(reading):
-            self.source.call(project, self.at(layer.x), given, "k.projected", str(group))
-        self.source.call(function, hidden, "k.projected", self.at(layer.result))
+            self.source.call(project, self.at(layer.x), given, shifts[0], "k.projected", str(group))
+        self.source.call(function, hidden, shifts[1], "k.projected", self.at(layer.result))
 
     def _recurrence(self, layer: Recurrence) -> None:
         check_recurrence(layer)
@@ -321,53 +360,53 @@ class FixedEngine(Engine):
             groups=groups,
             inputs=inputs,
             units=units,
-            input_shift=fixed.input.shift,
-            hidden_shift=fixed.hidden.shift,
         )
         function = self.source.function(
             "recurrence",
-            "const struct affine input, const struct affine hidden, const int16_t *x,\n"
-            "int32_t *projected, int16_t *state, int group",
+            "const struct affine input, int input_shift, const struct affine hidden,\n"
+            "int hidden_shift, const int16_t *x, int32_t *projected, int16_t *state, int group",
             f"const struct recurrence shape = {shape};\n"
-            "recur(shape, input, hidden, x, projected, state, tanh_table, group);",
+            "recur(shape, input, input_shift, hidden, hidden_shift, x, projected, state,\n"
+            "      tanh_table, group);",
         )
         tables = self._cell(layer.values.state.name, cell, fixed, range(groups))
+        maps = [part for both in zip(tables, self._shifts(fixed), strict=True) for part in both]
         memory = self.at(layer.x), "k.projected", self.at(layer.result)
         for group in range(groups):
-            self.source.call(function, *tables, *memory, str(group))
+            self.source.call(function, *maps, *memory, str(group))
 
     def _normalization(self, layer: Normalization) -> None:
         fixed: FixedNormalizedLinear = self._of(layer)
         outputs, inputs = layer.weight.shape
         rows, count = rows_of(layer.result), layer.scale.size
-        linear = self.linear_shape(rows, 1, inputs, outputs, of_four=4, shift=fixed.affine.shift)
+        linear = self.linear_shape(rows, 1, inputs, outputs, of_four=4)
         norm = fixed.normalization
-        shape = initializer(
-            epsilon=norm.epsilon,
-            residual=norm.residual,
-            step=norm.step,
-            bits=norm.bits,
-        )
         function = self.source.function(
             "normalized_linear",
-            "const int16_t *x, const int16_t *residual, const struct affine a,\n"
+            "const int16_t *x, const int16_t *residual, const struct affine a, int a_shift,\n"
             "const struct normalization *n, const int16_t *scale, const int16_t *shift,\n"
             "int16_t *linear, int16_t *y",
             f"const struct convolution shape = {linear};\n"
-            "convolve(shape, x, a, 0, 0, linear, 0);\n"
+            "convolve(shape, x, a, a_shift, 0, 0, linear, 0);\n"
             f"normalize({count}, n, linear, residual, scale, shift, y);",
         )
         name = layer.result.name
-        variable = f"{identifier(name)}_norm"
-        self.source.say(f"static const struct normalization {variable} = {shape};")
+        number = self.weights.number
+        high, low = (
+            number(k, part)
+            for k, part in zip((EPSILON_HIGH, EPSILON), divmod(norm.epsilon, 2**31), strict=True)
+        )
+        epsilon = f"(int64_t){high} << 31 | {low}"
+        numbers = [number(GAIN, norm.residual), number(GAIN, norm.step), number(BITS, norm.bits)]
         self.source.call(
             function,
             self.at(layer.x),
             self.at(layer.residual),
             self._affine(name, fixed.affine.weight.T, fixed.affine),
-            f"&{variable}",
-            self.source.table(f"{name}_scale", norm.scale.astype(np.int16)),
-            self.source.table(f"{name}_shift", norm.shift.astype(np.int16)),
+            number(SHIFT, fixed.affine.shift),
+            self._struct("normalization", name, [epsilon, *numbers]),
+            self.weights.table(f"{name}_scale", norm.scale.astype(np.int16)),
+            self.weights.table(f"{name}_shift", norm.shift.astype(np.int16)),
             self._linear(count),
             self.at(layer.result),
         )
@@ -394,23 +433,21 @@ class FixedEngine(Engine):
             "attend(shape, levels, input, hidden, gate, x, passed, state, tanh_table, y);",
         )
         name = layer.result.name
-        levels = initializer(
-            input_shift=fixed.cell.input.shift,
-            hidden_shift=fixed.cell.hidden.shift,
-            gate_shift=fixed.gate.shift,
-            energy=fixed.energy,
-            energy_shift=fixed.energy_shift,
-            gain=fixed.gain,
-            passed=fixed.passed,
-            bits=fixed.bits,
-        )
-        variable = f"{identifier(name)}_levels"
-        self.source.say(f"static const struct levels {variable} = {levels};")
+        number = self.weights.number
+        levels = [
+            *self._shifts(fixed.cell),
+            number(SHIFT, fixed.gate.shift),
+            number(ENERGY, fixed.energy),
+            number(ENERGY_SHIFT, fixed.energy_shift),
+            number(GAIN, fixed.gain),
+            number(GAIN, fixed.passed),
+            number(BITS, fixed.bits),
+        ]
         self.source.call(
             function,
             *self._cell(layer.values.state.name, layer.cell, fixed.cell, [0]),
             self._affine(f"{name}_gate", fixed.gate.weight.T, fixed.gate),
-            f"&{variable}",
+            self._struct("levels", name, levels),
             self.at(layer.x),
             moved(self.at(layer.passed.value), layer.passed.first),
             f"s->{identifier(layer.state)}",
@@ -422,11 +459,13 @@ class FixedEngine(Engine):
         count = elements(layer.result, self.shape_of(layer.result))
         function = self.source.function(
             "sum",
-            "const int16_t *a, int16_t of_a, const int16_t *b, int16_t of_b, int bits, int16_t *y",
-            f"add({count}, a, of_a, b, of_b, bits, y);",
+            "const int16_t *a, int32_t of_a, const int16_t *b, int32_t of_b, int bits, int16_t *y",
+            f"add({count}, a, (int16_t)of_a, b, (int16_t)of_b, bits, y);",
         )
         a, b, result = map(self.at, (layer.a, layer.b, layer.result))
-        self.source.call(function, a, str(fixed.a), b, str(fixed.b), str(fixed.bits), result)
+        of_a, of_b = (self.weights.number(GAIN, gain) for gain in (fixed.a, fixed.b))
+        bits = self.weights.number(BITS, fixed.bits)
+        self.source.call(function, a, of_a, b, of_b, bits, result)
 
     def _linear(self, count: int) -> str:
         """Scratch memory for so many sums that are not yet a layer's result."""
@@ -436,39 +475,48 @@ class FixedEngine(Engine):
 
     # Tables --------------------------------------------------------------------------------
 
-    def _affine(self, name: str, weight: NDArray[Any], affine: Affine) -> str:
+    def _affine(self, name: str, weight: NDArray[Any], affine: Affine, leaky: bool = False) -> str:
         """An affine map's tables; weight [groups, taps, inputs, outputs], or without the first."""
         *around, inputs, outputs = weight.shape
         fours = weight.reshape(*around, inputs // FOUR, FOUR, outputs).swapaxes(-1, -2)
         groups = len(affine.bias.ravel()) // outputs
-        sums = weight.reshape(groups, -1, outputs).sum(axis=1).ravel()
-        biases = [f"BIAS({b},{s})" for b, s in zip(affine.bias.ravel(), sums, strict=True)]
-        return self._tables(name, fours, affine, biases)
+        bias, sums = affine.bias.ravel(), weight.reshape(groups, -1, outputs).sum(axis=1).ravel()
+        # Where products of bytes are added up, the lower one of an input counts from -128.
+        return self._tables(name, fours, affine, [bias, bias + 128 * sums], leaky)
 
-    def _depthwise(self, name: str, weight: NDArray[Any], affine: Affine) -> str:
+    def _depthwise(
+        self, name: str, weight: NDArray[Any], affine: Affine, leaky: bool = False
+    ) -> str:
         """Tables of a map whose weights are read one by one, in their order."""
-        return self._tables(name, weight, affine, [str(bias) for bias in affine.bias.ravel()])
+        return self._tables(name, weight, affine, [affine.bias.ravel()], leaky)
 
     def _tables(
-        self, name: str, weight: NDArray[Any], affine: Affine, biases: Sequence[str]
+        self,
+        name: str,
+        weight: NDArray[Any],
+        affine: Affine,
+        biases: Sequence[NDArray[Any]],
+        leaky: bool,
     ) -> str:
-        rows = [affine.multiplier.ravel()]
-        if not np.array_equal(affine.below, affine.multiplier):
-            rows.append(affine.below.ravel())
-        multipliers = [str(multiplier) for multiplier in np.concatenate(rows)]
-        tables = (
-            self._bytes(f"{name}_weight", weight),
-            self.source.written_table(f"{name}_rows", "int32_t", [*biases, *multipliers]),
-        )
-        variable = f"{identifier(name)}_affine"
-        self.source.say(f"struct affine {variable} = {{{', '.join(tables)}}};")
-        return variable
+        below = [affine.below.ravel()] if leaky else []
+        rows = np.concatenate([*biases, affine.multiplier.ravel(), *below])
+        tables = [self._bytes(f"{name}_weight", weight), self._words(f"{name}_rows", rows)]
+        return self._struct("affine", name, tables).removeprefix("&")
+
+    def _shifts(self, cell: FixedCell) -> list[str]:
+        return [self.weights.number(SHIFT, part.shift) for part in (cell.input, cell.hidden)]
+
+    def _struct(self, kind: str, name: str, content: Sequence[str]) -> str:
+        """A struct of the frame's; a pointer to it."""
+        variable = f"{identifier(name)}_{kind}"
+        self.source.say(f"const struct {kind} {variable} = {{{', '.join(content)}}};")
+        return f"&{variable}"
 
     def _bytes(self, name: str, content: NDArray[Any]) -> str:
-        return self.source.table(name, content.astype(np.int8))
+        return self.weights.table(name, content.astype(np.int8))
 
     def _words(self, name: str, content: NDArray[Any]) -> str:
-        return self.source.table(name, content.astype(np.int32))
+        return self.weights.table(name, content.astype(np.int32))
 
 
 def _check(served: bool, value: Value, found: str) -> None:

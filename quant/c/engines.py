@@ -1,0 +1,115 @@
+"""Engines for networks: which arithmetics there are, and what each is made from."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from calib_data import clips_folder
+from edge_se.engines.generated import ARITHMETICS
+from edge_se.errors import UserError
+from quant.audio.clips import read_calibration_clips
+from quant.c.engine import Engine
+from quant.c.fixed_engine import FixedEngine
+from quant.c.float_engine import FloatEngine
+from quant.c.layers import Layer
+from quant.c.lowering import lower
+from quant.graph.encoding import Encoding, Precision, assign_encodings
+from quant.graph.graph import Operator, Range, Value
+from quant.graph.recipes import Recipe, find_recipe
+from quant.networks.checkpoint import Checkpoint
+from quant.ptq.bias_correction import corrected_biases
+from quant.ptq.pipeline import (
+    CalibratedGraph,
+    Progress,
+    calibrate_checkpoint,
+    find_ranges,
+    noisy_clips,
+)
+
+# Whose ranges the fixed engine's values have.
+FIXED_RECIPE = "int16x8"
+
+
+def make_engine(
+    checkpoint: Checkpoint,
+    arithmetic: str,
+    noisy: Sequence[np.ndarray] | None,
+    progress: Progress,
+) -> Engine:
+    """An engine and a network's weights for it.
+
+    Args:
+        checkpoint: the network.
+        arithmetic: a name of `ARITHMETICS`.
+        noisy: what "fixed" is calibrated with, float32 [n] each; None for the embedded clips.
+        progress: told how far each stage of the calibration is.
+
+    Raises:
+        UserError: there is no such arithmetic, or no engine for this network.
+    """
+    if arithmetic not in ARITHMETICS:
+        raise UserError(
+            f"unknown arithmetic {arithmetic!r}; choose one of: {', '.join(ARITHMETICS)}"
+        )
+    # What no kernels serve is found before minutes of calibration.
+    engine = _in_float(checkpoint, arithmetic)
+    if arithmetic == "float":
+        return engine
+    if noisy is None:
+        noisy = noisy_clips(read_calibration_clips(clips_folder(), checkpoint.signal.sample_rate))
+    recipe = find_recipe(FIXED_RECIPE)
+    calibrated = calibrate_checkpoint(checkpoint, noisy, recipe, progress)
+    return fixed_engine(calibrated, recipe, find_ranges(calibrated, recipe))
+
+
+def float_engine(checkpoint: Checkpoint) -> Engine:
+    """The engine in float; raises UserError where there is none for this network."""
+    return _in_float(checkpoint, "float")
+
+
+def _in_float(checkpoint: Checkpoint, asked: str) -> Engine:
+    try:
+        return FloatEngine(
+            *(lower(checkpoint.step()), checkpoint.signal, checkpoint.architecture),
+            checkpoint.sha256,
+        )
+    except ValueError as error:
+        raise _unserved(asked, error) from error
+
+
+def fixed_engine(
+    calibrated: CalibratedGraph, recipe: Recipe, ranges: Mapping[str, Range]
+) -> Engine:
+    """The engine in integers; raises UserError where there is none for this network."""
+    checkpoint = calibrated.checkpoint
+    try:
+        layers, encodings = fixed_layers(calibrated, recipe, ranges)
+        return FixedEngine(
+            *(layers, checkpoint.signal, checkpoint.architecture, checkpoint.sha256),
+            encodings,
+        )
+    except ValueError as error:
+        raise _unserved("fixed", error) from error
+
+
+def fixed_layers(
+    calibrated: CalibratedGraph, recipe: Recipe, ranges: Mapping[str, Range]
+) -> tuple[list[Layer], dict[Value, Encoding]]:
+    """A network's layers, equalized, biases corrected, and the 16-bit encodings of their values."""
+    graph, means = calibrated.graph, calibrated.statistics.input_means
+    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
+
+    def of_weights(operator: Operator) -> Precision:
+        # Bands have no biases, by which rounding could be made up for.
+        bands = operator.scope.startswith(("merge.", "split."))
+        return Precision.FLOAT if bands else recipe.choose(operator)
+
+    with corrected_biases(graph, of_weights, means):
+        return lower(graph), encodings
+
+
+def _unserved(arithmetic: str, error: ValueError) -> UserError:
+    return UserError(
+        f"no {arithmetic} C engine can be generated for this network: {error}; it takes a "
+        "GTCRN with windows of 512 samples and 16 channels, as upstream trains it"
+    )
