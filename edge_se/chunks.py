@@ -67,7 +67,7 @@ class ChunkedEnhancer:
         if chunk.dtype == _FLOAT32 and not np.isfinite(chunk).all():
             raise ValueError("the chunk holds NaN or infinite samples")
         self._dtype = chunk.dtype
-        samples = _converted(chunk, self._hop.dtype)
+        samples = converted(chunk, self._hop.dtype)
         out = np.empty_like(samples)
         hop, done = self._hop, 0
         while done < len(samples):
@@ -81,7 +81,7 @@ class ChunkedEnhancer:
                 self.enhancer.process(hop, hop)
                 self._after_frame()
                 self._filled = 0
-        return _converted(out, chunk.dtype)
+        return converted(out, chunk.dtype)
 
     def flush(self) -> NDArray[Any]:
         """End the stream, and start anew.
@@ -126,7 +126,7 @@ class AlignedStream:
         return output[early:]
 
 
-def _converted(samples: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def converted(samples: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Samples as float32 or int16; floats beyond [-1, 1] are clipped by int16."""
     if samples.dtype == dtype:
         return samples

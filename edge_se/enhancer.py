@@ -49,7 +49,8 @@ class Enhancer:
         Args:
             model_path: A .tflite made by `edge-se quantize`, an .onnx made by `edge-se convert` or
                 a .so made by `edge-se compile`; None for the model that ships with the package.
-            engine: "tflite", "onnxruntime" or "c"; None for the one that the file asks for.
+            engine: "tflite", "onnxruntime" or "c"; None or "auto" for C where it computes what the
+                file does, else for the one that the file asks for.
             runtime: "ai_edge_litert", "tflite_runtime" or "tensorflow"; None for the first one
                 installed.
             stft: "float", or "fixed" for the one in integers; None for what the model says.
@@ -158,16 +159,22 @@ class Enhancer:
         self._process(frame, out)
         return out
 
-    def enhance(self, samples: ArrayLike) -> Samples:
+    def enhance(
+        self, samples: ArrayLike, rate: int | None = None, full_band: bool = True
+    ) -> Samples:
         """Enhance a whole signal from a fresh start.
 
         Args:
-            samples: Real floating point [n], nominally in [-1, 1], at `sample_rate`.
+            samples: Real floating point [n], nominally in [-1, 1].
+            rate: Of the samples, in Hz; None for `sample_rate`.
+            full_band: Whether what lies above half of `sample_rate` is kept, attenuated as the
+                model attenuates what lies just below.
 
         Returns:
             float32 [n], aligned in time with the input. The states are reset before and after.
 
         Raises:
+            UserError: The rate differs from `sample_rate`, and soxr is not installed.
             ValueError: The signal is not one-dimensional, not floating point, not finite or far
                 beyond full scale, as samples in 16-bit units are.
         """
@@ -179,6 +186,11 @@ class Enhancer:
             )
         if complaint := complain(signal):
             raise ValueError(f"the signal holds {complaint}")
+        if rate not in (None, self.sample_rate):
+            from edge_se.audio.enhancing import enhance_blocks  # which is not needed without
+
+            blocks = enhance_blocks([self], [signal.astype(np.float32)[:, None]], rate, full_band)
+            return np.concatenate(list(blocks))[:, 0]
         stream = AlignedStream(self)
         return np.concatenate([stream.push(signal.astype(np.float32)), stream.finish()])
 

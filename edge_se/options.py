@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_se.engines import ENGINES, MICRO, RUNTIMES, STFTS
+from edge_se.engines import AUTO, ENGINES, MICRO, RUNTIMES, STFTS
 from edge_se.errors import UserError
 from edge_se.files import STANDARD, require_folder, require_writable, status_of
 from edge_se.strength import FULL, MOST_DB, Strength
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
+    from edge_se.live.settings import LiveSettings
 
 MOST = 10**9  # of things that are counted
 MOST_MINUTES = 1e6  # two years
@@ -150,6 +151,17 @@ def check_output(path: Path, taken: Iterable[Path]) -> None:
             )
 
 
+def add_full_band(parser: argparse.ArgumentParser) -> None:
+    """Add `--full-band` and `--no-full-band`."""
+    parser.add_argument(
+        "--full-band",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep what lies above half the model's rate, attenuated as the model attenuates what "
+        "lies just below (default: yes, where the input's rate is higher than the model's)",
+    )
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--model`, `--engine`, `--runtime` and `--stft`."""
     parser.add_argument(
@@ -160,9 +172,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--engine",
-        choices=ENGINES,
-        help="what runs the model (default: by the file's suffix); c runs a .so of `edge-se "
-        "compile`, and a .tflite that carries weights for it",
+        choices=(AUTO, *ENGINES),
+        help="what runs the model (default: auto, which is C where it computes what the file does, "
+        "else by the file's suffix); c runs a .so of `edge-se compile`, and a .tflite that carries "
+        "weights for it",
     )
     parser.add_argument(
         "--runtime",
@@ -210,8 +223,10 @@ def asked_enhancer(arguments: argparse.Namespace) -> "Enhancer":
     return enhancer
 
 
-def asked_strength(arguments: argparse.Namespace, default: Strength = FULL) -> Strength:
-    """What these arguments ask for; of what they leave open, the default."""
+def asked_strength(
+    arguments: "argparse.Namespace | LiveSettings", default: Strength = FULL
+) -> Strength:
+    """What these arguments or settings ask for; of what they leave open, the default."""
     limit, mix = arguments.max_attenuation, arguments.mix
     return Strength(
         default.max_attenuation_db if limit is None else limit,

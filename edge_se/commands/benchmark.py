@@ -114,13 +114,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _engine(model: dict[str, Any]) -> str:
+    arithmetic = f" in {model['arithmetic']}" if "arithmetic" in model else ""
+    return f"{model['runtime']} {model['runtime_version']}{arithmetic}, {model['threads']} thread"
+
+
 def format_report(report: dict[str, Any]) -> str:
     """The report as a table for people; what the machine does not tell is left out."""
     model, machine, frame = report["model"], report["machine"], report["frame_us"]
     rows = [
         ("model", f"{model['file']} ({model['architecture']}, {model['precision']})"),
         ("size", f"{model['size_kb']} kB"),
-        ("engine", f"{model['runtime']} {model['runtime_version']}, {model['threads']} thread"),
+        ("engine", _engine(model)),
         ("STFT", model["stft"]),
     ]
     if "xnnpack_share" in model:

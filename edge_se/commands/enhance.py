@@ -15,6 +15,7 @@ from edge_se.console import Console
 from edge_se.errors import UserError
 from edge_se.options import (
     MOST_PROCESSES,
+    add_full_band,
     add_model_arguments,
     add_strength_arguments,
     asked_enhancer,
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_arguments(parser)
     add_strength_arguments(parser)
+    add_full_band(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -98,7 +100,9 @@ def prepare_work(
             raise UserError(job.complaint)
         if job.in_folder:
             make_folder(job.target.parent)
-        return enhance_file(enough, job.source, job.target, report, arguments.vad)
+        return enhance_file(
+            *(enough, job.source, job.target, report), arguments.full_band, arguments.vad
+        )
 
     return work
 

@@ -1,10 +1,11 @@
 """The compiled core: signal paths in C, for where a compiler was at hand.
 
-`fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` the same
-samples, up to rounding, as `edge_se.stft.Stft`, in a few microseconds each. They are one shared
-library called through ctypes, so one wheel serves every Python of a platform. All C headers of the
-project lie here, each once. In `engine/` lie the sources of GTCRN's engines without weights (see
-`edge_se.engines.generated`), which `make default-model` writes; they are part of the library too.
+`fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` and
+`double.c` the same samples, up to rounding, as `edge_se.stft.Stft`, in a few microseconds each.
+They are one shared library called through ctypes, so one wheel serves every Python of a platform.
+All C headers of the project lie here, each once. In `engine/` lie the sources of networks' engines
+without weights (see `edge_se.engines.generated`), which `make default-model` writes; they are part
+of the library too.
 """
 
 import ctypes
@@ -16,14 +17,17 @@ from typing import Any
 from edge_se.machine import processor_features
 
 LIBRARY = "_core.so"
-# The same for processors with more instructions: the compiler's options, and what /proc/cpuinfo
-# calls them. Tried in this order.
-VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
+# The same for processors with more instructions: the compiler's options, what /proc/cpuinfo calls
+# them, and the machine, as compilers call it. Tried in this order.
+VARIANTS = {
+    "_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"}, "x86_64"),
+    "_core_dotprod.so": (("-mcpu=cortex-a55",), {"asimddp"}, "aarch64"),
+}
 # What `edge_se_core_version` of the library has to say.
-VERSION = 13
+VERSION = 14
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
-    *("samples_to_int16", "samples_to_float"),
+    *("stft_analyse_double", "stft_synthesise_double", "samples_to_int16", "samples_to_float"),
 )
 _ARRAYS = (
     *("window", "twiddles", "samples", "output", "spectra", "exponents", "tail", "level"),
@@ -59,18 +63,18 @@ LEVEL_PARAMETERS = (
     *("target", "silence", "rise", "fall", "first_weight"),
     *("above_floor", "largest", "limit", "knock", "removes_dc"),
 )
+# Its state: at a reset the first two are the target, and all others 0.
+LEVEL_STATE = (
+    *("estimate", "floor", "hops", "exponent", "previous", "knocked", "ended"),
+    *("dc", "dc_hops"),
+)
 
 
 class Level(ctypes.Structure):
     """`struct level` of level.h, as after a reset."""
 
     _fields_ = [
-        (name, ctypes.c_int32)
-        for name in (
-            *LEVEL_PARAMETERS,
-            *("estimate", "floor", "hops", "exponent", "previous", "knocked", "ended"),
-            *("dc", "dc_hops"),
-        )
+        (name, ctypes.c_int32) for name in (*LEVEL_PARAMETERS, *LEVEL_STATE)
     ]
 
 
@@ -87,8 +91,8 @@ class StftContext(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_void_p)
         for name in (
-            *("window", "cosines", "sines", "twiddles", "samples", "spectrum", "masked"),
-            *("tail", "output"),
+            *("window", "synthesis", "cosines", "sines", "twiddles", "samples", "spectrum"),
+            *("masked", "tail", "output"),
         )
     ]
 
@@ -102,7 +106,7 @@ class SampleBuffers(ctypes.Structure):
 def core_path() -> Path:
     """Where the library for this processor is, or would be."""
     folder = Path(__file__).parent
-    for name, (_, needed) in VARIANTS.items():
+    for name, (_, needed, _) in VARIANTS.items():
         if (folder / name).is_file() and needed <= processor_features():
             return folder / name
     return folder / LIBRARY

@@ -724,33 +724,6 @@ INLINE void merge(int bands, int bins, int alike, int16_t weight_alike, int32_t 
     }
 }
 
-/* Probability of speech, as edge_se/speech.py has it, in steps of 2^-15: of a spectrum [2][bins] in
-   steps of 2^-(exponent + 31), a mask [2][bins], what 2^-40 of its squares is in steps of 2^-30, and
-   the energy of sound that is too soft to tell, in steps of 2^-40. */
-static inline int32_t probability_of_speech(int bins, const int32_t *spectrum, int exponent,
-                                            const int16_t *mask, uint64_t square, uint64_t soft)
-{
-    uint32_t peak = 0;
-    LOOPED for (int k = 0; k < 2 * bins; k++) {
-        peak |= (uint32_t)(spectrum[k] < 0 ? -spectrum[k] : spectrum[k]);
-    }
-    const int bits = bit_length(peak), shift = bits > 14 ? bits - 14 : 0;
-    uint64_t heard = 0, left = 0;
-    LOOPED for (int k = 0; k < bins; k++) {
-        const int32_t re = spectrum[k] >> shift, im = spectrum[bins + k] >> shift;
-        const int32_t mask_re = mask[k] >> 5, mask_im = mask[bins + k] >> 5;
-        const uint32_t energy = (uint32_t)(re * re + im * im);
-        heard += energy;
-        left += (uint64_t)energy * (uint32_t)(mask_re * mask_re + mask_im * mask_im);
-    }
-    const int finer = 2 * (exponent + 31 - shift) - 40;
-    if (finer > 20) return 0; /* all of it is too soft */
-    heard += finer > 0 ? soft << finer : finer > -63 ? soft >> -finer : 0;
-    const uint64_t share = left / (heard ? heard : 1) * square; /* 30 fractional bits */
-    const uint64_t root = square_root(share), odds = (21 * root * square_root(root << 15)) >> 15;
-    return (int32_t)((odds << 15) / (odds + 32768));
-}
-
 /* Mask [2][bins]: the first `alike` bins are bands, the others weighted sums of two neighbouring
    bands, those between until[r] and until[r + 1] of the bands from first[r] on. Eight bins are made
    at once, and what that is too much is made anew; `mask` has room for seven behind its end. The

@@ -74,7 +74,7 @@ struct convolution {
 };
 
 #define BLOCK_LIMIT 16
-#define QUAD_LIMIT 6
+#define QUAD_LIMIT 8
 
 /* One group. `edges` [2][inputs][outputs] or none: what to add at the first and the last position for
    the first row of x that is no padding and the last one. */
@@ -327,10 +327,10 @@ INLINE void add(int count, const float *a, const float *b, float *y)
 }
 
 /* Magnitude, real and imaginary part of `bins` bins, and a zero: [bins][4]. */
-INLINE void measure(int bins, const float *spectrum, float *features)
+INLINE void measure(int bins, float gain, const float *spectrum, float *features)
 {
     for (int k = 0; k < bins; k++) {
-        const float re = spectrum[2 * k], im = spectrum[2 * k + 1];
+        const float re = gain * spectrum[2 * k], im = gain * spectrum[2 * k + 1];
         features[4 * k] = sqrtf(re * re + im * im + 1e-12f);
         features[4 * k + 1] = re;
         features[4 * k + 2] = im;

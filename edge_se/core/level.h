@@ -1,5 +1,11 @@
-/* The front end in integers: the same bits as edge_se/level.py, which explains the numbers.
-   The includer defines bit_length. */
+/* The front end: the same bits as edge_se/level.py, which explains the numbers. */
+
+#ifndef LEVEL_H
+#define LEVEL_H
+
+#include <stdint.h>
+
+#include "bits.h"
 
 #define LEVEL_ONE 65536
 #define LEVEL_SMALLEST_EXPONENT -4
@@ -22,11 +28,12 @@ struct level {
     int32_t dc, dc_hops;
 };
 
-/* Octaves of RMS, 16 fractional bits, of an energy from 1 to 2^46. */
+/* Octaves of RMS, 16 fractional bits, of an energy from 1 to 2^62. */
 static inline int32_t hop_level(uint64_t energy)
 {
     const int whole = bit_length(energy) - 1;
-    const int64_t fraction = (int64_t)((energy << 16) >> whole) - LEVEL_ONE;
+    const uint64_t mantissa = whole > 16 ? energy >> (whole - 16) : energy << (16 - whole);
+    const int64_t fraction = (int64_t)mantissa - LEVEL_ONE;
     const int64_t arc = (fraction * (LEVEL_ONE - fraction)) >> 16;
     const int64_t curved = fraction + ((LEVEL_CURVATURE * arc) >> 16);
     return (int32_t)((whole << 15) + (curved >> 1));
@@ -93,3 +100,24 @@ static inline int32_t level_exponent(struct level *l, int16_t *samples)
     }
     return level_take(l, energy);
 }
+
+/* The same of float samples, whose mean is a float; the power of two instead of its exponent. */
+static inline float level_gain(struct level *l, float *mean, float *samples)
+{
+    /* Sums of four, which need not be in turn. */
+    float sums[4] = {0}, squares[4] = {0};
+    if (l->removes_dc) {
+        for (int n = 0; n < 256; n++) sums[n % 4] += samples[n];
+        if (l->dc_hops < DC_HOPS) l->dc_hops++;
+        const float newest = (sums[0] + sums[1] + sums[2] + sums[3]) * (1.0f / 256);
+        *mean += (newest - *mean) / (float)l->dc_hops;
+        for (int n = 0; n < 256; n++) samples[n] -= *mean;
+    }
+    for (int n = 0; n < 256; n++) squares[n % 4] += samples[n] * samples[n];
+    /* Samples are below 2^11. */
+    const float energy = (squares[0] + squares[1] + squares[2] + squares[3]) * 1073741824.0f;
+    const int32_t exponent = level_take(l, (uint64_t)energy);
+    return exponent < 0 ? 1.0f / (float)(1 << -exponent) : (float)(1 << exponent);
+}
+
+#endif

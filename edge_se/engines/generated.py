@@ -7,7 +7,6 @@ library with another, which carries manifest and weights as a .tflite does, or w
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,20 @@ API_VERSION = 4
 ARITHMETICS: Mapping[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
     "fixed": np.dtype(np.int16),
+    "int8": np.dtype(np.int16),
 }
+# Precisions of `edge-se quantize` whose files carry weights, by arithmetic.
+RECIPES = {"float": "float", "int8": "int8", "fixed": "int16x8"}
 
 
 def prefix(network: str, arithmetic: str) -> str:
     """Of the files, functions and types of a network's engine."""
     return f"{network}_{arithmetic}"
+
+
+def stft_of(arithmetic: str) -> str:
+    """The kind of STFT of an arithmetic, by its samples."""
+    return "float" if ARITHMETICS[arithmetic] == np.float32 else "fixed"
 
 
 class GeneratedEngine:
@@ -42,6 +49,7 @@ class GeneratedEngine:
     All of the hop is the stage `infer`; the other two copy samples.
 
     Attributes:
+        arithmetic: In which it computes, a name of `ARITHMETICS`.
         state_bytes: Size of its state.
     """
 
@@ -63,7 +71,7 @@ class GeneratedEngine:
         """
         self.manifest, self.sample_dtype = manifest, ARITHMETICS[arithmetic]
         self.cache = StateCache((), (), ())
-        self._library, self._path, self._arithmetic = library, path, arithmetic
+        self._library, self._path, self.arithmetic = library, path, arithmetic
         (version,) = _functions(library, manifest, arithmetic, ["api_version"])
         found = int(version())
         if found != API_VERSION:
@@ -109,7 +117,7 @@ class GeneratedEngine:
             "sample_rate": manifest.signal.sample_rate,
             "checkpoint": str(manifest.checkpoint.get("sha256"))[:8],
         }
-        hop, latency, *of_weights = _functions(self._library, manifest, self._arithmetic, [*told])
+        hop, latency, *of_weights = _functions(self._library, manifest, self.arithmetic, [*told])
         for function in of_weights:
             function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_uint32
         sample_rate, checkpoint = (function(self._state.ctypes.data) for function in of_weights)
@@ -160,7 +168,8 @@ class GeneratedEngine:
             "runtime": "generated C",
             "runtime_version": str(API_VERSION),
             "threads": 1,
-            "stft": f"{self._arithmetic} (compiled)",
+            "arithmetic": self.arithmetic,
+            "stft": f"{stft_of(self.arithmetic)} (compiled)",
         }
 
 
@@ -195,12 +204,12 @@ def engine_manifest(
     return Manifest(
         architecture=architecture,
         precision=arithmetic,
-        signal=replace(signal, level_dbfs=None),
+        signal=signal,
         tensors=Tensors(
             TensorSpec("features", (3, signal.bins)), TensorSpec("mask", (2, signal.bins))
         ),
         states=(),
-        stft=arithmetic,
+        stft=stft_of(arithmetic),
         checkpoint=checkpoint,
         tools=tools,
         strength=strength,
@@ -213,37 +222,73 @@ def arithmetics_of(path: Path) -> list[str]:
     Raises:
         UserError: As `read_model` does.
     """
-    data, _ = read_model(path)
-    return [arithmetic for arithmetic in attached_weights(data) if _runs_in(path, arithmetic)]
+    manifest, weights = _read(path)
+    return [name for name in weights if _try(path, manifest, weights, name) is not None]
 
 
-def _runs_in(path: Path, arithmetic: str) -> bool:
-    try:
-        load_from_core(path, arithmetic)
-    except UserError:
-        return False
-    return True
-
-
-def load_from_core(model: Path, stft: str | None = None) -> GeneratedEngine:
+def load_from_core(model: Path, arithmetic: str | None = None) -> GeneratedEngine:
     """The compiled core's engine with the weights that a model carries.
 
     Args:
         model: A .tflite.
-        stft: "float" or "fixed", the engine's whole arithmetic; None for the first of these that
-            the model has weights for.
+        arithmetic: A name of `ARITHMETICS`; None for the first of these that the model has weights
+            for.
 
     Raises:
         UserError: There is no compiled core, or the model has no such weights.
     """
+    manifest, weights = _read(model)
+    found = arithmetic or next((name for name in ARITHMETICS if name in weights), "float")
+    return _load(model, manifest, weights, found)
+
+
+def load_by_stft(model: Path, stft: str | None) -> GeneratedEngine:
+    """The compiled core's engine for a .tflite, whose STFT is of that kind (None for any).
+
+    That which computes what the file does, if there is one, else the first that the model has
+    weights for.
+
+    Raises:
+        UserError: As `load_from_core` does.
+    """
+    manifest, weights = _read(model)
+    same = _same(manifest, weights)
+    found = [name for name in ARITHMETICS if stft in (None, stft_of(name))]
+    found.sort(key=lambda name: (name not in weights, name != same))
+    return _load(model, manifest, weights, found[0])
+
+
+def load_the_same(model: Path, stft: str | None = None) -> GeneratedEngine | None:
+    """The compiled core's engine that computes what a .tflite does; None where there is none.
+
+    Args:
+        model: A .tflite.
+        stft: The kind of STFT that is wanted; None for any.
+
+    Raises:
+        UserError: As `read_model` does.
+    """
+    manifest, weights = _read(model)
+    same = _same(manifest, weights)
+    if same is None or stft not in (None, stft_of(same)):
+        return None
+    # Without a core, or with one without this engine, the .tflite runs in its runtime.
+    return _try(model, manifest, weights, same)
+
+
+def _read(model: Path) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest of a .tflite, and the weights beside it by arithmetic."""
     data, manifest = read_model(model)
-    weights = attached_weights(data)
-    arithmetic = stft or next((name for name in ARITHMETICS if name in weights), "float")
+    return manifest, attached_weights(data)
+
+
+def _load(
+    model: Path, manifest: Manifest, weights: Mapping[str, bytes], arithmetic: str
+) -> GeneratedEngine:
     if arithmetic not in weights:
-        recipes = {"float": "float", "fixed": "int16x8"}
         raise UserError(
             f"{model} has no weights for the C engine in {arithmetic}; one that edge-se quantize "
-            f"--precision {recipes[arithmetic]} makes of a GTCRN of the usual size has"
+            f"--precision {RECIPES[arithmetic]} makes of a GTCRN of the usual size has"
         )
     core = load_core()
     if core is None:
@@ -256,6 +301,22 @@ def load_from_core(model: Path, stft: str | None = None) -> GeneratedEngine:
         manifest.strength,
     )
     return GeneratedEngine(core, model, arithmetic, described, weights[arithmetic])
+
+
+def _try(
+    model: Path, manifest: Manifest, weights: Mapping[str, bytes], arithmetic: str
+) -> GeneratedEngine | None:
+    try:
+        return _load(model, manifest, weights, arithmetic)
+    except UserError:
+        return None
+
+
+def _same(manifest: Manifest, weights: Mapping[str, bytes]) -> str | None:
+    """The arithmetic that computes what a file does: to the bit, in float up to rounding."""
+    if "int8" in weights:  # made of the file's own integers
+        return "int8"
+    return "float" if manifest.precision == "float" and "float" in weights else None
 
 
 def read_compiled(path: Path) -> Manifest:

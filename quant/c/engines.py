@@ -1,16 +1,19 @@
 """Engines for networks: which arithmetics there are, and what each is made from."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from calib_data import clips_folder
-from edge_se.engines.generated import ARITHMETICS
+from edge_se.engines.generated import ARITHMETICS, RECIPES
 from edge_se.errors import UserError
+from edge_se.model_file import manifest_of, split
 from quant.audio.clips import read_calibration_clips
 from quant.c.engine import Engine
-from quant.c.fixed_engine import FixedEngine
+from quant.c.fixed_engine import FixedEngine, check_served
 from quant.c.float_engine import FloatEngine
+from quant.c.int8_engine import Int8Engine
 from quant.c.layers import Layer
 from quant.c.lowering import lower
 from quant.graph.encoding import Encoding, Precision, assign_encodings
@@ -21,13 +24,13 @@ from quant.ptq.bias_correction import corrected_biases
 from quant.ptq.pipeline import (
     CalibratedGraph,
     Progress,
+    build_quantized,
     calibrate_checkpoint,
     find_ranges,
     noisy_clips,
+    signal_for,
 )
 
-# Whose ranges the fixed engine's values have.
-FIXED_RECIPE = "int16x8"
 
 
 def make_engine(
@@ -35,14 +38,17 @@ def make_engine(
     arithmetic: str,
     noisy: Sequence[np.ndarray] | None,
     progress: Progress,
+    keep_level: bool = False,
 ) -> Engine:
     """An engine and a network's weights for it.
 
     Args:
         checkpoint: the network.
         arithmetic: a name of `ARITHMETICS`.
-        noisy: what "fixed" is calibrated with, float32 [n] each; None for the embedded clips.
+        noisy: what the others than "float" are calibrated with, float32 [n] each; None for the
+            embedded clips.
         progress: told how far each stage of the calibration is.
+        keep_level: leave out the front end.
 
     Raises:
         UserError: there is no such arithmetic, or no engine for this network.
@@ -52,25 +58,39 @@ def make_engine(
             f"unknown arithmetic {arithmetic!r}; choose one of: {', '.join(ARITHMETICS)}"
         )
     # What no kernels serve is found before minutes of calibration.
-    engine = _in_float(checkpoint, arithmetic)
+    recipe = find_recipe(RECIPES[arithmetic])
+    if keep_level:
+        recipe = replace(recipe, level_dbfs=None)
+    engine = _in_float(checkpoint, recipe, arithmetic)
     if arithmetic == "float":
         return engine
+    try:
+        check_served(lower(checkpoint.step()), checkpoint.signal)
+    except ValueError as error:
+        raise _unserved(arithmetic, error) from error
     if noisy is None:
         noisy = noisy_clips(read_calibration_clips(clips_folder(), checkpoint.signal.sample_rate))
-    recipe = find_recipe(FIXED_RECIPE)
     calibrated = calibrate_checkpoint(checkpoint, noisy, recipe, progress)
-    return fixed_engine(calibrated, recipe, find_ranges(calibrated, recipe))
+    ranges = find_ranges(calibrated, recipe)
+    if arithmetic == "fixed":
+        return fixed_engine(calibrated, recipe, ranges)
+    return int8_engine(build_quantized(calibrated, recipe, ranges, {}))
 
 
-def float_engine(checkpoint: Checkpoint) -> Engine:
-    """The engine in float; raises UserError where there is none for this network."""
-    return _in_float(checkpoint, "float")
+def float_engine(checkpoint: Checkpoint, recipe: Recipe) -> Engine:
+    """The engine in float, its front end the recipe's.
+
+    Raises:
+        UserError: there is none for this network.
+    """
+    return _in_float(checkpoint, recipe, "float")
 
 
-def _in_float(checkpoint: Checkpoint, asked: str) -> Engine:
+def _in_float(checkpoint: Checkpoint, recipe: Recipe, asked: str) -> Engine:
+    signal = signal_for(checkpoint.signal, recipe)
     try:
         return FloatEngine(
-            *(lower(checkpoint.step()), checkpoint.signal, checkpoint.architecture),
+            *(lower(checkpoint.step()), signal, checkpoint.architecture),
             checkpoint.sha256,
         )
     except ValueError as error:
@@ -85,11 +105,29 @@ def fixed_engine(
     try:
         layers, encodings = fixed_layers(calibrated, recipe, ranges)
         return FixedEngine(
-            *(layers, checkpoint.signal, checkpoint.architecture, checkpoint.sha256),
+            *(layers, calibrated.signal, checkpoint.architecture, checkpoint.sha256),
             encodings,
         )
     except ValueError as error:
         raise _unserved("fixed", error) from error
+
+
+def int8_engine(content: bytes) -> Engine:
+    """The engine that computes what an 8-bit model file does, to the bit.
+
+    Args:
+        content: of the model file, with its manifest.
+
+    Raises:
+        UserError: there is none for this file.
+    """
+    try:
+        return Int8Engine(split(content)[0], manifest_of(content, "the model file"))
+    except ValueError as error:
+        raise UserError(
+            f"no int8 C engine can be generated for this file: {error}; it takes a GTCRN that "
+            f"edge-se quantize --precision {RECIPES['int8']} made"
+        ) from error
 
 
 def fixed_layers(
@@ -110,6 +148,7 @@ def fixed_layers(
 
 def _unserved(arithmetic: str, error: ValueError) -> UserError:
     return UserError(
-        f"no {arithmetic} C engine can be generated for this network: {error}; it takes a "
-        "GTCRN with windows of 512 samples and 16 channels, as upstream trains it"
+        f"no {arithmetic} C engine can be generated for this network: {error}; there are engines "
+        "for a GTCRN with windows of 512 samples and 16 channels, as upstream trains it, and in "
+        "float for UL-UNAS"
     )

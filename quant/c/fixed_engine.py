@@ -1,6 +1,5 @@
 """The fixed engine: weights in the order in which the kernels read them, a call for each layer."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TABLE_BITS, TWIDDLES, WINDOW
+from edge_se.fixed import (
+    BINS,
+    WINDOW_FUNCTION,
+)
 from edge_se.quantized import limits
 from edge_se.signal import Signal
-from edge_se.speech import soft_energy
 from quant.c.engine import (
     ROWS_AT_ONCE,
-    Engine,
+    LayerEngine,
     check_recurrence,
     elements,
     moved,
@@ -30,8 +31,11 @@ from quant.c.fixed_layers import (
     quantize_layers,
 )
 from quant.c.fixed_point import WEIGHT_LIMIT, Affine, FixedCell, tanh_table
+from quant.c.integer_path import add_path_memory, close_path, open_path, squared_step
 from quant.c.layers import (
+    AffineRectifier,
     Attention,
+    AttentionBothWays,
     BandConvolution,
     Cell,
     Convolution,
@@ -40,7 +44,9 @@ from quant.c.layers import (
     Normalization,
     Recurrence,
     Scan,
+    Sigmoid,
     Split,
+    Spread,
     Sum,
     Temporal,
     rows_of,
@@ -55,19 +61,32 @@ SHIFT, BITS = Kind("shift", high=31), Kind("bits", high=30)
 GAIN, MULTIPLIER = Kind("gain", low=-32768, high=32767), Kind("multiplier", high=2**31 - 1)
 ENERGY, ENERGY_SHIFT = Kind("energy", high=2**24), Kind("energy_shift", low=1, high=62)
 EPSILON, EPSILON_HIGH = Kind("epsilon", high=2**31 - 1), Kind("epsilon_high", high=2**19)
-EXPONENT = Kind("exponent", low=-64, high=50)
+EXPONENT = Kind("exponent", low=-64, high=43)
 
 FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
 FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits in a vector
 
 
-class FixedEngine(Engine):
+# Kinds of layers that only the float engine has.
+IN_FLOAT_ONLY = (Spread, AffineRectifier, Sigmoid, AttentionBothWays)
+
+
+def check_served(layers: Sequence[Layer], signal: Signal) -> None:
+    """Raise ValueError unless there are kernels for the signal's window and all layers."""
+    if signal.window_function != WINDOW_FUNCTION:
+        raise ValueError(f"its window function is {signal.window_function}")
+    for layer in layers:
+        if isinstance(layer, IN_FLOAT_ONLY):
+            raise ValueError(f"{layer.result.name} is a layer that there is in float only")
+
+
+class FixedEngine(LayerEngine):
     """Values of 16 bits, weights of 8, sums of 32; see `Engine`."""
 
     arithmetic = "fixed"
     element = samples = "int16_t"
     included = ("fixed_lanes.h", "fixed_path.h", "fixed_kernels.h", "weights.h")
-    included_by_these = ("compiler.h", "wide.h", "fft.h", "level.h")
+    included_by_these = ("compiler.h", "wide.h", "bits.h", "fft.h", "level.h")
 
     def __init__(
         self,
@@ -82,6 +101,7 @@ class FixedEngine(Engine):
         Raises:
             ValueError: A layer's sums could leave 32 bits, or the kernels don't serve it.
         """
+        check_served(layers, signal)
         fixed = quantize_layers(layers, encodings)
         self._fixed = dict(zip(layers_by_result(layers), fixed, strict=True))
         super().__init__(layers, signal, network, checkpoint)
@@ -100,31 +120,15 @@ class FixedEngine(Engine):
         merge, split = self._of(layers[0]), self._of(layers[-1])
         assert isinstance(merge, FixedMerge) and isinstance(split, FixedSplit)
         self._mask_scale = split.mask
-        self.state |= {"samples": ("int16_t", WINDOW), "tail": ("int32_t", HOP)}
+        add_path_memory(self)
         self.scratch |= {
-            "spectrum": ("int32_t", 2 * BINS),
-            "exponent": ("int32_t", 1),
             "features": ("int16_t", FEATURES * BINS),
             "interleaved": ("int16_t", BAND_CHANNELS * BINS),
             "mask": ("int16_t", MASK_PARTS * BINS + EIGHT - 1),
         }
-        names = [
-            self.source.table(name, content.astype(np.int32))
-            for name, content in (
-                ("window", ANALYSIS_WINDOW),
-                ("twiddles", TWIDDLES[POINTS]),
-            )
-        ]
         self.source.table("tanh_table", tanh_table().astype(np.int16))
         low, high = limits(np.int16)
-        fields = dict(zip(names, names, strict=True)) | {
-            "samples": "s->samples",
-            "output": "out",
-            "spectra": "k.spectrum",
-            "exponents": "&k.exponent",
-            "tail": "s->tail",
-            "features": "k.features",
-            "mask": "k.mask",
+        fields = {
             "feature_bytes": 2,
             "feature_multiplier": self.weights.number(MULTIPLIER, merge.features.multiplier),
             "feature_exponent": self.weights.number(EXPONENT, merge.features.exponent),
@@ -134,21 +138,11 @@ class FixedEngine(Engine):
             "mask_multiplier": split.mask.multiplier,
             "mask_exponent": split.mask.exponent,
             "mask_unit": split.mask.unit,
-            "least_gain": "s->least_gain",
-            "dry": "s->dry",
         }
-        # What is not named is zero: no delay, no level, no zero points.
-        content = ", ".join(f".{name} = {value}" for name, value in fields.items())
-        self.source.say(f"struct context context = {{{content}}};")
-        self.source.call("memcpy", f"s->samples + {HOP}", "in", f"sizeof(int16_t) * {HOP}")
-        self.source.say("fixed_analyse(&context);")
+        open_path(self, fields)
 
     def _close(self) -> None:
-        step = math.ldexp(self._mask_scale.multiplier, self._mask_scale.exponent - TABLE_BITS)
-        square, soft = round(2.0**40 * step**2), round(2.0**40 * soft_energy(self.signal))
-        heard = f"{BINS}, k.spectrum, k.exponent"
-        self.source.say(f"s->speech = probability_of_speech({heard}, k.mask, {square}, {soft});")
-        self.source.say("fixed_synthesise(&context);")
+        close_path(self, "k.mask", squared_step(self._mask_scale))
 
     # Bands ---------------------------------------------------------------------------------
 

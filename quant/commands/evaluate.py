@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score and report; returns the exit status."""
-    from edge_se import Enhancer
+    from edge_se.enhancer import Enhancer
     from edge_se.files import STANDARD, write_json
     from quant.commands.evaluate_separator import evaluate_separator_model
     from quant.evaluation.evaluate import evaluate_pairs

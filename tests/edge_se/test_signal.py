@@ -156,7 +156,6 @@ def test_speech_of_one_loudness_has_one_level_at_any_hop(speech, signal):
 
 LOOP = """
 #include <stdint.h>
-static inline int bit_length(uint64_t x) { return x ? 64 - __builtin_clzll(x) : 0; }
 #include "level.h"
 int step(struct level *level, const int16_t *samples, int count)
 {

@@ -18,8 +18,9 @@ import quant
 from calib_data import clips_folder
 from edge_se import Enhancer, core
 from edge_se.benchmark import frames_of
+from edge_se.commands.inspect import format_description
 from edge_se.core.build import FLAGS, FOLDER, BuildError, compile_library, find_compiler
-from edge_se.engines import generated, load_engine
+from edge_se.engines import generated, load_engine, tflite
 from edge_se.engines.generated import GeneratedEngine, load_compiled, prefix, read_compiled
 from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
@@ -87,7 +88,7 @@ def noisy() -> list[np.ndarray]:
     return [speech[8000:24000]]
 
 
-@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+@pytest.mark.parametrize("arithmetic", generated.ARITHMETICS)
 def test_the_core_has_the_frame_that_every_checkpoint_has(arithmetic, noisy):
     checkpoint = load_checkpoint(default_checkpoint_path())
 
@@ -112,7 +113,7 @@ def test_the_built_in_model_carries_weights_of_its_checkpoint():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-LARGEST_LIBRARY = {"float": 150_000, "fixed": 80_000}
+LARGEST_LIBRARY = {"float": 150_000, "fixed": 80_000, "int8": 180_000}
 AVX2 = core.VARIANTS["_core_avx2.so"][0]
 
 
@@ -142,7 +143,7 @@ def test_engines_are_small_with_other_compilers(tmp_path, compiler, options):
 
 
 def test_the_engine_built_in_equals_the_float_model(library, float_model, signal):
-    expected = Enhancer(float_model).enhance(signal)
+    expected = Enhancer(float_model, engine="tflite").enhance(signal)
 
     found = Enhancer(float_model, engine="c").enhance(signal)
 
@@ -260,10 +261,33 @@ def test_finite_samples_give_finite_samples(library, float_model, which):
         assert np.isfinite(enhancer.process(np.zeros(256, np.float32))).all()
 
 
-def test_a_model_runs_in_tflite_unless_the_engine_is_asked_for(library):
-    engines = [Enhancer(engine=engine).describe()["engine"] for engine in (None, "c")]
+def test_c_runs_by_default_what_it_computes_alike(library, float_model):
+    def engines(model: Path | None) -> list[str]:
+        asked = (None, "auto", "c", "tflite")
+        return [Enhancer(model, engine=engine).describe()["engine"] for engine in asked]
 
-    assert engines == ["tflite", "c"]
+    assert engines(float_model) == ["c", "c", "c", "tflite"]
+    # The built-in file is partly in 8 bits, and carries weights of other arithmetics.
+    assert engines(None) == ["tflite", "tflite", "c", "tflite"]
+    assert Enhancer(float_model, runtime="ai_edge_litert").describe()["engine"] == "tflite"
+
+
+def test_a_model_runs_in_tflite_where_there_is_no_core(monkeypatch, float_model):
+    monkeypatch.setattr(generated, "load_core", lambda: None)
+
+    assert Enhancer(float_model).describe()["engine"] == "tflite"
+
+
+def test_inspect_needs_no_tflite_runtime_for_what_runs_in_c(library, float_model, monkeypatch):
+    monkeypatch.setattr(tflite, "_import_runtime", lambda name: None)
+
+    described = inspect_model(float_model)
+
+    assert described["engines"]["c"] == "by default, in float, up to rounding"
+    assert described["engines"]["tflite"].startswith("no: a TFLite runtime is not installed")
+    assert "operators" not in format_description(described)
+    with pytest.raises(UserError, match="not installed"):
+        inspect_model(default_model_path())
 
 
 def test_reset_forgets_everything(library, signal):
@@ -405,7 +429,7 @@ def test_inspect_says_which_engines_run_a_model(library, tmp_path):
 
 
 def test_a_compiled_network_is_a_model_file(compiled, float_model, signal):
-    expected = Enhancer(float_model).enhance(signal)
+    expected = Enhancer(float_model, engine="tflite").enhance(signal)
     enhancer = Enhancer(compiled)
 
     np.testing.assert_allclose(enhancer.enhance(signal), expected, rtol=0, atol=1e-4)
@@ -439,7 +463,7 @@ def changed(path: Path, compiled: Path, **changes) -> Path:
         (lambda m: {"checkpoint": {"sha256": "ab" * 32}}, "says checkpoint abab"),
         (lambda m: {"checkpoint": {}}, "says checkpoint None"),
         (lambda m: {"precision": "fixed"}, "has no weights in fixed"),
-        (lambda m: {"precision": "int8"}, "computes in int8, which this edge-se can't run"),
+        (lambda m: {"precision": "int16x8"}, "computes in int16x8, which this edge-se can't run"),
     ],
 )
 def test_a_library_that_is_not_what_its_manifest_says_is_refused(

@@ -12,6 +12,12 @@ struct gtcrn_fixed_weights {
     struct weights_header header;
     int32_t multiplier[4];
     int32_t exponent[4];
+    int32_t level[4];
+    int32_t fraction[4];
+    int32_t hops[4];
+    int32_t distance[4];
+    int32_t largest[4];
+    int32_t enabled[4];
     int32_t shift[56];
     int32_t energy[8];
     int32_t energy_shift[8];
@@ -142,13 +148,19 @@ struct gtcrn_fixed_weights {
     int16_t split_high[200];
 };
 
-typedef char weights_are_packed[sizeof(struct gtcrn_fixed_weights) == 45312 ? 1 : -1];
+typedef char weights_are_packed[sizeof(struct gtcrn_fixed_weights) == 45408 ? 1 : -1];
 
-static const uint32_t layout[2] = {0xba1223cbu, 0x6514db56u};
+static const uint32_t layout[2] = {0x3ae5bd6au, 0x21040189u};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_fixed_weights, multiplier), 2, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_fixed_weights, exponent), 1, INT32, -64, 50},
+    {offsetof(struct gtcrn_fixed_weights, exponent), 1, INT32, -64, 43},
+    {offsetof(struct gtcrn_fixed_weights, level), 2, INT32, -4194304, 4194304},
+    {offsetof(struct gtcrn_fixed_weights, fraction), 2, INT32, 0, 65536},
+    {offsetof(struct gtcrn_fixed_weights, hops), 1, INT32, 1, 32768},
+    {offsetof(struct gtcrn_fixed_weights, distance), 3, INT32, -536870912, 536870912},
+    {offsetof(struct gtcrn_fixed_weights, largest), 1, INT32, 0, 7},
+    {offsetof(struct gtcrn_fixed_weights, enabled), 2, INT32, 0, 1},
     {offsetof(struct gtcrn_fixed_weights, shift), 53, INT32, 0, 31},
     {offsetof(struct gtcrn_fixed_weights, energy), 6, INT32, 0, 16777216},
     {offsetof(struct gtcrn_fixed_weights, energy_shift), 6, INT32, 1, 62},
@@ -159,6 +171,14 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_fixed_weights, split_first), 65, UINT16, 0, 128},
 };
 
+static const int16_t tanh_table[128] ALIGNED = {
+5577,15542,22804,27348,29926,31308,32025,32392,32579,32673,32720,32744,32756,32762,
+32765,32766,-32766,-32765,-32762,-32756,-32744,-32720,-32673,-32579,-32392,-32025,
+-31308,-29926,-27348,-22804,-15542,-5577,5469,4365,2904,1709,935,491,252,128,65,33,
+16,8,4,2,1,1,1,1,2,4,8,16,33,65,128,252,491,935,1709,2904,4365,5469,-157,
+-351,-346,-245,-147,-81,-43,-22,-11,-6,-3,-1,-1,0,0,0,0,0,0,1,1,3,6,11,22,
+43,81,147,245,346,351,157,-49,-14,13,18,14,8,5,2,1,1,0,0,0,0,0,0,0,0,0,0,
+0,0,1,1,2,5,8,14,18,13,-14,-49};
 static const int32_t window[512] ALIGNED = {
 0,201,402,603,804,1005,1206,1407,1608,1809,2009,2210,2411,2611,2811,3012,3212,3412,
 3612,3812,4011,4211,4410,4609,4808,5007,5205,5404,5602,5800,5998,6195,6393,6590,
@@ -227,14 +247,6 @@ static const int32_t twiddles[384] ALIGNED = {
 -17531,-15447,-13279,-11039,-8740,-6393,-4011,-1608,804,3212,5602,7962,10279,12540,
 14733,16846,18868,20788,22595,24279,25833,27246,28511,29622,30572,31357,31972,32413,
 32679};
-static const int16_t tanh_table[128] ALIGNED = {
-5577,15542,22804,27348,29926,31308,32025,32392,32579,32673,32720,32744,32756,32762,
-32765,32766,-32766,-32765,-32762,-32756,-32744,-32720,-32673,-32579,-32392,-32025,
--31308,-29926,-27348,-22804,-15542,-5577,5469,4365,2904,1709,935,491,252,128,65,33,
-16,8,4,2,1,1,1,1,2,4,8,16,33,65,128,252,491,935,1709,2904,4365,5469,-157,
--351,-346,-245,-147,-81,-43,-22,-11,-6,-3,-1,-1,0,0,0,0,0,0,1,1,3,6,11,22,
-43,81,147,245,346,351,157,-49,-14,13,18,14,8,5,2,1,1,0,0,0,0,0,0,0,0,0,0,
-0,0,1,1,2,5,8,14,18,13,-14,-49};
 
 APART void band_convolution_0(const int16_t *x, const struct affine a, int shift, const int8_t *edges,
 const int16_t *ends, int16_t *y)
@@ -354,6 +366,13 @@ struct scratch {
     int16_t linear[528];
 };
 
+/* The network's own states, as before the first frame. */
+static void start_anew(gtcrn_fixed_state *s)
+{
+    const size_t first = offsetof(gtcrn_fixed_state, encoder_2_cache);
+    memset((char *)s + first, 0, sizeof *s - first);
+}
+
 void gtcrn_fixed_process(gtcrn_fixed_state *s, const int16_t in[256], int16_t out[256])
 {
     struct scratch k;
@@ -362,9 +381,10 @@ void gtcrn_fixed_process(gtcrn_fixed_state *s, const int16_t in[256], int16_t ou
         memset(out, 0, sizeof(int16_t) * 256);
         return;
     }
-    struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .feature_bytes = 2, .feature_multiplier = w->multiplier[0], .feature_exponent = w->exponent[0], .feature_low = -32768, .feature_high = 32767, .mask_bytes = 2, .mask_multiplier = 16384, .mask_exponent = -14, .mask_unit = 8388608, .least_gain = s->least_gain, .dry = s->dry};
+    struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 2, .feature_multiplier = w->multiplier[0], .feature_exponent = w->exponent[0], .feature_low = -32768, .feature_high = 32767, .mask_bytes = 2, .mask_multiplier = 16384, .mask_exponent = -14, .mask_unit = 8388608};
     memcpy(s->samples + 256, in, sizeof(int16_t) * 256);
     fixed_analyse(&context);
+    if (s->level[16]) start_anew(s);
     memset(k.rows129x4_0, 0, sizeof(int16_t) * 12);
     memset(k.rows129x4_0 + 528, 0, sizeof(int16_t) * 12);
     memset(k.rows65x16_0, 0, sizeof(int16_t) * 32);
@@ -513,6 +533,20 @@ void gtcrn_fixed_reset(gtcrn_fixed_state *s)
     memset(s, 0, sizeof *s);
     s->weights = w;
     gtcrn_fixed_set_strength(s, least_gain, dry);
+    if (!w) return;
+    s->level[0] = w->level[0];
+    s->level[1] = w->level[1];
+    s->level[2] = w->fraction[0];
+    s->level[3] = w->fraction[1];
+    s->level[4] = w->hops[0];
+    s->level[5] = w->distance[0];
+    s->level[6] = w->largest[0];
+    s->level[7] = w->distance[1];
+    s->level[8] = w->distance[2];
+    s->level[9] = w->enabled[0];
+    s->level[10] = w->level[0];
+    s->level[11] = w->level[0];
+    start_anew(s);
 }
 
 static int32_t share(int32_t steps)
@@ -542,8 +576,10 @@ const char *gtcrn_fixed_load(gtcrn_fixed_state *s, const void *weights, size_t s
     if (!fault && !(spans_fit(64, w->merge_first, w->merge_until, 192))) fault = where;
     if (!fault && !(ascends(65, w->split_until, 65, 257))) fault = where;
     if (!fault && !(w->split_until[65] == 257)) fault = where;
-    if (!fault) s->weights = w;
-    return fault;
+    if (fault) return fault;
+    s->weights = w;
+    gtcrn_fixed_reset(s);
+    return 0;
 }
 
 size_t gtcrn_fixed_state_size(void)

@@ -27,6 +27,7 @@ typedef struct gtcrn_fixed_state {
     int32_t speech;
     int16_t samples[512];
     int32_t tail[256];
+    int32_t level[19];
     int16_t encoder_2_cache[1104];
     int16_t encoder_2_cache_oldest;
     int16_t encoder_2_attention_gru_memory[16];
@@ -74,7 +75,7 @@ size_t gtcrn_fixed_state_size(void);
 int gtcrn_fixed_api_version(void);
 int gtcrn_fixed_hop(void);
 int gtcrn_fixed_latency(void);
-const char *gtcrn_fixed_arithmetic(void); /* "float": float samples; "fixed": int16_t samples */
+const char *gtcrn_fixed_arithmetic(void); /* "float": float samples; others: int16_t samples */
 
 /* What a state's weights say of themselves, 0 without: samples a second, and the first 32 bits of
    the SHA-256 of the checkpoint's file. */

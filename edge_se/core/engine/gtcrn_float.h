@@ -27,7 +27,8 @@ typedef struct gtcrn_float_state {
     int32_t speech;
     float samples[512];
     float tail[256];
-    float energies[2];
+    float mean;
+    int32_t level[19];
     float encoder_2_cache[1104];
     int32_t encoder_2_cache_oldest;
     float encoder_2_attention_gru_memory[16];
@@ -75,7 +76,7 @@ size_t gtcrn_float_state_size(void);
 int gtcrn_float_api_version(void);
 int gtcrn_float_hop(void);
 int gtcrn_float_latency(void);
-const char *gtcrn_float_arithmetic(void); /* "float": float samples; "fixed": int16_t samples */
+const char *gtcrn_float_arithmetic(void); /* "float": float samples; others: int16_t samples */
 
 /* What a state's weights say of themselves, 0 without: samples a second, and the first 32 bits of
    the SHA-256 of the checkpoint's file. */

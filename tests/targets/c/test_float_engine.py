@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 
+from edge_se.engines.generated import ARITHMETICS
 from quant.audio.frames import analyse, synthesize
 from quant.networks.checkpoint import load_checkpoint
 from quant.networks.gtcrn.model import SIGNAL
@@ -90,7 +91,7 @@ def test_the_largest_samples_leave_no_trace_that_is_no_number(engine, noisy):
     assert np.isfinite(enhanced).all()
 
 
-@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
 def test_a_reset_forgets_everything(engine, noisy, arithmetic):
     compiled = engine(arithmetic)
     signal = noisy[0][: 30 * HOP]
@@ -102,7 +103,9 @@ def test_a_reset_forgets_everything(engine, noisy, arithmetic):
     np.testing.assert_array_equal(compiled.process(signal), first)
 
 
-@pytest.mark.parametrize(("arithmetic", "most"), [("float", 80_000), ("fixed", 40_000)])
+@pytest.mark.parametrize(
+    ("arithmetic", "most"), [("float", 80_000), ("fixed", 40_000), ("int8", 26_000)]
+)
 def test_the_state_is_small(engine, arithmetic, most):
     assert engine(arithmetic).state.size <= most
 
