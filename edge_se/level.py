@@ -46,9 +46,11 @@ TOO_LOUD, TOO_SOFT, NEAR = 131072, 163840, 32768
 # 1/64 octave a hop: a pause is not to be amplified as if it were soft speech. Loud speech is
 # followed down to the target whatever comes after it.
 ABOVE_FLOOR, FLOOR_RISE = 65536, 1024
-# No frame reaches the network louder than 15 dB above the target. After what is 16.5 dB above it,
-# states would stay at the ends of their ranges for seconds.
-LIMIT, KNOCK = 163840, 180224
+# No frame reaches the network louder than 15 dB above the target. What is 16.5 dB above it is a
+# knock, or may be one: it is over once nothing is more than 9 dB above the target for 64 ms.
+LIMIT, KNOCK, OVER = 163840, 180224, 98304
+PATIENCE_SECONDS = 0.064
+KNOCK_BEGAN, KNOCK_ENDED = 1, 2
 # What no level is above or below.
 BEYOND = 2**29
 # DC is the mean of so many hops, of which older ones count ever less: a high-pass of first order.
@@ -91,13 +93,15 @@ class LevelNormalizer:
         rise: By which share of the distance the estimate follows a louder hop, 16 fractional bits.
         fall: By how much at most it follows a quieter one.
         first_weight: How many hops the start value counts as.
+        patience: How many hops without it end a knock.
         above_floor: How far a soft hop has to be above the quietest of late to be heard.
         largest: The largest exponent.
         limit: How far above the target a frame may be heard.
         knock: How far above the target a hop is a knock.
         removes_dc: Whether samples are to come without DC.
-        ended: Whether a knock has ended with the newest hop but one, so that the network should
-            start anew with the newest frame.
+        event: `KNOCK_BEGAN` where the newest frame is the first of a knock, before which the
+            network's states are to be kept; `KNOCK_ENDED` where it is the first after one, for
+            which they are to be restored; else 0.
     """
 
     def __init__(self, signal: Signal) -> None:
@@ -113,6 +117,7 @@ class LevelNormalizer:
         self.silence = level_of(SILENCE_DBFS[signal.front_end], signal.hop)
         self.rise = round((1 - (1 - RISE) ** hops) * ONE)
         self.fall = round(FALL * hops * ONE)
+        self.patience = max(round(PATIENCE_SECONDS / signal.hop_seconds), 1)
         self.first_weight = round(FIRST_SECONDS / signal.hop_seconds)
         self.largest = LARGEST_EXPONENT[signal.front_end]
         self.removes_dc = signal.front_end == "follow"
@@ -125,18 +130,32 @@ class LevelNormalizer:
         """Forget all hops: the gain is one until the level is known."""
         self._estimate = self._floor = self.target
         self._hops = self._exponent = self._previous = 0
-        self._knocked = self.ended = False
+        self._loud = self._kept_estimate = self._kept_exponent = self.event = 0
 
     def __call__(self, energy: int) -> int:
         """Take in one hop's sum of squares, in steps of int16; its frame's exponent of two."""
         level = hop_level(energy) if energy else 0
         self._floor = min(self._floor + FLOOR_RISE, max(level, self.silence))
+        loudest, self._previous = max(level, self._previous), level
+        self._notice_knock(loudest)
         if level > self.silence:
             self._follow(level)
-        loudest, self._previous = max(level, self._previous), level
-        before, self._knocked = self._knocked, loudest > self.target + self.knock
-        self.ended = before and not self._knocked
         return min(self._exponent, (self.target + self.limit - loudest) >> 16)
+
+    def _notice_knock(self, loudest: int) -> None:
+        self.event = 0
+        if loudest > self.target + self.knock:
+            if not self._loud:
+                self.event = KNOCK_BEGAN
+                self._kept_estimate, self._kept_exponent = self._estimate, self._exponent
+            self._loud = self.patience
+        elif self._loud and loudest > self.target + OVER:
+            self._loud = self.patience
+        elif self._loud:
+            self._loud -= 1
+            if not self._loud:
+                self.event = KNOCK_ENDED
+                self._estimate, self._exponent = self._kept_estimate, self._kept_exponent
 
     def _follow(self, level: int) -> None:
         distance = level - self._estimate

@@ -61,12 +61,12 @@ class Context(ctypes.Structure):
 # Of a signal, attributes of `edge_se.level.LevelNormalizer`.
 LEVEL_PARAMETERS = (
     *("target", "silence", "rise", "fall", "first_weight"),
-    *("above_floor", "largest", "limit", "knock", "removes_dc"),
+    *("above_floor", "largest", "limit", "knock", "patience", "removes_dc"),
 )
 # Its state: at a reset the first two are the target, and all others 0.
 LEVEL_STATE = (
-    *("estimate", "floor", "hops", "exponent", "previous", "knocked", "ended"),
-    *("dc", "dc_hops"),
+    *("estimate", "floor", "hops", "exponent", "previous", "loud"),
+    *("kept_estimate", "kept_exponent", "event", "dc", "dc_hops"),
 )
 
 

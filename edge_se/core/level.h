@@ -13,18 +13,24 @@
 #define LEVEL_TOO_LOUD 131072
 #define LEVEL_TOO_SOFT 163840
 #define LEVEL_NEAR 32768
+#define LEVEL_OVER 98304
 #define LEVEL_FLOOR_RISE 1024
 #define DC_HOPS 16
 #define DC_BITS 8
 #define LEVEL_CURVATURE 22545
 
+/* What the frame loop does to the network's states: keep them, restore them. */
+enum level_event { KNOCK_BEGAN = 1, KNOCK_ENDED = 2 };
+
 /* Mirrored by edge_se.core.Level. */
 struct level {
     /* Of the signal, as LevelNormalizer has them. */
-    int32_t target, silence, rise, fall, first_weight, above_floor, largest, limit, knock, removes_dc;
+    int32_t target, silence, rise, fall, first_weight, above_floor, largest, limit, knock,
+        patience, removes_dc;
     int32_t estimate, floor;                           /* the target at reset; all others are 0 then */
     int32_t hops, exponent, previous;
-    int32_t knocked, ended; /* a knock, and one that ended: the network should start anew */
+    int32_t loud, kept_estimate, kept_exponent; /* hops until a knock is over; before it */
+    int32_t event;                              /* of enum level_event, of the newest frame */
     int32_t dc, dc_hops;
 };
 
@@ -60,19 +66,35 @@ static inline void level_follow(struct level *l, int32_t level)
     }
 }
 
+/* Notice where a knock begins, and where it is over: then the level is what it was before. */
+static inline void level_notice_knock(struct level *l, int32_t loudest)
+{
+    l->event = 0;
+    if (loudest > l->target + l->knock) {
+        if (!l->loud) {
+            l->event = KNOCK_BEGAN;
+            l->kept_estimate = l->estimate, l->kept_exponent = l->exponent;
+        }
+        l->loud = l->patience;
+    } else if (l->loud && loudest > l->target + LEVEL_OVER) {
+        l->loud = l->patience;
+    } else if (l->loud && !--l->loud) {
+        l->event = KNOCK_ENDED;
+        l->estimate = l->kept_estimate, l->exponent = l->kept_exponent;
+    }
+}
+
 /* Take in the energy of one hop; the exponent of two that its frame's features are multiplied by. */
 static inline int32_t level_take(struct level *l, uint64_t energy)
 {
     const int32_t level = energy ? hop_level(energy) : 0;
     const int32_t risen = l->floor + LEVEL_FLOOR_RISE, heard = level > l->silence ? level : l->silence;
     l->floor = risen < heard ? risen : heard;
-    if (level > l->silence) level_follow(l, level);
     const int32_t loudest = level > l->previous ? level : l->previous;
-    const int32_t knocked = loudest > l->target + l->knock;
-    const int32_t most = (l->target + l->limit - loudest) >> 16;
     l->previous = level;
-    l->ended = l->knocked && !knocked;
-    l->knocked = knocked;
+    level_notice_knock(l, loudest);
+    if (level > l->silence) level_follow(l, level);
+    const int32_t most = (l->target + l->limit - loudest) >> 16;
     return l->exponent < most ? l->exponent : most;
 }
 

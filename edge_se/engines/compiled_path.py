@@ -84,9 +84,9 @@ class CompiledPath(FixedPath):
         self._newest[...] = samples
         self._analyse(self._address)
 
-    def knock_ended(self) -> bool:
-        """Whether the network should start anew with the newest frame."""
-        return self._level is not None and bool(self._level.ended)
+    def knock(self) -> int:
+        """What happens with the newest frame; see `edge_se.level.LevelNormalizer.event`."""
+        return 0 if self._level is None else int(self._level.event)
 
     def synthesise(self, out: NDArray[np.int16]) -> None:
         """Synthesis: the mask applied, and one enhanced hop (int16 [256]) written to `out`."""

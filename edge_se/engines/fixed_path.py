@@ -213,9 +213,9 @@ class FixedPath:
         parts = (fine, coarser), (excess, coarser + self._bands.excess_shift)
         return np.concatenate([self._feature_scale(*part) for part in parts])
 
-    def knock_ended(self) -> bool:
-        """Whether the network should start anew with the newest frame."""
-        return self._normalize is not None and self._normalize.ended
+    def knock(self) -> int:
+        """What happens with the newest frame; see `edge_se.level.LevelNormalizer.event`."""
+        return 0 if self._normalize is None else self._normalize.event
 
     def synthesise(self, out: NDArray[np.int16]) -> None:
         """Synthesis: the mask applied, and one enhanced hop (int16 [256]) written to `out`."""

@@ -249,9 +249,9 @@ class FloatPath:
         if self._delay is not None:
             self._masked = self._delay(self._stft.spectrum)
 
-    def knock_ended(self) -> bool:
-        """Whether the network should start anew with the newest frame."""
-        return self._normalize is not None and self._normalize.ended
+    def knock(self) -> int:
+        """What happens with the newest frame; see `edge_se.level.LevelNormalizer.event`."""
+        return 0 if self._normalize is None else self._normalize.event
 
     def synthesise(self, out: Samples) -> None:
         """Synthesis: the mask applied, and one enhanced hop written to `out`."""

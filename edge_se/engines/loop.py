@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.engines.choice import make_path
+from edge_se.level import KNOCK_BEGAN, KNOCK_ENDED
 from edge_se.manifest import Manifest
 from edge_se.states import StateCache
 from edge_se.strength import Strength
@@ -51,8 +52,8 @@ class SignalPath(Protocol):
     def analyse(self, samples: NDArray[Any]) -> None:
         """Analysis: one hop of samples to the step's features."""
 
-    def knock_ended(self) -> bool:
-        """Whether the network should start anew with the newest frame; see `edge_se.level`."""
+    def knock(self) -> int:
+        """What happens with the newest frame; see `edge_se.level.LevelNormalizer.event`."""
 
     def synthesise(self, out: NDArray[Any]) -> None:
         """Synthesis: the mask applied, and one enhanced hop written to `out`."""
@@ -92,7 +93,7 @@ class FrameLoop:
         self.set_strength = self._path.set_strength
         self.speech_probability = self._path.speech_probability
         self._run, self._carry = step.run, step.cache.carry
-        self._knock_ended = self._path.knock_ended
+        self._knock = self._path.knock
         self.reset()
         silence = np.zeros(self.manifest.signal.hop, self.sample_dtype)
         for _ in range(WARM_UP_FRAMES):
@@ -107,8 +108,11 @@ class FrameLoop:
 
     def infer(self) -> None:
         """Model: the one-frame step, and its states carried on."""
-        if self._knock_ended():
-            self.cache.reset()
+        knock = self._knock()
+        if knock == KNOCK_BEGAN:
+            self.cache.keep()
+        elif knock == KNOCK_ENDED:
+            self.cache.restore()
         self._run()
         self._carry()
 

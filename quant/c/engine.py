@@ -37,6 +37,9 @@ QUAD = 4
 BLOCKS = {4: 13, 8: 3, 12: 3, 16: 3, 24: 3, 32: 3}
 ROWS_AT_ONCE = 3
 
+# Bytes of the types of fields.
+SIZES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "float": 4}
+
 Fields = dict[str, tuple[str, int]]
 # Adds a table of weights under a name; gives what C calls it.
 Tables = Callable[[str, NDArray[Any]], str]
@@ -55,7 +58,6 @@ class Engine:
         state: fields of the state, by name: C type and count.
         scratch: fields of the frame's memory on the stack.
         on_reset: statements that make a state of zeros one after a reset.
-        on_restart: the same of the network's own part of it, `memory`.
     """
 
     # Its name; C types of values and of samples; headers in `edge_se/core` that the frame includes,
@@ -89,7 +91,6 @@ class Engine:
         self.state: Fields = dict.fromkeys(("least_gain", "dry", "speech"), ("int32_t", 1))
         self.scratch: Fields = {}
         self.on_reset: list[str] = []
-        self.on_restart: list[str] = []
         self._signal_fields = 0
 
     @property
@@ -110,6 +111,12 @@ class Engine:
     def memory(self) -> str:
         """The first field of the state that is the network's own; the others are behind it."""
         return list(self.state)[self._signal_fields]
+
+    @property
+    def memory_words(self) -> int:
+        """Words of 32 bits that the network's own fields take at most."""
+        own = list(self.state.values())[self._signal_fields :]
+        return sum(-(-SIZES[kind] * count // 4) for kind, count in own)
 
     @property
     def layout(self) -> tuple[int, int]:

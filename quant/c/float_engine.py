@@ -22,7 +22,7 @@ from quant.c.engine import (
     scan_order,
     split_bins,
 )
-from quant.c.front_end import add_front_end, restart_after_knocks
+from quant.c.front_end import add_front_end, restore_after_knocks
 from quant.c.float_spread import (
     write_attention,
     write_rectifier,
@@ -117,7 +117,7 @@ class FloatEngine(LayerEngine):
         newest = f"s->samples + {hop}"
         self.source.say(f"const float gain = level ? level_gain(level, &s->mean, {newest}) : 1;")
         self.source.say("stft_analyse(&stft);")
-        restart_after_knocks(self)
+        restore_after_knocks(self)
 
     def _close(self) -> None:
         soft = number(soft_energy(self.signal))

@@ -11,17 +11,19 @@ from quant.c.weights import Kind
 
 _LEVEL, _FRACTION = Kind("level", low=-(2**22), high=2**22), Kind("fraction", high=2**16)
 _DISTANCE = Kind("distance", low=-BEYOND, high=BEYOND)
+_HOPS = Kind("hops", low=1, high=2**15)
 _SWITCH = Kind("enabled", high=1)
 _KINDS = {
     "target": _LEVEL,
     "silence": _LEVEL,
     "rise": _FRACTION,
     "fall": _FRACTION,
-    "first_weight": Kind("hops", low=1, high=2**15),
+    "first_weight": _HOPS,
     "above_floor": _DISTANCE,
     "largest": Kind("largest", high=max(LARGEST_EXPONENT.values())),
     "limit": _DISTANCE,
     "knock": _DISTANCE,
+    "patience": _HOPS,
     "removes_dc": _SWITCH,
 }
 
@@ -46,7 +48,8 @@ def add_front_end(engine: Engine) -> str:
     return f"{number(_SWITCH, int(present))} ? (struct level *)s->level : 0"
 
 
-def restart_after_knocks(engine: Engine) -> None:
-    """Write that the network starts anew with the frame after a knock; all else goes on."""
-    ended = len(LEVEL_PARAMETERS) + LEVEL_STATE.index("ended")
-    engine.source.say(f"if (s->level[{ended}]) start_anew(s);")
+def restore_after_knocks(engine: Engine) -> None:
+    """Write that the network's states are kept before a knock, and restored after it."""
+    event = len(LEVEL_PARAMETERS) + LEVEL_STATE.index("event")
+    engine.source.say(f"if (s->level[{event}] == KNOCK_BEGAN) keep_states(s);")
+    engine.source.say(f"if (s->level[{event}] == KNOCK_ENDED) restore_states(s);")

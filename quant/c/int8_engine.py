@@ -831,7 +831,7 @@ class Int8Engine(Engine):
             zero = self.weights.number(ZERO, tensor.zero_point)
             buffer = self._buffers[own]
             kept.add(buffer)
-            self.on_restart.append(f"memset(s->{buffer.field}, {zero}, sizeof s->{buffer.field});")
+            self.on_reset.append(f"memset(s->{buffer.field}, {zero}, sizeof s->{buffer.field});")
         for buffer in sorted(kept, key=lambda kept: kept.number):
             self.state[buffer.field] = ("int8_t", _rounded(buffer.size))
         squared = squared_step(MaskScale(self._manifest.tensors.mask), WIDENED_BITS)

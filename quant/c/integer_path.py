@@ -13,7 +13,7 @@ from edge_se.engines.fixed_path import MaskScale
 from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TABLE_BITS, TWIDDLES, WINDOW
 from edge_se.speech import soft_energy
 from quant.c.engine import Engine
-from quant.c.front_end import add_front_end, restart_after_knocks
+from quant.c.front_end import add_front_end, restore_after_knocks
 
 
 def add_path_memory(engine: Engine) -> None:
@@ -48,7 +48,7 @@ def open_path(engine: Engine, fields: Mapping[str, Any]) -> None:
     engine.source.say(f"struct context context = {{{listed}}};")
     engine.source.call("memcpy", f"s->samples + {HOP}", "in", f"sizeof(int16_t) * {HOP}")
     engine.source.say("fixed_analyse(&context);")
-    restart_after_knocks(engine)
+    restore_after_knocks(engine)
 
 
 def squared_step(scale: MaskScale, finer: int = 0) -> int:

@@ -130,7 +130,7 @@ struct {p}_weights;
 
 typedef struct {p}_state {{
     const struct {p}_weights *weights;
-{_fields(engine.state)}
+{_fields(engine.state | {'kept': ('int32_t', engine.memory_words)})}
 }} {p}_state;
 
 /* Check weights, and make memory a state of them, as after a reset. They have to lie at a multiple
@@ -216,12 +216,24 @@ struct scratch {{
 {_fields(engine.scratch)}
 }};
 
-/* The network's own states, as before the first frame. */
-static void start_anew({p}_state *s)
+/* The network's own states, while a knock lasts. */
+static size_t states_size(void)
 {{
-    const size_t first = offsetof({p}_state, {engine.memory});
-    memset((char *)s + first, 0, sizeof *s - first);
-{_restarted(engine, p)}}}
+    return offsetof({p}_state, kept) - offsetof({p}_state, {engine.memory});
+}}
+
+typedef char states_fit[{4 * engine.memory_words} >= offsetof({p}_state, kept) -
+                                offsetof({p}_state, {engine.memory}) ? 1 : -1];
+
+static void keep_states({p}_state *s)
+{{
+    memcpy(s->kept, (char *)s + offsetof({p}_state, {engine.memory}), states_size());
+}}
+
+static void restore_states({p}_state *s)
+{{
+    memcpy((char *)s + offsetof({p}_state, {engine.memory}), s->kept, states_size());
+}}
 
 void {p}_process({p}_state *s, const {kind} in[{hop}], {kind} out[{hop}])
 {{
@@ -242,8 +254,7 @@ void {p}_reset({p}_state *s)
     s->weights = w;
     {p}_set_strength(s, least_gain, dry);
     if (!w) return;
-{_lines(engine.on_reset)}    start_anew(s);
-}}
+{_lines(engine.on_reset)}}}
 
 static int32_t share(int32_t steps)
 {{
@@ -310,11 +321,6 @@ uint32_t {p}_checkpoint(const {p}_state *s)
     return s->weights ? s->weights->header.checkpoint : 0;
 }}
 """
-
-
-def _restarted(engine: Engine, p: str) -> str:
-    weights = f"const struct {p}_weights *w = s->weights;"
-    return _lines([weights, *engine.on_restart] if engine.on_restart else [])
 
 
 def _lines(statements: Sequence[str]) -> str:

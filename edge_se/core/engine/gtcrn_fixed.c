@@ -150,14 +150,14 @@ struct gtcrn_fixed_weights {
 
 typedef char weights_are_packed[sizeof(struct gtcrn_fixed_weights) == 45408 ? 1 : -1];
 
-static const uint32_t layout[2] = {0x3ae5bd6au, 0x21040189u};
+static const uint32_t layout[2] = {0x8a7321feu, 0x429d0c69u};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_fixed_weights, multiplier), 2, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_fixed_weights, exponent), 1, INT32, -64, 43},
     {offsetof(struct gtcrn_fixed_weights, level), 2, INT32, -4194304, 4194304},
     {offsetof(struct gtcrn_fixed_weights, fraction), 2, INT32, 0, 65536},
-    {offsetof(struct gtcrn_fixed_weights, hops), 1, INT32, 1, 32768},
+    {offsetof(struct gtcrn_fixed_weights, hops), 2, INT32, 1, 32768},
     {offsetof(struct gtcrn_fixed_weights, distance), 3, INT32, -536870912, 536870912},
     {offsetof(struct gtcrn_fixed_weights, largest), 1, INT32, 0, 7},
     {offsetof(struct gtcrn_fixed_weights, enabled), 2, INT32, 0, 1},
@@ -366,11 +366,23 @@ struct scratch {
     int16_t linear[528];
 };
 
-/* The network's own states, as before the first frame. */
-static void start_anew(gtcrn_fixed_state *s)
+/* The network's own states, while a knock lasts. */
+static size_t states_size(void)
 {
-    const size_t first = offsetof(gtcrn_fixed_state, encoder_2_cache);
-    memset((char *)s + first, 0, sizeof *s - first);
+    return offsetof(gtcrn_fixed_state, kept) - offsetof(gtcrn_fixed_state, encoder_2_cache);
+}
+
+typedef char states_fit[37336 >= offsetof(gtcrn_fixed_state, kept) -
+                                offsetof(gtcrn_fixed_state, encoder_2_cache) ? 1 : -1];
+
+static void keep_states(gtcrn_fixed_state *s)
+{
+    memcpy(s->kept, (char *)s + offsetof(gtcrn_fixed_state, encoder_2_cache), states_size());
+}
+
+static void restore_states(gtcrn_fixed_state *s)
+{
+    memcpy((char *)s + offsetof(gtcrn_fixed_state, encoder_2_cache), s->kept, states_size());
 }
 
 void gtcrn_fixed_process(gtcrn_fixed_state *s, const int16_t in[256], int16_t out[256])
@@ -384,7 +396,8 @@ void gtcrn_fixed_process(gtcrn_fixed_state *s, const int16_t in[256], int16_t ou
     struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 2, .feature_multiplier = w->multiplier[0], .feature_exponent = w->exponent[0], .feature_low = -32768, .feature_high = 32767, .mask_bytes = 2, .mask_multiplier = 16384, .mask_exponent = -14, .mask_unit = 8388608};
     memcpy(s->samples + 256, in, sizeof(int16_t) * 256);
     fixed_analyse(&context);
-    if (s->level[16]) start_anew(s);
+    if (s->level[19] == KNOCK_BEGAN) keep_states(s);
+    if (s->level[19] == KNOCK_ENDED) restore_states(s);
     memset(k.rows129x4_0, 0, sizeof(int16_t) * 12);
     memset(k.rows129x4_0 + 528, 0, sizeof(int16_t) * 12);
     memset(k.rows65x16_0, 0, sizeof(int16_t) * 32);
@@ -543,10 +556,10 @@ void gtcrn_fixed_reset(gtcrn_fixed_state *s)
     s->level[6] = w->largest[0];
     s->level[7] = w->distance[1];
     s->level[8] = w->distance[2];
-    s->level[9] = w->enabled[0];
-    s->level[10] = w->level[0];
+    s->level[9] = w->hops[1];
+    s->level[10] = w->enabled[0];
     s->level[11] = w->level[0];
-    start_anew(s);
+    s->level[12] = w->level[0];
 }
 
 static int32_t share(int32_t steps)

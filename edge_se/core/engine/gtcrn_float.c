@@ -141,12 +141,12 @@ struct gtcrn_float_weights {
 
 typedef char weights_are_packed[sizeof(struct gtcrn_float_weights) == 94496 ? 1 : -1];
 
-static const uint32_t layout[2] = {0x5674b7fau, 0x700fa1e5u};
+static const uint32_t layout[2] = {0x16527cdfu, 0xe701c380u};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_float_weights, level), 2, INT32, -4194304, 4194304},
     {offsetof(struct gtcrn_float_weights, fraction), 2, INT32, 0, 65536},
-    {offsetof(struct gtcrn_float_weights, hops), 1, INT32, 1, 32768},
+    {offsetof(struct gtcrn_float_weights, hops), 2, INT32, 1, 32768},
     {offsetof(struct gtcrn_float_weights, distance), 3, INT32, -536870912, 536870912},
     {offsetof(struct gtcrn_float_weights, largest), 1, INT32, 0, 7},
     {offsetof(struct gtcrn_float_weights, enabled), 2, INT32, 0, 1},
@@ -572,11 +572,23 @@ struct scratch {
     float projected[1584];
 };
 
-/* The network's own states, as before the first frame. */
-static void start_anew(gtcrn_float_state *s)
+/* The network's own states, while a knock lasts. */
+static size_t states_size(void)
 {
-    const size_t first = offsetof(gtcrn_float_state, encoder_2_cache);
-    memset((char *)s + first, 0, sizeof *s - first);
+    return offsetof(gtcrn_float_state, kept) - offsetof(gtcrn_float_state, encoder_2_cache);
+}
+
+typedef char states_fit[74648 >= offsetof(gtcrn_float_state, kept) -
+                                offsetof(gtcrn_float_state, encoder_2_cache) ? 1 : -1];
+
+static void keep_states(gtcrn_float_state *s)
+{
+    memcpy(s->kept, (char *)s + offsetof(gtcrn_float_state, encoder_2_cache), states_size());
+}
+
+static void restore_states(gtcrn_float_state *s)
+{
+    memcpy((char *)s + offsetof(gtcrn_float_state, encoder_2_cache), s->kept, states_size());
 }
 
 void gtcrn_float_process(gtcrn_float_state *s, const float in[256], float out[256])
@@ -592,7 +604,8 @@ void gtcrn_float_process(gtcrn_float_state *s, const float in[256], float out[25
     struct level *const level = w->enabled[1] ? (struct level *)s->level : 0;
     const float gain = level ? level_gain(level, &s->mean, s->samples + 256) : 1;
     stft_analyse(&stft);
-    if (s->level[16]) start_anew(s);
+    if (s->level[19] == KNOCK_BEGAN) keep_states(s);
+    if (s->level[19] == KNOCK_ENDED) restore_states(s);
     memset(k.rows129x4_0, 0, sizeof(float) * 12);
     memset(k.rows129x4_0 + 528, 0, sizeof(float) * 12);
     memset(k.rows65x16_0, 0, sizeof(float) * 32);
@@ -694,10 +707,10 @@ void gtcrn_float_reset(gtcrn_float_state *s)
     s->level[6] = w->largest[0];
     s->level[7] = w->distance[1];
     s->level[8] = w->distance[2];
-    s->level[9] = w->enabled[0];
-    s->level[10] = w->level[0];
+    s->level[9] = w->hops[1];
+    s->level[10] = w->enabled[0];
     s->level[11] = w->level[0];
-    start_anew(s);
+    s->level[12] = w->level[0];
 }
 
 static int32_t share(int32_t steps)

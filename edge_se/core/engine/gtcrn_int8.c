@@ -446,7 +446,7 @@ struct gtcrn_int8_weights {
 
 typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 84752 ? 1 : -1];
 
-static const uint32_t layout[2] = {0x123d8f5eu, 0x8227e2b1u};
+static const uint32_t layout[2] = {0xc4043a18u, 0x13cbaa32u};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, zero), 549, INT32, -128, 127},
@@ -461,7 +461,7 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, excess), 1, INT32, 0, 16},
     {offsetof(struct gtcrn_int8_weights, level), 2, INT32, -4194304, 4194304},
     {offsetof(struct gtcrn_int8_weights, fraction), 2, INT32, 0, 65536},
-    {offsetof(struct gtcrn_int8_weights, hops), 1, INT32, 1, 32768},
+    {offsetof(struct gtcrn_int8_weights, hops), 2, INT32, 1, 32768},
     {offsetof(struct gtcrn_int8_weights, distance), 3, INT32, -536870912, 536870912},
     {offsetof(struct gtcrn_int8_weights, largest), 1, INT32, 0, 7},
     {offsetof(struct gtcrn_int8_weights, enabled), 2, INT32, 0, 1},
@@ -1075,26 +1075,23 @@ struct scratch {
     int32_t exponent;
 };
 
-/* The network's own states, as before the first frame. */
-static void start_anew(gtcrn_int8_state *s)
+/* The network's own states, while a knock lasts. */
+static size_t states_size(void)
 {
-    const size_t first = offsetof(gtcrn_int8_state, encoder_2_attention_gru_memory);
-    memset((char *)s + first, 0, sizeof *s - first);
-    const struct gtcrn_int8_weights *w = s->weights;
-    memset(s->encoder_2_cache, w->zero[535], sizeof s->encoder_2_cache);
-    memset(s->encoder_2_attention_gru_memory, w->zero[536], sizeof s->encoder_2_attention_gru_memory);
-    memset(s->encoder_3_cache, w->zero[537], sizeof s->encoder_3_cache);
-    memset(s->encoder_3_attention_gru_memory, w->zero[538], sizeof s->encoder_3_attention_gru_memory);
-    memset(s->encoder_4_cache, w->zero[539], sizeof s->encoder_4_cache);
-    memset(s->encoder_4_attention_gru_memory, w->zero[540], sizeof s->encoder_4_attention_gru_memory);
-    memset(s->dpgrnn1_inter_memory, w->zero[541], sizeof s->dpgrnn1_inter_memory);
-    memset(s->dpgrnn2_inter_memory, w->zero[542], sizeof s->dpgrnn2_inter_memory);
-    memset(s->decoder_0_cache, w->zero[543], sizeof s->decoder_0_cache);
-    memset(s->decoder_0_attention_gru_memory, w->zero[544], sizeof s->decoder_0_attention_gru_memory);
-    memset(s->decoder_1_cache, w->zero[545], sizeof s->decoder_1_cache);
-    memset(s->decoder_1_attention_gru_memory, w->zero[546], sizeof s->decoder_1_attention_gru_memory);
-    memset(s->decoder_2_cache, w->zero[547], sizeof s->decoder_2_cache);
-    memset(s->decoder_2_attention_gru_memory, w->zero[548], sizeof s->decoder_2_attention_gru_memory);
+    return offsetof(gtcrn_int8_state, kept) - offsetof(gtcrn_int8_state, encoder_2_attention_gru_memory);
+}
+
+typedef char states_fit[21216 >= offsetof(gtcrn_int8_state, kept) -
+                                offsetof(gtcrn_int8_state, encoder_2_attention_gru_memory) ? 1 : -1];
+
+static void keep_states(gtcrn_int8_state *s)
+{
+    memcpy(s->kept, (char *)s + offsetof(gtcrn_int8_state, encoder_2_attention_gru_memory), states_size());
+}
+
+static void restore_states(gtcrn_int8_state *s)
+{
+    memcpy((char *)s + offsetof(gtcrn_int8_state, encoder_2_attention_gru_memory), s->kept, states_size());
 }
 
 void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[256])
@@ -1108,7 +1105,8 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 1, .feature_multiplier = w->multiplier[266], .feature_exponent = w->feature_exponent[0], .feature_zero_point = w->zero[534], .feature_low = -128, .feature_high = 127, .mask_bytes = 1, .mask_multiplier = w->mask_multiplier[0], .mask_exponent = w->mask_exponent[0], .mask_zero_point = w->zero[533], .mask_unit = w->unit[0], .band_first = w->band_first, .band_until = w->band_until, .band_weight = w->band_weight, .bands = 129, .bands_alike = 65, .bound_exponent = w->bound_exponent[0], .excess_shift = w->excess[0]};
     memcpy(s->samples + 256, in, sizeof(int16_t) * 256);
     fixed_analyse(&context);
-    if (s->level[16]) start_anew(s);
+    if (s->level[19] == KNOCK_BEGAN) keep_states(s);
+    if (s->level[19] == KNOCK_ENDED) restore_states(s);
     copy(1, 1, 3, w->constants, 0, 0, 1, k.values, 0, 0, 1);
     copy(1, 2, 3, k.features, 0, 1, 129, k.values + 3, 0, 3, 1);
     copy(127, 3, 3, k.features, 1, 1, 129, k.values + 9, 9, 3, 1);
@@ -1578,10 +1576,24 @@ void gtcrn_int8_reset(gtcrn_int8_state *s)
     s->level[6] = w->largest[0];
     s->level[7] = w->distance[1];
     s->level[8] = w->distance[2];
-    s->level[9] = w->enabled[0];
-    s->level[10] = w->level[0];
+    s->level[9] = w->hops[1];
+    s->level[10] = w->enabled[0];
     s->level[11] = w->level[0];
-    start_anew(s);
+    s->level[12] = w->level[0];
+    memset(s->encoder_2_cache, w->zero[535], sizeof s->encoder_2_cache);
+    memset(s->encoder_2_attention_gru_memory, w->zero[536], sizeof s->encoder_2_attention_gru_memory);
+    memset(s->encoder_3_cache, w->zero[537], sizeof s->encoder_3_cache);
+    memset(s->encoder_3_attention_gru_memory, w->zero[538], sizeof s->encoder_3_attention_gru_memory);
+    memset(s->encoder_4_cache, w->zero[539], sizeof s->encoder_4_cache);
+    memset(s->encoder_4_attention_gru_memory, w->zero[540], sizeof s->encoder_4_attention_gru_memory);
+    memset(s->dpgrnn1_inter_memory, w->zero[541], sizeof s->dpgrnn1_inter_memory);
+    memset(s->dpgrnn2_inter_memory, w->zero[542], sizeof s->dpgrnn2_inter_memory);
+    memset(s->decoder_0_cache, w->zero[543], sizeof s->decoder_0_cache);
+    memset(s->decoder_0_attention_gru_memory, w->zero[544], sizeof s->decoder_0_attention_gru_memory);
+    memset(s->decoder_1_cache, w->zero[545], sizeof s->decoder_1_cache);
+    memset(s->decoder_1_attention_gru_memory, w->zero[546], sizeof s->decoder_1_attention_gru_memory);
+    memset(s->decoder_2_cache, w->zero[547], sizeof s->decoder_2_cache);
+    memset(s->decoder_2_attention_gru_memory, w->zero[548], sizeof s->decoder_2_attention_gru_memory);
 }
 
 static int32_t share(int32_t steps)

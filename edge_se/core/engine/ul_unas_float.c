@@ -275,12 +275,12 @@ struct ul_unas_float_weights {
 
 typedef char weights_are_packed[sizeof(struct ul_unas_float_weights) == 652384 ? 1 : -1];
 
-static const uint32_t layout[2] = {0xbc187938u, 0x541f9e96u};
+static const uint32_t layout[2] = {0x7c00d356u, 0xc01abba4u};
 
 static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_float_weights, level), 2, INT32, -4194304, 4194304},
     {offsetof(struct ul_unas_float_weights, fraction), 2, INT32, 0, 65536},
-    {offsetof(struct ul_unas_float_weights, hops), 1, INT32, 1, 32768},
+    {offsetof(struct ul_unas_float_weights, hops), 2, INT32, 1, 32768},
     {offsetof(struct ul_unas_float_weights, distance), 3, INT32, -536870912, 536870912},
     {offsetof(struct ul_unas_float_weights, largest), 1, INT32, 0, 7},
     {offsetof(struct ul_unas_float_weights, enabled), 2, INT32, 0, 1},
@@ -1131,11 +1131,23 @@ struct scratch {
     float projected[1584];
 };
 
-/* The network's own states, as before the first frame. */
-static void start_anew(ul_unas_float_state *s)
+/* The network's own states, while a knock lasts. */
+static size_t states_size(void)
 {
-    const size_t first = offsetof(ul_unas_float_state, encoder_0_part0_cache);
-    memset((char *)s + first, 0, sizeof *s - first);
+    return offsetof(ul_unas_float_state, kept) - offsetof(ul_unas_float_state, encoder_0_part0_cache);
+}
+
+typedef char states_fit[47028 >= offsetof(ul_unas_float_state, kept) -
+                                offsetof(ul_unas_float_state, encoder_0_part0_cache) ? 1 : -1];
+
+static void keep_states(ul_unas_float_state *s)
+{
+    memcpy(s->kept, (char *)s + offsetof(ul_unas_float_state, encoder_0_part0_cache), states_size());
+}
+
+static void restore_states(ul_unas_float_state *s)
+{
+    memcpy((char *)s + offsetof(ul_unas_float_state, encoder_0_part0_cache), s->kept, states_size());
 }
 
 void ul_unas_float_process(ul_unas_float_state *s, const float in[256], float out[256])
@@ -1151,7 +1163,8 @@ void ul_unas_float_process(ul_unas_float_state *s, const float in[256], float ou
     struct level *const level = w->enabled[1] ? (struct level *)s->level : 0;
     const float gain = level ? level_gain(level, &s->mean, s->samples + 256) : 1;
     stft_analyse(&stft);
-    if (s->level[16]) start_anew(s);
+    if (s->level[19] == KNOCK_BEGAN) keep_states(s);
+    if (s->level[19] == KNOCK_ENDED) restore_states(s);
     memset(k.rows33x24_0, 0, sizeof(float) * 48);
     memset(k.rows33x24_0 + 840, 0, sizeof(float) * 48);
     memset(k.rows33x24_1, 0, sizeof(float) * 48);
@@ -1298,10 +1311,10 @@ void ul_unas_float_reset(ul_unas_float_state *s)
     s->level[6] = w->largest[0];
     s->level[7] = w->distance[1];
     s->level[8] = w->distance[2];
-    s->level[9] = w->enabled[0];
-    s->level[10] = w->level[0];
+    s->level[9] = w->hops[1];
+    s->level[10] = w->enabled[0];
     s->level[11] = w->level[0];
-    start_anew(s);
+    s->level[12] = w->level[0];
 }
 
 static int32_t share(int32_t steps)
