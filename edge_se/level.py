@@ -33,7 +33,7 @@ SMALLEST_EXPONENT, LARGEST_EXPONENT = -4, {"attenuate": 0, "follow": 7}
 USUAL_HOP_SECONDS = 0.016
 RISE, FALL = 0.1, 1 / 400
 # In the first frames it falls faster: the start value counts as much as so many seconds of hops.
-FIRST_SECONDS = 0.16
+FIRST_SECONDS = 0.064
 # After so many hops `FALL` is the faster one whatever the distance.
 MOST_HOPS = 2**15
 # The estimate, above the mean in speech, reads this many octaves more than a clip's RMS.
@@ -41,7 +41,7 @@ BIAS_OCTAVES = 0.5
 # Features are attenuated once they are 12 dB above the target, and amplified once they are 15 dB
 # below it, each until they are within 3 dB of it, by one exponent a hop: near the target networks
 # hardly mind the level, but every change disturbs their states for some frames.
-TOO_LOUD, TOO_SOFT, NEAR = 131072, 163840, 32768
+TOO_LOUD, TOO_SOFT, NEAR = 131072, 196608, 32768
 # Soft hops count as speech where they are 6 dB above the quietest of late, which is forgotten by
 # 1/64 octave a hop: a pause is not to be amplified as if it were soft speech. Loud speech is
 # followed down to the target whatever comes after it.
@@ -119,7 +119,9 @@ class LevelNormalizer:
         self.fall = round(FALL * hops * ONE)
         self.patience = max(round(PATIENCE_SECONDS / signal.hop_seconds), 1)
         self.first_weight = round(FIRST_SECONDS / signal.hop_seconds)
-        self.largest = LARGEST_EXPONENT[signal.front_end]
+        # Logarithms bring soft sound near already.
+        is_logarithm = signal.features == "log_magnitude"
+        self.largest = 0 if is_logarithm else LARGEST_EXPONENT[signal.front_end]
         self.removes_dc = signal.front_end == "follow"
         self.above_floor, self.limit, self.knock = ABOVE_FLOOR, LIMIT, KNOCK
         if signal.front_end == "attenuate":
