@@ -45,7 +45,7 @@ TOO_LOUD, TOO_SOFT, NEAR = 131072, 196608, 32768
 # Soft hops count as speech where they are 6 dB above the quietest of late, which is forgotten by
 # 1/64 octave a hop: a pause is not to be amplified as if it were soft speech. Loud speech is
 # followed down to the target whatever comes after it.
-ABOVE_FLOOR, FLOOR_RISE = 65536, 1024
+ABOVE_FLOOR, FLOOR_RISE = 40960, 1024
 # No frame reaches the network louder than 15 dB above the target. What is 16.5 dB above it is a
 # knock, or may be one: it is over once nothing is more than 9 dB above the target for 64 ms.
 LIMIT, KNOCK, OVER = 163840, 180224, 98304
