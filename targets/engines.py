@@ -21,9 +21,9 @@ from quant.c.engine import Engine
 from quant.c.engines import float_engine, make_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.commands.progress import ProgressBars
+from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.registry import find_network
-from quant.graph.recipes import RECIPES
 from quant.ptq.pipeline import Progress
 from targets.c.generate import frame_sources
 

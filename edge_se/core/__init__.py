@@ -73,9 +73,7 @@ LEVEL_STATE = (
 class Level(ctypes.Structure):
     """`struct level` of level.h, as after a reset."""
 
-    _fields_ = [
-        (name, ctypes.c_int32) for name in (*LEVEL_PARAMETERS, *LEVEL_STATE)
-    ]
+    _fields_ = [(name, ctypes.c_int32) for name in (*LEVEL_PARAMETERS, *LEVEL_STATE)]
 
 
 def reset_level(level: Level) -> None:

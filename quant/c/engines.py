@@ -32,7 +32,6 @@ from quant.ptq.pipeline import (
 )
 
 
-
 def make_engine(
     checkpoint: Checkpoint,
     arithmetic: str,

@@ -22,13 +22,13 @@ from quant.c.engine import (
     scan_order,
     split_bins,
 )
-from quant.c.front_end import add_front_end, restore_after_knocks
 from quant.c.float_spread import (
     write_attention,
     write_rectifier,
     write_sigmoid,
     write_spread,
 )
+from quant.c.front_end import add_front_end, restore_after_knocks
 from quant.c.layers import (
     AffineRectifier,
     Attention,

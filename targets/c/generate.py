@@ -26,6 +26,7 @@ def generate(
     prefix: str = "gtcrn",
     noisy: Sequence[np.ndarray] | None = None,
     progress: Progress = lambda stage, done, total: None,
+    keep_level: bool = False,
 ) -> dict[str, str]:
     """C sources, by file name, of an engine and a network's weights.
 
@@ -39,11 +40,12 @@ def generate(
         noisy: what the others than "float" are calibrated with, float32 [n] each; None for the
             embedded clips.
         progress: told how far each stage of the calibration is.
+        keep_level: leave out the front end.
 
     Raises:
         UserError: No engine can be generated for this network.
     """
-    engine = make_engine(checkpoint, arithmetic, noisy, progress)
+    engine = make_engine(checkpoint, arithmetic, noisy, progress, keep_level)
     return frame_sources(engine, prefix) | weights_sources(engine, checkpoint.name, prefix)
 
 
@@ -130,7 +132,7 @@ struct {p}_weights;
 
 typedef struct {p}_state {{
     const struct {p}_weights *weights;
-{_fields(engine.state | {'kept': ('int32_t', engine.memory_words)})}
+{_fields(engine.state | {"kept": ("int32_t", engine.memory_words)})}
 }} {p}_state;
 
 /* Check weights, and make memory a state of them, as after a reset. They have to lie at a multiple

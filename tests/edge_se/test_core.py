@@ -148,20 +148,22 @@ def test_the_level_s_bits_equal_those_of_the_numpy_model(library, front_end, tar
     described = manifest(level_dbfs=target, front_end=front_end)
     ours, theirs = buffers(described), buffers(described)
     model, path = FixedPath(described, *ours), CompiledPath(library, described, *theirs)
-    gains = set()
+    gains, events = set(), set()
     for frame in speech_like(0, 3000):
         model.analyse(frame)
         path.analyse(frame)
         level, expected = path._level, model._normalize
         assert level is not None and expected is not None
         gains.add(level.exponent)
-        for name in ("estimate", "floor", "hops", "exponent", "previous"):
+        for name in ("estimate", "floor", "hops", "exponent", "previous", "loud"):
             assert getattr(level, name) == getattr(expected, f"_{name}")
-        assert bool(level.ended) == expected.ended
+        assert level.event == expected.event
+        events.add(level.event)
         assert level.dc == model._dc._mean
         np.testing.assert_array_equal(ours[0], theirs[0])
 
     assert (min(gains), max(gains)) == (least, most)
+    assert events == ({0, 1, 2} if (front_end, target) == ("follow", -50.0) else {0})
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from edge_se.level import (
+    KNOCK_BEGAN,
+    KNOCK_ENDED,
     ONE,
     SMALLEST_EXPONENT,
     FloatDc,
@@ -87,7 +89,7 @@ def test_attenuation_alone_amplifies_nothing_and_knows_no_knock():
     found = []
     for hop in [*speech(-60, 300), *np.ones((4, 256), np.float32), *speech(-25, 50)]:
         found.append(normalizer(hop_energy(hop)))
-        assert not normalizer.ended
+        assert not normalizer.event
 
     assert max(found) == 0
     assert set(found[:304]) == {0}, "a short knock moves nothing"
@@ -100,7 +102,7 @@ def speech(level_dbfs: float, hops: int) -> np.ndarray:
     return samples
 
 
-@pytest.mark.parametrize(("level_dbfs", "least"), [(-45, 1), (-60, 3), (-75, 6)])
+@pytest.mark.parametrize(("level_dbfs", "least"), [(-48, 1), (-60, 3), (-75, 6)])
 def test_soft_speech_is_amplified_within_4_seconds_and_stays_so_in_pauses(level_dbfs, least):
     normalizer = LevelNormalizer(FOLLOWING)
 
@@ -126,16 +128,34 @@ def test_no_frame_is_heard_more_than_18_db_above_the_target():
     assert max(heard) < -25 + 3 + 15 + 1
 
 
-def test_the_network_starts_anew_once_after_each_knock():
-    normalizer = LevelNormalizer(FOLLOWING)
-    knock = np.ones((16, 256), np.float32)
-    ended = []
-    for hop in [*noise(-25, 50), *knock, *noise(-25, 50), *knock, *noise(-25, 50)]:
+def events(normalizer: LevelNormalizer, hops: np.ndarray) -> list[tuple[int, int]]:
+    """What happened, and at which hop."""
+    found = []
+    for number, hop in enumerate(hops):
         normalizer(hop_energy(hop))
-        ended.append(normalizer.ended)
+        if normalizer.event:
+            found.append((number, normalizer.event))
+    return found
+
+
+def test_states_are_kept_before_each_knock_and_restored_64_ms_after_it():
+    knock, pause = np.ones((16, 256), np.float32), noise(-25, 50)
+    found = events(LevelNormalizer(FOLLOWING), np.concatenate([pause, knock, pause, knock, pause]))
 
     # The window of the hop after a knock has its last hop in it.
-    assert np.flatnonzero(ended).tolist() == [67, 133]
+    expected = [(50, KNOCK_BEGAN), (70, KNOCK_ENDED), (116, KNOCK_BEGAN), (136, KNOCK_ENDED)]
+    assert found == expected
+
+
+@pytest.mark.parametrize("level_dbfs", [-60, -25])
+def test_after_30_s_of_a_knock_the_level_is_what_it_was(level_dbfs):
+    normalizer, loud = LevelNormalizer(FOLLOWING), np.ones((2000, 256), np.float32)
+    before = exponents(normalizer, speech(level_dbfs, 400))[-1]
+
+    during = exponents(normalizer, loud)
+    after = exponents(normalizer, speech(level_dbfs, 20))
+
+    assert during[-1] == -2 and set(after[5:]) == {before}
 
 
 @pytest.mark.parametrize("level_dbfs", [-60, -35, -25, -15])
@@ -143,7 +163,7 @@ def test_usual_speech_is_no_knock(level_dbfs):
     normalizer = LevelNormalizer(FOLLOWING)
     for hop in speech(level_dbfs, 500):
         normalizer(hop_energy(hop))
-        assert not normalizer.ended
+        assert not normalizer.event
 
 
 @pytest.mark.parametrize("dc", [-0.5, 0.05, 0.3])

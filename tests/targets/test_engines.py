@@ -28,6 +28,7 @@ from edge_se.model_file import attach_manifest, attached_weights, default_model_
 from edge_se.strength import Strength
 from quant.c.engines import float_engine, make_engine
 from quant.checkpoints import default_checkpoint_path
+from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.gtcrn.model import GTCRN
 from quant.networks.registry import find_network
@@ -101,7 +102,7 @@ def test_the_core_has_the_frame_that_every_checkpoint_has(arithmetic, noisy):
 def test_the_built_in_model_carries_weights_of_its_checkpoint():
     data, manifest = read_model(default_model_path())
     checkpoint = load_checkpoint(default_checkpoint_path())
-    wanted = float_engine(checkpoint).blob
+    wanted = float_engine(checkpoint, RECIPES["float"]).blob
 
     weights = attached_weights(data)
 
@@ -148,6 +149,35 @@ def test_the_engine_built_in_equals_the_float_model(library, float_model, signal
     found = Enhancer(float_model, engine="c").enhance(signal)
 
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def in_the_world() -> np.ndarray:
+    """Speech, a knock of 0.25 s, speech with DC, soft speech with DC: float32."""
+    speech, _ = soundfile.read(clips_folder() / "clean" / "en_03.flac", dtype="float32")
+    speech += 0.005 * np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32)
+    knock = np.sign(np.sin(np.arange(4000) / 20 + 0.01)).astype(np.float32)
+    return np.concatenate([speech[:32000], knock, speech[32000:] + 0.1, 0.02 * speech + 0.1])
+
+
+def test_the_float_engine_has_the_float_model_s_front_end(library, float_model, in_the_world):
+    expected = Enhancer(float_model, engine="tflite").enhance(in_the_world)
+
+    found = Enhancer(float_model, engine="c").enhance(in_the_world)
+
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("stft", ["float", "fixed"])
+def test_a_knock_and_dc_leave_no_trace_in_c(library, in_the_world, stft):
+    begin, until = 36000, len(in_the_world) // 2
+    plain = np.concatenate([in_the_world[:32000], in_the_world[begin:until] - np.float32(0.1)])
+    expected = Enhancer(engine="c", stft=stft).enhance(plain)[32000 + 4800 :]
+
+    found = Enhancer(engine="c", stft=stft).enhance(in_the_world)[begin + 4800 : until]
+
+    error = np.square(found - expected).sum() / np.square(expected).sum()
+    assert 10 * np.log10(error) < -15
 
 
 def test_the_fixed_engine_takes_and_gives_int16(library):
