@@ -3,9 +3,9 @@
 A constant part of the samples (DC) is followed and taken off. Features (never the spectrum that the
 mask multiplies, so that no gain is heard) are brought nearer to the level that the network learned
 from, by a power of two: down where speech is loud, up where it is soft. A hop far above that level
-is a knock: the frames that hold it are held down, and when it is over, the network starts anew, for
-its states would be of no use for seconds. Causal: what happens to a frame depends on its own hop
-and those before.
+is a knock, or speech that is loud all the time: the frames that hold it are held down, and when it
+is over, network and level go on from where they were before, for the states that it left would be
+of no use for seconds. Causal: what happens to a frame depends on its own hop and those before.
 
 All of that is the front end "follow". The other, "attenuate", does no more than bring loud speech
 down: files of earlier checkouts ask for it.
@@ -33,16 +33,16 @@ SMALLEST_EXPONENT, LARGEST_EXPONENT = -4, {"attenuate": 0, "follow": 7}
 USUAL_HOP_SECONDS = 0.016
 RISE, FALL = 0.1, 1 / 400
 # In the first frames it falls faster: the start value counts as much as so many seconds of hops.
-FIRST_SECONDS = 0.064
+FIRST_SECONDS = {"attenuate": 0.16, "follow": 0.064}
 # After so many hops `FALL` is the faster one whatever the distance.
 MOST_HOPS = 2**15
 # The estimate, above the mean in speech, reads this many octaves more than a clip's RMS.
 BIAS_OCTAVES = 0.5
-# Features are attenuated once they are 12 dB above the target, and amplified once they are 15 dB
+# Features are attenuated once they are 12 dB above the target, and amplified once they are 18 dB
 # below it, each until they are within 3 dB of it, by one exponent a hop: near the target networks
 # hardly mind the level, but every change disturbs their states for some frames.
 TOO_LOUD, TOO_SOFT, NEAR = 131072, 196608, 32768
-# Soft hops count as speech where they are 6 dB above the quietest of late, which is forgotten by
+# Soft hops count as speech where they are 4 dB above the quietest of late, which is forgotten by
 # 1/64 octave a hop: a pause is not to be amplified as if it were soft speech. Loud speech is
 # followed down to the target whatever comes after it.
 ABOVE_FLOOR, FLOOR_RISE = 40960, 1024
@@ -118,7 +118,7 @@ class LevelNormalizer:
         self.rise = round((1 - (1 - RISE) ** hops) * ONE)
         self.fall = round(FALL * hops * ONE)
         self.patience = max(round(PATIENCE_SECONDS / signal.hop_seconds), 1)
-        self.first_weight = round(FIRST_SECONDS / signal.hop_seconds)
+        self.first_weight = round(FIRST_SECONDS[signal.front_end] / signal.hop_seconds)
         # Logarithms bring soft sound near already.
         is_logarithm = signal.features == "log_magnitude"
         self.largest = 0 if is_logarithm else LARGEST_EXPONENT[signal.front_end]

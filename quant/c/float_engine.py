@@ -66,8 +66,8 @@ class FloatEngine(LayerEngine):
 
     arithmetic = "float"
     element = samples = "float"
-    included = ("lanes.h", "level.h", "stft.h", "float_kernels.h", "float_spread.h", "weights.h")
-    included_by_these = ("compiler.h", "bits.h", "fft.h")
+    included = ("lanes.h", "float_level.h", "stft.h", "float_kernels.h", "float_spread.h", "weights.h")
+    included_by_these = ("compiler.h", "bits.h", "level.h", "fft.h")
 
     @property
     def defined(self) -> Mapping[str, str]:

@@ -82,9 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Number(float, -120, 20),
         metavar="DB",
         help="bring what the network hears nearer to this level, by powers of two that follow the "
-        "signal, where it is more than 12 dB louder or 15 dB softer; take DC off, and start anew "
-        "after knocks (default: -25 with --precision int8 and int8_float_ends, else there is no "
-        "front end)",
+        "signal, where it is more than 12 dB louder or 18 dB softer; take DC off, and forget "
+        "knocks (default: -25, and what a recipe file says)",
     )
     level.add_argument(
         "--keep-level",

@@ -3,7 +3,7 @@
 #include "gtcrn_float.h"
 
 #include "lanes.h"
-#include "level.h"
+#include "float_level.h"
 #include "stft.h"
 #include "float_kernels.h"
 #include "float_spread.h"

@@ -4,7 +4,7 @@
 
 #define STFT_VALUE double
 #include "lanes.h"
-#include "level.h"
+#include "float_level.h"
 #include "stft.h"
 #include "float_kernels.h"
 #include "float_spread.h"

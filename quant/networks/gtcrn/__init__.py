@@ -32,7 +32,10 @@ RECIPES = (
         level_dbfs=USUAL_LEVEL_DBFS,
     ),
     # Only the dual-path recurrence in integers.
-    Recipe("int8_float_coders", Precision.INT8, (Override(_CODERS, Precision.FLOAT),)),
+    Recipe(
+        *("int8_float_coders", Precision.INT8, (Override(_CODERS, Precision.FLOAT),)),
+        level_dbfs=USUAL_LEVEL_DBFS,
+    ),
 )
 
 NETWORK = Network(
