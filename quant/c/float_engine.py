@@ -66,7 +66,10 @@ class FloatEngine(LayerEngine):
 
     arithmetic = "float"
     element = samples = "float"
-    included = ("lanes.h", "float_level.h", "stft.h", "float_kernels.h", "float_spread.h", "weights.h")
+    included = (
+        *("lanes.h", "float_level.h", "stft.h", "float_kernels.h", "float_spread.h"),
+        "weights.h",
+    )
     included_by_these = ("compiler.h", "bits.h", "level.h", "fft.h")
 
     @property
