@@ -1,15 +1,19 @@
-"""Level normalization: loud speech is attenuated for the network, by a power of two.
+"""The front end: what keeps a network where it was trained, whatever the microphone delivers.
 
-A network that learned from speech at usual levels does worse on loud speech, and 8-bit features end
-there. So the features (never the spectrum that the mask multiplies) are brought nearer to the level
-that the network does best at. Soft speech is left alone: amplified with it would be the noise of
-pauses, after which some networks take long to find their way into speech. Causal: a frame's gain
-depends on its own hop and those before.
+A constant part of the samples (DC) is followed and taken off. Features (never the spectrum that the
+mask multiplies, so that no gain is heard) are brought nearer to the level that the network learned
+from, by a power of two: down where speech is loud, up where it is soft. A hop far above that level
+is a knock, or speech that is loud all the time: the frames that hold it are held down, and when it
+is over, network and level go on from where they were before, for the states that it left would be
+of no use for seconds. Causal: what happens to a frame depends on its own hop and those before.
 
-Integers throughout, so that it has one set of bits everywhere; docs/fixed-point.md specifies them
-and `edge_se/core/level.h` is the same in C. Levels are octaves (6.02 dB) of RMS with 16 fractional
-bits; the least energy, one step of one int16 sample, has the level 0, full scale of a hop of 256
-samples 19 octaves.
+All of that is the front end "follow". The other, "attenuate", does no more than bring loud speech
+down: files of earlier checkouts ask for it.
+
+Levels are in integers throughout, so that they have one set of bits everywhere;
+docs/fixed-point.md specifies them and `edge_se/core/level.h` is the same in C. They are octaves
+(6.02 dB) of RMS with 16 fractional bits; the least energy, one step of one int16 sample, has the
+level 0, full scale of a hop of 256 samples 19 octaves.
 """
 
 import math
@@ -20,23 +24,39 @@ from numpy.typing import NDArray
 
 from edge_se.signal import Signal
 
-SILENCE_DBFS = -65.0  # hops below it tell nothing about the speaker's level
-SMALLEST_EXPONENT = -4  # gains of 2**-4 to 1
+# Hops below it tell nothing about the speaker's level.
+SILENCE_DBFS = {"attenuate": -65.0, "follow": -85.0}
+SMALLEST_EXPONENT, LARGEST_EXPONENT = -4, {"attenuate": 0, "follow": 7}
 # In a louder hop the estimate moves a tenth of the way in 16 ms, in a quieter one down by no more
 # than 1/400 octave: up within a word, down in many seconds, so that pauses don't count as soft
 # speech.
 USUAL_HOP_SECONDS = 0.016
 RISE, FALL = 0.1, 1 / 400
 # In the first frames it falls faster: the start value counts as much as so many seconds of hops.
-FIRST_SECONDS = 0.16
+FIRST_SECONDS = {"attenuate": 0.16, "follow": 0.064}
 # After so many hops `FALL` is the faster one whatever the distance.
 MOST_HOPS = 2**15
 # The estimate, above the mean in speech, reads this many octaves more than a clip's RMS.
 BIAS_OCTAVES = 0.5
-# Features are attenuated once they are 12 dB above the target, and less again once they are 3 dB
-# below it, by one exponent a hop: near the target networks hardly mind the level, but every change
-# disturbs their states for some frames, the more the larger it is.
-TOLERANCE, RELEASE = 131072, 32768
+# Features are attenuated once they are 12 dB above the target, and amplified once they are 18 dB
+# below it, each until they are within 3 dB of it, by one exponent a hop: near the target networks
+# hardly mind the level, but every change disturbs their states for some frames.
+TOO_LOUD, TOO_SOFT, NEAR = 131072, 196608, 32768
+# Soft hops count as speech where they are 4 dB above the quietest of late, which is forgotten by
+# 1/64 octave a hop: a pause is not to be amplified as if it were soft speech. Loud speech is
+# followed down to the target whatever comes after it.
+ABOVE_FLOOR, FLOOR_RISE = 40960, 1024
+# No frame reaches the network louder than 15 dB above the target. What is 16.5 dB above it is a
+# knock, or may be one: it is over once nothing is more than 9 dB above the target for 64 ms.
+LIMIT, KNOCK, OVER = 163840, 180224, 98304
+PATIENCE_SECONDS = 0.064
+KNOCK_BEGAN, KNOCK_ENDED = 1, 2
+# What no level is above or below.
+BEYOND = 2**29
+# DC is the mean of so many hops, of which older ones count ever less: a high-pass of first order.
+DC_HOPS = 16
+# Fractional bits of DC in integers.
+DC_BITS = 8
 # Of the parabola f + c f (1 - f), within 0.008 of log2(1 + f); 16 fractional bits.
 CURVATURE = 22545
 
@@ -73,6 +93,15 @@ class LevelNormalizer:
         rise: By which share of the distance the estimate follows a louder hop, 16 fractional bits.
         fall: By how much at most it follows a quieter one.
         first_weight: How many hops the start value counts as.
+        patience: How many hops without it end a knock.
+        above_floor: How far a soft hop has to be above the quietest of late to be heard.
+        largest: The largest exponent.
+        limit: How far above the target a frame may be heard.
+        knock: How far above the target a hop is a knock.
+        removes_dc: Whether samples are to come without DC.
+        event: `KNOCK_BEGAN` where the newest frame is the first of a knock, before which the
+            network's states are to be kept; `KNOCK_ENDED` where it is the first after one, for
+            which they are to be restored; else 0.
     """
 
     def __init__(self, signal: Signal) -> None:
@@ -85,38 +114,103 @@ class LevelNormalizer:
             raise ValueError("this signal keeps its level")
         hops = signal.hop_seconds / USUAL_HOP_SECONDS
         self.target = level_of(signal.level_dbfs, signal.hop) + round(BIAS_OCTAVES * ONE)
-        self.silence = level_of(SILENCE_DBFS, signal.hop)
+        self.silence = level_of(SILENCE_DBFS[signal.front_end], signal.hop)
         self.rise = round((1 - (1 - RISE) ** hops) * ONE)
         self.fall = round(FALL * hops * ONE)
-        self.first_weight = round(FIRST_SECONDS / signal.hop_seconds)
+        self.patience = max(round(PATIENCE_SECONDS / signal.hop_seconds), 1)
+        self.first_weight = round(FIRST_SECONDS[signal.front_end] / signal.hop_seconds)
+        # Logarithms bring soft sound near already.
+        is_logarithm = signal.features == "log_magnitude"
+        self.largest = 0 if is_logarithm else LARGEST_EXPONENT[signal.front_end]
+        self.removes_dc = signal.front_end == "follow"
+        self.above_floor, self.limit, self.knock = ABOVE_FLOOR, LIMIT, KNOCK
+        if signal.front_end == "attenuate":
+            self.above_floor, self.limit, self.knock = -BEYOND, BEYOND, BEYOND
         self.reset()
 
     def reset(self) -> None:
         """Forget all hops: the gain is one until the level is known."""
-        self._estimate = self.target
-        self._hops = 0
-        self._exponent = 0
+        self._estimate = self._floor = self.target
+        self._hops = self._exponent = self._previous = 0
+        self._loud = self._kept_estimate = self._kept_exponent = self.event = 0
 
     def __call__(self, energy: int) -> int:
         """Take in one hop's sum of squares, in steps of int16; its frame's exponent of two."""
         level = hop_level(energy) if energy else 0
+        self._floor = min(self._floor + FLOOR_RISE, max(level, self.silence))
+        loudest, self._previous = max(level, self._previous), level
+        self._notice_knock(loudest)
         if level > self.silence:
             self._follow(level)
-        return self._exponent
+        return min(self._exponent, (self.target + self.limit - loudest) >> 16)
+
+    def _notice_knock(self, loudest: int) -> None:
+        self.event = 0
+        if loudest > self.target + self.knock:
+            if not self._loud:
+                self.event = KNOCK_BEGAN
+                self._kept_estimate, self._kept_exponent = self._estimate, self._exponent
+            self._loud = self.patience
+        elif self._loud and loudest > self.target + OVER:
+            self._loud = self.patience
+        elif self._loud:
+            self._loud -= 1
+            if not self._loud:
+                self.event = KNOCK_ENDED
+                self._estimate, self._exponent = self._kept_estimate, self._kept_exponent
 
     def _follow(self, level: int) -> None:
-        self._hops = min(self._hops + 1, MOST_HOPS)
         distance = level - self._estimate
         if distance > 0:
+            self._hops = min(self._hops + 1, MOST_HOPS)
             self._estimate += (self.rise * distance) >> 16
-        else:
+        elif self._estimate > self.target or level > self._floor + self.above_floor:
+            self._hops = min(self._hops + 1, MOST_HOPS)
             first = -distance // (self.first_weight + self._hops)
             self._estimate -= max(first, min(-distance, self.fall))
         off = self.target - self._estimate - self._exponent * ONE
-        if off < -TOLERANCE:
+        if off < -TOO_LOUD or (self._exponent > 0 and off < -NEAR):
             self._exponent = max(self._exponent - 1, SMALLEST_EXPONENT)
-        elif off > RELEASE:
-            self._exponent = min(self._exponent + 1, 0)
+        elif off > TOO_SOFT or (self._exponent < 0 and off > NEAR):
+            self._exponent = min(self._exponent + 1, self.largest)
+
+
+class IntegerDc:
+    """The constant part of int16 samples; hops of 256, whose sums are means of `DC_BITS`."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all hops."""
+        self._mean = self._hops = 0
+
+    def __call__(self, total: int) -> int:
+        """Take in the sum of a hop of 256 samples; what to take off each of them."""
+        self._hops = min(self._hops + 1, DC_HOPS)
+        off = total - self._mean
+        step = abs(off) // self._hops
+        self._mean += step if off > 0 else -step
+        return (self._mean + (1 << (DC_BITS - 1))) >> DC_BITS
+
+
+class FloatDc:
+    """The constant part of float samples."""
+
+    def __init__(self, hop: int) -> None:
+        self._ones = np.full(hop, 1 / hop, np.float32)
+        self._centred = np.empty(hop, np.float32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all hops."""
+        self._mean, self._hops = 0.0, 0
+
+    def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take in a hop (float32 [hop]) and give it without, the same buffer at each call."""
+        self._hops = min(self._hops + 1, DC_HOPS)
+        self._mean += (float(np.dot(samples, self._ones)) - self._mean) / self._hops
+        return np.subtract(samples, np.float32(self._mean), self._centred)
 
 
 def make_normalizer(signal: Signal) -> LevelNormalizer | None:

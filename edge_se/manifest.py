@@ -19,6 +19,7 @@ from edge_se.quantized import limits
 from edge_se.signal import (
     FEATURE_ROWS,
     FEATURES,
+    FRONT_ENDS,
     MASK_ROWS,
     MASKS,
     WINDOW_FUNCTIONS,
@@ -305,6 +306,8 @@ def _signal(content: Mapping[str, Any]) -> Signal:
     _check(not unknown, f"its signal has the unknown field {', '.join(unknown)}")
     for name, values in UNDERSTOOD.items():
         _check_understood(name, content.get(name), values)
+    if "front_end" in content:  # files from before there was another have none
+        _check_understood("front_end", content["front_end"], FRONT_ENDS)
     level = content.get("level_dbfs")
     signal = Signal(
         sample_rate=_get(content, "sample_rate", int, "its signal"),
@@ -313,6 +316,7 @@ def _signal(content: Mapping[str, Any]) -> Signal:
         window_function=content["window_function"],
         features=content["features"],
         mask=content["mask"],
+        front_end=content.get("front_end", FRONT_ENDS[0]),
         level_dbfs=None if level is None else _get(content, "level_dbfs", float, "its signal"),
     )
     _check(0 < signal.sample_rate <= LARGEST_RATE, f"its sample rate is {signal.sample_rate}")

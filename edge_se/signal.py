@@ -31,6 +31,7 @@ FEATURE_ROWS: Mapping[str, int] = {"magnitude_real_imaginary": 3, "log_magnitude
 MASK_ROWS: Mapping[str, int] = {"complex": 2, "real": 1}
 FEATURES = (*FEATURE_ROWS, "stereo_magnitude")
 MASKS = (*MASK_ROWS, "stereo_magnitude")
+FRONT_ENDS = ("attenuate", "follow")
 # The least magnitude that has a logarithm of its own.
 LEAST_MAGNITUDE = 1e-12
 
@@ -49,8 +50,10 @@ class Signal:
             largest being 1.
         mask: Kind of mask: rows of real and imaginary part; real gains; of a separator, a gain in
             [0, 1] for both channels' accompaniment.
-        level_dbfs: Level that loud input is brought nearer to before the network hears it (see
-            `edge_se.level`); None where it hears every level as it is.
+        level_dbfs: Level that the front end brings input nearer to before the network hears it (see
+            `edge_se.level`); None where there is no front end.
+        front_end: What it does, a name of `FRONT_ENDS`: attenuates loud input alone, or follows it
+            both ways, takes DC off, and starts the network anew after knocks.
     """
 
     sample_rate: int
@@ -60,6 +63,7 @@ class Signal:
     features: str = "magnitude_real_imaginary"
     mask: str = "complex"
     level_dbfs: float | None = None
+    front_end: str = "attenuate"
 
     @property
     def bins(self) -> int:

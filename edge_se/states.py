@@ -43,6 +43,7 @@ class StateCache(Mapping[str, NDArray[np.floating[Any]]]):
         self._specs = {spec.name: spec for spec in specs}
         self._inputs = dict(zip(self._specs, inputs, strict=True))
         self._reset_arrays = [reset_array(spec) for spec in specs]
+        self._kept = [array.copy() for array in self._reset_arrays]
         # Memoryviews copy raw bytes with a quarter of np.copyto's overhead.
         self._copies = [
             (_raw_bytes(target), _raw_bytes(source))
@@ -58,6 +59,16 @@ class StateCache(Mapping[str, NDArray[np.floating[Any]]]):
     def reset(self) -> None:
         """Put every state back to its reset value."""
         for target, value in zip(self._inputs.values(), self._reset_arrays, strict=True):
+            target[...] = value
+
+    def keep(self) -> None:
+        """Keep every state as it is, for `restore`."""
+        for target, value in zip(self._kept, self._inputs.values(), strict=True):
+            target[...] = value
+
+    def restore(self) -> None:
+        """Put every state back to what was kept last."""
+        for target, value in zip(self._inputs.values(), self._kept, strict=True):
             target[...] = value
 
     def raw(self, name: str) -> NDArray[Any]:

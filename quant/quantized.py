@@ -17,6 +17,7 @@ from typing import Any
 
 from calib_data import clips_folder
 from edge_se.engines import ENGINES
+from edge_se.engines.generated import RECIPES as WEIGHTS_RECIPES
 from edge_se.errors import UserError
 from edge_se.files import make_folder, written_beside
 from edge_se.manifest import Manifest
@@ -30,7 +31,7 @@ from quant.audio.clips import (
     read_calibration_clips,
 )
 from quant.c.engine import Engine
-from quant.c.engines import FIXED_RECIPE, fixed_engine, float_engine, int8_engine
+from quant.c.engines import fixed_engine, float_engine, int8_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.graph.encoding import Precision
 from quant.graph.graph import Range
@@ -232,7 +233,7 @@ def _quantized(
             raise UserError("recovery is for activations in 8 or 16 bits, as int8 has them")
     if recipe is not None and recipe.is_float:
         content = build_proven_float(checkpoint, recipe)
-        content = _with_weights(content, partial(float_engine, checkpoint))
+        content = _with_weights(content, partial(float_engine, checkpoint, recipe))
         return Quantized(content, checkpoint, recipe)
     return _enhancer(checkpoint, folder, recipe, chosen, progress)
 
@@ -348,7 +349,7 @@ def _enhancer(
             calibrated = recovered.calibrated
     details = _describe(clips, len(noisy), calibrated, recovered, decision)
     content = build_proven(calibrated, recipe, ranges, details)
-    if recipe.name == FIXED_RECIPE:
+    if recipe.name == WEIGHTS_RECIPES["fixed"]:
         content = _with_weights(content, partial(fixed_engine, calibrated, recipe, ranges))
     elif _is_int8(recipe):
         content = _with_weights(content, partial(int8_engine, content))

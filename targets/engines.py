@@ -21,6 +21,7 @@ from quant.c.engine import Engine
 from quant.c.engines import float_engine, make_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.commands.progress import ProgressBars
+from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.registry import find_network
 from quant.ptq.pipeline import Progress
@@ -47,7 +48,7 @@ def frame_engines() -> list[Engine]:
         Checkpoint(network.build().eval(), network, "untrained", 64 * "0")
         for network in map(find_network, ONLY_FRAMES)
     ]
-    return [float_engine(checkpoint) for checkpoint in untrained]
+    return [float_engine(checkpoint, RECIPES["float"]) for checkpoint in untrained]
 
 
 def core_sources(engine: Engine) -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_se.engines import ENGINES, RUNTIMES
-from edge_se.level import DB_PER_OCTAVE, ONE, TOLERANCE
+from edge_se.level import DB_PER_OCTAVE, ONE, TOO_LOUD, TOO_SOFT
 from edge_se.manifest import BandMerging
 from edge_se.options import input_path, output_file
 from edge_se.signal import Signal
@@ -114,11 +114,16 @@ def _bands(manifest: dict[str, Any]) -> str:
 
 
 def _levels(signal: dict[str, Any]) -> str:
-    """How the network hears loud input; nothing where it hears it as it is."""
+    """What input the network hears as it is; nothing where that is all."""
     if signal["level_dbfs"] is None:
         return ""
-    loudest = signal["level_dbfs"] + DB_PER_OCTAVE * TOLERANCE / ONE
-    return f"attenuated beyond {loudest:.0f} dBFS"
+    if signal["front_end"] == "attenuate":
+        loudest = signal["level_dbfs"] + DB_PER_OCTAVE * TOO_LOUD / ONE
+        return f"attenuated beyond {loudest:.0f} dBFS"
+    softest, loudest = (
+        signal["level_dbfs"] + DB_PER_OCTAVE * off / ONE for off in (-TOO_SOFT, TOO_LOUD)
+    )
+    return f"as it is from {softest:.0f} to {loudest:.0f} dBFS, knocks and DC held off"
 
 
 def _windows(manifest: dict[str, Any]) -> str:

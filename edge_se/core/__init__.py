@@ -24,7 +24,7 @@ VARIANTS = {
     "_core_dotprod.so": (("-mcpu=cortex-a55",), {"asimddp"}, "aarch64"),
 }
 # What `edge_se_core_version` of the library has to say.
-VERSION = 13
+VERSION = 14
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
     *("stft_analyse_double", "stft_synthesise_double", "samples_to_int16", "samples_to_float"),
@@ -58,16 +58,29 @@ class Context(ctypes.Structure):
     ]
 
 
+# Of a signal, attributes of `edge_se.level.LevelNormalizer`.
+LEVEL_PARAMETERS = (
+    *("target", "silence", "rise", "fall", "first_weight"),
+    *("above_floor", "largest", "limit", "knock", "patience", "removes_dc"),
+)
+# Its state: at a reset the first two are the target, and all others 0.
+LEVEL_STATE = (
+    *("estimate", "floor", "hops", "exponent", "previous", "loud"),
+    *("kept_estimate", "kept_exponent", "event", "dc", "dc_hops"),
+)
+
+
 class Level(ctypes.Structure):
     """`struct level` of level.h, as after a reset."""
 
-    _fields_ = [
-        (name, ctypes.c_int32)
-        for name in (
-            *("target", "silence", "rise", "fall", "first_weight"),
-            *("estimate", "hops", "exponent"),
-        )
-    ]
+    _fields_ = [(name, ctypes.c_int32) for name in (*LEVEL_PARAMETERS, *LEVEL_STATE)]
+
+
+def reset_level(level: Level) -> None:
+    """Bring a level's state to what it is before the first hop."""
+    state = Level.estimate.offset
+    ctypes.memset(ctypes.addressof(level) + state, 0, ctypes.sizeof(level) - state)
+    level.estimate = level.floor = level.target
 
 
 class StftContext(ctypes.Structure):

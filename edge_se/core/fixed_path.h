@@ -187,6 +187,7 @@ static inline void quantize_in_parts(const struct context *c, const int32_t *res
 static void fixed_analyse(struct context *c)
 {
     int32_t products[WINDOW], re[BINS], im[BINS], magnitudes[BINS];
+    const int32_t gain = c->level ? level_exponent(c->level, c->samples + HOP) : 0;
     uint32_t peak = 0;
     for (int n = 0; n < WINDOW; n++) {
         products[n] = (int32_t)c->samples[n] * c->window[n];
@@ -213,7 +214,6 @@ static void fixed_analyse(struct context *c)
         const int k = lanes_from(from, BINS);
         lanes_store(magnitudes + k, lanes_magnitude(lanes_load(real + k), lanes_load(imaginary + k)));
     }
-    const int gain = c->level ? level_exponent(c->level, c->samples + HOP, HOP) : 0;
     const int32_t *const rows[FEATURE_ROWS] = {magnitudes, real, imaginary};
     LOOPED for (int row = 0; row < FEATURE_ROWS; row++) {
         if (c->bands)

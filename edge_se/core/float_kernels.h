@@ -327,10 +327,10 @@ INLINE void add(int count, const float *a, const float *b, float *y)
 }
 
 /* Magnitude, real and imaginary part of `bins` bins, and a zero: [bins][4]. */
-INLINE void measure(int bins, const float *spectrum, float *features)
+INLINE void measure(int bins, float gain, const float *spectrum, float *features)
 {
     for (int k = 0; k < bins; k++) {
-        const float re = spectrum[2 * k], im = spectrum[2 * k + 1];
+        const float re = gain * spectrum[2 * k], im = gain * spectrum[2 * k + 1];
         features[4 * k] = sqrtf(re * re + im * im + 1e-12f);
         features[4 * k + 1] = re;
         features[4 * k + 2] = im;

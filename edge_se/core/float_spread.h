@@ -9,10 +9,10 @@
 /* log10 of the magnitude of `bins` bins, which is taken to be 1e-12 at least. The power's exponent
    and mantissa apart; ln(m) = 2 artanh((m - 1) / (m + 1)), m between the root of 1/2 and that of 2,
    by five terms of its series: within 4e-7 of the number, all of which is rounding. */
-INLINE void measure_logarithm(int bins, const float *spectrum, float *features)
+INLINE void measure_logarithm(int bins, float gain, const float *spectrum, float *features)
 {
     for (int k = 0; k < bins; k++) {
-        const float re = spectrum[2 * k], im = spectrum[2 * k + 1];
+        const float re = gain * spectrum[2 * k], im = gain * spectrum[2 * k + 1];
         float power = re * re + im * im;
         power = power > 1e-24f ? power : 1e-24f;
         int32_t bits;

@@ -1,49 +1,126 @@
-/* Level normalization in integers: the same bits as edge_se/level.py, which explains the numbers.
-   The includer defines bit_length. */
+/* The front end: the same bits as edge_se/level.py, which explains the numbers. */
+
+#ifndef LEVEL_H
+#define LEVEL_H
+
+#include <stdint.h>
+
+#include "bits.h"
 
 #define LEVEL_ONE 65536
 #define LEVEL_SMALLEST_EXPONENT -4
 #define LEVEL_MOST_HOPS 32768
-#define LEVEL_TOLERANCE 131072
-#define LEVEL_RELEASE 32768
+#define LEVEL_TOO_LOUD 131072
+#define LEVEL_TOO_SOFT 196608
+#define LEVEL_NEAR 32768
+#define LEVEL_OVER 98304
+#define LEVEL_FLOOR_RISE 1024
+#define DC_HOPS 16
+#define DC_BITS 8
 #define LEVEL_CURVATURE 22545
+
+/* What the frame loop does to the network's states: keep them, restore them. */
+enum level_event { KNOCK_BEGAN = 1, KNOCK_ENDED = 2 };
 
 /* Mirrored by edge_se.core.Level. */
 struct level {
-    int32_t target, silence, rise, fall, first_weight; /* of the signal, as LevelNormalizer has them */
-    int32_t estimate;                                  /* the target at reset; the others are 0 then */
-    int32_t hops;
-    int32_t exponent;
+    /* Of the signal, as LevelNormalizer has them. */
+    int32_t target, silence, rise, fall, first_weight, above_floor, largest, limit, knock,
+        patience, removes_dc;
+    int32_t estimate, floor;                           /* the target at reset; all others are 0 then */
+    int32_t hops, exponent, previous;
+    int32_t loud, kept_estimate, kept_exponent; /* hops until a knock is over; before it */
+    int32_t event;                              /* of enum level_event, of the newest frame */
+    int32_t dc, dc_hops;
 };
 
-/* Octaves of RMS, 16 fractional bits, of an energy from 1 to 2^46. */
+/* Octaves of RMS, 16 fractional bits, of an energy from 1 to 2^62. */
 static inline int32_t hop_level(uint64_t energy)
 {
     const int whole = bit_length(energy) - 1;
-    const int64_t fraction = (int64_t)((energy << 16) >> whole) - LEVEL_ONE;
+    const uint64_t mantissa = whole > 16 ? energy >> (whole - 16) : energy << (16 - whole);
+    const int64_t fraction = (int64_t)mantissa - LEVEL_ONE;
     const int64_t arc = (fraction * (LEVEL_ONE - fraction)) >> 16;
     const int64_t curved = fraction + ((LEVEL_CURVATURE * arc) >> 16);
     return (int32_t)((whole << 15) + (curved >> 1));
 }
 
-/* Take in one hop; the exponent of two that its frame's features are multiplied by. */
-static int level_exponent(struct level *l, const int16_t *samples, int count)
+/* Follow the level of a hop that is no silence. */
+static inline void level_follow(struct level *l, int32_t level)
 {
-    uint64_t energy = 0;
-    for (int n = 0; n < count; n++) energy += (uint32_t)((int32_t)samples[n] * samples[n]);
-    const int32_t level = energy ? hop_level(energy) : 0;
-    if (level <= l->silence) return l->exponent;
-    if (l->hops < LEVEL_MOST_HOPS) l->hops++;
     const int32_t distance = level - l->estimate;
+    const int heard = distance > 0 || l->estimate > l->target || level > l->floor + l->above_floor;
+    if (heard && l->hops < LEVEL_MOST_HOPS) l->hops++;
     if (distance > 0) {
         l->estimate += (int32_t)(((int64_t)l->rise * distance) >> 16);
-    } else {
+    } else if (heard) {
         const int32_t first = -distance / (l->first_weight + l->hops);
         const int32_t fall = -distance < l->fall ? -distance : l->fall;
         l->estimate -= first > fall ? first : fall;
     }
     const int32_t off = l->target - l->estimate - l->exponent * LEVEL_ONE;
-    if (off < -LEVEL_TOLERANCE && l->exponent > LEVEL_SMALLEST_EXPONENT) l->exponent--;
-    if (off > LEVEL_RELEASE && l->exponent < 0) l->exponent++;
-    return l->exponent;
+    if (off < -LEVEL_TOO_LOUD || (l->exponent > 0 && off < -LEVEL_NEAR)) {
+        if (l->exponent > LEVEL_SMALLEST_EXPONENT) l->exponent--;
+    } else if (off > LEVEL_TOO_SOFT || (l->exponent < 0 && off > LEVEL_NEAR)) {
+        if (l->exponent < l->largest) l->exponent++;
+    }
 }
+
+/* Notice where a knock begins, and where it is over: then the level is what it was before. */
+static inline void level_notice_knock(struct level *l, int32_t loudest)
+{
+    l->event = 0;
+    if (loudest > l->target + l->knock) {
+        if (!l->loud) {
+            l->event = KNOCK_BEGAN;
+            l->kept_estimate = l->estimate, l->kept_exponent = l->exponent;
+        }
+        l->loud = l->patience;
+    } else if (l->loud && loudest > l->target + LEVEL_OVER) {
+        l->loud = l->patience;
+    } else if (l->loud && !--l->loud) {
+        l->event = KNOCK_ENDED;
+        l->estimate = l->kept_estimate, l->exponent = l->kept_exponent;
+    }
+}
+
+/* Take in the energy of one hop; the exponent of two that its frame's features are multiplied by. */
+static inline int32_t level_take(struct level *l, uint64_t energy)
+{
+    const int32_t level = energy ? hop_level(energy) : 0;
+    const int32_t risen = l->floor + LEVEL_FLOOR_RISE, heard = level > l->silence ? level : l->silence;
+    l->floor = risen < heard ? risen : heard;
+    const int32_t loudest = level > l->previous ? level : l->previous;
+    l->previous = level;
+    level_notice_knock(l, loudest);
+    if (level > l->silence) level_follow(l, level);
+    const int32_t most = (l->target + l->limit - loudest) >> 16;
+    return l->exponent < most ? l->exponent : most;
+}
+
+/* What to take off each of a hop's 256 samples, which it takes in. */
+static inline int32_t level_dc(struct level *l, const int16_t *samples)
+{
+    int32_t sum = 0;
+    for (int n = 0; n < 256; n++) sum += samples[n];
+    if (l->dc_hops < DC_HOPS) l->dc_hops++;
+    const int32_t off = sum - l->dc;
+    l->dc += off > 0 ? off / l->dc_hops : -(-off / l->dc_hops);
+    return (l->dc + (1 << (DC_BITS - 1))) >> DC_BITS;
+}
+
+/* Take in one hop of 256 samples, without DC from here on; the exponent as above. */
+static inline int32_t level_exponent(struct level *l, int16_t *samples)
+{
+    const int32_t mean = l->removes_dc ? level_dc(l, samples) : 0;
+    uint64_t energy = 0;
+    for (int n = 0; n < 256; n++) {
+        int32_t x = samples[n] - mean;
+        x = x < -32768 ? -32768 : x > 32767 ? 32767 : x;
+        samples[n] = (int16_t)x;
+        energy += (uint32_t)(x * x);
+    }
+    return level_take(l, energy);
+}
+
+#endif

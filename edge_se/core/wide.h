@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "bits.h"
+
 typedef int32_t value;
 
 /* For loops of known counts, which compilers else write out. */
@@ -14,17 +16,6 @@ typedef int32_t value;
 #else
 #define LOOPED
 #endif
-
-static inline int bit_length(uint64_t x)
-{
-#ifdef __GNUC__
-    return x ? 64 - __builtin_clzll(x) : 0;
-#else
-    int bits = 0;
-    for (; x; x >>= 1) bits++;
-    return bits;
-#endif
-}
 
 /* Largest integer whose square is at most x, for x < 2^62. */
 static inline uint32_t square_root(uint64_t x)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.core import Context, Level
+from edge_se.core import LEVEL_PARAMETERS, Context, Level, reset_level
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TWIDDLES, WINDOW
 from edge_se.manifest import Manifest
@@ -55,8 +55,8 @@ class CompiledPath(FixedPath):
             }
         self._level = None
         if self._normalize is not None:
-            parameters = ("target", "silence", "rise", "fall", "first_weight")
-            self._level = Level(**{name: getattr(self._normalize, name) for name in parameters})
+            normalizer = self._normalize
+            self._level = Level(**{name: getattr(normalizer, name) for name in LEVEL_PARAMETERS})
         self._context = Context(
             **{name: array.ctypes.data for name, array in self._arrays.items()},
             level=None if self._level is None else ctypes.addressof(self._level),
@@ -84,6 +84,10 @@ class CompiledPath(FixedPath):
         self._newest[...] = samples
         self._analyse(self._address)
 
+    def knock(self) -> int:
+        """What happens with the newest frame; see `edge_se.level.LevelNormalizer.event`."""
+        return 0 if self._level is None else int(self._level.event)
+
     def synthesise(self, out: NDArray[np.int16]) -> None:
         """Synthesis: the mask applied, and one enhanced hop (int16 [256]) written to `out`."""
         self._synthesise(self._address)
@@ -97,7 +101,7 @@ class CompiledPath(FixedPath):
         """Forget all samples."""
         super().reset()
         if self._level is not None:
-            self._level.estimate, self._level.hops, self._level.exponent = self._level.target, 0, 0
+            reset_level(self._level)
 
     def describe(self) -> dict[str, Any]:
         """What runs, for reports."""

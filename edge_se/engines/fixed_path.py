@@ -32,7 +32,7 @@ from edge_se.fixed import (
     round_shift,
     saturate,
 )
-from edge_se.level import make_normalizer
+from edge_se.level import IntegerDc, make_normalizer
 from edge_se.manifest import (
     BAND_WEIGHT_BITS,
     LARGEST_BAND_WEIGHT,
@@ -175,6 +175,7 @@ class FixedPath:
         self._bands = None if manifest.bands is None else FixedBands(manifest.bands)
         self._mask_scale = MaskScale(manifest.tensors.mask)
         self._normalize = make_normalizer(manifest.signal)
+        self._dc = IntegerDc()
         self._samples = np.zeros(WINDOW, np.int64)
         # Spectra and their exponents, the newest last; the mask belongs to the first.
         delay = manifest.lookahead_frames
@@ -192,11 +193,14 @@ class FixedPath:
         """Analysis: one hop of samples (int16 [256]) to the step's features."""
         self._samples[:HOP] = self._samples[HOP:]
         self._samples[HOP:] = samples
-        spectrum, exponent = analyse(self._samples)
-        rows = np.concatenate([magnitude(spectrum)[None], spectrum])
         gain = 0
         if self._normalize is not None:
-            gain = self._normalize(int(np.square(self._samples[HOP:]).sum()))
+            newest = self._samples[HOP:]
+            if self._normalize.removes_dc:
+                newest[...] = saturate(newest - self._dc(int(newest.sum())), *INT16)
+            gain = self._normalize(int(np.square(newest).sum()))
+        spectrum, exponent = analyse(self._samples)
+        rows = np.concatenate([magnitude(spectrum)[None], spectrum])
         self._features[...] = self._quantized(rows, exponent - gain)
         self._spectra[:-1], self._spectra[-1] = self._spectra[1:], spectrum
         self._exponents[:-1], self._exponents[-1] = self._exponents[1:], exponent
@@ -208,6 +212,10 @@ class FixedPath:
         coarser = exponent - BAND_HEADROOM
         parts = (fine, coarser), (excess, coarser + self._bands.excess_shift)
         return np.concatenate([self._feature_scale(*part) for part in parts])
+
+    def knock(self) -> int:
+        """What happens with the newest frame; see `edge_se.level.LevelNormalizer.event`."""
+        return 0 if self._normalize is None else self._normalize.event
 
     def synthesise(self, out: NDArray[np.int16]) -> None:
         """Synthesis: the mask applied, and one enhanced hop (int16 [256]) written to `out`."""
@@ -236,6 +244,7 @@ class FixedPath:
         """Forget all samples."""
         if self._normalize is not None:
             self._normalize.reset()
+            self._dc.reset()
         for array in (self._samples, self._spectra, self._exponents, self._tail):
             array.fill(0)
 

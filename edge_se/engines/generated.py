@@ -7,7 +7,6 @@ library with another, which carries manifest and weights as a .tflite does, or w
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -205,8 +204,7 @@ def engine_manifest(
     return Manifest(
         architecture=architecture,
         precision=arithmetic,
-        # The others hear every level as it is.
-        signal=signal if arithmetic == "int8" else replace(signal, level_dbfs=None),
+        signal=signal,
         tensors=Tensors(
             TensorSpec("features", (3, signal.bins)), TensorSpec("mask", (2, signal.bins))
         ),

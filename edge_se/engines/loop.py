@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.engines.choice import make_path
+from edge_se.level import KNOCK_BEGAN, KNOCK_ENDED
 from edge_se.manifest import Manifest
 from edge_se.states import StateCache
 from edge_se.strength import Strength
@@ -51,6 +52,9 @@ class SignalPath(Protocol):
     def analyse(self, samples: NDArray[Any]) -> None:
         """Analysis: one hop of samples to the step's features."""
 
+    def knock(self) -> int:
+        """What happens with the newest frame; see `edge_se.level.LevelNormalizer.event`."""
+
     def synthesise(self, out: NDArray[Any]) -> None:
         """Synthesis: the mask applied, and one enhanced hop written to `out`."""
 
@@ -89,6 +93,7 @@ class FrameLoop:
         self.set_strength = self._path.set_strength
         self.speech_probability = self._path.speech_probability
         self._run, self._carry = step.run, step.cache.carry
+        self._knock = self._path.knock
         self.reset()
         silence = np.zeros(self.manifest.signal.hop, self.sample_dtype)
         for _ in range(WARM_UP_FRAMES):
@@ -98,12 +103,16 @@ class FrameLoop:
     def process(self, samples: NDArray[Any], out: NDArray[Any]) -> None:
         """Take in one hop ([hop] of `sample_dtype`) and write one enhanced hop to `out`."""
         self.analyse(samples)
-        self._run()
-        self._carry()
+        self.infer()
         self.synthesise(out)
 
     def infer(self) -> None:
         """Model: the one-frame step, and its states carried on."""
+        knock = self._knock()
+        if knock == KNOCK_BEGAN:
+            self.cache.keep()
+        elif knock == KNOCK_ENDED:
+            self.cache.restore()
         self._run()
         self._carry()
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edge_se.level import LevelNormalizer, hop_energy
+from edge_se.level import FloatDc, LevelNormalizer, hop_energy
 from edge_se.signal import LEAST_MAGNITUDE, Signal, hann
 
 MAGNITUDE_FLOOR = 1e-12  # added to the squared magnitude
@@ -118,8 +118,23 @@ def frame_gains(samples: Tensor, signal: Signal) -> Tensor:
     return torch.from_numpy(np.exp2(exponents))
 
 
+def without_dc(samples: Tensor, signal: Signal) -> Tensor:
+    """Samples [clips, n] as the frame loop's front end hands them on; as they are without one."""
+    if signal.level_dbfs is None or signal.front_end != "follow":
+        return samples
+    hop, count = signal.hop, samples.shape[-1]
+    frames = frame_count(count, signal)
+    hops = F.pad(samples, (0, frames * hop - count)).unflatten(-1, (frames, hop)).clone()
+    for clip in hops.numpy():
+        centre = FloatDc(hop)
+        for newest in clip:
+            newest[...] = centre(newest)
+    return hops.flatten(1)[:, :count]
+
+
 def heard(samples: Tensor, signal: Signal) -> tuple[Tensor, Tensor]:
     """Spectra [clips, frames, bins] and what the network takes of them, [..., rows, bins]."""
+    samples = without_dc(samples, signal)
     spectra = analyse(samples, signal)
     return spectra, features(spectra * frame_gains(samples, signal)[..., None], signal)
 

@@ -37,6 +37,9 @@ QUAD = 4
 BLOCKS = {4: 13, 8: 3, 12: 3, 16: 3, 24: 3, 32: 3}
 ROWS_AT_ONCE = 3
 
+# Bytes of the types of fields.
+SIZES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "float": 4}
+
 Fields = dict[str, tuple[str, int]]
 # Adds a table of weights under a name; gives what C calls it.
 Tables = Callable[[str, NDArray[Any]], str]
@@ -88,6 +91,7 @@ class Engine:
         self.state: Fields = dict.fromkeys(("least_gain", "dry", "speech"), ("int32_t", 1))
         self.scratch: Fields = {}
         self.on_reset: list[str] = []
+        self._signal_fields = 0
 
     @property
     def defined(self) -> Mapping[str, str]:
@@ -98,6 +102,21 @@ class Engine:
     def name(self) -> str:
         """What it computes: a network, in an arithmetic."""
         return f"{self.network}_{self.arithmetic}"
+
+    def end_signal_fields(self) -> None:
+        """Note that all fields of the state from here on are the network's own."""
+        self._signal_fields = len(self.state)
+
+    @property
+    def memory(self) -> str:
+        """The first field of the state that is the network's own; the others are behind it."""
+        return list(self.state)[self._signal_fields]
+
+    @property
+    def memory_words(self) -> int:
+        """Words of 32 bits that the network's own fields take at most."""
+        own = list(self.state.values())[self._signal_fields :]
+        return sum(-(-SIZES[kind] * count // 4) for kind, count in own)
 
     @property
     def layout(self) -> tuple[int, int]:
@@ -133,6 +152,7 @@ class LayerEngine(Engine, ABC):
             name: (self.element, shape.size) for name, shape in self.plan.buffers.items()
         }
         self._open(layers)
+        self.end_signal_fields()
         self._clear_margins()
         writers = self._writers()
         for layer in layers:

@@ -1,11 +1,12 @@
 """Engines for networks: which arithmetics there are, and what each is made from."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from calib_data import clips_folder
-from edge_se.engines.generated import ARITHMETICS
+from edge_se.engines.generated import ARITHMETICS, RECIPES
 from edge_se.errors import UserError
 from edge_se.model_file import manifest_of, split
 from quant.audio.clips import read_calibration_clips
@@ -27,10 +28,8 @@ from quant.ptq.pipeline import (
     calibrate_checkpoint,
     find_ranges,
     noisy_clips,
+    signal_for,
 )
-
-# Whose ranges the fixed engine's values have, and whose file the int8 engine computes.
-FIXED_RECIPE, INT8_RECIPE = "int16x8", "int8"
 
 
 def make_engine(
@@ -38,6 +37,7 @@ def make_engine(
     arithmetic: str,
     noisy: Sequence[np.ndarray] | None,
     progress: Progress,
+    keep_level: bool = False,
 ) -> Engine:
     """An engine and a network's weights for it.
 
@@ -47,6 +47,7 @@ def make_engine(
         noisy: what the others than "float" are calibrated with, float32 [n] each; None for the
             embedded clips.
         progress: told how far each stage of the calibration is.
+        keep_level: leave out the front end.
 
     Raises:
         UserError: there is no such arithmetic, or no engine for this network.
@@ -56,7 +57,10 @@ def make_engine(
             f"unknown arithmetic {arithmetic!r}; choose one of: {', '.join(ARITHMETICS)}"
         )
     # What no kernels serve is found before minutes of calibration.
-    engine = _in_float(checkpoint, arithmetic)
+    recipe = find_recipe(RECIPES[arithmetic])
+    if keep_level:
+        recipe = replace(recipe, level_dbfs=None)
+    engine = _in_float(checkpoint, recipe, arithmetic)
     if arithmetic == "float":
         return engine
     try:
@@ -65,7 +69,6 @@ def make_engine(
         raise _unserved(arithmetic, error) from error
     if noisy is None:
         noisy = noisy_clips(read_calibration_clips(clips_folder(), checkpoint.signal.sample_rate))
-    recipe = find_recipe(FIXED_RECIPE if arithmetic == "fixed" else INT8_RECIPE)
     calibrated = calibrate_checkpoint(checkpoint, noisy, recipe, progress)
     ranges = find_ranges(calibrated, recipe)
     if arithmetic == "fixed":
@@ -73,15 +76,20 @@ def make_engine(
     return int8_engine(build_quantized(calibrated, recipe, ranges, {}))
 
 
-def float_engine(checkpoint: Checkpoint) -> Engine:
-    """The engine in float; raises UserError where there is none for this network."""
-    return _in_float(checkpoint, "float")
+def float_engine(checkpoint: Checkpoint, recipe: Recipe) -> Engine:
+    """The engine in float, its front end the recipe's.
+
+    Raises:
+        UserError: there is none for this network.
+    """
+    return _in_float(checkpoint, recipe, "float")
 
 
-def _in_float(checkpoint: Checkpoint, asked: str) -> Engine:
+def _in_float(checkpoint: Checkpoint, recipe: Recipe, asked: str) -> Engine:
+    signal = signal_for(checkpoint.signal, recipe)
     try:
         return FloatEngine(
-            *(lower(checkpoint.step()), checkpoint.signal, checkpoint.architecture),
+            *(lower(checkpoint.step()), signal, checkpoint.architecture),
             checkpoint.sha256,
         )
     except ValueError as error:
@@ -96,7 +104,7 @@ def fixed_engine(
     try:
         layers, encodings = fixed_layers(calibrated, recipe, ranges)
         return FixedEngine(
-            *(layers, checkpoint.signal, checkpoint.architecture, checkpoint.sha256),
+            *(layers, calibrated.signal, checkpoint.architecture, checkpoint.sha256),
             encodings,
         )
     except ValueError as error:
@@ -117,7 +125,7 @@ def int8_engine(content: bytes) -> Engine:
     except ValueError as error:
         raise UserError(
             f"no int8 C engine can be generated for this file: {error}; it takes a GTCRN that "
-            f"edge-se quantize --precision {INT8_RECIPE} made"
+            f"edge-se quantize --precision {RECIPES['int8']} made"
         ) from error
 
 

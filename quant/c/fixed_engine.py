@@ -61,7 +61,7 @@ SHIFT, BITS = Kind("shift", high=31), Kind("bits", high=30)
 GAIN, MULTIPLIER = Kind("gain", low=-32768, high=32767), Kind("multiplier", high=2**31 - 1)
 ENERGY, ENERGY_SHIFT = Kind("energy", high=2**24), Kind("energy_shift", low=1, high=62)
 EPSILON, EPSILON_HIGH = Kind("epsilon", high=2**31 - 1), Kind("epsilon_high", high=2**19)
-EXPONENT = Kind("exponent", low=-64, high=50)
+EXPONENT = Kind("exponent", low=-64, high=43)
 
 FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
 FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits in a vector
@@ -86,7 +86,7 @@ class FixedEngine(LayerEngine):
     arithmetic = "fixed"
     element = samples = "int16_t"
     included = ("fixed_lanes.h", "fixed_path.h", "fixed_kernels.h", "weights.h")
-    included_by_these = ("compiler.h", "wide.h", "fft.h", "level.h")
+    included_by_these = ("compiler.h", "wide.h", "bits.h", "fft.h", "level.h")
 
     def __init__(
         self,

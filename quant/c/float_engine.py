@@ -28,6 +28,7 @@ from quant.c.float_spread import (
     write_sigmoid,
     write_spread,
 )
+from quant.c.front_end import add_front_end, restore_after_knocks
 from quant.c.layers import (
     AffineRectifier,
     Attention,
@@ -65,8 +66,11 @@ class FloatEngine(LayerEngine):
 
     arithmetic = "float"
     element = samples = "float"
-    included = ("lanes.h", "stft.h", "float_kernels.h", "float_spread.h", "weights.h")
-    included_by_these = ("compiler.h", "fft.h")
+    included = (
+        *("lanes.h", "float_level.h", "stft.h", "float_kernels.h", "float_spread.h"),
+        "weights.h",
+    )
+    included_by_these = ("compiler.h", "bits.h", "level.h", "fft.h")
 
     @property
     def defined(self) -> Mapping[str, str]:
@@ -93,7 +97,7 @@ class FloatEngine(LayerEngine):
         self.state |= {
             "samples": ("float", window),
             "tail": ("float", hop),
-            "energies": ("float", 2),
+            "mean": ("float", 1),
         }
         self.scratch |= {"spectrum": ("float", 2 * bins), "masked": ("float", 2 * bins)}
         angles = 2 * np.pi * np.arange(bins) / window
@@ -112,7 +116,11 @@ class FloatEngine(LayerEngine):
         own = ["s->samples", "k.spectrum", "k.masked", "s->tail", "out"]
         self.source.say(f"struct stft stft = {{{', '.join(names + own)}}};")
         self.source.call("accept", str(hop), "in", f"s->samples + {hop}")
+        self.source.say(f"struct level *const level = {add_front_end(self)};")
+        newest = f"s->samples + {hop}"
+        self.source.say(f"const float gain = level ? level_gain(level, &s->mean, {newest}) : 1;")
         self.source.say("stft_analyse(&stft);")
+        restore_after_knocks(self)
 
     def _close(self) -> None:
         soft = number(soft_energy(self.signal))
@@ -132,8 +140,8 @@ class FloatEngine(LayerEngine):
             raise ValueError(f"it hears {rows} rows of features")
         self.scratch["bins"] = ("float", row * (bins - alike))
         tables = self._merge_spans(layer, [weight for _, weight in merge_bands(layer)])
-        self.source.call(measure, str(alike), "k.spectrum", at)
-        self.source.call(measure, str(bins - alike), f"k.spectrum + {2 * alike}", "k.bins")
+        self.source.call(measure, str(alike), "gain", "k.spectrum", at)
+        self.source.call(measure, str(bins - alike), "gain", f"k.spectrum + {2 * alike}", "k.bins")
         self.source.call(merge, str(bands - alike), *tables, "k.bins", moved(at, row * alike))
 
     def _split(self, layer: Split) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 
 from edge_se.engines.fixed_path import FeatureScale, FixedBands, MaskScale
 from edge_se.fixed import BINS, MASK_UNIT_LIMIT
-from edge_se.level import LevelNormalizer
 from edge_se.manifest import Manifest
 from edge_se.quantized import limits
 from quant.c.engine import Engine
@@ -38,12 +37,11 @@ from quant.c.weights import Kind
 LEAST_REPEATS, LONGEST_PERIOD = 4, 40
 
 FEATURE_EXPONENT, MASK_EXPONENT = (
-    Kind("feature_exponent", low=-64, high=42),
+    Kind("feature_exponent", low=-64, high=38),
     Kind("mask_exponent", low=-32, high=0),
 )
 BOUND_EXPONENT, EXCESS_SHIFT = Kind("bound_exponent", low=-16, high=16), Kind("excess", high=16)
-LEVELLED, LEVEL = Kind("levelled", high=1), Kind("level", low=-(2**22), high=2**22)
-FRACTION, HOPS = Kind("fraction", high=2**16), Kind("hops", low=1, high=2**15)
+MASK_MULTIPLIER = Kind("mask_multiplier", low=1, high=2**15)
 UNIT, SQUARE = Kind("unit", low=1, high=MASK_UNIT_LIMIT), Kind("square", high=2**31 - 1)
 LARGEST_BAND_WEIGHT = 2**20
 BAND_STEP = 4  # weights of a band that are multiplied at once
@@ -56,7 +54,7 @@ class Int8Engine(Engine):
     arithmetic = "int8"
     element, samples = "int8_t", "int16_t"
     included = ("fixed_path.h", "int8_kernels.h", "weights.h")
-    included_by_these = ("compiler.h", "wide.h", "fft.h", "level.h")
+    included_by_these = ("compiler.h", "wide.h", "bits.h", "fft.h", "level.h")
 
     def __init__(self, content: bytes, manifest: Manifest) -> None:
         """Write the engine of a model file.
@@ -171,6 +169,7 @@ class Int8Engine(Engine):
             return f"{base} + {offset}" if offset else base
 
         self._open()
+        self.end_signal_fields()
         for step in self._frame.steps:
             self.source.say(step.write(at))
         names = {state.input: identifier(state.name) for state in self._manifest.states}
@@ -235,12 +234,10 @@ class Int8Engine(Engine):
         manifest, number = self._manifest, self.weights.number
         features, mask = manifest.tensors.features, manifest.tensors.mask
         add_path_memory(self)
-        self.state["level"] = ("int32_t", 8)
         scale, of_mask = FeatureScale(features), MaskScale(mask)
         self._mask_zero = number(ZERO, of_mask.zero_point)
         low, high = limits(np.int8)
         fields: dict[str, Any] = {
-            "level": f"{self._levelled()} ? (struct level *)s->level : 0",
             "feature_bytes": 1,
             "feature_multiplier": number(MULTIPLIER, scale.multiplier),
             "feature_exponent": number(FEATURE_EXPONENT, scale.exponent),
@@ -248,7 +245,7 @@ class Int8Engine(Engine):
             "feature_low": low,
             "feature_high": high,
             "mask_bytes": 1,
-            "mask_multiplier": number(HOPS, of_mask.multiplier),
+            "mask_multiplier": number(MASK_MULTIPLIER, of_mask.multiplier),
             "mask_exponent": number(MASK_EXPONENT, of_mask.exponent),
             "mask_zero_point": self._mask_zero,
             "mask_unit": number(UNIT, of_mask.unit),
@@ -284,26 +281,6 @@ class Int8Engine(Engine):
                 "excess_shift": number(EXCESS_SHIFT, merging.excess_shift),
             }
         open_path(self, fields)
-
-    def _levelled(self) -> str:
-        """Whether loud input is attenuated for the network, in C; how much, after a reset."""
-        levelled, number = self.signal.level_dbfs is not None, self.weights.number
-        normalizer = LevelNormalizer(self.signal) if levelled else None
-        kinds = {
-            "target": LEVEL,
-            "silence": LEVEL,
-            "rise": FRACTION,
-            "fall": FRACTION,
-            "first_weight": HOPS,
-        }
-        values = [
-            number(kind, max(kind.low, 0) if normalizer is None else getattr(normalizer, name))
-            for name, kind in kinds.items()
-        ]
-        # Those, and the estimate, which begins at the target.
-        for place, value in enumerate([*values, values[0]]):
-            self.on_reset.append(f"s->level[{place}] = {value};")
-        return number(LEVELLED, int(levelled))
 
 
 def _sites(program: Program) -> dict[Operation, int]:

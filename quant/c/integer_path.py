@@ -13,6 +13,7 @@ from edge_se.engines.fixed_path import MaskScale
 from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TABLE_BITS, TWIDDLES, WINDOW
 from edge_se.speech import soft_energy
 from quant.c.engine import Engine
+from quant.c.front_end import add_front_end, restore_after_knocks
 
 
 def add_path_memory(engine: Engine) -> None:
@@ -41,11 +42,13 @@ def open_path(engine: Engine, fields: Mapping[str, Any]) -> None:
         "mask": "k.mask",
         "least_gain": "s->least_gain",
         "dry": "s->dry",
+        "level": add_front_end(engine),
     }
     listed = ", ".join(f".{name} = {value}" for name, value in (shared | dict(fields)).items())
     engine.source.say(f"struct context context = {{{listed}}};")
     engine.source.call("memcpy", f"s->samples + {HOP}", "in", f"sizeof(int16_t) * {HOP}")
     engine.source.say("fixed_analyse(&context);")
+    restore_after_knocks(engine)
 
 
 def squared_step(scale: MaskScale, finer: int = 0) -> int:

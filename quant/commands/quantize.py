@@ -82,15 +82,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--level-dbfs",
         type=Number(float, -120, 20),
         metavar="DB",
-        help="attenuate what the network hears where it is more than 12 dB louder than this "
-        "level, by powers of two that follow the signal (default: -25 with --precision int8, "
-        "else never)",
+        help="bring what the network hears nearer to this level, by powers of two that follow the "
+        "signal, where it is more than 12 dB louder or 18 dB softer; take DC off, and forget "
+        "knocks (default: -25, and what a recipe file says)",
     )
     level.add_argument(
         "--keep-level",
         action="store_true",
         default=None,
-        help="let the network hear every level as it is",
+        help="no front end: let the network hear every level, DC and knock as it is",
     )
     add_strength_arguments(parser, default="")
     parser.add_argument(

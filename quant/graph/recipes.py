@@ -29,7 +29,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-# What is more than 12 dB louder is attenuated where features have 8 bits, which end there.
+# Speech as networks hear it in training; see `edge_se.level`.
 USUAL_LEVEL_DBFS = -25.0
 # How ranges are chosen; `quant.ptq.ranges` has a function for each.
 RANGE_METHODS = ("percentile", "min-max", "mse")
@@ -52,7 +52,7 @@ class Recipe:
         default: of operators that no override names.
         overrides: the first whose pattern is found in an operator's scope counts.
         ranges: how ranges are chosen, one of `RANGE_METHODS`.
-        level_dbfs: level that louder input is brought nearer to; None to leave it.
+        level_dbfs: level that the front end brings input nearer to; None for no front end.
     """
 
     name: str
@@ -118,11 +118,11 @@ class Recipe:
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("float", Precision.FLOAT),
-        Recipe("dynamic", Precision.DYNAMIC),
+        Recipe("float", Precision.FLOAT, level_dbfs=USUAL_LEVEL_DBFS),
+        Recipe("dynamic", Precision.DYNAMIC, level_dbfs=USUAL_LEVEL_DBFS),
         Recipe("int8", Precision.INT8, level_dbfs=USUAL_LEVEL_DBFS),
         # 16 bits have room for the extremes.
-        Recipe("int16x8", Precision.INT16, ranges="min-max"),
+        Recipe("int16x8", Precision.INT16, ranges="min-max", level_dbfs=USUAL_LEVEL_DBFS),
     )
 }
 

@@ -102,7 +102,9 @@ def _loud_enough(samples: np.ndarray) -> np.ndarray:
 
 def signal_for(network_signal: Signal, recipe: Recipe) -> Signal:
     """What a network hears in a file that is made by a recipe."""
-    return replace(network_signal, level_dbfs=recipe.level_dbfs)
+    if recipe.level_dbfs is None:
+        return replace(network_signal, level_dbfs=None)
+    return replace(network_signal, level_dbfs=recipe.level_dbfs, front_end="follow")
 
 
 def calibrate_checkpoint(

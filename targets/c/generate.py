@@ -26,6 +26,7 @@ def generate(
     prefix: str = "gtcrn",
     noisy: Sequence[np.ndarray] | None = None,
     progress: Progress = lambda stage, done, total: None,
+    keep_level: bool = False,
 ) -> dict[str, str]:
     """C sources, by file name, of an engine and a network's weights.
 
@@ -39,11 +40,12 @@ def generate(
         noisy: what the others than "float" are calibrated with, float32 [n] each; None for the
             embedded clips.
         progress: told how far each stage of the calibration is.
+        keep_level: leave out the front end.
 
     Raises:
         UserError: No engine can be generated for this network.
     """
-    engine = make_engine(checkpoint, arithmetic, noisy, progress)
+    engine = make_engine(checkpoint, arithmetic, noisy, progress, keep_level)
     return frame_sources(engine, prefix) | weights_sources(engine, checkpoint.name, prefix)
 
 
@@ -130,7 +132,7 @@ struct {p}_weights;
 
 typedef struct {p}_state {{
     const struct {p}_weights *weights;
-{_fields(engine.state)}
+{_fields(engine.state | {"kept": ("int32_t", engine.memory_words)})}
 }} {p}_state;
 
 /* Check weights, and make memory a state of them, as after a reset. They have to lie at a multiple
@@ -216,6 +218,25 @@ struct scratch {{
 {_fields(engine.scratch)}
 }};
 
+/* The network's own states, while a knock lasts. */
+static size_t states_size(void)
+{{
+    return offsetof({p}_state, kept) - offsetof({p}_state, {engine.memory});
+}}
+
+typedef char states_fit[{4 * engine.memory_words} >= offsetof({p}_state, kept) -
+                                offsetof({p}_state, {engine.memory}) ? 1 : -1];
+
+static void keep_states({p}_state *s)
+{{
+    memcpy(s->kept, (char *)s + offsetof({p}_state, {engine.memory}), states_size());
+}}
+
+static void restore_states({p}_state *s)
+{{
+    memcpy((char *)s + offsetof({p}_state, {engine.memory}), s->kept, states_size());
+}}
+
 void {p}_process({p}_state *s, const {kind} in[{hop}], {kind} out[{hop}])
 {{
     struct scratch k;
@@ -234,7 +255,8 @@ void {p}_reset({p}_state *s)
     memset(s, 0, sizeof *s);
     s->weights = w;
     {p}_set_strength(s, least_gain, dry);
-{_on_reset(engine)}}}
+    if (!w) return;
+{_lines(engine.on_reset)}}}
 
 static int32_t share(int32_t steps)
 {{
@@ -303,9 +325,8 @@ uint32_t {p}_checkpoint(const {p}_state *s)
 """
 
 
-def _on_reset(engine: Engine) -> str:
-    lines = ["if (!w) return;", *engine.on_reset] if engine.on_reset else []
-    return indented(lines) + "\n" if lines else ""
+def _lines(statements: Sequence[str]) -> str:
+    return indented(statements) + "\n" if statements else ""
 
 
 def _checks(engine: Engine) -> str:

@@ -63,6 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "clips)",
     )
     parser.add_argument(
+        "--keep-level",
+        action="store_true",
+        help="no front end: let the network hear every level, DC and knock as it is",
+    )
+    parser.add_argument(
         "--board",
         type=word,
         metavar="NAME",
@@ -143,10 +148,10 @@ def _make(arguments: argparse.Namespace) -> _Made:
     checkpoint = load_network(arguments)
     noisy = _noisy(arguments, checkpoint)
     with ProgressBars() as progress:
-        engine = make_engine(checkpoint, arithmetic, noisy, progress)
+        engine = make_engine(checkpoint, arithmetic, noisy, progress, arguments.keep_level)
 
     def prove(library: bytes) -> None:
-        prove_against_torch(library, checkpoint, checkpoint.signal, "c", arithmetic != "float")
+        prove_against_torch(library, checkpoint, engine.signal, "c", arithmetic != "float")
 
     return _Made(engine, checkpoint.name, checkpoint.describe(), prove)
 
@@ -163,7 +168,7 @@ def _make_of_file(arguments: argparse.Namespace) -> _Made:
         raise UserError(
             f"{path} can be compiled in int8, and its checkpoint in {arguments.arithmetic}"
         )
-    for name in ("calibration_clips", "architecture", "network_option"):
+    for name in ("calibration_clips", "architecture", "network_option", "keep_level"):
         if getattr(arguments, name):
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option} is for checkpoints; {path} is a model file, as it will run")

@@ -187,6 +187,10 @@ def test_inspect_tells_of_levels(tiny_int8):
     shown = format_description(description)
     assert "levels       attenuated beyond -15 dBFS" in shown
 
+    description["manifest"]["signal"]["front_end"] = "follow"
+    shown = format_description(description)
+    assert "levels       as it is from -42 to -15 dBFS, knocks and DC held off" in shown
+
 
 def test_inspect_gives_the_manifest_as_json(edge_se, tmp_path):
     model = write_tiny(tmp_path / "m.tflite", "int8", quality={"pesq": 1.5})

@@ -92,6 +92,7 @@ def hops(seed: int, count: int) -> np.ndarray:
         (0, None, FULL),
         (2, None, FULL),
         (0, -28.0, FULL),
+        (0, (-28.0, "follow"), FULL),
         (0, None, Strength(12.0)),
         (2, None, Strength(3.0, 0.3)),
         (0, None, Strength(mix=1.0)),
@@ -100,11 +101,9 @@ def hops(seed: int, count: int) -> np.ndarray:
 def test_bits_equal_those_of_the_numpy_model(
     library, features, mask, bands, lookahead, level, strength
 ):
+    target, front_end = level if isinstance(level, tuple) else (level, "attenuate")
     described = manifest(
-        *(features, mask),
-        lookahead_frames=lookahead,
-        level_dbfs=level,
-        bands=bands,
+        *(features, mask, target, front_end), lookahead_frames=lookahead, bands=bands
     )
     low, high = np.iinfo(mask.dtype).min, np.iinfo(mask.dtype).max
 
@@ -141,30 +140,37 @@ def speech_like(seed: int, count: int) -> np.ndarray:
     return samples.clip(-32768, 32767).astype(np.int16)
 
 
-def test_the_level_s_bits_equal_those_of_the_numpy_model(library):
-    described = manifest(level_dbfs=-50.0)
+@pytest.mark.parametrize(
+    ("front_end", "target", "least", "most"),
+    [("attenuate", -50.0, -4, 0), ("follow", -50.0, -4, 0), ("follow", -15.0, 0, 6)],
+)
+def test_the_level_s_bits_equal_those_of_the_numpy_model(library, front_end, target, least, most):
+    described = manifest(level_dbfs=target, front_end=front_end)
     ours, theirs = buffers(described), buffers(described)
     model, path = FixedPath(described, *ours), CompiledPath(library, described, *theirs)
-    gains = set()
+    gains, events = set(), set()
     for frame in speech_like(0, 3000):
         model.analyse(frame)
         path.analyse(frame)
         level, expected = path._level, model._normalize
         assert level is not None and expected is not None
         gains.add(level.exponent)
-        assert (level.estimate, level.hops, level.exponent) == (
-            expected._estimate,
-            expected._hops,
-            expected._exponent,
-        )
+        for name in ("estimate", "floor", "hops", "exponent", "previous", "loud"):
+            assert getattr(level, name) == getattr(expected, f"_{name}")
+        assert level.event == expected.event
+        events.add(level.event)
+        assert level.dc == model._dc._mean
         np.testing.assert_array_equal(ours[0], theirs[0])
 
-    assert min(gains) < -1 and max(gains) == 0
+    assert (min(gains), max(gains)) == (least, most)
+    assert events == ({0, 1, 2} if (front_end, target) == ("follow", -50.0) else {0})
 
 
-@pytest.mark.parametrize("level", [None, -28.0])
-def test_reset_forgets_everything(library, level):
-    described = manifest(level_dbfs=level)
+@pytest.mark.parametrize(
+    ("level", "front_end"), [(None, "attenuate"), (-28.0, "attenuate"), (-28.0, "follow")]
+)
+def test_reset_forgets_everything(library, level, front_end):
+    described = manifest(level_dbfs=level, front_end=front_end)
     features, mask = buffers(described)
     mask[...] = passing_mask()
     path = CompiledPath(library, described, features, mask)

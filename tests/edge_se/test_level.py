@@ -6,14 +6,20 @@ import numpy as np
 import pytest
 
 from edge_se.level import (
+    KNOCK_BEGAN,
+    KNOCK_ENDED,
     ONE,
     SMALLEST_EXPONENT,
+    FloatDc,
+    IntegerDc,
     LevelNormalizer,
     hop_energy,
     hop_level,
     level_of,
 )
 from tests.helpers.tiny_model import SIGNAL
+
+FOLLOWING = replace(SIGNAL, level_dbfs=-25.0, front_end="follow")
 
 
 def noise(level_dbfs: float, hops: int) -> np.ndarray:
@@ -76,6 +82,101 @@ def test_the_gain_is_bounded():
         exponents(LevelNormalizer(replace(SIGNAL, level_dbfs=-60.0)), noise(0, 500))[-1]
         == SMALLEST_EXPONENT
     )
+
+
+def test_attenuation_alone_amplifies_nothing_and_knows_no_knock():
+    normalizer = LevelNormalizer(replace(SIGNAL, level_dbfs=-25.0))
+    found = []
+    for hop in [*speech(-60, 300), *np.ones((4, 256), np.float32), *speech(-25, 50)]:
+        found.append(normalizer(hop_energy(hop)))
+        assert not normalizer.event
+
+    assert max(found) == 0
+    assert set(found[:304]) == {0}, "a short knock moves nothing"
+
+
+def speech(level_dbfs: float, hops: int) -> np.ndarray:
+    """Bursts of a fifth of a second, and background 30 dB below between them."""
+    samples = noise(level_dbfs, hops)
+    samples[np.arange(hops) % 24 >= 12] *= np.float32(10 ** (-30 / 20))
+    return samples
+
+
+@pytest.mark.parametrize(("level_dbfs", "least"), [(-48, 1), (-60, 3), (-75, 6)])
+def test_soft_speech_is_amplified_within_4_seconds_and_stays_so_in_pauses(level_dbfs, least):
+    normalizer = LevelNormalizer(FOLLOWING)
+
+    amplified = exponents(normalizer, speech(level_dbfs, 250))[-1]
+    paused = exponents(normalizer, noise(level_dbfs - 30, 3000))
+
+    assert amplified >= least
+    assert set(paused) == {amplified}
+
+
+def test_louder_speech_ends_the_amplification_with_its_first_hop():
+    normalizer = LevelNormalizer(FOLLOWING)
+    exponents(normalizer, speech(-70, 300))
+
+    assert exponents(normalizer, noise(-10, 1)) <= [0]
+
+
+def test_no_frame_is_heard_more_than_18_db_above_the_target():
+    loud = noise(20, 50)
+    found = exponents(LevelNormalizer(FOLLOWING), loud)
+
+    heard = [20 + 20 * np.log10(2.0**exponent) for exponent in found]
+    assert max(heard) < -25 + 3 + 15 + 1
+
+
+def events(normalizer: LevelNormalizer, hops: np.ndarray) -> list[tuple[int, int]]:
+    """What happened, and at which hop."""
+    found = []
+    for number, hop in enumerate(hops):
+        normalizer(hop_energy(hop))
+        if normalizer.event:
+            found.append((number, normalizer.event))
+    return found
+
+
+def test_states_are_kept_before_each_knock_and_restored_64_ms_after_it():
+    knock, pause = np.ones((16, 256), np.float32), noise(-25, 50)
+    found = events(LevelNormalizer(FOLLOWING), np.concatenate([pause, knock, pause, knock, pause]))
+
+    # The window of the hop after a knock has its last hop in it.
+    expected = [(50, KNOCK_BEGAN), (70, KNOCK_ENDED), (116, KNOCK_BEGAN), (136, KNOCK_ENDED)]
+    assert found == expected
+
+
+@pytest.mark.parametrize("level_dbfs", [-60, -25])
+def test_after_30_s_of_a_knock_the_level_is_what_it_was(level_dbfs):
+    normalizer, loud = LevelNormalizer(FOLLOWING), np.ones((2000, 256), np.float32)
+    before = exponents(normalizer, speech(level_dbfs, 400))[-1]
+
+    during = exponents(normalizer, loud)
+    after = exponents(normalizer, speech(level_dbfs, 20))
+
+    assert during[-1] == -2 and set(after[5:]) == {before}
+
+
+@pytest.mark.parametrize("level_dbfs", [-60, -35, -25, -15])
+def test_usual_speech_is_no_knock(level_dbfs):
+    normalizer = LevelNormalizer(FOLLOWING)
+    for hop in speech(level_dbfs, 500):
+        normalizer(hop_energy(hop))
+        assert not normalizer.event
+
+
+@pytest.mark.parametrize("dc", [-0.5, 0.05, 0.3])
+def test_dc_is_gone_after_a_second_in_integers_and_floats(dc):
+    samples = noise(-40, 64) + np.float32(dc)
+    integers, floats = IntegerDc(), FloatDc(256)
+    for hop in samples:
+        whole = np.rint(hop * 32768).astype(np.int64)
+        left = whole - integers(int(whole.sum()))
+        centred = floats(hop)
+
+    assert abs(left.mean()) < 32768 * 0.002
+    assert abs(centred.mean()) < 0.002
 
 
 def test_reset_forgets_the_level():

@@ -9,7 +9,7 @@ import pytest
 import soxr
 
 from calib_data import clips_folder
-from edge_se.core import Level
+from edge_se.core import LEVEL_PARAMETERS, Level, reset_level
 from edge_se.core.build import FOLDER, BuildError, compile_library, find_compiler
 from edge_se.errors import UserError
 from edge_se.level import DB_PER_OCTAVE, ONE, LevelNormalizer, hop_energy
@@ -156,18 +156,19 @@ def test_speech_of_one_loudness_has_one_level_at_any_hop(speech, signal):
 
 LOOP = """
 #include <stdint.h>
-static inline int bit_length(uint64_t x) { return x ? 64 - __builtin_clzll(x) : 0; }
 #include "level.h"
 int step(struct level *level, const int16_t *samples, int count)
 {
-    return level_exponent(level, samples, count);
+    uint64_t energy = 0;
+    for (int n = 0; n < count; n++) energy += (uint32_t)((int32_t)samples[n] * samples[n]);
+    return level_take(level, energy);
 }
 """
 
 
 @pytest.fixture(scope="module")
 def compiled_level(tmp_path_factory):
-    """The core's `level_exponent`, for hops of any size."""
+    """The core's `level_take`, for hops of any size."""
     folder = tmp_path_factory.mktemp("level")
     (folder / "loop.c").write_text(LOOP)
     try:
@@ -181,9 +182,8 @@ def compiled_level(tmp_path_factory):
 @pytest.mark.parametrize("signal", LEVELLED, ids=name)
 def test_numpy_and_c_have_the_same_level_at_any_hop(speech, signal, compiled_level):
     normalizer = LevelNormalizer(replace(signal, level_dbfs=-50.0))
-    parameters = ("target", "silence", "rise", "fall", "first_weight")
-    level = Level(**{name: getattr(normalizer, name) for name in parameters})
-    level.estimate = level.target
+    level = Level(**{name: getattr(normalizer, name) for name in LEVEL_PARAMETERS})
+    reset_level(level)
     swelling = np.concatenate([speech[:80000], 0.001 * speech[:80000], speech[80000:120000]])
     exponents = set()
     for hop in hops(swelling, signal):

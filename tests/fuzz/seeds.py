@@ -131,13 +131,13 @@ def tflite() -> Seeds:
 def with_weights() -> Seeds:
     """Models that carry weights for the C engine: the built-in one, and one in 8 bits."""
     from edge_se.model_file import attach_manifest, manifest_of
-    from quant.c.engines import INT8_RECIPE, int8_engine
+    from quant.c.engines import int8_engine
     from quant.checkpoints import default_checkpoint_path
     from quant.graph.recipes import find_recipe
     from quant.networks.checkpoint import load_checkpoint
     from quant.ptq.pipeline import build_quantized, calibrate_checkpoint, find_ranges
 
-    recipe = find_recipe(INT8_RECIPE)
+    recipe = find_recipe("int8")
     heard = [0.1 * np.random.default_rng(0).standard_normal(8000).astype(np.float32)]
     checkpoint = load_checkpoint(default_checkpoint_path())
     calibrated = calibrate_checkpoint(checkpoint, heard, recipe, lambda stage, done, total: None)

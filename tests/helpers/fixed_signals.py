@@ -28,9 +28,10 @@ def manifest(
     features: TensorSpec = FEATURES,
     mask: TensorSpec = MASK,
     level_dbfs: float | None = None,
+    front_end: str = "attenuate",
     **changes: Any,
 ) -> Manifest:
-    signal = replace(SIGNAL, level_dbfs=level_dbfs)
+    signal = replace(SIGNAL, level_dbfs=level_dbfs, front_end=front_end)
     return Manifest("none", "int8", signal, Tensors(features, mask), (), **changes)
 
 

@@ -24,10 +24,12 @@ from edge_se.engines import generated, load_engine, tflite
 from edge_se.engines.generated import GeneratedEngine, load_compiled, prefix, read_compiled
 from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
+from edge_se.level import FloatDc
 from edge_se.model_file import attach_manifest, attached_weights, default_model_path, read_model
 from edge_se.strength import Strength
 from quant.c.engines import float_engine, make_engine
 from quant.checkpoints import default_checkpoint_path
+from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.gtcrn.model import GTCRN
 from quant.networks.registry import find_network
@@ -101,7 +103,7 @@ def test_the_core_has_the_frame_that_every_checkpoint_has(arithmetic, noisy):
 def test_the_built_in_model_carries_weights_of_its_checkpoint():
     data, manifest = read_model(default_model_path())
     checkpoint = load_checkpoint(default_checkpoint_path())
-    wanted = float_engine(checkpoint).blob
+    wanted = float_engine(checkpoint, RECIPES["float"]).blob
 
     weights = attached_weights(data)
 
@@ -150,6 +152,35 @@ def test_the_engine_built_in_equals_the_float_model(library, float_model, signal
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def in_the_world() -> np.ndarray:
+    """Speech, a knock of 0.25 s, speech with DC, soft speech with DC: float32."""
+    speech, _ = soundfile.read(clips_folder() / "clean" / "en_03.flac", dtype="float32")
+    speech += 0.005 * np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32)
+    knock = np.sign(np.sin(np.arange(4000) / 20 + 0.01)).astype(np.float32)
+    return np.concatenate([speech[:32000], knock, speech[32000:] + 0.1, 0.02 * speech + 0.1])
+
+
+def test_the_float_engine_has_the_float_model_s_front_end(library, float_model, in_the_world):
+    expected = Enhancer(float_model, engine="tflite").enhance(in_the_world)
+
+    found = Enhancer(float_model, engine="c").enhance(in_the_world)
+
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("stft", ["float", "fixed"])
+def test_a_knock_and_dc_leave_no_trace_in_c(library, in_the_world, stft):
+    begin, until = 36000, len(in_the_world) // 2
+    plain = np.concatenate([in_the_world[:32000], in_the_world[begin:until] - np.float32(0.1)])
+    expected = Enhancer(engine="c", stft=stft).enhance(plain)[32000 + 4800 :]
+
+    found = Enhancer(engine="c", stft=stft).enhance(in_the_world)[begin + 4800 : until]
+
+    error = np.square(found - expected).sum() / np.square(expected).sum()
+    assert 10 * np.log10(error) < -15
+
+
 def test_the_fixed_engine_takes_and_gives_int16(library):
     speech, _ = soundfile.read(clips_folder() / "clean" / "en_03.flac", dtype="float32")
     speech += 0.005 * np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32)
@@ -178,13 +209,15 @@ def test_the_engine_built_in_takes_less_away_as_the_float_model_does(
 
 @pytest.mark.parametrize(("arithmetic", "tolerance"), [("float", 1e-6), ("fixed", 2 / 32768)])
 def test_an_engine_mixes_the_input_in_to_the_sample(library, signal, arithmetic, tolerance):
+    without_dc = FloatDc(256)
+    heard = np.concatenate([without_dc(hop).copy() for hop in signal.reshape(-1, 256)])
     enhancer = Enhancer(engine="c", stft=arithmetic)
     full = enhancer.enhance(signal)
     enhancer.mix = 0.25
 
     found = enhancer.enhance(signal)
 
-    np.testing.assert_allclose(found, 0.75 * full + 0.25 * signal, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(found, 0.75 * full + 0.25 * heard, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("arithmetic", ["float", "fixed"])

@@ -12,6 +12,12 @@ struct gtcrn_fixed_weights {
     struct weights_header header;
     int32_t multiplier[4];
     int32_t exponent[4];
+    int32_t level[4];
+    int32_t fraction[4];
+    int32_t hops[4];
+    int32_t distance[4];
+    int32_t largest[4];
+    int32_t enabled[4];
     int32_t shift[56];
     int32_t energy[8];
     int32_t energy_shift[8];
@@ -142,13 +148,19 @@ struct gtcrn_fixed_weights {
     int16_t split_high[200];
 };
 
-typedef char weights_are_packed[sizeof(struct gtcrn_fixed_weights) == 45312 ? 1 : -1];
+typedef char weights_are_packed[sizeof(struct gtcrn_fixed_weights) == 45408 ? 1 : -1];
 
-static const uint32_t layout[2] = {0xba1223cbu, 0x6514db56u};
+static const uint32_t layout[2] = {0x8a7321feu, 0x429d0c69u};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_fixed_weights, multiplier), 2, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_fixed_weights, exponent), 1, INT32, -64, 50},
+    {offsetof(struct gtcrn_fixed_weights, exponent), 1, INT32, -64, 43},
+    {offsetof(struct gtcrn_fixed_weights, level), 2, INT32, -4194304, 4194304},
+    {offsetof(struct gtcrn_fixed_weights, fraction), 2, INT32, 0, 65536},
+    {offsetof(struct gtcrn_fixed_weights, hops), 2, INT32, 1, 32768},
+    {offsetof(struct gtcrn_fixed_weights, distance), 3, INT32, -536870912, 536870912},
+    {offsetof(struct gtcrn_fixed_weights, largest), 1, INT32, 0, 7},
+    {offsetof(struct gtcrn_fixed_weights, enabled), 2, INT32, 0, 1},
     {offsetof(struct gtcrn_fixed_weights, shift), 53, INT32, 0, 31},
     {offsetof(struct gtcrn_fixed_weights, energy), 6, INT32, 0, 16777216},
     {offsetof(struct gtcrn_fixed_weights, energy_shift), 6, INT32, 1, 62},
@@ -354,6 +366,25 @@ struct scratch {
     int16_t linear[528];
 };
 
+/* The network's own states, while a knock lasts. */
+static size_t states_size(void)
+{
+    return offsetof(gtcrn_fixed_state, kept) - offsetof(gtcrn_fixed_state, encoder_2_cache);
+}
+
+typedef char states_fit[37336 >= offsetof(gtcrn_fixed_state, kept) -
+                                offsetof(gtcrn_fixed_state, encoder_2_cache) ? 1 : -1];
+
+static void keep_states(gtcrn_fixed_state *s)
+{
+    memcpy(s->kept, (char *)s + offsetof(gtcrn_fixed_state, encoder_2_cache), states_size());
+}
+
+static void restore_states(gtcrn_fixed_state *s)
+{
+    memcpy((char *)s + offsetof(gtcrn_fixed_state, encoder_2_cache), s->kept, states_size());
+}
+
 void gtcrn_fixed_process(gtcrn_fixed_state *s, const int16_t in[256], int16_t out[256])
 {
     struct scratch k;
@@ -362,9 +393,11 @@ void gtcrn_fixed_process(gtcrn_fixed_state *s, const int16_t in[256], int16_t ou
         memset(out, 0, sizeof(int16_t) * 256);
         return;
     }
-    struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .least_gain = s->least_gain, .dry = s->dry, .feature_bytes = 2, .feature_multiplier = w->multiplier[0], .feature_exponent = w->exponent[0], .feature_low = -32768, .feature_high = 32767, .mask_bytes = 2, .mask_multiplier = 16384, .mask_exponent = -14, .mask_unit = 8388608};
+    struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 2, .feature_multiplier = w->multiplier[0], .feature_exponent = w->exponent[0], .feature_low = -32768, .feature_high = 32767, .mask_bytes = 2, .mask_multiplier = 16384, .mask_exponent = -14, .mask_unit = 8388608};
     memcpy(s->samples + 256, in, sizeof(int16_t) * 256);
     fixed_analyse(&context);
+    if (s->level[19] == KNOCK_BEGAN) keep_states(s);
+    if (s->level[19] == KNOCK_ENDED) restore_states(s);
     memset(k.rows129x4_0, 0, sizeof(int16_t) * 12);
     memset(k.rows129x4_0 + 528, 0, sizeof(int16_t) * 12);
     memset(k.rows65x16_0, 0, sizeof(int16_t) * 32);
@@ -513,6 +546,20 @@ void gtcrn_fixed_reset(gtcrn_fixed_state *s)
     memset(s, 0, sizeof *s);
     s->weights = w;
     gtcrn_fixed_set_strength(s, least_gain, dry);
+    if (!w) return;
+    s->level[0] = w->level[0];
+    s->level[1] = w->level[1];
+    s->level[2] = w->fraction[0];
+    s->level[3] = w->fraction[1];
+    s->level[4] = w->hops[0];
+    s->level[5] = w->distance[0];
+    s->level[6] = w->largest[0];
+    s->level[7] = w->distance[1];
+    s->level[8] = w->distance[2];
+    s->level[9] = w->hops[1];
+    s->level[10] = w->enabled[0];
+    s->level[11] = w->level[0];
+    s->level[12] = w->level[0];
 }
 
 static int32_t share(int32_t steps)

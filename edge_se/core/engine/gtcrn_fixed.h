@@ -27,6 +27,7 @@ typedef struct gtcrn_fixed_state {
     int32_t speech;
     int16_t samples[512];
     int32_t tail[256];
+    int32_t level[22];
     int16_t encoder_2_cache[1104];
     int16_t encoder_2_cache_oldest;
     int16_t encoder_2_attention_gru_memory[16];
@@ -47,6 +48,7 @@ typedef struct gtcrn_fixed_state {
     int16_t decoder_2_cache[1104];
     int16_t decoder_2_cache_oldest;
     int16_t decoder_2_attention_gru_memory[16];
+    int32_t kept[9334];
 } gtcrn_fixed_state;
 
 /* Check weights, and make memory a state of them, as after a reset. They have to lie at a multiple

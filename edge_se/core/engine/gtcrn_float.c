@@ -3,6 +3,7 @@
 #include "gtcrn_float.h"
 
 #include "lanes.h"
+#include "float_level.h"
 #include "stft.h"
 #include "float_kernels.h"
 #include "float_spread.h"
@@ -11,6 +12,12 @@
 /* What depends on the checkpoint. Arrays begin at multiples of 16 bytes. */
 struct gtcrn_float_weights {
     struct weights_header header;
+    int32_t level[4];
+    int32_t fraction[4];
+    int32_t hops[4];
+    int32_t distance[4];
+    int32_t largest[4];
+    int32_t enabled[4];
     float slope[16];
     uint16_t merge_first[64];
     uint16_t merge_until[72];
@@ -132,11 +139,17 @@ struct gtcrn_float_weights {
     float split_weight[384];
 };
 
-typedef char weights_are_packed[sizeof(struct gtcrn_float_weights) == 94400 ? 1 : -1];
+typedef char weights_are_packed[sizeof(struct gtcrn_float_weights) == 94496 ? 1 : -1];
 
-static const uint32_t layout[2] = {0x64b1b161u, 0xd611b7f6u};
+static const uint32_t layout[2] = {0x16527cdfu, 0xe701c380u};
 
 static const struct bounds bounds[] = {
+    {offsetof(struct gtcrn_float_weights, level), 2, INT32, -4194304, 4194304},
+    {offsetof(struct gtcrn_float_weights, fraction), 2, INT32, 0, 65536},
+    {offsetof(struct gtcrn_float_weights, hops), 2, INT32, 1, 32768},
+    {offsetof(struct gtcrn_float_weights, distance), 3, INT32, -536870912, 536870912},
+    {offsetof(struct gtcrn_float_weights, largest), 1, INT32, 0, 7},
+    {offsetof(struct gtcrn_float_weights, enabled), 2, INT32, 0, 1},
     {offsetof(struct gtcrn_float_weights, slope), 15, FLOAT32, 0, 0},
     {offsetof(struct gtcrn_float_weights, merge_weight), 384, FLOAT32, 0, 0},
     {offsetof(struct gtcrn_float_weights, encoder_0_activation_weight), 336, FLOAT32, 0, 0},
@@ -559,6 +572,25 @@ struct scratch {
     float projected[1584];
 };
 
+/* The network's own states, while a knock lasts. */
+static size_t states_size(void)
+{
+    return offsetof(gtcrn_float_state, kept) - offsetof(gtcrn_float_state, encoder_2_cache);
+}
+
+typedef char states_fit[74648 >= offsetof(gtcrn_float_state, kept) -
+                                offsetof(gtcrn_float_state, encoder_2_cache) ? 1 : -1];
+
+static void keep_states(gtcrn_float_state *s)
+{
+    memcpy(s->kept, (char *)s + offsetof(gtcrn_float_state, encoder_2_cache), states_size());
+}
+
+static void restore_states(gtcrn_float_state *s)
+{
+    memcpy((char *)s + offsetof(gtcrn_float_state, encoder_2_cache), s->kept, states_size());
+}
+
 void gtcrn_float_process(gtcrn_float_state *s, const float in[256], float out[256])
 {
     struct scratch k;
@@ -569,7 +601,11 @@ void gtcrn_float_process(gtcrn_float_state *s, const float in[256], float out[25
     }
     struct stft stft = {window, window, cosines, sines, twiddles, s->samples, k.spectrum, k.masked, s->tail, out};
     accept(256, in, s->samples + 256);
+    struct level *const level = w->enabled[1] ? (struct level *)s->level : 0;
+    const float gain = level ? level_gain(level, &s->mean, s->samples + 256) : 1;
     stft_analyse(&stft);
+    if (s->level[19] == KNOCK_BEGAN) keep_states(s);
+    if (s->level[19] == KNOCK_ENDED) restore_states(s);
     memset(k.rows129x4_0, 0, sizeof(float) * 12);
     memset(k.rows129x4_0 + 528, 0, sizeof(float) * 12);
     memset(k.rows65x16_0, 0, sizeof(float) * 32);
@@ -590,8 +626,8 @@ void gtcrn_float_process(gtcrn_float_state *s, const float in[256], float out[25
     memset(k.rows33x16_6 + 544, 0, sizeof(float) * 16);
     memset(k.rows65x16_1, 0, sizeof(float) * 32);
     memset(k.rows65x16_1 + 1072, 0, sizeof(float) * 32);
-    measure(65, k.spectrum, k.rows129x4_0 + 12);
-    measure(192, k.spectrum + 130, k.bins);
+    measure(65, gain, k.spectrum, k.rows129x4_0 + 12);
+    measure(192, gain, k.spectrum + 130, k.bins);
     merge(64, w->merge_first, w->merge_until, w->merge_weight, k.bins, k.rows129x4_0 + 272);
     float ends[8];
     memcpy(ends, k.rows129x4_0 + 12, sizeof(float) * 4);
@@ -661,6 +697,20 @@ void gtcrn_float_reset(gtcrn_float_state *s)
     memset(s, 0, sizeof *s);
     s->weights = w;
     gtcrn_float_set_strength(s, least_gain, dry);
+    if (!w) return;
+    s->level[0] = w->level[0];
+    s->level[1] = w->level[1];
+    s->level[2] = w->fraction[0];
+    s->level[3] = w->fraction[1];
+    s->level[4] = w->hops[0];
+    s->level[5] = w->distance[0];
+    s->level[6] = w->largest[0];
+    s->level[7] = w->distance[1];
+    s->level[8] = w->distance[2];
+    s->level[9] = w->hops[1];
+    s->level[10] = w->enabled[0];
+    s->level[11] = w->level[0];
+    s->level[12] = w->level[0];
 }
 
 static int32_t share(int32_t steps)

@@ -27,7 +27,8 @@ typedef struct gtcrn_float_state {
     int32_t speech;
     float samples[512];
     float tail[256];
-    float energies[2];
+    float mean;
+    int32_t level[22];
     float encoder_2_cache[1104];
     int32_t encoder_2_cache_oldest;
     float encoder_2_attention_gru_memory[16];
@@ -48,6 +49,7 @@ typedef struct gtcrn_float_state {
     float decoder_2_cache[1104];
     int32_t decoder_2_cache_oldest;
     float decoder_2_attention_gru_memory[16];
+    int32_t kept[18662];
 } gtcrn_float_state;
 
 /* Check weights, and make memory a state of them, as after a reset. They have to lie at a multiple

@@ -12,15 +12,18 @@ struct gtcrn_int8_weights {
     int32_t zero[136];
     int32_t multiplier[16];
     int32_t exponent[16];
-    int32_t level[4];
-    int32_t fraction[4];
-    int32_t hops[4];
-    int32_t levelled[4];
     int32_t feature_exponent[4];
+    int32_t mask_multiplier[4];
     int32_t mask_exponent[4];
     int32_t unit[4];
     int32_t bound_exponent[4];
     int32_t excess[4];
+    int32_t level[4];
+    int32_t fraction[4];
+    int32_t hops[4];
+    int32_t distance[4];
+    int32_t largest[4];
+    int32_t enabled[4];
     int32_t square[4];
     int8_t weight_13[768];
     int32_t multiplier_13[16];
@@ -497,23 +500,26 @@ struct gtcrn_int8_weights {
     int32_t band_weight[708];
 };
 
-typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 89216 ? 1 : -1];
+typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 89264 ? 1 : -1];
 
-static const uint32_t layout[2] = {0x4120e177u, 0x218c8efdu};
+static const uint32_t layout[2] = {0x10ca2c69u, 0x742aedcfu};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, zero), 133, INT32, -128, 127},
     {offsetof(struct gtcrn_int8_weights, multiplier), 15, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent), 14, INT32, -31, 30},
-    {offsetof(struct gtcrn_int8_weights, level), 2, INT32, -4194304, 4194304},
-    {offsetof(struct gtcrn_int8_weights, fraction), 2, INT32, 0, 65536},
-    {offsetof(struct gtcrn_int8_weights, hops), 2, INT32, 1, 32768},
-    {offsetof(struct gtcrn_int8_weights, levelled), 1, INT32, 0, 1},
-    {offsetof(struct gtcrn_int8_weights, feature_exponent), 1, INT32, -64, 42},
+    {offsetof(struct gtcrn_int8_weights, feature_exponent), 1, INT32, -64, 38},
+    {offsetof(struct gtcrn_int8_weights, mask_multiplier), 1, INT32, 1, 32768},
     {offsetof(struct gtcrn_int8_weights, mask_exponent), 1, INT32, -32, 0},
     {offsetof(struct gtcrn_int8_weights, unit), 1, INT32, 1, 536870912},
     {offsetof(struct gtcrn_int8_weights, bound_exponent), 1, INT32, -16, 16},
     {offsetof(struct gtcrn_int8_weights, excess), 1, INT32, 0, 16},
+    {offsetof(struct gtcrn_int8_weights, level), 2, INT32, -4194304, 4194304},
+    {offsetof(struct gtcrn_int8_weights, fraction), 2, INT32, 0, 65536},
+    {offsetof(struct gtcrn_int8_weights, hops), 2, INT32, 1, 32768},
+    {offsetof(struct gtcrn_int8_weights, distance), 3, INT32, -536870912, 536870912},
+    {offsetof(struct gtcrn_int8_weights, largest), 1, INT32, 0, 7},
+    {offsetof(struct gtcrn_int8_weights, enabled), 2, INT32, 0, 1},
     {offsetof(struct gtcrn_int8_weights, square), 1, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_13), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_13), 16, INT32, -31, -1},
@@ -1175,6 +1181,25 @@ struct scratch {
     int32_t exponent;
 };
 
+/* The network's own states, while a knock lasts. */
+static size_t states_size(void)
+{
+    return offsetof(gtcrn_int8_state, kept) - offsetof(gtcrn_int8_state, encoder_2_attention_gru_memory);
+}
+
+typedef char states_fit[21216 >= offsetof(gtcrn_int8_state, kept) -
+                                offsetof(gtcrn_int8_state, encoder_2_attention_gru_memory) ? 1 : -1];
+
+static void keep_states(gtcrn_int8_state *s)
+{
+    memcpy(s->kept, (char *)s + offsetof(gtcrn_int8_state, encoder_2_attention_gru_memory), states_size());
+}
+
+static void restore_states(gtcrn_int8_state *s)
+{
+    memcpy((char *)s + offsetof(gtcrn_int8_state, encoder_2_attention_gru_memory), s->kept, states_size());
+}
+
 void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[256])
 {
     struct scratch k;
@@ -1183,9 +1208,11 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
         memset(out, 0, sizeof(int16_t) * 256);
         return;
     }
-    struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .least_gain = s->least_gain, .dry = s->dry, .level = w->levelled[0] ? (struct level *)s->level : 0, .feature_bytes = 1, .feature_multiplier = w->multiplier[14], .feature_exponent = w->feature_exponent[0], .feature_zero_point = w->zero[118], .feature_low = -128, .feature_high = 127, .mask_bytes = 1, .mask_multiplier = w->hops[1], .mask_exponent = w->mask_exponent[0], .mask_zero_point = w->zero[117], .mask_unit = w->unit[0], .band_first = w->band_first, .band_until = w->band_until, .band_weight = w->band_weight, .bands = 129, .bands_alike = 65, .bound_exponent = w->bound_exponent[0], .excess_shift = w->excess[0]};
+    struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 1, .feature_multiplier = w->multiplier[14], .feature_exponent = w->feature_exponent[0], .feature_zero_point = w->zero[118], .feature_low = -128, .feature_high = 127, .mask_bytes = 1, .mask_multiplier = w->mask_multiplier[0], .mask_exponent = w->mask_exponent[0], .mask_zero_point = w->zero[117], .mask_unit = w->unit[0], .band_first = w->band_first, .band_until = w->band_until, .band_weight = w->band_weight, .bands = 129, .bands_alike = 65, .bound_exponent = w->bound_exponent[0], .excess_shift = w->excess[0]};
     memcpy(s->samples + 256, in, sizeof(int16_t) * 256);
     fixed_analyse(&context);
+    if (s->level[19] == KNOCK_BEGAN) keep_states(s);
+    if (s->level[19] == KNOCK_ENDED) restore_states(s);
     copy(1, 1, 3, w->constants, 0, 0, 1, k.values, 0, 0, 1);
     copy(1, 2, 3, k.features, 0, 1, 129, k.values + 3, 0, 3, 1);
     copy(127, 3, 3, k.features, 1, 1, 129, k.values + 9, 9, 3, 1);
@@ -1651,7 +1678,14 @@ void gtcrn_int8_reset(gtcrn_int8_state *s)
     s->level[2] = w->fraction[0];
     s->level[3] = w->fraction[1];
     s->level[4] = w->hops[0];
-    s->level[5] = w->level[0];
+    s->level[5] = w->distance[0];
+    s->level[6] = w->largest[0];
+    s->level[7] = w->distance[1];
+    s->level[8] = w->distance[2];
+    s->level[9] = w->hops[1];
+    s->level[10] = w->enabled[0];
+    s->level[11] = w->level[0];
+    s->level[12] = w->level[0];
     memset(s->encoder_2_cache, w->zero[119], sizeof s->encoder_2_cache);
     memset(s->encoder_2_attention_gru_memory, w->zero[120], sizeof s->encoder_2_attention_gru_memory);
     memset(s->encoder_3_cache, w->zero[121], sizeof s->encoder_3_cache);

@@ -27,7 +27,7 @@ typedef struct gtcrn_int8_state {
     int32_t speech;
     int16_t samples[512];
     int32_t tail[256];
-    int32_t level[8];
+    int32_t level[22];
     int8_t encoder_2_attention_gru_memory[16];
     int8_t encoder_3_attention_gru_memory[16];
     int8_t encoder_4_attention_gru_memory[16];
@@ -42,6 +42,7 @@ typedef struct gtcrn_int8_state {
     int8_t decoder_0_cache[5808];
     int8_t decoder_1_cache[2640];
     int8_t decoder_2_cache[1584];
+    int32_t kept[5304];
 } gtcrn_int8_state;
 
 /* Check weights, and make memory a state of them, as after a reset. They have to lie at a multiple

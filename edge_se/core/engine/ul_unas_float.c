@@ -4,6 +4,7 @@
 
 #define STFT_VALUE double
 #include "lanes.h"
+#include "float_level.h"
 #include "stft.h"
 #include "float_kernels.h"
 #include "float_spread.h"
@@ -12,6 +13,12 @@
 /* What depends on the checkpoint. Arrays begin at multiples of 16 bytes. */
 struct ul_unas_float_weights {
     struct weights_header header;
+    int32_t level[4];
+    int32_t fraction[4];
+    int32_t hops[4];
+    int32_t distance[4];
+    int32_t largest[4];
+    int32_t enabled[4];
     uint16_t merge_first[64];
     uint16_t merge_until[72];
     float merge_weight[384];
@@ -266,11 +273,17 @@ struct ul_unas_float_weights {
     float split_weight[384];
 };
 
-typedef char weights_are_packed[sizeof(struct ul_unas_float_weights) == 652288 ? 1 : -1];
+typedef char weights_are_packed[sizeof(struct ul_unas_float_weights) == 652384 ? 1 : -1];
 
-static const uint32_t layout[2] = {0xa2739a1au, 0x01eeedc1u};
+static const uint32_t layout[2] = {0x7c00d356u, 0xc01abba4u};
 
 static const struct bounds bounds[] = {
+    {offsetof(struct ul_unas_float_weights, level), 2, INT32, -4194304, 4194304},
+    {offsetof(struct ul_unas_float_weights, fraction), 2, INT32, 0, 65536},
+    {offsetof(struct ul_unas_float_weights, hops), 2, INT32, 1, 32768},
+    {offsetof(struct ul_unas_float_weights, distance), 3, INT32, -536870912, 536870912},
+    {offsetof(struct ul_unas_float_weights, largest), 1, INT32, 0, 7},
+    {offsetof(struct ul_unas_float_weights, enabled), 2, INT32, 0, 1},
     {offsetof(struct ul_unas_float_weights, merge_weight), 384, FLOAT32, 0, 0},
     {offsetof(struct ul_unas_float_weights, encoder_0_spread_above_part0_convolution_weight), 108, FLOAT32, 0, 0},
     {offsetof(struct ul_unas_float_weights, encoder_0_spread_above_part0_convolution_bias), 12, FLOAT32, 0, 0},
@@ -1118,6 +1131,25 @@ struct scratch {
     float projected[1584];
 };
 
+/* The network's own states, while a knock lasts. */
+static size_t states_size(void)
+{
+    return offsetof(ul_unas_float_state, kept) - offsetof(ul_unas_float_state, encoder_0_part0_cache);
+}
+
+typedef char states_fit[47028 >= offsetof(ul_unas_float_state, kept) -
+                                offsetof(ul_unas_float_state, encoder_0_part0_cache) ? 1 : -1];
+
+static void keep_states(ul_unas_float_state *s)
+{
+    memcpy(s->kept, (char *)s + offsetof(ul_unas_float_state, encoder_0_part0_cache), states_size());
+}
+
+static void restore_states(ul_unas_float_state *s)
+{
+    memcpy((char *)s + offsetof(ul_unas_float_state, encoder_0_part0_cache), s->kept, states_size());
+}
+
 void ul_unas_float_process(ul_unas_float_state *s, const float in[256], float out[256])
 {
     struct scratch k;
@@ -1128,7 +1160,11 @@ void ul_unas_float_process(ul_unas_float_state *s, const float in[256], float ou
     }
     struct stft stft = {window, synthesis, cosines, sines, twiddles, s->samples, k.spectrum, k.masked, s->tail, out};
     accept(256, in, s->samples + 256);
+    struct level *const level = w->enabled[1] ? (struct level *)s->level : 0;
+    const float gain = level ? level_gain(level, &s->mean, s->samples + 256) : 1;
     stft_analyse(&stft);
+    if (s->level[19] == KNOCK_BEGAN) keep_states(s);
+    if (s->level[19] == KNOCK_ENDED) restore_states(s);
     memset(k.rows33x24_0, 0, sizeof(float) * 48);
     memset(k.rows33x24_0 + 840, 0, sizeof(float) * 48);
     memset(k.rows33x24_1, 0, sizeof(float) * 48);
@@ -1151,8 +1187,8 @@ void ul_unas_float_process(ul_unas_float_state *s, const float in[256], float ou
     memset(k.rows33x32_2 + 1120, 0, sizeof(float) * 64);
     memset(k.rows33x24_3, 0, sizeof(float) * 48);
     memset(k.rows33x24_3 + 840, 0, sizeof(float) * 48);
-    measure_logarithm(65, k.spectrum, k.rows129x1_0);
-    measure_logarithm(192, k.spectrum + 130, k.bins);
+    measure_logarithm(65, gain, k.spectrum, k.rows129x1_0);
+    measure_logarithm(192, gain, k.spectrum + 130, k.bins);
     merge_row(64, w->merge_first, w->merge_until, w->merge_weight, k.bins, k.rows129x1_0 + 65);
     spread_stacked_0(s->encoder_0_part0_cache, k.rows129x1_0, w->encoder_0_spread_above_part0_convolution_weight, w->encoder_0_spread_above_part0_convolution_bias, k.rows65x12_0);
     rectifier_0(k.rows65x12_0, w->encoder_0_spread_shifted_above, w->encoder_0_spread_shifted_below, w->encoder_0_spread_shifted_shift, k.rows65x12_1);
@@ -1265,6 +1301,20 @@ void ul_unas_float_reset(ul_unas_float_state *s)
     memset(s, 0, sizeof *s);
     s->weights = w;
     ul_unas_float_set_strength(s, least_gain, dry);
+    if (!w) return;
+    s->level[0] = w->level[0];
+    s->level[1] = w->level[1];
+    s->level[2] = w->fraction[0];
+    s->level[3] = w->fraction[1];
+    s->level[4] = w->hops[0];
+    s->level[5] = w->distance[0];
+    s->level[6] = w->largest[0];
+    s->level[7] = w->distance[1];
+    s->level[8] = w->distance[2];
+    s->level[9] = w->hops[1];
+    s->level[10] = w->enabled[0];
+    s->level[11] = w->level[0];
+    s->level[12] = w->level[0];
 }
 
 static int32_t share(int32_t steps)

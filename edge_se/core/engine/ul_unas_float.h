@@ -27,7 +27,8 @@ typedef struct ul_unas_float_state {
     int32_t speech;
     float samples[512];
     float tail[256];
-    float energies[2];
+    float mean;
+    int32_t level[22];
     float encoder_0_part0_cache[524];
     float encoder_0_attention_gru_memory[24];
     float encoder_1_cache[3216];
@@ -51,6 +52,7 @@ typedef struct ul_unas_float_state {
     float decoder_4_cache[2376];
     int32_t decoder_4_cache_oldest;
     float decoder_4_attention_gru_memory[4];
+    int32_t kept[11757];
 } ul_unas_float_state;
 
 /* Check weights, and make memory a state of them, as after a reset. They have to lie at a multiple

@@ -2,7 +2,7 @@
 
 from quant.graph.encoding import Precision
 from quant.graph.range_rules import RangeRule
-from quant.graph.recipes import Override, Recipe
+from quant.graph.recipes import USUAL_LEVEL_DBFS, Override, Recipe
 from quant.networks.gtcrn.model import GTCRN, options_of
 from quant.networks.gtcrn.step import describe_gtcrn
 from quant.networks.network import Network
@@ -27,9 +27,15 @@ _CODERS = r"^(features$|merge\.|neighbours\.|encoder\.|decoder\.|split\.)"
 RECIPES = (
     # Both ends do most of the harm: quiet frames live in the lowest steps of the features, and soft
     # masks in those of the last sums.
-    Recipe("int8_float_ends", Precision.INT8, (Override(_ENDS, Precision.FLOAT),)),
+    Recipe(
+        *("int8_float_ends", Precision.INT8, (Override(_ENDS, Precision.FLOAT),)),
+        level_dbfs=USUAL_LEVEL_DBFS,
+    ),
     # Only the dual-path recurrence in integers.
-    Recipe("int8_float_coders", Precision.INT8, (Override(_CODERS, Precision.FLOAT),)),
+    Recipe(
+        *("int8_float_coders", Precision.INT8, (Override(_CODERS, Precision.FLOAT),)),
+        level_dbfs=USUAL_LEVEL_DBFS,
+    ),
 )
 
 NETWORK = Network(

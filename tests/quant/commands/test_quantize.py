@@ -64,8 +64,7 @@ def test_every_precision_makes_a_model_that_runs(main, clips, noisy, tmp_path, p
     manifest = read_manifest(tmp_path / "model.tflite")
     assert manifest.tensors.features.dtype == dtype
     assert manifest.stft == ("float" if dtype == "float32" else "fixed")
-    # Features in 8 bits are for usual levels.
-    assert (manifest.signal.level_dbfs is not None) is (precision == "int8")
+    assert (manifest.signal.level_dbfs, manifest.signal.front_end) == (-25.0, "follow")
     enhanced = Enhancer(tmp_path / "model.tflite").enhance(noisy[0])
     assert 0 < np.abs(enhanced).max() <= 1.5
 

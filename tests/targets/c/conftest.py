@@ -14,7 +14,7 @@ import torch
 from calib_data import clips_folder
 from edge_se.core.build import BuildError, find_compiler
 from quant.audio.mixing import calibration_mixtures
-from quant.c.engines import FIXED_RECIPE, INT8_RECIPE, fixed_layers, int8_engine
+from quant.c.engines import fixed_layers, int8_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.graph.recipes import find_recipe
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
@@ -23,6 +23,7 @@ from quant.networks.registry import find_network
 from quant.ptq.pipeline import build_quantized, calibrate_checkpoint, find_ranges
 from targets.c.generate import FLAGS, frame_sources, generate, weights_sources
 from tests.helpers.clips import samples_of
+from tests.helpers.running import at_every_level
 
 torch.set_num_threads(1)
 
@@ -48,7 +49,7 @@ def noisy() -> list[np.ndarray]:
 @pytest.fixture(scope="session")
 def layers(checkpoint, noisy) -> Layers:
     """The network's layers and the encodings of their values, calibrated with the mixtures."""
-    recipe = find_recipe(FIXED_RECIPE)
+    recipe = at_every_level(find_recipe("int16x8"))
     calibrated = calibrate_checkpoint(checkpoint, noisy, recipe, lambda stage, done, total: None)
     return fixed_layers(calibrated, recipe, find_ranges(calibrated, recipe))
 
@@ -65,7 +66,7 @@ def int8_file(checkpoint, noisy) -> Callable[[str], bytes]:
                 torch.manual_seed(0)
                 model = GTCRN().eval()
                 chosen = Checkpoint(model, find_network("gtcrn"), "random", "0" * 64)
-            recipe = find_recipe(INT8_RECIPE)
+            recipe = find_recipe("int8")
             calibrated = calibrate_checkpoint(
                 chosen, noisy, recipe, lambda stage, done, total: None
             )
@@ -89,7 +90,7 @@ def sources(checkpoint, noisy, int8_file, tmp_path_factory) -> Callable[[str], P
                 files = frame_sources(engine, "gtcrn")
                 files |= weights_sources(engine, checkpoint.name, "gtcrn")
             else:
-                files = generate(checkpoint, arithmetic, noisy=noisy)
+                files = generate(checkpoint, arithmetic, noisy=noisy, keep_level=True)
             for name, text in files.items():
                 (folder / name).write_text(text, encoding="utf-8")
             made[arithmetic] = folder

@@ -109,7 +109,7 @@ def test_slopes_of_every_size_are_computed(checkpoint, engine, noisy, slope):
             if isinstance(module, torch.nn.PReLU):
                 module.weight.fill_(slope)
     other = Checkpoint(model.eval(), find_network("gtcrn"), "random", "0" * 64)
-    made = make_engine(other, "float", None, lambda stage, done, total: None)
+    made = make_engine(other, "float", None, lambda stage, done, total: None, keep_level=True)
     compiled = engine("float")
     blob = np.frombuffer(made.blob, np.uint8).copy()
     hops = noisy[0][: 20 * 256]

@@ -76,8 +76,9 @@ def enhanced(engine: Any, hops: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("which", NETWORKS)
 def test_the_engine_has_the_bits_of_the_reference_kernels(pair, noisy, which):
     loop, engine = pair(which)
-    # Loud enough in the middle that the network hears it attenuated.
-    hops = as_hops(np.concatenate([noisy[0], 8 * noisy[1], 0.01 * noisy[0]]))
+    # Loud in the middle, with a knock; DC; and softer in the end.
+    knock = np.sign(np.sin(np.arange(4000) / 20))
+    hops = as_hops(np.concatenate([noisy[0], 8 * noisy[1], knock, 0.01 * noisy[0] + 0.1]))
 
     expected, found = enhanced(loop, hops), enhanced(engine, hops)
 

@@ -15,9 +15,11 @@ from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError
 from quant.audio.frames import analyse, synthesize
 from quant.c.engines import float_engine, make_engine
+from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.registry import find_network
 from targets.engines import SOURCES, core_sources, frame_engines, silent
+from tests.helpers.running import at_every_level
 
 HOP = 256
 NETWORK = find_network("ul_unas")
@@ -47,7 +49,7 @@ class InC:
         library = load_core()
         if library is None:
             pytest.skip("this installation has no compiled core (no C compiler)")
-        blob = float_engine(checkpoint).blob
+        blob = float_engine(checkpoint, at_every_level(RECIPES["float"])).blob
         self._weights = np.frombuffer(blob, np.uint8).copy()
         self._state = np.zeros(library.ul_unas_float_state_size() // 8 + 1, np.int64)
         self.library = library
@@ -116,7 +118,7 @@ def test_silence_stays_silent(upstream, silence):
 def test_the_core_has_the_frame_that_every_checkpoint_has(shaken):
     (untrained,) = frame_engines()
 
-    sources = core_sources(float_engine(shaken))
+    sources = core_sources(float_engine(shaken, RECIPES["float"]))
 
     assert sources == core_sources(untrained)
     for name, text in sources.items():
