@@ -39,7 +39,7 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow -n auto --dist loadfile
 
-# Damaged files and streams, five times as many as test-slow has. KINDS and CASES choose.
+# Damaged files and streams, ten times as many as test-slow has. KINDS and CASES choose.
 KINDS ?=
 CASES ?= 10000
 

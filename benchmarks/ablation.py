@@ -106,6 +106,7 @@ def run_ablation(
     budget: Budget,
     corpora: tuple[Corpus, Corpus],
     mixtures: list[Mixture],
+    clips: Path,
     seed: int,
     description: dict[str, Any],
 ) -> list[Variant]:
@@ -117,6 +118,7 @@ def run_ablation(
         budget: of each training.
         corpora: speech and noise to train on.
         mixtures: to score on, of other speech and noise.
+        clips: folder to calibrate with, as of `edge-se quantize`.
         seed: of weights and mixtures.
         description: what to record in the checkpoints.
     """
@@ -126,7 +128,7 @@ def run_ablation(
         settings = replace(SHORT_TRAINING, network_options={"fusion": fusion}, seed=seed)
         options = RunOptions(folder, budget, validate_every=sys.maxsize, patience=1)
         steps[fusion] = train_variant(fusion, settings, options, *corpora, mixtures, description)
-    noisy = noisy_clips(read_calibration_clips(clips_folder(), SIGNAL.sample_rate))
+    noisy = noisy_clips(read_calibration_clips(clips, SIGNAL.sample_rate))
     files = {fusion: out / f"{fusion}_{PRECISION}.tflite" for fusion in fusions}
     for fusion, path in files.items():
         print(f"quantizing {fusion}", file=sys.stderr, flush=True)
@@ -222,6 +224,13 @@ def main() -> int:
         "--minutes", type=positive_float(), help="training time of each network (default: 6)"
     )
     length.add_argument("--steps", type=positive_int(), help="number of batches of each instead")
+    parser.add_argument(
+        "--clips",
+        type=Path,
+        default=clips_folder(),
+        metavar="DIR",
+        help="to calibrate with (default: the embedded ones)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights and mixtures (default: 0)")
     parser.add_argument(
         "--threads", type=positive_int(), help="threads to compute with (default: torch's choice)"
@@ -255,7 +264,8 @@ def main() -> int:
         "torch": torch.__version__,
     }
     variants = run_ablation(
-        fusions, arguments.out, budget, (speech, noise), mixtures, arguments.seed, description
+        *(fusions, arguments.out, budget, (speech, noise), mixtures),
+        *(arguments.clips, arguments.seed, description),
     )
     noisy = score_noisy(mixtures, SIGNAL.sample_rate)
     print(format_table(variants, noisy))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from benchmarks.ablation import Variant, format_table
 from quant.training.validation import Scores
@@ -38,9 +39,11 @@ def test_unknown_fusions_are_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_fusions_are_trained_and_compared(training_folders, tmp_path):
+def test_fusions_are_trained_and_compared(training_folders, noisy, tmp_path):
+    (tmp_path / "clips").mkdir()
+    soundfile.write(tmp_path / "clips" / "noisy.wav", noisy[0][:16000], 16000)
     folders = ("--clean", training_folders / "clean", "--noise", training_folders / "noise")
-    options = ("--fusions", "none", "concat", "--steps", 2, "--validation-mixtures", 2)
+    options = ("--fusions", "none", "concat", "--steps", 2, "--validation-mixtures", 2, "--clips", tmp_path / "clips")
 
     result = ablation(
         *folders, *options, "--out", tmp_path / "out", "--json", tmp_path / "rows.json"
