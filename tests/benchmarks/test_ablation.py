@@ -43,7 +43,17 @@ def test_fusions_are_trained_and_compared(training_folders, noisy, tmp_path):
     (tmp_path / "clips").mkdir()
     soundfile.write(tmp_path / "clips" / "noisy.wav", noisy[0][:16000], 16000)
     folders = ("--clean", training_folders / "clean", "--noise", training_folders / "noise")
-    options = ("--fusions", "none", "concat", "--steps", 2, "--validation-mixtures", 2, "--clips", tmp_path / "clips")
+    options = (
+        "--fusions",
+        "none",
+        "concat",
+        "--steps",
+        2,
+        "--validation-mixtures",
+        2,
+        "--clips",
+        tmp_path / "clips",
+    )
 
     result = ablation(
         *folders, *options, "--out", tmp_path / "out", "--json", tmp_path / "rows.json"

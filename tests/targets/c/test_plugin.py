@@ -15,6 +15,7 @@ from edge_se.core.build import BuildError, compile_library, find_compiler
 from edge_se.live.path import LivePath
 from edge_se.strength import Strength
 from quant.c.engines import float_engine
+from quant.graph.recipes import RECIPES
 from quant.ptq.proof import speech
 from targets.boards import find_board
 from targets.c.checks.run import WARNINGS, plugin, write_sources
@@ -51,7 +52,7 @@ def library(folder) -> Path:
 
 @pytest.fixture(scope="session")
 def names(checkpoint) -> dict[str, str]:
-    return plugin_sources(float_engine(checkpoint), "plain", "nothing")
+    return plugin_sources(float_engine(checkpoint, RECIPES["float"]), "plain", "nothing")
 
 
 @pytest.fixture(scope="session")
@@ -209,7 +210,7 @@ def test_pipewires_file_names_the_plugin_where_it_is(folder, library):
 def for_board(checkpoint) -> dict[str, bytes]:
     """An LV2 plugin for a board, by the same way as the command's."""
     compiler = find_cross_compiler(find_board("pi4").platform)
-    engine = float_engine(checkpoint)
+    engine = float_engine(checkpoint, RECIPES["float"])
     return plugin_files("lv2", engine, "mine", "here", compiler, None)
 
 
@@ -427,7 +428,9 @@ def test_ffmpeg_hears_what_enhance_gives(folder, library, noisy, kind, tmp_path,
 
 @pytest.mark.slow
 def test_the_embedded_network_withstands_that_host(checkpoint, compilers, tmp_path):
-    write_sources(plugin_sources(float_engine(checkpoint), "checked", "default"), tmp_path)
+    write_sources(
+        plugin_sources(float_engine(checkpoint, RECIPES["float"]), "checked", "default"), tmp_path
+    )
 
     assert "all finite, no memory allocated" in plugin(tmp_path, compilers[-1])
 
