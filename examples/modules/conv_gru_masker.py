@@ -1,7 +1,7 @@
 """A small masker of one's own: two convolutions, the second over three frames, a GRU, gains.
 
-    edge-se quantize --module conv_gru_masker.py:build --checkpoint weights.pt \
-        --precision int8 --out masker.tflite
+    python train_conv_gru_masker.py CLEAN NOISE weights.pt
+    edge-se quantize --module conv_gru_masker.py:build --checkpoint weights.pt --out masker.tflite
 
 Without --checkpoint its weights are random ones, always the same.
 """
@@ -35,11 +35,15 @@ class ConvGruMasker(nn.Module):
         self, features: Tensor, past: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The mask, and both states for the next frame."""
-        x = torch.relu(self.norm(self.spread(features[None, None])))
-        frames = torch.cat([past, x], dim=2)
-        x = torch.relu(self.over_time(frames))
-        x, hidden = self.gru(torch.relu(self.squeeze(x.reshape(1, 1, -1))), hidden)
-        return torch.sigmoid(self.gains(x[0])), frames[:, :, 1:], hidden
+        gains, past, hidden = self.clip(features[None, None], past, hidden)
+        return gains[0], past, hidden
+
+    def clip(self, features: Tensor, past: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same for clips at once, as training wants it: [B, 1, T, 257] to [B, T, 257]."""
+        frames = torch.cat([past, torch.relu(self.norm(self.spread(features)))], dim=2)
+        x = torch.relu(self.over_time(frames)).transpose(1, 2).flatten(2)
+        x, hidden = self.gru(torch.relu(self.squeeze(x)), hidden)
+        return torch.sigmoid(self.gains(x)), frames[:, :, -2:], hidden
 
 
 def build() -> nn.Module:

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,27 +30,54 @@ TIMEOUT_S = 3600
 _TOO_LONG = 400
 _NEEDED = ("litert_torch", "litert_quantizer")
 
-# What to write instead of operators that litert-torch 0.10 refuses, in some of their uses at least;
-# by a pattern of their names.
+
+@dataclass(frozen=True)
+class Replacement:
+    """What to write instead of an operator that litert-torch 0.10 refuses.
+
+    Attributes:
+        pattern: of the operator's name.
+        advice: what it is used for, and what to write.
+        refused: whether litert-torch refuses this use of it, as far as is known.
+    """
+
+    pattern: str
+    advice: str
+    refused: Callable[[fx.Node], bool] = lambda node: True
+
+
+def _has_stride(node: fx.Node) -> bool:
+    """Whether a convolution, all of whose arguments stand by position, skips anything."""
+    stride = node.args[3] if len(node.args) > 3 else 1
+    return isinstance(stride, Sequence) and any(step != 1 for step in stride)
+
+
+def _is_deep(node: fx.Node) -> bool:
+    """Whether an operator's first argument has more than three dimensions."""
+    source = node.args[0]
+    return isinstance(source, fx.Node) and len(_shape(source) or ()) > 3
+
+
 REPLACEMENTS = (
-    (
-        r"conv_transpose",
+    Replacement(
+        r"^conv_transpose",
         "a transposed convolution with a stride: put zeros between the inputs and convolve with "
         "the kernel turned round, as `upsampled` in examples/modules/gtcrn_stream.py",
+        _has_stride,
     ),
-    (
-        r"^(linear|matmul|addmm|bmm)",
+    Replacement(
+        r"^linear$",
         "a linear layer on more than three dimensions: flatten to two first, as "
         "layer(x.reshape(-1, x.shape[-1])).reshape(...)",
+        _is_deep,
     ),
-    (r"^unfold", "Tensor.unfold: torch.stack of slices, or nn.Unfold"),
-    (
-        r"complex|^real|^imag|polar|fft|stft|angle",
+    Replacement(r"^unfold", "Tensor.unfold: torch.stack of slices, or nn.Unfold"),
+    Replacement(
+        r"complex|^real$|^imag$|polar|fft|stft|angle",
         "complex numbers and transforms: the frame loop transforms; the module gets real numbers "
         "as features, and multiplies real and imaginary parts",
     ),
-    (r"sort|topk|median|quantile", "sorting: a mean, a maximum or a smoothed value"),
-    (r"slice_scatter|index_put|copy", "a write in place: torch.cat of the kept and the new part"),
+    Replacement(r"sort|topk|median|quantile", "sorting: a mean, a maximum or a smoothed value"),
 )
 
 
@@ -62,9 +90,9 @@ class Refused:
     reason: str
 
     def __str__(self) -> str:
-        advice = next((a for pattern, a in REPLACEMENTS if re.search(pattern, self.operator)), None)
+        known = next((r for r in REPLACEMENTS if re.search(r.pattern, self.operator)), None)
         words = f"{self.operator} at {self.place}"
-        return f"{words} (instead of {advice})" if advice else f"{words} ({self.reason})"
+        return f"{words} (instead of {known.advice})" if known else f"{words} ({self.reason})"
 
 
 def require_litert() -> None:
@@ -85,7 +113,10 @@ def export(own: OwnModule) -> ExportedProgram:
     """
     examples = (torch.zeros(own.features_shape), *(state.clone() for state in own.initial))
     try:
-        program = torch.export.export(own.module, examples, strict=False)
+        # Its warnings are of layers of torch's own, as that a GRU keeps its weights in a list, too.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(own.module, examples, strict=False)
     except Exception as error:  # torch.export raises of all kinds
         raise UserError(
             f"{own.architecture} can't be exported: {told(error)}; forward may not choose by the "
@@ -221,7 +252,7 @@ def _name(node: fx.Node) -> str:
 
 
 def _is_suspect(node: fx.Node) -> bool:
-    return any(re.search(pattern, _name(node)) for pattern, _ in REPLACEMENTS)
+    return any(re.search(r.pattern, _name(node)) and r.refused(node) for r in REPLACEMENTS)
 
 
 def _refused(nodes: Sequence[fx.Node], progress: Progress, stage: str) -> list[Refused]:
