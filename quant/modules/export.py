@@ -4,9 +4,11 @@ An operator that litert-torch can't lower is found by lowering operators alone, 
 line of the module that asked for it.
 """
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
+import logging
 import os
 import re
 import subprocess
@@ -105,6 +107,18 @@ def require_litert() -> None:
         )
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what tools warn of to them: torch's own layers, and each operator that stays float."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def export(own: OwnModule) -> ExportedProgram:
     """The frame of a module as torch.export sees it.
 
@@ -113,9 +127,7 @@ def export(own: OwnModule) -> ExportedProgram:
     """
     examples = (torch.zeros(own.features_shape), *(state.clone() for state in own.initial))
     try:
-        # Its warnings are of layers of torch's own, as that a GRU keeps its weights in a list, too.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             program = torch.export.export(own.module, examples, strict=False)
     except Exception as error:  # torch.export raises of all kinds
         raise UserError(

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import io
-import logging
 
 import onnx
 import torch
@@ -12,7 +11,7 @@ from edge_se.errors import UserError
 from edge_se.manifest import Manifest, StateSpec, Tensors, TensorSpec
 from edge_se.model_file import attach_manifest
 from quant.graph.recipes import RECIPES
-from quant.modules.export import export
+from quant.modules.export import export, quiet
 from quant.modules.own import FEATURES, MASK, OwnModule, told
 from quant.modules.pipeline import ROUTE, enhanced
 from quant.modules.step_file import NEXT, tool_versions
@@ -37,7 +36,7 @@ def build_module_onnx(own: OwnModule) -> bytes:
     inputs = [FEATURES, *own.state_names]
     outputs = [MASK, *(name + NEXT for name in own.state_names)]
     try:
-        with contextlib.redirect_stdout(io.StringIO()), _quiet():
+        with contextlib.redirect_stdout(io.StringIO()), quiet():
             exported = torch.onnx.export(
                 program, (), dynamo=True, input_names=inputs, output_names=outputs, verbose=False
             )
@@ -84,12 +83,3 @@ def build_module_onnx(own: OwnModule) -> bytes:
     expected = enhanced(own, own.signal, samples)
     prove(content, samples, expected, rounded=False, engine="onnxruntime")
     return content
-
-
-@contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import logging
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +10,7 @@ from edge_se.errors import UserError
 from quant.graph.encoding import Precision
 from quant.graph.graph import Range
 from quant.graph.recipes import Recipe
+from quant.modules.export import quiet
 from quant.modules.step_file import parse, text
 
 # Bits of activations of what is static.
@@ -44,7 +44,7 @@ def quantize_frame(content: bytes, recipe: Recipe, ranges: Mapping[str, Range]) 
     ranks = {text(tensor.name): len(tensor.shape) for tensor in parse(content).subgraphs[0].tensors}
     values = {name: _qsv(*bounds, ranks[name]) for name, bounds in ranges.items()} or None
     try:
-        with contextlib.redirect_stdout(io.StringIO()), _quiet():
+        with contextlib.redirect_stdout(io.StringIO()), quiet():
             result = official.quantize(
                 values, enable_progress_bar=False, enable_progress_report=False
             )
@@ -77,13 +77,3 @@ def _qsv(low: float, high: float, rank: int) -> dict[str, np.ndarray]:
     """A range as the quantizer takes a calibration's result: of the tensor's rank."""
     bounds = {"min": low, "max": max(high, low + _LEAST_WIDTH)}
     return {name: np.full((1,) * rank, bound, np.float32) for name, bound in bounds.items()}
-
-
-@contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
-    """Keep the quantizer's warnings on every operator to itself."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
