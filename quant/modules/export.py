@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ def lower(own: OwnModule, program: ExportedProgram, progress: Progress) -> bytes
         UserError: an operator of it can't be lowered.
     """
     suspects = [node for node in _operators(program) if _is_suspect(node)]
-    refused = _refused(suspects, progress, "operators")
+    refused = _refused(program, suspects, progress, "operators")
     if refused:
         raise UserError(_cannot(own, refused))
     with tempfile.TemporaryDirectory(prefix="edge-se-") as name:
@@ -156,7 +156,7 @@ def lower(own: OwnModule, program: ExportedProgram, progress: Progress) -> bytes
             progress("conversion", 1, 1)
             return (folder / "frame.tflite").read_bytes()
     others = [node for node in _operators(program) if not _is_suspect(node)]
-    refused = _refused(others, progress, "search for the operator")
+    refused = _refused(program, others, progress, "search for the operator")
     raise UserError(_cannot(own, refused or [Refused("its graph", "no single line", reason)]))
 
 
@@ -208,17 +208,21 @@ def _in_short(reason: str) -> str:
 
 
 class _Alone(nn.Module):
-    """One operator of a graph, its other arguments fixed."""
+    """One operator of a graph, its weights and its other arguments fixed."""
 
-    def __init__(self, node: fx.Node) -> None:
+    def __init__(self, node: fx.Node, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
         self._node = node
+        self._weights = [source.name for source in _sources(node) if source.name in weights]
+        for name in self._weights:
+            self.register_buffer(name, weights[name].detach())
 
     def forward(self, *tensors: Tensor) -> Any:
-        """Every tensor that the operator reads, in order."""
+        """Every tensor that the operator reads and that is no weight, in order."""
         given = iter(tensors)
         arguments, keywords = fx.map_arg(
-            (self._node.args, self._node.kwargs), lambda node: next(given)
+            (self._node.args, self._node.kwargs),
+            lambda node: getattr(self, node.name) if node.name in self._weights else next(given),
         )
         assert callable(self._node.target)
         results = self._node.target(*arguments, **keywords)
@@ -267,19 +271,33 @@ def _is_suspect(node: fx.Node) -> bool:
     return any(re.search(r.pattern, _name(node)) and r.refused(node) for r in REPLACEMENTS)
 
 
-def _refused(nodes: Sequence[fx.Node], progress: Progress, stage: str) -> list[Refused]:
-    """Which operators can't be lowered, each tried alone."""
+def _weights(program: ExportedProgram) -> dict[str, Tensor]:
+    """Parameters and buffers of a program, by the names of their nodes."""
+    signature = program.graph_signature
+    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    return {
+        node: program.state_dict[name] for node, name in names.items() if name in program.state_dict
+    }
+
+
+def _refused(
+    program: ExportedProgram, nodes: Sequence[fx.Node], progress: Progress, stage: str
+) -> list[Refused]:
+    """Which operators of a program can't be lowered, each tried alone."""
     if not nodes:
         return []
+    weights = _weights(program)
     with tempfile.TemporaryDirectory(prefix="edge-se-") as name:
         folder, tried = Path(name), {}
         for number, node in enumerate(nodes):
-            examples = tuple(_example(source) for source in _sources(node))
+            sources = [source for source in _sources(node) if source.name not in weights]
+            examples = tuple(_example(source) for source in sources)
             try:
-                program = torch.export.export(_Alone(node), examples, strict=False)
+                with quiet():
+                    alone = torch.export.export(_Alone(node, weights), examples, strict=False)
             except Exception:  # it means something only beside others: then they are refused
                 continue
-            torch.export.save(program, folder / f"{number}.pt2")
+            torch.export.save(alone, folder / f"{number}.pt2")
             tried[str(number)] = node
         refused = []
         progress(stage, 0, len(tried))

@@ -141,13 +141,16 @@ def test_python_takes_a_module_itself(written):
 # What is replaced in the smallest module, and what is said.
 REFUSED = {
     "linear": (
-        [("self.gains(smooth)", "self.gains(torch.stack([smooth, -smooth])[None]).sum(1)[0]")],
+        [("self.gains(smooth)", "self.gains(torch.stack([smooth, -smooth])[None])[0, 1]")],
         r"linear at net\.py line \d+ .*layer gains \(instead of a linear layer on more than three",
     ),
     "transposed": (
         [
-            ("nn.Linear(33, 33)", "nn.ConvTranspose2d(1, 1, (1, 3), (1, 2), (0, 1))"),
-            ("self.gains(smooth)", "self.gains(smooth[None, None, :, :17])[0, 0]"),
+            ("nn.Linear(33, 33)", "nn.ConvTranspose2d(8, 1, (1, 5), (1, 2), (0, 2))"),
+            (
+                "self.gains(smooth)",
+                "self.gains(smooth[None, None, :, :17].expand(1, 8, 1, 17))[0, 0]",
+            ),
         ],
         r"conv_transpose2d at net\.py line \d+ .*layer gains \(instead of .* put zeros between",
     ),
