@@ -1,5 +1,6 @@
 """A stream in chunks of any length, as sound cards and network packets bring it."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 _FLOAT32, _INT16 = np.dtype(np.float32), np.dtype(np.int16)
 
 
+def nothing() -> None:
+    """What is called where nobody asks for a call."""
+
+
 class ChunkedEnhancer:
     """An `Enhancer` for chunks of any length: as many samples come out as go in, later.
 
@@ -23,9 +28,15 @@ class ChunkedEnhancer:
             and the enhancer's own latency; 512, or 32 ms, for the built-in model.
     """
 
-    def __init__(self, enhancer: "Enhancer") -> None:
-        """Start a stream; what the enhancer has heard before is forgotten."""
+    def __init__(self, enhancer: "Enhancer", after_frame: Callable[[], object] = nothing) -> None:
+        """Start a stream; what the enhancer has heard before is forgotten.
+
+        Args:
+            enhancer: Of the stream.
+            after_frame: Called after each of its frames.
+        """
         self.enhancer = enhancer
+        self._after_frame = after_frame
         self.sample_rate = enhancer.sample_rate
         self.latency_samples = enhancer.hop_size + enhancer.latency_samples
         # The last hop's output, which the next hop's input takes the place of, sample by sample.
@@ -56,7 +67,7 @@ class ChunkedEnhancer:
         if chunk.dtype == _FLOAT32 and not np.isfinite(chunk).all():
             raise ValueError("the chunk holds NaN or infinite samples")
         self._dtype = chunk.dtype
-        samples = _converted(chunk, self._hop.dtype)
+        samples = converted(chunk, self._hop.dtype)
         out = np.empty_like(samples)
         hop, done = self._hop, 0
         while done < len(samples):
@@ -68,8 +79,9 @@ class ChunkedEnhancer:
             self._filled += count
             if self._filled == len(hop):
                 self.enhancer.process(hop, hop)
+                self._after_frame()
                 self._filled = 0
-        return _converted(out, chunk.dtype)
+        return converted(out, chunk.dtype)
 
     def flush(self) -> NDArray[Any]:
         """End the stream, and start anew.
@@ -95,9 +107,9 @@ class AlignedStream:
     All that comes out together is what `Enhancer.enhance` gives.
     """
 
-    def __init__(self, enhancer: "Enhancer") -> None:
+    def __init__(self, enhancer: "Enhancer", after_frame: Callable[[], object] = nothing) -> None:
         """Start a signal; the enhancer serves nothing else until it is finished."""
-        self._stream = ChunkedEnhancer(enhancer)
+        self._stream = ChunkedEnhancer(enhancer, after_frame)
         self._early = self._stream.latency_samples  # what comes out first lies before the signal
 
     def push(self, samples: NDArray[Any]) -> NDArray[Any]:
@@ -114,7 +126,7 @@ class AlignedStream:
         return output[early:]
 
 
-def _converted(samples: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def converted(samples: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Samples as float32 or int16; floats beyond [-1, 1] are clipped by int16."""
     if samples.dtype == dtype:
         return samples

@@ -20,12 +20,18 @@ class Console:
     def progress(self, share: float, what: str = "") -> None:
         """Show how much of the work is done, from 0 to 1, on a terminal and not too often."""
         now = time.monotonic()
-        if now - self._last < _INTERVAL_S or not _is_terminal():
+        if now - self._last < _INTERVAL_S:
             return
         self._last = now
         left = (now - self._start) * (1 - share) / share if share > 0 else 0.0
         remaining = f", {left:.0f} s left" if share > 0 else ""
-        self._write(f"{100 * share:3.0f} %{remaining} {what}".rstrip())
+        self.line(f"{100 * share:3.0f} %{remaining} {what}".rstrip())
+
+    def line(self, text: str) -> None:
+        """Show a line on a terminal, in place of the last one."""
+        if not _is_terminal():
+            return
+        self._write(text)
         self._shown = True
 
     def close(self) -> None:

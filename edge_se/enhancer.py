@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from edge_se.engines import load_engine
 from edge_se.engines.choice import float_samples
 from edge_se.manifest import Manifest
 from edge_se.model_file import default_model_path
-from edge_se.samples import LOUDEST, SAMPLE_LIMIT, complain
+from edge_se.samples import FAINTEST, LOUDEST, SAMPLE_LIMIT, complain
 from edge_se.states import StateCache
 from edge_se.stft import Samples
+from edge_se.strength import Strength
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -47,7 +49,8 @@ class Enhancer:
         Args:
             model_path: A .tflite made by `edge-se quantize`, an .onnx made by `edge-se convert` or
                 a .so made by `edge-se compile`; None for the model that ships with the package.
-            engine: "tflite", "onnxruntime" or "c"; None for the one that the file asks for.
+            engine: "tflite", "onnxruntime" or "c"; None or "auto" for C where it computes what the
+                file does, else for the one that the file asks for.
             runtime: "ai_edge_litert", "tflite_runtime" or "tensorflow"; None for the first one
                 installed.
             stft: "float", or "fixed" for the one in integers; None for what the model says.
@@ -63,7 +66,10 @@ class Enhancer:
         self.latency_samples = self.manifest.latency_samples
         self.sample_dtype = self.engine.sample_dtype
         self._frame_shape = (self.hop_size,)
+        self._faintest = self.hop_size * FAINTEST**2
+        self._silence = np.zeros(self.hop_size, np.float32)
         self._warned = False
+        self.strength = self.manifest.strength
         self._dtypes = {_FLOAT32, self.sample_dtype}
         self._process: Callable[[Samples, Samples], object] = self.engine.process
         if self.sample_dtype != _FLOAT32:
@@ -73,6 +79,48 @@ class Enhancer:
     def states(self) -> StateCache:
         """The model's states by name, as real values."""
         return self.engine.cache
+
+    @property
+    def strength(self) -> Strength:
+        """How much is taken away; at first what the model says. It holds from the next frame on."""
+        return self._strength
+
+    @strength.setter
+    def strength(self, strength: Strength) -> None:
+        self._strength = strength
+        self.engine.set_strength(strength)
+
+    @property
+    def max_attenuation_db(self) -> float | None:
+        """No sound is attenuated by more, 0 to 100 dB; None for no limit.
+
+        Raises:
+            ValueError: When set to anything else, as `mix`.
+        """
+        return self._strength.max_attenuation_db
+
+    @max_attenuation_db.setter
+    def max_attenuation_db(self, limit: float | None) -> None:
+        self.strength = replace(self._strength, max_attenuation_db=limit)
+
+    @property
+    def mix(self) -> float:
+        """Share of the input in the output, 0 to 1, aligned to the sample."""
+        return self._strength.mix
+
+    @mix.setter
+    def mix(self, mix: float) -> None:
+        self.strength = replace(self._strength, mix=mix)
+
+    @property
+    def speech_probability(self) -> float:
+        """Probability, 0 to 1, that the window of the frame given last holds speech.
+
+        The enhanced frame that `process` gave is the first half of that window. It is told by what
+        the mask leaves, whatever `strength` leaves; see `edge_se.speech`. It costs nothing where
+        nobody asks.
+        """
+        return self.engine.speech_probability()
 
     def process(self, frame: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Enhance the next frame of a stream.
@@ -103,21 +151,30 @@ class Enhancer:
             return out
         # One inner product meets every sample: all are within the bound where it is. Unlike `dot`,
         # `vdot` does not warn where it overflows.
-        if not np.vdot(frame, frame) <= LOUDEST**2:
+        energy = float(np.vdot(frame, frame))
+        if not energy <= LOUDEST**2:
             frame = self._cut_off(frame)
+        elif energy < self._faintest:
+            frame = self._silence
         self._process(frame, out)
         return out
 
-    def enhance(self, samples: ArrayLike) -> Samples:
+    def enhance(
+        self, samples: ArrayLike, rate: int | None = None, full_band: bool = True
+    ) -> Samples:
         """Enhance a whole signal from a fresh start.
 
         Args:
-            samples: Real floating point [n], nominally in [-1, 1], at `sample_rate`.
+            samples: Real floating point [n], nominally in [-1, 1].
+            rate: Of the samples, in Hz; None for `sample_rate`.
+            full_band: Whether what lies above half of `sample_rate` is kept, attenuated as the
+                model attenuates what lies just below.
 
         Returns:
             float32 [n], aligned in time with the input. The states are reset before and after.
 
         Raises:
+            UserError: The rate differs from `sample_rate`, and soxr is not installed.
             ValueError: The signal is not one-dimensional, not floating point, not finite or far
                 beyond full scale, as samples in 16-bit units are.
         """
@@ -129,6 +186,11 @@ class Enhancer:
             )
         if complaint := complain(signal):
             raise ValueError(f"the signal holds {complaint}")
+        if rate not in (None, self.sample_rate):
+            from edge_se.audio.enhancing import enhance_blocks  # which is not needed without
+
+            blocks = enhance_blocks([self], [signal.astype(np.float32)[:, None]], rate, full_band)
+            return np.concatenate(list(blocks))[:, 0]
         stream = AlignedStream(self)
         return np.concatenate([stream.push(signal.astype(np.float32)), stream.finish()])
 

@@ -77,17 +77,18 @@ def naming(what: object, done: str = "written") -> Iterator[None]:
 
 
 @contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
+def written_beside(path: Path, lasting: bool = True) -> Iterator[Path]:
     """Give a temporary path whose content takes the place of `path` when the block succeeds.
 
-    It has no suffix to go by, and is removed when the block fails.
+    It has no suffix to go by, and is removed when the block fails. What need not outlast a power
+    cut (not `lasting`) does not wait for the disk.
 
     Raises:
         UserError: The folder does not exist, or the file or its folder can't be written to.
     """
     status = status_of(path, "written")
     if status is None or (stat.S_ISREG(status.st_mode) and _standard_stream(status) is None):
-        place = _replacing(path, status)
+        place = _replacing(path, status, lasting)
     else:
         place = _poured_into(path, status)
     with place as temporary:
@@ -107,15 +108,15 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file, text as UTF-8, whole or not at all.
+def write_whole(path: Path, content: bytes | str, lasting: bool = True) -> None:
+    """Write a file, text as UTF-8, whole or not at all; `lasting` as of `written_beside`.
 
     Raises:
         UserError: It can't be written.
     """
     # What is not UTF-8 in a file's name is written as its escape, which JSON reads back.
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    with written_beside(path) as temporary, naming(path):
+    with written_beside(path, lasting) as temporary, naming(path):
         temporary.write_bytes(data)
 
 
@@ -133,15 +134,17 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
             select.select([], [descriptor], [])
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, lasting: bool = True) -> None:
     """Write JSON for people and machines, whole or not at all; `-` is standard output.
+
+    `lasting` is as of `written_beside`.
 
     Raises:
         UserError: It can't be written.
     """
     text = json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n"
     if str(path) != STANDARD:
-        write_whole(path, text)
+        write_whole(path, text, lasting)
         return
     if sys.stdout is None:
         raise UserError("standard output is closed; give the JSON a file")
@@ -245,7 +248,7 @@ def _open_sink(path: Path) -> int:
 
 
 @contextmanager
-def _replacing(path: Path, status: os.stat_result | None) -> Iterator[Path]:
+def _replacing(path: Path, status: os.stat_result | None, lasting: bool) -> Iterator[Path]:
     """Write a new file, or one in the place of an old one."""
     _require_replaceable(path, status)
     target = _behind_links(path)
@@ -264,10 +267,12 @@ def _replacing(path: Path, status: os.stat_result | None) -> Iterator[Path]:
         with naming(path):
             if status is not None:
                 _hand_on(status, temporary)
-            _sync(temporary)
+            if lasting:
+                _sync(temporary)
             temporary.replace(target)
-            with contextlib.suppress(OSError):  # some file systems have no such thing
-                _sync(target.parent)
+            if lasting:
+                with contextlib.suppress(OSError):  # some file systems have no such thing
+                    _sync(target.parent)
     finally:
         if ours:
             temporary.unlink(missing_ok=True)

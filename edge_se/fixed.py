@@ -29,6 +29,9 @@ TABLE_BITS, SCALE_BITS = 15, 31
 SEGMENT_LIMIT = 2**30
 # A shift that leaves nothing of any product here.
 LONGEST_SHIFT = 63
+# Fractional bits that a mask gains where its strength is limited, and the most that 1 is in its
+# steps then: products with a spectrum still fit 62 bits.
+STRENGTH_BITS, MASK_UNIT_LIMIT = 8, 2**29
 
 
 def _table(values: NDArray[np.float64]) -> Integers:
@@ -137,6 +140,29 @@ def magnitude(spectrum: Integers) -> Integers:
     """Magnitudes [257], rounded down, of a spectrum [2, 257]."""
     real, imaginary = np.abs(spectrum)
     return square_root(real * real + imaginary * imaginary, np.maximum(real, imaginary))
+
+
+def limited(mask: Integers, unit: int, least_gain: int, dry: int) -> Integers:
+    """A mask held at a least gain, and mixed with 1; see `edge_se.strength`.
+
+    Args:
+        mask: [2, 257], its zero point taken off.
+        unit: What 1 is in steps 2**-`STRENGTH_BITS` as wide as the mask's.
+        least_gain: In steps of 2**-15.
+        dry: Likewise.
+
+    Returns:
+        [2, 257] in those steps.
+    """
+    finer = mask << STRENGTH_BITS
+    finer[1, [0, 256]] = 0  # a real signal's
+    floor = int(round_shift(np.int64(least_gain * unit), TABLE_BITS))
+    size = magnitude(finer)
+    raised = np.sign(finer) * (np.abs(finer) * floor // np.maximum(size, 1))
+    raised[0, size == 0] = floor
+    held = np.where(size < floor, raised, finer)
+    through = np.array([[dry * unit], [0]])
+    return round_shift(held * ((1 << TABLE_BITS) - dry) + through, TABLE_BITS)
 
 
 def overlapped(mask: Integers, spectrum: Integers) -> tuple[Integers, int]:

@@ -27,7 +27,7 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
         `precision`, `count`, most frequent first), `state_bytes` (None of a .so), `stft_core` (what
         runs the STFT here, "compiled" or "numpy"), `engines` (words on each that can run it, by
         name), `manifest`, and for .tflite `xnnpack_share` and `runtimes` ("yes", or the first
-        operator in the way, by runtime).
+        operator in the way, by runtime), unless there is no TFLite runtime and C runs it.
 
     Raises:
         UserError: The file can't be read as a model.
@@ -63,26 +63,36 @@ Description = tuple[Manifest, Counter[tuple[str, str]], dict[str, Any]]
 
 
 def _describe_tflite(path: Path, runtime: str | None) -> Description:
+    from edge_se.engines.generated import load_the_same
     from edge_se.engines.tflite import create_interpreter, delegated_share, find_runtime
     from edge_se.model_file import read_manifest
 
-    manifest = read_manifest(path)
-    chosen = find_runtime(runtime)
+    manifest, same = read_manifest(path), load_the_same(path)
+    engines = {"tflite": "by default", "c": _in_c(path)}
+    if same is not None:
+        exactly = "up to rounding" if same.sample_dtype == np.float32 else "to the bit"
+        engines = {
+            "c": f"by default, in {same.arithmetic}, {exactly}",
+            "tflite": "with --engine tflite",
+        }
+    try:
+        chosen = find_runtime(runtime)
+    except UserError as error:
+        if runtime is not None or same is None:
+            raise
+        # A board for what runs in C has none, and its operators are not told.
+        return manifest, Counter(), {"engines": engines | {"tflite": f"no: {error}"}}
     share = delegated_share(create_interpreter(chosen, path))
     plain = create_interpreter(chosen, path, delegate=False)
     operators = Counter(
         (operator["op_name"], _precision(operator)) for operator in plain._get_ops_details()
     )
-    engines = {"tflite": "by default", "c": _in_c(path)}
-    return (
-        manifest,
-        operators,
-        {
-            "xnnpack_share": round(share, 4),
-            "engines": engines,
-            "runtimes": runs_in(file_operators(plain)),
-        },
-    )
+    further = {
+        "xnnpack_share": round(share, 4),
+        "engines": engines,
+        "runtimes": runs_in(file_operators(plain)),
+    }
+    return manifest, operators, further
 
 
 def _in_c(path: Path) -> str:

@@ -24,6 +24,7 @@ from edge_se.signal import (
     WINDOW_FUNCTIONS,
     Signal,
 )
+from edge_se.strength import FULL, Strength
 
 FORMAT_VERSION = 3
 
@@ -188,6 +189,7 @@ class Manifest:
         calibration: Clips and ranges used.
         quality: What was measured.
         tools: Versions of what made it.
+        strength: How much is taken away where nothing else is asked for.
         body_sha256: Of the model file without what is behind its body; `attach_manifest` fills it
             in.
         weights_sha256: Of weights for the C engine that lie beside the manifest, by arithmetic;
@@ -208,6 +210,7 @@ class Manifest:
     calibration: Mapping[str, Any] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
     tools: Mapping[str, Any] = field(default_factory=dict)
+    strength: Strength = FULL
     body_sha256: str = ""
     weights_sha256: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
@@ -284,6 +287,7 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         calibration=_get(content, "calibration", dict, "it"),
         quality=_get(content, "quality", dict, "it"),
         tools=_get(content, "tools", dict, "it"),
+        strength=_strength(content.get("strength")),
         body_sha256=_get(content, "body_sha256", str, "it"),
         weights_sha256=_get(content, "weights_sha256", dict, "it"),
     )
@@ -393,6 +397,22 @@ def _chunk(content: Any) -> Chunk | None:
         return None
     _check(isinstance(content, dict), f"its chunk is {content!r}, not an object")
     return Chunk(_get(content, "frames", int, "chunk"), _get(content, "offset", int, "chunk"))
+
+
+def _strength(content: Any) -> Strength:
+    if content is None:  # as of files from before there was one
+        return FULL
+    _check(isinstance(content, dict), f"its strength is {content!r}, not an object")
+    unknown = sorted(set(content) - {f.name for f in fields(Strength)})
+    _check(not unknown, f"its strength has the unknown field {', '.join(unknown)}")
+    limit = content.get("max_attenuation_db")
+    try:
+        return Strength(
+            None if limit is None else _get(content, "max_attenuation_db", float, "its strength"),
+            _get(content, "mix", float, "its strength"),
+        )
+    except ValueError as error:
+        raise _InvalidError(f"its strength's {error}") from None
 
 
 def _bands(content: Any) -> BandMerging | None:

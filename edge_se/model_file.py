@@ -26,7 +26,7 @@ from edge_se.manifest import Manifest
 
 MANIFEST_NAME = "manifest.json"
 # Entries with weights for the C engine, by its arithmetic.
-WEIGHTS_NAMES = {name: f"weights.{name}.bin" for name in ("float", "fixed")}
+WEIGHTS_NAMES = {name: f"weights.{name}.bin" for name in ("float", "fixed", "int8")}
 _ENTRIES = (MANIFEST_NAME, *WEIGHTS_NAMES.values())  # of an archive, in this order
 # Keys of an ONNX model's metadata; the CRC-32 is what a ZIP archive has anyway.
 MANIFEST_KEY, _CRC_KEY = "edge_se_manifest", "edge_se_manifest_crc32"

@@ -11,11 +11,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edge_se.engines import ENGINES, MICRO, RUNTIMES, STFTS
+from edge_se.engines import AUTO, ENGINES, MICRO, RUNTIMES, STFTS
 from edge_se.errors import UserError
 from edge_se.files import STANDARD, require_folder, require_writable, status_of
+from edge_se.strength import FULL, MOST_DB, Strength
+
+if TYPE_CHECKING:
+    from edge_se.enhancer import Enhancer
+    from edge_se.live.settings import LiveSettings
 
 MOST = 10**9  # of things that are counted
 MOST_MINUTES = 1e6  # two years
@@ -146,6 +151,17 @@ def check_output(path: Path, taken: Iterable[Path]) -> None:
             )
 
 
+def add_full_band(parser: argparse.ArgumentParser) -> None:
+    """Add `--full-band` and `--no-full-band`."""
+    parser.add_argument(
+        "--full-band",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep what lies above half the model's rate, attenuated as the model attenuates what "
+        "lies just below (default: yes, where the input's rate is higher than the model's)",
+    )
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--model`, `--engine`, `--runtime` and `--stft`."""
     parser.add_argument(
@@ -156,9 +172,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--engine",
-        choices=ENGINES,
-        help="what runs the model (default: by the file's suffix); c runs a .so of `edge-se "
-        "compile`, and a .tflite that carries weights for it",
+        choices=(AUTO, *ENGINES),
+        help="what runs the model (default: auto, which is C where it computes what the file does, "
+        "else by the file's suffix); c runs a .so of `edge-se compile`, and a .tflite that carries "
+        "weights for it",
     )
     parser.add_argument(
         "--runtime",
@@ -171,6 +188,49 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         choices=STFTS,
         help="STFT in float32, or in integers from int16 samples to int16 samples, which needs a "
         "full INT8 model (default: what the model says)",
+    )
+
+
+def add_strength_arguments(
+    parser: argparse.ArgumentParser, default: str = "what the model says, mostly"
+) -> None:
+    """Add `--max-attenuation` and `--mix`."""
+    parser.add_argument(
+        "--max-attenuation",
+        type=Number(float, 0, MOST_DB),
+        metavar="DB",
+        help=f"attenuate nothing by more (default: {default} no limit)",
+    )
+    parser.add_argument(
+        "--mix",
+        type=Number(float, 0, 1),
+        metavar="SHARE",
+        help=f"share of the input in the output, 0 to 1, aligned to the sample (default: {default} "
+        "0)",
+    )
+
+
+def asked_enhancer(arguments: argparse.Namespace) -> "Enhancer":
+    """The enhancer that these arguments and those of the model ask for.
+
+    Raises:
+        UserError: The model can't be loaded.
+    """
+    from edge_se.enhancer import Enhancer
+
+    enhancer = Enhancer(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
+    enhancer.strength = asked_strength(arguments, enhancer.strength)
+    return enhancer
+
+
+def asked_strength(
+    arguments: "argparse.Namespace | LiveSettings", default: Strength = FULL
+) -> Strength:
+    """What these arguments or settings ask for; of what they leave open, the default."""
+    limit, mix = arguments.max_attenuation, arguments.mix
+    return Strength(
+        default.max_attenuation_db if limit is None else limit,
+        default.mix if mix is None else mix,
     )
 
 

@@ -11,6 +11,9 @@ LOUDEST = 32.0
 # Float samples are cut off 60 dB above full scale: beyond anything that was recorded, and below
 # what makes a network's squares overflow. `SAMPLE_LIMIT` of core/float_kernels.h is the same.
 SAMPLE_LIMIT = 1024.0
+# Hops below this RMS, half a step of 32-bit samples, count as silence: products of what they become
+# would be denormal numbers, which take processors many times as long.
+FAINTEST = 2.0**-30
 
 
 def complain(samples: NDArray[Any]) -> str | None:

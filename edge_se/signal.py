@@ -5,6 +5,7 @@ A network's record holds it, the model file's manifest carries it, and every loo
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,14 @@ class Signal:
     def hop_seconds(self) -> float:
         """Length of a hop."""
         return self.hop / self.sample_rate
+
+    @property
+    def transform_dtype(self) -> np.dtype[Any]:
+        """In what the STFT is computed.
+
+        A logarithm shows in weak bins what rounding leaves of strong ones.
+        """
+        return np.dtype(np.float64 if self.features == "log_magnitude" else np.float32)
 
     def analysis_window(self) -> NDArray[np.float64]:
         """Float64 [window]."""

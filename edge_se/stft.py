@@ -41,7 +41,7 @@ def _fastest_transforms() -> tuple[Transform, Transform]:
 
 
 class Stft:
-    """Streaming STFT in float32 with preallocated buffers; starts from zeros.
+    """Streaming STFT of float32 samples with preallocated buffers; starts from zeros.
 
     The window at frame t ends with the newest hop; the output of frame t is complete for the
     window's first hop, so output lags input by `window - hop` samples.
@@ -55,10 +55,12 @@ class Stft:
         window, hop = signal.window, signal.hop
         self._forward, self._inverse = _fastest_transforms()
         self._unit, self._inverse_length = np.float32(1), np.float32(1 / window)
-        self._analysis_window = signal.analysis_window().astype(np.float32)
+        # A float's, whatever is computed in: networks are trained with one.
+        window_function = signal.analysis_window().astype(np.float32)
+        self._analysis_window = window_function.astype(signal.transform_dtype)
         self._synthesis_window = signal.synthesis_window().astype(np.float32)
         self._history = np.zeros(window, np.float32)
-        self._windowed = np.empty(window, np.float32)
+        self._windowed = np.empty(window, signal.transform_dtype)
         self.spectrum = np.empty(signal.bins, np.complex64)
         self._segment = np.empty(window, np.float32)
         self._tail = np.zeros(window - hop, np.float32)

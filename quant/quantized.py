@@ -21,6 +21,7 @@ from edge_se.errors import UserError
 from edge_se.files import make_folder, written_beside
 from edge_se.manifest import Manifest
 from edge_se.model_file import attach_manifest, manifest_of
+from edge_se.strength import FULL, Strength
 from quant.audio.clips import (
     CalibrationClips,
     SkippedClip,
@@ -29,7 +30,7 @@ from quant.audio.clips import (
     read_calibration_clips,
 )
 from quant.c.engine import Engine
-from quant.c.engines import FIXED_RECIPE, fixed_engine, float_engine
+from quant.c.engines import FIXED_RECIPE, fixed_engine, float_engine, int8_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.graph.encoding import Precision
 from quant.graph.graph import Range
@@ -85,6 +86,7 @@ class Options:
         recovery_minutes: how long to fine-tune the weights against their rounding; None to do it
             only where it is worth it, 0 for never.
         recovery_clean_weight: of the clean speech as a target of that.
+        strength: how much the file takes away where nothing else is asked of it.
     """
 
     quality_budget: float = QUALITY_BUDGET
@@ -92,6 +94,7 @@ class Options:
     ranges: Mapping[str, Range] | Path | None = None
     recovery_minutes: float | None = None
     recovery_clean_weight: float = 0.0
+    strength: Strength = FULL
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,13 @@ class Quantized:
         make_folder(Path(folder))
         figures = collect(
             Made(
-                *(made.board, self.content, made.calibrated, self.recipe, self.ranges),
+                *(
+                    made.board,
+                    _with_strength(self.content, FULL),
+                    made.calibrated,
+                    self.recipe,
+                    self.ranges,
+                ),
                 *(made.clips, self.decision),
             ),
             progress,
@@ -210,7 +219,23 @@ def quantize(
         if not isinstance(module, OwnModule):
             path = None if checkpoint is None else Path(checkpoint)
             module = load_own_module(module, path)
-        return _own_module(module, clips, precision, chosen, progress)
+        made = _own_module(module, clips, precision, chosen, progress)
+    else:
+        made = _quantized(
+            checkpoint, clips, precision, architecture, network_options, progress, chosen
+        )
+    return replace(made, content=_with_strength(made.content, chosen.strength))
+
+
+def _quantized(
+    checkpoint: Checkpoint | str | Path | None,
+    clips: str | Path | None,
+    precision: str | Path | Recipe,
+    architecture: str | None,
+    network_options: Mapping[str, Any] | None,
+    progress: Progress,
+    chosen: Options,
+) -> Quantized:
     if not isinstance(checkpoint, Checkpoint):
         path = default_checkpoint_path() if checkpoint is None else Path(checkpoint)
         checkpoint = load_checkpoint(path, architecture, **(network_options or {}))
@@ -219,6 +244,8 @@ def quantize(
         _check_recipe(recipe, checkpoint)
     folder = clips_folder() if clips is None else Path(clips)
     if checkpoint.network.separates:
+        if chosen.strength != FULL:
+            raise UserError("a separator takes nothing away: its outputs add up to the input")
         return _separator(checkpoint, folder, recipe or RECIPES["int8"], progress)
     if recipe is not None and not recipe.needs_ranges:
         if chosen.ranges is not None:
@@ -378,6 +405,8 @@ def _enhancer(
     content = build_proven(calibrated, recipe, ranges, details)
     if recipe.name == FIXED_RECIPE:
         content = _with_weights(content, partial(fixed_engine, calibrated, recipe, ranges))
+    elif _is_int8(recipe):
+        content = _with_weights(content, partial(int8_engine, content))
     return Quantized(
         content,
         checkpoint,
@@ -388,6 +417,13 @@ def _enhancer(
         _Calibration(calibrated, clips, board),
         ranges,
     )
+
+
+def _with_strength(content: bytes, strength: Strength) -> bytes:
+    manifest = manifest_of(content, "the model file")
+    if manifest.strength == strength:
+        return content
+    return attach_manifest(content, replace(manifest, strength=strength))
 
 
 def _with_weights(content: bytes, make: Callable[[], Engine]) -> bytes:

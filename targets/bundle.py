@@ -17,6 +17,7 @@ from typing import Any
 
 from edge_se.core import LIBRARY
 from edge_se.engines import ENGINES
+from edge_se.engines.generated import load_the_same
 from edge_se.errors import UserError
 from edge_se.files import require_writable, write_whole
 from edge_se.manifest import Manifest
@@ -55,7 +56,7 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
     Args:
         board: What it is for.
         python: Version there, such as "3.11".
-        model: A .tflite, or a .so of `edge-se compile`, which needs no TFLite runtime there.
+        model: A .tflite, or a .so of `edge-se compile`; what runs in C needs no TFLite runtime.
 
     Raises:
         UserError: The model is none for this board, a wheel can't be had, or there is no compiler
@@ -63,8 +64,8 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
     """
     pins, runtime = required_wheels(board, python), board.platform.runtime.interpreter
     data, manifest = _read(model, board.platform)
-    if model.suffix == ENGINES["c"]:
-        pins, runtime = tuple(pin for pin in pins if pin.startswith("numpy==")), "none"
+    if model.suffix == ENGINES["c"] or load_the_same(model) is not None:
+        pins, runtime = tuple(pin for pin in pins if pin.startswith(("numpy==", "soxr=="))), "none"
     wheels = {path.name: path.read_bytes() for path in fetch_wheels(pins, board.platform, python)}
     pip = fetch_wheels([INSTALLER], board.platform, python)
     wheels.update({path.name: path.read_bytes() for path in pip})

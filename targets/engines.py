@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +18,17 @@ from edge_se.errors import UserError
 from edge_se.files import written_beside
 from edge_se.model_file import attach_manifest, default_model_path, read_model
 from quant.c.engine import Engine
-from quant.c.engines import make_engine
+from quant.c.engines import float_engine, make_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.commands.progress import ProgressBars
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
+from quant.networks.registry import find_network
 from quant.ptq.pipeline import Progress
 from targets.c.generate import frame_sources
 
 SOURCES = FOLDER / "engine"
+# Networks of which users bring checkpoints: the core has their float engines too.
+ONLY_FRAMES = ("ul_unas",)
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -37,6 +41,15 @@ def built_in_engines(progress: Progress = silent) -> list[Engine]:
     return [make_engine(checkpoint, arithmetic, None, progress) for arithmetic in ARITHMETICS]
 
 
+def frame_engines() -> list[Engine]:
+    """Engines of networks that none is built in of; their frames are those of any checkpoint."""
+    untrained = [
+        Checkpoint(network.build().eval(), network, "untrained", 64 * "0")
+        for network in map(find_network, ONLY_FRAMES)
+    ]
+    return [float_engine(checkpoint) for checkpoint in untrained]
+
+
 def core_sources(engine: Engine) -> dict[str, str]:
     """Sources of an engine in the core, by file name, but for headers that the core has already."""
     files = frame_sources(engine, prefix(engine.network, engine.arithmetic))
@@ -47,7 +60,11 @@ def write_built_in() -> None:
     """Write the core's engines anew, and the weights into the built-in model."""
     with ProgressBars() as progress:
         engines = built_in_engines(progress)
-    files = {name: text for engine in engines for name, text in core_sources(engine).items()}
+    files = {
+        name: text
+        for engine in (*engines, *frame_engines())
+        for name, text in core_sources(engine).items()
+    }
     SOURCES.mkdir(exist_ok=True)
     for name, text in files.items():
         with written_beside(SOURCES / name) as temporary:
@@ -56,7 +73,8 @@ def write_built_in() -> None:
         if other.name not in files:
             other.unlink()
     data, manifest = read_model(default_model_path())
-    weights = {engine.arithmetic: engine.blob for engine in engines}
+    # The built-in model is not in 8 bits throughout: those of the int8 engine are another file's.
+    weights = {e.arithmetic: e.blob for e in engines if e.arithmetic != "int8"}
     with written_beside(default_model_path()) as temporary:
         temporary.write_bytes(attach_manifest(data, manifest, weights))
 
@@ -74,23 +92,38 @@ def compile_engine(
         checkpoint: The network.
         arithmetic: One of `edge_se.engines.generated.ARITHMETICS`.
         compiler: Command of the C compiler.
-        noisy: What "fixed" is calibrated with, float32 [n] each; None for the embedded clips.
+        noisy: What the others than "float" are calibrated with, float32 [n] each; None for the
+            embedded clips.
         progress: Told how far the calibration is.
 
     Raises:
         UserError: No engine can be generated for this network, or the compiler failed.
     """
     engine = make_engine(checkpoint, arithmetic, noisy, progress)
-    name = prefix(checkpoint.architecture, arithmetic)
+    return library_of(engine, checkpoint.describe(), compiler)
+
+
+def library_of(engine: Engine, checkpoint: Mapping[str, Any], compiler: Sequence[str]) -> bytes:
+    """A shared library of an engine, manifest and weights appended.
+
+    Args:
+        engine: The engine.
+        checkpoint: What its manifest says of the checkpoint.
+        compiler: Command of the C compiler.
+
+    Raises:
+        UserError: The compiler failed.
+    """
+    name = prefix(engine.network, engine.arithmetic)
     manifest = engine_manifest(
-        checkpoint.architecture,
-        arithmetic,
-        checkpoint.signal,
-        checkpoint.describe(),
+        engine.network,
+        engine.arithmetic,
+        engine.signal,
+        checkpoint,
         {"edge-se": version("edge-se"), "compiler": Path(compiler[0]).name},
     )
     library = _compiled(frame_sources(engine, name), f"{name}.c", compiler)
-    return attach_manifest(library, manifest, {arithmetic: engine.blob})
+    return attach_manifest(library, manifest, {engine.arithmetic: engine.blob})
 
 
 def _compiled(files: Mapping[str, str], main: str, compiler: Sequence[str]) -> bytes:

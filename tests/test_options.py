@@ -9,11 +9,12 @@ import pytest
 
 from edge_se import cli
 from edge_se.commands.completion import load_parsers
+from edge_se.commands.live import source_name
 from edge_se.options import PATHS, Number, audio_path, word
 from quant.commands.options import _network_option
 
 NONSENSE = ("nan", "-nan", "inf", "-inf", "-1", "1e20", "9" * 30, "9" * 5000, "", " ", "x", "0x10")
-KINDS = (*PATHS, audio_path, word, _network_option)
+KINDS = (*PATHS, audio_path, word, source_name, _network_option)
 
 
 def named(value) -> str:

@@ -10,23 +10,32 @@ import numpy as np
 from edge_se.audio.formats import load_soundfile
 from edge_se.audio.reading import AudioFile, AudioWarning
 from edge_se.audio.resampling import Resampler
+from edge_se.audio.speech_log import SpeechLog, speech_log
 from edge_se.audio.writing import AudioWriter, writing
-from edge_se.chunks import AlignedStream
+from edge_se.chunks import AlignedStream, nothing
 from edge_se.enhancer import Enhancer
+from edge_se.full_band import FullBand
 from edge_se.stft import Samples
 
 
 def enhance_blocks(
-    enhancers: Sequence[Enhancer], blocks: Iterable[Samples], rate: int
+    enhancers: Sequence[Enhancer],
+    blocks: Iterable[Samples],
+    rate: int,
+    full_band: bool = True,
+    log: SpeechLog | None = None,
 ) -> Iterator[Samples]:
     """Enhance a recording block by block, each channel by itself from a fresh start.
 
-    What lies above half the model's rate is not in the output: the model can't hear it.
+    What lies above half the model's rate follows what the model does just below; see
+    `edge_se.full_band`.
 
     Args:
         enhancers: One a channel.
         blocks: float32 [n, channels] each, at `rate`.
         rate: In Hz.
+        full_band: Whether what lies above the model's band is in the output.
+        log: Told the probability of speech.
 
     Yields:
         float32 [n, channels] each; all together as long as the input and aligned with it.
@@ -37,23 +46,44 @@ def enhance_blocks(
     channels, model_rate = len(enhancers), enhancers[0].sample_rate
     down = Resampler(rate, model_rate, channels)
     up = Resampler(model_rate, rate, channels)
-    streams = [AlignedStream(enhancer) for enhancer in enhancers]
+    hearers = [nothing] * channels if log is None else log.hearers
+    streams = [AlignedStream(*pair) for pair in zip(enhancers, hearers, strict=True)]
+    length = 0
+    bands: list[FullBand] = []
+    if full_band and rate > model_rate:
+        hop = enhancers[0].hop_size
+        bands = [FullBand(hop, model_rate, rate) for _ in enhancers]
     left = 0  # samples that came in and have not gone out
 
     def enhance(heard: Samples) -> Samples:
-        return np.stack([s.push(heard[:, c]) for c, s in enumerate(streams)], axis=1)
+        parts = [stream.push(heard[:, c]) for c, stream in enumerate(streams)]
+        parts = [b.split(heard[:, c], parts[c]) for c, b in enumerate(bands)] or parts
+        return np.stack(parts, axis=1)
+
+    def finish() -> Samples:
+        parts = [stream.finish() for stream in streams]
+        none = np.empty(0, np.float32)
+        if bands:
+            parts = [np.r_[b.split(none, parts[c]), b.finish()] for c, b in enumerate(bands)]
+        return np.stack(parts, axis=1)
+
+    def join(samples: Samples, original: Samples) -> Samples:
+        parts = [b.join(samples[:, c], original[:, c]) for c, b in enumerate(bands)]
+        return np.stack(parts, axis=1) if bands else samples
 
     for block in blocks:
-        enhanced = up.push(enhance(down.push(block)))
+        enhanced = join(up.push(enhance(down.push(block))), block)
         left += len(block) - len(enhanced)
+        length += len(block)
+        if log is not None:
+            log.write(length / rate)
         yield enhanced
-    heard = down.finish()
-    rest = up.push(enhance(heard))
-    last = up.push(np.stack([stream.finish() for stream in streams], axis=1))
-    tail = np.concatenate([rest, last, up.finish()])[:left]
-    yield tail
+    parts = [up.push(enhance(down.finish())), up.push(finish()), up.finish()]
+    if log is not None:
+        log.write(length / rate)
     # Resampling there and back may round the length up or down.
-    yield np.zeros((left - len(tail), channels), np.float32)
+    tail = np.concatenate([*parts, np.zeros((left, channels), np.float32)])[:left]
+    yield join(tail, np.empty((0, channels), np.float32))
 
 
 def enhance_file(
@@ -61,6 +91,8 @@ def enhance_file(
     source: Path,
     target: Path,
     report: Callable[[float], object] = lambda share: None,
+    full_band: bool = True,
+    vad: Path | None = None,
 ) -> str:
     """Enhance an audio file into another, of the same rate, length and number of channels.
 
@@ -69,6 +101,8 @@ def enhance_file(
         source: What to read; `-` is standard input.
         target: What to write, by its suffix; `-` is standard output.
         report: Called with the share of the work that is done, 0 to 1.
+        full_band: As of `enhance_blocks`.
+        vad: CSV file to write the probability of speech to; see `SpeechLog`.
 
     Returns:
         What it took, for people.
@@ -82,9 +116,11 @@ def enhance_file(
     ):
         _tell_subtype(file, writer)
         start = time.perf_counter()
-        for block in enhance_blocks(enhancers(file.channels), file.blocks(), file.rate):
-            writer.write(block)
-            report(file.share)
+        channels = enhancers(file.channels)
+        with speech_log(vad, channels) as log:
+            for block in enhance_blocks(channels, file.blocks(), file.rate, full_band, log):
+                writer.write(block)
+                report(file.share)
     elapsed = time.perf_counter() - start
     return f"{writer.written / file.rate:.1f} s of audio in {elapsed:.2f} s"
 

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_se.errors import UserError
-from edge_se.options import add_model_arguments, input_path, output_file, positive_float
+from edge_se.options import (
+    add_model_arguments,
+    add_strength_arguments,
+    asked_strength,
+    input_path,
+    output_file,
+    positive_float,
+)
 
 if TYPE_CHECKING:
     from edge_se.benchmark import Measurement
@@ -20,6 +27,7 @@ MOST_SECONDS = 86400.0  # a day, whose frame times still fit into a small board
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_model_arguments(parser)
+    add_strength_arguments(parser)
     parser.add_argument(
         "--audio",
         type=input_path,
@@ -75,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.histogram is not None:  # before minutes of measuring
         _require_picture(arguments.histogram)
     loaded = load(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
+    loaded.enhancer.strength = asked_strength(arguments, loaded.enhancer.strength)
     samples = _samples(loaded.enhancer, arguments.audio)
     frames = frames_of(samples, loaded.enhancer.hop_size, loaded.enhancer.sample_dtype)
     count = len(frames)
@@ -105,13 +114,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _engine(model: dict[str, Any]) -> str:
+    arithmetic = f" in {model['arithmetic']}" if "arithmetic" in model else ""
+    return f"{model['runtime']} {model['runtime_version']}{arithmetic}, {model['threads']} thread"
+
+
 def format_report(report: dict[str, Any]) -> str:
     """The report as a table for people; what the machine does not tell is left out."""
     model, machine, frame = report["model"], report["machine"], report["frame_us"]
     rows = [
         ("model", f"{model['file']} ({model['architecture']}, {model['precision']})"),
         ("size", f"{model['size_kb']} kB"),
-        ("engine", f"{model['runtime']} {model['runtime_version']}, {model['threads']} thread"),
+        ("engine", _engine(model)),
         ("STFT", model["stft"]),
     ]
     if "xnnpack_share" in model:

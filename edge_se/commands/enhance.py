@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 
 from edge_se.console import Console
 from edge_se.errors import UserError
-from edge_se.options import MOST_PROCESSES, add_model_arguments, audio_path, positive_int
+from edge_se.options import (
+    MOST_PROCESSES,
+    add_full_band,
+    add_model_arguments,
+    add_strength_arguments,
+    asked_enhancer,
+    audio_path,
+    check_output,
+    output_file,
+    positive_int,
+)
 
 if TYPE_CHECKING:
     from edge_se.audio.inputs import Job
@@ -38,7 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="files to work on at the same time (default: as many as there are cores)",
     )
+    parser.add_argument(
+        "--vad",
+        type=output_file,
+        metavar="FILE",
+        help="write the probability of speech there as CSV, a row a frame: the time of its middle "
+        "in seconds, and a number between 0 and 1 a channel",
+    )
     add_model_arguments(parser)
+    add_strength_arguments(parser)
+    add_full_band(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,9 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_se.audio.inputs import find_jobs
 
     jobs = find_jobs(arguments.input, arguments.output)
-    prepare = functools.partial(
-        prepare_work, arguments.model, arguments.engine, arguments.runtime, arguments.stft
-    )
+    prepare = functools.partial(prepare_work, arguments)
+    if arguments.vad is not None:
+        if len(jobs) != 1 or jobs[0].in_folder:
+            raise UserError("--vad writes of one recording; name one, and no folder")
+        check_output(arguments.vad, [jobs[0].source, jobs[0].target])
     console = Console()
     try:
         if len(jobs) == 1 and jobs[0].complaint is None and not jobs[0].in_folder:
@@ -59,12 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def prepare_work(
-    model: Path | None, engine: str | None, runtime: str | None, stft: str | None
+    arguments: argparse.Namespace,
 ) -> Callable[["Job", Callable[[float], None]], str]:
     """Load a model, and give what enhances a file with it."""
-    from edge_se.enhancer import Enhancer
-
-    make = functools.partial(Enhancer, model, engine, runtime, stft)
+    make = functools.partial(asked_enhancer, arguments)
     enhancers = [make()]
 
     def enough(count: int) -> "Sequence[Enhancer]":
@@ -81,7 +100,9 @@ def prepare_work(
             raise UserError(job.complaint)
         if job.in_folder:
             make_folder(job.target.parent)
-        return enhance_file(enough, job.source, job.target, report)
+        return enhance_file(
+            *(enough, job.source, job.target, report), arguments.full_band, arguments.vad
+        )
 
     return work
 

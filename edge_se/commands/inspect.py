@@ -89,15 +89,18 @@ def format_description(description: dict[str, Any]) -> str:
     operator_rows = [(o["operator"], o["precision"], str(o["count"])) for o in operators]
     total = sum(operator["count"] for operator in operators)
     count = len(manifest["states"])
+    listed = [
+        "",
+        f"{total} operators",
+        *_table(("operator", "precision", "count"), operator_rows),
+    ]
     return "\n".join(
         [
             *lines,
             "",
             f"2 signals and {count} states ({description['state_bytes'] / 1000:.1f} kB)",
             *_table(("name", "shape", "dtype", "scale", "zero point", "reset"), tensor_rows),
-            "",
-            f"{total} operators",
-            *_table(("operator", "precision", "count"), operator_rows),
+            *(listed if operators else ()),
         ]
     )
 

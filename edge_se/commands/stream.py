@@ -1,38 +1,75 @@
-"""Enhance a live stream: raw 16-bit PCM from standard input to standard output, frame by frame.
+"""Enhance a live stream: raw PCM from standard input to standard output, frame by frame.
 
-Samples are little-endian, one channel, at the model's rate, as in:
+Samples are little-endian; without options, 16-bit ones of one channel at the model's rate, as in:
 arecord -t raw -f S16_LE -r 16000 -c 1 | edge-se stream | aplay -t raw -f S16_LE -r 16000 -c 1
 
-Output lags input by the model's latency in samples (256 for a 16 ms hop), and what is still inside
-comes out when the input ends. A summary of times and missed deadlines then goes to standard error,
-as it does on SIGINT, SIGTERM and SIGHUP.
+A WAV file's header says by itself what follows. What goes out is raw, of the same rate, format and
+channels, each of which gets the enhanced sound. It lags by the model's latency (256 samples for a
+16 ms hop), and what is still inside comes out when the input ends. What a microphone has piled up
+is discarded (--max-lag); from a file, and from what comes faster than real time, nothing is lost. A
+summary of times and missed deadlines goes to standard error at the end, as it does on SIGINT,
+SIGTERM and SIGHUP.
 """
 
 import argparse
 import os
-import select
 import stat
 import sys
-import time
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from edge_se.errors import UserError
-from edge_se.files import STANDARD, naming, status_of, write_all
-from edge_se.options import add_model_arguments, output_file
-
-if TYPE_CHECKING:
-    from edge_se.enhancer import Enhancer
+from edge_se.files import STANDARD, status_of
+from edge_se.live.pcm import FORMATS
+from edge_se.live.stream import MAX_LAG_HOPS
+from edge_se.options import (
+    Number,
+    add_full_band,
+    add_model_arguments,
+    add_strength_arguments,
+    asked_enhancer,
+    count,
+    output_file,
+    positive_int,
+)
 
 STDIN, STDOUT = 0, 1
-BIN_US = 5  # width of a bin in which frame times are counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_model_arguments(parser)
+    add_strength_arguments(parser)
+    parser.add_argument(
+        "--rate",
+        type=Number(int, 4000, 384_000),
+        metavar="HZ",
+        help="of the samples, in and out (default: the model's)",
+    )
+    parser.add_argument(
+        "--channels",
+        type=positive_int(64),
+        metavar="N",
+        help="how many there are, interleaved (default: 1)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="of the samples; s24le is packed in 3 bytes, ALSA's S24_3LE (default: s16le)",
+    )
+    parser.add_argument(
+        "--channel",
+        type=positive_int(64),
+        metavar="N",
+        help="the one to enhance, from 1 on (default: the mean of all)",
+    )
+    parser.add_argument(
+        "--max-lag",
+        type=count(100_000),
+        metavar="HOPS",
+        help="discard samples where more hops than this wait; 0: never (default: "
+        f"{MAX_LAG_HOPS} where the source is seen to keep real time, otherwise 0)",
+    )
+    add_full_band(parser)
     parser.add_argument(
         "--json", type=output_file, metavar="FILE", help="write the summary as JSON at the end"
     )
@@ -44,14 +81,22 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None and _takes_the_audio(arguments.json):
         raise UserError("standard output is taken by the audio; give --json a file")
     from edge_se.benchmark import undisturbed
-    from edge_se.enhancer import Enhancer
     from edge_se.files import write_json
+    from edge_se.live.pipes import InputPipe, OutputPipe
+    from edge_se.live.stream import Settings, Stream, format_summary
 
+    settings = Settings(
+        arguments.rate,
+        arguments.channels,
+        arguments.format,
+        arguments.channel,
+        arguments.max_lag,
+        arguments.full_band,
+    )
     stream = None
     try:
-        stream = Stream(
-            Enhancer(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
-        )
+        enhancer = asked_enhancer(arguments)
+        stream = Stream(enhancer, InputPipe(STDIN), OutputPipe(STDOUT), settings, _say)
         with undisturbed():
             stream.pump()
     except SystemExit:
@@ -61,8 +106,12 @@ def run(arguments: argparse.Namespace) -> int:
             summary = stream.summary()
             if arguments.json is not None:
                 write_json(arguments.json, summary)
-            print(format_summary(summary), file=sys.stderr)
+            _say(format_summary(summary))
     return 0
+
+
+def _say(text: str) -> None:
+    print(f"edge-se: {text}", file=sys.stderr, flush=True)
 
 
 def _require_pipes() -> None:
@@ -88,110 +137,3 @@ def _takes_the_audio(path: Path) -> bool:
     return (
         status is not None and os.path.samestat(status, output) and not stat.S_ISCHR(output.st_mode)
     )
-
-
-def format_summary(summary: dict[str, Any]) -> str:
-    """One line for people."""
-    if not summary["frames"]:
-        return "edge-se: the stream ended before its first frame"
-    times = ", ".join(f"{name} {value:g}" for name, value in summary["frame_us"].items())
-    return (
-        f"edge-se: {summary['frames']} frames ({summary['seconds']:.1f} s), {times} µs per frame, "
-        f"real-time factor {summary['rtf']:.4f}, "
-        f"{summary['deadline_misses']} of {summary['frames']} deadlines missed, "
-        f"{summary['latency_ms']:g} ms algorithmic latency"
-    )
-
-
-class Stream:
-    """Pumps samples through an enhancer and keeps count of the time it takes.
-
-    The time of a frame goes from its last sample read to its last sample written. It misses its
-    deadline when that takes longer than a hop. Times are counted in bins, so that a stream may run
-    for months.
-    """
-
-    def __init__(self, enhancer: "Enhancer") -> None:
-        import numpy as np
-
-        from edge_se.engines.samples import FloatProcess
-
-        self._enhancer = enhancer
-        hop = enhancer.hop_size
-        self._hop_us = 1e6 * hop / enhancer.sample_rate
-        self._pcm = np.zeros(hop, "<i2")
-        self._bytes = memoryview(self._pcm.view(np.uint8))  # type: ignore[arg-type]
-        self._process: Callable[[Any, Any], object] = enhancer.process
-        if enhancer.sample_dtype != self._pcm.dtype:
-            self._process = FloatProcess(enhancer.process, hop).process
-        self._bins = np.zeros(round(4 * self._hop_us / BIN_US) + 1, np.int64)
-        self._frames = self._misses = 0
-        self._total_us = self._max_us = 0.0
-
-    def pump(self) -> None:
-        """Read, enhance and write until the input ends."""
-        size, latency = len(self._bytes), self._enhancer.latency_samples
-        while (got := self._fill()) == size:
-            start = time.perf_counter()
-            self._enhance()
-            self._write(size)
-            self._count(1e6 * (time.perf_counter() - start))
-        # What came of a last frame, and what is still inside, pushed out by zeros.
-        if got % 2:
-            got -= 1
-            warnings.warn("the input ended inside a sample, which is left out", stacklevel=1)
-        left = got + 2 * latency
-        while left > 0:
-            self._bytes[got:] = bytes(size - got)
-            got = 0
-            self._enhance()
-            self._write(min(left, size))
-            left -= size
-
-    def summary(self) -> dict[str, Any]:
-        """What was counted so far, ready for JSON; percentiles are upper ends of bins."""
-        percentiles = {}
-        if self._frames:
-            reached = self._bins.cumsum()
-            for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
-                bin_index = int(reached.searchsorted(share * self._frames))
-                percentiles[name] = round(min((bin_index + 1) * BIN_US, self._max_us), 1)
-            percentiles["max"] = round(self._max_us, 1)
-        seconds = self._frames * self._hop_us * 1e-6
-        return {
-            "frames": self._frames,
-            "seconds": round(seconds, 3),
-            "frame_us": percentiles,
-            "rtf": round(self._total_us * 1e-6 / seconds, 6) if seconds else None,
-            "deadline_misses": self._misses,
-            "latency_ms": round(self._enhancer.manifest.algorithmic_latency_ms, 3),
-        }
-
-    def _fill(self) -> int:
-        """Read one frame; return how many bytes came before the input ended."""
-        filled = 0
-        with naming("standard input", "read"):
-            while filled < len(self._bytes):
-                try:
-                    got = os.readv(STDIN, [self._bytes[filled:]])
-                except BlockingIOError:  # the other end's choice; nothing is there yet
-                    select.select([STDIN], [], [])
-                    continue
-                if not got:
-                    break
-                filled += got
-        return filled
-
-    def _enhance(self) -> None:
-        self._process(self._pcm, self._pcm)
-
-    def _write(self, size: int) -> None:
-        with naming("standard output"):
-            write_all(STDOUT, self._bytes[:size])
-
-    def _count(self, elapsed_us: float) -> None:
-        self._frames += 1
-        self._total_us += elapsed_us
-        self._max_us = max(self._max_us, elapsed_us)
-        self._misses += elapsed_us > self._hop_us
-        self._bins[min(int(elapsed_us / BIN_US), len(self._bins) - 1)] += 1

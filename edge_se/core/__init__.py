@@ -1,10 +1,11 @@
 """The compiled core: signal paths in C, for where a compiler was at hand.
 
-`fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` the same
-samples, up to rounding, as `edge_se.stft.Stft`, in a few microseconds each. They are one shared
-library called through ctypes, so one wheel serves every Python of a platform. All C headers of the
-project lie here, each once. In `engine/` lie the sources of GTCRN's engines without weights (see
-`edge_se.engines.generated`), which `make default-model` writes; they are part of the library too.
+`fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` and
+`double.c` the same samples, up to rounding, as `edge_se.stft.Stft`, in a few microseconds each.
+They are one shared library called through ctypes, so one wheel serves every Python of a platform.
+All C headers of the project lie here, each once. In `engine/` lie the sources of networks' engines
+without weights (see `edge_se.engines.generated`), which `make default-model` writes; they are part
+of the library too.
 """
 
 import ctypes
@@ -16,14 +17,17 @@ from typing import Any
 from edge_se.machine import processor_features
 
 LIBRARY = "_core.so"
-# The same for processors with more instructions: the compiler's options, and what /proc/cpuinfo
-# calls them. Tried in this order.
-VARIANTS = {"_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"})}
+# The same for processors with more instructions: the compiler's options, what /proc/cpuinfo calls
+# them, and the machine, as compilers call it. Tried in this order.
+VARIANTS = {
+    "_core_avx2.so": (("-mavx2", "-mfma"), {"avx2", "fma"}, "x86_64"),
+    "_core_dotprod.so": (("-mcpu=cortex-a55",), {"asimddp"}, "aarch64"),
+}
 # What `edge_se_core_version` of the library has to say.
-VERSION = 11
+VERSION = 13
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
-    *("samples_to_int16", "samples_to_float"),
+    *("stft_analyse_double", "stft_synthesise_double", "samples_to_int16", "samples_to_float"),
 )
 _ARRAYS = (
     *("window", "twiddles", "samples", "output", "spectra", "exponents", "tail", "level"),
@@ -32,7 +36,16 @@ _ARRAYS = (
 _NUMBERS = (
     *("delay", "feature_bytes", "feature_multiplier", "feature_exponent", "feature_zero_point"),
     *("feature_low", "feature_high", "mask_bytes", "mask_multiplier", "mask_exponent"),
-    *("mask_zero_point", "bands", "bands_alike", "bound_exponent", "excess_shift"),
+    *(
+        "mask_zero_point",
+        "mask_unit",
+        "least_gain",
+        "dry",
+        "bands",
+        "bands_alike",
+        "bound_exponent",
+        "excess_shift",
+    ),
 )
 
 
@@ -63,8 +76,8 @@ class StftContext(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_void_p)
         for name in (
-            *("window", "cosines", "sines", "twiddles", "samples", "spectrum", "masked"),
-            *("tail", "output"),
+            *("window", "synthesis", "cosines", "sines", "twiddles", "samples", "spectrum"),
+            *("masked", "tail", "output"),
         )
     ]
 
@@ -78,7 +91,7 @@ class SampleBuffers(ctypes.Structure):
 def core_path() -> Path:
     """Where the library for this processor is, or would be."""
     folder = Path(__file__).parent
-    for name, (_, needed) in VARIANTS.items():
+    for name, (_, needed, _) in VARIANTS.items():
         if (folder / name).is_file() and needed <= processor_features():
             return folder / name
     return folder / LIBRARY

@@ -48,7 +48,7 @@ def find_compiler() -> list[str]:
 
 def sources() -> list[Path]:
     """The core's, and those of the generated engines."""
-    return [FOLDER / "fixed.c", FOLDER / "float.c", *sorted(FOLDER.glob("engine/*.c"))]
+    return [*sorted(FOLDER.glob("*.c")), *sorted(FOLDER.glob("engine/*.c"))]
 
 
 def compile_core(folder: Path, compiler: Sequence[str] | None = None) -> list[Path]:
@@ -59,8 +59,14 @@ def compile_core(folder: Path, compiler: Sequence[str] | None = None) -> list[Pa
     """
     command = list(compiler or find_compiler())
     libraries: dict[str, tuple[str, ...]] = {LIBRARY: ()}
-    if _target(command).startswith("x86_64"):
-        libraries |= {name: options for name, (options, _) in VARIANTS.items()}
+    target = _target(command)
+    for name, (options, _, machine) in VARIANTS.items():
+        if target.startswith(machine):
+            # zig spells processors with underscores.
+            libraries[name] = tuple(
+                option.replace("cortex-", "cortex_") if _is_zig(command) else option
+                for option in options
+            )
     for name, options in libraries.items():
         compile_library(folder / name, sources(), command, [*options, "-I", str(FOLDER)])
     return [folder / name for name in libraries]
@@ -92,8 +98,11 @@ def _linking(command: Sequence[str]) -> tuple[str, ...]:
     """Options for the linker of a compiler's command, where it is one for ELF."""
     if "linux" not in _target(command):
         return ()
-    zig = "zig" in (Path(word).name for word in command) or "ziglang" in command
-    return LINKING if zig else (*LINKING, *LINKING_WITHOUT_ZIG)
+    return LINKING if _is_zig(command) else (*LINKING, *LINKING_WITHOUT_ZIG)
+
+
+def _is_zig(command: Sequence[str]) -> bool:
+    return "zig" in (Path(word).name for word in command) or "ziglang" in command
 
 
 def _target(command: Sequence[str]) -> str:

@@ -20,6 +20,7 @@
 #define BAND_WEIGHT_BITS 15
 #define BAND_HEADROOM 4 /* bits by which sums of bins may exceed bins */
 #define SEGMENT_LIMIT (1 << 30)
+#define STRENGTH_BITS 8 /* that a mask gains where its strength is limited */
 #define WIDE_LIMIT (1 << 29) /* beyond what a feature can hold */
 #define SMALL_SHIFT 34       /* of products below 2^62, to below WIDE_LIMIT with a zero point */
 
@@ -44,6 +45,8 @@ struct context {
     int32_t feature_bytes, feature_multiplier, feature_exponent, feature_zero_point;
     int32_t feature_low, feature_high;
     int32_t mask_bytes, mask_multiplier, mask_exponent, mask_zero_point;
+    int32_t mask_unit;       /* 1 in steps 2^-STRENGTH_BITS as wide as the mask's */
+    int32_t least_gain, dry; /* in steps of 2^-15; both 0 where the mask does all it does */
     int32_t bands, bands_alike, bound_exponent, excess_shift;
 };
 
@@ -217,6 +220,55 @@ static inline void read_mask(const struct context *c, int32_t *mask)
         LOOPED for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int16_t *)c->mask)[n] - zero_point;
 }
 
+/* The mask, in steps 2^-STRENGTH_BITS as wide, held at the least gain and mixed with 1. */
+static inline void limit_mask(const struct context *c, int32_t *mask)
+{
+    const int32_t floor = (int32_t)round_shift((int64_t)c->least_gain * c->mask_unit, TABLE_BITS);
+    const int64_t wet = (1 << TABLE_BITS) - c->dry, through = (int64_t)c->dry * c->mask_unit;
+    int32_t sizes[BINS];
+    LOOPED for (int n = 0; n < 2 * BINS; n++) mask[n] *= 1 << STRENGTH_BITS;
+    BY_LANES for (int from = 0; from < BINS; from += LANES) {
+        const int k = lanes_from(from, BINS);
+        lanes_store(sizes + k, lanes_magnitude(lanes_load(mask + k), lanes_load(mask + BINS + k)));
+    }
+    for (int k = 0; k < BINS; k++) {
+        int64_t re = mask[k], im = mask[BINS + k];
+        if (sizes[k] < floor) {
+            re = sizes[k] ? re * floor / sizes[k] : floor;
+            im = sizes[k] ? im * floor / sizes[k] : 0;
+        }
+        mask[k] = (int32_t)round_shift(wet * re + through, TABLE_BITS);
+        mask[BINS + k] = (int32_t)round_shift(wet * im, TABLE_BITS);
+    }
+}
+
+/* Probability of speech, as edge_se/speech.py has it, in steps of 2^-15: of a spectrum [2][bins] in
+   steps of 2^-(exponent + 31), a mask [2][bins], what 2^-40 of its squares is in steps of 2^-30, and
+   the energy of sound that is too soft to tell, in steps of 2^-40. */
+static inline int32_t probability_of_speech(int bins, const int32_t *spectrum, int exponent,
+                                            const int16_t *mask, uint64_t square, uint64_t soft)
+{
+    uint32_t peak = 0;
+    LOOPED for (int k = 0; k < 2 * bins; k++) {
+        peak |= (uint32_t)(spectrum[k] < 0 ? -spectrum[k] : spectrum[k]);
+    }
+    const int bits = bit_length(peak), shift = bits > 14 ? bits - 14 : 0;
+    uint64_t heard = 0, left = 0;
+    LOOPED for (int k = 0; k < bins; k++) {
+        const int32_t re = spectrum[k] >> shift, im = spectrum[bins + k] >> shift;
+        const int32_t mask_re = mask[k] >> 5, mask_im = mask[bins + k] >> 5;
+        const uint32_t energy = (uint32_t)(re * re + im * im);
+        heard += energy;
+        left += (uint64_t)energy * (uint32_t)(mask_re * mask_re + mask_im * mask_im);
+    }
+    const int finer = 2 * (exponent + 31 - shift) - 40;
+    if (finer > 20) return 0; /* all of it is too soft */
+    heard += finer > 0 ? soft << finer : finer > -63 ? soft >> -finer : 0;
+    const uint64_t share = left / (heard ? heard : 1) * square; /* 30 fractional bits */
+    const uint64_t root = square_root(share), odds = (21 * root * square_root(root << 15)) >> 15;
+    return (int32_t)((odds << 15) / (odds + 32768));
+}
+
 /* The mask applied; the finished hop is in `output`. */
 static void fixed_synthesise(struct context *c)
 {
@@ -225,6 +277,8 @@ static void fixed_synthesise(struct context *c)
     const int32_t *real = c->spectra, *imaginary = real + BINS;
     read_mask(c, mask);
     mask[BINS] = mask[2 * BINS - 1] = 0; /* where the spectrum is real */
+    const int limited = c->least_gain || c->dry;
+    if (limited) limit_mask(c, mask);
     wide_bits peak = wide_no_bits();
     BY_LANES for (int from = 0; from < BINS; from += LANES) {
         const int k = lanes_from(from, BINS);
@@ -246,6 +300,7 @@ static void fixed_synthesise(struct context *c)
     fft(im, re, c->twiddles); /* parts swapped: the inverse */
 
     int shift = c->exponents[0] + exponent - c->mask_exponent + 9 + 31 + TABLE_BITS - 15 - GUARD_BITS;
+    shift += limited ? STRENGTH_BITS : 0;
     shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
     int32_t segment[WINDOW]; /* in steps of 2^-8 */
     BY_LANES for (int n = 0; n < POINTS; n += LANES) {

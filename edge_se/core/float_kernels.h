@@ -18,6 +18,8 @@
 
 #define TANH_LIMIT 8.5f
 
+#define SPEECH_ODDS 21.0f
+
 enum activation { LINEAR, LEAKY, BOUNDED };
 
 /* x P(x^2) / Q(x^2), both of fourth degree and all of it positive, so that nothing cancels: within
@@ -72,7 +74,7 @@ struct convolution {
 };
 
 #define BLOCK_LIMIT 16
-#define QUAD_LIMIT 6
+#define QUAD_LIMIT 8
 
 /* One group. `edges` [2][inputs][outputs] or none: what to add at the first and the last position for
    the first row of x that is no padding and the last one. */
@@ -372,14 +374,61 @@ INLINE void mask_bands(int bins, const float *bands, const float *spectrum, floa
     }
 }
 
-/* Samples that no microphone gives are made harmless: NaN and infinity become silence. Told by
-   their bits, so that no compiler's assumption about numbers can undo it. */
+APART float energy(int count, const float *values)
+{
+    f4 sum = f4_all(0);
+    int k = 0;
+    for (; k + 4 <= count; k += 4) sum = f4_fma(sum, f4_load(values + k), f4_load(values + k));
+    float parts[4], rest = 0;
+    f4_store(parts, sum);
+    for (; k < count; k++) rest += values[k] * values[k];
+    return (parts[0] + parts[1]) + (parts[2] + parts[3]) + rest;
+}
+
+/* Probability of speech, as edge_se/speech.py has it, in steps of 2^-15: of energies of a spectrum, what
+   came in and what the mask leaves, and of sound that is too soft to tell. */
+static inline int32_t probability_of_speech(float heard, float left, float soft)
+{
+    const float root = sqrtf(left / (heard + soft));
+    const float odds = SPEECH_ODDS * root * sqrtf(root);
+    return (int32_t)(32768 * odds / (1 + odds) + 0.5f);
+}
+
+/* What the mask did, held at a least gain and mixed with the spectrum, both in steps of 2^-15. A bin
+   that the mask leaves nothing of, or hardly anything, has the spectrum's phase. */
+APART void limit_mask(int bins, int32_t least_gain, int32_t dry, const float *spectrum, float *masked)
+{
+    if (!(least_gain | dry)) return;
+    const float floor = (float)least_gain * (1.0f / 32768), through = (float)dry * (1.0f / 32768);
+    masked[1] = masked[2 * bins - 1] = 0; /* a real signal's */
+    for (int k = 0; k < bins; k++) {
+        const float re = spectrum[2 * k], im = spectrum[2 * k + 1];
+        float x = masked[2 * k], y = masked[2 * k + 1];
+        const float power = x * x + y * y, least = floor * floor * (re * re + im * im);
+        if (power <= least * 1e-12f) {
+            x = floor * re, y = floor * im;
+        } else if (power < least) {
+            const float raised = sqrtf(least / power);
+            x *= raised, y *= raised;
+        }
+        masked[2 * k] = (1 - through) * x + through * re;
+        masked[2 * k + 1] = (1 - through) * y + through * im;
+    }
+}
+
+/* Below 2^-30, half a step of 32-bit samples: squares and products of what they become would be
+   denormal numbers, which take processors many times as long. */
+#define FAINT_SAMPLE 0x30800000u
+
+/* Samples that no microphone gives are made harmless: NaN, infinity and what is too faint become
+   silence. Told by their bits, so that no compiler's assumption about numbers can undo it. */
 INLINE void accept(int count, const float *in, float *samples)
 {
     for (int n = 0; n < count; n++) {
         uint32_t bits;
         memcpy(&bits, in + n, sizeof bits);
-        bits = (bits & 0x7f800000u) == 0x7f800000u ? 0 : bits;
+        const uint32_t size = bits & 0x7f800000u;
+        bits = size == 0x7f800000u || size < FAINT_SAMPLE ? 0 : bits;
         float sample;
         memcpy(&sample, &bits, sizeof sample);
         sample = sample < SAMPLE_LIMIT ? sample : SAMPLE_LIMIT;

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest
 from edge_se.states import StateCache
+from edge_se.strength import Strength
 
-# Model file suffix by engine; the first that fits is taken when no engine is asked for.
+# Model file suffix by engine. When no engine is asked for, or `AUTO`, the first that fits is taken,
+# and C for a .tflite where it computes the same.
+AUTO = "auto"
 ENGINES = {"tflite": ".tflite", "onnxruntime": ".onnx", "c": ".so"}
 # TFLite interpreters, in the order they are tried.
 RUNTIMES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
@@ -43,6 +46,12 @@ class Engine(Protocol):
     def reset(self) -> None:
         """Start anew, as after loading."""
 
+    def set_strength(self, strength: Strength) -> None:
+        """Limit what the mask does, from the next hop on and across resets."""
+
+    def speech_probability(self) -> float:
+        """Probability, 0 to 1, that the newest frame out holds speech; see `edge_se.speech`."""
+
     def describe(self) -> dict[str, Any]:
         """For reports: engine, runtime, runtime_version, threads, and what else matters."""
 
@@ -67,8 +76,9 @@ def load_engine(
 
     Args:
         path: Model file, .tflite, .onnx or .so.
-        engine: A name of `ENGINES`, or None for the one that the file's suffix asks for. "c" also
-            runs a .tflite that carries weights for it.
+        engine: A name of `ENGINES`; None or `AUTO` for C where it computes what the file does, and
+            else for the one that the file's suffix asks for. "c" also runs a .tflite that carries
+            weights for other arithmetics than its own.
         runtime: For TFLite, a name of `RUNTIMES`, of which None takes the first one installed, or
             `MICRO`.
         stft: A name of `STFTS`, or None for the one that the model's manifest says. For "c" it is
@@ -77,7 +87,8 @@ def load_engine(
     Raises:
         UserError: The file does not fit, or what is needed to run it is not installed.
     """
-    if engine is None:
+    chosen = engine in (None, AUTO)
+    if chosen:
         engine = next((name for name, suffix in ENGINES.items() if path.suffix == suffix), None)
         if engine is None:
             expected = " or ".join(ENGINES.values())
@@ -92,6 +103,12 @@ def load_engine(
         raise UserError("a runtime can be chosen for the engine tflite only")
     if runtime is not None:
         return _load_tflite(path, stft, runtime)
+    if chosen and engine == "tflite":
+        from edge_se.engines.generated import load_the_same
+
+        same = load_the_same(path, stft)
+        if same is not None:
+            return same
     return _LOADERS[engine](path, stft)
 
 
@@ -131,13 +148,13 @@ def _load_onnx(path: Path, stft: str | None) -> StagedEngine:
 
 
 def _load_generated(path: Path, stft: str | None) -> StagedEngine:
-    from edge_se.engines.generated import load_compiled, load_from_core
+    from edge_se.engines.generated import arithmetic_for, load_compiled, load_from_core
 
     if path.suffix == ENGINES["tflite"]:
-        return load_from_core(path, stft)
+        return load_from_core(path, arithmetic_for(path, stft))
     engine = load_compiled(path)
     if stft is not None and stft != engine.manifest.stft:
-        raise UserError(f"{path} computes in {engine.manifest.stft}; compile it in {stft}")
+        raise UserError(f"{path} computes in {engine.manifest.precision}, which has no {stft} STFT")
     return engine
 
 

@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 
 
 def core_for(signal: Signal) -> Any | None:
-    """The compiled core, if there is one and it has the signal's transform."""
-    transform = signal.window, signal.hop, signal.window_function
-    served = transform == (fixed.WINDOW, fixed.HOP, fixed.WINDOW_FUNCTION)
-    return load_core() if served else None
+    """The compiled core, if there is one and it has the size of the signal's transform."""
+    return load_core() if (signal.window, signal.hop) == (fixed.WINDOW, fixed.HOP) else None
 
 
 def make_stft(signal: Signal) -> "Stft | CompiledStft":

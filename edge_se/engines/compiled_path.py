@@ -10,6 +10,7 @@ from edge_se.core import Context, Level
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TWIDDLES, WINDOW
 from edge_se.manifest import Manifest
+from edge_se.strength import Strength
 
 
 class CompiledPath(FixedPath):
@@ -70,6 +71,7 @@ class CompiledPath(FixedPath):
             mask_multiplier=self._mask_scale.multiplier,
             mask_exponent=self._mask_scale.exponent,
             mask_zero_point=self._mask_scale.zero_point,
+            mask_unit=self._mask_scale.unit,
             **merging,
         )
         self._address = ctypes.addressof(self._context)
@@ -86,6 +88,10 @@ class CompiledPath(FixedPath):
         """Synthesis: the mask applied, and one enhanced hop (int16 [256]) written to `out`."""
         self._synthesise(self._address)
         out[...] = self._output
+
+    def set_strength(self, strength: Strength) -> None:
+        """Limit what the mask does, from the next hop on."""
+        self._context.least_gain, self._context.dry = strength.least_gain, strength.dry
 
     def reset(self) -> None:
         """Forget all samples."""

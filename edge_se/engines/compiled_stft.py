@@ -1,4 +1,4 @@
-"""The float STFT in the compiled core: `edge_se.stft.Stft` in half the time, up to rounding."""
+"""The STFT in the compiled core: `edge_se.stft.Stft` in half the time, up to rounding."""
 
 import ctypes
 from typing import Any
@@ -24,7 +24,7 @@ class CompiledStft:
 
     def __init__(self, library: Any, signal: Signal) -> None:
         """Use a library of `edge_se.core.load_core` for a signal that it serves."""
-        angles = 2 * np.pi * np.arange(_HOP + 1) / _WINDOW
+        angles, dtype = 2 * np.pi * np.arange(_HOP + 1) / _WINDOW, signal.transform_dtype
         self._samples = np.zeros(_WINDOW, np.float32)
         self._newest = self._samples[_HOP:]
         self.spectrum: Spectrum = np.zeros(_HOP + 1, np.complex64)
@@ -33,9 +33,10 @@ class CompiledStft:
         # The core reads and writes these where they are: they must live as long as this.
         self._arrays: dict[str, NDArray[Any]] = {
             "window": signal.analysis_window().astype(np.float32),
-            "cosines": np.cos(angles).astype(np.float32),
-            "sines": np.sin(angles).astype(np.float32),
-            "twiddles": twiddles().astype(np.float32),
+            "synthesis": signal.synthesis_window().astype(np.float32),
+            "cosines": np.cos(angles).astype(dtype),
+            "sines": np.sin(angles).astype(dtype),
+            "twiddles": twiddles().astype(dtype),
             "samples": self._samples,
             "spectrum": self.spectrum,
             "masked": self._masked,
@@ -46,8 +47,9 @@ class CompiledStft:
             **{name: array.ctypes.data for name, array in self._arrays.items()}
         )
         self._address = ctypes.addressof(self._context)
-        self._analyse = library.edge_se_stft_analyse
-        self._synthesise = library.edge_se_stft_synthesise
+        kind = "_double" if dtype == np.float64 else ""
+        self._analyse = getattr(library, f"edge_se_stft_analyse{kind}")
+        self._synthesise = getattr(library, f"edge_se_stft_synthesise{kind}")
 
     def analyse(self, samples: Samples) -> Spectrum:
         """Take in one hop of samples (float32 [256]) and return the newest window's spectrum."""

@@ -16,13 +16,16 @@ from edge_se.fixed import (
     GUARD_BITS,
     HOP,
     LONGEST_SHIFT,
+    MASK_UNIT_LIMIT,
     SCALE_BITS,
     SEGMENT_LIMIT,
+    STRENGTH_BITS,
     TABLE_BITS,
     WINDOW,
     WINDOW_FUNCTION,
     Integers,
     analyse,
+    limited,
     magnitude,
     mantissa,
     overlapped,
@@ -38,6 +41,8 @@ from edge_se.manifest import (
     TensorSpec,
 )
 from edge_se.quantized import limits
+from edge_se.speech import soft_energy, speech_probability
+from edge_se.strength import Strength
 
 INT16 = limits(np.int16)
 # Bits by which sums of bins may exceed bins.
@@ -101,6 +106,8 @@ class MaskScale:
         self.multiplier, self.exponent = mantissa(spec.scale, TABLE_BITS)
         self.zero_point = spec.zero_point
         self.window = round_shift(ANALYSIS_WINDOW * self.multiplier, TABLE_BITS)
+        finest = math.ldexp(self.multiplier, self.exponent - TABLE_BITS - STRENGTH_BITS)
+        self.unit = min(round(1 / finest), MASK_UNIT_LIMIT)
 
     def shift(self, analysis: int, synthesis: int) -> int:
         """Bits to shift windowed values to the right, for the exponents of both transforms."""
@@ -174,6 +181,12 @@ class FixedPath:
         self._spectra = np.zeros((delay + 1, 2, BINS), np.int64)
         self._exponents = np.zeros(delay + 1, np.int64)
         self._tail = np.zeros(HOP, np.int64)
+        self._least_gain = self._dry = 0
+        self._soft, self._mask_step = soft_energy(manifest.signal), manifest.tensors.mask.scale
+
+    def set_strength(self, strength: Strength) -> None:
+        """Limit what the mask does, from the next hop on."""
+        self._least_gain, self._dry = strength.least_gain, strength.dry
 
     def analyse(self, samples: NDArray[np.int16]) -> None:
         """Analysis: one hop of samples (int16 [256]) to the step's features."""
@@ -198,11 +211,26 @@ class FixedPath:
 
     def synthesise(self, out: NDArray[np.int16]) -> None:
         """Synthesis: the mask applied, and one enhanced hop (int16 [256]) written to `out`."""
-        mask = self._mask.astype(np.int64) - self._mask_scale.zero_point
+        mask: Integers = self._mask.astype(np.int64) - self._mask_scale.zero_point
+        analysis = int(self._exponents[0])
+        if self._least_gain or self._dry:
+            mask = limited(mask, self._mask_scale.unit, self._least_gain, self._dry)
+            analysis += STRENGTH_BITS
         signal, exponent = overlapped(mask, self._spectra[0])
-        segment = self._mask_scale(signal, int(self._exponents[0]), exponent)
+        segment = self._mask_scale(signal, analysis, exponent)
         out[...] = saturate(round_shift(self._tail + segment[:HOP], GUARD_BITS), *INT16)
         self._tail[...] = segment[HOP:]
+
+    def speech_probability(self) -> float:
+        """Probability, 0 to 1, that the newest frame out holds speech; see `edge_se.speech`."""
+        spectrum, mask = self._spectra[0].astype(np.float64), self._mask.astype(np.float64)
+        mask -= self._mask_scale.zero_point
+        step = math.ldexp(1, -int(self._exponents[0]) - SCALE_BITS)
+        return speech_probability(
+            (spectrum[0] + 1j * spectrum[1]) * step,
+            (mask[0] + 1j * mask[1]) * self._mask_step,
+            self._soft,
+        )
 
     def reset(self) -> None:
         """Forget all samples."""

@@ -14,7 +14,9 @@ from edge_se.level import hop_energy, make_normalizer
 from edge_se.manifest import BandMerging, Manifest, TensorSpec
 from edge_se.quantized import Dequantizer, Quantizer
 from edge_se.signal import FEATURE_ROWS, LEAST_MAGNITUDE
+from edge_se.speech import soft_energy, speech_probability
 from edge_se.stft import Samples, Spectrum, Stft
+from edge_se.strength import FULL, ONE, Strength
 
 
 class MagnitudeRealImaginary:
@@ -54,6 +56,9 @@ class LogMagnitude:
         np.maximum(self._row, np.float32(LEAST_MAGNITUDE), out=self._row)
         np.log10(self._row, out=self._row)
 
+
+# A mask so much below its floor has no phase.
+NO_PHASE = np.float32(1e-6)
 
 # By the words of `edge_se.signal.FEATURES`.
 FEATURES: Mapping[str, Callable[[Spectrum, Samples], Callable[[int], None]]] = {
@@ -126,11 +131,12 @@ class BandMerger:
 class MaskApplier:
     """Multiplies a spectrum by the step's output: real and imaginary row of the mask, or real.
 
-    Rows that are not there are zero.
+    Rows that are not there are zero. Limits of the strength act on the mask before.
     """
 
     def __init__(self, source: NDArray[Any], spec: TensorSpec) -> None:
         rows, bins = spec.shape
+        self._limit: MaskLimiter | None = None
         self._source = source
         self._dequantize: Dequantizer | None = None
         self._rows = source
@@ -141,13 +147,47 @@ class MaskApplier:
         self._parts = (self._mask.real, self._mask.imag)[:rows]
         self._enhanced = np.empty(bins, np.complex64)
 
+    def set_strength(self, strength: Strength) -> None:
+        """Limit what the mask does, from the next call on."""
+        self._limit = MaskLimiter(strength, len(self._mask)) if strength != FULL else None
+
     def __call__(self, spectrum: Spectrum) -> Spectrum:
         """Give the enhanced spectrum (complex64 [bins]), the same buffer at each call."""
+        self.read()
+        if self._limit is not None:
+            self._limit(self._mask)
+        return np.multiply(spectrum, self._mask, self._enhanced)
+
+    def read(self) -> Spectrum:
+        """The mask as the step gave it, complex64 [bins], the same buffer at each call."""
         if self._dequantize is not None:
             self._dequantize(self._source, self._rows)
         for part, row in zip(self._parts, self._rows, strict=True):
             part[...] = row
-        return np.multiply(spectrum, self._mask, self._enhanced)
+        return self._mask
+
+
+class MaskLimiter:
+    """Holds a mask at a least gain and mixes it with 1; see `edge_se.strength`."""
+
+    def __init__(self, strength: Strength, bins: int) -> None:
+        self._floor = np.float32(strength.least_gain / ONE)
+        self._dry = np.float32(strength.dry / ONE)
+        self._wet = np.float32(1 - strength.dry / ONE)
+        self._size, self._low = np.empty(bins, np.float32), np.empty(bins, np.bool_)
+
+    def __call__(self, mask: Spectrum) -> None:
+        """Limit a mask (complex64 [bins]) where it is."""
+        mask.imag[0] = mask.imag[-1] = 0  # a real signal's
+        np.abs(mask, self._size)
+        # Below, there is no telling the phase.
+        np.less_equal(self._size, NO_PHASE * self._floor, out=self._low)
+        mask[self._low], self._size[self._low] = self._floor, self._floor
+        np.less(self._size, self._floor, out=self._low)
+        np.divide(self._floor, self._size, out=self._size, where=self._low)
+        np.multiply(mask, self._size, out=mask, where=self._low)
+        np.multiply(mask, self._wet, out=mask)
+        np.add(mask, self._dry, out=mask)
 
 
 class SpectrumDelay:
@@ -190,6 +230,11 @@ class FloatPath:
         if manifest.lookahead_frames:
             self._delay = SpectrumDelay(manifest.lookahead_frames, manifest.signal.bins)
         self._masked = self._stft.spectrum  # the spectrum that the newest mask belongs to
+        self._soft = soft_energy(manifest.signal)
+
+    def set_strength(self, strength: Strength) -> None:
+        """Limit what the mask does, from the next hop on."""
+        self._apply_mask.set_strength(strength)
 
     def analyse(self, samples: Samples) -> None:
         """Analysis: one hop of samples to the step's features."""
@@ -201,6 +246,10 @@ class FloatPath:
     def synthesise(self, out: Samples) -> None:
         """Synthesis: the mask applied, and one enhanced hop written to `out`."""
         self._stft.synthesise(self._apply_mask(self._masked), out)
+
+    def speech_probability(self) -> float:
+        """Probability, 0 to 1, that the newest frame out holds speech; see `edge_se.speech`."""
+        return speech_probability(self._masked, self._apply_mask.read(), self._soft)
 
     def reset(self) -> None:
         """Forget all samples."""

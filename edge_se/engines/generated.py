@@ -20,19 +20,28 @@ from edge_se.manifest import Manifest, Tensors, TensorSpec
 from edge_se.model_file import attached_weights, read_model
 from edge_se.signal import Signal
 from edge_se.states import StateCache
+from edge_se.strength import FULL, ONE, Strength
 
 # What the library's `api_version` has to say.
-API_VERSION = 3
+API_VERSION = 4
 # Of the samples, by arithmetic.
 ARITHMETICS: Mapping[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
     "fixed": np.dtype(np.int16),
+    "int8": np.dtype(np.int16),
 }
+# Precisions of `edge-se quantize` whose files carry weights, by arithmetic.
+RECIPES = {"float": "float", "int8": "int8", "fixed": "int16x8"}
 
 
 def prefix(network: str, arithmetic: str) -> str:
     """Of the files, functions and types of a network's engine."""
     return f"{network}_{arithmetic}"
+
+
+def stft_of(arithmetic: str) -> str:
+    """The kind of STFT of an arithmetic, by its samples."""
+    return "float" if ARITHMETICS[arithmetic] == np.float32 else "fixed"
 
 
 class GeneratedEngine:
@@ -41,6 +50,7 @@ class GeneratedEngine:
     All of the hop is the stage `infer`; the other two copy samples.
 
     Attributes:
+        arithmetic: In which it computes, a name of `ARITHMETICS`.
         state_bytes: Size of its state.
     """
 
@@ -62,20 +72,28 @@ class GeneratedEngine:
         """
         self.manifest, self.sample_dtype = manifest, ARITHMETICS[arithmetic]
         self.cache = StateCache((), (), ())
-        self._library, self._path, self._arithmetic = library, path, arithmetic
-        names = ("api_version", "state_size", "load", "process", "reset")
-        version, state_size, load, process, reset = _functions(library, manifest, arithmetic, names)
+        self._library, self._path, self.arithmetic = library, path, arithmetic
+        (version,) = _functions(library, manifest, arithmetic, ["api_version"])
         found = int(version())
         if found != API_VERSION:
             raise UserError(
                 f"{path} has an engine of version {found}, and this edge-se knows {API_VERSION}; "
                 f"compile it again"
             )
+        names = ("state_size", "load", "process", "reset", "set_strength", "speech_probability")
+        state_size, load, process, reset, set_strength, speech_probability = _functions(
+            library, manifest, arithmetic, names
+        )
         state_size.restype = ctypes.c_size_t
         load.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
         load.restype = ctypes.c_char_p
         process.argtypes, process.restype = [ctypes.c_void_p] * 3, None
         reset.argtypes, reset.restype = [ctypes.c_void_p], None
+        set_strength.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32]
+        set_strength.restype = None
+        speech_probability.argtypes = [ctypes.c_void_p]
+        speech_probability.restype = ctypes.c_int32
+        self._set_strength, self._speech_probability = set_strength, speech_probability
         self.state_bytes = int(state_size())
         self._state = np.zeros(-(-self.state_bytes // 8), np.int64)
         self._samples = np.zeros(manifest.signal.hop, self.sample_dtype)
@@ -100,7 +118,7 @@ class GeneratedEngine:
             "sample_rate": manifest.signal.sample_rate,
             "checkpoint": str(manifest.checkpoint.get("sha256"))[:8],
         }
-        hop, latency, *of_weights = _functions(self._library, manifest, self._arithmetic, [*told])
+        hop, latency, *of_weights = _functions(self._library, manifest, self.arithmetic, [*told])
         for function in of_weights:
             function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_uint32
         sample_rate, checkpoint = (function(self._state.ctypes.data) for function in of_weights)
@@ -134,6 +152,14 @@ class GeneratedEngine:
         """Forget samples and states."""
         self._reset(self._state.ctypes.data)
 
+    def set_strength(self, strength: Strength) -> None:
+        """Limit what the mask does, from the next hop on and across resets."""
+        self._set_strength(self._state.ctypes.data, strength.least_gain, strength.dry)
+
+    def speech_probability(self) -> float:
+        """Probability, 0 to 1, that the newest frame out holds speech; see `edge_se.speech`."""
+        return float(self._speech_probability(self._state.ctypes.data)) / ONE
+
     def describe(self) -> dict[str, Any]:
         """File, its size, engine, and what else matters."""
         return {
@@ -143,7 +169,8 @@ class GeneratedEngine:
             "runtime": "generated C",
             "runtime_version": str(API_VERSION),
             "threads": 1,
-            "stft": f"{self._arithmetic} (compiled)",
+            "arithmetic": self.arithmetic,
+            "stft": f"{stft_of(self.arithmetic)} (compiled)",
         }
 
 
@@ -172,19 +199,22 @@ def engine_manifest(
     signal: Signal,
     checkpoint: Mapping[str, Any],
     tools: Mapping[str, Any],
+    strength: Strength = FULL,
 ) -> Manifest:
     """What a generated engine says of itself; it has no tensors, and shows no states."""
     return Manifest(
         architecture=architecture,
         precision=arithmetic,
-        signal=replace(signal, level_dbfs=None),
+        # The others hear every level as it is.
+        signal=signal if arithmetic == "int8" else replace(signal, level_dbfs=None),
         tensors=Tensors(
             TensorSpec("features", (3, signal.bins)), TensorSpec("mask", (2, signal.bins))
         ),
         states=(),
-        stft=arithmetic,
+        stft=stft_of(arithmetic),
         checkpoint=checkpoint,
         tools=tools,
+        strength=strength,
     )
 
 
@@ -206,25 +236,24 @@ def _runs_in(path: Path, arithmetic: str) -> bool:
     return True
 
 
-def load_from_core(model: Path, stft: str | None = None) -> GeneratedEngine:
+def load_from_core(model: Path, arithmetic: str | None = None) -> GeneratedEngine:
     """The compiled core's engine with the weights that a model carries.
 
     Args:
         model: A .tflite.
-        stft: "float" or "fixed", the engine's whole arithmetic; None for the first of these that
-            the model has weights for.
+        arithmetic: A name of `ARITHMETICS`; None for the first of these that the model has weights
+            for.
 
     Raises:
         UserError: There is no compiled core, or the model has no such weights.
     """
     data, manifest = read_model(model)
     weights = attached_weights(data)
-    arithmetic = stft or next((name for name in ARITHMETICS if name in weights), "float")
+    arithmetic = arithmetic or next((name for name in ARITHMETICS if name in weights), "float")
     if arithmetic not in weights:
-        recipes = {"float": "float", "fixed": "int16x8"}
         raise UserError(
             f"{model} has no weights for the C engine in {arithmetic}; one that edge-se quantize "
-            f"--precision {recipes[arithmetic]} makes of a GTCRN of the usual size has"
+            f"--precision {RECIPES[arithmetic]} makes of a GTCRN of the usual size has"
         )
     core = load_core()
     if core is None:
@@ -233,9 +262,54 @@ def load_from_core(model: Path, stft: str | None = None) -> GeneratedEngine:
             "wheel for this platform, or choose another engine"
         )
     described = engine_manifest(
-        *(manifest.architecture, arithmetic, manifest.signal, manifest.checkpoint, manifest.tools)
+        *(manifest.architecture, arithmetic, manifest.signal, manifest.checkpoint, manifest.tools),
+        manifest.strength,
     )
     return GeneratedEngine(core, model, arithmetic, described, weights[arithmetic])
+
+
+def arithmetic_for(model: Path, stft: str | None) -> str:
+    """The arithmetic of a .tflite's C engine, whose STFT is of that kind (None for any).
+
+    That in which C computes what the file does, if there is one, else the first that the model has
+    weights for.
+
+    Raises:
+        UserError: As `read_model` does.
+    """
+    data, manifest = read_model(model)
+    weights = attached_weights(data)
+    same = _same(manifest, weights)
+    found = [name for name in ARITHMETICS if stft in (None, stft_of(name))]
+    found.sort(key=lambda name: (name not in weights, name != same))
+    return found[0]
+
+
+def load_the_same(model: Path, stft: str | None = None) -> GeneratedEngine | None:
+    """The compiled core's engine that computes what a .tflite does; None where there is none.
+
+    Args:
+        model: A .tflite.
+        stft: The kind of STFT that is wanted; None for any.
+
+    Raises:
+        UserError: As `read_model` does.
+    """
+    data, manifest = read_model(model)
+    same = _same(manifest, attached_weights(data))
+    if same is None or stft not in (None, stft_of(same)):
+        return None
+    try:
+        return load_from_core(model, same)
+    except UserError:  # no core, or one without this engine: the .tflite runs in its runtime
+        return None
+
+
+def _same(manifest: Manifest, weights: Mapping[str, bytes]) -> str | None:
+    """The arithmetic that computes what a file does: to the bit, in float up to rounding."""
+    if "int8" in weights:  # made of the file's own integers
+        return "int8"
+    return "float" if manifest.precision == "float" and "float" in weights else None
 
 
 def read_compiled(path: Path) -> Manifest:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_se.engines.choice import make_path
 from edge_se.manifest import Manifest
 from edge_se.states import StateCache
+from edge_se.strength import Strength
 
 WARM_UP_FRAMES = 3
 
@@ -53,6 +54,12 @@ class SignalPath(Protocol):
     def synthesise(self, out: NDArray[Any]) -> None:
         """Synthesis: the mask applied, and one enhanced hop written to `out`."""
 
+    def set_strength(self, strength: Strength) -> None:
+        """Limit what the mask does, from the next hop on."""
+
+    def speech_probability(self) -> float:
+        """Probability, 0 to 1, that the newest frame out holds speech; see `edge_se.speech`."""
+
     def reset(self) -> None:
         """Forget all samples."""
 
@@ -79,6 +86,8 @@ class FrameLoop:
         self._path = make_path(kind, step.manifest, step.features, step.mask)
         self.sample_dtype = self._path.sample_dtype
         self.analyse, self.synthesise = self._path.analyse, self._path.synthesise
+        self.set_strength = self._path.set_strength
+        self.speech_probability = self._path.speech_probability
         self._run, self._carry = step.run, step.cache.carry
         self.reset()
         silence = np.zeros(self.manifest.signal.hop, self.sample_dtype)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edge_se.level import LevelNormalizer, hop_energy
-from edge_se.signal import LEAST_MAGNITUDE, Signal
+from edge_se.signal import LEAST_MAGNITUDE, Signal, hann
 
 MAGNITUDE_FLOOR = 1e-12  # added to the squared magnitude
 # Logarithm of a magnitude below which lie hardly any bins of what 16-bit samples hold.
@@ -19,7 +19,8 @@ SOFTEST = -5.0
 # `edge_se.signal.WINDOW_FUNCTIONS` as torch computes them, in float32: upstream trains with these.
 WINDOW_FUNCTIONS: Mapping[str, Callable[[int], Tensor]] = {
     "square_root_hann": lambda window: torch.hann_window(window).sqrt(),
-    "hann": torch.hann_window,
+    # Where the features are logarithms, torch's own rounding of it shows in weak bins.
+    "hann": lambda window: torch.from_numpy(hann(window)).float(),
 }
 
 

@@ -43,3 +43,8 @@ def pack_cell(
         np.stack([hidden[:, g, :, g] for g in range(groups)]),
         candidate_bias[-groups * size :].reshape(groups, size),
     )
+
+
+def halved(gates: Floats) -> Floats:
+    """Gates [..., 3, units] with reset and update halved: sigmoid(2 x) = (1 + tanh(x)) / 2."""
+    return gates * np.array([0.5, 0.5, 1], np.float32)[:, None]

@@ -4,7 +4,7 @@ The frame is the same for every checkpoint of a network: whatever depends on one
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,21 +34,27 @@ from quant.graph.graph import Value
 
 QUAD = 4
 # Positions whose sums are kept in registers at once, by outputs.
-BLOCKS = {4: 13, 8: 3, 16: 3, 24: 3, 32: 3}
+BLOCKS = {4: 13, 8: 3, 12: 3, 16: 3, 24: 3, 32: 3}
 ROWS_AT_ONCE = 3
 
 Fields = dict[str, tuple[str, int]]
+# Adds a table of weights under a name; gives what C calls it.
+Tables = Callable[[str, NDArray[Any]], str]
 
 
-class Engine(ABC):
-    """Writes the frame of some layers; its attributes hold the result.
+class Engine:
+    """Writes a frame; its attributes hold the result.
 
     Attributes:
+        signal: that the network hears.
+        network: its name.
+        checkpoint: SHA-256 of the file with its weights, in hexadecimal.
         weights: what depends on the checkpoint.
         checks: conditions on it, in C.
         source: tables, functions and statements.
         state: fields of the state, by name: C type and count.
         scratch: fields of the frame's memory on the stack.
+        on_reset: statements that make a state of zeros one after a reset.
     """
 
     # Its name; C types of values and of samples; headers in `edge_se/core` that the frame includes,
@@ -60,22 +66,18 @@ class Engine(ABC):
     included: ClassVar[tuple[str, ...]]
     included_by_these: ClassVar[tuple[str, ...]]
 
-    def __init__(
-        self, layers: Sequence[Layer], signal: Signal, network: str, checkpoint: str
-    ) -> None:
-        """Write the frame of some layers.
+    def __init__(self, signal: Signal, network: str, checkpoint: str) -> None:
+        """Begin a frame.
 
         Args:
-            layers: of the frame.
-            signal: that the network hears.
-            network: its name.
-            checkpoint: SHA-256 of the file with its weights, in hexadecimal.
+            signal: see `Engine`.
+            network: see `Engine`.
+            checkpoint: see `Engine`.
 
         Raises:
-            ValueError: The kernels don't serve the signal or a layer.
+            ValueError: There is no transform for the signal.
         """
-        transform = signal.window, signal.hop, signal.window_function
-        if transform != (fixed.WINDOW, fixed.HOP, fixed.WINDOW_FUNCTION):
+        if (signal.window, signal.hop) != (fixed.WINDOW, fixed.HOP):
             raise ValueError(f"it has windows of {signal.window} samples")
         self.signal = signal
         self.network = network
@@ -83,37 +85,14 @@ class Engine(ABC):
         self.weights = Weights()
         self.checks: list[str] = []
         self.source = Source()
-        self.plan: Plan = plan_memory(layers)
-        self.state: Fields = {}
-        self.scratch: Fields = {
-            name: (self.element, shape.size) for name, shape in self.plan.buffers.items()
-        }
-        self._open(layers)
-        self._clear_margins()
-        writers: dict[type, Callable[[Any], None]] = {
-            Merge: self._merge,
-            BandConvolution: self._band_convolution,
-            Convolution: self._convolution,
-            Temporal: self._temporal,
-            Scan: self._scan,
-            Recurrence: self._recurrence,
-            Normalization: self._normalization,
-            Attention: self._attention,
-            Sum: self._sum,
-            Split: self._split,
-        }
-        for layer in layers:
-            writers[type(layer)](layer)
-        self._close()
+        self.state: Fields = dict.fromkeys(("least_gain", "dry", "speech"), ("int32_t", 1))
+        self.scratch: Fields = {}
+        self.on_reset: list[str] = []
 
-    def _clear_margins(self) -> None:
-        for name, shape in self.plan.buffers.items():
-            margins = ((0, shape.before), (shape.before + shape.rows, shape.after))
-            for start, rows in margins:
-                if rows:
-                    pointer = moved(f"k.{name}", start * shape.channels)
-                    size = f"sizeof({self.element}) * {rows * shape.channels}"
-                    self.source.call("memset", pointer, "0", size)
+    @property
+    def defined(self) -> Mapping[str, str]:
+        """Macros that the headers it includes are to find."""
+        return {}
 
     @property
     def name(self) -> str:
@@ -129,6 +108,60 @@ class Engine(ABC):
     def blob(self) -> bytes:
         """The checkpoint's weights, to be loaded."""
         return self.weights.blob(self.name, self.signal.sample_rate, self.checkpoint)
+
+
+class LayerEngine(Engine, ABC):
+    """Writes the frame of some layers."""
+
+    def __init__(
+        self, layers: Sequence[Layer], signal: Signal, network: str, checkpoint: str
+    ) -> None:
+        """Write the frame of some layers.
+
+        Args:
+            layers: of the frame.
+            signal: see `Engine`.
+            network: see `Engine`.
+            checkpoint: see `Engine`.
+
+        Raises:
+            ValueError: The kernels don't serve the signal or a layer.
+        """
+        super().__init__(signal, network, checkpoint)
+        self.plan: Plan = plan_memory(layers)
+        self.scratch |= {
+            name: (self.element, shape.size) for name, shape in self.plan.buffers.items()
+        }
+        self._open(layers)
+        self._clear_margins()
+        writers = self._writers()
+        for layer in layers:
+            writers[type(layer)](layer)
+        self._close()
+
+    def _writers(self) -> dict[type, Callable[[Any], None]]:
+        """What writes a layer, by its kind."""
+        return {
+            Merge: self._merge,
+            BandConvolution: self._band_convolution,
+            Convolution: self._convolution,
+            Temporal: self._temporal,
+            Scan: self._scan,
+            Recurrence: self._recurrence,
+            Normalization: self._normalization,
+            Attention: self._attention,
+            Sum: self._sum,
+            Split: self._split,
+        }
+
+    def _clear_margins(self) -> None:
+        for name, shape in self.plan.buffers.items():
+            margins = ((0, shape.before), (shape.before + shape.rows, shape.after))
+            for start, rows in margins:
+                if rows:
+                    pointer = moved(f"k.{name}", start * shape.channels)
+                    size = f"sizeof({self.element}) * {rows * shape.channels}"
+                    self.source.call("memset", pointer, "0", size)
 
     @abstractmethod
     def _open(self, layers: Sequence[Layer]) -> None:

@@ -7,10 +7,12 @@ import numpy as np
 from calib_data import clips_folder
 from edge_se.engines.generated import ARITHMETICS
 from edge_se.errors import UserError
+from edge_se.model_file import manifest_of, split
 from quant.audio.clips import read_calibration_clips
 from quant.c.engine import Engine
-from quant.c.fixed_engine import FixedEngine
+from quant.c.fixed_engine import FixedEngine, check_served
 from quant.c.float_engine import FloatEngine
+from quant.c.int8_engine import Int8Engine
 from quant.c.layers import Layer
 from quant.c.lowering import lower
 from quant.graph.encoding import Encoding, Precision, assign_encodings
@@ -21,13 +23,14 @@ from quant.ptq.bias_correction import corrected_biases
 from quant.ptq.pipeline import (
     CalibratedGraph,
     Progress,
+    build_quantized,
     calibrate_checkpoint,
     find_ranges,
     noisy_clips,
 )
 
-# Whose ranges the fixed engine's values have.
-FIXED_RECIPE = "int16x8"
+# Whose ranges the fixed engine's values have, and whose file the int8 engine computes.
+FIXED_RECIPE, INT8_RECIPE = "int16x8", "int8"
 
 
 def make_engine(
@@ -41,7 +44,8 @@ def make_engine(
     Args:
         checkpoint: the network.
         arithmetic: a name of `ARITHMETICS`.
-        noisy: what "fixed" is calibrated with, float32 [n] each; None for the embedded clips.
+        noisy: what the others than "float" are calibrated with, float32 [n] each; None for the
+            embedded clips.
         progress: told how far each stage of the calibration is.
 
     Raises:
@@ -55,11 +59,18 @@ def make_engine(
     engine = _in_float(checkpoint, arithmetic)
     if arithmetic == "float":
         return engine
+    try:
+        check_served(lower(checkpoint.step()), checkpoint.signal)
+    except ValueError as error:
+        raise _unserved(arithmetic, error) from error
     if noisy is None:
         noisy = noisy_clips(read_calibration_clips(clips_folder(), checkpoint.signal.sample_rate))
-    recipe = find_recipe(FIXED_RECIPE)
+    recipe = find_recipe(FIXED_RECIPE if arithmetic == "fixed" else INT8_RECIPE)
     calibrated = calibrate_checkpoint(checkpoint, noisy, recipe, progress)
-    return fixed_engine(calibrated, recipe, find_ranges(calibrated, recipe))
+    ranges = find_ranges(calibrated, recipe)
+    if arithmetic == "fixed":
+        return fixed_engine(calibrated, recipe, ranges)
+    return int8_engine(build_quantized(calibrated, recipe, ranges, {}))
 
 
 def float_engine(checkpoint: Checkpoint) -> Engine:
@@ -92,6 +103,24 @@ def fixed_engine(
         raise _unserved("fixed", error) from error
 
 
+def int8_engine(content: bytes) -> Engine:
+    """The engine that computes what an 8-bit model file does, to the bit.
+
+    Args:
+        content: of the model file, with its manifest.
+
+    Raises:
+        UserError: there is none for this file.
+    """
+    try:
+        return Int8Engine(split(content)[0], manifest_of(content, "the model file"))
+    except ValueError as error:
+        raise UserError(
+            f"no int8 C engine can be generated for this file: {error}; it takes a GTCRN that "
+            f"edge-se quantize --precision {INT8_RECIPE} made"
+        ) from error
+
+
 def fixed_layers(
     calibrated: CalibratedGraph, recipe: Recipe, ranges: Mapping[str, Range]
 ) -> tuple[list[Layer], dict[Value, Encoding]]:
@@ -110,6 +139,7 @@ def fixed_layers(
 
 def _unserved(arithmetic: str, error: ValueError) -> UserError:
     return UserError(
-        f"no {arithmetic} C engine can be generated for this network: {error}; it takes a "
-        "GTCRN with windows of 512 samples and 16 channels, as upstream trains it"
+        f"no {arithmetic} C engine can be generated for this network: {error}; there are engines "
+        "for a GTCRN with windows of 512 samples and 16 channels, as upstream trains it, and in "
+        "float for UL-UNAS"
     )

@@ -1,5 +1,6 @@
 """The fixed engine: weights in the order in which the kernels read them, a call for each layer."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -7,12 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TWIDDLES, WINDOW
+from edge_se.fixed import (
+    ANALYSIS_WINDOW,
+    BINS,
+    HOP,
+    POINTS,
+    TABLE_BITS,
+    TWIDDLES,
+    WINDOW,
+    WINDOW_FUNCTION,
+)
 from edge_se.quantized import limits
 from edge_se.signal import Signal
+from edge_se.speech import soft_energy
 from quant.c.engine import (
     ROWS_AT_ONCE,
-    Engine,
+    LayerEngine,
     check_recurrence,
     elements,
     moved,
@@ -29,7 +40,9 @@ from quant.c.fixed_layers import (
 )
 from quant.c.fixed_point import WEIGHT_LIMIT, Affine, FixedCell, tanh_table
 from quant.c.layers import (
+    AffineRectifier,
     Attention,
+    AttentionBothWays,
     BandConvolution,
     Cell,
     Convolution,
@@ -38,7 +51,9 @@ from quant.c.layers import (
     Normalization,
     Recurrence,
     Scan,
+    Sigmoid,
     Split,
+    Spread,
     Sum,
     Temporal,
     rows_of,
@@ -59,7 +74,20 @@ FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
 FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits in a vector
 
 
-class FixedEngine(Engine):
+# Kinds of layers that only the float engine has.
+IN_FLOAT_ONLY = (Spread, AffineRectifier, Sigmoid, AttentionBothWays)
+
+
+def check_served(layers: Sequence[Layer], signal: Signal) -> None:
+    """Raise ValueError unless there are kernels for the signal's window and all layers."""
+    if signal.window_function != WINDOW_FUNCTION:
+        raise ValueError(f"its window function is {signal.window_function}")
+    for layer in layers:
+        if isinstance(layer, IN_FLOAT_ONLY):
+            raise ValueError(f"{layer.result.name} is a layer that there is in float only")
+
+
+class FixedEngine(LayerEngine):
     """Values of 16 bits, weights of 8, sums of 32; see `Engine`."""
 
     arithmetic = "fixed"
@@ -80,6 +108,7 @@ class FixedEngine(Engine):
         Raises:
             ValueError: A layer's sums could leave 32 bits, or the kernels don't serve it.
         """
+        check_served(layers, signal)
         fixed = quantize_layers(layers, encodings)
         self._fixed = dict(zip(layers_by_result(layers), fixed, strict=True))
         super().__init__(layers, signal, network, checkpoint)
@@ -97,6 +126,7 @@ class FixedEngine(Engine):
     def _open(self, layers: Sequence[Layer]) -> None:
         merge, split = self._of(layers[0]), self._of(layers[-1])
         assert isinstance(merge, FixedMerge) and isinstance(split, FixedSplit)
+        self._mask_scale = split.mask
         self.state |= {"samples": ("int16_t", WINDOW), "tail": ("int32_t", HOP)}
         self.scratch |= {
             "spectrum": ("int32_t", 2 * BINS),
@@ -130,6 +160,9 @@ class FixedEngine(Engine):
             "mask_bytes": 2,
             "mask_multiplier": split.mask.multiplier,
             "mask_exponent": split.mask.exponent,
+            "mask_unit": split.mask.unit,
+            "least_gain": "s->least_gain",
+            "dry": "s->dry",
         }
         # What is not named is zero: no delay, no level, no zero points.
         content = ", ".join(f".{name} = {value}" for name, value in fields.items())
@@ -138,6 +171,10 @@ class FixedEngine(Engine):
         self.source.say("fixed_analyse(&context);")
 
     def _close(self) -> None:
+        step = math.ldexp(self._mask_scale.multiplier, self._mask_scale.exponent - TABLE_BITS)
+        square, soft = round(2.0**40 * step**2), round(2.0**40 * soft_energy(self.signal))
+        heard = f"{BINS}, k.spectrum, k.exponent"
+        self.source.say(f"s->speech = probability_of_speech({heard}, k.mask, {square}, {soft});")
         self.source.say("fixed_synthesise(&context);")
 
     # Bands ---------------------------------------------------------------------------------

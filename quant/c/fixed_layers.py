@@ -124,7 +124,7 @@ def quantize_layers(layers: Sequence[Layer], encodings: Mapping[Value, Encoding]
     """Each layer in integers, values having the 16-bit steps of `encodings`.
 
     Raises:
-        ValueError: A layer's sums could leave 32 bits.
+        ValueError: A layer's sums could leave 32 bits, or there is none of its kind in integers.
     """
 
     def step(value: Value) -> float:
@@ -165,6 +165,7 @@ def quantize_layers(layers: Sequence[Layer], encodings: Mapping[Value, Encoding]
                 return FixedSplit(
                     layer.alike, first.astype(np.int64), band_weights(weight), MaskScale(spec)
                 )
+        raise ValueError(f"{layer.result.name} is a layer that there is in float only")
 
     return [quantize(layer) for layer in layers]
 

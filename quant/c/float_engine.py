@@ -1,15 +1,20 @@
 """The float engine: weights in the order in which the kernels read them, a call for each layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.engines.compiled_stft import twiddles
+from edge_se.signal import FEATURE_ROWS
+from edge_se.speech import soft_energy
+from quant.c.cells import halved
 from quant.c.engine import (
     ROWS_AT_ONCE,
-    Engine,
+    LayerEngine,
+    Tables,
     check_recurrence,
     elements,
     merge_bands,
@@ -17,8 +22,16 @@ from quant.c.engine import (
     scan_order,
     split_bins,
 )
+from quant.c.float_spread import (
+    write_attention,
+    write_rectifier,
+    write_sigmoid,
+    write_spread,
+)
 from quant.c.layers import (
+    AffineRectifier,
     Attention,
+    AttentionBothWays,
     BandConvolution,
     Convolution,
     Floats,
@@ -27,7 +40,9 @@ from quant.c.layers import (
     Normalization,
     Recurrence,
     Scan,
+    Sigmoid,
     Split,
+    Spread,
     Sum,
     Temporal,
     rows_of,
@@ -36,15 +51,38 @@ from quant.c.source import identifier, initializer, number
 from quant.c.weights import Kind
 
 SLOPE = Kind("slope", np.float32)
+# By kinds of features: functions that measure and merge, and floats of a row of their result.
+MERGING = {
+    "magnitude_real_imaginary": ("measure", "merge", 4),
+    "log_magnitude": ("measure_logarithm", "merge_row", 1),
+}
+# By kinds of masks: functions that apply the bands that are bins, and bins between two bands.
+SPLITTING = {"complex": ("mask_bands", "mask_bins"), "real": ("gain_bands", "gain_bins")}
 
 
-class FloatEngine(Engine):
+class FloatEngine(LayerEngine):
     """Everything in 32-bit floats; see `Engine`."""
 
     arithmetic = "float"
     element = samples = "float"
-    included = ("lanes.h", "stft.h", "float_kernels.h", "weights.h")
+    included = ("lanes.h", "stft.h", "float_kernels.h", "float_spread.h", "weights.h")
     included_by_these = ("compiler.h", "fft.h")
+
+    @property
+    def defined(self) -> Mapping[str, str]:
+        """See `Engine.defined`."""
+        is_double = self.signal.transform_dtype == np.float64
+        return {"STFT_VALUE": "double"} if is_double else {}
+
+    def _writers(self) -> dict[type, Callable[[Any], None]]:
+        further: dict[type, Callable[[LayerEngine, Tables, Any], None]] = {
+            Spread: write_spread,
+            AffineRectifier: write_rectifier,
+            Sigmoid: write_sigmoid,
+            AttentionBothWays: write_attention,
+        }
+        own = {kind: partial(write, self, self._numbers) for kind, write in further.items()}
+        return super()._writers() | own
 
     def block(self, positions: int, outputs: int) -> int | str:
         """Six quads of sums by three rows would not fit 16 registers."""
@@ -52,17 +90,24 @@ class FloatEngine(Engine):
 
     def _open(self, layers: Sequence[Layer]) -> None:
         window, hop, bins = self.signal.window, self.signal.hop, self.signal.bins
-        self.state |= {"samples": ("float", window), "tail": ("float", hop)}
+        self.state |= {
+            "samples": ("float", window),
+            "tail": ("float", hop),
+            "energies": ("float", 2),
+        }
         self.scratch |= {"spectrum": ("float", 2 * bins), "masked": ("float", 2 * bins)}
         angles = 2 * np.pi * np.arange(bins) / window
-        tables = {
-            "window": self.signal.analysis_window(),
-            "cosines": np.cos(angles),
-            "sines": np.sin(angles),
-            "twiddles": twiddles(),
+        windows = {
+            "window": self.signal.analysis_window().astype(np.float32),
+            "synthesis": self.signal.synthesis_window().astype(np.float32),
         }
-        names = [
-            self.source.table(name, content.astype(np.float32)) for name, content in tables.items()
+        turning = {"cosines": np.cos(angles), "sines": np.sin(angles), "twiddles": twiddles()}
+        if np.array_equal(windows["window"], windows["synthesis"]):
+            windows = {"window": windows["window"]}
+        names = [self.source.table(name, content) for name, content in windows.items()]
+        names = [names[0], names[-1]] + [
+            self.source.table(name, content.astype(self.signal.transform_dtype))
+            for name, content in turning.items()
         ]
         own = ["s->samples", "k.spectrum", "k.masked", "s->tail", "out"]
         self.source.say(f"struct stft stft = {{{', '.join(names + own)}}};")
@@ -70,19 +115,26 @@ class FloatEngine(Engine):
         self.source.say("stft_analyse(&stft);")
 
     def _close(self) -> None:
+        soft = number(soft_energy(self.signal))
+        heard, left = (f"energy({2 * self.signal.bins}, {at})" for at in ("k.spectrum", "k.masked"))
+        self.source.say(f"s->speech = probability_of_speech({heard}, {left}, {soft});")
+        limits, spectra = ("s->least_gain", "s->dry"), ("k.spectrum", "k.masked")
+        self.source.call("limit_mask", str(self.signal.bins), *limits, *spectra)
         self.source.say("stft_synthesise(&stft);")
 
     # Bands ---------------------------------------------------------------------------------
 
     def _merge(self, layer: Merge) -> None:
-        bands, bins = layer.matrix.shape
-        alike = layer.alike
-        self.scratch["bins"] = ("float", 4 * (bins - alike))
+        rows, (bands, bins) = rows_of(layer.features), layer.matrix.shape
+        alike, at = layer.alike, self.at(layer.result)
+        measure, merge, row = MERGING[self.signal.features]
+        if rows != FEATURE_ROWS[self.signal.features]:
+            raise ValueError(f"it hears {rows} rows of features")
+        self.scratch["bins"] = ("float", row * (bins - alike))
         tables = self._merge_spans(layer, [weight for _, weight in merge_bands(layer)])
-        at = self.at(layer.result)
-        self.source.call("measure", str(alike), "k.spectrum", at)
-        self.source.call("measure", str(bins - alike), f"k.spectrum + {2 * alike}", "k.bins")
-        self.source.call("merge", str(bands - alike), *tables, "k.bins", moved(at, 4 * alike))
+        self.source.call(measure, str(alike), "k.spectrum", at)
+        self.source.call(measure, str(bins - alike), f"k.spectrum + {2 * alike}", "k.bins")
+        self.source.call(merge, str(bands - alike), *tables, "k.bins", moved(at, row * alike))
 
     def _split(self, layer: Split) -> None:
         alike = layer.alike
@@ -94,8 +146,9 @@ class FloatEngine(Engine):
         ]
         past = f" + {2 * alike}"
         spectra = [f"k.spectrum{past}", f"k.masked{past}"]
-        self.source.call("mask_bands", str(alike), bands, "k.spectrum", "k.masked")
-        self.source.call("mask_bins", str(len(first)), *tables, bands, *spectra)
+        of_bands, of_bins = SPLITTING[self.signal.mask]
+        self.source.call(of_bands, str(alike), bands, "k.spectrum", "k.masked")
+        self.source.call(of_bins, str(len(first)), *tables, bands, *spectra)
 
     # Convolutions --------------------------------------------------------------------------
 
@@ -171,7 +224,7 @@ class FloatEngine(Engine):
     # Recurrent layers ----------------------------------------------------------------------
 
     def _cell(self, layer: Scan | Recurrence | Attention, weight: Floats, bias: Floats) -> str:
-        """The cell's tables, gates halved: sigmoid(2 x) = (1 + tanh(x)) / 2."""
+        """The cell's tables, gates halved."""
         cell = layer.cell
         name = layer.values.state.name
         tables = [
@@ -189,7 +242,7 @@ class FloatEngine(Engine):
         groups, _, units, inputs = cell.input_weight.shape
         reading = len(set(cell.firsts))
         gates = 3 * units
-        weight = _halved(cell.input_weight.transpose(0, 3, 1, 2))[order]
+        weight = halved(cell.input_weight.transpose(0, 3, 1, 2))[order]
         weight = weight.reshape(reading, groups // reading, inputs, gates).swapaxes(1, 2)
         rows = rows_of(layer.result)
         shape = self.linear_shape(rows, reading, inputs, groups // reading * gates)
@@ -204,7 +257,7 @@ class FloatEngine(Engine):
             "convolve(shape, x, cell->input, cell->input_bias, 0, 0, 1, projected);\n"
             f"scan({rows}, {groups}, cell, place, backward, projected, states);",
         )
-        pointer = self._cell(layer, weight, _halved(cell.input_bias)[order])
+        pointer = self._cell(layer, weight, halved(cell.input_bias)[order])
         self.source.call(function, self.at(layer.x), pointer, "k.projected", self.at(layer.result))
 
     def _recurrence(self, layer: Recurrence) -> None:
@@ -221,7 +274,7 @@ class FloatEngine(Engine):
             f"const struct recurrence shape = {shape};\nrecur(shape, cell, x, state);",
         )
         pointer = self._cell(
-            layer, _halved(cell.input_weight.transpose(0, 3, 1, 2)), _halved(cell.input_bias)
+            layer, halved(cell.input_weight.transpose(0, 3, 1, 2)), halved(cell.input_bias)
         )
         self.source.call(function, pointer, self.at(layer.x), self.at(layer.result))
 
@@ -268,7 +321,7 @@ class FloatEngine(Engine):
         self.source.call(
             function,
             self._cell(
-                layer, _halved(cell.input_weight.transpose(0, 3, 1, 2)), _halved(cell.input_bias)
+                layer, halved(cell.input_weight.transpose(0, 3, 1, 2)), halved(cell.input_bias)
             ),
             self._table(layer, "gate_weight", layer.gate_weight.T / 2),
             self._table(layer, "gate_bias", layer.gate_bias / 2),
@@ -295,8 +348,3 @@ class FloatEngine(Engine):
 
     def _slope(self, layer: Convolution | BandConvolution | Temporal) -> str:
         return "1" if layer.slope is None else self.weights.number(SLOPE, layer.slope)
-
-
-def _halved(gates: Floats) -> Floats:
-    """Gates [..., 3, units] with reset and update halved."""
-    return gates * np.array([0.5, 0.5, 1], np.float32)[:, None]

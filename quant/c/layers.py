@@ -25,7 +25,7 @@ class View:
 
 @dataclass(frozen=True)
 class Merge:
-    """Bins to bands, for magnitude, real and imaginary part alike.
+    """Bins to bands, for all rows of the features alike.
 
     Attributes:
         matrix: [bands, bins].
@@ -103,6 +103,66 @@ class Temporal:
     weight: Floats
     bias: Floats
     slope: float
+    result: Value
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Convolution over frames and neighbouring bands, zero-padded, without an activation.
+
+    Attributes:
+        state: of the past frames; None where there are none.
+        depthwise: each channel for itself; then there is one input for each output.
+        weight: [phases, frames, taps, inputs, outputs], oldest frame first.
+        bias: [phases, outputs].
+        before: rows of padding before the first.
+        positions: each gives a row of each phase, one after the other, but the last one only the
+            first of them.
+    """
+
+    x: Value
+    state: str | None
+    depthwise: bool
+    weight: Floats
+    bias: Floats
+    stride: int
+    before: int
+    positions: int
+    result: Value
+
+    @property
+    def rows(self) -> int:
+        """Of the result."""
+        phases = len(self.weight)
+        return phases * self.positions - (phases - 1)
+
+    @property
+    def margins(self) -> tuple[int, int]:
+        """Rows of padding before the input's first and after its last."""
+        reached = (self.positions - 1) * self.stride - self.before + self.weight.shape[2]
+        return self.before, max(reached - rows_of(self.x), 0)
+
+
+@dataclass(frozen=True)
+class AffineRectifier:
+    """What UL-UNAS calls affine PReLU: positive values, negative ones' size, and a shift.
+
+    Attributes:
+        above, below, shift: [rows, channels].
+    """
+
+    x: Value
+    above: Floats
+    below: Floats
+    shift: Floats
+    result: Value
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """Of each value."""
+
+    x: Value
     result: Value
 
 
@@ -204,6 +264,28 @@ class Attention:
 
 
 @dataclass(frozen=True)
+class AttentionBothWays:
+    """Rows and channels times gates from their energies: channels over time, rows over each other.
+
+    Attributes:
+        cell, state: of the unit over frames, which sees the channels' energies.
+        gate_weight: [channels, units]; with gate_bias [channels].
+        band_cell: over groups of neighbouring rows, both ways.
+        band_weight: [rows of a group, 2 units]; with band_bias [rows of a group].
+    """
+
+    x: Value
+    cell: Cell
+    state: str
+    gate_weight: Floats
+    gate_bias: Floats
+    band_cell: Cell
+    band_weight: Floats
+    band_bias: Floats
+    result: Value
+
+
+@dataclass(frozen=True)
 class Sum:
     """Two values added."""
 
@@ -232,10 +314,14 @@ Layer = (
     | BandConvolution
     | Convolution
     | Temporal
+    | Spread
+    | AffineRectifier
+    | Sigmoid
     | Scan
     | Recurrence
     | Normalization
     | Attention
+    | AttentionBothWays
     | Sum
     | Split
 )

@@ -14,7 +14,9 @@ import torch
 from edge_se.errors import UserError
 from quant.c.cells import pack_cell
 from quant.c.layers import (
+    AffineRectifier,
     Attention,
+    AttentionBothWays,
     BandConvolution,
     Cell,
     Convolution,
@@ -25,7 +27,9 @@ from quant.c.layers import (
     Normalization,
     Recurrence,
     Scan,
+    Sigmoid,
     Split,
+    Spread,
     Sum,
     Temporal,
     View,
@@ -50,7 +54,8 @@ def lower(graph: Graph) -> list[Layer]:
             return _Lowering(graph).run()
     except (ValueError, KeyError, IndexError) as error:
         raise UserError(
-            f"no C engine can be generated for this network ({error}); GTCRN's can"
+            f"no C engine can be generated for this network ({error}); those of GTCRN and UL-UNAS "
+            "can"
         ) from error
 
 
@@ -72,6 +77,7 @@ class _Lowering:
             "transposed_convolution": partial(self._plain_convolution, phases=2),
             "temporal_convolution": self._temporal,
             "shuffle": self._attention,
+            "attention_both_ways": self._attention_both_ways,
             "scan_both_ways": self._scan,
             "recurrence": self._recurrence,
             "layer_norm": self._normalization,
@@ -86,6 +92,8 @@ class _Lowering:
                     self._alone(operator)
             elif region.kind in ("neighbours", "attention", "linear", "linear_both_ways"):
                 self._waiting[region.values["result"]] = region
+            elif region.kind == "spread":
+                self._spread(region)
             elif region.kind in layers:
                 self._append(layers[region.kind](region))
             else:
@@ -99,10 +107,12 @@ class _Lowering:
         self._computed.add(layer.result)
 
     def _alone(self, operator: Operator) -> None:
-        """An operator outside of regions: a sum, or one that only moves elements."""
+        """An operator outside of regions: a sum, a sigmoid, or one that only moves elements."""
         if operator.kind == "add" and not operator.attributes.get("rectified"):
             a, b = (self._whole(value) for value in operator.inputs)
             self._append(Sum(a, b, operator.outputs[0]))
+        elif operator.kind == "sigmoid":
+            self._append(Sigmoid(self._whole(operator.inputs[0]), operator.outputs[0]))
         elif operator.kind not in ("reshape", "slice"):
             raise ValueError(f"{operator.scope} is a {operator.kind} of its own")
 
@@ -117,6 +127,9 @@ class _Lowering:
             if operator is None or operator.kind not in ("reshape", "slice"):
                 raise ValueError(f"no layer computes {value.name}")
             (given,) = operator.inputs
+            if operator.kind == "reshape" and _is_line(given) and _is_line(source):
+                source, channels = given, given.shape[-1]
+                continue
             if rows_of(given) != rows_of(source):
                 raise ValueError(f"{value.name} does not hold the rows of {given.name}")
             if operator.kind == "slice":
@@ -136,14 +149,15 @@ class _Lowering:
 
     def _merge(self, region: Region) -> Layer:
         features, bands = region.values["x"], region.values["result"]
+        padding, matrix = region.attributes["padding"], _matrix(region)
         # Zeros lie at both ends of the bands.
-        matrix = _matrix(region)[1:-1]
+        matrix = matrix[padding : len(matrix) - padding]
         return Merge(features, matrix, region.attributes["alike"], bands)
 
     def _split(self, region: Region) -> Layer:
         bands, mask = self._whole(region.values["x"]), region.values["result"]
-        if not self._producers[bands].kind == "tanh":
-            raise ValueError(f"{bands.name} is no tanh")
+        if self._producers[bands].kind not in ("tanh", "sigmoid"):
+            raise ValueError(f"{bands.name} is not bounded")
         return Split(bands, _matrix(region), region.attributes["alike"], mask)
 
     def _convolution(self, region: Region) -> Layer:
@@ -196,6 +210,54 @@ class _Lowering:
             region.values["result"],
         )
 
+    def _spread(self, region: Region) -> None:
+        """A convolution over frames and bands, or of each row, and the rectifier after it."""
+        operator, result = region.producer("convolution"), region.values["result"]
+        convolved = operator.outputs[0] if "shifted" in region.values else result
+        if "window" in region.values:
+            self._append(self._over_frames(region, operator, convolved))
+        else:
+            weight, bias, stride, before = _weights(operator)
+            self._append(
+                Convolution(
+                    *(self._view(region.values["x"]), weight, bias, stride, before),
+                    *(None, False, convolved, rows_of(convolved)),
+                )
+            )
+        if convolved is not result:
+            rows, channels = result.shape[-2:]
+            above, below, shift = (
+                region.constant(name, 0).reshape(-1, channels)[:rows]
+                for name in ("above", "below", "shifted")
+            )
+            self._append(AffineRectifier(convolved, above, below, shift, result))
+
+    def _over_frames(self, region: Region, operator: Operator, result: Value) -> Layer:
+        x, window = region.values["x"], region.values["window"]
+        past = None if window is x else region.producer("window").inputs[0]
+        weight, bias = (value.content for value in operator.inputs[1:])
+        phases = 2 if region.attributes.get("doubled") else 1
+        if operator.kind == "depthwise":
+            weight = weight.swapaxes(0, 3)
+        # [phases, outputs, frames, taps, inputs]
+        weight = weight.reshape(phases, -1, *weight.shape[1:])
+        depthwise = bool(region.attributes.get("depthwise"))
+        if depthwise and weight.shape[-1] > 1:
+            weight = np.stack([weight[:, o, :, :, o] for o in range(weight.shape[1])], 1)[..., None]
+        stride = operator.attributes["stride"][1]
+        before, _ = same_padding(rows_of(x), weight.shape[3], stride, 1)
+        return Spread(
+            self._whole(x),
+            None if past is None else self._states[past].name,
+            depthwise,
+            np.ascontiguousarray(weight.transpose(0, 2, 3, 4, 1)),
+            bias.reshape(phases, -1),
+            stride,
+            before,
+            rows_of(operator.outputs[0]),
+            result,
+        )
+
     # Recurrent layers, and what follows them -----------------------------------------------
 
     def _recurrence(self, region: Region) -> Layer:
@@ -221,15 +283,7 @@ class _Lowering:
     def _scan(self, region: Region) -> Layer:
         (scan,) = region.parts
         x = self._whole(region.values["x"])
-        cell = pack_cell(
-            scan.constant("projected", 0),
-            scan.constant("projected", 1),
-            scan.constant("hidden", 0),
-            scan.constant("hidden", 1),
-            scan.attributes["parts"],
-            x.shape[-1],
-        )
-        return Scan(x, cell, _gate_values(scan), scan.values["result"])
+        return Scan(x, _scan_cell(scan, x), _gate_values(scan), scan.values["result"])
 
     def _attention(self, region: Region) -> Layer:
         """Attention, and the shuffle of what it gives with channels passed along."""
@@ -247,14 +301,28 @@ class _Lowering:
             region.values["result"],
         )
 
+    def _attention_both_ways(self, region: Region) -> Layer:
+        recurrence, both_ways, linear = region.parts
+        (scan,) = both_ways.parts
+        cell, _, state = self._unit(recurrence)
+        return AttentionBothWays(
+            self._whole(region.values["x"]),
+            cell,
+            state,
+            region.constant("gate_input", 0),
+            region.constant("gate_input", 1),
+            _scan_cell(scan, both_ways.values["x"]),
+            _of_both_ways(linear.constant("result", 0)),
+            linear.constant("result", 1),
+            region.values["result"],
+        )
+
     def _normalization(self, region: Region) -> Layer:
         linear = self._waiting.pop(region.values["x"])
         y = linear.values["result"]
         weight = linear.constant("result", 0)
         if linear.kind == "linear_both_ways":
-            # Of rows in order and again reversed: forward units are read there, backward ones here.
-            forward, _, _, backward = np.split(weight, 4, axis=1)
-            weight = np.concatenate([forward, backward], axis=1)
+            weight = _of_both_ways(weight)
         return Normalization(
             self._whole(linear.values["x"]),
             y,
@@ -268,12 +336,38 @@ class _Lowering:
         )
 
 
+def _is_line(value: Value) -> bool:
+    """Whether it has one row, or one channel."""
+    return 1 in value.shape[-2:]
+
+
+def _scan_cell(scan: Region, x: Value) -> Cell:
+    return pack_cell(
+        scan.constant("projected", 0),
+        scan.constant("projected", 1),
+        scan.constant("hidden", 0),
+        scan.constant("hidden", 1),
+        scan.attributes["parts"],
+        x.shape[-1],
+    )
+
+
+def _of_both_ways(weight: Floats) -> Floats:
+    """The weight of forward and backward units, [outputs, 2 units].
+
+    The description has rows in order and again reversed: forward units are read there, backward
+    ones here.
+    """
+    forward, _, _, backward = np.split(weight, 4, axis=1)
+    return np.concatenate([forward, backward], axis=1)
+
+
 def _matrix(region: Region) -> Floats:
     """What a region makes of each unit vector in the first row of its input: [results, inputs]."""
     rows, count = region.values["x"].shape
     units = torch.zeros(count, rows, count)
     units[:, 0] = torch.eye(count)
-    return np.ascontiguousarray(run_region(region, units)[:, 0].T.numpy())
+    return np.ascontiguousarray(run_region(region, units)[:, 0].flatten(1).T.numpy())
 
 
 def _weights(operator: Operator, phases: int = 1) -> tuple[Floats, Floats, int, int]:

@@ -10,6 +10,7 @@ from quant.c.layers import (
     Merge,
     Recurrence,
     Split,
+    Spread,
     Temporal,
     View,
     rows_of,
@@ -113,10 +114,12 @@ def _count(buffers: dict[str, Shape], shape: Shape) -> int:
 
 def _extent(layer: Layer) -> tuple[int, int]:
     if isinstance(layer, Merge):
-        return len(layer.matrix), BAND_CHANNELS
+        return len(layer.matrix), BAND_CHANNELS if rows_of(layer.features) > 1 else 1
     if isinstance(layer, Convolution):
         phases, groups, outputs = layer.weight.shape[:3]
         return layer.positions * phases, groups * outputs
+    if isinstance(layer, Spread):
+        return layer.rows, layer.weight.shape[-1]
     return rows_of(layer.result), layer.result.shape[-1]
 
 
@@ -137,8 +140,30 @@ def _margins(layers: Sequence[Layer]) -> dict[tuple[int, int], tuple[int, int]]:
             wanted = layer.before, max(needed - extents[value][0], 0)
         elif isinstance(layer, Temporal):
             value, wanted = layer.x, (1, 1)
+        elif isinstance(layer, Spread) and layer.state is None:
+            value, wanted = layer.x, layer.margins
         else:
             continue
         old = margins.get(extents[value], (0, 0))
         margins[extents[value]] = (max(old[0], wanted[0]), max(old[1], wanted[1]))
     return margins
+
+
+def share(sizes: Sequence[int], lives: Sequence[tuple[int, int]]) -> list[int]:
+    """Where buffers begin that share memory, each at the first gap that is free while it lives.
+
+    Args:
+        sizes: of the buffers.
+        lives: first and last step of each.
+    """
+    begins = [0] * len(sizes)
+    placed: list[int] = []
+    for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
+        first, last = lives[number]
+        beside = [o for o in placed if lives[o][0] <= last and first <= lives[o][1]]
+        for other in sorted(beside, key=begins.__getitem__):
+            if begins[number] + sizes[number] <= begins[other]:
+                break
+            begins[number] = max(begins[number], begins[other] + sizes[other])
+        placed.append(number)
+    return begins

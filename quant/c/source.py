@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 WIDTH = 100
 C_TYPES = {
     np.dtype(np.float32): "float",
+    np.dtype(np.float64): "double",
     np.dtype(np.int8): "int8_t",
     np.dtype(np.int16): "int16_t",
     np.dtype(np.int32): "int32_t",
@@ -25,7 +26,12 @@ def identifier(name: str) -> str:
 
 
 def number(value: Any) -> str:
-    """A constant: integers as they are, floats by the shortest digits that give them back."""
+    """A constant: integers as they are, floats by the shortest digits that give them back.
+
+    A NumPy double is one in C; every other float is a float.
+    """
+    if isinstance(value, np.float64):
+        return repr(float(value))
     if isinstance(value, np.floating | float):
         digits = np.format_float_scientific(np.float32(value), unique=True, trim="-", exp_digits=1)
         plain = np.format_float_positional(np.float32(value), unique=True, trim="-")

@@ -5,12 +5,16 @@ with one pass over the whole recording (--checkpoint).
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from edge_se.errors import UserError
 from edge_se.options import (
     MOST_PROCESSES,
     add_model_arguments,
+    add_strength_arguments,
+    asked_enhancer,
+    asked_strength,
     input_path,
     output_file,
     positive_int,
@@ -20,6 +24,7 @@ from edge_se.options import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_model_arguments(parser)
+    add_strength_arguments(parser)
     parser.add_argument(
         "--noisy", type=input_path, required=True, help="folder of noisy clips, or of mixtures"
     )
@@ -61,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score and report; returns the exit status."""
-    from edge_se import Enhancer
+    from edge_se.enhancer import Enhancer
     from edge_se.files import STANDARD, write_json
     from quant.commands.evaluate_separator import evaluate_separator_model
     from quant.evaluation.evaluate import evaluate_pairs
@@ -72,9 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
         return evaluate_separator_model(arguments)
     if arguments.clean is None or arguments.checkpoint is not None:
         raise UserError("an enhancer is scored with --clean DIR, and --checkpoint is none of its")
-    model = Enhancer(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
+    model = asked_enhancer(arguments)
     reference = Enhancer(arguments.reference) if arguments.reference else None
     rate = model.sample_rate
+    if reference is not None:
+        reference.strength = asked_strength(arguments, reference.strength)
     if reference is not None and reference.sample_rate != rate:
         raise UserError(
             f"{reference.model_path} runs at {reference.sample_rate} Hz and {model.model_path} at "
@@ -91,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         described = {
             "model": model.describe(),
+            "strength": asdict(model.strength),
             "reference": reference.describe() if reference else None,
             **result.to_dict(),
         }

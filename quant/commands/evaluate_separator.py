@@ -12,9 +12,10 @@ def evaluate_separator_model(arguments: argparse.Namespace) -> int:
     from quant.networks.checkpoint import load_checkpoint
     from quant.separation.evaluation import evaluate_separator, format_separation
 
-    for name in ("engine", "stft", "dnsmos"):
+    for name in ("engine", "stft", "dnsmos", "max_attenuation", "mix"):
         if getattr(arguments, name) is not None:
-            raise UserError(f"--{name} means nothing to {arguments.model}, which is a separator")
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} means nothing to {arguments.model}, which is a separator")
     model = Separator(arguments.model, arguments.runtime)
     reference = Separator(arguments.reference, arguments.runtime) if arguments.reference else None
     if reference is not None and reference.manifest.chunk != model.manifest.chunk:

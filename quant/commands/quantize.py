@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from edge_se.options import (
     MOST_MINUTES,
     Number,
+    add_strength_arguments,
+    asked_strength,
     input_path,
     output_file,
     output_folder,
@@ -31,6 +33,7 @@ NOT_OF_MODULES = ("recover", "report")
 # Options that mean nothing to a separator, by their names in the namespace.
 ENHANCER_OPTIONS = (
     *("level_dbfs", "keep_level", "ranges", "save_ranges", "range_method", "recover", "report"),
+    *("max_attenuation", "mix"),
 )
 
 
@@ -96,6 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="let the network hear every level as it is",
     )
+    add_strength_arguments(parser, default="")
     parser.add_argument(
         "--ranges",
         type=input_path,
@@ -166,6 +170,7 @@ def run(arguments: argparse.Namespace) -> int:
             ranges=arguments.ranges,
             recovery_minutes=recovery_minutes,
             recovery_clean_weight=arguments.recover_clean,
+            strength=asked_strength(arguments),
         )
     # Files first: whatever becomes of what is said, the work is done.
     quantized.save(arguments.out)

@@ -38,13 +38,13 @@ import sys
 import numpy as np
 from edge_se.errors import UserError
 from edge_se.model_file import read_manifest
-model, samples, out = sys.argv[1:]
+model, samples, out, engine = sys.argv[1:]
 try:
     from pathlib import Path
     manifest = read_manifest(Path(model))
     if manifest.chunk is None:
         from edge_se import Enhancer
-        result = Enhancer(model).enhance(np.load(samples))
+        result = Enhancer(model, engine).enhance(np.load(samples))
     else:
         from edge_se.engines.window import TfliteWindow
         shape = manifest.tensors.features.shape[1:]
@@ -81,7 +81,7 @@ def run_apart(content: bytes, samples: np.ndarray, engine: str = "tflite") -> np
         np.save(heard_file, samples)
         try:
             result = subprocess.run(
-                [sys.executable, "-c", _CHILD, model, heard_file, out],
+                [sys.executable, "-c", _CHILD, model, heard_file, out, engine],
                 capture_output=True,
                 text=True,
                 errors="replace",

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import getpass
 import gzip
 import hashlib
 import json
@@ -70,6 +71,28 @@ EXIT_REFUSED = 3
 EXIT_INTERRUPTED = 130
 SMOKE_FRAMES = 125
 PATIENCE_S = 600
+CHECK_S = 60
+PRIORITY_COMMAND = (
+    "sudo sh -c 'mkdir -p /etc/systemd/system/user@.service.d; printf \"[Service]\\nLimitNICE=-10"
+    "\\n\" >/etc/systemd/system/user@.service.d/edge-se.conf', and reboot"
+)
+SETTINGS_TEXT = """\
+# The live stream of edge-se. After a change: systemctl --user restart edge-se
+# Devices, as `~/edge-se/current/env/bin/python -m edge_se live --list-devices` names them.
+capture = "default"
+playback = "default"
+# What both are opened with, as 48000 and 2 for many USB microphones under their hw: names.
+rate = 16000
+channels = 1
+format = "s16le"
+# The channel to enhance, from 1 on; 0 for the mean of all.
+channel = 0
+# Attenuate nothing by more than so many dB; mix in a share of the input, 0 to 1.
+# max_attenuation = 12
+# mix = 0.1
+# A network of your own in place of the deployed one.
+# model = "/home/pi/mine.tflite"
+"""
 TAR_BLOCK = 512
 # Settings of the unit that a user's service can only have where user namespaces are allowed.
 NEED_USER_NAMESPACES = (
@@ -148,21 +171,27 @@ def require_file(path: Path, limit: int) -> None:
         raise RefusedError(f"{path.name} is damaged")
 
 
-def run(command: Sequence[Any], what: str, **options: Any) -> bytes:
-    """Run a command and give its output; RefusedError with its last words when it fails."""
+def run(command: Sequence[Any], what: str, check: bool = True, **options: Any) -> bytes:
+    """Run a command and give its output; RefusedError with its last words when it fails.
+
+    Without `check`, what it prints is the answer, whatever its status.
+    """
+    options.setdefault("timeout", PATIENCE_S)
     pipe = subprocess.PIPE
     if "input" not in options:
         options["stdin"] = subprocess.DEVNULL
     try:
         result = subprocess.run(
-            [str(part) for part in command], stdout=pipe, stderr=pipe, timeout=PATIENCE_S, **options
+            [str(part) for part in command], stdout=pipe, stderr=pipe, **options
         )
     except subprocess.TimeoutExpired:
-        raise RefusedError(f"{what} took longer than {PATIENCE_S / 60:g} minutes") from None
+        limit = options["timeout"] / 60
+        raise RefusedError(f"{what} took longer than {limit:g} minutes") from None
     except OSError as error:
         raise RefusedError(f"{what} failed ({error.strerror or error})") from None
-    if result.returncode != 0:
-        words = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
+    if check and result.returncode != 0:
+        lines = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
+        words = [line for line in lines if not line.startswith("See ")]  # systemctl's advice
         reason = (words or ["no message"])[-1].replace("edge-se: error: ", "").rstrip(".")
         raise RefusedError(f"{what} failed ({reason})")
     return result.stdout
@@ -417,6 +446,8 @@ def activate(root: Path, release: str, service: bool) -> None:
             serve(root)
         if service:
             run(["systemctl", "--user", "enable", UNIT], "enabling the service")
+            keep_serving(getpass.getuser())
+            tell_priority()
         written = [*history(root), release][-KEPT_HISTORY:]
         write_whole(root / "history", "".join(f"{one}\n" for one in written))
     except (RefusedError, OSError):
@@ -498,8 +529,8 @@ def size_of(folder: Path) -> int:
     return sum(path.lstat().st_size for path in paths)
 
 
-def clean(root: Path, arriving: str | None) -> None:
-    """Remove what nothing uses, and bundles that arrived but for the one that is arriving."""
+def clean(root: Path) -> None:
+    """Remove what nothing uses, as interrupted installations leave it."""
     for aside in (root / "releases").glob(".*"):  # see `build`
         folder = aside.with_name(aside.name[1:])
         if examine(folder)["damage"] is None:
@@ -510,6 +541,10 @@ def clean(root: Path, arriving: str | None) -> None:
     for folder in leftovers(root):
         say(f"removing {folder.name}, which is damaged or was interrupted")
         remove(folder)
+
+
+def clean_arrivals(root: Path, arriving: str | None) -> None:
+    """Remove bundles that arrived, but for the one that is arriving."""
     for archive in (root / "incoming").glob("*.tar.gz"):
         if archive.name != arriving:
             archive.unlink()
@@ -585,10 +620,11 @@ def build(root: Path, bundle: Path, folder: Path, max_rtf: float) -> None:
         for name in (CHECKSUMS, *read_checksums(bundle)):
             if "/" not in name:
                 shutil.copyfile(str(bundle / name), str(folder / name))
-        say("testing the model")
-        smoke_test(folder)
-        say("measuring the model")
-        measured = benchmark(folder)
+        with without_service():
+            say("testing the model")
+            smoke_test(folder)
+            say("measuring the model")
+            measured = benchmark(folder)
         check_speed(measured, max_rtf)
         summary = {
             "id": folder.name,
@@ -848,6 +884,11 @@ def unpack(archive: Path) -> Path:
 # The service
 
 
+def user_settings() -> Path:
+    """The file in which a person says which devices the live stream is for."""
+    return Path.home() / ".config" / "edge-se" / "live.toml"
+
+
 def user_unit() -> Path:
     """Where systemd looks for the user's unit."""
     return Path.home() / ".config" / "systemd" / "user" / UNIT
@@ -855,16 +896,106 @@ def user_unit() -> Path:
 
 def serve(root: Path) -> None:
     """Have the live stream run with the release that is current now."""
-    say("restarting the service")
     folder = root / "current"
     unit = (folder / UNIT).read_text(encoding="utf-8", errors="replace")
+    if "@RELEASE@" not in unit:
+        raise RefusedError(
+            "that release is from an edge-se without the live stream's command, which the service "
+            f"runs; remove the service first: systemctl --user disable --now {UNIT} && rm "
+            f"{user_unit()}"
+        )
+    if not user_settings().exists():
+        user_settings().parent.mkdir(parents=True, exist_ok=True)
+        write_whole(user_settings(), SETTINGS_TEXT)
+    stop_service()
+    say("trying the sound devices")
+    command = [*runtime(folder), "live", "--check", "--model", folder]
+    try:
+        run([*command, "--settings", user_settings()], "the live stream", timeout=CHECK_S)
+    except RefusedError as error:
+        raise RefusedError(f"{error}; the board's {user_settings()} says which it uses") from None
+    say("restarting the service")
     unit = unit.replace("@PYTHON@", quoted(folder / "env" / "bin" / "python"))
-    unit = unit.replace("@MODEL@", quoted(folder / model_of(folder).name))
+    unit = unit.replace("@RELEASE@", quoted(folder))
     if not has_user_namespaces():
         for setting in NEED_USER_NAMESPACES:
             unit = unit.replace(f"\n{setting}=", f"\n#{setting}=")
     write_unit(unit)
-    run(["systemctl", "--user", "restart", UNIT], "restarting the service")
+    run(["systemctl", "--user", "reset-failed", UNIT], "preparing the service", check=False)
+    try:
+        run(["systemctl", "--user", "restart", UNIT], "restarting the service", timeout=CHECK_S)
+    except RefusedError as error:
+        raise RefusedError(f"{error}; systemd says: {service_state()}") from None
+
+
+def service_state() -> str:
+    """What systemd knows of the service, on one line."""
+    question = ["systemctl", "--user", "show", UNIT, "--property=Result,ExecMainStatus,StatusText"]
+    return " ".join(run(question, "asking systemd", check=False).decode(errors="replace").split())
+
+
+def is_serving() -> bool:
+    """Whether the live stream runs now."""
+    if not user_unit().is_file() or shutil.which("systemctl") is None:
+        return False
+    state = run(["systemctl", "--user", "is-active", UNIT], "asking systemd", check=False)
+    return state.strip() in (b"active", b"activating")
+
+
+def stop_service() -> None:
+    """End the live stream, which uses the devices and the processor."""
+    if is_serving():
+        run(["systemctl", "--user", "stop", UNIT], "stopping the service")
+
+
+def start_service(verb: str) -> None:
+    """Have the live stream start again as it was, without waiting until its devices are there."""
+    run(["systemctl", "--user", "--no-block", verb, UNIT], f"{verb}ing the service", check=False)
+
+
+@contextlib.contextmanager
+def without_service() -> Iterator[None]:
+    """Have the live stream rest meanwhile, so that what is measured is the release alone."""
+    serving = is_serving()
+    if serving:
+        say("stopping the live stream while the release is measured")
+        stop_service()
+    try:
+        yield
+    finally:
+        if serving:
+            start_service("start")
+
+
+def keep_serving(user: str) -> None:
+    """Have the user's services run without a login; say what to type where that is not allowed."""
+    if shutil.which("loginctl") is None:
+        return
+    enable = ["loginctl", "enable-linger", user]
+    for command in (enable, ["sudo", "-n", *enable]):
+        if lingers(user):
+            return
+        with contextlib.suppress(RefusedError):  # it can't be started, which the next look shows
+            run(command, "enabling the service without a login", check=False)
+    if not lingers(user):
+        say(f"the service ends with your last login; keep it: sudo loginctl enable-linger {user}")
+
+
+def lingers(user: str) -> bool:
+    """Whether a user's services run without a login."""
+    command = ["loginctl", "show-user", user, "--property=Linger", "--value"]
+    return run(command, "asking loginctl", check=False).strip() == b"yes"
+
+
+def tell_priority() -> None:
+    """Say how the service gets the priority that its unit asks for, where it has none."""
+    question = ["systemctl", "--user", "show", UNIT, "--property=MainPID", "--value"]
+    process = run(question, "asking systemd", check=False).strip()
+    if not process.isdigit() or not int(process):
+        return
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        if os.getpriority(os.PRIO_PROCESS, int(process)) >= 0:
+            say(f"the service has no priority over other programs; give it one: {PRIORITY_COMMAND}")
 
 
 def write_unit(unit: str) -> None:
@@ -880,7 +1011,7 @@ def restore_service(unit: str | None) -> None:
     try:
         if unit is not None:
             write_unit(unit)
-            run(["systemctl", "--user", "restart", UNIT], "restarting the service")
+            start_service("restart")
         elif user_unit().is_file():
             run(["systemctl", "--user", "disable", "--now", UNIT], "disabling the service")
             user_unit().unlink()
@@ -929,11 +1060,12 @@ def act(arguments: argparse.Namespace) -> dict[str, Any]:
             raise RefusedError("no release is in use there")
         return {"changed": False, **stored_report(root / "releases" / release)}
     with locked(root):
+        clean(root)
         if arguments.action == "rollback":
             return rollback(root)
         if arguments.action == "use":
             return use(root, arguments.release, arguments.max_rtf, arguments.service)
-        clean(root, arguments.archive)
+        clean_arrivals(root, arguments.archive)
         if arguments.archive is None:
             here = Path(__file__).resolve().parent
             return install(root, here, arguments.max_rtf, arguments.service)

@@ -1,5 +1,8 @@
 """Compile a trained network into a C engine, which runs it without an interpreter.
 
+A checkpoint is compiled in float, or in another --arithmetic. A MODEL.tflite of --precision int8 is
+compiled as it is: the engine computes the same integers as that file.
+
 --out FILE.so makes a shared library, which is a model file: give it to --model. Without --board it
 is made for this machine, by the system's C compiler; for a board it is cross-compiled, and `bundle`
 and `deploy` take it there. --out FOLDER/ writes sources instead: portable C that needs nothing but
@@ -11,6 +14,7 @@ MODEL.tflite --npu NAME --out FOLDER/ compiles an INT8 model file for Arm's Etho
 
 import argparse
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +23,15 @@ from edge_se.options import check_output, input_path, word
 from quant.commands.options import add_network_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     import numpy as np
 
+    from quant.c.engine import Engine
     from quant.networks.checkpoint import Checkpoint
 
-LIBRARY = ".so"
+LIBRARY, MODEL = ".so", ".tflite"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,15 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arithmetic",
         choices=ARITHMETICS,
-        default="float",
         help="float: float samples, equal to the network up to rounding; fixed: int16 samples, "
-        "8-bit weights, 16-bit values, no floating point (default: %(default)s)",
+        "8-bit weights, 16-bit values, no floating point; int8: int16 samples, what an INT8 model "
+        "file computes (default: float, of a .tflite int8)",
     )
     parser.add_argument(
         "--calibration-clips",
         type=input_path,
         metavar="DIR",
-        help="clips that fixed is calibrated with, as of quantize (default: the built-in clips)",
+        help="clips that fixed and int8 are calibrated with, as of quantize (default: the built-in "
+        "clips)",
     )
     parser.add_argument(
         "--board",
@@ -85,8 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _compile_for_npu(arguments, out)
     if arguments.allow_cpu:
         raise UserError("--allow-cpu is for an NPU; name one with --npu")
-    if arguments.calibration_clips and arguments.arithmetic == "float":
-        raise UserError("--calibration-clips needs --arithmetic fixed; float has no ranges")
+    if arguments.calibration_clips and arguments.arithmetic in (None, "float"):
+        raise UserError("--calibration-clips needs --arithmetic fixed or int8; float has no ranges")
     if out.suffix == LIBRARY and not out.is_dir():
         inputs = (arguments.checkpoint, arguments.calibration_clips)
         check_output(out, filter(None, inputs))
@@ -102,25 +109,80 @@ def run(arguments: argparse.Namespace) -> int:
     return _write_sources(arguments, out)
 
 
-def _write_library(arguments: argparse.Namespace, out: Path) -> int:
-    from edge_se.files import write_whole
+@dataclass(frozen=True)
+class _Made:
+    """An engine, what it was made from, and what proves a library of it."""
+
+    engine: "Engine"
+    source: str
+    checkpoint: "Mapping[str, Any]"
+    prove: "Callable[[bytes], None]"
+
+
+def _make(arguments: argparse.Namespace) -> _Made:
+    """The engine that is asked for."""
+    from quant.c.engines import make_engine
     from quant.commands.options import load_network
     from quant.commands.progress import ProgressBars
     from quant.ptq.proof import prove_against_torch
-    from targets.engines import compile_engine
 
-    compiler, place = _compiler(arguments.board)
+    if _is_model(arguments.checkpoint):
+        return _make_of_file(arguments)
+    arithmetic = arguments.arithmetic or "float"
     checkpoint = load_network(arguments)
     noisy = _noisy(arguments, checkpoint)
     with ProgressBars() as progress:
-        data = compile_engine(checkpoint, arguments.arithmetic, compiler, noisy, progress)
+        engine = make_engine(checkpoint, arithmetic, noisy, progress)
+
+    def prove(library: bytes) -> None:
+        prove_against_torch(library, checkpoint, checkpoint.signal, "c", arithmetic != "float")
+
+    return _Made(engine, checkpoint.name, checkpoint.describe(), prove)
+
+
+def _make_of_file(arguments: argparse.Namespace) -> _Made:
+    """The engine that computes what a model file does."""
+    from edge_se.errors import UserError
+    from edge_se.model_file import read_model
+    from quant.c.engines import int8_engine
+    from quant.ptq.proof import prove, run_apart, speech
+
+    path = Path(arguments.checkpoint)
+    if arguments.arithmetic not in (None, "int8"):
+        raise UserError(
+            f"{path} can be compiled in int8, and its checkpoint in {arguments.arithmetic}"
+        )
+    for name in ("calibration_clips", "architecture", "network_option"):
+        if getattr(arguments, name):
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} is for checkpoints; {path} is a model file, as it will run")
+    data, manifest = read_model(path)
+    engine = int8_engine(data)
+
+    def prove_it(library: bytes) -> None:
+        samples = speech(manifest.signal.sample_rate)
+        prove(library, samples, run_apart(data, samples), rounded=True, engine="c")
+
+    return _Made(engine, path.name, manifest.checkpoint, prove_it)
+
+
+def _is_model(checkpoint: Path | None) -> bool:
+    return checkpoint is not None and Path(checkpoint).suffix == MODEL
+
+
+def _write_library(arguments: argparse.Namespace, out: Path) -> int:
+    from edge_se.files import write_whole
+    from targets.engines import library_of
+
+    compiler, place = _compiler(arguments.board)
+    made = _make(arguments)
+    data = library_of(made.engine, made.checkpoint, compiler)
     if arguments.board is None:  # what is for another machine can't run here
-        rounded = arguments.arithmetic != "float"
-        prove_against_torch(data, checkpoint, checkpoint.signal, "c", rounded)
+        made.prove(data)
     write_whole(out, data)
     print(
-        f"wrote {out}: {checkpoint.architecture} from {checkpoint.name} in "
-        f"{arguments.arithmetic} for {place}, {len(data) / 1000:.0f} KB"
+        f"wrote {out}: {made.engine.network} from {made.source} in "
+        f"{made.engine.arithmetic} for {place}, {len(data) / 1000:.0f} KB"
     )
     return 0
 
@@ -128,23 +190,20 @@ def _write_library(arguments: argparse.Namespace, out: Path) -> int:
 def _write_sources(arguments: argparse.Namespace, out: Path) -> int:
     from edge_se.errors import UserError
     from edge_se.files import make_folder, write_whole
-    from quant.commands.options import load_network
-    from quant.commands.progress import ProgressBars
-    from targets.c.generate import FLAGS, generate
+    from targets.c.generate import FLAGS, frame_sources, weights_sources
 
-    prefix = arguments.prefix or "gtcrn"
-    if not (prefix.isidentifier() and prefix.isascii()):
+    prefix = arguments.prefix
+    if prefix and not (prefix.isidentifier() and prefix.isascii()):
         raise UserError(f"--prefix {prefix} is no name in C; use letters, digits and underscores")
-    checkpoint = load_network(arguments)
-    noisy = _noisy(arguments, checkpoint)
-    with ProgressBars() as progress:
-        files = generate(checkpoint, arguments.arithmetic, prefix, noisy, progress)
+    made = _make(arguments)
+    prefix = prefix or made.engine.network
+    files = frame_sources(made.engine, prefix) | weights_sources(made.engine, made.source, prefix)
     make_folder(out)
     for name, text in files.items():
         write_whole(out / name, text)
     print(
-        f"wrote {', '.join(files)} to {out}: {checkpoint.architecture} from "
-        f"{checkpoint.name} in {arguments.arithmetic}; compile with\n"
+        f"wrote {', '.join(files)} to {out}: {made.engine.network} from "
+        f"{made.source} in {made.engine.arithmetic}; compile with\n"
         f"  cc {shlex.join(FLAGS)} -c {out / prefix}.c {out / prefix}_weights.c"
     )
     return 0
@@ -159,7 +218,7 @@ def _compile_for_npu(arguments: argparse.Namespace, out: Path) -> int:
     for name in others:
         if getattr(arguments, name):
             raise UserError(f"--{name.replace('_', '-')} means nothing beside --npu; leave it out")
-    if arguments.arithmetic != "float":
+    if arguments.arithmetic is not None:
         raise UserError("--arithmetic means nothing beside --npu; the model file has its own")
     model = arguments.checkpoint
     if model is None or model.suffix != ".tflite":

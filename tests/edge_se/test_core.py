@@ -20,6 +20,7 @@ from edge_se.engines.fixed_path import FixedPath
 from edge_se.engines.samples import CompiledSamples, IntegerSamples
 from edge_se.manifest import TensorSpec
 from edge_se.stft import Stft
+from edge_se.strength import FULL, Strength
 from tests.helpers.fixed_signals import (
     BAND_FEATURES,
     BANDS,
@@ -46,7 +47,7 @@ def folder(tmp_path_factory) -> Path:
     except BuildError as error:
         pytest.skip(str(error))
     path = tmp_path_factory.mktemp("core")
-    own = [FOLDER / "fixed.c", FOLDER / "float.c"]
+    own = sorted(FOLDER.glob("*.c"))
     compile_library(path / core.LIBRARY, own, compiler, ["-I", str(FOLDER)])
     return path
 
@@ -85,8 +86,20 @@ def hops(seed: int, count: int) -> np.ndarray:
     [(FEATURES, MASK, None), (INT16_FEATURES, INT16_MASK, None), (BAND_FEATURES, MASK, BANDS)],
     ids=["int8", "int16", "bands"],
 )
-@pytest.mark.parametrize(("lookahead", "level"), [(0, None), (2, None), (0, -28.0)])
-def test_bits_equal_those_of_the_numpy_model(library, features, mask, bands, lookahead, level):
+@pytest.mark.parametrize(
+    ("lookahead", "level", "strength"),
+    [
+        (0, None, FULL),
+        (2, None, FULL),
+        (0, -28.0, FULL),
+        (0, None, Strength(12.0)),
+        (2, None, Strength(3.0, 0.3)),
+        (0, None, Strength(mix=1.0)),
+    ],
+)
+def test_bits_equal_those_of_the_numpy_model(
+    library, features, mask, bands, lookahead, level, strength
+):
     described = manifest(
         *(features, mask),
         lookahead_frames=lookahead,
@@ -100,16 +113,21 @@ def test_bits_equal_those_of_the_numpy_model(library, features, mask, bands, loo
     def check(seed: int) -> None:
         ours, theirs = buffers(described), buffers(described)
         paths = FixedPath(described, *ours), CompiledPath(library, described, *theirs)
+        for path in paths:
+            path.set_strength(strength)
         random = np.random.default_rng(seed)
         outputs = np.empty((2, HOP), np.int16)
         for frame in hops(seed, 8):
-            ours[1][...] = theirs[1][...] = random.integers(low, high + 1, (2, BINS))
+            # Small ones among them, and zeros.
+            values = random.integers(low, high + 1, (2, BINS)) >> random.integers(0, 9, BINS)
+            ours[1][...] = theirs[1][...] = values
             for path, output in zip(paths, outputs, strict=True):
                 path.analyse(frame)
                 path.synthesise(output)
             np.testing.assert_array_equal(ours[0], theirs[0])
             np.testing.assert_array_equal(paths[0]._spectra, paths[1]._spectra)
             np.testing.assert_array_equal(outputs[0], outputs[1])
+            assert paths[0].speech_probability() == paths[1].speech_probability()
 
     check()
 

@@ -272,3 +272,15 @@ def test_a_missing_default_model_is_explained(monkeypatch, tmp_path):
 
     with pytest.raises(UserError, match="no default model built in; name one"):
         Enhancer()
+
+
+@pytest.mark.parametrize("faint", [2.0**-31, 1e-20, 1e-40])
+def test_hops_too_faint_to_be_heard_reach_no_engine(tiny_float, noise, faint):
+    """Their squares would be denormal numbers, which take processors many times as long."""
+    enhancer, silent = Enhancer(tiny_float), Enhancer(tiny_float)
+    hop = (faint * noise[:256] / np.abs(noise[:256]).max()).astype(np.float32)
+
+    for _ in range(3):
+        np.testing.assert_array_equal(
+            enhancer.process(hop), silent.process(np.zeros(256, np.float32))
+        )

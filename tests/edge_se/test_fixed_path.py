@@ -18,6 +18,7 @@ from edge_se.engines.loop import FrameLoop
 from edge_se.errors import UserError
 from edge_se.manifest import TensorSpec
 from edge_se.quantized import quantize
+from edge_se.strength import Strength
 from tests.helpers.fixed_signals import (
     BAND_FEATURES,
     BANDS,
@@ -129,6 +130,17 @@ def test_nothing_is_float_with_a_normalized_level():
     assert path._normalize is not None
     assert path._normalize._exponent < 0
     assert all(type(value) is int for value in vars(path._normalize).values())
+
+
+@settings(max_examples=30, deadline=None)
+@given(signals, masks, st.sampled_from([Strength(0.0, 0.5), Strength(40.0), Strength(mix=1.0)]))
+def test_nothing_is_float_or_overflows_at_less_strength(samples, mask, strength):
+    finest = replace(MASK, scale=2.0**-40)  # 1 is as many of its steps as there can be
+    for spec in (MASK, finest):
+        path = watch(make(spec, mask))
+        path.set_strength(strength)
+
+        stream(path, samples)
 
 
 @settings(max_examples=30, deadline=None)

@@ -303,7 +303,7 @@ KINDS = {
     ),
     "weights": replace(
         WAVE,
-        seeds=seeds.built_in,
+        seeds=seeds.with_weights,
         mutate=in_weights,
         commands=((*RUN, "--engine", "c"), (*RUN, "--engine", "c", "--stft", "fixed")),
         outputs={"out.wav": whole_audio},

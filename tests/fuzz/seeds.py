@@ -128,9 +128,25 @@ def tflite() -> Seeds:
     return {name: (FIXTURES / name).read_bytes() for name in names}
 
 
-def built_in() -> Seeds:
-    """The built-in model, which carries weights for the C engine."""
-    return {"default.tflite": tflite()["default.tflite"]}
+def with_weights() -> Seeds:
+    """Models that carry weights for the C engine: the built-in one, and one in 8 bits."""
+    from edge_se.model_file import attach_manifest, manifest_of
+    from quant.c.engines import INT8_RECIPE, int8_engine
+    from quant.checkpoints import default_checkpoint_path
+    from quant.graph.recipes import find_recipe
+    from quant.networks.checkpoint import load_checkpoint
+    from quant.ptq.pipeline import build_quantized, calibrate_checkpoint, find_ranges
+
+    recipe = find_recipe(INT8_RECIPE)
+    heard = [0.1 * np.random.default_rng(0).standard_normal(8000).astype(np.float32)]
+    checkpoint = load_checkpoint(default_checkpoint_path())
+    calibrated = calibrate_checkpoint(checkpoint, heard, recipe, lambda stage, done, total: None)
+    content = build_quantized(calibrated, recipe, find_ranges(calibrated, recipe), {})
+    weights = {"int8": int8_engine(content).blob}
+    return {
+        "default.tflite": tflite()["default.tflite"],
+        "int8.tflite": attach_manifest(content, manifest_of(content, "the seed"), weights),
+    }
 
 
 def enhance_by(*names: str) -> None:

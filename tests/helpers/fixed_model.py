@@ -182,6 +182,7 @@ class FixedModel:
                 return pair(values[layer.a] * fixed.a, values[layer.b] * fixed.b, fixed.bits)
             case Split():
                 return self._split(fixed, values[layer.x])
+        raise ValueError(f"{layer.result.name} is a layer that there is in float only")
 
     def _bands(self, layer: BandConvolution, fixed, x: np.ndarray) -> np.ndarray:
         taps = layer.weight.shape[1]

@@ -9,7 +9,7 @@ from targets.board import install
 
 RUNTIME = "#!/bin/sh\nexec cat\n"
 BROKEN_RUNTIME = "#!/bin/sh\necho no module named edge_se >&2\nexit 1\n"
-UNIT_TEXT = "[Service]\nPrivateUsers=yes\nExecStart=/bin/sh -c 'true' edge-se @PYTHON@ @MODEL@\n"
+UNIT_TEXT = "[Service]\nPrivateUsers=yes\nExecStart=/bin/sh -c 'true' edge-se @PYTHON@ @RELEASE@\n"
 # What the installer tells of a board without releases.
 BARE_BOARD: dict[str, Any] = {
     "machine": "aarch64",

@@ -18,12 +18,14 @@ import quant
 from calib_data import clips_folder
 from edge_se import Enhancer, core
 from edge_se.benchmark import frames_of
+from edge_se.commands.inspect import format_description
 from edge_se.core.build import FLAGS, FOLDER, BuildError, compile_library, find_compiler
-from edge_se.engines import generated
-from edge_se.engines.generated import load_compiled, prefix, read_compiled
+from edge_se.engines import generated, load_engine, tflite
+from edge_se.engines.generated import GeneratedEngine, load_compiled, prefix, read_compiled
 from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
 from edge_se.model_file import attach_manifest, attached_weights, default_model_path, read_model
+from edge_se.strength import Strength
 from quant.c.engines import float_engine, make_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
@@ -86,7 +88,7 @@ def noisy() -> list[np.ndarray]:
     return [speech[8000:24000]]
 
 
-@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+@pytest.mark.parametrize("arithmetic", generated.ARITHMETICS)
 def test_the_core_has_the_frame_that_every_checkpoint_has(arithmetic, noisy):
     checkpoint = load_checkpoint(default_checkpoint_path())
 
@@ -111,7 +113,7 @@ def test_the_built_in_model_carries_weights_of_its_checkpoint():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-LARGEST_LIBRARY = {"float": 150_000, "fixed": 80_000}
+LARGEST_LIBRARY = {"float": 150_000, "fixed": 80_000, "int8": 180_000}
 AVX2 = core.VARIANTS["_core_avx2.so"][0]
 
 
@@ -141,7 +143,7 @@ def test_engines_are_small_with_other_compilers(tmp_path, compiler, options):
 
 
 def test_the_engine_built_in_equals_the_float_model(library, float_model, signal):
-    expected = Enhancer(float_model).enhance(signal)
+    expected = Enhancer(float_model, engine="tflite").enhance(signal)
 
     found = Enhancer(float_model, engine="c").enhance(signal)
 
@@ -161,6 +163,88 @@ def test_the_fixed_engine_takes_and_gives_int16(library):
     assert 10 * np.log10(error) < -20
 
 
+@pytest.mark.parametrize("strength", [Strength(12.0), Strength(20.0, 0.3), Strength(0.0)])
+def test_the_engine_built_in_takes_less_away_as_the_float_model_does(
+    library, float_model, signal, strength
+):
+    enhancers = [Enhancer(float_model, engine=engine) for engine in (None, "c")]
+    for enhancer in enhancers:
+        enhancer.strength = strength
+
+    expected, found = (enhancer.enhance(signal) for enhancer in enhancers)
+
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize(("arithmetic", "tolerance"), [("float", 1e-6), ("fixed", 2 / 32768)])
+def test_an_engine_mixes_the_input_in_to_the_sample(library, signal, arithmetic, tolerance):
+    enhancer = Enhancer(engine="c", stft=arithmetic)
+    full = enhancer.enhance(signal)
+    enhancer.mix = 0.25
+
+    found = enhancer.enhance(signal)
+
+    np.testing.assert_allclose(found, 0.75 * full + 0.25 * signal, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+def test_an_engine_keeps_its_strength_across_resets(library, signal, arithmetic):
+    enhancer = Enhancer(engine="c", stft=arithmetic)
+    enhancer.max_attenuation_db, enhancer.mix = 6, 0.5
+
+    first = enhancer.enhance(signal)
+
+    np.testing.assert_array_equal(enhancer.enhance(signal), first)
+
+
+def test_a_models_strength_holds_in_c_too(library, tmp_path, signal):
+    data, manifest = read_model(default_model_path())
+    path = tmp_path / "soft.tflite"
+    path.write_bytes(attach_manifest(data, replace(manifest, strength=Strength(6.0))))
+    asked = Enhancer(engine="c")
+    asked.max_attenuation_db = 6
+
+    found = Enhancer(path, engine="c").enhance(signal)
+
+    np.testing.assert_array_equal(found, asked.enhance(signal))
+
+
+@pytest.mark.parametrize("steps", [(-1, -(2**31)), (32769, 2**31 - 1)])
+def test_steps_out_of_reach_are_the_nearest_within(library, signal, steps):
+    """As C callers may give them."""
+    engine = load_engine(default_model_path(), "c", stft="fixed")
+    assert isinstance(engine, GeneratedEngine)
+    hops = (30000 * signal[:1024]).astype(np.int16).reshape(4, 256)
+    outputs = np.zeros((2, *hops.shape), np.int16)
+    for given, output in zip((steps, [min(max(s, 0), 32768) for s in steps]), outputs, strict=True):
+        engine.reset()
+        engine._set_strength(engine._state.ctypes.data, *given)
+        for hop, out in zip(hops, output, strict=True):
+            engine.process(hop, out)
+
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize(("arithmetic", "tolerance"), [("float", 1e-3), ("fixed", 0.05)])
+def test_an_engine_tells_speech_as_the_float_model_does(
+    library, float_model, arithmetic, tolerance
+):
+    speech, _ = soundfile.read(clips_folder() / "clean" / "en_03.flac", dtype="float32")
+    noisy = speech + 0.01 * np.random.default_rng(0).standard_normal(len(speech)).astype("f")
+    here, there = Enhancer(engine="c", stft=arithmetic), Enhancer(float_model)
+    here.mix = 0.5  # which changes nothing
+
+    def heard(enhancer: Enhancer) -> np.ndarray:
+        frames = noisy[: len(noisy) // 256 * 256].astype(np.float32).reshape(-1, 256)
+        return np.array(
+            [enhancer.speech_probability for frame in frames if enhancer.process(frame) is not None]
+        )
+
+    found, expected = heard(here), heard(there)
+    assert found.min() < 0.1 < 0.9 < found.max() <= 1
+    assert np.abs(found - expected).mean() < tolerance
+
+
 @pytest.mark.parametrize("which", ["float", "default", "c float", "c fixed"])
 def test_finite_samples_give_finite_samples(library, float_model, which):
     engine, _, stft = which.rpartition(" ") if which.startswith("c ") else ("", "", "")
@@ -177,10 +261,33 @@ def test_finite_samples_give_finite_samples(library, float_model, which):
         assert np.isfinite(enhancer.process(np.zeros(256, np.float32))).all()
 
 
-def test_a_model_runs_in_tflite_unless_the_engine_is_asked_for(library):
-    engines = [Enhancer(engine=engine).describe()["engine"] for engine in (None, "c")]
+def test_c_runs_by_default_what_it_computes_alike(library, float_model):
+    def engines(model: Path | None) -> list[str]:
+        asked = (None, "auto", "c", "tflite")
+        return [Enhancer(model, engine=engine).describe()["engine"] for engine in asked]
 
-    assert engines == ["tflite", "c"]
+    assert engines(float_model) == ["c", "c", "c", "tflite"]
+    # The built-in file is partly in 8 bits, and carries weights of other arithmetics.
+    assert engines(None) == ["tflite", "tflite", "c", "tflite"]
+    assert Enhancer(float_model, runtime="ai_edge_litert").describe()["engine"] == "tflite"
+
+
+def test_a_model_runs_in_tflite_where_there_is_no_core(monkeypatch, float_model):
+    monkeypatch.setattr(generated, "load_core", lambda: None)
+
+    assert Enhancer(float_model).describe()["engine"] == "tflite"
+
+
+def test_inspect_needs_no_tflite_runtime_for_what_runs_in_c(library, float_model, monkeypatch):
+    monkeypatch.setattr(tflite, "_import_runtime", lambda name: None)
+
+    described = inspect_model(float_model)
+
+    assert described["engines"]["c"] == "by default, in float, up to rounding"
+    assert described["engines"]["tflite"].startswith("no: a TFLite runtime is not installed")
+    assert "operators" not in format_description(described)
+    with pytest.raises(UserError, match="not installed"):
+        inspect_model(default_model_path())
 
 
 def test_reset_forgets_everything(library, signal):
@@ -322,7 +429,7 @@ def test_inspect_says_which_engines_run_a_model(library, tmp_path):
 
 
 def test_a_compiled_network_is_a_model_file(compiled, float_model, signal):
-    expected = Enhancer(float_model).enhance(signal)
+    expected = Enhancer(float_model, engine="tflite").enhance(signal)
     enhancer = Enhancer(compiled)
 
     np.testing.assert_allclose(enhancer.enhance(signal), expected, rtol=0, atol=1e-4)
@@ -356,7 +463,7 @@ def changed(path: Path, compiled: Path, **changes) -> Path:
         (lambda m: {"checkpoint": {"sha256": "ab" * 32}}, "says checkpoint abab"),
         (lambda m: {"checkpoint": {}}, "says checkpoint None"),
         (lambda m: {"precision": "fixed"}, "has no weights in fixed"),
-        (lambda m: {"precision": "int8"}, "computes in int8, which this edge-se can't run"),
+        (lambda m: {"precision": "int16x8"}, "computes in int16x8, which this edge-se can't run"),
     ],
 )
 def test_a_library_that_is_not_what_its_manifest_says_is_refused(
@@ -530,3 +637,19 @@ def test_the_engine_computes_the_same_on_an_emulated_pi4(tool, edge_se, tmp_path
     assert result.returncode == 0, result.stderr
     agreement = json.loads((tmp_path / "report.json").read_text())["agreement"]
     assert agreement["largest_difference"] <= {"float": 1e-5, "fixed": 0}[arithmetic]
+
+
+def test_quantize_writes_the_strength_into_the_file(tmp_path, signal):
+    asked = Strength(15.0, 0.125)
+    made = quant.quantize(precision="float", strength=asked)
+    made.save(tmp_path / "soft.tflite")
+
+    found = Enhancer(tmp_path / "soft.tflite")
+
+    assert found.strength == asked == made.manifest.strength
+    found.strength = Strength()
+    plain = quant.quantize(precision="float")
+    plain.save(tmp_path / "plain.tflite")
+    assert plain.manifest.strength == Strength()
+    expected = Enhancer(tmp_path / "plain.tflite").enhance(signal)
+    np.testing.assert_array_equal(found.enhance(signal), expected)

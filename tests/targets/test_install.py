@@ -3,6 +3,7 @@
 import argparse
 import ast
 import fcntl
+import getpass
 import gzip
 import io
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_se.live.settings import LiveSettings, read_settings
 from targets.board import install
 from tests.helpers.releases import (
     BROKEN_RUNTIME,
@@ -229,7 +231,8 @@ def test_what_interrupted_installations_left_is_removed_by_the_next(root, quick,
     empty(root / "releases" / ids(root)[0] / "report.json")
     assert install.probe(root)["leftover_bytes"] > 0
 
-    install.clean(root, arriving=None)
+    install.clean(root)
+    install.clean_arrivals(root, None)
 
     assert ids(root) == sorted(ids(root), key=ids(root).index) and len(ids(root)) == 2
     assert not interrupted.exists()
@@ -242,7 +245,7 @@ def test_a_damaged_release_in_use_is_made_anew_in_its_place(root, quick, tmp_pat
     empty(current / "report.json")
     bundle = write_bundle(tmp_path / "bundle", "m2.tflite")
 
-    install.clean(root, None)
+    install.clean(root)
     answer = install.install(root, bundle, 0.5, service=False)
 
     assert answer["release"]["id"] == current.name
@@ -269,7 +272,7 @@ def test_what_a_kill_left_aside_comes_back(root):
     current.rename(current.with_name(f".{current.name}"))
     (current / "env").mkdir(parents=True)
 
-    install.clean(root, None)
+    install.clean(root)
 
     assert install.status(root)["current"] == current.name
     assert install.examine(current)["damage"] is None
@@ -580,8 +583,22 @@ def systemctl(tmp_path, monkeypatch):
         return calls.read_text().splitlines() if calls.exists() else []
 
     fails("nothing")
+    for name in ("loginctl", "sudo"):
+        answer = 'case "$*" in *show-user*) echo no;; esac'
+        (folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{calls}\n{answer}\n')
+        (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     return fails
+
+
+START = f"--user --no-block start {install.UNIT}"
+
+
+def serve(root) -> None:
+    """Have a live stream that runs, as far as systemctl tells."""
+    install.use(root, ids(root)[2], 0.5, service=True)
+    script = Path(os.environ["PATH"].partition(":")[0], "systemctl")
+    script.write_text(script.read_text() + 'case "$*" in *is-active*) echo active;; esac\n')
 
 
 @pytest.mark.parametrize(("allowed", "line"), [(True, "PrivateUsers=yes"), (False, "#PrivateUs")])
@@ -594,7 +611,7 @@ def test_the_unit_asks_for_user_namespaces_where_there_are_some(
 
     unit = (home / ".config" / "systemd" / "user" / "edge-se.service").read_text()
     assert f"\n{line}" in unit
-    assert f'"{root}/current/env/bin/python" "{root}/current/model.tflite"' in unit
+    assert f'"{root}/current/env/bin/python" "{root}/current"' in unit
 
 
 def test_the_first_service_that_does_not_start_leaves_no_service(root, systemctl, home):
@@ -660,3 +677,142 @@ def test_a_unit_of_the_users_that_is_damaged_stops_nothing(root, systemctl):
 
     assert install.rollback(root)["current"] == ids(root)[1]
     assert "ExecStart=" in unit.read_text()
+
+
+def test_the_unit_names_no_model_file(root, systemctl):
+    install.use(root, ids(root)[1], 0.5, service=True)
+
+    unit = install.user_unit().read_text()
+    assert "model." not in unit
+    assert f'"{root}/current"' in unit
+
+
+def test_devices_that_fail_are_named_and_everything_is_undone(root, systemctl):
+    before, first = install.current(root), ids(root)[0]
+    sentence = "edge-se: error: the capture device 'default' failed (No such device); there are: a"
+    (root / "releases" / first / "env" / "bin" / "python").write_text(
+        f'#!/bin/sh\ncase "$*" in *live*) echo "{sentence}" >&2; exit 2;; esac\nexec cat\n'
+    )
+
+    with pytest.raises(install.RefusedError) as error:
+        install.use(root, first, 0.5, service=True)
+
+    assert "the capture device 'default' failed (No such device); there are: a" in str(error.value)
+    assert "live.toml says which it uses" in str(error.value)
+    assert install.current(root) == before
+    assert not install.user_unit().exists()
+    assert not [call for call in systemctl("nothing") if "restart" in call]
+
+
+def test_what_is_undone_does_not_wait_for_a_device(root, systemctl):
+    serve(root)
+    first = ids(root)[0]
+    (root / "releases" / first / "env" / "bin" / "python").write_text(
+        '#!/bin/sh\ncase "$*" in *live*) exit 2;; esac\nexec cat\n'
+    )
+
+    with pytest.raises(install.RefusedError, match="the live stream failed"):
+        install.use(root, first, 0.5, service=False)
+
+    assert systemctl("nothing")[-1] == f"--user --no-block restart {install.UNIT}"
+
+
+def test_a_service_that_does_not_start_is_told_in_systemds_words(root, systemctl):
+    advice = "Job for it failed.\nSee 'systemctl --user status it' for details."
+    script = Path(os.environ["PATH"].partition(":")[0], "systemctl")
+    script.write_text(
+        '#!/bin/sh\ncase "$*" in\n'
+        f'*restart*) echo "{advice}" >&2; exit 1;;\n'
+        '*show*) printf "Result=exit-code\\nExecMainStatus=226\\n";;\nesac\n'
+    )
+
+    with pytest.raises(install.RefusedError) as error:
+        install.use(root, ids(root)[0], 0.5, service=True)
+
+    assert str(error.value) == (
+        "restarting the service failed (Job for it failed); systemd says: Result=exit-code "
+        "ExecMainStatus=226"
+    )
+
+
+def test_a_release_without_the_live_stream_is_refused_while_there_is_a_service(root, systemctl):
+    serve(root)
+    before, first = install.current(root), ids(root)[1]
+    (root / "releases" / first / install.UNIT).write_text("[Service]\nExecStart=@PYTHON@ @MODEL@\n")
+
+    with pytest.raises(install.RefusedError, match="without the live stream's command") as error:
+        install.activate(root, first, service=False)
+
+    assert f"systemctl --user disable --now {install.UNIT}" in str(error.value)
+    assert install.current(root) == before
+
+
+def test_a_persons_settings_are_kept(root, systemctl):
+    install.use(root, ids(root)[1], 0.5, service=True)
+    settings = install.user_settings()
+    assert 'capture = "default"' in settings.read_text()
+    settings.write_text('capture = "plughw:1"\n')
+
+    install.use(root, ids(root)[0], 0.5, service=True)
+    install.rollback(root)
+
+    assert settings.read_text() == 'capture = "plughw:1"\n'
+
+
+def test_the_settings_that_are_written_are_those_without_a_file(tmp_path):
+    path = tmp_path / "live.toml"
+    path.write_text(install.SETTINGS_TEXT)
+
+    assert read_settings(path) == LiveSettings()
+
+
+def test_lingering_is_switched_on_or_the_command_is_said(root, systemctl, capsys):
+    install.use(root, ids(root)[1], 0.5, service=True)
+
+    calls, user = systemctl("nothing"), getpass.getuser()
+    assert f"loginctl enable-linger {user}" in calls
+    assert f"sudo -n loginctl enable-linger {user}" in calls
+    assert f"keep it: sudo loginctl enable-linger {user}" in capsys.readouterr().err
+
+
+def test_the_live_stream_rests_while_a_release_is_measured(
+    root, systemctl, quick, tmp_path, monkeypatch
+):
+    serve(root)
+    calls = tmp_path / "calls"
+
+    def measure(folder) -> dict:
+        assert calls.read_text().splitlines()[-1] == f"--user stop {install.UNIT}"
+        with calls.open("a") as file:
+            file.write("measured\n")
+        return {"rtf": 0.1}
+
+    monkeypatch.setattr(install, "benchmark", measure)
+    install.install(root, write_bundle(tmp_path / "bundle", "m9.tflite"), 0.5, service=False)
+
+    lines = calls.read_text().splitlines()
+    assert lines[lines.index("measured") + 1] == START
+
+
+def test_the_live_stream_goes_on_when_a_release_is_too_slow(
+    root, systemctl, quick, tmp_path, monkeypatch
+):
+    serve(root)
+    monkeypatch.setattr(install, "benchmark", lambda folder: {"rtf": 0.9})
+
+    with pytest.raises(install.RefusedError, match="above the limit"):
+        install.install(root, write_bundle(tmp_path / "bundle", "m9.tflite"), 0.5, service=False)
+
+    assert (tmp_path / "calls").read_text().splitlines()[-1] == START
+
+
+@pytest.mark.parametrize("action", ["rollback", "use"])
+def test_what_interrupted_installations_left_goes_with_whatever_comes_next(root, action):
+    first = ids(root)[0]
+    half = root / "releases" / "0123456789ab" / "env"
+    half.mkdir(parents=True)
+    (half / "large").write_bytes(bytes(1000))
+
+    act(root, action, "--release", first)
+
+    assert not half.parent.exists()

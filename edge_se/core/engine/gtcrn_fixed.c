@@ -362,7 +362,7 @@ void gtcrn_fixed_process(gtcrn_fixed_state *s, const int16_t in[256], int16_t ou
         memset(out, 0, sizeof(int16_t) * 256);
         return;
     }
-    struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .feature_bytes = 2, .feature_multiplier = w->multiplier[0], .feature_exponent = w->exponent[0], .feature_low = -32768, .feature_high = 32767, .mask_bytes = 2, .mask_multiplier = 16384, .mask_exponent = -14};
+    struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .feature_bytes = 2, .feature_multiplier = w->multiplier[0], .feature_exponent = w->exponent[0], .feature_low = -32768, .feature_high = 32767, .mask_bytes = 2, .mask_multiplier = 16384, .mask_exponent = -14, .mask_unit = 8388608, .least_gain = s->least_gain, .dry = s->dry};
     memcpy(s->samples + 256, in, sizeof(int16_t) * 256);
     fixed_analyse(&context);
     memset(k.rows129x4_0, 0, sizeof(int16_t) * 12);
@@ -502,14 +502,33 @@ void gtcrn_fixed_process(gtcrn_fixed_state *s, const int16_t in[256], int16_t ou
     convolution_4(k.rows65x16_1 + 16, decoder_4_activation_affine, w->shift[52], k.linear, 0);
     bound(260, k.linear, tanh_table, k.rows130x2_0);
     split(257, 65, 65, w->split_first, w->split_until, w->split_low, w->split_high, k.rows130x2_0, k.mask);
+    s->speech = probability_of_speech(257, k.spectrum, k.exponent, k.mask, 1024, 22786611987);
     fixed_synthesise(&context);
 }
 
 void gtcrn_fixed_reset(gtcrn_fixed_state *s)
 {
     const struct gtcrn_fixed_weights *w = s->weights;
+    const int32_t least_gain = s->least_gain, dry = s->dry;
     memset(s, 0, sizeof *s);
     s->weights = w;
+    gtcrn_fixed_set_strength(s, least_gain, dry);
+}
+
+static int32_t share(int32_t steps)
+{
+    return steps < 0 ? 0 : steps > 32768 ? 32768 : steps;
+}
+
+void gtcrn_fixed_set_strength(gtcrn_fixed_state *s, int32_t least_gain, int32_t dry)
+{
+    s->least_gain = share(least_gain);
+    s->dry = share(dry);
+}
+
+int32_t gtcrn_fixed_speech_probability(const gtcrn_fixed_state *s)
+{
+    return s->speech;
 }
 
 const char *gtcrn_fixed_load(gtcrn_fixed_state *s, const void *weights, size_t size)
@@ -523,8 +542,10 @@ const char *gtcrn_fixed_load(gtcrn_fixed_state *s, const void *weights, size_t s
     if (!fault && !(spans_fit(64, w->merge_first, w->merge_until, 192))) fault = where;
     if (!fault && !(ascends(65, w->split_until, 65, 257))) fault = where;
     if (!fault && !(w->split_until[65] == 257)) fault = where;
-    if (!fault) s->weights = w;
-    return fault;
+    if (fault) return fault;
+    s->weights = w;
+    gtcrn_fixed_reset(s);
+    return 0;
 }
 
 size_t gtcrn_fixed_state_size(void)
@@ -534,7 +555,7 @@ size_t gtcrn_fixed_state_size(void)
 
 int gtcrn_fixed_api_version(void)
 {
-    return 3;
+    return 4;
 }
 
 int gtcrn_fixed_hop(void)

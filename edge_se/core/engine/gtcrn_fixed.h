@@ -22,6 +22,9 @@ struct gtcrn_fixed_weights;
 
 typedef struct gtcrn_fixed_state {
     const struct gtcrn_fixed_weights *weights;
+    int32_t least_gain;
+    int32_t dry;
+    int32_t speech;
     int16_t samples[512];
     int32_t tail[256];
     int16_t encoder_2_cache[1104];
@@ -51,18 +54,27 @@ typedef struct gtcrn_fixed_state {
    the weights in words: such a state gives silence. */
 const char *gtcrn_fixed_load(gtcrn_fixed_state *state, const void *weights, size_t size);
 
-/* Start anew: forget all samples. */
+/* Start anew: forget all samples; the strength stays. */
 void gtcrn_fixed_reset(gtcrn_fixed_state *state);
+
+/* Limit what is taken away, from the next hop on: no gain is below `least_gain` (0: no limit; 8192,
+   a quarter: at most 12 dB), and `dry` of the output is the input (0: none), aligned to the sample.
+   Both in steps of 1/32768, from 0 to 32768, and 0 after gtcrn_fixed_load. */
+void gtcrn_fixed_set_strength(gtcrn_fixed_state *state, int32_t least_gain, int32_t dry);
 
 /* Take in one hop and write one enhanced hop; samples are 16 bits. `in` may be `out`. */
 void gtcrn_fixed_process(gtcrn_fixed_state *state, const int16_t in[256], int16_t out[256]);
+
+/* Probability that the newest frame holds speech, told by what the mask leaves of it, in steps of
+   1/32768. */
+int32_t gtcrn_fixed_speech_probability(const gtcrn_fixed_state *state);
 
 /* For callers without this header. */
 size_t gtcrn_fixed_state_size(void);
 int gtcrn_fixed_api_version(void);
 int gtcrn_fixed_hop(void);
 int gtcrn_fixed_latency(void);
-const char *gtcrn_fixed_arithmetic(void); /* "float": float samples; "fixed": int16_t samples */
+const char *gtcrn_fixed_arithmetic(void); /* "float": float samples; others: int16_t samples */
 
 /* What a state's weights say of themselves, 0 without: samples a second, and the first 32 bits of
    the SHA-256 of the checkpoint's file. */

@@ -5,6 +5,7 @@
 #include "lanes.h"
 #include "stft.h"
 #include "float_kernels.h"
+#include "float_spread.h"
 #include "weights.h"
 
 /* What depends on the checkpoint. Arrays begin at multiples of 16 bytes. */
@@ -566,7 +567,7 @@ void gtcrn_float_process(gtcrn_float_state *s, const float in[256], float out[25
         memset(out, 0, sizeof(float) * 256);
         return;
     }
-    struct stft stft = {window, cosines, sines, twiddles, s->samples, k.spectrum, k.masked, s->tail, out};
+    struct stft stft = {window, window, cosines, sines, twiddles, s->samples, k.spectrum, k.masked, s->tail, out};
     accept(256, in, s->samples + 256);
     stft_analyse(&stft);
     memset(k.rows129x4_0, 0, sizeof(float) * 12);
@@ -648,14 +649,34 @@ void gtcrn_float_process(gtcrn_float_state *s, const float in[256], float out[25
     convolution_4(k.rows65x16_1 + 16, w->decoder_4_activation_weight, w->decoder_4_activation_bias, 1, k.rows130x2_0);
     mask_bands(65, k.rows130x2_0, k.spectrum, k.masked);
     mask_bins(192, w->split_first, w->split_weight, k.rows130x2_0, k.spectrum + 130, k.masked + 130);
+    s->speech = probability_of_speech(energy(514, k.spectrum), energy(514, k.masked), 0.020724302f);
+    limit_mask(257, s->least_gain, s->dry, k.spectrum, k.masked);
     stft_synthesise(&stft);
 }
 
 void gtcrn_float_reset(gtcrn_float_state *s)
 {
     const struct gtcrn_float_weights *w = s->weights;
+    const int32_t least_gain = s->least_gain, dry = s->dry;
     memset(s, 0, sizeof *s);
     s->weights = w;
+    gtcrn_float_set_strength(s, least_gain, dry);
+}
+
+static int32_t share(int32_t steps)
+{
+    return steps < 0 ? 0 : steps > 32768 ? 32768 : steps;
+}
+
+void gtcrn_float_set_strength(gtcrn_float_state *s, int32_t least_gain, int32_t dry)
+{
+    s->least_gain = share(least_gain);
+    s->dry = share(dry);
+}
+
+int32_t gtcrn_float_speech_probability(const gtcrn_float_state *s)
+{
+    return s->speech;
 }
 
 const char *gtcrn_float_load(gtcrn_float_state *s, const void *weights, size_t size)
@@ -667,8 +688,10 @@ const char *gtcrn_float_load(gtcrn_float_state *s, const void *weights, size_t s
     memset(s, 0, sizeof *s);
     if (!fault && !(ascends(64, w->merge_until, 0, 384))) fault = where;
     if (!fault && !(spans_fit(64, w->merge_first, w->merge_until, 192))) fault = where;
-    if (!fault) s->weights = w;
-    return fault;
+    if (fault) return fault;
+    s->weights = w;
+    gtcrn_float_reset(s);
+    return 0;
 }
 
 size_t gtcrn_float_state_size(void)
@@ -678,7 +701,7 @@ size_t gtcrn_float_state_size(void)
 
 int gtcrn_float_api_version(void)
 {
-    return 3;
+    return 4;
 }
 
 int gtcrn_float_hop(void)

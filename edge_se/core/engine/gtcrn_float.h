@@ -22,8 +22,12 @@ struct gtcrn_float_weights;
 
 typedef struct gtcrn_float_state {
     const struct gtcrn_float_weights *weights;
+    int32_t least_gain;
+    int32_t dry;
+    int32_t speech;
     float samples[512];
     float tail[256];
+    float energies[2];
     float encoder_2_cache[1104];
     int32_t encoder_2_cache_oldest;
     float encoder_2_attention_gru_memory[16];
@@ -51,18 +55,27 @@ typedef struct gtcrn_float_state {
    the weights in words: such a state gives silence. */
 const char *gtcrn_float_load(gtcrn_float_state *state, const void *weights, size_t size);
 
-/* Start anew: forget all samples. */
+/* Start anew: forget all samples; the strength stays. */
 void gtcrn_float_reset(gtcrn_float_state *state);
+
+/* Limit what is taken away, from the next hop on: no gain is below `least_gain` (0: no limit; 8192,
+   a quarter: at most 12 dB), and `dry` of the output is the input (0: none), aligned to the sample.
+   Both in steps of 1/32768, from 0 to 32768, and 0 after gtcrn_float_load. */
+void gtcrn_float_set_strength(gtcrn_float_state *state, int32_t least_gain, int32_t dry);
 
 /* Take in one hop and write one enhanced hop; samples are nominally -1 to 1. `in` may be `out`. */
 void gtcrn_float_process(gtcrn_float_state *state, const float in[256], float out[256]);
+
+/* Probability that the newest frame holds speech, told by what the mask leaves of it, in steps of
+   1/32768. */
+int32_t gtcrn_float_speech_probability(const gtcrn_float_state *state);
 
 /* For callers without this header. */
 size_t gtcrn_float_state_size(void);
 int gtcrn_float_api_version(void);
 int gtcrn_float_hop(void);
 int gtcrn_float_latency(void);
-const char *gtcrn_float_arithmetic(void); /* "float": float samples; "fixed": int16_t samples */
+const char *gtcrn_float_arithmetic(void); /* "float": float samples; others: int16_t samples */
 
 /* What a state's weights say of themselves, 0 without: samples a second, and the first 32 bits of
    the SHA-256 of the checkpoint's file. */

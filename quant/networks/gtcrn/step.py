@@ -123,8 +123,8 @@ def _nonzero_span(matrix: Tensor) -> tuple[int, int]:
 
 def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
     """[R, 257] bins to [R, 131]: 129 bands between two zeros."""
-    alike = {"alike": erb.low_bands}
-    with graph.scope("merge"), graph.region("merge_bands", alike, x=features):
+    shape = {"alike": erb.low_bands, "padding": 1}
+    with graph.scope("merge"), graph.region("merge_bands", shape, x=features):
         silence = graph.constant(torch.zeros(features.shape[0], 1), "edge")
         low, *blocks = blocks_of_bands(graph, features, erb)
         # Five inputs at most: more are not accelerated.

@@ -7,6 +7,7 @@ The 1x1 convolutions in groups are written as ones of all channels, with zeros b
 so shuffling their outputs is another order of their rows.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
@@ -48,11 +49,17 @@ def describe_ul_unas(model: ULUNAS, split: bool = False) -> Graph:
     """Describe one frame of a trained UL-UNAS; see `quant.networks.network.Network`."""
     graph = Graph()
     features = graph.input("features", (1, model.erb.bins))
-    with graph.scope("merge"):
-        bands = blocks_of_bands(graph, features, model.erb)
     first, *others = model.encoder.en_convs
+    cuts = PARTS if split else ()
+    shape = {"alike": model.erb.low_bands, "padding": 0}
+    with graph.region("merge_bands", shape, x=features):
+        with graph.scope("merge"):
+            blocks = blocks_of_bands(graph, features, model.erb)
+        with graph.scope("encoder.0"):
+            images = _images(graph, blocks, cuts)
+        graph.mark(result=images[-1])
     with graph.scope("encoder.0"):
-        skips = [_first_block(graph, bands, cast(PlainBlock, first), PARTS if split else ())]
+        skips = [_first_block(graph, images, cast(PlainBlock, first), cuts)]
     for index, block in enumerate(others, 1):
         with graph.scope(f"encoder.{index}"):
             skips.append(_block(graph, skips[-1], block))
@@ -73,44 +80,54 @@ def describe_ul_unas(model: ULUNAS, split: bool = False) -> Graph:
     return graph
 
 
+def _images(graph: Graph, blocks: Sequence[Value], cuts: Sequence[int]) -> list[Value]:
+    """The bands [1, W] in blocks to images [1, 1, W', 1], one for each part of the first block."""
+    bands = sum(value.shape[1] for value in blocks)
+    images = []
+    for part, (begin, end) in enumerate(itertools.pairwise([0, *cuts, (bands + 1) // 2])):
+        with graph.scope(f"part{part}"):
+            first, last = max(2 * begin - 1, 0), min(2 * end + 1, bands)
+            rows = _bands_between(graph, blocks, first, last)
+            images.append(ops.reshape(graph, rows, (1, 1, last - first, 1), "image"))
+    return images
+
+
 def _first_block(
-    graph: Graph, blocks: Sequence[Value], block: PlainBlock, cuts: Sequence[int]
+    graph: Graph, images: Sequence[Value], block: PlainBlock, cuts: Sequence[int]
 ) -> Value:
-    """The bands [1, W] in blocks to the first block's output [1, 1, W / 2, C].
+    """The first block's output [1, 1, W / 2, C].
 
     Bands add up logarithms, high ones of many bins, low ones of one: in one tensor of 8 bits the
     steps of the former are too coarse for the latter. So the output is made in parts, cut before
     these of its bands, each from an image of its own.
     """
     _, convolution, norm, activation, attention = block.ops
-    convolution = cast(nn.Conv2d, convolution)
+    convolution, activation = cast(nn.Conv2d, convolution), cast(AffinePReLU, activation)
     weight, bias = fold_batch_norm(convolution, cast(nn.BatchNorm2d, norm))
-    bands = sum(value.shape[1] for value in blocks)
-    ends = [*cuts, (bands + 1) // 2]
-    windows, sizes, begin = [], [], 0
-    for part, end in enumerate(ends):
-        with graph.scope(f"part{part}"):
-            first, last = max(2 * begin - 1, 0), min(2 * end + 1, bands)
-            rows = _bands_between(graph, blocks, first, last)
-            image = ops.reshape(graph, rows, (1, 1, last - first, 1), "image")
-            windows.append(histories.history(graph, image, convolution.kernel_size[0] - 1, "cache"))
-        sizes.append(end - begin)
-        begin = end
-
-    def convolve(weight: Tensor, bias: Tensor, name: str) -> Value:
-        parts = []
-        for part, (window, size) in enumerate(zip(windows, sizes, strict=True)):
+    ends = [*cuts, activation.affine_weight.shape[1]]
+    sizes = [end - begin for begin, end in itertools.pairwise([0, *ends])]
+    with graph.region("spread", x=images[-1]):
+        windows = []
+        for part, image in enumerate(images):
             with graph.scope(f"part{part}"):
-                kernel = channels_last(weight)
-                y = ops.convolution(graph, window, kernel, bias, name, 2, rectified=True)
-                if y.shape[2] > size:  # the last one would have to see the next part's bands
-                    shape = (1, 1, size, y.shape[3])
-                    y = ops.slice(graph, y, (0, 0, 0, 0), shape, "of_part")
-            parts.append(y)
-        return parts[0] if len(parts) == 1 else ops.concat(graph, parts, 2, name, mixed=True)
+                past = convolution.kernel_size[0] - 1
+                windows.append(histories.history(graph, image, past, "cache"))
 
-    with graph.scope("spread"):
-        y = _activated(graph, convolve, weight, bias, _gains(cast(AffinePReLU, activation)))
+        def convolve(weight: Tensor, bias: Tensor, name: str) -> Value:
+            parts = []
+            for part, (window, size) in enumerate(zip(windows, sizes, strict=True)):
+                with graph.scope(f"part{part}"):
+                    kernel = channels_last(weight)
+                    y = ops.convolution(graph, window, kernel, bias, name, 2, rectified=True)
+                    if y.shape[2] > size:  # the last one would have to see the next part's bands
+                        shape = (1, 1, size, y.shape[3])
+                        y = ops.slice(graph, y, (0, 0, 0, 0), shape, "of_part")
+                parts.append(y)
+            return parts[0] if len(parts) == 1 else ops.concat(graph, parts, 2, name, mixed=True)
+
+        with graph.scope("spread"):
+            y = _activated(graph, convolve, weight, bias, _gains(activation))
+        graph.mark(window=windows[-1], result=y)
     return _attention(graph, y, attention, shuffled=False)
 
 
@@ -143,7 +160,9 @@ def _block(graph: Graph, x: Value, block: nn.Module) -> Value:
         return _attention(graph, y, rest[0], shuffled=False)
     convolution, norm, attention, _ = cast(BottleneckBlock, block).pconv2
     weight, bias = (_shuffle(part, 0) for part in _dense(convolution, norm))
-    y = ops.convolution(graph, y, channels_last(weight), bias, "project")
+    with graph.region("convolution", x=y):
+        y = ops.convolution(graph, y, channels_last(weight), bias, "project")
+        graph.mark(convolution=y, result=y)
     return _attention(graph, y, attention, shuffled=True)
 
 
@@ -170,8 +189,10 @@ def _pointwise(graph: Graph, x: Value, layers: nn.Sequential) -> Value:
 
     activation = cast(AffinePReLU, activation)
     gains = [_shuffle(part, 0) for part in _gains(activation)]
-    with graph.scope("expand"):
-        return _activated(graph, rectified, weight, bias, gains)
+    with graph.scope("expand"), graph.region("spread", x=x):
+        result = _activated(graph, rectified, weight, bias, gains)
+        graph.mark(result=result)
+        return result
 
 
 def _over_history(
@@ -182,7 +203,6 @@ def _over_history(
     frames, stride = cast(int, convolution.kernel_size[0]), convolution.stride[1]
     depthwise = convolution.groups > 1
     weight, bias = fold_batch_norm(convolution, cast(nn.BatchNorm2d, norm))
-    window = histories.history(graph, x, frames - 1, "cache") if frames > 1 else x
     doubled = isinstance(convolution, nn.ConvTranspose2d) and stride == 2
     if isinstance(convolution, nn.ConvTranspose2d):
         weight = weight.flip(2)  # such a convolution reverses time
@@ -202,15 +222,21 @@ def _over_history(
         kernel = channels_last(weight)
         return ops.convolution(graph, window, kernel, bias, name, stride, rectified)
 
-    with graph.scope("spread"):
-        if isinstance(activation, AffinePReLU):
-            gains = _gains(activation)
-            if doubled:
-                gains = [_in_phases(part) for part in gains]
-            y = _activated(graph, convolve, weight, bias, gains)
-        else:
-            y = convolve(weight, bias, "convolution", rectified=False)
-        return _interleaved(graph, y) if doubled else y
+    shape = {"depthwise": convolution.groups > 1, "doubled": doubled}
+    with graph.region("spread", shape, x=x):
+        window = histories.history(graph, x, frames - 1, "cache") if frames > 1 else x
+        with graph.scope("spread"):
+            if isinstance(activation, AffinePReLU):
+                gains = _gains(activation)
+                if doubled:
+                    gains = [_in_phases(part) for part in gains]
+                y = _activated(graph, convolve, weight, bias, gains)
+            else:
+                y = convolve(weight, bias, "convolution", rectified=False)
+                graph.mark(convolution=y)
+            result = _interleaved(graph, y) if doubled else y
+        graph.mark(window=window, result=result)
+        return result
 
 
 def _two_phases(weight: Tensor) -> Tensor:
@@ -251,24 +277,28 @@ def _activated(
     """The activation of a convolution: both signs apart, each with a range of its own."""
     above_gain, below_gain, shift = (part.T[None, None] for part in gains)
     with graph.scope("above"):
-        y = rectified(weight, bias, "convolution")
-        above = ops.multiply(graph, y, graph.constant(above_gain, "gain"), "gained")
+        positive = rectified(weight, bias, "convolution")
+        above = ops.multiply(graph, positive, graph.constant(above_gain, "gain"), "gained")
     with graph.scope("below"):
         y = rectified(-weight, -bias, "convolution")
         below = ops.multiply(graph, y, graph.constant(below_gain, "gain"), "gained")
     both = ops.add(graph, above, below, "activation")
-    return ops.add(graph, both, graph.constant(shift, "shift"), "shifted")
+    shifted = ops.add(graph, both, graph.constant(shift, "shift"), "shifted")
+    graph.mark(convolution=positive, above=above, below=below, shifted=shifted)
+    return shifted
 
 
 def _attention(graph: Graph, x: Value, attention: nn.Module, shuffled: bool) -> Value:
     """[1, 1, W, C] to the same shape; channels are those of the network's attention `shuffled`."""
     attention = cast(Attention, attention)
-    with graph.scope("attention"):
+    with graph.scope("attention"), graph.region("attention_both_ways", x=x):
         squared = ops.multiply(graph, x, x, "squared")
         gates = _channel_gates(graph, squared, attention, shuffled)
         by_channels = ops.multiply(graph, x, gates, "by_channels")
         gates = _band_gates(graph, squared, attention)
-        return ops.multiply(graph, by_channels, gates, "gated")
+        result = ops.multiply(graph, by_channels, gates, "gated")
+        graph.mark(result=result)
+        return result
 
 
 def _channel_gates(graph: Graph, squared: Value, attention: Attention, shuffled: bool) -> Value:
@@ -282,7 +312,9 @@ def _channel_gates(graph: Graph, squared: Value, attention: Attention, shuffled:
         weights = replace(weights, input_weight=_shuffle(weights.input_weight, 1))
         gate = _shuffle(gate[0], 0), _shuffle(gate[1], 0)
     state = gru_over_time(graph, rows, weights, "gru")
-    gates = ops.sigmoid(graph, ops.linear(graph, state, *gate, "gate_input"), "gate")
+    gate_input = ops.linear(graph, state, *gate, "gate_input")
+    graph.mark(gate_input=gate_input)
+    gates = ops.sigmoid(graph, gate_input, "gate")
     return ops.reshape(graph, gates, (1, 1, 1, channels), "gate_image")
 
 

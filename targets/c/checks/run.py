@@ -43,7 +43,7 @@ def build(
     if shutil.which(compiler) is None:
         raise UserError(f"there is no {compiler} here; install it")
     target = folder / f"{program}-{compiler}"
-    define = ["-DFIXED"] if arithmetic == "fixed" else []
+    define = [] if arithmetic == "float" else ["-DFIXED"]  # int16 samples
     names = (folder / "gtcrn.c", folder / "gtcrn_weights.c", ROOM / f"{program}.c")
     sources = [str(name) for name in names]
     command = [compiler, *FLAGS, *SANITIZERS, *options, *define, "-I", str(folder)]

@@ -104,6 +104,8 @@ def test_evaluate_and_inspect_work_on_separators(quantize, main, tmp_path):
     assert clips[0]["mask_snr_db"] > 20
     code, printed, _ = main("inspect", path)
     assert code == 0 and "cropped by" in printed
+    code, _, errors = main("evaluate", "--model", path, "--noisy", mixtures, "--mix", 0.5)
+    assert code == 2 and "--mix means nothing to" in errors
 
 
 @pytest.mark.parametrize("architecture", ["cascaded_lstm"], indirect=True)
@@ -118,6 +120,8 @@ def test_mono_clips_of_another_rate_calibrate_too(quantize, tmp_path):
     [
         (("--level-dbfs", "-20"), "--level-dbfs means nothing to cascaded_lstm"),
         (("--recover", "1"), "--recover means nothing to cascaded_lstm"),
+        (("--mix", "0.5"), "--mix means nothing to cascaded_lstm"),
+        (("--max-attenuation", "12"), "--max-attenuation means nothing to cascaded_lstm"),
         (("--precision", "int8_float_ends"), "unknown precision 'int8_float_ends'"),
         (option("hop", 100), "hop of 100 samples is not between 1 and half the n_fft"),
         (option("window_frames", 150), "multiple of 16 above 128"),

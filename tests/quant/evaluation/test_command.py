@@ -7,6 +7,7 @@ import soundfile as sf
 
 from calib_data import clips_folder
 from edge_se.errors import UserError
+from edge_se.strength import FULL
 from quant.audio.mixing import mix
 from quant.commands import evaluate
 
@@ -14,7 +15,7 @@ from quant.commands import evaluate
 class HalvingEnhancer:
     """Stands for a model: halves every sample."""
 
-    sample_rate = 16000
+    sample_rate, strength = 16000, FULL
 
     def __init__(self, model_path=None, engine=None, runtime=None, stft=None):
         self.model_path, self.stft = model_path, stft
@@ -40,7 +41,7 @@ def folders(tmp_path):
 
 
 def run(monkeypatch, *typed, enhancer=HalvingEnhancer) -> int:
-    monkeypatch.setattr("edge_se.Enhancer", enhancer, raising=False)
+    monkeypatch.setattr("edge_se.enhancer.Enhancer", enhancer)
     parser = argparse.ArgumentParser()
     evaluate.add_arguments(parser)
     return evaluate.run(parser.parse_args([str(word) for word in typed]))

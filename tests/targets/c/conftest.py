@@ -14,12 +14,14 @@ import torch
 from calib_data import clips_folder
 from edge_se.core.build import BuildError, find_compiler
 from quant.audio.mixing import calibration_mixtures
-from quant.c.engines import FIXED_RECIPE, fixed_layers
+from quant.c.engines import FIXED_RECIPE, INT8_RECIPE, fixed_layers, int8_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.graph.recipes import find_recipe
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
-from quant.ptq.pipeline import calibrate_checkpoint, find_ranges
-from targets.c.generate import FLAGS, generate
+from quant.networks.gtcrn.model import GTCRN
+from quant.networks.registry import find_network
+from quant.ptq.pipeline import build_quantized, calibrate_checkpoint, find_ranges
+from targets.c.generate import FLAGS, frame_sources, generate, weights_sources
 from tests.helpers.clips import samples_of
 
 torch.set_num_threads(1)
@@ -52,14 +54,43 @@ def layers(checkpoint, noisy) -> Layers:
 
 
 @pytest.fixture(scope="session")
-def sources(checkpoint, noisy, tmp_path_factory) -> Callable[[str], Path]:
+def int8_file(checkpoint, noisy) -> Callable[[str], bytes]:
+    """Model file in 8 bits of the "embedded" or of a "random" network."""
+    made: dict[str, bytes] = {}
+
+    def make(which: str) -> bytes:
+        if which not in made:
+            chosen = checkpoint
+            if which == "random":
+                torch.manual_seed(0)
+                model = GTCRN().eval()
+                chosen = Checkpoint(model, find_network("gtcrn"), "random", "0" * 64)
+            recipe = find_recipe(INT8_RECIPE)
+            calibrated = calibrate_checkpoint(
+                chosen, noisy, recipe, lambda stage, done, total: None
+            )
+            ranges = find_ranges(calibrated, recipe)
+            made[which] = build_quantized(calibrated, recipe, ranges, {})
+        return made[which]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sources(checkpoint, noisy, int8_file, tmp_path_factory) -> Callable[[str], Path]:
     """Folder with the sources of an engine of some arithmetic."""
     made: dict[str, Path] = {}
 
     def write(arithmetic: str) -> Path:
         if arithmetic not in made:
             folder = tmp_path_factory.mktemp(arithmetic)
-            for name, text in generate(checkpoint, arithmetic, noisy=noisy).items():
+            if arithmetic == "int8":
+                engine = int8_engine(int8_file("embedded"))
+                files = frame_sources(engine, "gtcrn")
+                files |= weights_sources(engine, checkpoint.name, "gtcrn")
+            else:
+                files = generate(checkpoint, arithmetic, noisy=noisy)
+            for name, text in files.items():
                 (folder / name).write_text(text, encoding="utf-8")
             made[arithmetic] = folder
         return made[arithmetic]

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 
+from edge_se.engines.generated import ARITHMETICS
 from quant.audio.frames import analyse, synthesize
 from quant.networks.checkpoint import load_checkpoint
 from quant.networks.gtcrn.model import SIGNAL
@@ -90,7 +91,7 @@ def test_the_largest_samples_leave_no_trace_that_is_no_number(engine, noisy):
     assert np.isfinite(enhanced).all()
 
 
-@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
 def test_a_reset_forgets_everything(engine, noisy, arithmetic):
     compiled = engine(arithmetic)
     signal = noisy[0][: 30 * HOP]
@@ -102,6 +103,34 @@ def test_a_reset_forgets_everything(engine, noisy, arithmetic):
     np.testing.assert_array_equal(compiled.process(signal), first)
 
 
-@pytest.mark.parametrize(("arithmetic", "most"), [("float", 80_000), ("fixed", 40_000)])
+@pytest.mark.parametrize(
+    ("arithmetic", "most"), [("float", 80_000), ("fixed", 40_000), ("int8", 26_000)]
+)
 def test_the_state_is_small(engine, arithmetic, most):
     assert engine(arithmetic).state.size <= most
+
+
+def test_no_denormal_numbers_arise_of_faint_samples(engine):
+    """Sounds of every size from speech down to the least number, and what they leave behind."""
+    random = np.random.default_rng(0)
+    tiny = np.finfo(np.float32).tiny
+    for exponent in (-3, -20, -29, -31, -45, -60, -100, -126, -149):
+        made = engine("float")
+        frames = np.ldexp(random.uniform(-1, 1, 8 * HOP), exponent).astype(np.float32)
+
+        enhanced = made.process(frames)
+
+        # The state begins with an address, and has counters among its numbers.
+        words = np.concatenate([made.state.view(np.float32)[2:], enhanced])
+        counters = words.view(np.uint32) < 2**16
+        sizes = np.abs(words[~counters])
+        assert len(sizes) > 2000 and sizes.min() >= tiny, exponent
+
+
+def test_faint_samples_count_as_silence(engine):
+    faint = np.full(4 * HOP, 0.99 * 2.0**-30, np.float32)
+
+    np.testing.assert_array_equal(
+        engine("float").process(faint), engine("float").process(np.zeros(4 * HOP, np.float32))
+    )
+    assert not np.array_equal(engine("float").process(2 * faint), engine("float").process(faint))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import edge_se.cli
+from edge_se.engines.generated import ARITHMETICS
 from edge_se.errors import UserError
 from quant.c.engines import make_engine
 from quant.c.lowering import lower
@@ -21,14 +22,14 @@ from tests.targets.c.test_float_engine import offline
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
 def test_changed_weights_are_refused_or_harmless(sources, compilers, arithmetic):
     said = hostile(sources(arithmetic), arithmetic, compilers[0], 2000)
 
     assert said.startswith("2000 changed weights")
 
 
-@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
 @pytest.mark.slow
 def test_compilers_have_nothing_to_say(sources, compilers, tmp_path, arithmetic):
     warnings = ["-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"]
@@ -71,7 +72,9 @@ def changed(model: GTCRN, change: str) -> GTCRN:
         return model.eval()
 
 
-@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+@pytest.mark.parametrize(
+    "arithmetic", ["float", "fixed", pytest.param("int8", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("change", "options"),
     [

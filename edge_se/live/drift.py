@@ -1,0 +1,121 @@
+"""The clocks of a microphone and a loudspeaker differ; sound is resampled by as much.
+
+What waits before the loudspeaker grows or shrinks by the difference of the clocks. A controller
+keeps it where it should be, by playing a bit faster or slower: too little to be heard, and not at
+all as long as nothing has drifted.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from edge_se.audio.resampling import windowed_sinc
+from edge_se.chunks import converted
+
+MOST_SPEED = 0.0015  # of 1; 2.6 cents
+# Crystals differ by less than 200 ppm; what else makes the waiting grow is no drift to learn.
+MOST_DRIFT = 500e-6
+SMOOTHING_S = 2.0
+SETTLING_S = 5.0
+# Of a proportional and integral controller, critically damped, which settles in a minute or two.
+NATURAL_FREQUENCY = 0.03  # per second
+HALF = 16  # samples on each side of the kernel
+_PHASES = 1024  # between which kernels are interpolated, with errors below -79 dB
+
+
+class DriftControl:
+    """Says how fast to play, from what waits before the loudspeaker.
+
+    Attributes:
+        engaged: Whether anything has drifted; until then sound is left as it is.
+    """
+
+    def __init__(self, target_s: float, tolerance_s: float) -> None:
+        """Keep so many seconds waiting; correct nothing while they differ by less than a bound."""
+        self._target, self._tolerance = target_s, tolerance_s
+        self._mean = target_s
+        self._elapsed = self._drift = 0.0
+        self._waited = False
+        self.engaged = False
+
+    @property
+    def drift_ppm(self) -> float:
+        """By how much the microphone's clock was found to be faster; 0 until that is known."""
+        return 1e6 * self._drift
+
+    def speed(self, waiting_s: float, elapsed_s: float) -> float:
+        """How fast to play next, relative to the microphone's clock.
+
+        Args:
+            waiting_s: What waits before the loudspeaker now, in seconds.
+            elapsed_s: Since the last call.
+        """
+        self._elapsed += elapsed_s
+        # What takes all at once, as a file or the null device, has no clock to follow.
+        self._waited |= waiting_s > 0
+        self._mean += (waiting_s - self._mean) * min(elapsed_s / SMOOTHING_S, 1.0)
+        error = self._mean - self._target
+        if not self.engaged:
+            drifted = abs(error) > self._tolerance
+            self.engaged = drifted and self._waited and self._elapsed > SETTLING_S
+            return 1.0
+        wanted = 2 * NATURAL_FREQUENCY * error + self._drift
+        speed = min(max(wanted, -MOST_SPEED), MOST_SPEED)
+        if speed == wanted:  # otherwise the integral would run away
+            drift = self._drift + NATURAL_FREQUENCY**2 * error * elapsed_s
+            self._drift = min(max(drift, -MOST_DRIFT), MOST_DRIFT)
+        return 1.0 + speed
+
+
+class VaryingResampler:
+    """Plays one channel faster or slower by a factor near 1 that may change at any time.
+
+    As long as the factor is 1, samples come out as they went in, bit by bit.
+
+    Attributes:
+        delay: How many samples later they come out.
+    """
+
+    delay = HALF
+
+    def __init__(self) -> None:
+        """Start with silence."""
+        distance = np.arange(1 - HALF, HALF + 1) - np.arange(_PHASES + 1)[:, None] / _PHASES
+        self._kernels = windowed_sinc(distance, HALF)
+        self._steps = np.diff(self._kernels, axis=0)
+        self._samples: NDArray[Any] = np.zeros(2 * HALF - 1, np.float32)
+        self._time = float(HALF - 1)  # of the next sample, counted from the first that is kept
+
+    def push(self, samples: NDArray[Any], speed: float) -> NDArray[Any]:
+        """Take in int16 or float32 [n]; gives what is ready: as it is, or float32 [m].
+
+        Args:
+            samples: At the microphone's clock.
+            speed: Samples to take in for each that comes out, from here on.
+        """
+        kept = np.concatenate([converted(self._samples, samples.dtype), samples])
+        ready = len(kept) - HALF - self._time
+        count = max(int(np.ceil(ready / speed)), 0)
+        first = int(self._time)
+        if not count or (speed == 1.0 and first == self._time):
+            out = kept[first : first + count]
+        else:
+            out = self._interpolated(converted(kept, np.dtype(np.float32)), count, speed)
+        self._time += count * speed
+        done = int(self._time) - HALF + 1
+        self._samples = kept[done:]
+        self._time -= done
+        return out
+
+    def _interpolated(self, kept: NDArray[Any], count: int, speed: float) -> NDArray[np.float32]:
+        times = self._time + speed * np.arange(count)
+        whole = times.astype(np.intp)
+        phases = (times - whole) * _PHASES
+        rows = phases.astype(np.intp)
+        between = (phases - rows).astype(np.float32)[:, None]
+        kernels = self._kernels[rows] + between * self._steps[rows]
+        around = sliding_window_view(kept, 2 * HALF)[whole - HALF + 1]
+        out: NDArray[np.float32] = np.einsum("nt,nt->n", around, kernels)
+        return out

@@ -1,0 +1,214 @@
+"""The int8 engine: the bits of a model file in TFLite's reference kernels."""
+
+import subprocess
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from calib_data import clips_folder
+from edge_se import Enhancer, core
+from edge_se.engines import tflite
+from edge_se.engines.generated import GeneratedEngine, load_from_core
+from edge_se.engines.loop import FrameLoop
+from edge_se.errors import UserError
+from edge_se.model_file import attach_manifest, attached_weights, default_model_path, manifest_of
+from quant.c.engines import int8_engine
+from quant.c.int8_moves import BITS, blocks
+from quant.c.int8_program import multiplier_of
+from targets.boards import find_board
+from targets.c.generate import FLAGS
+from targets.cross import find_cross_compiler
+from targets.emulation.system import find_emulator
+from targets.engines import SOURCES
+from tests.helpers.clips import samples_of
+
+HOP = 256
+NETWORKS = ["embedded", "random"]
+
+
+def reference_interpreter(runtime: tflite.Runtime, path: Path, delegate: bool = True) -> Any:
+    module = runtime.module
+    interpreter = module.Interpreter(
+        model_path=str(path),
+        num_threads=1,
+        experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
+    )
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch, int8_file):
+    """The frame loop on TFLite's reference kernels, and the core's engine, of the same file."""
+    if core.load_core() is None:
+        pytest.skip("this installation has no compiled core (no C compiler)")
+
+    def make(which: str) -> tuple[FrameLoop, GeneratedEngine]:
+        content, path = int8_file(which), tmp_path / f"{which}.tflite"
+        manifest = manifest_of(content, which)
+        path.write_bytes(attach_manifest(content, manifest, {"int8": int8_engine(content).blob}))
+        monkeypatch.setattr(tflite, "create_interpreter", reference_interpreter)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "XNNPACK took none")
+            loop = FrameLoop(tflite.TfliteStep(path, "ai_edge_litert"))
+        return loop, load_from_core(path, "int8")
+
+    return make
+
+
+def as_hops(samples: np.ndarray) -> np.ndarray:
+    """Whole hops of int16, of float samples [n]."""
+    count = len(samples) // HOP * HOP
+    return np.rint(np.clip(samples[:count], -1, 1) * 32767).astype(np.int16).reshape(-1, HOP)
+
+
+def enhanced(engine: Any, hops: np.ndarray) -> np.ndarray:
+    out = np.empty_like(hops)
+    for hop, result in zip(hops, out, strict=True):
+        engine.process(hop, result)
+    return out
+
+
+@pytest.mark.parametrize("which", NETWORKS)
+def test_the_engine_has_the_bits_of_the_reference_kernels(pair, noisy, which):
+    loop, engine = pair(which)
+    # Loud enough in the middle that the network hears it attenuated.
+    hops = as_hops(np.concatenate([noisy[0], 8 * noisy[1], 0.01 * noisy[0]]))
+
+    expected, found = enhanced(loop, hops), enhanced(engine, hops)
+
+    np.testing.assert_array_equal(found, expected)
+    assert np.abs(found).max() > 100
+    engine.reset()
+    np.testing.assert_array_equal(enhanced(engine, hops[:20]), expected[:20])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", NETWORKS)
+def test_ten_minutes_have_the_bits_of_the_reference_kernels(pair, which):
+    loop, engine = pair(which)
+    clean, noise = (sorted((clips_folder() / name).iterdir()) for name in ("clean", "noise"))
+    random, count = np.random.default_rng(0), 0
+
+    while count < 10 * 60 * 16000:
+        speech, sounds = (
+            samples_of(paths[random.integers(len(paths))]) for paths in (clean, noise)
+        )
+        gains = 10 ** random.uniform(-1.5, 0.5, 2)
+        hops = as_hops(gains[0] * speech + gains[1] * np.resize(sounds, len(speech)))
+        np.testing.assert_array_equal(enhanced(engine, hops), enhanced(loop, hops))
+        count += hops.size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("board", "target", "options"),
+    [
+        ("pi4", "aarch64-linux-musl", []),
+        ("pi4", "aarch64-linux-musl", ["-mcpu=cortex_a55"]),  # with dot products
+        ("armv7", "arm-linux-musleabihf", []),
+    ],
+)
+def test_emulated_arm_has_the_same_bits(pair, int8_file, noisy, tmp_path, board, target, options):
+    chosen = find_board(board).platform
+    command = [*find_cross_compiler(chosen), *FLAGS, *options, "-static"]
+    command[command.index("-target") + 1] = target  # runs without a system
+    command += ["-DPREFIX=gtcrn_int8", "-DSAMPLE=int16_t", "-include", "gtcrn_int8.h"]
+    sources = [Path(__file__).parents[1] / "engine_guest.c", SOURCES / "gtcrn_int8.c"]
+    guest = tmp_path / "guest"
+    folders = ["-I", str(SOURCES), "-I", str(SOURCES.parent)]
+    subprocess.run([*command, *folders, *sources, "-lm", "-o", guest], check=True)
+    _, engine = pair("embedded")
+    (tmp_path / "weights.bin").write_bytes(int8_engine(int8_file("embedded")).blob)
+    hops = as_hops(np.concatenate([noisy[0], 8 * noisy[1]]))
+
+    found = subprocess.run(
+        [*find_emulator(chosen.machines[0]), guest],
+        input=hops.tobytes(),
+        capture_output=True,
+        check=True,
+        cwd=tmp_path,
+    )
+
+    enhanced_there = np.frombuffer(found.stdout, np.int16).reshape(hops.shape)
+    np.testing.assert_array_equal(enhanced_there, enhanced(engine, hops))
+
+
+@pytest.mark.parametrize("which", NETWORKS)
+def test_a_file_in_8_bits_runs_in_c_unless_it_is_asked_otherwise(tmp_path, int8_file, which):
+    if core.load_core() is None:
+        pytest.skip("this installation has no compiled core (no C compiler)")
+    content, path = int8_file(which), tmp_path / "model.tflite"
+    manifest = manifest_of(content, which)
+    path.write_bytes(attach_manifest(content, manifest, {"int8": int8_engine(content).blob}))
+
+    told = [Enhancer(path, engine=engine).describe() for engine in (None, "auto", "c", "tflite")]
+
+    assert [words["engine"] for words in told] == ["c", "c", "c", "tflite"]
+    assert told[0]["arithmetic"] == "int8" and told[0]["precision"] == "int8"
+    path.write_bytes(attach_manifest(content, manifest, {}))
+    assert Enhancer(path).describe()["engine"] == "tflite"
+
+
+def test_weights_of_another_arithmetic_are_no_int8_weights(tmp_path, int8_file):
+    if core.load_core() is None:
+        pytest.skip("this installation has no compiled core (no C compiler)")
+    content, path = int8_file("embedded"), tmp_path / "model.tflite"
+    other = attached_weights(default_model_path().read_bytes())["fixed"]
+    path.write_bytes(attach_manifest(content, manifest_of(content, "it"), {"int8": other}))
+
+    with pytest.raises(UserError, match="weights of another network or arithmetic"):
+        load_from_core(path, "int8")
+    assert Enhancer(path).describe()["engine"] == "tflite"
+
+
+def test_a_file_with_floats_is_refused():
+    content = default_model_path().read_bytes()
+
+    with pytest.raises(UserError, match="not in 8 bits"):
+        int8_engine(content)
+
+
+@pytest.mark.parametrize(
+    ("real", "expected"),
+    [
+        (0.5, (2**30, 0)),
+        (1.0, (2**30, 1)),
+        (0.0, (0, 0)),
+        (2.0**-40, (0, 0)),
+        (0.75, (3 * 2**29, 0)),
+    ],
+)
+def test_factors_are_what_tflite_prepares(real, expected):
+    assert multiplier_of(real) == expected
+
+
+def arrangements() -> Iterator[np.ndarray]:
+    """As they come about in a frame, and worse."""
+    first, second = (np.arange(264) + (n << BITS) for n in (1, 2))
+    shuffled = np.stack([first, second]).T.reshape(33, 16)
+    yield first
+    yield shuffled
+    yield shuffled[:, 8:]
+    yield np.concatenate([shuffled, shuffled[::-1]], axis=1)
+    yield np.arange(66 * 16).reshape(33, 2, 2, 8).transpose(0, 2, 1, 3).reshape(66, 16)[:65]
+    yield np.concatenate([first[:3], second[5:9], first[::-1]])
+    yield np.random.default_rng(0).permutation(first)
+
+
+@pytest.mark.parametrize("places", list(arrangements()))
+def test_copies_of_blocks_arrange_elements(places):
+    target = (9 << BITS) + np.arange(places.size).reshape(places.shape)
+    memory = {}
+
+    for block in blocks(places, target):
+        for index in np.ndindex(block.sizes):
+            source = block.source + int(np.dot(index, block.source_steps))
+            memory[block.target + int(np.dot(index, block.target_steps))] = source
+
+    expected = dict(zip(target.ravel().tolist(), places.ravel().tolist(), strict=True))
+    assert memory == expected
