@@ -68,8 +68,9 @@ def _describe_tflite(path: Path, runtime: str | None) -> Description:
     from edge_se.model_file import read_manifest
 
     manifest, same = read_manifest(path), load_the_same(path)
-    engines = {"tflite": "by default", "c": _in_c(path)}
-    if same is not None:
+    if same is None:
+        engines = {"tflite": "by default", "c": _in_c(path)}
+    else:
         exactly = "up to rounding" if same.sample_dtype == np.float32 else "to the bit"
         engines = {
             "c": f"by default, in {same.arithmetic}, {exactly}",

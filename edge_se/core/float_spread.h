@@ -180,6 +180,21 @@ INLINE void stack_frames(int rows, const float *newest, float *stacked)
 
 #define UNIT_LIMIT 64
 
+/* Adds inputs times weights [input][3][4] to three sums of four units each. */
+INLINE void add_products(int count, const float *x, const float *weight, f4 *first, f4 *second,
+                         f4 *third)
+{
+    ROLLED for (int i = 0; i < count; i += 4) {
+        const float *w = weight + i * 12;
+        const f4 given = f4_load(x + i);
+        UNROLL for (int k = 0; k < 4; k++, w += 12) {
+            *first = f4_fma_lane(*first, f4_load(w), given, k);
+            *second = f4_fma_lane(*second, f4_load(w + 4), given, k);
+            *third = f4_fma_lane(*third, f4_load(w + 8), given, k);
+        }
+    }
+}
+
 /* `recur` of float_kernels.h for one row and many units. Weights lie by four units:
    [quad][input][3][4], [quad][3][4], [quad][unit][3][4], [quad][4]. */
 INLINE void recur_once(int inputs, int units, const struct cell *cell, const float *x, float *state)
@@ -189,24 +204,8 @@ INLINE void recur_once(int inputs, int units, const struct cell *cell, const flo
         const float *bias = cell->input_bias + 12 * q;
         f4 reset = f4_load(bias), update = f4_load(bias + 4), candidate = f4_load(bias + 8);
         f4 remembered = f4_load(cell->hidden_bias + 4 * q);
-        ROLLED for (int i = 0; i < inputs; i += 4) {
-            const float *w = cell->input + (q * inputs + i) * 12;
-            const f4 given = f4_load(x + i);
-            UNROLL for (int k = 0; k < 4; k++, w += 12) {
-                reset = f4_fma_lane(reset, f4_load(w), given, k);
-                update = f4_fma_lane(update, f4_load(w + 4), given, k);
-                candidate = f4_fma_lane(candidate, f4_load(w + 8), given, k);
-            }
-        }
-        ROLLED for (int i = 0; i < units; i += 4) {
-            const float *w = cell->hidden + (q * units + i) * 12;
-            const f4 given = f4_load(state + i);
-            UNROLL for (int k = 0; k < 4; k++, w += 12) {
-                reset = f4_fma_lane(reset, f4_load(w), given, k);
-                update = f4_fma_lane(update, f4_load(w + 4), given, k);
-                remembered = f4_fma_lane(remembered, f4_load(w + 8), given, k);
-            }
-        }
+        add_products(inputs, x, cell->input + q * inputs * 12, &reset, &update, &candidate);
+        add_products(units, state, cell->hidden + q * units * 12, &reset, &update, &remembered);
         f4_store(after + 4 * q,
                  new_state(reset, update, candidate, remembered, f4_load(state + 4 * q)));
     }

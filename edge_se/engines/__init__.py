@@ -148,10 +148,10 @@ def _load_onnx(path: Path, stft: str | None) -> StagedEngine:
 
 
 def _load_generated(path: Path, stft: str | None) -> StagedEngine:
-    from edge_se.engines.generated import arithmetic_for, load_compiled, load_from_core
+    from edge_se.engines.generated import load_by_stft, load_compiled
 
     if path.suffix == ENGINES["tflite"]:
-        return load_from_core(path, arithmetic_for(path, stft))
+        return load_by_stft(path, stft)
     engine = load_compiled(path)
     if stft is not None and stft != engine.manifest.stft:
         raise UserError(f"{path} computes in {engine.manifest.precision}, which has no {stft} STFT")

@@ -224,16 +224,8 @@ def arithmetics_of(path: Path) -> list[str]:
     Raises:
         UserError: As `read_model` does.
     """
-    data, _ = read_model(path)
-    return [arithmetic for arithmetic in attached_weights(data) if _runs_in(path, arithmetic)]
-
-
-def _runs_in(path: Path, arithmetic: str) -> bool:
-    try:
-        load_from_core(path, arithmetic)
-    except UserError:
-        return False
-    return True
+    manifest, weights = _read(path)
+    return [name for name in weights if _try(path, manifest, weights, name) is not None]
 
 
 def load_from_core(model: Path, arithmetic: str | None = None) -> GeneratedEngine:
@@ -247,9 +239,54 @@ def load_from_core(model: Path, arithmetic: str | None = None) -> GeneratedEngin
     Raises:
         UserError: There is no compiled core, or the model has no such weights.
     """
+    manifest, weights = _read(model)
+    found = arithmetic or next((name for name in ARITHMETICS if name in weights), "float")
+    return _load(model, manifest, weights, found)
+
+
+def load_by_stft(model: Path, stft: str | None) -> GeneratedEngine:
+    """The compiled core's engine for a .tflite, whose STFT is of that kind (None for any).
+
+    That which computes what the file does, if there is one, else the first that the model has
+    weights for.
+
+    Raises:
+        UserError: As `load_from_core` does.
+    """
+    manifest, weights = _read(model)
+    same = _same(manifest, weights)
+    found = [name for name in ARITHMETICS if stft in (None, stft_of(name))]
+    found.sort(key=lambda name: (name not in weights, name != same))
+    return _load(model, manifest, weights, found[0])
+
+
+def load_the_same(model: Path, stft: str | None = None) -> GeneratedEngine | None:
+    """The compiled core's engine that computes what a .tflite does; None where there is none.
+
+    Args:
+        model: A .tflite.
+        stft: The kind of STFT that is wanted; None for any.
+
+    Raises:
+        UserError: As `read_model` does.
+    """
+    manifest, weights = _read(model)
+    same = _same(manifest, weights)
+    if same is None or stft not in (None, stft_of(same)):
+        return None
+    # Without a core, or with one without this engine, the .tflite runs in its runtime.
+    return _try(model, manifest, weights, same)
+
+
+def _read(model: Path) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest of a .tflite, and the weights beside it by arithmetic."""
     data, manifest = read_model(model)
-    weights = attached_weights(data)
-    arithmetic = arithmetic or next((name for name in ARITHMETICS if name in weights), "float")
+    return manifest, attached_weights(data)
+
+
+def _load(
+    model: Path, manifest: Manifest, weights: Mapping[str, bytes], arithmetic: str
+) -> GeneratedEngine:
     if arithmetic not in weights:
         raise UserError(
             f"{model} has no weights for the C engine in {arithmetic}; one that edge-se quantize "
@@ -268,40 +305,12 @@ def load_from_core(model: Path, arithmetic: str | None = None) -> GeneratedEngin
     return GeneratedEngine(core, model, arithmetic, described, weights[arithmetic])
 
 
-def arithmetic_for(model: Path, stft: str | None) -> str:
-    """The arithmetic of a .tflite's C engine, whose STFT is of that kind (None for any).
-
-    That in which C computes what the file does, if there is one, else the first that the model has
-    weights for.
-
-    Raises:
-        UserError: As `read_model` does.
-    """
-    data, manifest = read_model(model)
-    weights = attached_weights(data)
-    same = _same(manifest, weights)
-    found = [name for name in ARITHMETICS if stft in (None, stft_of(name))]
-    found.sort(key=lambda name: (name not in weights, name != same))
-    return found[0]
-
-
-def load_the_same(model: Path, stft: str | None = None) -> GeneratedEngine | None:
-    """The compiled core's engine that computes what a .tflite does; None where there is none.
-
-    Args:
-        model: A .tflite.
-        stft: The kind of STFT that is wanted; None for any.
-
-    Raises:
-        UserError: As `read_model` does.
-    """
-    data, manifest = read_model(model)
-    same = _same(manifest, attached_weights(data))
-    if same is None or stft not in (None, stft_of(same)):
-        return None
+def _try(
+    model: Path, manifest: Manifest, weights: Mapping[str, bytes], arithmetic: str
+) -> GeneratedEngine | None:
     try:
-        return load_from_core(model, same)
-    except UserError:  # no core, or one without this engine: the .tflite runs in its runtime
+        return _load(model, manifest, weights, arithmetic)
+    except UserError:
         return None
 
 

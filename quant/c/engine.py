@@ -255,20 +255,8 @@ class LayerEngine(Engine, ABC):
             value = layer.x.value
             kind = "BOUNDED" if layer.bounded else leaky(layer.slope)
         row = self.shape_of(value).channels
-        return initializer(
-            positions=layer.positions,
-            block=self.block(layer.positions, phases * outputs),
-            step=layer.stride * row,
-            taps=taps,
-            inputs=inputs,
-            row=row,
-            groups=groups,
-            outputs=phases * outputs,
-            phases=phases,
-            channels=groups * outputs,
-            **more,
-            activation=kind,
-        )
+        sizes = (layer.positions, outputs, layer.stride * row, taps, inputs, row)
+        return self.shape(*sizes, groups, phases, kind, **more)
 
     def block(self, positions: int, outputs: int) -> int | str:
         """Positions whose sums are kept in registers at once, in C."""
@@ -280,16 +268,33 @@ class LayerEngine(Engine, ABC):
         self, rows: int, groups: int, inputs: int, outputs: int, kind: str = "LINEAR", **more: Any
     ) -> str:
         """Initializer of `struct convolution` for rows of groups of inputs and outputs."""
+        row = groups * inputs
+        return self.shape(rows, outputs, row, 1, inputs, row, groups, 1, kind, **more)
+
+    def shape(
+        self,
+        positions: int,
+        outputs: int,
+        step: int,
+        taps: int,
+        inputs: int,
+        row: int,
+        groups: int = 1,
+        phases: int = 1,
+        kind: str = "LINEAR",
+        **more: Any,
+    ) -> str:
+        """Initializer of `struct convolution`; outputs are those of a group and phase."""
         return initializer(
-            positions=rows,
-            block=self.block(rows, outputs),
-            step=groups * inputs,
-            taps=1,
+            positions=positions,
+            block=self.block(positions, phases * outputs),
+            step=step,
+            taps=taps,
             inputs=inputs,
-            row=groups * inputs,
+            row=row,
             groups=groups,
-            outputs=outputs,
-            phases=1,
+            outputs=phases * outputs,
+            phases=phases,
             channels=groups * outputs,
             **more,
             activation=kind,

@@ -1,6 +1,5 @@
 """The fixed engine: weights in the order in which the kernels read them, a call for each layer."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,18 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.fixed import (
-    ANALYSIS_WINDOW,
     BINS,
-    HOP,
-    POINTS,
-    TABLE_BITS,
-    TWIDDLES,
-    WINDOW,
     WINDOW_FUNCTION,
 )
 from edge_se.quantized import limits
 from edge_se.signal import Signal
-from edge_se.speech import soft_energy
 from quant.c.engine import (
     ROWS_AT_ONCE,
     LayerEngine,
@@ -39,6 +31,7 @@ from quant.c.fixed_layers import (
     quantize_layers,
 )
 from quant.c.fixed_point import WEIGHT_LIMIT, Affine, FixedCell, tanh_table
+from quant.c.integer_path import add_path_memory, close_path, open_path, squared_step
 from quant.c.layers import (
     AffineRectifier,
     Attention,
@@ -127,31 +120,15 @@ class FixedEngine(LayerEngine):
         merge, split = self._of(layers[0]), self._of(layers[-1])
         assert isinstance(merge, FixedMerge) and isinstance(split, FixedSplit)
         self._mask_scale = split.mask
-        self.state |= {"samples": ("int16_t", WINDOW), "tail": ("int32_t", HOP)}
+        add_path_memory(self)
         self.scratch |= {
-            "spectrum": ("int32_t", 2 * BINS),
-            "exponent": ("int32_t", 1),
             "features": ("int16_t", FEATURES * BINS),
             "interleaved": ("int16_t", BAND_CHANNELS * BINS),
             "mask": ("int16_t", MASK_PARTS * BINS + EIGHT - 1),
         }
-        names = [
-            self.source.table(name, content.astype(np.int32))
-            for name, content in (
-                ("window", ANALYSIS_WINDOW),
-                ("twiddles", TWIDDLES[POINTS]),
-            )
-        ]
         self.source.table("tanh_table", tanh_table().astype(np.int16))
         low, high = limits(np.int16)
-        fields = dict(zip(names, names, strict=True)) | {
-            "samples": "s->samples",
-            "output": "out",
-            "spectra": "k.spectrum",
-            "exponents": "&k.exponent",
-            "tail": "s->tail",
-            "features": "k.features",
-            "mask": "k.mask",
+        fields = {
             "feature_bytes": 2,
             "feature_multiplier": self.weights.number(MULTIPLIER, merge.features.multiplier),
             "feature_exponent": self.weights.number(EXPONENT, merge.features.exponent),
@@ -161,21 +138,11 @@ class FixedEngine(LayerEngine):
             "mask_multiplier": split.mask.multiplier,
             "mask_exponent": split.mask.exponent,
             "mask_unit": split.mask.unit,
-            "least_gain": "s->least_gain",
-            "dry": "s->dry",
         }
-        # What is not named is zero: no delay, no level, no zero points.
-        content = ", ".join(f".{name} = {value}" for name, value in fields.items())
-        self.source.say(f"struct context context = {{{content}}};")
-        self.source.call("memcpy", f"s->samples + {HOP}", "in", f"sizeof(int16_t) * {HOP}")
-        self.source.say("fixed_analyse(&context);")
+        open_path(self, fields)
 
     def _close(self) -> None:
-        step = math.ldexp(self._mask_scale.multiplier, self._mask_scale.exponent - TABLE_BITS)
-        square, soft = round(2.0**40 * step**2), round(2.0**40 * soft_energy(self.signal))
-        heard = f"{BINS}, k.spectrum, k.exponent"
-        self.source.say(f"s->speech = probability_of_speech({heard}, k.mask, {square}, {soft});")
-        self.source.say("fixed_synthesise(&context);")
+        close_path(self, "k.mask", squared_step(self._mask_scale))
 
     # Bands ---------------------------------------------------------------------------------
 

@@ -85,19 +85,8 @@ def _write_stacked(engine: LayerEngine, tables: Tables, layer: Spread) -> None:
     rows, (before, after) = rows_of(layer.x), layer.margins
     name = identifier(layer.state)
     engine.state[name] = ("float", (before + rows + after) * QUAD)
-    shape = initializer(
-        positions=layer.positions,
-        block=engine.block(layer.positions, outputs),
-        step=layer.stride * QUAD,
-        taps=taps,
-        inputs=frames,
-        row=QUAD,
-        groups=1,
-        outputs=outputs,
-        phases=1,
-        channels=outputs,
-        activation="LINEAR",
-    )
+    sizes = (layer.positions, outputs, layer.stride * QUAD, taps, frames, QUAD)
+    shape = engine.shape(*sizes)
     function = engine.source.function(
         "spread_stacked",
         "float *stacked, const float *x, const float *weight, const float *bias, float *y",

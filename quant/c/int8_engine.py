@@ -5,7 +5,6 @@ follow each other are one loop; all others are a call each. What depends on the 
 weights: the steps of a recurrence over frequency share theirs.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,19 +14,12 @@ import numpy as np
 
 from edge_se.engines.fixed_path import FeatureScale, FixedBands, MaskScale
 from edge_se.fixed import (
-    ANALYSIS_WINDOW,
     BINS,
-    HOP,
     MASK_UNIT_LIMIT,
-    POINTS,
-    TABLE_BITS,
-    TWIDDLES,
-    WINDOW,
 )
 from edge_se.level import LevelNormalizer
 from edge_se.manifest import Manifest
 from edge_se.quantized import limits
-from edge_se.speech import soft_energy
 from quant.c.engine import Engine
 from quant.c.int8_moves import (
     BITS,
@@ -53,6 +45,7 @@ from quant.c.int8_program import (
     sum_multipliers,
     weighted_multipliers,
 )
+from quant.c.integer_path import add_path_memory, close_path, open_path, squared_step
 from quant.c.memory import share
 from quant.c.source import identifier
 from quant.c.weights import Kind
@@ -842,17 +835,11 @@ class Int8Engine(Engine):
             self.on_reset.append(f"memset(s->{buffer.field}, {zero}, sizeof s->{buffer.field});")
         for buffer in sorted(kept, key=lambda kept: kept.number):
             self.state[buffer.field] = ("int8_t", _rounded(buffer.size))
-        of_mask = MaskScale(self._manifest.tensors.mask)
-        unit = math.ldexp(of_mask.multiplier, of_mask.exponent - TABLE_BITS - WIDENED_BITS)
-        square = self.weights.number(SQUARE, round(2.0**40 * unit**2))
-        soft = round(2.0**40 * soft_energy(self.signal))
+        squared = squared_step(MaskScale(self._manifest.tensors.mask), WIDENED_BITS)
+        square = self.weights.number(SQUARE, squared)
         self.source.say(f"int16_t parts[{2 * BINS}];")
         self.source.call("widen", str(2 * BINS), "k.mask", self._mask_zero, "parts")
-        heard = f"{BINS}, k.spectrum, k.exponent"
-        self.source.say(
-            f"s->speech = probability_of_speech({heard}, parts, (uint64_t){square}, {soft});"
-        )
-        self.source.say("fixed_synthesise(&context);")
+        close_path(self, "parts", f"(uint64_t){square}")
 
     def _addresses(self, carried: Sequence[tuple[Tensor, Places]]) -> dict[int, tuple[str, int]]:
         """Of each buffer: a pointer, and where it begins behind that."""
@@ -892,27 +879,13 @@ class Int8Engine(Engine):
         """Samples to features, as the frame loop's signal path makes them."""
         manifest, number = self._manifest, self.weights.number
         features, mask = manifest.tensors.features, manifest.tensors.mask
-        self.state |= {
-            "samples": ("int16_t", WINDOW),
-            "tail": ("int32_t", HOP),
-            "level": ("int32_t", 8),
-        }
-        self.scratch |= {"spectrum": ("int32_t", 2 * BINS), "exponent": ("int32_t", 1)}
-        tables = {"window": ANALYSIS_WINDOW, "twiddles": TWIDDLES[POINTS]}
-        for name, content in tables.items():
-            self.source.table(name, content.astype(np.int32))
+        add_path_memory(self)
+        self.state["level"] = ("int32_t", 8)
         scale, of_mask = FeatureScale(features), MaskScale(mask)
         self._mask_zero = number(ZERO, of_mask.zero_point)
         low, high = limits(np.int8)
-        fields: dict[str, Any] = dict(zip(tables, tables, strict=True)) | {
-            "samples": "s->samples",
-            "output": "out",
-            "spectra": "k.spectrum",
-            "exponents": "&k.exponent",
-            "tail": "s->tail",
+        fields: dict[str, Any] = {
             "level": f"{self._levelled()} ? (struct level *)s->level : 0",
-            "features": "k.features",
-            "mask": "k.mask",
             "feature_bytes": 1,
             "feature_multiplier": number(MULTIPLIER, scale.multiplier),
             "feature_exponent": number(FEATURE_EXPONENT, scale.exponent),
@@ -924,8 +897,6 @@ class Int8Engine(Engine):
             "mask_exponent": number(MASK_EXPONENT, of_mask.exponent),
             "mask_zero_point": self._mask_zero,
             "mask_unit": number(UNIT, of_mask.unit),
-            "least_gain": "s->least_gain",
-            "dry": "s->dry",
         }
         bands = manifest.bands
         if bands is not None:
@@ -951,10 +922,7 @@ class Int8Engine(Engine):
                 "bound_exponent": number(BOUND_EXPONENT, merging.bound_exponent),
                 "excess_shift": number(EXCESS_SHIFT, merging.excess_shift),
             }
-        listed = ", ".join(f".{name} = {value}" for name, value in fields.items())
-        self.source.say(f"struct context context = {{{listed}}};")
-        self.source.call("memcpy", f"s->samples + {HOP}", "in", f"sizeof(int16_t) * {HOP}")
-        self.source.say("fixed_analyse(&context);")
+        open_path(self, fields)
 
     def _levelled(self) -> str:
         """Whether loud input is attenuated for the network, in C; how much, after a reset."""

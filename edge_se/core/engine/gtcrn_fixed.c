@@ -159,6 +159,14 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_fixed_weights, split_first), 65, UINT16, 0, 128},
 };
 
+static const int16_t tanh_table[128] ALIGNED = {
+5577,15542,22804,27348,29926,31308,32025,32392,32579,32673,32720,32744,32756,32762,
+32765,32766,-32766,-32765,-32762,-32756,-32744,-32720,-32673,-32579,-32392,-32025,
+-31308,-29926,-27348,-22804,-15542,-5577,5469,4365,2904,1709,935,491,252,128,65,33,
+16,8,4,2,1,1,1,1,2,4,8,16,33,65,128,252,491,935,1709,2904,4365,5469,-157,
+-351,-346,-245,-147,-81,-43,-22,-11,-6,-3,-1,-1,0,0,0,0,0,0,1,1,3,6,11,22,
+43,81,147,245,346,351,157,-49,-14,13,18,14,8,5,2,1,1,0,0,0,0,0,0,0,0,0,0,
+0,0,1,1,2,5,8,14,18,13,-14,-49};
 static const int32_t window[512] ALIGNED = {
 0,201,402,603,804,1005,1206,1407,1608,1809,2009,2210,2411,2611,2811,3012,3212,3412,
 3612,3812,4011,4211,4410,4609,4808,5007,5205,5404,5602,5800,5998,6195,6393,6590,
@@ -227,14 +235,6 @@ static const int32_t twiddles[384] ALIGNED = {
 -17531,-15447,-13279,-11039,-8740,-6393,-4011,-1608,804,3212,5602,7962,10279,12540,
 14733,16846,18868,20788,22595,24279,25833,27246,28511,29622,30572,31357,31972,32413,
 32679};
-static const int16_t tanh_table[128] ALIGNED = {
-5577,15542,22804,27348,29926,31308,32025,32392,32579,32673,32720,32744,32756,32762,
-32765,32766,-32766,-32765,-32762,-32756,-32744,-32720,-32673,-32579,-32392,-32025,
--31308,-29926,-27348,-22804,-15542,-5577,5469,4365,2904,1709,935,491,252,128,65,33,
-16,8,4,2,1,1,1,1,2,4,8,16,33,65,128,252,491,935,1709,2904,4365,5469,-157,
--351,-346,-245,-147,-81,-43,-22,-11,-6,-3,-1,-1,0,0,0,0,0,0,1,1,3,6,11,22,
-43,81,147,245,346,351,157,-49,-14,13,18,14,8,5,2,1,1,0,0,0,0,0,0,0,0,0,0,
-0,0,1,1,2,5,8,14,18,13,-14,-49};
 
 APART void band_convolution_0(const int16_t *x, const struct affine a, int shift, const int8_t *edges,
 const int16_t *ends, int16_t *y)
@@ -362,7 +362,7 @@ void gtcrn_fixed_process(gtcrn_fixed_state *s, const int16_t in[256], int16_t ou
         memset(out, 0, sizeof(int16_t) * 256);
         return;
     }
-    struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .feature_bytes = 2, .feature_multiplier = w->multiplier[0], .feature_exponent = w->exponent[0], .feature_low = -32768, .feature_high = 32767, .mask_bytes = 2, .mask_multiplier = 16384, .mask_exponent = -14, .mask_unit = 8388608, .least_gain = s->least_gain, .dry = s->dry};
+    struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .least_gain = s->least_gain, .dry = s->dry, .feature_bytes = 2, .feature_multiplier = w->multiplier[0], .feature_exponent = w->exponent[0], .feature_low = -32768, .feature_high = 32767, .mask_bytes = 2, .mask_multiplier = 16384, .mask_exponent = -14, .mask_unit = 8388608};
     memcpy(s->samples + 256, in, sizeof(int16_t) * 256);
     fixed_analyse(&context);
     memset(k.rows129x4_0, 0, sizeof(int16_t) * 12);

@@ -167,8 +167,10 @@ def test_odd_levels_among_clips_make_no_file_that_is_worse(main, noisy, tmp_path
 
     assert code == 0, errors
     assert ("units.wav: holds samples of up to 32768" in errors) == (odd == "units"), errors
+    # In the runtime that the bound was measured in: C has the reference kernels' bits.
     found, expected = (
-        Enhancer(model).enhance(gain * noisy[5]) for model in (tmp_path / "model.tflite", None)
+        Enhancer(model, engine="tflite").enhance(gain * noisy[5])
+        for model in (tmp_path / "model.tflite", None)
     )
     error = found - expected
     assert 10 * np.log10(np.sum(expected**2) / np.sum(error**2)) > 8
