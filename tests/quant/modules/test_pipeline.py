@@ -17,10 +17,9 @@ from quant.graph.recipes import RECIPES, Override, Recipe
 from quant.modules.calibration import FloatFrame, frames_of, observe
 from quant.modules.export import export, lower
 from quant.modules.own import load_own_module
-from quant.modules.pipeline import enhanced, lower_module, make_module
+from quant.modules.pipeline import enhanced, make_module
 from quant.modules.step_file import parse, tied
 from quant.ptq.proof import snr_db, speech
-from tests.quant.modules.conftest import EXAMPLES
 
 # 16-bit activations run on TFLite's reference kernels.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:XNNPACK took none")]
@@ -183,17 +182,3 @@ def test_a_choice_by_values_can_t_be_exported(written):
 
     with pytest.raises(UserError, match=r"can't be exported: .* at net\.py line 18"):
         export(own)
-
-
-def test_gtcrn_as_upstream_streams_it_is_exact_and_survives_8_bits(assets, few_clips, tmp_path):
-    path = assets / "gtcrn" / "model_trained_on_dns3.tar"
-    own = load_own_module(f"{EXAMPLES / 'gtcrn_stream.py'}:build", path)
-
-    lowered = lower_module(own)
-    made = make_module(lowered, RECIPES["int8"], few_clips)
-
-    assert lowered.error < 1e-4
-    assert made.snr_db > 8
-    assert {state.name for state in quant.quantized.manifest_of(made.content, "it").states} == {
-        *("conv_cache", "tra_cache", "inter_cache")
-    }
