@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calib_data import clips_folder
 from edge_se.engines import ENGINES
@@ -38,6 +38,8 @@ from quant.graph.graph import Range
 from quant.graph.recipes import RECIPES, Recipe, find_recipe, read_recipe
 from quant.mixed_precision.auto import RECOVERY_STEPS, Decision, choose_recipe, split_clips
 from quant.mixed_precision.costs import DEFAULT_BOARD, Board, find_board
+from quant.modules.own import OwnModule, load_own_module
+from quant.modules.pipeline import lower_module, make_module
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.network import Network
 from quant.ptq.pipeline import (
@@ -49,7 +51,7 @@ from quant.ptq.pipeline import (
     find_ranges,
     noisy_clips,
 )
-from quant.ptq.ranges import read_ranges, write_ranges
+from quant.ptq.ranges import read_ranges, require_known, write_ranges
 from quant.report.collect import Made, collect
 from quant.report.page import write_report
 from quant.separation.pipeline import quantize_separator
@@ -60,6 +62,9 @@ from quant.training.recovery import (
     RecoverySettings,
     recover,
 )
+
+if TYPE_CHECKING:
+    from torch import nn
 
 AUTO = "auto"
 QUALITY_BUDGET = 0.02
@@ -99,7 +104,7 @@ class Quantized:
 
     Attributes:
         content: of the model file, manifest included.
-        checkpoint: the network it was made from.
+        checkpoint: the network it was made from, or the module.
         recipe: by which.
         decision: what "auto" tried and why it chose this recipe; None where it was named.
         skipped: clips that could not be used, and why.
@@ -107,12 +112,13 @@ class Quantized:
     """
 
     content: bytes
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | OwnModule
     recipe: Recipe
     decision: Decision | None = None
     skipped: tuple[SkippedClip, ...] = ()
     notes: tuple[str, ...] = ()
     _calibration: "_Calibration | None" = field(default=None, repr=False)
+    _ranges: Mapping[str, Range] = field(default_factory=dict, repr=False)
 
     @property
     def manifest(self) -> Manifest:
@@ -122,7 +128,7 @@ class Quantized:
     @property
     def ranges(self) -> dict[str, Range]:
         """Smallest and largest value of each tensor, by its name; empty where none were needed."""
-        return {} if self._calibration is None else dict(self._calibration.ranges)
+        return dict(self._ranges)
 
     def save(self, path: str | Path) -> None:
         """Write the model file, whole or not at all.
@@ -147,7 +153,10 @@ class Quantized:
         """
         made = self._calibration
         if made is None:
-            raise UserError("a report compares an enhancer with its float network; quantize one")
+            raise UserError(
+                "a report compares an enhancer of this project's networks, quantized, with its "
+                "float network; compare other files by edge-se evaluate --reference"
+            )
         make_folder(Path(folder))
         figures = collect(
             Made(
@@ -156,7 +165,7 @@ class Quantized:
                     _with_strength(self.content, FULL),
                     made.calibrated,
                     self.recipe,
-                    dict(made.ranges),
+                    self.ranges,
                 ),
                 *(made.clips, self.decision),
             ),
@@ -170,7 +179,6 @@ class _Calibration:
     """What a quantized enhancer was made with."""
 
     calibrated: CalibratedGraph
-    ranges: Mapping[str, Range]
     clips: CalibrationClips
     board: Board
 
@@ -180,6 +188,7 @@ def quantize(
     clips: str | Path | None = None,
     precision: str | Path | Recipe = AUTO,
     *,
+    module: "str | nn.Module | OwnModule | None" = None,
     architecture: str | None = None,
     network_options: Mapping[str, Any] | None = None,
     progress: Progress = silent,
@@ -191,7 +200,10 @@ def quantize(
         checkpoint: the network, or a file with its weights; None for the embedded one.
         clips: folder with clean/ and noise/, or with noisy clips; None for the embedded ones.
         precision: name of a recipe, a recipe file (.toml), a recipe, or "auto" for the cheapest one
-            on a board within a budget of quality (of a separator INT8).
+            on a board within a budget of quality (of a separator or a module of your own INT8).
+        module: of your own, in place of a network of this project: the module itself, or
+            "FILE.py:FUNCTION" that builds it; the checkpoint holds its weights, None for those it
+            has. See docs/own-network.md.
         architecture: of the checkpoint, where its weights can't tell.
         network_options: of the network, those that its weights don't tell.
         progress: told the name of a stage, and how much of it is done out of how much.
@@ -202,7 +214,17 @@ def quantize(
     """
     chosen = Options(**options)
     _check(chosen)
-    made = _quantized(checkpoint, clips, precision, architecture, network_options, progress, chosen)
+    if module is not None:
+        if isinstance(checkpoint, Checkpoint) or architecture or network_options:
+            raise UserError("beside a module there is no network of ours, nor options of one")
+        if not isinstance(module, OwnModule):
+            path = None if checkpoint is None else Path(checkpoint)
+            module = load_own_module(module, path)
+        made = _own_module(module, clips, precision, chosen, progress)
+    else:
+        made = _quantized(
+            checkpoint, clips, precision, architecture, network_options, progress, chosen
+        )
     return replace(made, content=_with_strength(made.content, chosen.strength))
 
 
@@ -238,7 +260,7 @@ def _quantized(
     return _enhancer(checkpoint, folder, recipe, chosen, progress)
 
 
-def as_recipe(precision: str | Path | Recipe, network: Network) -> Recipe | None:
+def as_recipe(precision: str | Path | Recipe, network: Network | None) -> Recipe | None:
     """The recipe that is meant; None for "auto".
 
     Raises:
@@ -250,7 +272,7 @@ def as_recipe(precision: str | Path | Recipe, network: Network) -> Recipe | None
         return None
     if Path(precision).suffix == ".toml":
         return read_recipe(Path(precision))
-    return find_recipe(str(precision), network.recipes)
+    return find_recipe(str(precision), () if network is None else network.recipes)
 
 
 def require_model_name(path: Path) -> None:
@@ -271,11 +293,7 @@ def _check(options: Options) -> None:
 
 def _check_recipe(recipe: Recipe, checkpoint: Checkpoint) -> None:
     """Raise UserError where a recipe means nothing to the network."""
-    level = recipe.level_dbfs
-    if level is not None and not LOWEST_LEVEL_DBFS <= level <= 0:
-        raise UserError(
-            f"a level is in dB below full scale, from {LOWEST_LEVEL_DBFS} to 0, and not {level:g}"
-        )
+    _check_level(recipe)
     if not recipe.overrides or recipe in checkpoint.network.recipes:
         return
     operators = checkpoint.graph(recipe.splits).operators
@@ -288,9 +306,51 @@ def _check_recipe(recipe: Recipe, checkpoint: Checkpoint) -> None:
             )
 
 
+def _check_level(recipe: Recipe) -> None:
+    level = recipe.level_dbfs
+    if level is not None and not LOWEST_LEVEL_DBFS <= level <= 0:
+        raise UserError(
+            f"a level is in dB below full scale, from {LOWEST_LEVEL_DBFS} to 0, and not {level:g}"
+        )
+
+
 def _beginnings(names: Iterable[str]) -> str:
     found = dict.fromkeys(name.partition(".")[0] for name in names)
     return ", ".join(list(found)[:NAMED_AT_MOST])
+
+
+def _own_module(
+    own: OwnModule,
+    folder: str | Path | None,
+    precision: str | Path | Recipe,
+    options: Options,
+    progress: Progress,
+) -> Quantized:
+    recipe = as_recipe(precision, None) or RECIPES["int8"]
+    _check_level(recipe)
+    if options.recovery_minutes or options.recovery_clean_weight:
+        raise UserError("recovery is for networks of this project; train your module yourself")
+    given, clips, noisy = options.ranges, None, []
+    if given is not None and not recipe.needs_ranges:
+        raise UserError("ranges are for a precision with calibrated ranges, as int8")
+    given = read_ranges(given) if isinstance(given, Path) else dict(given or {})
+    details: dict[str, Any] = {}
+    if recipe.needs_ranges:  # bad clips are found before minutes of conversion
+        clips = read_calibration_clips(
+            clips_folder() if folder is None else Path(folder), own.signal.sample_rate
+        )
+        noisy = noisy_clips(clips)
+        details = _describe_clips(clips, len(noisy))
+    made = make_module(lower_module(own, progress), recipe, noisy, details, progress, given)
+    notes = [*own.notes, f"output against the module's: SNR {made.snr_db:.1f} dB"]
+    if made.float_scopes:
+        layers = (
+            f"{layer} ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})"
+            for layer, kinds in made.float_scopes.items()
+        )
+        notes.append(f"stays float: {', '.join(layers)}")
+    skipped = () if clips is None else clips.skipped
+    return Quantized(made.content, own, recipe, None, skipped, tuple(notes), _ranges=made.ranges)
 
 
 def _separator(
@@ -337,12 +397,7 @@ def _enhancer(
         recovery, notes = _recovery(options, recipe, clips, progress)
         calibrated = calibrate_checkpoint(checkpoint, noisy, recipe, progress)
         found = find_ranges(calibrated, recipe)
-        unknown = [key for key in given if key not in found]
-        if unknown:
-            raise UserError(
-                f"there is a range for {unknown[0]}, which is no tensor of this network; "
-                "--save-ranges shows their names"
-            )
+        require_known(given, found)
         ranges = found | given
         if recovery is not None:
             recovered = recovery(calibrated, recipe, ranges)
@@ -360,7 +415,8 @@ def _enhancer(
         decision,
         clips.skipped,
         notes,
-        _Calibration(calibrated, ranges, clips, board),
+        _Calibration(calibrated, clips, board),
+        ranges,
     )
 
 
@@ -418,15 +474,18 @@ def _describe(
     decision: Decision | None,
 ) -> dict[str, Any]:
     """What the manifest says of the calibration."""
-    details: dict[str, Any] = {
-        "clips": noisy,
-        "clean": len(clips.clean),
-        "noise": len(clips.noise),
-        "skipped": len(clips.skipped),
-        "frames": calibrated.statistics.frames,
-    }
+    details = _describe_clips(clips, noisy) | {"frames": calibrated.statistics.frames}
     if decision is not None:
         details["decision"] = decision.to_dict()
     if recovered is not None:
         details["recovery"] = recovered.describe()
     return details
+
+
+def _describe_clips(clips: CalibrationClips, noisy: int) -> dict[str, Any]:
+    return {
+        "clips": noisy,
+        "clean": len(clips.clean),
+        "noise": len(clips.noise),
+        "skipped": len(clips.skipped),
+    }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edge_se.options import input_path, word
 
 if TYPE_CHECKING:
+    from quant.modules.own import OwnModule
     from quant.networks.checkpoint import Checkpoint
     from quant.training.data import Corpus
 
@@ -55,6 +56,56 @@ def load_network(arguments: argparse.Namespace) -> "Checkpoint":
     for note in checkpoint.notes:
         print(f"{checkpoint.name}: {note}", file=sys.stderr)
     return checkpoint
+
+
+def add_module_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare a module of one's own, in place of a network of this project."""
+    parser.add_argument(
+        "--module",
+        type=word,
+        metavar="FILE.py:FUNCTION",
+        help="a torch module of your own, which this function of this file builds; the file is run "
+        "(docs/own-network.md; needs the extra litert)",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        dest="module_checkpoint",
+        type=input_path,
+        metavar="FILE",
+        help="weights of --module (default: those that it is built with)",
+    )
+
+
+def load_module(arguments: argparse.Namespace) -> "OwnModule | None":
+    """The module of one's own that `add_module_arguments` asked for; None for none.
+
+    Raises:
+        UserError: it can't be used, or options beside it mean nothing to it.
+    """
+    from edge_se.errors import UserError
+
+    if arguments.module is None:
+        if arguments.module_checkpoint is not None:
+            raise UserError(
+                "--checkpoint holds weights of a --module; give those of a network of this project "
+                "without it, as in edge-se quantize model.tar"
+            )
+        return None
+    if arguments.checkpoint is not None:
+        raise UserError(
+            f"give the weights of a --module by --checkpoint, as in --checkpoint "
+            f"{arguments.checkpoint}"
+        )
+    if arguments.architecture or arguments.network_option:
+        raise UserError(
+            "--architecture and --network-option are of networks of this project; a --module is "
+            "built by its own function"
+        )
+    from quant.modules.export import require_litert
+    from quant.modules.own import load_own_module
+
+    require_litert()
+    return load_own_module(arguments.module, arguments.module_checkpoint)
 
 
 def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:

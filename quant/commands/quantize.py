@@ -18,12 +18,19 @@ from edge_se.options import (
     weight,
     word,
 )
-from quant.commands.options import add_network_arguments, load_network
+from quant.commands.options import (
+    add_module_arguments,
+    add_network_arguments,
+    load_module,
+    load_network,
+)
 
 if TYPE_CHECKING:
     from quant.graph.recipes import Recipe
-    from quant.networks.checkpoint import Checkpoint
+    from quant.networks.network import Network
 
+# Options that mean nothing to a module of one's own.
+NOT_OF_MODULES = ("recover", "report")
 # Options that mean nothing to a separator, by their names in the namespace.
 ENHANCER_OPTIONS = (
     *("level_dbfs", "keep_level", "ranges", "save_ranges", "range_method", "recover", "report"),
@@ -34,6 +41,7 @@ ENHANCER_OPTIONS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_network_arguments(parser)
+    add_module_arguments(parser)
     parser.add_argument(
         "--out", type=output_file, required=True, help="model file to write (.tflite)"
     )
@@ -53,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "which stay float; int8_float_coders: the encoder and the decoder stay float; int16x8: "
         "activations in 16; dynamic: 8-bit weights only; float; the name of a recipe file, "
         "RECIPE.toml; auto: the cheapest on the board of these static ones and dynamic within the "
-        "quality budget (default: %(default)s)",
+        "quality budget, or int8 of a --module (default: %(default)s)",
     )
     parser.add_argument(
         "--quality-budget",
@@ -141,8 +149,13 @@ def run(arguments: argparse.Namespace) -> int:
     require_model_name(arguments.out)
     if arguments.report:  # before minutes of calibration
         make_folder(arguments.report)
-    checkpoint = load_network(arguments)
-    recipe = _recipe(arguments, checkpoint)
+    module = load_module(arguments)
+    if module is None:
+        checkpoint = load_network(arguments)
+        recipe = _recipe(arguments, checkpoint.network, checkpoint.architecture)
+    else:
+        checkpoint = None
+        recipe = _recipe(arguments, None, module.architecture)
     recovery_minutes = arguments.recover
     if arguments.save_ranges and recovery_minutes is None:
         recovery_minutes = 0  # a file of ranges is of the weights as they are
@@ -151,6 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
             checkpoint,
             arguments.calibration_clips,
             recipe or "auto",
+            module=module,
             progress=progress,
             quality_budget=arguments.quality_budget,
             board=arguments.board,
@@ -172,14 +186,22 @@ def run(arguments: argparse.Namespace) -> int:
             quantized.report(arguments.report, progress)
         print(f"wrote {arguments.report}: {PAGE}, {DATA}")
     print(
-        f"wrote {arguments.out}: {checkpoint.architecture} from {checkpoint.name}, "
+        f"wrote {arguments.out}: {quantized.checkpoint.architecture} from "
+        f"{quantized.checkpoint.name}, "
         f"{quantized.recipe.name}, {len(quantized.content) / 1000:.0f} KB"
     )
     return 0
 
 
-def _recipe(arguments: argparse.Namespace, checkpoint: "Checkpoint") -> "Recipe | None":
+def _recipe(
+    arguments: argparse.Namespace, network: "Network | None", architecture: str
+) -> "Recipe | None":
     """The recipe that is asked for, with the range method and level that are; None for auto.
+
+    Args:
+        arguments: of the command.
+        network: of this project; None for a module of one's own.
+        architecture: what errors call it.
 
     Raises:
         UserError: an option means nothing to this network or beside this precision.
@@ -187,14 +209,18 @@ def _recipe(arguments: argparse.Namespace, checkpoint: "Checkpoint") -> "Recipe 
     from edge_se.errors import UserError
     from quant.quantized import as_recipe
 
-    if checkpoint.network.separates:
-        for name in ENHANCER_OPTIONS:
-            if getattr(arguments, name) is not None:
-                raise UserError(
-                    f"{option_of(name)} means nothing to {checkpoint.architecture}, which is a "
-                    "separator; leave it out"
-                )
-    recipe = as_recipe(arguments.precision, checkpoint.network)
+    refused: tuple[str, ...] = ()
+    why = ""
+    if network is None:
+        refused, why = NOT_OF_MODULES, "a module of your own"
+    elif network.separates:
+        refused, why = ENHANCER_OPTIONS, "a separator"
+    for name in refused:
+        if getattr(arguments, name) is not None:
+            raise UserError(
+                f"{option_of(name)} means nothing to {architecture}, which is {why}; leave it out"
+            )
+    recipe = as_recipe(arguments.precision, network)
     for name in ("level_dbfs", "keep_level"):
         if recipe is None and getattr(arguments, name) is not None:
             raise UserError(

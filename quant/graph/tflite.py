@@ -73,6 +73,13 @@ class _Shared:
         return builder.tables[key]
 
 
+def pack(model: Any) -> bytes:
+    """The flatbuffer of a ModelT, equal vectors stored once."""
+    builder = _SharingBuilder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
 @cache
 def _shared(name: str) -> type:
     """The generated class of a table, packed once per file for equal contents."""
@@ -128,10 +135,8 @@ class TFLiteWriter:
         model.subgraphs = [subgraph]
         model.buffers = self.buffers
         model.operatorCodes = [_operator_code(*code) for code in self.codes]
-        builder = _SharingBuilder()
-        builder.Finish(model.Pack(builder), b"TFL3")
         kept = {value: self.indices[value] for value in [*signals, *results]}
-        return WrittenModel(bytes(builder.Output()), kept)
+        return WrittenModel(pack(model), kept)
 
     # Tensors -------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ TIMEOUT_S = 300
 # SNR in dB of a file's output to its simulation's. Float ones differ by rounding; in integers, sums
 # round elsewhere now and then, and states carry that on; what is miswired comes to 0 or less.
 LEAST_SNR_DB = {"float": 60.0, "rounded": 10.0}
+LEAST_ENERGY = 2.0**-30  # of a sample: one step of int16
 
 # What the child runs: the device's own loop, and nothing of the host's.
 _CHILD = """
@@ -166,15 +167,25 @@ def require_near(found: np.ndarray, expected: np.ndarray, rounded: bool) -> None
         expected: the same of its simulation.
         rounded: whether the file computes in integers.
     """
+    require_finite(found)
+    least = LEAST_SNR_DB["rounded" if rounded else "float"]
+    # What is below one step of an int16 sample counts for nothing.
+    error = float(np.square(found - expected, dtype=np.float64).sum())
+    snr = snr_db(found, expected)
+    if error > found.size * LEAST_ENERGY and snr < least:
+        raise UserError(
+            _useless(f"differs from its simulation (SNR {snr:.0f} dB, at least {least:.0f})")
+        )
+
+
+def require_finite(found: np.ndarray) -> None:
+    """Raise UserError where a file puts out values that are not finite."""
     if not np.isfinite(found).all():
         raise UserError(_useless("puts out values that are not finite"))
-    # What is below one step of an int16 sample counts for nothing.
-    floor = found.size * 2.0**-30
+
+
+def snr_db(found: np.ndarray, expected: np.ndarray) -> float:
+    """Ratio of what was expected to the error of what was found, in dB."""
     error = float(np.square(found - expected, dtype=np.float64).sum())
     loudness = float(np.square(expected, dtype=np.float64).sum())
-    snr_db = 10 * np.log10((loudness + floor) / (error + 1e-20))
-    least = LEAST_SNR_DB["rounded" if rounded else "float"]
-    if error > floor and snr_db < least:
-        raise UserError(
-            _useless(f"differs from its simulation (SNR {snr_db:.0f} dB, at least {least:.0f})")
-        )
+    return float(10 * np.log10((loudness + found.size * LEAST_ENERGY) / (error + 1e-20)))

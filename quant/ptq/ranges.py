@@ -157,6 +157,16 @@ def write_ranges(path: Path, ranges: Mapping[str, Range]) -> None:
     write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
+def require_known(given: Mapping[str, Range], found: Mapping[str, Range]) -> None:
+    """Raise UserError where a range is given for what no range was found for."""
+    unknown = [key for key in given if key not in found]
+    if unknown:
+        raise UserError(
+            f"there is a range for {unknown[0]}, which is no tensor of this network; "
+            "--save-ranges shows their names"
+        )
+
+
 def read_ranges(path: Path) -> dict[str, Range]:
     """Read ranges that `write_ranges` wrote.
 

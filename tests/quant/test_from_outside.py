@@ -22,7 +22,7 @@ from edge_se.signal import Signal
 from edge_se.states import StateCache
 from quant.audio.frames import analyse, apply_mask, features, synthesize
 from quant.evaluation.metrics import snr
-from quant.networks.checkpoint import load_checkpoint
+from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.network import Network, StateDict
 from quant.networks.registry import NETWORKS, register
 from tests.helpers.running import randomize
@@ -96,6 +96,7 @@ def test_a_registered_network_is_quantized_and_enhances(
 def test_python_takes_a_registered_network_too(toy, clips, tmp_path):
     quantized = quant.quantize(tmp_path / "toy.pt", clips, "int8")
 
+    assert isinstance(quantized.checkpoint, Checkpoint)
     assert quantized.checkpoint.network is TOY
     assert quantized.manifest.tensors.features.shape == (3, HEARS.bins)
     assert np.isfinite(quantized.ranges["widen"]).all()
