@@ -70,6 +70,11 @@ def level_of(dbfs: float, hop: int) -> int:
     return round((dbfs / DB_PER_OCTAVE + full_scale) * ONE)
 
 
+def largest_exponent(front_end: str, features: str) -> int:
+    """By which power of two features are amplified at most: logarithms bring soft sound near."""
+    return 0 if features == "log_magnitude" else LARGEST_EXPONENT[front_end]
+
+
 def hop_energy(samples: NDArray[Any]) -> int:
     """Sum of squares of one hop (float [hop], full scale is 1) in steps of int16, saturated."""
     return int(min(float(np.dot(samples, samples)) * 2.0**30, 2.0**60))
@@ -119,9 +124,7 @@ class LevelNormalizer:
         self.fall = round(FALL * hops * ONE)
         self.patience = max(round(PATIENCE_SECONDS / signal.hop_seconds), 1)
         self.first_weight = round(FIRST_SECONDS[signal.front_end] / signal.hop_seconds)
-        # Logarithms bring soft sound near already.
-        is_logarithm = signal.features == "log_magnitude"
-        self.largest = 0 if is_logarithm else LARGEST_EXPONENT[signal.front_end]
+        self.largest = largest_exponent(signal.front_end, signal.features)
         self.removes_dc = signal.front_end == "follow"
         self.above_floor, self.limit, self.knock = ABOVE_FLOOR, LIMIT, KNOCK
         if signal.front_end == "attenuate":

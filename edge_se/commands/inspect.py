@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_se.engines import ENGINES, RUNTIMES
-from edge_se.level import DB_PER_OCTAVE, ONE, TOO_LOUD, TOO_SOFT
+from edge_se.level import DB_PER_OCTAVE, ONE, TOO_LOUD, TOO_SOFT, largest_exponent
 from edge_se.manifest import BandMerging
 from edge_se.options import input_path, output_file
 from edge_se.signal import Signal
@@ -117,13 +117,12 @@ def _levels(signal: dict[str, Any]) -> str:
     """What input the network hears as it is; nothing where that is all."""
     if signal["level_dbfs"] is None:
         return ""
-    if signal["front_end"] == "attenuate":
-        loudest = signal["level_dbfs"] + DB_PER_OCTAVE * TOO_LOUD / ONE
-        return f"attenuated beyond {loudest:.0f} dBFS"
-    softest, loudest = (
-        signal["level_dbfs"] + DB_PER_OCTAVE * off / ONE for off in (-TOO_SOFT, TOO_LOUD)
-    )
-    return f"as it is from {softest:.0f} to {loudest:.0f} dBFS, knocks and DC held off"
+    target, front_end = signal["level_dbfs"], signal["front_end"]
+    loudest = f"{target + DB_PER_OCTAVE * TOO_LOUD / ONE:.0f} dBFS"
+    heard = f"attenuated beyond {loudest}"
+    if largest_exponent(front_end, signal["features"]) > 0:
+        heard = f"as it is from {target - DB_PER_OCTAVE * TOO_SOFT / ONE:.0f} to {loudest}"
+    return heard if front_end == "attenuate" else f"{heard}, knocks and DC held off"
 
 
 def _windows(manifest: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from edge_se.core import load_core
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest, Tensors, TensorSpec
 from edge_se.model_file import attached_weights, read_model
-from edge_se.signal import Signal
+from edge_se.signal import FEATURE_ROWS, MASK_ROWS, Signal
 from edge_se.states import StateCache
 from edge_se.strength import FULL, ONE, Strength
 
@@ -206,7 +206,8 @@ def engine_manifest(
         precision=arithmetic,
         signal=signal,
         tensors=Tensors(
-            TensorSpec("features", (3, signal.bins)), TensorSpec("mask", (2, signal.bins))
+            TensorSpec("features", (FEATURE_ROWS[signal.features], signal.bins)),
+            TensorSpec("mask", (MASK_ROWS[signal.mask], signal.bins)),
         ),
         states=(),
         stft=stft_of(arithmetic),

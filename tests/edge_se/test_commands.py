@@ -189,7 +189,11 @@ def test_inspect_tells_of_levels(tiny_int8):
 
     description["manifest"]["signal"]["front_end"] = "follow"
     shown = format_description(description)
-    assert "levels       as it is from -42 to -15 dBFS, knocks and DC held off" in shown
+    assert "levels       as it is from -45 to -15 dBFS, knocks and DC held off" in shown
+
+    description["manifest"]["signal"]["features"] = "log_magnitude"  # which are never amplified
+    shown = format_description(description)
+    assert "levels       attenuated beyond -15 dBFS, knocks and DC held off" in shown
 
 
 def test_inspect_gives_the_manifest_as_json(edge_se, tmp_path):

@@ -10,7 +10,7 @@ import torch
 
 import quant
 from edge_se.core import load_core
-from edge_se.engines.generated import load_from_core
+from edge_se.engines.generated import engine_manifest, load_from_core
 from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError
 from quant.audio.frames import analyse, synthesize
@@ -18,6 +18,7 @@ from quant.c.engines import float_engine, make_engine
 from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.registry import find_network
+from quant.networks.ul_unas.model import SIGNAL
 from targets.engines import SOURCES, core_sources, frame_engines, silent
 from tests.helpers.running import at_every_level
 
@@ -40,6 +41,13 @@ def shaken() -> Checkpoint:
             if tensor.is_floating_point() and not name.startswith("erb"):
                 tensor.add_(0.2 * torch.rand_like(tensor))
     return Checkpoint(model, NETWORK, "shaken", 64 * "0")
+
+
+def test_a_compiled_engine_says_what_it_takes_and_gives():
+    manifest = engine_manifest("ul_unas", "float", SIGNAL, {}, {})
+
+    assert manifest.tensors.features.shape == (1, 257)
+    assert manifest.tensors.mask.shape == (1, 257)
 
 
 class InC:
