@@ -54,7 +54,11 @@ KNOCK_BEGAN, KNOCK_ENDED = 1, 2
 # What no level is above or below.
 BEYOND = 2**29
 # DC is the mean of so many hops, of which older ones count ever less: a high-pass of first order.
-DC_HOPS = 16
+DC_HOPS = 32
+# What the mean moves by without DC stays in the samples, which usual recordings keep to the bit: 48
+# dB below full scale, as the network hears it, and as much more in the first hops as fewer of them
+# say less of a mean. Twice that and more is taken off whole.
+DC_FLOOR = 2.0**-8
 # Fractional bits of DC in integers.
 DC_BITS = 8
 # Of the parabola f + c f (1 - f), within 0.008 of log2(1 + f); 16 fractional bits.
@@ -104,6 +108,7 @@ class LevelNormalizer:
         limit: How far above the target a frame may be heard.
         knock: How far above the target a hop is a knock.
         removes_dc: Whether samples are to come without DC.
+        exponent: Of two, by which features are multiplied unless that makes a frame too loud.
         event: `KNOCK_BEGAN` where the newest frame is the first of a knock, before which the
             network's states are to be kept; `KNOCK_ENDED` where it is the first after one, for
             which they are to be restored; else 0.
@@ -134,7 +139,7 @@ class LevelNormalizer:
     def reset(self) -> None:
         """Forget all hops: the gain is one until the level is known."""
         self._estimate = self._floor = self.target
-        self._hops = self._exponent = self._previous = 0
+        self._hops = self.exponent = self._previous = 0
         self._loud = self._kept_estimate = self._kept_exponent = self.event = 0
 
     def __call__(self, energy: int) -> int:
@@ -145,14 +150,14 @@ class LevelNormalizer:
         self._notice_knock(loudest)
         if level > self.silence:
             self._follow(level)
-        return min(self._exponent, (self.target + self.limit - loudest) >> 16)
+        return min(self.exponent, (self.target + self.limit - loudest) >> 16)
 
     def _notice_knock(self, loudest: int) -> None:
         self.event = 0
         if loudest > self.target + self.knock:
             if not self._loud:
                 self.event = KNOCK_BEGAN
-                self._kept_estimate, self._kept_exponent = self._estimate, self._exponent
+                self._kept_estimate, self._kept_exponent = self._estimate, self.exponent
             self._loud = self.patience
         elif self._loud and loudest > self.target + OVER:
             self._loud = self.patience
@@ -160,7 +165,7 @@ class LevelNormalizer:
             self._loud -= 1
             if not self._loud:
                 self.event = KNOCK_ENDED
-                self._estimate, self._exponent = self._kept_estimate, self._kept_exponent
+                self._estimate, self.exponent = self._kept_estimate, self._kept_exponent
 
     def _follow(self, level: int) -> None:
         distance = level - self._estimate
@@ -171,11 +176,11 @@ class LevelNormalizer:
             self._hops = min(self._hops + 1, MOST_HOPS)
             first = -distance // (self.first_weight + self._hops)
             self._estimate -= max(first, min(-distance, self.fall))
-        off = self.target - self._estimate - self._exponent * ONE
-        if off < -TOO_LOUD or (self._exponent > 0 and off < -NEAR):
-            self._exponent = max(self._exponent - 1, SMALLEST_EXPONENT)
-        elif off > TOO_SOFT or (self._exponent < 0 and off > NEAR):
-            self._exponent = min(self._exponent + 1, self.largest)
+        off = self.target - self._estimate - self.exponent * ONE
+        if off < -TOO_LOUD or (self.exponent > 0 and off < -NEAR):
+            self.exponent = max(self.exponent - 1, SMALLEST_EXPONENT)
+        elif off > TOO_SOFT or (self.exponent < 0 and off > NEAR):
+            self.exponent = min(self.exponent + 1, self.largest)
 
 
 class IntegerDc:
@@ -188,13 +193,22 @@ class IntegerDc:
         """Forget all hops."""
         self._mean = self._hops = 0
 
-    def __call__(self, total: int) -> int:
-        """Take in the sum of a hop of 256 samples; what to take off each of them."""
+    def __call__(self, total: int, exponent: int) -> int:
+        """Take in the sum of a hop of 256 samples; what to take off each of them.
+
+        Args:
+            total: sum of the hop.
+            exponent: of two, by which the network hears features multiplied.
+        """
         self._hops = min(self._hops + 1, DC_HOPS)
         off = total - self._mean
         step = abs(off) // self._hops
         self._mean += step if off > 0 else -step
-        return (self._mean + (1 << (DC_BITS - 1))) >> DC_BITS
+        floor = int(DC_FLOOR * 2 ** (15 + DC_BITS)) * DC_HOPS // self._hops
+        floor = floor >> exponent if exponent > 0 else floor << -exponent
+        size = abs(self._mean)
+        size = min(max(2 * (size - floor), 0), size)
+        return ((size if self._mean > 0 else -size) + (1 << (DC_BITS - 1))) >> DC_BITS
 
 
 class FloatDc:
@@ -209,11 +223,19 @@ class FloatDc:
         """Forget all hops."""
         self._mean, self._hops = 0.0, 0
 
-    def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take in a hop (float32 [hop]) and give it without, the same buffer at each call."""
+    def __call__(self, samples: NDArray[np.float32], exponent: int) -> NDArray[np.float32]:
+        """Take in a hop (float32 [hop]) and give it without, the same buffer at each call.
+
+        Args:
+            samples: the hop.
+            exponent: of two, by which the network hears features multiplied.
+        """
         self._hops = min(self._hops + 1, DC_HOPS)
         self._mean += (float(np.dot(samples, self._ones)) - self._mean) / self._hops
-        return np.subtract(samples, np.float32(self._mean), self._centred)
+        floor = DC_FLOOR * DC_HOPS / self._hops * 2.0**-exponent
+        size = abs(self._mean)
+        constant = math.copysign(min(max(2 * (size - floor), 0), size), self._mean)
+        return np.subtract(samples, np.float32(constant), self._centred)
 
 
 def make_normalizer(signal: Signal) -> LevelNormalizer | None:

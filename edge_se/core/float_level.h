@@ -3,6 +3,12 @@
 #include "lanes.h"
 #include "level.h"
 
+/* A float times a small power of two. */
+static inline float level_scaled(float x, int32_t exponent)
+{
+    return exponent < 0 ? x / (float)(1 << -exponent) : x * (float)(1 << exponent);
+}
+
 /* Take in one hop of 256 samples, without DC from here on; what its frame's features are multiplied
    by. */
 static inline float level_gain(struct level *l, float *mean, float *samples)
@@ -12,8 +18,12 @@ static inline float level_gain(struct level *l, float *mean, float *samples)
     if (l->removes_dc) {
         for (int n = 0; n < 256; n += 4) sum = f4_add(sum, f4_load(samples + n));
         if (l->dc_hops < DC_HOPS) l->dc_hops++;
-        constant = *mean + (f4_sum(sum) * (1.0f / 256) - *mean) / (float)l->dc_hops;
-        *mean = constant;
+        *mean += (f4_sum(sum) * (1.0f / 256) - *mean) / (float)l->dc_hops;
+        const float floor = level_scaled((float)DC_HOPS / (1 << DC_FLOOR_BITS), -l->exponent);
+        const float size = *mean < 0.0f ? -*mean : *mean;
+        const float beyond = 2.0f * (size - floor / (float)l->dc_hops);
+        constant = beyond < 0.0f ? 0.0f : beyond < size ? beyond : size;
+        if (*mean < 0.0f) constant = -constant;
     }
     for (int n = 0; n < 256; n += 4) {
         const f4 x = f4_sub(f4_load(samples + n), f4_all(constant));
@@ -23,5 +33,5 @@ static inline float level_gain(struct level *l, float *mean, float *samples)
     /* Samples are below 2^11. */
     const float energy = f4_sum(squares) * 1073741824.0f;
     const int32_t exponent = level_take(l, (uint64_t)energy);
-    return exponent < 0 ? 1.0f / (float)(1 << -exponent) : (float)(1 << exponent);
+    return level_scaled(1.0f, exponent);
 }

@@ -15,8 +15,9 @@
 #define LEVEL_NEAR 32768
 #define LEVEL_OVER 98304
 #define LEVEL_FLOOR_RISE 1024
-#define DC_HOPS 16
+#define DC_HOPS 32
 #define DC_BITS 8
+#define DC_FLOOR_BITS 8
 #define LEVEL_CURVATURE 22545
 
 /* What the frame loop does to the network's states: keep them, restore them. */
@@ -106,7 +107,12 @@ static inline int32_t level_dc(struct level *l, const int16_t *samples)
     if (l->dc_hops < DC_HOPS) l->dc_hops++;
     const int32_t off = sum - l->dc;
     l->dc += off > 0 ? off / l->dc_hops : -(-off / l->dc_hops);
-    return (l->dc + (1 << (DC_BITS - 1))) >> DC_BITS;
+    const int32_t all = (1 << (15 + DC_BITS - DC_FLOOR_BITS)) * DC_HOPS / l->dc_hops;
+    const int32_t floor = l->exponent > 0 ? all >> l->exponent : all << -l->exponent;
+    int32_t size = l->dc < 0 ? -l->dc : l->dc;
+    const int32_t beyond = size > floor ? 2 * (size - floor) : 0;
+    size = beyond < size ? beyond : size;
+    return ((l->dc > 0 ? size : -size) + (1 << (DC_BITS - 1))) >> DC_BITS;
 }
 
 /* Take in one hop of 256 samples, without DC from here on; the exponent as above. */

@@ -197,7 +197,8 @@ class FixedPath:
         if self._normalize is not None:
             newest = self._samples[HOP:]
             if self._normalize.removes_dc:
-                newest[...] = saturate(newest - self._dc(int(newest.sum())), *INT16)
+                constant = self._dc(int(newest.sum()), self._normalize.exponent)
+                newest[...] = saturate(newest - constant, *INT16)
             gain = self._normalize(int(np.square(newest).sum()))
         spectrum, exponent = analyse(self._samples)
         rows = np.concatenate([magnitude(spectrum)[None], spectrum])

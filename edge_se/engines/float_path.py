@@ -242,7 +242,7 @@ class FloatPath:
         exponent = 0
         if self._normalize is not None:
             if self._normalize.removes_dc:
-                samples = self._centre(samples)
+                samples = self._centre(samples, self._normalize.exponent)
             exponent = self._normalize(hop_energy(samples))
         self._stft.analyse(samples)
         self._write_features(exponent)

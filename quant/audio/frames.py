@@ -101,42 +101,36 @@ def features(spectra: Tensor, signal: Signal) -> Tensor:
     return FEATURES[signal.features](spectra)
 
 
-def frame_gains(samples: Tensor, signal: Signal) -> Tensor:
-    """What spectra are multiplied by for the features alone: [clips, n] to [clips, frames].
+def front_end(samples: Tensor, signal: Signal) -> tuple[Tensor, Tensor]:
+    """Samples as the frame loop's front end hands them on, and gains of the features alone.
 
-    As the frame loop normalizes the level; all ones where the signal keeps it.
+    Args:
+        samples: [clips, n].
+        signal: whose front end it is; without one samples stay as they are, and gains are ones.
+
+    Returns:
+        Samples [clips, n] and what spectra are multiplied by for the features, [clips, frames].
     """
-    hop = signal.hop
-    frames = frame_count(samples.shape[-1], signal)
-    if signal.level_dbfs is None:
-        return torch.ones(len(samples), frames)
-    padded = F.pad(samples, (0, frames * hop - samples.shape[-1])).unflatten(-1, (frames, hop))
-    exponents = np.empty(padded.shape[:2], np.float32)
-    for clip, clip_hops in enumerate(padded.numpy()):
-        normalizer = LevelNormalizer(signal)
-        exponents[clip] = [normalizer(hop_energy(hop)) for hop in clip_hops]
-    return torch.from_numpy(np.exp2(exponents))
-
-
-def without_dc(samples: Tensor, signal: Signal) -> Tensor:
-    """Samples [clips, n] as the frame loop's front end hands them on; as they are without one."""
-    if signal.level_dbfs is None or signal.front_end != "follow":
-        return samples
     hop, count = signal.hop, samples.shape[-1]
     frames = frame_count(count, signal)
+    if signal.level_dbfs is None:
+        return samples, torch.ones(len(samples), frames)
     hops = F.pad(samples, (0, frames * hop - count)).unflatten(-1, (frames, hop)).clone()
-    for clip in hops.numpy():
-        centre = FloatDc(hop)
-        for newest in clip:
-            newest[...] = centre(newest)
-    return hops.flatten(1)[:, :count]
+    exponents = np.empty(hops.shape[:2], np.float32)
+    for clip, clip_hops in enumerate(hops.numpy()):
+        normalizer, centre = LevelNormalizer(signal), FloatDc(hop)
+        for frame, newest in enumerate(clip_hops):
+            if normalizer.removes_dc:
+                newest[...] = centre(newest, normalizer.exponent)
+            exponents[clip, frame] = normalizer(hop_energy(newest))
+    return hops.flatten(1)[:, :count], torch.from_numpy(np.exp2(exponents))
 
 
 def heard(samples: Tensor, signal: Signal) -> tuple[Tensor, Tensor]:
     """Spectra [clips, frames, bins] and what the network takes of them, [..., rows, bins]."""
-    samples = without_dc(samples, signal)
+    samples, gains = front_end(samples, signal)
     spectra = analyse(samples, signal)
-    return spectra, features(spectra * frame_gains(samples, signal)[..., None], signal)
+    return spectra, features(spectra * gains[..., None], signal)
 
 
 def heard_in_calibration(samples: Tensor, signal: Signal) -> Tensor:

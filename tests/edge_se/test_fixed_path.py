@@ -129,7 +129,7 @@ def test_nothing_is_float_with_a_normalized_level(front_end):
     stream(path, white(-10)[: 200 * HOP])
 
     assert path._normalize is not None
-    assert path._normalize._exponent < 0
+    assert path._normalize.exponent < 0
     assert all(type(value) in (int, bool) for value in vars(path._normalize).values())
 
 

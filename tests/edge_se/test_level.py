@@ -172,11 +172,29 @@ def test_dc_is_gone_after_a_second_in_integers_and_floats(dc):
     integers, floats = IntegerDc(), FloatDc(256)
     for hop in samples:
         whole = np.rint(hop * 32768).astype(np.int64)
-        left = whole - integers(int(whole.sum()))
-        centred = floats(hop)
+        left = whole - integers(int(whole.sum()), 0)
+        centred = floats(hop, 0)
 
     assert abs(left.mean()) < 32768 * 0.002
     assert abs(centred.mean()) < 0.002
+
+
+def test_usual_samples_stay_as_they_are_to_the_bit():
+    samples = noise(-20, 400)
+    integers, floats = IntegerDc(), FloatDc(256)
+    for hop in samples:
+        assert integers(int(np.rint(hop * 32768).sum()), 0) == 0
+        np.testing.assert_array_equal(floats(hop, 0), hop)
+
+
+def test_soft_microphones_lose_dc_that_loud_ones_keep():
+    samples = noise(-60, 64) + np.float32(0.003)
+    loud, soft = FloatDc(256), FloatDc(256)
+    for hop in samples:
+        kept, centred = loud(hop, 0), soft(hop, 5).mean()
+
+    assert abs(kept.mean() - 0.003) < 0.0005
+    assert abs(centred) < 0.0005
 
 
 def test_reset_forgets_the_level():

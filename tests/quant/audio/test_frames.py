@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edge_se.stft import Stft
-from quant.audio.frames import analyse, apply_mask, features, frame_gains, heard, synthesize
+from quant.audio.frames import analyse, apply_mask, features, front_end, heard, synthesize
 from quant.networks.gtcrn.model import SIGNAL
 from quant.networks.ul_unas.model import SIGNAL as UL_UNAS
 
@@ -58,7 +58,7 @@ def test_a_gain_scales_what_the_network_takes_and_not_the_spectra():
 
     for signal in (SIGNAL, UL_UNAS):
         spectra, taken = heard(loud, replace(signal, level_dbfs=-30.0))
-        gain = frame_gains(loud, replace(signal, level_dbfs=-30.0))[0, -2]
+        gain = front_end(loud, replace(signal, level_dbfs=-30.0))[1][0, -2]
 
         assert gain < 1
         expected = features(analyse(loud, signal)[:, -2] * gain, signal)

@@ -10,7 +10,7 @@ from calib_data import clips_folder
 from edge_se import Enhancer
 from edge_se.model_file import read_manifest
 from quant.audio.clips import read_calibration_clips
-from quant.audio.frames import analyse, apply_mask, features, frame_gains, heard, synthesize
+from quant.audio.frames import analyse, apply_mask, features, front_end, heard, synthesize
 from quant.audio.mixing import calibration_mixtures
 from quant.graph.encoding import assign_encodings
 from quant.graph.execute import run_sequence
@@ -85,4 +85,4 @@ def test_float_ends_take_and_give_floats(default_checkpoint, clip, tmp_path, pre
 
 
 def test_no_level_leaves_features_as_they_are(clip):
-    assert (frame_gains(torch.from_numpy(clip)[None], SIGNAL) == 1).all()
+    assert (front_end(torch.from_numpy(clip)[None], SIGNAL)[1] == 1).all()
