@@ -56,9 +56,9 @@ BEYOND = 2**29
 # DC is the mean of so many hops, of which older ones count ever less: a high-pass of first order.
 DC_HOPS = 32
 # What the mean moves by without DC stays in the samples, which usual recordings keep to the bit: 48
-# dB below full scale, as the network hears it, and as much more in the first hops as fewer of them
-# say less of a mean. Twice that and more is taken off whole.
-DC_FLOOR = 2.0**-8
+# dB below full scale, as the network hears it, and more in the first hops, of which fewer say less
+# of a mean, unless it is most of the hop's energy. Twice that and more is taken off whole.
+DC_FLOOR, DC_FIRST_HOPS = 2.0**-8, 16
 # Fractional bits of DC in integers.
 DC_BITS = 8
 # Of the parabola f + c f (1 - f), within 0.008 of log2(1 + f); 16 fractional bits.
@@ -193,18 +193,21 @@ class IntegerDc:
         """Forget all hops."""
         self._mean = self._hops = 0
 
-    def __call__(self, total: int, exponent: int) -> int:
-        """Take in the sum of a hop of 256 samples; what to take off each of them.
+    def __call__(self, samples: NDArray[np.int64], exponent: int) -> int:
+        """Take in a hop (int64 [256], values of int16); what to take off each sample.
 
         Args:
-            total: sum of the hop.
+            samples: the hop.
             exponent: of two, by which the network hears features multiplied.
         """
+        total, energy = int(samples.sum()), int(np.square(samples).sum())
         self._hops = min(self._hops + 1, DC_HOPS)
         off = total - self._mean
         step = abs(off) // self._hops
         self._mean += step if off > 0 else -step
-        floor = int(DC_FLOOR * 2 ** (15 + DC_BITS)) * DC_HOPS // self._hops
+        certain = total * total > 128 * energy
+        first = DC_FIRST_HOPS if certain else min(self._hops, DC_FIRST_HOPS)
+        floor = int(DC_FLOOR * 2 ** (15 + DC_BITS)) * DC_FIRST_HOPS // first
         floor = floor >> exponent if exponent > 0 else floor << -exponent
         size = abs(self._mean)
         size = min(max(2 * (size - floor), 0), size)
@@ -231,8 +234,11 @@ class FloatDc:
             exponent: of two, by which the network hears features multiplied.
         """
         self._hops = min(self._hops + 1, DC_HOPS)
-        self._mean += (float(np.dot(samples, self._ones)) - self._mean) / self._hops
-        floor = DC_FLOOR * DC_HOPS / self._hops * 2.0**-exponent
+        mean = float(np.dot(samples, self._ones))
+        self._mean += (mean - self._mean) / self._hops
+        certain = 2 * len(samples) * mean * mean > np.dot(samples, samples)
+        first = DC_FIRST_HOPS if certain else min(self._hops, DC_FIRST_HOPS)
+        floor = DC_FLOOR * DC_FIRST_HOPS / first * 2.0**-exponent
         size = abs(self._mean)
         constant = math.copysign(min(max(2 * (size - floor), 0), size), self._mean)
         return np.subtract(samples, np.float32(constant), self._centred)

@@ -197,7 +197,7 @@ class FixedPath:
         if self._normalize is not None:
             newest = self._samples[HOP:]
             if self._normalize.removes_dc:
-                constant = self._dc(int(newest.sum()), self._normalize.exponent)
+                constant = self._dc(newest, self._normalize.exponent)
                 newest[...] = saturate(newest - constant, *INT16)
             gain = self._normalize(int(np.square(newest).sum()))
         spectrum, exponent = analyse(self._samples)

@@ -156,7 +156,9 @@ def test_the_level_s_bits_equal_those_of_the_numpy_model(library, front_end, tar
         assert level is not None and expected is not None
         gains.add(level.exponent)
         for name in ("estimate", "floor", "hops", "exponent", "previous", "loud"):
-            assert getattr(level, name) == getattr(expected, name if name == "exponent" else f"_{name}")
+            assert getattr(level, name) == getattr(
+                expected, name if name == "exponent" else f"_{name}"
+            )
         assert level.event == expected.event
         events.add(level.event)
         assert level.dc == model._dc._mean

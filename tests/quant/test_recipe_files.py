@@ -254,7 +254,10 @@ def test_a_bad_place_is_an_exception_and_nothing_is_written(clips, tmp_path):
     for save, complaint in (
         (lambda: quantized.save(tmp_path / "model.onnx"), "has to end in .tflite"),
         (lambda: quantized.save(tmp_path / "nowhere" / "m.tflite"), "there is no folder"),
-        (lambda: quantized.report(tmp_path / "report"), "a report compares an enhancer of this project"),
+        (
+            lambda: quantized.report(tmp_path / "report"),
+            "a report compares an enhancer of this project",
+        ),
     ):
         with pytest.raises(UserError, match=complaint):
             save()
