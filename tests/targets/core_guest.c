@@ -13,16 +13,16 @@ static int16_t samples[WINDOW], output[HOP], features[6 * BINS], mask[2 * BINS];
 
 int main(void)
 {
-    int32_t counts[2], level[2];
+    int32_t counts[2], levelled[1];
+    struct level level[1];
     struct context c = {0};
     READ(counts); /* of numbers from `delay` on, and of features */
     fread(&c.delay, sizeof c.delay, (size_t)counts[0], stdin);
-    READ(level);
+    READ(levelled), READ(level);
     READ(window), READ(twiddles);
-    struct level normalizer = {level[1], level[1], 0, 0};
     c.window = window, c.twiddles = twiddles;
     c.samples = samples, c.output = output, c.spectra = spectra, c.exponents = exponents;
-    c.tail = tail, c.level = level[0] ? &normalizer : 0, c.features = features, c.mask = mask;
+    c.tail = tail, c.level = levelled[0] ? level : 0, c.features = features, c.mask = mask;
     while (fread(samples + HOP, sizeof *samples, HOP, stdin) == HOP) {
         fread(mask, (size_t)c.mask_bytes, 2 * BINS, stdin);
         fixed_analyse(&c);
