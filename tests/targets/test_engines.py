@@ -172,9 +172,9 @@ def test_the_float_engine_has_the_float_model_s_front_end(library, float_model, 
 def test_a_knock_and_dc_leave_no_trace_in_c(library, in_the_world, stft):
     begin, until = 36000, len(in_the_world) // 2
     plain = np.concatenate([in_the_world[:32000], in_the_world[begin:until] - np.float32(0.1)])
-    expected = Enhancer(engine="c", stft=stft).enhance(plain)[32000 + 4800 :]
+    expected = Enhancer(engine="c", stft=stft).enhance(plain)[32000 + 9600 :]
 
-    found = Enhancer(engine="c", stft=stft).enhance(in_the_world)[begin + 4800 : until]
+    found = Enhancer(engine="c", stft=stft).enhance(in_the_world)[begin + 9600 : until]
 
     error = np.square(found - expected).sum() / np.square(expected).sum()
     assert 10 * np.log10(error) < -15
