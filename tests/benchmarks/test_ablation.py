@@ -41,22 +41,14 @@ def test_unknown_fusions_are_refused(tmp_path):
 @pytest.mark.slow
 def test_fusions_are_trained_and_compared(training_folders, noisy, tmp_path):
     (tmp_path / "clips").mkdir()
-    soundfile.write(tmp_path / "clips" / "noisy.wav", noisy[0][:16000], 16000)
+    for index, samples in enumerate(noisy[:4]):
+        soundfile.write(tmp_path / "clips" / f"{index}.wav", samples[:8000], 16000)
     folders = ("--clean", training_folders / "clean", "--noise", training_folders / "noise")
-    options = (
-        "--fusions",
-        "none",
-        "concat",
-        "--steps",
-        2,
-        "--validation-mixtures",
-        2,
-        "--clips",
-        tmp_path / "clips",
-    )
+    options = ("--fusions", "none", "concat", "--steps", 2, "--validation-mixtures", 2)
 
     result = ablation(
-        *folders, *options, "--out", tmp_path / "out", "--json", tmp_path / "rows.json"
+        *(*folders, *options, "--clips", tmp_path / "clips"),
+        *("--out", tmp_path / "out", "--json", tmp_path / "rows.json"),
     )
 
     none, concat = json.loads((tmp_path / "rows.json").read_text())

@@ -63,7 +63,8 @@ def test_the_table_has_a_line_for_each_scope(sensitivity):
 @pytest.mark.slow
 def test_the_command_writes_a_table_and_a_plot(main, noisy, tmp_path):
     (tmp_path / "clips").mkdir()
-    soundfile.write(tmp_path / "clips" / "noisy.wav", noisy[0][:16000], 16000)
+    for index, samples in enumerate(noisy):
+        soundfile.write(tmp_path / "clips" / f"{index}.wav", samples, 16000)
 
     code, output, _ = main("sensitivity", "--clips", "clips", "--out", "found")
 
