@@ -200,13 +200,14 @@ class IntegerDc:
             samples: the hop.
             exponent: of two, by which the network hears features multiplied.
         """
-        total, energy = int(samples.sum()), int(np.square(samples).sum())
+        total = int(samples.sum())
         self._hops = min(self._hops + 1, DC_HOPS)
         off = total - self._mean
         step = abs(off) // self._hops
         self._mean += step if off > 0 else -step
-        certain = total * total > 128 * energy
-        first = DC_FIRST_HOPS if certain else min(self._hops, DC_FIRST_HOPS)
+        first = DC_FIRST_HOPS
+        if self._hops < DC_FIRST_HOPS and total * total <= 128 * int(np.square(samples).sum()):
+            first = self._hops
         floor = int(DC_FLOOR * 2 ** (15 + DC_BITS)) * DC_FIRST_HOPS // first
         floor = floor >> exponent if exponent > 0 else floor << -exponent
         size = abs(self._mean)
@@ -236,8 +237,9 @@ class FloatDc:
         self._hops = min(self._hops + 1, DC_HOPS)
         mean = float(np.dot(samples, self._ones))
         self._mean += (mean - self._mean) / self._hops
-        certain = 2 * len(samples) * mean * mean > np.dot(samples, samples)
-        first = DC_FIRST_HOPS if certain else min(self._hops, DC_FIRST_HOPS)
+        first, most = DC_FIRST_HOPS, 2 * len(samples) * mean * mean
+        if self._hops < DC_FIRST_HOPS and most <= np.dot(samples, samples):
+            first = self._hops
         floor = DC_FLOOR * DC_FIRST_HOPS / first * 2.0**-exponent
         size = abs(self._mean)
         constant = math.copysign(min(max(2 * (size - floor), 0), size), self._mean)

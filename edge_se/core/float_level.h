@@ -16,17 +16,19 @@ static inline float level_gain(struct level *l, float *mean, float *samples)
     f4 sum = f4_all(0.0f), squares = f4_all(0.0f);
     float constant = 0.0f;
     if (l->removes_dc) {
-        for (int n = 0; n < 256; n += 4) {
-            const f4 x = f4_load(samples + n);
-            sum = f4_add(sum, x);
-            squares = f4_fma(squares, x, x);
-        }
+        for (int n = 0; n < 256; n += 4) sum = f4_add(sum, f4_load(samples + n));
         const float newest = f4_sum(sum) * (1.0f / 256);
         if (l->dc_hops < DC_HOPS) l->dc_hops++;
         *mean += (newest - *mean) / (float)l->dc_hops;
-        const int certain = 512.0f * newest * newest > f4_sum(squares);
-        const int32_t first = !certain && l->dc_hops < DC_FIRST_HOPS ? l->dc_hops : DC_FIRST_HOPS;
-        squares = f4_all(0.0f);
+        int32_t first = DC_FIRST_HOPS;
+        if (l->dc_hops < DC_FIRST_HOPS) {
+            f4 energy = f4_all(0.0f);
+            for (int n = 0; n < 256; n += 4) {
+                const f4 x = f4_load(samples + n);
+                energy = f4_fma(energy, x, x);
+            }
+            if (512.0f * newest * newest <= f4_sum(energy)) first = l->dc_hops;
+        }
         const float floor =
             level_scaled((float)DC_FIRST_HOPS / (1 << DC_FLOOR_BITS), -l->exponent) / (float)first;
         const float size = *mean < 0.0f ? -*mean : *mean;

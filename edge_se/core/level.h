@@ -104,16 +104,16 @@ static inline int32_t level_take(struct level *l, uint64_t energy)
 static inline int32_t level_dc(struct level *l, const int16_t *samples)
 {
     int32_t sum = 0;
-    uint64_t energy = 0;
-    for (int n = 0; n < 256; n++) {
-        sum += samples[n];
-        energy += (uint32_t)(samples[n] * samples[n]);
-    }
+    for (int n = 0; n < 256; n++) sum += samples[n];
     if (l->dc_hops < DC_HOPS) l->dc_hops++;
     const int32_t off = sum - l->dc;
     l->dc += off > 0 ? off / l->dc_hops : -(-off / l->dc_hops);
-    const int certain = (uint64_t)((int64_t)sum * sum) > 128 * energy;
-    const int32_t first = !certain && l->dc_hops < DC_FIRST_HOPS ? l->dc_hops : DC_FIRST_HOPS;
+    int32_t first = DC_FIRST_HOPS;
+    if (l->dc_hops < DC_FIRST_HOPS) {
+        uint64_t energy = 0;
+        for (int n = 0; n < 256; n++) energy += (uint32_t)(samples[n] * samples[n]);
+        if ((uint64_t)((int64_t)sum * sum) <= 128 * energy) first = l->dc_hops;
+    }
     const int32_t all = (1 << (15 + DC_BITS - DC_FLOOR_BITS)) * DC_FIRST_HOPS / first;
     const int32_t floor = l->exponent > 0 ? all >> l->exponent : all << -l->exponent;
     int32_t size = l->dc < 0 ? -l->dc : l->dc;
