@@ -246,6 +246,30 @@ class FloatDc:
         return np.subtract(samples, np.float32(constant), self._centred)
 
 
+class FloatFrontEnd:
+    """The front end of float samples: takes DC off, and finds each frame's exponent of two."""
+
+    def __init__(self, signal: Signal) -> None:
+        """Begin a stream; raises ValueError where the signal keeps its level."""
+        self._normalize, self._centre = LevelNormalizer(signal), FloatDc(signal.hop)
+
+    def reset(self) -> None:
+        """Forget all hops."""
+        self._normalize.reset()
+        self._centre.reset()
+
+    @property
+    def event(self) -> int:
+        """What happens with the newest frame; see `LevelNormalizer.event`."""
+        return self._normalize.event
+
+    def __call__(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+        """Take in a hop (float32 [hop]); what goes on in its place, and the exponent."""
+        if self._normalize.removes_dc:
+            samples = self._centre(samples, self._normalize.exponent)
+        return samples, self._normalize(hop_energy(samples))
+
+
 def make_normalizer(signal: Signal) -> LevelNormalizer | None:
     """What the signal asks for; None where features keep the input's level."""
     return None if signal.level_dbfs is None else LevelNormalizer(signal)

@@ -1,6 +1,6 @@
 """The state cache: what a model remembers from one frame to the next, by name."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,11 @@ def reset_array(spec: StateSpec) -> NDArray[Any]:
     if spec.dtype == "float32":
         return value
     return quantize(value, spec.scale, spec.zero_point, spec.dtype)
+
+
+def _write(targets: Iterable[NDArray[Any]], values: Iterable[NDArray[Any]]) -> None:
+    for target, value in zip(targets, values, strict=True):
+        target[...] = value
 
 
 def _raw_bytes(array: NDArray[Any]) -> memoryview:
@@ -58,18 +63,15 @@ class StateCache(Mapping[str, NDArray[np.floating[Any]]]):
 
     def reset(self) -> None:
         """Put every state back to its reset value."""
-        for target, value in zip(self._inputs.values(), self._reset_arrays, strict=True):
-            target[...] = value
+        _write(self._inputs.values(), self._reset_arrays)
 
     def keep(self) -> None:
         """Keep every state as it is, for `restore`."""
-        for target, value in zip(self._kept, self._inputs.values(), strict=True):
-            target[...] = value
+        _write(self._kept, self._inputs.values())
 
     def restore(self) -> None:
         """Put every state back to what was kept last."""
-        for target, value in zip(self._inputs.values(), self._kept, strict=True):
-            target[...] = value
+        _write(self._inputs.values(), self._kept)
 
     def raw(self, name: str) -> NDArray[Any]:
         """A copy of a state as stored (integers when quantized)."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.engines.choice import make_stft
-from edge_se.level import FloatDc, hop_energy, make_normalizer
+from edge_se.level import FloatFrontEnd
 from edge_se.manifest import BandMerging, Manifest, TensorSpec
 from edge_se.quantized import Dequantizer, Quantizer
 from edge_se.signal import FEATURE_ROWS, LEAST_MAGNITUDE
@@ -224,8 +224,9 @@ class FloatPath:
             tensors.features,
             manifest.bands,
         )
-        self._normalize = make_normalizer(manifest.signal)
-        self._centre = FloatDc(manifest.signal.hop)
+        self._front_end: FloatFrontEnd | None = None
+        if manifest.signal.level_dbfs is not None:
+            self._front_end = FloatFrontEnd(manifest.signal)
         self._apply_mask = MaskApplier(mask, tensors.mask)
         self._delay: SpectrumDelay | None = None
         if manifest.lookahead_frames:
@@ -240,10 +241,8 @@ class FloatPath:
     def analyse(self, samples: Samples) -> None:
         """Analysis: one hop of samples to the step's features."""
         exponent = 0
-        if self._normalize is not None:
-            if self._normalize.removes_dc:
-                samples = self._centre(samples, self._normalize.exponent)
-            exponent = self._normalize(hop_energy(samples))
+        if self._front_end is not None:
+            samples, exponent = self._front_end(samples)
         self._stft.analyse(samples)
         self._write_features(exponent)
         if self._delay is not None:
@@ -251,7 +250,7 @@ class FloatPath:
 
     def knock(self) -> int:
         """What happens with the newest frame; see `edge_se.level.LevelNormalizer.event`."""
-        return 0 if self._normalize is None else self._normalize.event
+        return 0 if self._front_end is None else self._front_end.event
 
     def synthesise(self, out: Samples) -> None:
         """Synthesis: the mask applied, and one enhanced hop written to `out`."""
@@ -264,9 +263,8 @@ class FloatPath:
     def reset(self) -> None:
         """Forget all samples."""
         self._stft.reset()
-        if self._normalize is not None:
-            self._normalize.reset()
-            self._centre.reset()
+        if self._front_end is not None:
+            self._front_end.reset()
         if self._delay is not None:
             self._delay.reset()
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edge_se.level import FloatDc, LevelNormalizer, hop_energy
+from edge_se.level import FloatFrontEnd
 from edge_se.signal import LEAST_MAGNITUDE, Signal, hann
 
 MAGNITUDE_FLOOR = 1e-12  # added to the squared magnitude
@@ -118,11 +118,9 @@ def front_end(samples: Tensor, signal: Signal) -> tuple[Tensor, Tensor]:
     hops = F.pad(samples, (0, frames * hop - count)).unflatten(-1, (frames, hop)).clone()
     exponents = np.empty(hops.shape[:2], np.float32)
     for clip, clip_hops in enumerate(hops.numpy()):
-        normalizer, centre = LevelNormalizer(signal), FloatDc(hop)
+        take_in = FloatFrontEnd(signal)
         for frame, newest in enumerate(clip_hops):
-            if normalizer.removes_dc:
-                newest[...] = centre(newest, normalizer.exponent)
-            exponents[clip, frame] = normalizer(hop_energy(newest))
+            newest[...], exponents[clip, frame] = take_in(newest)
     return hops.flatten(1)[:, :count], torch.from_numpy(np.exp2(exponents))
 
 
