@@ -8,7 +8,6 @@ quantized.report("report/")
 """
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -298,12 +297,12 @@ def _check_recipe(recipe: Recipe, checkpoint: Checkpoint) -> None:
         return
     operators = checkpoint.graph(recipe.splits).operators
     names = ["features", *(operator.scope for operator in operators)]
-    for override in recipe.overrides:
-        if not any(re.search(override.pattern, name) for name in names):
-            raise UserError(
-                f"the pattern {override.pattern!r} of the recipe {recipe.name} matches no operator "
-                f"of this {checkpoint.architecture}; their names begin as in {_beginnings(names)}"
-            )
+    override = recipe.unmatched(names)
+    if override is not None:
+        raise UserError(
+            f"the pattern {override.pattern!r} of the recipe {recipe.name} matches no operator "
+            f"of this {checkpoint.architecture}; their names begin as in {_beginnings(names)}"
+        )
 
 
 def _check_level(recipe: Recipe) -> None:

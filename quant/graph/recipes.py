@@ -84,6 +84,13 @@ class Recipe:
             return Precision.FLOAT
         return chosen
 
+    def unmatched(self, names: Iterable[str]) -> Override | None:
+        """The first override whose pattern is found in none of the names; None if all are."""
+        known = list(names)
+        return next(
+            (o for o in self.overrides if not any(re.search(o.pattern, n) for n in known)), None
+        )
+
     @property
     def needs_ranges(self) -> bool:
         """Some of its activations are below float precision."""

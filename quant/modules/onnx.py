@@ -14,7 +14,8 @@ from quant.graph.recipes import RECIPES
 from quant.modules.export import export, quiet
 from quant.modules.own import FEATURES, MASK, OwnModule, told
 from quant.modules.pipeline import ROUTE, enhanced
-from quant.modules.step_file import NEXT, tool_versions
+from quant.modules.step_file import NEXT
+from quant.ptq.pipeline import tool_versions
 from quant.ptq.proof import prove, speech
 
 TOOLS = ("edge-se", "torch", "numpy", "onnx", "onnxscript")

@@ -1,8 +1,7 @@
 """From somebody's own module to a model file, stage by stage."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -28,7 +27,7 @@ from quant.modules.step_file import (
     with_names,
 )
 from quant.ptq.pipeline import signal_for
-from quant.ptq.proof import prove, require_finite, run_apart, snr_db, speech
+from quant.ptq.proof import require_finite, require_near, run_apart, snr_db, speech
 from quant.ptq.ranges import RANGE_FUNCTIONS, require_known
 
 ROUTE = "litert"  # what the manifest's recipe calls this route
@@ -44,12 +43,14 @@ class LoweredModule:
         content: of the float file, signals and states called by name.
         places: where they are.
         error: the largest one against the module.
+        frame: the file in the interpreter.
     """
 
     own: OwnModule
     content: bytes
     places: Places
     error: float
+    frame: FloatFrame = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ def lower_module(
     converted = lower(own, export(own), progress)
     places = find_places(converted, own)
     content = with_names(converted, places, own)
-    error = exactness(FloatFrame(content, places, own), own, speech(own.signal.sample_rate))
-    return LoweredModule(own, content, places, error)
+    frame = FloatFrame(content, places, own)
+    error = exactness(frame, own, speech(own.signal.sample_rate))
+    return LoweredModule(own, content, places, error, frame)
 
 
 def make_module(
@@ -129,11 +131,11 @@ def make_module(
     )
     samples = speech(signal.sample_rate)
     expected = enhanced(own, signal, samples)
+    file = finish(quality=quality)
+    found = run_apart(file, samples)
     if recipe.is_float:
-        file = finish(quality=quality)
-        prove(file, samples, expected, rounded=False)
-        return MadeModule(file, ranges, left, snr_db(run_apart(file, samples), expected))
-    found = run_apart(finish(quality=quality), samples)
+        require_near(found, expected, rounded=False)
+        return MadeModule(file, ranges, left, snr_db(found, expected))
     require_finite(found)
     snr = round(snr_db(found, expected), 2)
     return MadeModule(finish(quality={**quality, "snr_db": snr}), ranges, left, snr)
@@ -148,25 +150,21 @@ def _ranges(
     progress: Progress,
 ) -> dict[str, Range]:
     """Ranges of all tensors by the recipe's method, on noisy clips."""
-    frame = FloatFrame(lowered.content, lowered.places, lowered.own)
     told = partial(progress, "calibration")
-    statistics = observe(frame, lowered.own, signal, noisy, told)
+    statistics = observe(lowered.frame, lowered.own, signal, noisy, told)
     details["frames"] = statistics.frames
     return RANGE_FUNCTIONS[recipe.ranges](statistics, ())
 
 
 def require_operators(lowered: LoweredModule, recipe: Recipe) -> None:
     """Raise UserError where a pattern of a recipe names no operator of a module."""
-    if not recipe.overrides:
-        return
-    frame = FloatFrame(lowered.content, lowered.places, lowered.own)
-    layers = sorted({layer_of(name) for name in frame.tensors})[:NAMED_AT_MOST]
-    for override in recipe.overrides:
-        if not any(re.search(override.pattern, name) for name in frame.tensors):
-            raise UserError(
-                f"the pattern {override.pattern!r} of the recipe {recipe.name} matches no operator "
-                f"of {lowered.own.architecture}; its layers are {', '.join(layers)}"
-            )
+    override = recipe.unmatched(lowered.frame.tensors)
+    if override is not None:
+        layers = sorted({layer_of(name) for name in lowered.frame.tensors})[:NAMED_AT_MOST]
+        raise UserError(
+            f"the pattern {override.pattern!r} of the recipe {recipe.name} matches no operator "
+            f"of {lowered.own.architecture}; its layers are {', '.join(layers)}"
+        )
 
 
 @torch.no_grad()

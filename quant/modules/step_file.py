@@ -1,10 +1,8 @@
 """The TFLite file of a module's frame: its signals and states, what stays float, its manifest."""
 
-import importlib.metadata
-import platform
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +16,7 @@ from edge_se.signal import Signal
 from quant.graph.tflite import pack
 from quant.mixed_precision import operators
 from quant.modules.own import FEATURES, MASK, OwnModule
+from quant.ptq.pipeline import tool_versions
 
 TOOLS = ("edge-se", "torch", "numpy", "ai-edge-litert", "litert-torch", "litert-quantizer")
 NEXT = ".next"
@@ -218,9 +217,3 @@ def finished(
         tools=tool_versions(TOOLS),
     )
     return attach_manifest(pack(model), manifest)
-
-
-def tool_versions(names: Sequence[str]) -> dict[str, str]:
-    """Versions of what decides a file's content."""
-    versions = {name: importlib.metadata.version(name) for name in names}
-    return {"python": platform.python_version(), **versions}

@@ -1,14 +1,12 @@
 """The float streaming step as an ONNX model file, with its manifest in the metadata."""
 
-import importlib.metadata
-import platform
-
 from edge_se.manifest import Manifest, StateSpec, Tensors, TensorSpec
 from edge_se.model_file import attach_manifest
 from quant.graph.graph import State
 from quant.graph.onnx import next_name, write_onnx
 from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint
+from quant.ptq.pipeline import tool_versions
 from quant.ptq.proof import prove_against_torch
 
 # Names of distributions whose versions decide the file's content.
@@ -38,10 +36,7 @@ def build_onnx(checkpoint: Checkpoint) -> bytes:
         states=tuple(_state(state) for state in graph.states),
         checkpoint=checkpoint.describe(),
         recipe=recipe.describe(),
-        tools={
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in TOOLS},
-        },
+        tools=tool_versions(TOOLS),
     )
     content = attach_manifest(model.SerializeToString(deterministic=True), manifest)
     prove_against_torch(content, checkpoint, checkpoint.signal, engine="onnxruntime")

@@ -317,7 +317,7 @@ def build(
         checkpoint=checkpoint.describe(),
         recipe=recipe.describe(),
         calibration=dict(calibration),
-        tools=_tool_versions(),
+        tools=tool_versions(TOOLS),
     )
     # In integers where they can be: it costs less in the core.
     if manifest.chunk is None and fixed_path.serves(manifest):
@@ -345,6 +345,7 @@ def _tensor(written: WrittenModel, value: Value, encodings: Mapping[Value, Encod
     )
 
 
-def _tool_versions() -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in TOOLS}
+def tool_versions(names: Sequence[str]) -> dict[str, str]:
+    """Versions of what decides a file's content."""
+    versions = {name: importlib.metadata.version(name) for name in names}
     return {"python": platform.python_version(), **versions}
