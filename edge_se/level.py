@@ -57,8 +57,8 @@ BEYOND = 2**29
 DC_HOPS = 32
 # What the mean moves by without DC stays in the samples, which usual recordings keep to the bit: 48
 # dB below full scale, as the network hears it, and more in the first hops, of which fewer say less
-# of a mean, unless it is most of the hop's energy. Twice that and more is taken off whole.
-DC_FLOOR, DC_FIRST_HOPS = 2.0**-8, 16
+# of a mean, unless it has 3/4 of the hop's energy. Twice that and more is taken off whole.
+DC_FLOOR = 2.0**-8
 # Fractional bits of DC in integers.
 DC_BITS = 8
 # Of the parabola f + c f (1 - f), within 0.008 of log2(1 + f); 16 fractional bits.
@@ -205,10 +205,10 @@ class IntegerDc:
         off = total - self._mean
         step = abs(off) // self._hops
         self._mean += step if off > 0 else -step
-        first = DC_FIRST_HOPS
-        if self._hops < DC_FIRST_HOPS and total * total <= 128 * int(np.square(samples).sum()):
+        first = DC_HOPS
+        if self._hops < DC_HOPS and total * total <= 192 * int(np.square(samples).sum()):
             first = self._hops
-        floor = int(DC_FLOOR * 2 ** (15 + DC_BITS)) * DC_FIRST_HOPS // first
+        floor = int(DC_FLOOR * 2 ** (15 + DC_BITS)) * DC_HOPS // first
         floor = floor >> exponent if exponent > 0 else floor << -exponent
         size = abs(self._mean)
         size = min(max(2 * (size - floor), 0), size)
@@ -237,13 +237,13 @@ class FloatDc:
         self._hops = min(self._hops + 1, DC_HOPS)
         mean = float(np.dot(samples, self._ones))
         self._mean += (mean - self._mean) / self._hops
-        first, most = DC_FIRST_HOPS, 2 * len(samples) * mean * mean
-        if self._hops < DC_FIRST_HOPS and most <= np.dot(samples, samples):
+        first, constant = DC_HOPS, len(samples) * mean * mean
+        if self._hops < DC_HOPS and 4 * constant <= 3 * np.dot(samples, samples):
             first = self._hops
-        floor = DC_FLOOR * DC_FIRST_HOPS / first * 2.0**-exponent
+        floor = DC_FLOOR * DC_HOPS / first * 2.0**-exponent
         size = abs(self._mean)
-        constant = math.copysign(min(max(2 * (size - floor), 0), size), self._mean)
-        return np.subtract(samples, np.float32(constant), self._centred)
+        removed = math.copysign(min(max(2 * (size - floor), 0), size), self._mean)
+        return np.subtract(samples, np.float32(removed), self._centred)
 
 
 class FloatFrontEnd:

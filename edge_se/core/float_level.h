@@ -20,17 +20,17 @@ static inline float level_gain(struct level *l, float *mean, float *samples)
         const float newest = f4_sum(sum) * (1.0f / 256);
         if (l->dc_hops < DC_HOPS) l->dc_hops++;
         *mean += (newest - *mean) / (float)l->dc_hops;
-        int32_t first = DC_FIRST_HOPS;
-        if (l->dc_hops < DC_FIRST_HOPS) {
+        int32_t first = DC_HOPS;
+        if (l->dc_hops < DC_HOPS) {
             f4 energy = f4_all(0.0f);
             for (int n = 0; n < 256; n += 4) {
                 const f4 x = f4_load(samples + n);
                 energy = f4_fma(energy, x, x);
             }
-            if (512.0f * newest * newest <= f4_sum(energy)) first = l->dc_hops;
+            if (1024.0f * newest * newest <= 3.0f * f4_sum(energy)) first = l->dc_hops;
         }
         const float floor =
-            level_scaled((float)DC_FIRST_HOPS / (1 << DC_FLOOR_BITS), -l->exponent) / (float)first;
+            level_scaled((float)DC_HOPS / (1 << DC_FLOOR_BITS), -l->exponent) / (float)first;
         const float size = *mean < 0.0f ? -*mean : *mean;
         const float beyond = 2.0f * (size - floor);
         constant = beyond < 0.0f ? 0.0f : beyond < size ? beyond : size;

@@ -18,7 +18,6 @@
 #define DC_HOPS 32
 #define DC_BITS 8
 #define DC_FLOOR_BITS 8
-#define DC_FIRST_HOPS 16
 #define LEVEL_CURVATURE 22545
 
 /* What the frame loop does to the network's states: keep them, restore them. */
@@ -108,13 +107,13 @@ static inline int32_t level_dc(struct level *l, const int16_t *samples)
     if (l->dc_hops < DC_HOPS) l->dc_hops++;
     const int32_t off = sum - l->dc;
     l->dc += off > 0 ? off / l->dc_hops : -(-off / l->dc_hops);
-    int32_t first = DC_FIRST_HOPS;
-    if (l->dc_hops < DC_FIRST_HOPS) {
+    int32_t first = DC_HOPS;
+    if (l->dc_hops < DC_HOPS) {
         uint64_t energy = 0;
         for (int n = 0; n < 256; n++) energy += (uint32_t)(samples[n] * samples[n]);
-        if ((uint64_t)((int64_t)sum * sum) <= 128 * energy) first = l->dc_hops;
+        if ((uint64_t)((int64_t)sum * sum) <= 192 * energy) first = l->dc_hops;
     }
-    const int32_t all = (1 << (15 + DC_BITS - DC_FLOOR_BITS)) * DC_FIRST_HOPS / first;
+    const int32_t all = (1 << (15 + DC_BITS - DC_FLOOR_BITS)) * DC_HOPS / first;
     const int32_t floor = l->exponent > 0 ? all >> l->exponent : all << -l->exponent;
     int32_t size = l->dc < 0 ? -l->dc : l->dc;
     const int32_t beyond = size > floor ? 2 * (size - floor) : 0;
