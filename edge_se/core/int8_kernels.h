@@ -18,6 +18,9 @@
 #define BLOCK 16     /* elements of a chain at once */
 #define SUM_SHIFT 20 /* of the terms of a sum */
 #define LOWEST (-128)
+#ifndef ROUND_TWICE
+#define ROUND_TWICE 0 /* fully connected layers too, as TFLite Micro does */
+#endif
 #define HIGHEST 127
 
 INLINE int32_t wrapped(int64_t x) { return (int32_t)(uint32_t)(uint64_t)x; }
@@ -528,13 +531,13 @@ INLINE quad quad_of_fours(int inputs, const int8_t *w, const int8_t *x, quad sum
 INLINE int8_t finished(struct affine a, int o, int once, int32_t sum)
 {
     const int32_t x = plus(a.bias[o], sum), m = a.multiplier[o], exponent = a.exponent[o];
-    return clipped(plus(once ? rescaled_once(x, m, exponent) : rescaled(x, m, exponent), a.zero), LOWEST);
+    return clipped(plus(once && !ROUND_TWICE ? rescaled_once(x, m, exponent) : rescaled(x, m, exponent), a.zero), LOWEST);
 }
 
 #if QUADS
 INLINE quad quad_scaled(quad x, quad m, quad exponent, int once)
 {
-    return once ? quad_rescale_once(x, m, exponent) : quad_rescale(x, m, exponent);
+    return once && !ROUND_TWICE ? quad_rescale_once(x, m, exponent) : quad_rescale(x, m, exponent);
 }
 /* Four outputs from their sums, which include biases. */
 INLINE quad quad_finished(struct affine a, int o, int once, quad sum)

@@ -1,5 +1,6 @@
 """The int8 engine: the bits of a model file in TFLite's reference kernels."""
 
+import ctypes
 import subprocess
 import warnings
 from collections.abc import Iterator
@@ -11,11 +12,14 @@ import pytest
 
 from calib_data import clips_folder
 from edge_se import Enhancer, core
+from edge_se.core.build import BuildError, compile_library, find_compiler
 from edge_se.engines import tflite
 from edge_se.engines.generated import GeneratedEngine, load_from_core
 from edge_se.engines.loop import FrameLoop
+from edge_se.engines.tflite_micro import MicroStep
 from edge_se.errors import UserError
 from edge_se.model_file import attach_manifest, attached_weights, default_model_path, manifest_of
+from quant.c import int8_chains
 from quant.c.engines import int8_engine
 from quant.c.int8_moves import BITS, blocks
 from quant.c.int8_program import multiplier_of
@@ -88,21 +92,69 @@ def test_the_engine_has_the_bits_of_the_reference_kernels(pair, noisy, which):
     np.testing.assert_array_equal(enhanced(engine, hops[:20]), expected[:20])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("which", "minutes"), [("embedded", 10), ("random", 1)])
-def test_minutes_have_the_bits_of_the_reference_kernels(pair, which, minutes):
-    loop, engine = pair(which)
+def mixtures(minutes: int) -> Iterator[np.ndarray]:
+    """Hops of clips in noise, at levels of all kinds, for so many minutes."""
     clean, noise = (sorted((clips_folder() / name).iterdir()) for name in ("clean", "noise"))
     random, count = np.random.default_rng(0), 0
-
     while count < minutes * 60 * 16000:
         speech, sounds = (
             samples_of(paths[random.integers(len(paths))]) for paths in (clean, noise)
         )
         gains = 10 ** random.uniform(-1.5, 0.5, 2)
         hops = as_hops(gains[0] * speech + gains[1] * np.resize(sounds, len(speech)))
-        np.testing.assert_array_equal(enhanced(engine, hops), enhanced(loop, hops))
         count += hops.size
+        yield hops
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("which", "minutes"), [("embedded", 10), ("random", 1)])
+def test_minutes_have_the_bits_of_the_reference_kernels(pair, which, minutes):
+    loop, engine = pair(which)
+
+    for hops in mixtures(minutes):
+        np.testing.assert_array_equal(enhanced(engine, hops), enhanced(loop, hops))
+
+
+@pytest.fixture
+def micro_pair(tmp_path, monkeypatch, int8_file) -> tuple[FrameLoop, GeneratedEngine]:
+    """The frame loop on TFLite Micro, and the engine compiled to round as it does.
+
+    TFLite Micro rounds the sums of fully connected layers twice, and multiplies the scales of
+    products in double precision.
+    """
+    pytest.importorskip("tflite_micro", reason="tflite-micro is not installed")
+    content, path = int8_file("embedded"), tmp_path / "model.tflite"
+    manifest = manifest_of(content, "embedded")
+    path.write_bytes(attach_manifest(content, manifest, {}))
+    monkeypatch.setattr(
+        int8_chains,
+        "product_multiplier",
+        lambda a, b, result: multiplier_of(a.scale * b.scale / result.scale),
+    )
+    files = [SOURCES / "gtcrn_int8.c", *SOURCES.parent.glob("*.c")]
+    options = ["-DROUND_TWICE=1", "-I", str(SOURCES.parent)]
+    try:
+        compile_library(tmp_path / "micro.so", files, find_compiler(), options)
+    except BuildError as error:
+        pytest.skip(str(error))
+    library = ctypes.CDLL(str(tmp_path / "micro.so"))
+    engine = GeneratedEngine(library, path, "int8", manifest, int8_engine(content).blob)
+    return FrameLoop(MicroStep(path)), engine
+
+
+def test_it_has_the_bits_of_tflite_micro_where_it_rounds_alike(micro_pair, noisy):
+    loop, engine = micro_pair
+    hops = as_hops(np.concatenate([noisy[0], 8 * noisy[1]]))
+
+    np.testing.assert_array_equal(enhanced(engine, hops), enhanced(loop, hops))
+
+
+@pytest.mark.slow
+def test_ten_minutes_have_the_bits_of_tflite_micro(micro_pair):
+    loop, engine = micro_pair
+
+    for hops in mixtures(10):
+        np.testing.assert_array_equal(enhanced(engine, hops), enhanced(loop, hops))
 
 
 @pytest.mark.slow
