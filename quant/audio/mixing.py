@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_se.quantized import SAMPLE_STEP, dequantize, quantize
+
 SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 LEVELS_DBFS = (-35.0, -30.0, -25.0, -20.0, -15.0, -10.0)
 
@@ -36,6 +38,12 @@ def level_dbfs(samples: np.ndarray) -> float:
 def gain_to(samples: np.ndarray, level: float) -> np.float32:
     """The gain that brings samples, not silent, to a level in dBFS."""
     return np.float32(10 ** ((level - level_dbfs(samples)) / 20))
+
+
+def recorded(samples: np.ndarray) -> np.ndarray:
+    """np.ndarray as a recorder of 16 bits has them: within full scale, in its steps."""
+    stored = quantize(samples, SAMPLE_STEP, 0, np.int16)
+    return dequantize(stored, SAMPLE_STEP, 0).astype(np.float32)
 
 
 def mixing_gains(

@@ -50,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--warmup-steps", positive_int(), 300, "steps over which the learning rate rises"),
         ("--si-snr-weight", weight, 1.0, "weight of SI-SNR in the loss"),
         ("--outlier-weight", weight, 0.0, "weight of the penalty on outliers, bad for 8 bits"),
+        (
+            "--accidents",
+            Number(float, 0, 1),
+            0.25,
+            "share of mixtures with levels, DC, hum, knocks",
+        ),
         ("--perceptual-weight", weight, 0.0, "weight of the perceptual loss, what PESQ hears"),
     )
     for name, kind, default, meaning in numbers:
@@ -93,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit status."""
     import torch
 
+    from quant.training.accidents import AccidentSettings
     from quant.training.loop import BEST, LAST, Budget, RunOptions, Trainer, TrainingSettings
     from quant.training.validation import score_noisy, validation_mixtures
 
@@ -120,6 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
         perceptual_weight=arguments.perceptual_weight,
         precision=arguments.precision,
         seed=arguments.seed,
+        accidents=AccidentSettings(share=arguments.accidents),
     )
     minutes = 90.0 if arguments.steps is None and arguments.minutes is None else arguments.minutes
     options = RunOptions(

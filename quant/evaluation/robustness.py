@@ -14,10 +14,9 @@ import numpy as np
 
 from edge_se.benchmark import frames_of
 from edge_se.enhancer import Enhancer
-from quant.audio.mixing import gain_to, level_dbfs
+from quant.audio.mixing import gain_to, level_dbfs, recorded
 from quant.evaluation.judge import JudgedClips, Loss
 from quant.evaluation.metrics import MetricError, Samples, at_metrics_rate, pesq_wb, snr
-from quant.evaluation.stress import recorded
 
 LEVELS_DBFS = (-45.0, -35.0, -25.0, -15.0, -10.0)
 SILENCE_S = 3.0

@@ -15,8 +15,7 @@ import numpy as np
 from edge_se.chunks import AlignedStream
 from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError
-from edge_se.quantized import SAMPLE_STEP, dequantize, quantize
-from quant.audio.mixing import gain_to
+from quant.audio.mixing import gain_to, recorded
 from quant.evaluation.judge import Loss
 from quant.evaluation.metrics import Samples, si_snr
 
@@ -236,12 +235,6 @@ def measure_stress(
 def at_level(samples: Samples, level_dbfs: float) -> Samples:
     """Samples at a mean level."""
     return samples * gain_to(samples, level_dbfs)
-
-
-def recorded(samples: Samples) -> Samples:
-    """Samples as a recorder of 16 bits has them: within full scale, in its steps."""
-    stored = quantize(samples, SAMPLE_STEP, 0, np.int16)
-    return dequantize(stored, SAMPLE_STEP, 0).astype(np.float32)
 
 
 def format_seconds(seconds: float) -> str:

@@ -16,7 +16,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from edge_se.errors import UserError
+from edge_se.signal import Signal
 from quant.audio.clips import Clip, SkippedClip, iterate_clips, matches, require_clips
+from quant.training.accidents import AccidentSettings, with_accidents
 from quant.training.augment import AugmentSettings, augmented_mixture
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -114,7 +116,10 @@ class MixtureStream(Dataset[Batch]):
         seconds: float,
         seed: int,
         settings: AugmentSettings,
+        accidents: AccidentSettings,
+        signal: Signal,
     ) -> None:
+        """Mix speech and noise, at the signal's rate both, for a file that hears the signal."""
         self._speech = list(speech.clips)
         self._noise = list(noise.clips)
         self._batch_size = batch_size
@@ -122,6 +127,8 @@ class MixtureStream(Dataset[Batch]):
         self._length = round(seconds * self._rate)
         self._seed = seed
         self._settings = settings
+        self._accidents = accidents
+        self._signal = signal
 
     def __getitem__(self, number: int) -> Batch:
         """Return batch `number`: noisy and target, `float32` [batch, samples] each."""
@@ -132,6 +139,8 @@ class MixtureStream(Dataset[Batch]):
             )
             for _ in range(self._batch_size)
         ]
+        # After all of them, so that the other mixtures are what they are without accidents.
+        pairs = [with_accidents(*pair, random, self._accidents, self._signal) for pair in pairs]
         noisy, target = (np.stack(signals) for signals in zip(*pairs, strict=True))
         return torch.from_numpy(noisy), torch.from_numpy(target)
 

@@ -20,6 +20,8 @@ from quant.audio.mixing import Mixture
 from quant.graph.recipes import find_recipe
 from quant.networks.checkpoint import network_metadata
 from quant.networks.registry import DEFAULT, find_network
+from quant.ptq.pipeline import signal_for
+from quant.training.accidents import AccidentSettings
 from quant.training.augment import AugmentSettings
 from quant.training.checkpoint import Progress, load_state, save_state, write_tensors
 from quant.training.data import Corpus, MixtureStream, batches
@@ -77,6 +79,7 @@ class TrainingSettings:
     precision: str = "float"
     seed: int = 0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
+    accidents: AccidentSettings = field(default_factory=AccidentSettings)
 
     def learning_rate_at(self, progress: Progress, budget: Budget) -> float:
         """Learning rate of the next step: linear warm-up, then half a cosine over the budget."""
@@ -138,8 +141,10 @@ class Trainer:
             UserError: there is nothing to resume, or it was trained with other settings.
         """
         path = self.options.out / LAST
+        # A run from before there were accidents goes on with those of this one.
+        defaults = replace(TrainingSettings(), accidents=self.settings.accidents)
         average, self._calibrated, self.progress = load_state(
-            path, self.model, self.optimizer, asdict(self.settings), asdict(TrainingSettings())
+            path, self.model, self.optimizer, asdict(self.settings), asdict(defaults)
         )
         self.average = {name: value.to(self.device) for name, value in average.items()}
 
@@ -170,8 +175,9 @@ class Trainer:
             Why training ended, a sentence.
         """
         settings, options = self.settings, self.options
-        stream = MixtureStream(
-            speech, noise, settings.batch_size, settings.seconds, settings.seed, settings.augment
+        stream = self._mixtures(
+            *(speech, noise, settings.batch_size, settings.seconds, settings.seed),
+            settings.accidents,
         )
         if settings.precision != "float":
             self._add_rounding(speech, noise)
@@ -242,11 +248,26 @@ class Trainer:
             loss = loss + settings.perceptual_weight * heard
         return loss
 
+    def _mixtures(
+        self,
+        speech: Corpus,
+        noise: Corpus,
+        count: int,
+        seconds: float,
+        seed: int,
+        accidents: AccidentSettings,
+    ) -> MixtureStream:
+        heard = signal_for(self.signal, find_recipe("float", self.network.recipes))
+        augment = self.settings.augment
+        return MixtureStream(speech, noise, count, seconds, seed, augment, accidents, heard)
+
     def _add_rounding(self, speech: Corpus, noise: Corpus) -> None:
         """From now on also train what the quantized file would compute."""
         settings = self.settings
-        seed, augment = settings.seed + 1, settings.augment
-        clips = MixtureStream(speech, noise, CALIBRATED_CLIPS, CALIBRATED_SECONDS, seed, augment)
+        clips = self._mixtures(
+            *(speech, noise, CALIBRATED_CLIPS, CALIBRATED_SECONDS, settings.seed + 1),
+            AccidentSettings(share=0),
+        )
         noisy, _ = clips[0]
         self._calibrated = self._calibrated or _copy(self.model.state_dict())
         with self._holding(self._calibrated):

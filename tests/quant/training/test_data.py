@@ -10,9 +10,12 @@ import torch
 from edge_se.errors import UserError
 from quant.audio.clips import find_clips
 from quant.audio.mixing import level_dbfs, rms
+from quant.networks.registry import DEFAULT
+from quant.training.accidents import AccidentSettings
 from quant.training.augment import AugmentSettings, augmented_mixture, room_impulse_response
 from quant.training.data import Corpus, MixtureStream, batches, hold_out, joined, load_corpus
 
+SIGNAL = DEFAULT.signal(DEFAULT.create())
 PLAIN = AugmentSettings(
     speed_probability=0,
     equalize_probability=0,
@@ -27,8 +30,9 @@ PLAIN = AugmentSettings(
 
 @pytest.fixture
 def stream(speech, noise):
-    def make(seed=0):
-        return MixtureStream(speech, noise, 2, 0.5, seed, AugmentSettings())
+    def make(seed=0, share=0.25):
+        settings = AugmentSettings(), AccidentSettings(share=share)
+        return MixtureStream(speech, noise, 2, 0.5, seed, *settings, SIGNAL)
 
     return make
 
@@ -43,6 +47,18 @@ def test_a_batch_depends_on_seed_and_number_only(stream):
     assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
     assert not torch.equal(first[0], stream()[6][0])
     assert not torch.equal(first[0], stream(seed=1)[5][0])
+
+
+def test_accidents_leave_the_other_mixtures_of_a_batch_as_they_are(stream):
+    without, some = (stream(share=share) for share in (0.0, 0.5))
+
+    same = [
+        (ours == theirs).all(dim=1)
+        for number in range(10)
+        for ours, theirs in [(without[number][0], some[number][0])]
+    ]
+
+    assert 2 < torch.cat(same).sum() < 18
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

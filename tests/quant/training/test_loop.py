@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from edge_se.errors import UserError
 from quant.networks.checkpoint import load_checkpoint
 from quant.networks.registry import find_network
-from quant.training.checkpoint import Progress
+from quant.training.accidents import AccidentSettings
+from quant.training.checkpoint import Progress, read_tensors, write_tensors
 from quant.training.loop import Budget, RunOptions, Trainer, TrainingSettings
 from quant.training.validation import Scores, validation_mixtures
 
@@ -133,6 +134,32 @@ def test_resuming_with_other_settings_says_which(tmp_path, speech, noise):
 
     with pytest.raises(UserError, match="trained with batch_size 2, not 3"):
         trainer(tmp_path, settings=replace(SETTINGS, batch_size=3)).resume()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_run_from_before_accidents_goes_on_with_those_that_are_asked_for(
+    tmp_path, speech, noise, share
+):
+    first = trainer(tmp_path, steps=2)
+    first.run(speech, noise, [], {})
+    last = tmp_path / "last.safetensors"
+    tensors, metadata = read_tensors(last)
+    state = json.loads(metadata["training"])
+    del state["settings"]["accidents"]
+    write_tensors(last, tensors, {"training": json.dumps(state)})
+
+    settings = replace(SETTINGS, accidents=AccidentSettings(share=share))
+    second = trainer(tmp_path, steps=3, settings=settings)
+    second.resume()
+
+    assert second.progress == first.progress
+    before, after = first.optimizer.state, second.optimizer.state
+    assert len(after) == len(before) > 0
+    for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert all(torch.equal(after[other][key], before[one][key]) for key in before[one])
+    second.run(speech, noise, [], {})
+    with pytest.raises(UserError, match="trained with accidents"):
+        trainer(tmp_path, settings=replace(SETTINGS, accidents=AccidentSettings(share=1))).resume()
 
 
 def test_resuming_from_nothing_or_from_other_files_is_an_error(tmp_path, speech, noise):
