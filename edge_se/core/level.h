@@ -71,7 +71,7 @@ static inline void level_follow(struct level *l, int32_t level)
 static inline void level_notice_knock(struct level *l, int32_t loudest)
 {
     l->event = 0;
-#if defined(WITHOUT_KNOCKS)
+#if defined(LEAN)
     (void)loudest;
 #else
     if (loudest > l->target + l->knock) {

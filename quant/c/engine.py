@@ -99,6 +99,11 @@ class Engine:
         return {}
 
     @property
+    def known(self) -> Mapping[str, int]:
+        """Macros that hold for these weights, where a frame is for no others."""
+        return {}
+
+    @property
     def name(self) -> str:
         """What it computes: a network, in an arithmetic."""
         return f"{self.network}_{self.arithmetic}"
@@ -127,6 +132,11 @@ class Engine:
     def blob(self) -> bytes:
         """The checkpoint's weights, to be loaded."""
         return self.weights.blob(self.name, self.signal.sample_rate, self.checkpoint)
+
+    @property
+    def lean_blob(self) -> bytes:
+        """The same for a frame of little memory."""
+        return self.blob
 
 
 class LayerEngine(Engine, ABC):

@@ -86,7 +86,7 @@ class FixedEngine(LayerEngine):
     arithmetic = "fixed"
     element = samples = "int16_t"
     included = ("fixed_lanes.h", "fixed_path.h", "fixed_kernels.h", "weights.h")
-    included_by_these = ("compiler.h", "wide.h", "bits.h", "fft.h", "level.h")
+    included_by_these = ("compiler.h", "dsp.h", "wide.h", "bits.h", "fft.h", "level.h")
 
     def __init__(
         self,
@@ -103,8 +103,22 @@ class FixedEngine(LayerEngine):
         """
         check_served(layers, signal)
         fixed = quantize_layers(layers, encodings)
+        self._fours: list[str] = []
         self._fixed = dict(zip(layers_by_result(layers), fixed, strict=True))
         super().__init__(layers, signal, network, checkpoint)
+
+    @property
+    def known(self) -> Mapping[str, int]:
+        """Whether no layer's sums go to the left before they are scaled, as in most networks."""
+        return {} if any(self.weights.numbers(SHIFT)) else {"UNSHIFTED": 1}
+
+    @property
+    def lean_blob(self) -> bytes:
+        """Weights of four inputs in the order 0, 2, 1, 3: see `edge_se/core/dsp.h`."""
+        arranged = self.weights.changed(
+            dict.fromkeys(self._fours, _by_twos),
+        )
+        return arranged.blob(self.name, self.signal.sample_rate, self.checkpoint)
 
     def _of(self, layer: Layer) -> Any:
         return self._fixed[layer.result]
@@ -257,10 +271,10 @@ class FixedEngine(LayerEngine):
         frame = (rows + 1) * channels
         name = identifier(layer.state)
         self.state[name] = ("int16_t", layer.frames * frame + channels)
-        self.state[f"{name}_oldest"] = ("int16_t", 1)
+        self.state[f"{name}_oldest"] = ("int32_t", 1)
         function = self.source.function(
             "temporal",
-            "int16_t *history, int16_t *oldest, int frames, const int16_t *newest,\n"
+            "int16_t *history, int32_t *oldest, int frames, const int16_t *newest,\n"
             "const struct affine a, int shift, int16_t *y",
             f"int16_t *first = history + *oldest * {frame};\n"
             f"const int16_t *middle = history + (*oldest + frames / 2) % frames * {frame};\n"
@@ -476,6 +490,7 @@ class FixedEngine(LayerEngine):
         groups = len(affine.bias.ravel()) // outputs
         bias, sums = affine.bias.ravel(), weight.reshape(groups, -1, outputs).sum(axis=1).ravel()
         # Where products of bytes are added up, the lower one of an input counts from -128.
+        self._fours.append(f"{name}_weight")
         return self._tables(name, fours, affine, [bias, bias + 128 * sums], leaky)
 
     def _depthwise(
@@ -511,6 +526,10 @@ class FixedEngine(LayerEngine):
 
     def _words(self, name: str, content: NDArray[Any]) -> str:
         return self.weights.table(name, content.astype(np.int32))
+
+
+def _by_twos(weight: NDArray[Any]) -> NDArray[Any]:
+    return weight.reshape(-1, FOUR)[:, [0, 2, 1, 3]].ravel()
 
 
 def _check(served: bool, value: Value, found: str) -> None:

@@ -66,9 +66,18 @@ def frame_sources(engine: Engine, prefix: str, lean: bool = False) -> dict[str, 
     return files | {name: (CORE / name).read_text(encoding="utf-8") for name in headers}
 
 
-def weights_sources(engine: Engine, checkpoint: str, prefix: str) -> dict[str, str]:
-    """C sources, by file name, of a checkpoint's weights as a constant table."""
-    p, blob = prefix, engine.blob
+def weights_sources(
+    engine: Engine, checkpoint: str, prefix: str, lean: bool = False
+) -> dict[str, str]:
+    """C sources, by file name, of a checkpoint's weights as a constant table.
+
+    Args:
+        engine: that has them.
+        checkpoint: what they are from.
+        prefix: of files and names.
+        lean: for a lean frame, and no other.
+    """
+    p, blob = prefix, engine.lean_blob if lean else engine.blob
     numbers = textwrap.fill(", ".join(map(str, blob)), WIDTH).replace(", ", ",")
     header = f"""\
 /* The weights of {checkpoint}, for {p}_load. */
@@ -197,7 +206,7 @@ def _bounds(engine: Engine, p: str) -> str:
 def _frame(engine: Engine, p: str, lean: bool) -> str:
     upper = p.upper()
     kind, hop = engine.samples, engine.signal.hop
-    macros = {**engine.defined, **({"WITHOUT_KNOCKS": 1} if lean else {})}
+    macros = {**engine.defined, **({"LEAN": 1, **engine.known} if lean else {})}
     defined = "".join(f"#define {name} {value}\n" for name, value in macros.items())
     includes = defined + "\n".join(f'#include "{name}"' for name in engine.included)
     first, second = engine.layout
