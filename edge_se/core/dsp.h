@@ -3,19 +3,13 @@
 
    Tiles of three positions by two outputs fill the registers: weights are widened once for three
    positions, inputs are loaded once for two outputs. What enters has to lie at multiples of 4 bytes, and
-   weights of four inputs in the order 0, 2, 1, 3, since bytes are widened by twos. */
+   weights of four inputs in the order 0, 2, 1, 3, since bytes are widened by twos; multipliers of layers
+   have a fractional bit more, and no layer's sums go to the left. */
 
 #ifndef DSP_H
 #define DSP_H
 
 #define TILE 3
-
-/* Whether some layer's sums may have to go to the left. */
-#if defined(UNSHIFTED)
-#define SHIFTED 0
-#else
-#define SHIFTED 1
-#endif
 
 typedef uint32_t word_in_memory __attribute__((may_alias));
 INLINE uint32_t word_at(const void *x) { return *(const word_in_memory *)x; }
@@ -40,25 +34,12 @@ INLINE int32_t add_upper_product(int32_t sum, uint32_t a, uint32_t b)
     __asm__("smlatt %0, %1, %2, %3" : "=r"(y) : "r"(a), "r"(b), "r"(sum));
     return y;
 }
-/* (x m + 2^30) / 2^31, rounded down, for sums below 2^30, which all are that are not shifted. */
+/* (x m + 2^31) / 2^32, rounded down */
 INLINE int32_t scaled_once(int32_t x, int32_t m)
 {
     int32_t y;
-    __asm__("smmulr %0, %1, %2" : "=r"(y) : "r"((int32_t)((uint32_t)x << 1)), "r"(m));
+    __asm__("smmulr %0, %1, %2" : "=r"(y) : "r"(x), "r"(m));
     return y;
-}
-/* The same of any x. */
-INLINE int32_t scaled_wholly(int32_t x, int32_t m)
-{
-    return (int32_t)(((int64_t)x * m + ((int64_t)1 << 30)) >> 31);
-}
-APART int32_t scaled_shifted(int32_t x, int shift, int32_t m)
-{
-    return scaled_wholly(shifted_left(x, shift), m);
-}
-INLINE int32_t rescaled(int32_t x, int shift, int32_t m)
-{
-    return SHIFTED && shift ? scaled_shifted(x, shift, m) : scaled_once(x, m);
 }
 /* x within 16 bits */
 INLINE int32_t narrowed(int32_t x)
@@ -94,36 +75,26 @@ INLINE int32_t difference(int32_t a, int32_t b) { return (int32_t)((uint32_t)a -
 INLINE void add_whole_tile(const struct extent e, const int16_t *x, const int8_t *weight,
                            int32_t sums[TILE][2])
 {
-    uint32_t first, second, a, b, given;
+    uint32_t first, second, a, b, low, high;
+#define POSITION(p)                                               \
+    "ldrd %[low], %[high], [%[x], #.Lx + " #p " * %c[step]]\n"   \
+    "smlad %[s" #p "0], %[a], %[low], %[s" #p "0]\n"             \
+    "smlad %[s" #p "1], %[b], %[low], %[s" #p "1]\n"             \
+    "smlad %[s" #p "0], %[first], %[high], %[s" #p "0]\n"        \
+    "smlad %[s" #p "1], %[second], %[high], %[s" #p "1]\n"
     __asm__(".set .Lweight, 0\n"
             ".set .Lrow, 0\n"
             ".rept %c[taps]\n"
             ".set .Lx, .Lrow\n"
             ".rept %c[fours]\n"
-            "ldrd %[first], %[second], [%[w], #.Lweight]\n"
-            ".set .Lweight, .Lweight + %c[stride]\n"
+            "ldr %[low], %[w]\n" /* there is no register for it */
+            "ldrd %[first], %[second], [%[low], #.Lweight]\n"
             "sxtb16 %[a], %[first]\n"
             "sxtb16 %[b], %[second]\n"
-            "ldr %[given], [%[x], #.Lx]\n"
-            "smlad %[s00], %[a], %[given], %[s00]\n"
-            "smlad %[s01], %[b], %[given], %[s01]\n"
-            "ldr %[given], [%[x], #.Lx + %c[step]]\n"
-            "smlad %[s10], %[a], %[given], %[s10]\n"
-            "smlad %[s11], %[b], %[given], %[s11]\n"
-            "ldr %[given], [%[x], #.Lx + 2 * %c[step]]\n"
-            "smlad %[s20], %[a], %[given], %[s20]\n"
-            "smlad %[s21], %[b], %[given], %[s21]\n"
-            "sxtb16 %[a], %[first], ror #8\n"
-            "sxtb16 %[b], %[second], ror #8\n"
-            "ldr %[given], [%[x], #.Lx + 4]\n"
-            "smlad %[s00], %[a], %[given], %[s00]\n"
-            "smlad %[s01], %[b], %[given], %[s01]\n"
-            "ldr %[given], [%[x], #.Lx + 4 + %c[step]]\n"
-            "smlad %[s10], %[a], %[given], %[s10]\n"
-            "smlad %[s11], %[b], %[given], %[s11]\n"
-            "ldr %[given], [%[x], #.Lx + 4 + 2 * %c[step]]\n"
-            "smlad %[s20], %[a], %[given], %[s20]\n"
-            "smlad %[s21], %[b], %[given], %[s21]\n"
+            "sxtb16 %[first], %[first], ror #8\n"
+            "sxtb16 %[second], %[second], ror #8\n"
+            POSITION(0) POSITION(1) POSITION(2)
+            ".set .Lweight, .Lweight + %c[stride]\n"
             ".set .Lx, .Lx + 8\n"
             ".endr\n"
             ".set .Lrow, .Lrow + %c[row]\n"
@@ -131,10 +102,11 @@ INLINE void add_whole_tile(const struct extent e, const int16_t *x, const int8_t
             : [s00] "+r"(sums[0][0]), [s01] "+r"(sums[0][1]), [s10] "+r"(sums[1][0]),
               [s11] "+r"(sums[1][1]), [s20] "+r"(sums[2][0]), [s21] "+r"(sums[2][1]),
               [first] "=&r"(first), [second] "=&r"(second), [a] "=&r"(a), [b] "=&r"(b),
-              [given] "=&r"(given)
-            : [x] "r"(x), [w] "r"(weight), [taps] "i"(e.taps), [fours] "i"(e.inputs / 4),
+              [low] "=&r"(low), [high] "=&r"(high)
+            : [x] "r"(x), [w] "m"(weight), [taps] "i"(e.taps), [fours] "i"(e.inputs / 4),
               [stride] "i"(16 * e.quads), [row] "i"(2 * e.row), [step] "i"(2 * e.step)
             : "memory");
+#undef POSITION
 }
 
 /* The same of some positions. */
@@ -161,7 +133,7 @@ INLINE void add_tile(const struct extent e, int positions, const int16_t *x, con
 
 /* What convolve does, with a block of three positions or, where there is one, of one. */
 INLINE void convolve_tiles(const struct convolution c, const struct extent e, int positions,
-                           const int16_t *x, const int8_t *weight, int shift,
+                           const int16_t *x, const int8_t *weight,
                            const int32_t *const biases[3], const int32_t *rows, void *y)
 {
     const int of_phase = c.outputs / c.phases, row = c.phases * c.channels;
@@ -189,7 +161,7 @@ INLINE void convolve_tiles(const struct convolution c, const struct extent e, in
                 UNROLL for (int h = 0; h < 2; h++) {
                     const int32_t sum = sums[p][h];
                     const int32_t by = c.activation == LEAKY ? of_sign(sum, m[h], more[h]) : m[h];
-                    const int32_t result = rescaled(sum, shift, by);
+                    const int32_t result = scaled_once(sum, by);
                     if (c.activation == WIDE)
                         ((int32_t *)y)[at + p * row + h] = result;
                     else
@@ -200,8 +172,34 @@ INLINE void convolve_tiles(const struct convolution c, const struct extent e, in
     }
 }
 
+/* Sums of a tile of channels, with the products of a frame's five rows and three taps. */
+INLINE void add_frame(int channels, const int16_t *x, const uint32_t *w, int32_t sums[TILE][2])
+{
+    uint32_t first, second, third, given;
+#define ROW(n) "ldr %[given], [%[x], #" #n " * %c[row]]\n"
+#define TAP(p, w)                                             \
+    "smlabb %[s" #p "0], %[given], %[" #w "], %[s" #p "0]\n" \
+    "smlatt %[s" #p "1], %[given], %[" #w "], %[s" #p "1]\n"
+    __asm__("ldr %[first], [%[w]]\n"
+            "ldr %[second], [%[w], #4]\n"
+            "ldr %[third], [%[w], #8]\n"
+            ROW(0) TAP(0, first)
+            ROW(1) TAP(0, second) TAP(1, first)
+            ROW(2) TAP(0, third) TAP(1, second) TAP(2, first)
+            ROW(3) TAP(1, third) TAP(2, second)
+            ROW(4) TAP(2, third)
+            : [s00] "+r"(sums[0][0]), [s01] "+r"(sums[0][1]), [s10] "+r"(sums[1][0]),
+              [s11] "+r"(sums[1][1]), [s20] "+r"(sums[2][0]), [s21] "+r"(sums[2][1]),
+              [first] "=&r"(first), [second] "=&r"(second), [third] "=&r"(third),
+              [given] "=&r"(given)
+            : [x] "r"(x), [w] "r"(w), [row] "i"(2 * channels)
+            : "memory");
+#undef TAP
+#undef ROW
+}
+
 /* Depthwise, 3 rows by 3 frames: two channels of three rows at once. */
-INLINE void convolve_frames_in_pairs(int rows, int channels, int shift,
+INLINE void convolve_frames_in_pairs(int rows, int channels,
                                      const int16_t *const frames[3], const struct affine a,
                                      int16_t *y)
 {
@@ -221,23 +219,13 @@ INLINE void convolve_frames_in_pairs(int rows, int channels, int shift,
             int32_t sums[TILE][2];
             UNROLL for (int p = 0; p < TILE; p++)
                 UNROLL for (int h = 0; h < 2; h++) sums[p][h] = a.rows[c + h];
-            UNROLL for (int t = 0; t < 3; t++) {
-                const int16_t *frame = frames[t] + from * channels + c;
-                UNROLL for (int r = 0; r < TILE + 2; r++) {
-                    const uint32_t x = word_at(frame + r * channels);
-                    UNROLL for (int k = 0; k < 3; k++) {
-                        const int p = r - k;
-                        if (p < 0 || p >= TILE) continue;
-                        sums[p][0] = add_product(sums[p][0], x, w[3 * t + k]);
-                        sums[p][1] = add_upper_product(sums[p][1], x, w[3 * t + k]);
-                    }
-                }
-            }
+            UNROLL for (int t = 0; t < 3; t++)
+                add_frame(channels, frames[t] + from * channels + c, w + 3 * t, sums);
             UNROLL for (int p = 0; p < TILE; p++)
                 UNROLL for (int h = 0; h < 2; h++)
                     y[(from + p) * channels + c + h] =
                         (int16_t)narrowed(
-                            rescaled(sums[p][h], shift, of_sign(sums[p][h], m[h], more[h])));
+                            scaled_once(sums[p][h], of_sign(sums[p][h], m[h], more[h])));
         }
     }
 }
@@ -257,8 +245,7 @@ INLINE int16_t renewed(int32_t reset, int32_t update, int32_t candidate, int32_t
 
 /* What recur does after the projection: hidden sums of a tile of rows, then their units one by one. */
 INLINE void recur_in_tiles(const struct recurrence r, const struct extent e, int positions,
-                           const int8_t *weight, const int32_t *rows, int shift,
-                           const int32_t *projected, int16_t *state,
+                           const int8_t *weight, const int32_t *rows, const int32_t *projected, int16_t *state,
                            const int16_t *tanh_table)
 {
     const int gate_count = 3 * r.units, multipliers = 2 * r.groups * gate_count;
@@ -272,7 +259,7 @@ INLINE void recur_in_tiles(const struct recurrence r, const struct extent e, int
             add_tile(e, positions, now, weight + 4 * o, sums);
             UNROLL for (int p = 0; p < positions; p++)
                 UNROLL for (int h = 0; h < 2; h++)
-                    all[p * gate_count + o + h] = rescaled(sums[p][h], shift, rows[multipliers + o + h]);
+                    all[p * gate_count + o + h] = scaled_once(sums[p][h], rows[multipliers + o + h]);
         }
         ROLLED for (int p = 0; p < positions; p++) {
             const int32_t *given = projected + (first + p) * r.groups * gate_count;
@@ -287,7 +274,7 @@ INLINE void recur_in_tiles(const struct recurrence r, const struct extent e, int
 }
 
 /* What scan does. */
-INLINE void scan_units(int rows, int groups, int shift, const struct affine hidden, const int *place,
+INLINE void scan_units(int rows, int groups, const struct affine hidden, const int *place,
                        const int *backward, const int32_t *projected, const int16_t *tanh_table,
                        int16_t *states)
 {
@@ -312,7 +299,7 @@ INLINE void scan_units(int rows, int groups, int shift, const struct affine hidd
                     const int o = 4 * gate + u;
                     int32_t sum = __smlad((int16x2_t)pairs[2 * o], low, bias[o]);
                     sum = __smlad((int16x2_t)pairs[2 * o + 1], high, sum);
-                    all[gate] = rescaled(sum, shift, multiplier[o]);
+                    all[gate] = scaled_once(sum, multiplier[o]);
                 }
                 now[u] = renewed(all[0] + given[u], all[1] + given[4 + u], given[8 + u], all[2],
                                  before[u], tanh_table);
@@ -404,6 +391,29 @@ INLINE void open_pairs(int rows, int channels, int row, int32_t low, int32_t hig
                    narrowed(add_product(half, other, others) >> bits));
         store_pair(to + 2, narrowed(add_upper_product(half, given, gains) >> bits),
                    narrowed(add_upper_product(half, other, others) >> bits));
+    }
+}
+
+/* What merge does. */
+INLINE void merge_rows(int bands, int bins, int alike, int16_t weight_alike, int32_t multiplier_alike,
+                       const uint16_t *first, const uint16_t *until, const int8_t *weight,
+                       const int32_t *multiplier, int shift, const int16_t *features, int16_t *y)
+{
+    ROLLED for (int b = 0; b < bands; b++) {
+        const int16_t *x = features + (b < alike ? b : alike + first[b - alike]);
+        int32_t sums[3] = {x[0] * weight_alike, x[bins] * weight_alike, x[2 * bins] * weight_alike};
+        const int32_t m = b < alike ? multiplier_alike : multiplier[b - alike];
+        if (b >= alike) {
+            const int8_t *w = weight + until[b - alike], *const end = weight + until[b - alike + 1];
+            UNROLL for (int n = 0; n < 3; n++) sums[n] = 0;
+            ROLLED for (; w < end; w++, x++)
+                UNROLL for (int n = 0; n < 3; n++) sums[n] += x[n * bins] * *w;
+        }
+        UNROLL for (int n = 0; n < 3; n++) {
+            const int32_t sum = shift ? shifted_left(sums[n], shift) : sums[n];
+            y[4 * b + n] = (int16_t)narrowed((int32_t)(((int64_t)sum * m + (1 << 30)) >> 31));
+        }
+        y[4 * b + 3] = 0;
     }
 }
 

@@ -339,7 +339,7 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
     }
 #if WORD_PAIRS
     const int32_t *const starts[3] = {edges ? with_edge[0] : bias, bias, edges ? with_edge[1] : bias};
-    convolve_tiles(c, e, c.positions < TILE ? 1 : TILE, x, weight, shift, starts, bias,
+    convolve_tiles(c, e, c.positions < TILE ? 1 : TILE, x, weight, starts, bias,
                    c.activation == WIDE ? (void *)results32 : (void *)results16);
     return;
 #endif
@@ -372,7 +372,7 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
                     const i4 sum = sums[p][o + h];
                     results[h] = c.activation == LEAKY
                                      ? i4_scale_leaky(sum, above[h], under[h])
-                                     : i4_scale(sum, above[h]);
+                                     : i4_scale_layer(sum, above[h]);
                     if (c.activation == WIDE) i4_store(to32 + to + 4 * h, results[h]);
                 }
                 if (c.activation == WIDE) continue;
@@ -388,6 +388,10 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
 /* tanh of sums, eight at least. */
 INLINE void bound(int count, const int16_t *sums, const int16_t *tanh_table, int16_t *y)
 {
+#if WORD_PAIRS
+    ROLLED for (int i = 0; i < count; i++) y[i] = (int16_t)tanh_of(sums[i], tanh_table);
+    return;
+#endif
     ROLLED for (int first = 0; first < count; first += 8) {
         const int i = first + 8 <= count ? first : count - 8;
         h8 values = h8_load(sums + i);
@@ -404,7 +408,7 @@ INLINE void convolve_frames(int rows, int channels, int at_once, int shift, cons
     const int16_t *const frames[3] = {oldest, middle, newest};
     const int block = VECTORS && !PAIRED_PRODUCTS ? at_once : 1;
 #if WORD_PAIRS
-    convolve_frames_in_pairs(rows, channels, shift, frames, a, y);
+    convolve_frames_in_pairs(rows, channels, frames, a, y);
     return;
 #endif
     ROLLED for (int c = 0; c < channels; c += 8) {
@@ -514,7 +518,7 @@ INLINE void recur(const struct recurrence r, const struct affine input, int inpu
     projected += group * gate_count;
     state += group * r.units;
 #if WORD_PAIRS
-    recur_in_tiles(r, e, r.rows < TILE ? 1 : TILE, weight, bias, hidden_shift, projected,
+    recur_in_tiles(r, e, r.rows < TILE ? 1 : TILE, weight, bias, projected,
                    state, tanh_table);
     return;
 #endif
@@ -533,8 +537,8 @@ INLINE void recur(const struct recurrence r, const struct affine input, int inpu
                 UNROLL for (int gate = 0; gate < 3; gate++) {
                     MAYBE_UNROLL for (int h = 0; h < 2; h++) {
                         const int unit = gate * r.units + 4 * h;
-                        all[gate][h] = i4_scale(sums[p][gate * quads + q + h],
-                                                i4_load(multiplier + unit + 4 * q));
+                        all[gate][h] = i4_scale_layer(sums[p][gate * quads + q + h],
+                                                      i4_load(multiplier + unit + 4 * q));
                         if (gate < 2)
                             all[gate][h] = i4_add(all[gate][h], i4_load(from + unit));
                         else
@@ -562,7 +566,7 @@ INLINE void scan(int rows, int groups, int shift, const struct affine hidden, co
                  int16_t *states)
 {
 #if WORD_PAIRS
-    scan_units(rows, groups, shift, hidden, place, backward, projected, tanh_table, states);
+    scan_units(rows, groups, hidden, place, backward, projected, tanh_table, states);
     return;
 #endif
     h8 state[GROUP_LIMIT / 2], weights[GROUP_LIMIT][6];
@@ -589,7 +593,7 @@ INLINE void scan(int rows, int groups, int shift, const struct affine hidden, co
             shift_left(1, 3, shift, sums);
             UNROLL for (int gate = 0; gate < 3; gate++) {
                 const int32_t *multiplier = hidden.rows + (groups * 3 + g * 3 + gate) * 4;
-                all[gate][half] = i4_scale(sums[0][gate], i4_load(multiplier));
+                all[gate][half] = i4_scale_layer(sums[0][gate], i4_load(multiplier));
                 if (gate < 2) all[gate][half] = i4_add(all[gate][half], i4_load(given + 4 * gate));
             }
             gates[g / 2].candidate[half] = given + 8;
@@ -753,6 +757,12 @@ INLINE void merge(int bands, int bins, int alike, int16_t weight_alike, int32_t 
                   const int32_t *multiplier, int shift, const int16_t *features,
                   int16_t *interleaved, int16_t *y)
 {
+#if WORD_PAIRS
+    merge_rows(bands, bins, alike, weight_alike, multiplier_alike, first, until, weight, multiplier,
+               shift, features, y);
+    (void)interleaved;
+    return;
+#endif
     ROLLED for (int from = 0; from < bins; from += 8) {
         const int k = from + 8 <= bins ? from : bins - 8;
         h8_store_threes(interleaved + 4 * k, h8_load(features + k), h8_load(features + bins + k),

@@ -26,6 +26,10 @@
 #define SPAN_BITS 11
 #define CUBICS_LIMIT 8
 
+#if (defined(__aarch64__) || defined(__SSE2__)) && defined(__GNUC__) && !defined(LEAN)
+#define i4_scale_layer i4_scale
+#endif
+
 #if defined(__aarch64__) && defined(__GNUC__) && !defined(LEAN)
 
 #include <arm_neon.h>
@@ -415,6 +419,8 @@ typedef int64_t l2;
 #else
 #define BY_TWOS 0
 #endif
+/* Their multipliers of layers are twice as large. */
+#define LAYER_BITS (31 + BY_TWOS)
 #if defined(__ARM_FEATURE_DSP) && defined(LEAN) && defined(__GNUC__)
 #define WORD_PAIRS 1
 #include <arm_acle.h>
@@ -459,11 +465,15 @@ INLINE i4 i4_scale(i4 a, i4 b)
 {
     I4_EACH(((int64_t)a.at[i] * b.at[i] + ((int64_t)1 << 30)) >> 31);
 }
+INLINE i4 i4_scale_layer(i4 a, i4 b)
+{
+    I4_EACH(((int64_t)a.at[i] * b.at[i] + ((int64_t)1 << (LAYER_BITS - 1))) >> LAYER_BITS);
+}
 INLINE i4 i4_scale_leaky(i4 a, i4 above, i4 below)
 {
     i4 multiplier;
     UNROLL for (int i = 0; i < 4; i++) multiplier.at[i] = a.at[i] < 0 ? below.at[i] : above.at[i];
-    return i4_scale(a, multiplier);
+    return i4_scale_layer(a, multiplier);
 }
 INLINE h8 h8_load(const int16_t *x) { H8_EACH(x[i]); }
 INLINE h8 h8_load_half(const int16_t *x) { H8_EACH(i < 4 ? x[i] : 0); }

@@ -99,11 +99,6 @@ class Engine:
         return {}
 
     @property
-    def known(self) -> Mapping[str, int]:
-        """Macros that hold for these weights, where a frame is for no others."""
-        return {}
-
-    @property
     def name(self) -> str:
         """What it computes: a network, in an arithmetic."""
         return f"{self.network}_{self.arithmetic}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from edge_se.fixed import (
     BINS,
     WINDOW_FUNCTION,
 )
+from edge_se.errors import UserError
 from edge_se.quantized import limits
 from edge_se.signal import Signal
 from quant.c.engine import (
@@ -52,7 +54,7 @@ from quant.c.layers import (
     rows_of,
 )
 from quant.c.source import identifier, initializer
-from quant.c.weights import Kind
+from quant.c.weights import Change, Kind
 from quant.graph.encoding import Encoding
 from quant.graph.graph import Value
 
@@ -67,6 +69,10 @@ FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
 FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits in a vector
 
 
+TOO_FINE = (
+    "a layer of this network has results finer than a microcontroller's instructions scale sums to; "
+    "choose --arithmetic int8"
+)
 # Kinds of layers that only the float engine has.
 IN_FLOAT_ONLY = (Spread, AffineRectifier, Sigmoid, AttentionBothWays)
 
@@ -104,20 +110,20 @@ class FixedEngine(LayerEngine):
         check_served(layers, signal)
         fixed = quantize_layers(layers, encodings)
         self._fours: list[str] = []
+        self._doubled: dict[str, Change] = {}
         self._fixed = dict(zip(layers_by_result(layers), fixed, strict=True))
         super().__init__(layers, signal, network, checkpoint)
 
     @property
-    def known(self) -> Mapping[str, int]:
-        """Whether no layer's sums go to the left before they are scaled, as in most networks."""
-        return {} if any(self.weights.numbers(SHIFT)) else {"UNSHIFTED": 1}
-
-    @property
     def lean_blob(self) -> bytes:
-        """Weights of four inputs in the order 0, 2, 1, 3: see `edge_se/core/dsp.h`."""
-        arranged = self.weights.changed(
-            dict.fromkeys(self._fours, _by_twos),
-        )
+        """Weights of four inputs in the order 0, 2, 1, 3, and multipliers twice as large.
+
+        See `edge_se/core/dsp.h`.
+        """
+        if any(self.weights.numbers(SHIFT)):
+            raise UserError(TOO_FINE)
+        changes: dict[str, Change] = dict.fromkeys(self._fours, _by_twos)
+        arranged = self.weights.changed(changes | self._doubled)
         return arranged.blob(self.name, self.signal.sample_rate, self.checkpoint)
 
     def _of(self, layer: Layer) -> Any:
@@ -510,6 +516,7 @@ class FixedEngine(LayerEngine):
         below = [affine.below.ravel()] if leaky else []
         rows = np.concatenate([*biases, affine.multiplier.ravel(), *below])
         tables = [self._bytes(f"{name}_weight", weight), self._words(f"{name}_rows", rows)]
+        self._doubled[f"{name}_rows"] = partial(_double, sum(part.size for part in biases))
         return self._struct("affine", name, tables).removeprefix("&")
 
     def _shifts(self, cell: FixedCell) -> list[str]:
@@ -526,6 +533,15 @@ class FixedEngine(LayerEngine):
 
     def _words(self, name: str, content: NDArray[Any]) -> str:
         return self.weights.table(name, content.astype(np.int32))
+
+
+def _double(first: int, rows: NDArray[Any]) -> NDArray[Any]:
+    """Twice the numbers from the first one on."""
+    larger = rows.astype(np.int64)
+    larger[first:] *= 2
+    if np.abs(larger[first:]).max() >= 2**31:
+        raise UserError(TOO_FINE)
+    return larger.astype(np.int32)
 
 
 def _by_twos(weight: NDArray[Any]) -> NDArray[Any]:

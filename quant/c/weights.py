@@ -27,6 +27,9 @@ _CHECKED = {np.dtype(np.float32): "FLOAT32", np.dtype(np.int32): "INT32"} | {
     np.dtype(np.uint16): "UINT16"
 }
 
+# What is done to a table.
+Change = Callable[[NDArray[Any]], NDArray[Any]]
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -103,7 +106,7 @@ class Weights:
         self._tables[name] = _Array(name, content.ravel(), low, high)
         return f"w->{name}"
 
-    def changed(self, changes: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]]) -> "Weights":
+    def changed(self, changes: Mapping[str, Change]) -> "Weights":
         """The same with tables that something was done to, by the names they were added under."""
         others = Weights()
         others._numbers, others._tables = self._numbers, dict(self._tables)

@@ -206,7 +206,7 @@ def _bounds(engine: Engine, p: str) -> str:
 def _frame(engine: Engine, p: str, lean: bool) -> str:
     upper = p.upper()
     kind, hop = engine.samples, engine.signal.hop
-    macros = {**engine.defined, **({"LEAN": 1, **engine.known} if lean else {})}
+    macros = {**engine.defined, **({"LEAN": 1} if lean else {})}
     defined = "".join(f"#define {name} {value}\n" for name, value in macros.items())
     includes = defined + "\n".join(f'#include "{name}"' for name in engine.included)
     first, second = engine.layout
