@@ -13,6 +13,7 @@ import json
 import math
 import os
 import select
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -168,6 +169,36 @@ def make_folder(path: Path) -> None:
             f"the folder {path} can't be made ({reason(error)}); choose another one"
         ) from None
     _require_writable_folder(path)
+
+
+@contextmanager
+def folder_written_beside(path: Path, mark: str) -> Iterator[Path]:
+    """Give a temporary folder whose content becomes `path` when the block succeeds.
+
+    Args:
+        path: Of the folder. What is there already is replaced if it is empty, or has `mark`.
+        mark: Name of a file that only such a folder has.
+
+    Raises:
+        UserError: Something else is there, or nothing can be written there.
+    """
+    require_folder(path)
+    make_folder(path.parent)
+    with naming(path):
+        if path.is_dir() and any(path.iterdir()) and not (path / mark).is_file():
+            raise UserError(f"{path} holds other files; name a new folder")
+        temporary = path.with_name(f".edge-se-{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
+        temporary.mkdir()
+    try:
+        yield temporary
+        with naming(path):
+            old = temporary.with_suffix(".old")
+            if path.is_dir():
+                path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _finite(content: Any) -> Any:

@@ -299,6 +299,21 @@ SHARED void add_edge(int outputs, const int32_t *bias, const int8_t *edge, const
     }
 }
 
+struct recurrence {
+    int rows, block, groups, inputs, units; /* of a group */
+};
+
+struct normalization {
+    int64_t epsilon;  /* in units of count^2 times a squared step of x */
+    int32_t residual; /* multiplier of the residual to the result's steps, of 16 bits */
+    int32_t step;     /* of the shifts, of 16 bits */
+    int bits;         /* fractional, of all that is added */
+};
+
+#if WORD_PAIRS
+#include "dsp.h"
+#endif
+
 /* One group. `edges` [2][3][outputs] or none: what to add at the first and the last position for
    `ends` [2][4], the first row of x that is no padding and the last one. Sums go `shift` to the left.
    `y` has 16 bits, or 32 if WIDE. */
@@ -322,6 +337,12 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
         ROLLED for (int end = 0; end < 2; end++)
             add_edge(c.outputs, bias, edges + end * 3 * c.outputs, ends + 4 * end, with_edge[end]);
     }
+#if WORD_PAIRS
+    const int32_t *const starts[3] = {edges ? with_edge[0] : bias, bias, edges ? with_edge[1] : bias};
+    convolve_tiles(c, e, c.positions < TILE ? 1 : TILE, x, weight, starts, bias,
+                   c.activation == WIDE ? (void *)results32 : (void *)results16);
+    return;
+#endif
     ROLLED for (int first = 0; first < c.positions; first += block) {
         const int from = first + block <= c.positions ? first : c.positions - block;
         struct biases biases = {bias, bias, bias};
@@ -351,7 +372,7 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
                     const i4 sum = sums[p][o + h];
                     results[h] = c.activation == LEAKY
                                      ? i4_scale_leaky(sum, above[h], under[h])
-                                     : i4_scale(sum, above[h]);
+                                     : i4_scale_layer(sum, above[h]);
                     if (c.activation == WIDE) i4_store(to32 + to + 4 * h, results[h]);
                 }
                 if (c.activation == WIDE) continue;
@@ -367,6 +388,10 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
 /* tanh of sums, eight at least. */
 INLINE void bound(int count, const int16_t *sums, const int16_t *tanh_table, int16_t *y)
 {
+#if WORD_PAIRS
+    ROLLED for (int i = 0; i < count; i++) y[i] = (int16_t)tanh_of(sums[i], tanh_table);
+    return;
+#endif
     ROLLED for (int first = 0; first < count; first += 8) {
         const int i = first + 8 <= count ? first : count - 8;
         h8 values = h8_load(sums + i);
@@ -382,6 +407,10 @@ INLINE void convolve_frames(int rows, int channels, int at_once, int shift, cons
 {
     const int16_t *const frames[3] = {oldest, middle, newest};
     const int block = VECTORS && !PAIRED_PRODUCTS ? at_once : 1;
+#if WORD_PAIRS
+    convolve_frames_in_pairs(rows, channels, frames, a, y);
+    return;
+#endif
     ROLLED for (int c = 0; c < channels; c += 8) {
         h8 w[10];
         i4 bias[2], above[2], below[2];
@@ -458,10 +487,6 @@ SHARED void renew(int count, const struct gates *sums, const int16_t *tanh_table
     }
 }
 
-struct recurrence {
-    int rows, block, groups, inputs, units; /* of a group */
-};
-
 /* What differs between layers of one shape, which share their code. */
 struct levels {
     int input_shift, hidden_shift, gate_shift; /* of sums, to the left */
@@ -492,6 +517,11 @@ INLINE void recur(const struct recurrence r, const struct affine input, int inpu
     convolve(project, x, input, input_shift, 0, 0, projected, group);
     projected += group * gate_count;
     state += group * r.units;
+#if WORD_PAIRS
+    recur_in_tiles(r, e, r.rows < TILE ? 1 : TILE, weight, bias, projected,
+                   state, tanh_table);
+    return;
+#endif
     ROLLED for (int first = 0; first < r.rows; first += r.block) {
         int16_t *now = state + first * r.groups * r.units;
         const int32_t *given = projected + first * r.groups * gate_count;
@@ -507,8 +537,8 @@ INLINE void recur(const struct recurrence r, const struct affine input, int inpu
                 UNROLL for (int gate = 0; gate < 3; gate++) {
                     MAYBE_UNROLL for (int h = 0; h < 2; h++) {
                         const int unit = gate * r.units + 4 * h;
-                        all[gate][h] = i4_scale(sums[p][gate * quads + q + h],
-                                                i4_load(multiplier + unit + 4 * q));
+                        all[gate][h] = i4_scale_layer(sums[p][gate * quads + q + h],
+                                                      i4_load(multiplier + unit + 4 * q));
                         if (gate < 2)
                             all[gate][h] = i4_add(all[gate][h], i4_load(from + unit));
                         else
@@ -535,6 +565,10 @@ INLINE void scan(int rows, int groups, int shift, const struct affine hidden, co
                  const int *backward, const int32_t *projected, const int16_t *tanh_table,
                  int16_t *states)
 {
+#if WORD_PAIRS
+    scan_units(rows, groups, hidden, place, backward, projected, tanh_table, states);
+    return;
+#endif
     h8 state[GROUP_LIMIT / 2], weights[GROUP_LIMIT][6];
     i4 all[3][2];
     MAYBE_UNROLL for (int g = 0; g < groups; g++) {
@@ -559,7 +593,7 @@ INLINE void scan(int rows, int groups, int shift, const struct affine hidden, co
             shift_left(1, 3, shift, sums);
             UNROLL for (int gate = 0; gate < 3; gate++) {
                 const int32_t *multiplier = hidden.rows + (groups * 3 + g * 3 + gate) * 4;
-                all[gate][half] = i4_scale(sums[0][gate], i4_load(multiplier));
+                all[gate][half] = i4_scale_layer(sums[0][gate], i4_load(multiplier));
                 if (gate < 2) all[gate][half] = i4_add(all[gate][half], i4_load(given + 4 * gate));
             }
             gates[g / 2].candidate[half] = given + 8;
@@ -574,18 +608,15 @@ INLINE void scan(int rows, int groups, int shift, const struct affine hidden, co
     }
 }
 
-struct normalization {
-    int64_t epsilon;  /* in units of count^2 times a squared step of x */
-    int32_t residual; /* multiplier of the residual to the result's steps, of 16 bits */
-    int32_t step;     /* of the shifts, of 16 bits */
-    int bits;         /* fractional, of all that is added */
-};
-
 /* residual + scale * (x - mean) / deviation + shift, over all elements; 528 at most. */
 INLINE void normalize(int count, const struct normalization *n, const int16_t *x,
                       const int16_t *residual, const int16_t *scale, const int16_t *shift,
                       int16_t *y)
 {
+#if WORD_PAIRS
+    int64_t squares;
+    const int32_t sum = add_up(count, x, &squares);
+#else
     i4 sums = i4_all(0);
     l2 all_squares = l2_zero();
     BRIEF for (int i = 0; i < count; i += 8) {
@@ -594,17 +625,26 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
         all_squares = l2_add_squares(all_squares, given);
     }
     const int32_t sum = i4_total(sums);
-    int64_t variance = count * l2_total(all_squares) - (int64_t)sum * sum + n->epsilon;
+    const int64_t squares = l2_total(all_squares);
+#endif
+    int64_t variance = count * squares - (int64_t)sum * sum + n->epsilon;
     variance = variance < 1 ? 1 : variance;
     /* 2^30 to 2^31 - 1 for the root, 2^30 + 1 to 2^31 - 1 for its reciprocal times 2^61 */
     const int even = (62 - bit_length((uint64_t)variance)) & ~1;
     const int64_t root = square_root((uint64_t)variance << even);
     const int64_t reciprocal = ((int64_t)1 << 61) / root;
-    const i4 inverse = i4_all((int32_t)(reciprocal > INT32_MAX ? INT32_MAX : reciprocal));
+    const int32_t inverted = (int32_t)(reciprocal > INT32_MAX ? INT32_MAX : reciprocal);
+    const int right = 30 - even / 2 + CENTRED_BITS - NORMAL_BITS, bits = n->bits;
+#if WORD_PAIRS
+    spread_evenly(count, -CENTRED_GAIN * sum, CENTRED_GAIN * count, inverted, right, n, x, residual,
+                  scale, shift, y);
+    (void)bits;
+    return;
+#endif
+    const i4 inverse = i4_all(inverted);
     const i4 start = i4_all(-CENTRED_GAIN * sum);
     const h8 gain = h8_all((int16_t)(CENTRED_GAIN * count));
     const h8 step = h8_all((int16_t)n->step), passed = h8_all((int16_t)n->residual);
-    const int right = 30 - even / 2 + CENTRED_BITS - NORMAL_BITS, bits = n->bits;
     BRIEF for (int i = 0; i < count; i += 8) {
         const h8 given = h8_load(x + i), before = h8_load(residual + i);
         const h8 scales = h8_load(scale + i), shifts = h8_load(shift + i);
@@ -635,7 +675,7 @@ INLINE void attend(const struct attention a, const struct levels *levels,
     const struct recurrence once = {1, 1, 1, a.channels, a.units};
     const struct convolution project = {1, 1, a.units, 1, a.units, a.units, 1, a.channels,
                                         1, a.channels, 4, LINEAR};
-    int16_t energy[16], opened[16];
+    int16_t energy[16] ALIGNED, opened[16] ALIGNED;
     int32_t projected[64], squares[16];
     ROLLED for (int c = 0; c < a.channels; c += 8) {
         int64_t sums[8] = {0};
@@ -660,6 +700,19 @@ INLINE void attend(const struct attention a, const struct levels *levels,
     recur(once, input, levels->input_shift, hidden, levels->hidden_shift, energy, projected, state,
           tanh_table, 0);
     convolve(project, state, gate, levels->gate_shift, 0, 0, opened, 0);
+#if WORD_PAIRS
+    ROLLED for (int c = 0; c < a.channels; c += 2) {
+        int32_t gains[2];
+        UNROLL for (int h = 0; h < 2; h++) {
+            const int32_t gate = (tanh_of(opened[c + h], tanh_table) + INT16_MAX) >> 1;
+            gains[h] = (gate * levels->gain + (1 << 14)) >> 15;
+        }
+        open_pairs(a.rows, a.channels, a.row, gains[0], gains[1], levels->passed, bits, x + c,
+                   passed + c, y + 2 * c);
+    }
+    (void)through;
+    return;
+#endif
     ROLLED for (int c = 0; c < a.channels; c += 8) {
         h8 gain = h8_load(opened + c);
         h8_cubics(1, &gain, tanh_table, &gain);
@@ -682,6 +735,10 @@ INLINE void attend(const struct attention a, const struct levels *levels,
 INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int16_t of_b,
                 int bits, int16_t *y)
 {
+#if WORD_PAIRS
+    add_pairs(count, a, of_a, b, of_b, bits, y);
+    return;
+#endif
     const h8 gain_a = h8_all(of_a), gain_b = h8_all(of_b);
     BRIEF for (int i = 0; i < count; i += 8) {
         const h8 first = h8_load(a + i), second = h8_load(b + i);
@@ -700,6 +757,12 @@ INLINE void merge(int bands, int bins, int alike, int16_t weight_alike, int32_t 
                   const int32_t *multiplier, int shift, const int16_t *features,
                   int16_t *interleaved, int16_t *y)
 {
+#if WORD_PAIRS
+    merge_rows(bands, bins, alike, weight_alike, multiplier_alike, first, until, weight, multiplier,
+               shift, features, y);
+    (void)interleaved;
+    return;
+#endif
     ROLLED for (int from = 0; from < bins; from += 8) {
         const int k = from + 8 <= bins ? from : bins - 8;
         h8_store_threes(interleaved + 4 * k, h8_load(features + k), h8_load(features + bins + k),

@@ -15,7 +15,7 @@
 
 /* Where there are dot products of bytes (Armv8.2), activations are taken apart into two. The lower one
    counts from -128, and what is missing for it is part of a bias of its own. */
-#if defined(__aarch64__) && defined(__GNUC__) && defined(__ARM_FEATURE_DOTPROD)
+#if defined(__aarch64__) && defined(__GNUC__) && defined(__ARM_FEATURE_DOTPROD) && !defined(LEAN)
 #define DOT_PRODUCTS 1
 #else
 #define DOT_PRODUCTS 0
@@ -26,7 +26,11 @@
 #define SPAN_BITS 11
 #define CUBICS_LIMIT 8
 
-#if defined(__aarch64__) && defined(__GNUC__)
+#if (defined(__aarch64__) || defined(__SSE2__)) && defined(__GNUC__) && !defined(LEAN)
+#define i4_scale_layer i4_scale
+#endif
+
+#if defined(__aarch64__) && defined(__GNUC__) && !defined(LEAN)
 
 #include <arm_neon.h>
 
@@ -190,7 +194,7 @@ INLINE void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
     }
 }
 
-#elif defined(__SSE2__) && defined(__GNUC__)
+#elif defined(__SSE2__) && defined(__GNUC__) && !defined(LEAN)
 
 #include <emmintrin.h>
 
@@ -408,11 +412,18 @@ typedef int64_t l2;
 #define I4_EACH(expression) EACH(i4, 4, (int32_t)(expression))
 #define H8_EACH(expression) EACH(h8, 8, (int16_t)(expression))
 
-/* Instructions for pairs of 16-bit numbers: Cortex-M4, M7, M33 and others without NEON. */
-#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_NEON) && defined(__GNUC__)
+/* Frames of little memory have weights of four inputs in the order 0, 2, 1, 3, as instructions for pairs of
+   16-bit numbers want them: Cortex-M4, M7, M33. */
+#if defined(LEAN)
+#define BY_TWOS 1
+#else
+#define BY_TWOS 0
+#endif
+/* Their multipliers of layers are twice as large. */
+#define LAYER_BITS (31 + BY_TWOS)
+#if defined(__ARM_FEATURE_DSP) && defined(LEAN) && defined(__GNUC__)
 #define WORD_PAIRS 1
 #include <arm_acle.h>
-#include <string.h>
 #else
 #define WORD_PAIRS 0
 #endif
@@ -454,11 +465,15 @@ INLINE i4 i4_scale(i4 a, i4 b)
 {
     I4_EACH(((int64_t)a.at[i] * b.at[i] + ((int64_t)1 << 30)) >> 31);
 }
+INLINE i4 i4_scale_layer(i4 a, i4 b)
+{
+    I4_EACH(((int64_t)a.at[i] * b.at[i] + ((int64_t)1 << (LAYER_BITS - 1))) >> LAYER_BITS);
+}
 INLINE i4 i4_scale_leaky(i4 a, i4 above, i4 below)
 {
     i4 multiplier;
     UNROLL for (int i = 0; i < 4; i++) multiplier.at[i] = a.at[i] < 0 ? below.at[i] : above.at[i];
-    return i4_scale(a, multiplier);
+    return i4_scale_layer(a, multiplier);
 }
 INLINE h8 h8_load(const int16_t *x) { H8_EACH(x[i]); }
 INLINE h8 h8_load_half(const int16_t *x) { H8_EACH(i < 4 ? x[i] : 0); }
@@ -488,36 +503,12 @@ INLINE void h8_store_threes(int16_t *x, h8 a, h8 b, h8 c)
 }
 INLINE h8 h8_weights(const int8_t *x) { H8_EACH(x[i]); }
 /* sum + the products of four weights for each lane with the values */
-#if WORD_PAIRS
-INLINE uint32_t load_word(const void *x)
-{
-    uint32_t word;
-    memcpy(&word, x, sizeof word);
-    return word;
-}
-INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, const int16_t *x)
-{
-    /* Bytes become numbers by twos: the first and the third, the second and the fourth. */
-    const uint32_t low = load_word(x), high = load_word(x + 2);
-    int16x2_t even, odd, weight;
-    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(even) : "r"(low), "r"(high));
-    __asm__("pkhtb %0, %2, %1, asr #16" : "=r"(odd) : "r"(low), "r"(high));
-    UNROLL for (int i = 0; i < 4; i++) {
-        const uint32_t four = load_word(weights + 4 * i);
-        sum.at[i] = __smlad(__sxtb16((int8x4_t)four), even, sum.at[i]);
-        __asm__("sxtb16 %0, %1, ror #8" : "=r"(weight) : "r"(four));
-        sum.at[i] = __smlad(weight, odd, sum.at[i]);
-    }
-    return sum;
-}
-#else
 INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, const int16_t *x)
 {
     I4_EACH((uint32_t)sum.at[i] +
-            (uint32_t)(weights[4 * i] * x[0] + weights[4 * i + 1] * x[1] +
-                       weights[4 * i + 2] * x[2] + weights[4 * i + 3] * x[3]));
+            (uint32_t)(weights[4 * i] * x[0] + weights[4 * i + 1] * x[1 + BY_TWOS] +
+                       weights[4 * i + 2] * x[2 - BY_TWOS] + weights[4 * i + 3] * x[3]));
 }
-#endif
 INLINE h8 h8_all(int16_t x) { H8_EACH(x); }
 INLINE h8 h8_add(h8 a, h8 b) { H8_EACH(narrow(a.at[i] + b.at[i])); }
 INLINE h8 h8_mean(h8 a, h8 b) { H8_EACH((a.at[i] + b.at[i] + 1) >> 1); }

@@ -119,7 +119,7 @@ static inline void quantize(const struct context *c, const int32_t *restrict val
         BY_LANES for (int from = 0; from < count; from += LANES) {
             const int k = lanes_from(from, count);
             const wide scaled = wide_product(lanes_load(values + k), multipliers);
-            lanes_store(unbounded + k, wide_narrow(wide_shift(scaled, shift)) + zero_points);
+            lanes_store(unbounded + k, wide_narrow_shifted(scaled, shift) + zero_points);
         }
     } else {
         for (int k = 0; k < count; k++) {
@@ -307,8 +307,8 @@ static void fixed_synthesise(struct context *c)
     const int exponent = BLOCK_BITS - bit_length(wide_all_bits(peak));
     BY_LANES for (int from = 0; from < BINS; from += LANES) {
         const int k = lanes_from(from, BINS);
-        lanes_store(block_re + k, wide_narrow(wide_shift(wide_load(masked_re + k), -exponent)));
-        lanes_store(block_im + k, wide_narrow(wide_shift(wide_load(masked_im + k), -exponent)));
+        lanes_store(block_re + k, wide_narrow_shifted(wide_load(masked_re + k), -exponent));
+        lanes_store(block_im + k, wide_narrow_shifted(wide_load(masked_im + k), -exponent));
     }
     fold(block_re, block_im, re, im, c->window, 1);
     fft(im, re, c->twiddles); /* parts swapped: the inverse */

@@ -71,6 +71,9 @@ static inline void level_follow(struct level *l, int32_t level)
 static inline void level_notice_knock(struct level *l, int32_t loudest)
 {
     l->event = 0;
+#if defined(LEAN)
+    (void)loudest;
+#else
     if (loudest > l->target + l->knock) {
         if (!l->loud) {
             l->event = KNOCK_BEGAN;
@@ -83,6 +86,7 @@ static inline void level_notice_knock(struct level *l, int32_t loudest)
         l->event = KNOCK_ENDED;
         l->estimate = l->kept_estimate, l->exponent = l->kept_exponent;
     }
+#endif
 }
 
 /* Take in the energy of one hop; the exponent of two that its frame's features are multiplied by. */

@@ -24,13 +24,14 @@ static inline uint32_t square_root(uint64_t x)
     const int shift = (64 - bit_length(x)) & ~1; /* an even one, so that the root shifts by half */
     const uint64_t scaled = x << shift;          /* 2^62 to 2^64 */
     const uint32_t top = (uint32_t)(scaled >> 32);
-    /* A line within 5 %, two Newton steps on 16 bits and one on 32: at most two above the root of
-       `scaled`, never below it, and so at most one above that of x. */
+    /* A line within 5 % and two Newton steps give the root of the upper half, or one more; then, by a
+       division of 32 bits, that of `scaled` or one more, and so at most one above that of x. */
     uint32_t root = (uint32_t)(((uint64_t)top * 43691 >> 32) + 23211);
     root = (root + top / root) >> 1;
     root = (root + top / root) >> 1;
-    uint64_t longer = (uint64_t)root << 16;
-    longer = (longer + scaled / longer) >> 1;
+    root -= (uint64_t)root * root > top;
+    const uint64_t rest = scaled - ((uint64_t)root * root << 32);
+    uint64_t longer = ((uint64_t)root << 16) + (uint32_t)(rest >> 17) / root;
     longer >>= shift / 2;
     return (uint32_t)(longer - (longer * longer > x));
 }
@@ -159,6 +160,12 @@ static inline wide wide_shift(wide a, int bits)
 static inline lanes wide_narrow(wide a)
 {
     return vmovn_high_s64(vmovn_s64(a.low), a.high);
+}
+
+/* What is shifted and fits it. */
+static inline lanes wide_narrow_shifted(wide a, int bits)
+{
+    return wide_narrow(wide_shift(a, bits));
 }
 
 /* Within -limit and limit. */
@@ -338,6 +345,10 @@ static inline wide wide_negative(wide a)
 
 static inline wide wide_shift(wide a, int bits)
 {
+#if UINTPTR_MAX == UINT32_MAX
+    /* Such machines take many instructions for what is one where the lower half is of no use. */
+    if (bits > 32) return (int32_t)((a + ((int64_t)1 << (bits - 1))) >> 32) >> (bits - 32);
+#endif
     /* The same instructions for both directions, so that loops have no branch. */
     const int left = bits < 0 ? -bits : 0, right = bits > 0 ? bits : 0;
     const int64_t half = bits > 0 ? (int64_t)1 << (bits - 1) : 0;
@@ -347,6 +358,17 @@ static inline wide wide_shift(wide a, int bits)
 static inline lanes wide_narrow(wide a)
 {
     return (lanes)a;
+}
+
+static inline lanes wide_narrow_shifted(wide a, int bits)
+{
+#if UINTPTR_MAX == UINT32_MAX
+    if (bits > 0 && bits < 32) {
+        const uint64_t nearest = (uint64_t)a + ((uint32_t)1 << (bits - 1));
+        return (lanes)((uint32_t)nearest >> bits | (uint32_t)(nearest >> 32) << (32 - bits));
+    }
+#endif
+    return wide_narrow(wide_shift(a, bits));
 }
 
 static inline lanes wide_narrow_saturated(wide a, int32_t limit)

@@ -128,6 +128,11 @@ class Engine:
         """The checkpoint's weights, to be loaded."""
         return self.weights.blob(self.name, self.signal.sample_rate, self.checkpoint)
 
+    @property
+    def lean_blob(self) -> bytes:
+        """The same for a frame of little memory."""
+        return self.blob
+
 
 class LayerEngine(Engine, ABC):
     """Writes the frame of some layers."""

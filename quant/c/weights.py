@@ -8,8 +8,8 @@ multiple of 16 bytes.
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,9 @@ HEADER_SIZE = 32
 _CHECKED = {np.dtype(np.float32): "FLOAT32", np.dtype(np.int32): "INT32"} | {
     np.dtype(np.uint16): "UINT16"
 }
+
+# What is done to a table.
+Change = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,10 @@ class Weights:
         numbers.append(value)
         return f"w->{kind.name}[{len(numbers) - 1}]"
 
+    def numbers(self, kind: Kind) -> list[float]:
+        """All numbers of a kind."""
+        return self._numbers.get(kind, [])
+
     def table(self, name: str, content: NDArray[Any], low: int = 0, high: int = 0) -> str:
         """Add a table under a value's name; what C calls it.
 
@@ -98,6 +105,15 @@ class Weights:
             raise ValueError(f"two tables are called {name}")
         self._tables[name] = _Array(name, content.ravel(), low, high)
         return f"w->{name}"
+
+    def changed(self, changes: Mapping[str, Change]) -> "Weights":
+        """The same with tables that something was done to, by the names they were added under."""
+        others = Weights()
+        others._numbers, others._tables = self._numbers, dict(self._tables)
+        for name, change in changes.items():
+            array = self._tables[identifier(name)]
+            others._tables[array.name] = replace(array, content=change(array.content))
+        return others
 
     @property
     def fields(self) -> dict[str, tuple[str, int]]:

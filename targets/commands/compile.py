@@ -8,6 +8,10 @@ is made for this machine, by the system's C compiler; for a board it is cross-co
 and `deploy` take it there. --out FOLDER/ writes sources instead: portable C that needs nothing but
 a compiler, and the weights as a table.
 
+--board cortex-m33 --out FOLDER/ (or -m4, -m7, -m55) writes a package for a microcontroller: sources
+with a CMakeLists.txt, an example, a self-test, and what it takes of flash and RAM. It computes in
+fixed, which needs fewer instructions and less flash than int8, unless it is given a MODEL.tflite.
+
 --plugin ladspa --out FOLDER/ makes a plugin for audio programs (PipeWire, ffmpeg, Ardour), and
 --plugin lv2 a bundle of the newer kind, both with a file for PipeWire's filter chain. Any sample
 rate, block size and number of instances; strength, mix and bypass are its controls.
@@ -53,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=ARITHMETICS,
         help="float: float samples, equal to the network up to rounding; fixed: int16 samples, "
         "8-bit weights, 16-bit values, no floating point; int8: int16 samples, what an INT8 model "
-        "file computes (default: float, of a .tflite int8)",
+        "file computes (default: float, for a microcontroller fixed, of a .tflite int8)",
     )
     parser.add_argument(
         "--calibration-clips",
@@ -71,7 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--board",
         type=word,
         metavar="NAME",
-        help="what to compile for, as edge-se boards lists it",
+        help="what to compile for, as edge-se boards lists it, or a microcontroller: cortex-m4, "
+        "cortex-m7, cortex-m33, cortex-m55",
     )
     parser.add_argument(
         "--prefix",
@@ -100,12 +105,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from edge_se.errors import UserError
+    from targets.c.microcontroller import is_microcontroller
 
     out = Path(arguments.out)
     if arguments.npu:
         return _compile_for_npu(arguments, out)
     if arguments.allow_cpu:
         raise UserError("--allow-cpu is for an NPU; name one with --npu")
+    if is_microcontroller(arguments.board):
+        return _write_package(arguments, out)
     if arguments.calibration_clips and arguments.arithmetic in (None, "float"):
         raise UserError("--calibration-clips needs --arithmetic fixed or int8; float has no ranges")
     if arguments.plugin:
@@ -121,7 +129,9 @@ def run(arguments: argparse.Namespace) -> int:
             f"{out} names neither a library, which ends in {LIBRARY}, nor a folder, which ends in /"
         )
     if arguments.board:
-        raise UserError("--board is for a library; sources are the same for every board")
+        raise UserError(
+            "--board is for a library, or a microcontroller's; sources are the same for every board"
+        )
     return _write_sources(arguments, out)
 
 
@@ -218,6 +228,36 @@ def _write_sources(arguments: argparse.Namespace, out: Path) -> int:
         f"wrote {', '.join(files)} to {out}: {made.engine.network} from "
         f"{made.source} in {made.engine.arithmetic}; compile with\n"
         f"  cc {shlex.join(FLAGS)} -c {out / prefix}.c {out / prefix}_weights.c"
+    )
+    return 0
+
+
+def _write_package(arguments: argparse.Namespace, out: Path) -> int:
+    from edge_se.errors import UserError
+    from targets.c.microcontroller import find_core
+    from targets.c.microcontroller.package import ARITHMETICS as SERVED
+    from targets.c.microcontroller.package import require_tools, write_package
+
+    core = find_core(arguments.board)
+    for name in ("plugin", "prefix"):
+        if getattr(arguments, name):
+            raise UserError(f"--{name} means nothing for a microcontroller; leave it out")
+    if arguments.out.endswith(LIBRARY):
+        raise UserError(f"{core.key} gets a folder of sources, as in --out {core.key}/")
+    if arguments.arithmetic is None and not _is_model(arguments.checkpoint):
+        arguments.arithmetic = SERVED[0]
+    if arguments.arithmetic not in (None, *SERVED):
+        raise UserError(
+            f"a microcontroller computes in integers; choose --arithmetic {' or '.join(SERVED)}"
+        )
+    require_tools(out)
+    made = _make(arguments)
+    memory = write_package(out, made.engine, core, made.source)
+    flash, ram = (sum(parts.values()) / 1024 for parts in (memory.flash, memory.ram))
+    print(
+        f"wrote {out}: {made.engine.network} from {made.source} in {made.engine.arithmetic} for a "
+        f"{core.name}, {flash:.0f} KB of flash, {ram:.0f} KB of RAM; build it with\n"
+        f"  cmake -S {out} -B build -DCMAKE_TOOLCHAIN_FILE=toolchain.cmake && cmake --build build"
     )
     return 0
 

@@ -267,14 +267,14 @@ APART void convolution_1(const int16_t *x, const struct affine a, int shift, int
     convolve(shape, x, a, shift, 0, 0, y, group);
 }
 
-APART void temporal_0(int16_t *history, int16_t *oldest, int frames, const int16_t *newest,
+APART void temporal_0(int16_t *history, int32_t *oldest, int frames, const int16_t *newest,
 const struct affine a, int shift, int16_t *y)
 {
     int16_t *first = history + *oldest * 544;
     const int16_t *middle = history + (*oldest + frames / 2) % frames * 544;
     convolve_frames(33, 16, 3, shift, first, middle, newest - 16, a, y);
     memcpy(first + 16, newest, sizeof(int16_t) * 528);
-    *oldest = (int16_t)(*oldest + 1 == frames ? 0 : *oldest + 1);
+    *oldest = *oldest + 1 == frames ? 0 : *oldest + 1;
 }
 
 APART void convolution_2(const int16_t *x, const struct affine a, int shift, int16_t *y, int group)

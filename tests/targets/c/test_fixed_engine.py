@@ -3,19 +3,27 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_se.errors import UserError
+from edge_se.files import folder_written_beside
+from quant.c.fixed_engine import FixedEngine
 from quant.c.fixed_layers import quantize_layers
 from quant.c.fixed_point import SUM_STEP, quantize_affine
-from targets.c.cortex_m7 import run_on_cortex_m7
 from targets.c.generate import FLAGS
+from targets.c.microcontroller import find_core
+from targets.c.microcontroller.emulation import emulate
+from targets.c.microcontroller.package import HEADER, write_package
 from tests.helpers.fixed_model import FixedModel, tanh
 
 HOP = 256
+# Bytes of a package, and of the stack that the program takes which calls it.
+FLASH_LIMIT, RAM_LIMIT, MAIN_STACK = 96_000, 90_000, 512
 
 
 def difficult(noisy: list[np.ndarray]) -> np.ndarray:
@@ -113,17 +121,99 @@ def test_it_gives_the_same_bits_on_arm(engine, sources, noisy, core, options):
     np.testing.assert_array_equal(enhanced, engine("fixed").process(signal))
 
 
-@pytest.mark.slow
-def test_it_gives_the_same_bits_on_a_bare_cortex_m7(engine, sources, noisy, tmp_path):
-    signal = difficult(noisy)
+@pytest.fixture(scope="session")
+def package(layers, checkpoint, tmp_path_factory) -> Path:
+    """A package for a Cortex-M33."""
+    values, encodings = layers
+    names = (checkpoint.signal, checkpoint.architecture, checkpoint.sha256)
+    engine = FixedEngine(values, *names, encodings)
+    folder = tmp_path_factory.mktemp("microcontroller") / "package"
+    core = find_core("cortex-m33")
+    with unless_missing():
+        write_package(folder, engine, core, "a checkpoint")
+    assert [path.name for path in folder.parent.iterdir()] == ["package"]
+    return folder
+
+
+@contextmanager
+def unless_missing() -> Iterator[None]:
+    """Skip where a tool is not installed."""
     try:
-        report = run_on_cortex_m7(sources("fixed"), signal, tmp_path)
+        yield
     except UserError as error:
         if "install" in str(error):
             pytest.skip(str(error))
         raise
 
+
+def test_a_package_tests_itself_on_this_machine(package, tmp_path, compilers):
+    command = [compilers[0], "-O1", "-I", package / "include", "-I", package / "test"]
+    subprocess.run([*command, "-c", *package.glob("src/*.c")], cwd=tmp_path, check=True)
+    text = (package / "test" / "self_test_vector.h").read_text()
+    end = text.rindex("}}")
+    begin = text.rindex(",", 0, end) + 1
+    wrong = text[:begin] + str(int(text[begin:end]) + 1) + text[end:]
+    statuses = []
+
+    for vector in (text, wrong):
+        (tmp_path / "self_test_vector.h").write_text(vector)
+        for name in ("self_test.c", "self_test_main.c"):
+            (tmp_path / name).write_text((package / "test" / name).read_text())
+        inputs = [*tmp_path.glob("*.c"), *tmp_path.glob("*.o")]
+        subprocess.run([*command, *inputs, "-o", tmp_path / "self_test"], check=True)
+        statuses.append(subprocess.run([tmp_path / "self_test"]).returncode)
+
+    assert statuses == [0, 1]
+
+
+def test_a_package_says_what_memory_it_takes(package):
+    text = (package / "MEMORY.md").read_text()
+
+    flash, ram = (
+        [int(size.replace(",", "")) for size in re.findall(r"\| \**([\d,]+)\**", part)]
+        for part in text.split("RAM")
+    )
+    assert flash[-1] == sum(flash[:-1]) and ram[-1] == sum(ram[:-1])
+    weights = int(
+        re.findall(r"WEIGHTS_SIZE (\d+)", (package / "src/engine_weights.h").read_text())[0]
+    )
+    assert f"| weights | {weights:,} |" in text
+    assert 60_000 < flash[-1] < FLASH_LIMIT and ram[-1] < RAM_LIMIT
+
+
+def test_its_header_knows_no_network(package):
+    assert "gtcrn" not in (package / "include" / "edge_se.h").read_text()
+
+
+def test_a_package_is_replaced_and_other_folders_are_left_alone(tmp_path):
+    for content in ("old", "new"):
+        with folder_written_beside(tmp_path / "a" / "package", HEADER) as folder:
+            (folder / HEADER).parent.mkdir()
+            (folder / HEADER).write_text(content)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["package"]
+    assert (tmp_path / "a" / "package" / HEADER).read_text() == "new"
+    tmp_path /= "b"
+    tmp_path.mkdir()
+    (tmp_path / "mine.txt").write_text("mine")
+
+    with (
+        pytest.raises(UserError, match="holds other files"),
+        folder_written_beside(tmp_path, HEADER),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.slow
+def test_a_package_gives_the_same_bits_on_a_bare_cortex_m33(engine, package, noisy, tmp_path):
+    signal = difficult(noisy)[22 * HOP : 30 * HOP]
+    with unless_missing():
+        report = emulate(package, find_core("cortex-m33"), signal, tmp_path)
+
     np.testing.assert_array_equal(report.enhanced, engine("fixed").process(signal))
+    written = (package / "MEMORY.md").read_text().replace(",", "")
+    (bound,) = re.findall(r"stack of edge_se_process \| (\d+)", written)
+    assert report.stack <= int(bound) + MAIN_STACK
 
 
 def test_no_float_is_in_the_sources(sources):

@@ -146,7 +146,19 @@ def test_the_command_writes_what_generate_gives(checkpoint, tmp_path, capsys):
     assert "compile with" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["--prefix", "a-b"], ["--calibration-clips", "."]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--prefix", "a-b"],
+        ["--calibration-clips", "."],
+        ["--board", "cortex-m0"],
+        ["--board", "cortex-m33", "--arithmetic", "float"],
+        ["--board", "cortex-m33", "--plugin", "lv2"],
+        ["--board", "cortex-m33", "--prefix", "mine"],
+        ["--board", "cortex-m33", "--out", "engine.so"],
+        ["--board", "pi4"],
+    ],
+)
 def test_the_command_says_what_is_wrong(tmp_path, capsys, arguments):
     code = edge_se.cli.main(["compile", "--out", f"{tmp_path}/", *arguments])
 
