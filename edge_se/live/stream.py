@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
 
 MAX_LAG_HOPS = 6
-# What may wait at all times, besides the hop that goes out, and what is left of it where it is more.
+# What may wait all the time, besides the hop that goes out, and what is left of what is more.
 MOST_SURPLUS_S, KEPT_SURPLUS_S = 0.024, 0.008
 # How long a source that has piled something up is watched, before any of it is heard.
 LONGEST_LOOK_S = 1.5 * WINDOW_S

@@ -1,6 +1,6 @@
 """The disk of a board: a Debian with systemd, sshd and ALSA. As root, or under fakeroot:
 
-python -m tests.targets.board.disk FOLDER ARCHITECTURE
+python -m tests.targets.board.disk FOLDER
 
 No code of the board's runs meanwhile: packages are only unpacked, and configured in a first boot
 with `boardinit=/sbin/board-setup`, which ends by switching the board off. FOLDER gets `disk.img`,
@@ -18,11 +18,26 @@ from typing import Any
 
 from targets.emulation.system import download_packages
 
-RELEASE, SIZE = "bookworm", "4G"
-PACKAGES = (
-    "?essential ?priority(required) apt systemd-sysv libpam-systemd dbus dbus-user-session udev "
-    "kmod openssh-server iproute2 procps sudo alsa-utils python3 python3-venv busybox-static"
-).split()
+RELEASE, ARCHITECTURE, SIZE = "bookworm", "arm64", "4G"
+PACKAGES = [
+    "?essential",
+    "?priority(required)",
+    "apt",
+    "systemd-sysv",
+    "libpam-systemd",
+    "dbus",
+    "dbus-user-session",
+    "udev",
+    "kmod",
+    "openssh-server",
+    "iproute2",
+    "procps",
+    "sudo",
+    "alsa-utils",
+    "python3",
+    "python3-venv",
+    "busybox-static",
+]
 # What the kernel is made of, and what would make an initrd on the board: neither is wanted on it.
 KERNEL = re.compile(
     r"linux-image-.*|linux-base|initramfs-tools.*|busybox-static|klibc-utils|libklibc|zstd"
@@ -92,12 +107,12 @@ FILES = {
 SUDOERS = "pi ALL=(ALL) NOPASSWD: ALL\n"
 
 
-def main(folder: Path, architecture: str) -> None:
+def main(folder: Path) -> None:
     """Make the disk in an empty folder."""
     root, kernel, packages = folder / "root", folder / "kernel", folder / "packages"
     packages.mkdir()
-    names = [*PACKAGES, f"linux-image-{architecture}"]
-    unpack(download_packages(packages, RELEASE, architecture, names), root, kernel)
+    names = [*PACKAGES, f"linux-image-{ARCHITECTURE}"]
+    unpack(download_packages(packages, RELEASE, ARCHITECTURE, names), root, kernel)
     shutil.rmtree(packages)
     version = take_modules(kernel, root)
     shutil.copy(next(kernel.glob("boot/vmlinuz-*")), folder / "vmlinuz")
@@ -122,7 +137,7 @@ def output(*command: Any, **options: Any) -> str:
 
 def unpack(packages: Sequence[Path], root: Path, kernel: Path) -> None:
     """Unpack packages as dpkg does, which finds them to be configured."""
-    for name in ("bin", "sbin", "lib", "lib64"):
+    for name in ("bin", "sbin", "lib"):
         (root / "usr" / name).mkdir(parents=True)
         (root / name).symlink_to(Path("usr", name))
     database = root / "var" / "lib" / "dpkg"
@@ -232,4 +247,4 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))

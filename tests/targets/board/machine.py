@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from targets.cache import cache_folder, made_once
@@ -17,59 +16,45 @@ from tests.targets.board import disk
 LOGIN_S, SETUP_S, COMMAND_S = 600.0, 3600.0, 300.0
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of board.
-
-    Attributes:
-        architecture: Debian's name of it.
-        emulator: The program and what makes it that board.
-        console: The kernel's name of the serial port.
-        key: Of the board in `boards.toml`.
-    """
-
-    architecture: str
-    emulator: tuple[str, ...]
-    console: str
-    key: str
+EMULATOR = "qemu-system-aarch64"
+MACHINE = (
+    "-M",
+    "virt",
+    "-cpu",
+    "cortex-a72",
+    "-accel",
+    "tcg,tb-size=256",
+    "-smp",
+    "1",
+    "-m",
+    "1024",
+)
 
 
-ARM = ("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,tb-size=256")
-PC = ("qemu-system-x86_64", "-M", "q35", "-cpu", "max,-arch-capabilities", "-accel", "kvm", "-accel", "tcg")
-KINDS = {
-    "arm64": Kind("arm64", ARM, "ttyAMA0", "pi4"),
-    # With /dev/kvm it keeps real time, so that times say something.
-    "amd64": Kind("amd64", PC, "ttyS0", "x86-64"),
-}
-
-
-def made_disk(kind: Kind) -> Path:
+def made_disk() -> Path:
     """The folder with a configured disk, in the user's cache; minutes where it is not there yet."""
     source = hashlib.sha256(Path(disk.__file__).read_bytes()).hexdigest()[:8]
-    return made_once(
-        cache_folder("board") / f"{disk.RELEASE}-{kind.architecture}-{source}",
-        lambda folder: _make(folder, kind),
-    )
+    name = f"{disk.RELEASE}-{disk.ARCHITECTURE}-{source}"
+    return made_once(cache_folder("board") / name, _make)
 
 
-def _make(folder: Path, kind: Kind) -> None:
+def _make(folder: Path) -> None:
     as_root = [] if os.geteuid() == 0 else ["fakeroot"]
-    module = ["-m", "tests.targets.board.disk", str(folder), kind.architecture]
+    module = ["-m", "tests.targets.board.disk", str(folder)]
     subprocess.run([*as_root, sys.executable, *module], check=True, cwd=Path(__file__).parents[3])
     console = folder / "setup.log"
-    command = _emulator(kind, folder, folder / "disk.img", console, "boardinit=/sbin/board-setup")
+    command = _emulator(folder, folder / "disk.img", console, "boardinit=/sbin/board-setup")
     subprocess.run(command, check=True, timeout=SETUP_S)
     said = console.read_text(errors="replace")
     assert "setup: done" in said and "setup: failed" not in said, said[-1000:]
 
 
-def _emulator(kind: Kind, folder: Path, image: Path, console: Path, init: str = "") -> list[str]:
+def _emulator(folder: Path, image: Path, console: Path, init: str = "") -> list[str]:
     """The command that boots a disk, without a network."""
-    append = f"console={kind.console} rw quiet {init}"
-    command = [*kind.emulator, "-smp", "1", "-m", "1024", "-nodefaults", "-display", "none"]
+    command = [EMULATOR, *MACHINE, "-nodefaults", "-display", "none", "-no-reboot"]
     command += ["-kernel", str(folder / "vmlinuz"), "-initrd", str(folder / "initrd")]
-    command += ["-append", append, "-serial", f"file:{console}", "-no-reboot"]
-    command += ["-drive", f"if=none,id=disk,format=raw,file={image}"]
+    command += ["-append", f"console=ttyAMA0 rw quiet {init}", "-serial", f"file:{console}"]
+    command += ["-drive", f"if=none,id=disk,format=raw,cache=unsafe,file={image}"]
     return [*command, "-device", "virtio-blk-pci,drive=disk", "-device", "virtio-rng-pci"]
 
 
@@ -77,15 +62,15 @@ class Board:
     """One board, which keeps its disk from boot to boot.
 
     Attributes:
-        kind: Which it is.
         config: For ssh, which knows it as `board`.
+        transcript: What was done, and said about it.
     """
 
     name = "board"
 
-    def __init__(self, kind: Kind, folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         """A fresh one, switched off."""
-        self.kind, self._folder, self._made = kind, folder, made_disk(kind)
+        self._folder, self._made = folder, made_disk()
         self._image = folder / "disk.img"
         copy = ["cp", "--sparse=always", "--reflink=auto"]
         subprocess.run([*copy, str(self._made / "disk.img"), str(self._image)], check=True)
@@ -103,6 +88,7 @@ class Board:
             "  GlobalKnownHostsFile none\n"
         )
         self._process: subprocess.Popen | None = None
+        self.transcript = ""
 
     def boot(self) -> None:
         """Switch it on, and wait until somebody can log in and the system has come up."""
@@ -110,7 +96,7 @@ class Board:
         monitor = self._folder / "monitor"
         monitor.unlink(missing_ok=True)
         console = self._folder / "console.log"
-        command = _emulator(self.kind, self._made, self._image, console)
+        command = _emulator(self._made, self._image, console)
         network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self._port}-:22"
         command += ["-netdev", network, "-device", "virtio-net-pci,netdev=net,id=nic,romfile="]
         command += ["-monitor", f"unix:{monitor},server,nowait"]
@@ -121,6 +107,7 @@ class Board:
             assert time.monotonic() < end, console.read_text(errors="replace")[-2000:]
             time.sleep(2)
         self.try_to("systemctl is-system-running --wait", LOGIN_S)
+        self.tell("-- the board is up")
 
     def ssh(self, command: str) -> list[str]:
         """What runs a command there."""
@@ -142,8 +129,13 @@ class Board:
     def run(self, command: str, timeout_s: float = COMMAND_S) -> str:
         """What a command there prints; it has to succeed."""
         result = self.try_to(command, timeout_s)
+        self.tell(f"board$ {command}\n{result.stdout}{result.stderr}")
         assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
         return str(result.stdout)
+
+    def tell(self, text: str) -> None:
+        """Add to the transcript."""
+        self.transcript += f"[{time.strftime('%H:%M:%S')}] {text.rstrip()}\n"
 
     def send(self, data: bytes, path: str) -> None:
         """Write a file there."""
@@ -158,6 +150,7 @@ class Board:
     def cut_power(self) -> None:
         """Switch it off at once; what was not on its disk is lost."""
         assert self._process is not None, "it is off"
+        self.tell("-- the power is cut")
         self._process.kill()
         self._process.wait()
         self._process = None
@@ -165,6 +158,7 @@ class Board:
     def reboot(self) -> None:
         """Have it go down as it should, and come up again."""
         assert self._process is not None, "it is off"
+        self.tell("board$ sudo systemctl reboot")
         self.try_to("sudo systemctl reboot", 60)
         self._process.wait(LOGIN_S)
         self._process = None
@@ -172,6 +166,7 @@ class Board:
 
     def connect(self, connected: bool) -> None:
         """Put its network cable in, or pull it out."""
+        self.tell(f"-- the network cable is {'put in' if connected else 'pulled out'}")
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.connect(str(self._folder / "monitor"))
             monitor.sendall(f"set_link nic {'on' if connected else 'off'}\n".encode())
