@@ -294,7 +294,8 @@ class Stream:
         if self._surplus_left:
             return
         bytes_s = self._layout.rate * self._layout.frame_bytes
-        surplus = self._surplus.found(self._lag - self._hop, self._clock())
+        going = max(self._hop - self._pace.buffer, 0)  # the hop, as far as it is still in the lag
+        surplus = self._surplus.found(self._lag - going, self._clock())
         if self._lag > self._most:
             self._surplus_left = self._lag - self._most // 2
         elif surplus > MOST_SURPLUS_S * bytes_s:

@@ -156,3 +156,26 @@ def test_speeds_change_without_a_step():
 )
 def test_devices_of_one_card_have_one_clock(capture, playback, same):
     assert have_one_clock(capture, playback) is same
+
+
+@pytest.mark.parametrize(("buffer_ms", "full_ms"), [(4, 7.4), (6, 11.1), (20, 36), (100, 116)])
+def test_a_smaller_buffer_makes_all_that_waits_smaller(buffer_ms, full_ms):
+    waits = Buffering(buffer_ms * 1e-3)
+
+    assert waits.full_s == pytest.approx(full_ms * 1e-3)
+    assert waits.period_s <= waits.buffer_s / 4  # aplay needs two periods, and jitter its part
+    assert waits.tolerance_s < waits.target_s
+
+
+def test_the_smallest_buffer_is_followed_over_ten_minutes_of_drift():
+    world, waits = World(), Buffering(0.006)
+    card = Card(world, waits.period_s, waits.buffer_s, silence_s=waits.full_s)
+    drift, owed = DriftControl(waits.target_s, waits.tolerance_s), 0.0
+    for hop in range(1, round(600 / HOP_S)):
+        world.now = hop * HOP_S / (1 + 200e-6)
+        owed += HOP / drift.speed(card.waiting / 2 / RATE, HOP_S)
+        card.write(bytes(2 * int(owed)))
+        owed -= int(owed)
+
+    assert card.xruns == 0
+    assert np.mean(card.waits[-10000:]) == pytest.approx(waits.target_s, abs=0.001)
