@@ -299,7 +299,9 @@ class Stream:
         if self._lag > self._most:
             self._surplus_left = self._lag - self._most // 2
         elif surplus > MOST_SURPLUS_S * bytes_s:
+            # Whole hops: a part of one would be waited for from then on.
             self._surplus_left = surplus - round(KEPT_SURPLUS_S * bytes_s)
+            self._surplus_left -= self._surplus_left % self._hop
 
     def _discard(self) -> None:
         """Discard the oldest samples that are not enhanced yet, as far as they are surplus."""
