@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,30 +31,40 @@ FLOWS, MINUTES = "StatusText=sound flows\n", 600.0
 LATE_S = 0.35  # a buffer of 100 ms, 6 hops that may wait, and an emulated card's periods
 
 
-@pytest.fixture
-def deploy(board, models, tmp_path):
-    """Start or run the command: `deploy("--model", FILE)`."""
-    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
-    options = ["--ssh-config", str(board.config), "--max-rtf", "50"]
+@dataclass(frozen=True)
+class Deploy:
+    """Runs the command: `deploy("--model", FILE)`."""
 
-    def start(*arguments) -> subprocess.Popen:
-        words = [str(word) for word in ("deploy", board.name, *arguments)]
-        board.tell(f"$ edge-se {' '.join(words)}")
-        command = [sys.executable, "-m", "edge_se", *words, *options]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, env=environment, **pipes)
+    board: Board
+    state: Path
 
-    def run(*arguments, failing: str = "") -> str:
+    def start(self, *arguments: object) -> subprocess.Popen:
+        """Begin."""
+        words = [str(word) for word in ("deploy", self.board.name, *arguments)]
+        self.board.tell(f"$ edge-se {' '.join(words)}")
+        options = ["--ssh-config", str(self.board.config), "--max-rtf", "50"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "edge_se", *words, *options],
+            env={**os.environ, "XDG_STATE_HOME": str(self.state)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: object, failing: str = "") -> str:
         """What it says; it has to succeed, or to fail with a sentence that holds these words."""
-        with start(*arguments) as process:
+        with self.start(*arguments) as process:
             out, error = process.communicate(timeout=2400)
-        board.tell(error + out)
+        self.board.tell(error + out)
         assert bool(process.returncode) == bool(failing), error
-        assert failing in error.splitlines()[-1] if failing else "Traceback" not in error
-        return error + out
+        assert "Traceback" not in error
+        assert failing in error
+        return str(error + out)
 
-    run.start = start
-    return run
+
+@pytest.fixture
+def deploy(board, tmp_path) -> Deploy:
+    return Deploy(board, tmp_path / "state")
 
 
 def wait_until(board: Board, command: str, wanted: str, seconds: float = 180) -> str:
@@ -121,6 +133,7 @@ class TestBoard:
 
     def test_a_power_cut_in_the_middle_leaves_nothing_that_is_used(self, board, deploy, models):
         with deploy.start("--model", models["so"]) as process:
+            assert process.stderr is not None, "it is a pipe"
             for line in process.stderr:
                 board.tell(line)
                 if "installing the wheels" in line:
