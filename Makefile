@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test test-slow fuzz lint format benchmark quality costs default-model wheels clean
+.PHONY: setup demo test test-slow test-board fuzz lint format benchmark quality costs default-model wheels clean
 
 setup: $(INSTALLED)
 
@@ -33,11 +33,15 @@ demo: $(INSTALLED)
 
 # And which share of each file's lines ran; `coverage report -m` names the others afterwards.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile \
+	$(BIN)/python -m pytest -m "not slow and not board" -n auto --dist loadfile \
 		--cov --cov-report=term:skip-covered
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow -n auto --dist loadfile
+
+# A whole board, emulated, from deployment to sound; its disk is made once, in the user's cache.
+test-board: $(INSTALLED)
+	$(BIN)/python -m pytest -m board -s tests/targets/board
 
 # Damaged files and streams, ten times as many as test-slow has. KINDS and CASES choose.
 KINDS ?=

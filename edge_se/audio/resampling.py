@@ -1,6 +1,7 @@
 """From one sample rate to another by linear-phase filters: without delay, or live."""
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,14 @@ class SteadyResampler:
         delay_s: How much later samples come out, in seconds.
     """
 
-    def __init__(self, rate: int, new_rate: int) -> None:
-        """Rates in Hz, whose ratio is one of whole numbers below `MOST_PHASES`.
+    def __init__(self, rate: int, new_rate: int, late_s: Fraction | None = None) -> None:
+        """Be ready for the first sample.
+
+        Args:
+            rate: Of what comes in, in Hz.
+            new_rate: Of what comes out; the ratio is one of whole numbers below `MOST_PHASES`.
+            late_s: How late what comes in is already. It is delayed a bit further, so that what
+                comes out is late by a whole number of samples; None to leave it at the filter.
 
         Raises:
             UserError: The ratio is none.
@@ -101,15 +108,19 @@ class SteadyResampler:
             )
         ratio = max(rate / new_rate, 1.0)
         self._half = 0 if rate == new_rate else math.ceil(HALF * ratio)
-        self.delay_s = self._half / rate
+        more = 0  # in the parts that `_time` counts
+        if self._half and late_s is not None:
+            more = math.floor(-(late_s * rate + self._half) * self._up % self._down)
+        self.delay_s = Fraction(self._half, rate) + Fraction(more, rate * self._up)
         if rate == new_rate:
             return
         phases = np.arange(self._up)[:, None] / self._up
         distance = np.arange(1 - self._half, self._half + 1) - phases
         self._kernels = windowed_sinc(distance, self._half, CUTOFF / ratio)
-        self._samples: NDArray[Any] = np.zeros(2 * self._half - 1, np.float32)
+        silence = -(-more // self._up)
+        self._samples: NDArray[Any] = np.zeros(2 * self._half - 1 + silence, np.float32)
         # Of the next sample, in parts of `_up` of a sample, from the first that is kept.
-        self._time = (self._half - 1) * self._up
+        self._time = (self._half - 1 + silence) * self._up - more
 
     def push(self, samples: NDArray[Any]) -> NDArray[Any]:
         """Take in int16 or float32 [n]; gives what is ready, float32 [m], or [n] as it is."""

@@ -28,7 +28,7 @@ from edge_se.options import (
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
-    from edge_se.live.devices import Devices
+    from edge_se.live.devices import Buffering, Devices
     from edge_se.live.notify import Notifier
     from edge_se.live.settings import LiveSettings
     from edge_se.live.status import Status
@@ -47,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--capture", type=word, metavar="DEVICE", help="ALSA's name, as plughw:1,0")
     parser.add_argument("--playback", type=word, metavar="DEVICE", help="as --capture")
+    parser.add_argument(
+        "--buffer-ms",
+        type=buffer_ms,
+        metavar="MS",
+        help="of the loudspeaker; less is heard earlier, until it runs empty (default: 20)",
+    )
     add_full_band(parser)
     add_strength_arguments(parser)
     parser.set_defaults(full_band=None)
@@ -83,6 +89,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def buffer_ms(text: str) -> int:
+    """A kind of option: how long a loudspeaker's buffer is."""
+    from edge_se.live.settings import RANGES
+
+    low, high = RANGES["buffer_ms"]
+    if not text.isascii() or not text.isdigit() or not low <= int(text[:9]) <= high:
+        raise argparse.ArgumentTypeError(f"it has to be a whole number from {low} to {high}")
+    return int(text)
+
+
 def source_name(text: str) -> str:
     """A kind of option: the name of a sound server's source."""
     from edge_se.live.pulse import NAME
@@ -114,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.settings is not None and not arguments.settings.exists():
         raise UserError(f"there are no settings {arguments.settings}")
     settings = read_settings(arguments.settings or Path.home() / SETTINGS)
-    names = ("capture", "playback", "full_band", "listener", "max_attenuation", "mix")
+    names = ("capture", "playback", "buffer_ms", "full_band", "listener", "max_attenuation", "mix")
     if arguments.listener is not None:  # whatever the file asks for otherwise
         settings = replace(settings, max_attenuation=None, mix=None)
     given = {name: getattr(arguments, name) for name in names}
@@ -206,7 +222,6 @@ class _Live:
 
     def stream(self, once: bool = False) -> None:
         """Stream until a device fails, or only until sound flows, which raises `_FlowingError`."""
-        from edge_se.live.devices import TARGET_S, TOLERANCE_S
         from edge_se.live.drift import DriftControl
         from edge_se.live.stream import Settings, Stream, format_summary
 
@@ -230,7 +245,8 @@ class _Live:
             settings.max_lag,
             settings.full_band,
         )
-        drift = DriftControl(TARGET_S, TOLERANCE_S) if devices.two_clocks else None
+        waits = self.buffering.target_s, self.buffering.tolerance_s
+        drift = DriftControl(*waits) if devices.two_clocks else None
         stream = Stream(self.enhancer, devices, devices, asked, self.say, frame_done, drift=drift)
         try:
             stream.pump()
@@ -250,7 +266,14 @@ class _Live:
         layout = Pcm(settings.rate, settings.channels, settings.format)
         if self.virtual is not None:
             return open_virtual(settings.capture, self.virtual, layout)
-        return open_devices(settings.capture, settings.playback, layout, settings.buffer_ms * 1e-3)
+        return open_devices(settings.capture, settings.playback, layout, self.buffering)
+
+    @property
+    def buffering(self) -> "Buffering":
+        """What waits on the way to the loudspeaker."""
+        from edge_se.live.devices import Buffering
+
+        return Buffering(self.settings.buffer_ms * 1e-3)
 
     def say(self, text: str) -> None:
         """Tell people."""

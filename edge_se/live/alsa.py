@@ -6,7 +6,7 @@ import subprocess
 from edge_se.errors import printable
 from edge_se.live.devices import (
     CAPTURE_PERIOD_S,
-    PLAYBACK_PERIOD_S,
+    Buffering,
     Capture,
     Devices,
     Loudspeaker,
@@ -20,18 +20,18 @@ FORMATS["f32le"] = "FLOAT_LE"
 CAPTURE_BUFFER_S = 0.064
 
 
-def open_devices(capture: str, playback: str, layout: Pcm, buffer_s: float) -> Devices:
+def open_devices(capture: str, playback: str, layout: Pcm, buffering: Buffering) -> Devices:
     """Open two devices by ALSA's names, as `plughw:1,0`.
 
     Raises:
         UserError: The programs are not installed.
     """
     microphone = _program("arecord", "capture", capture, layout, CAPTURE_PERIOD_S, CAPTURE_BUFFER_S)
-    buffer_s = max(buffer_s, 2 * PLAYBACK_PERIOD_S)
-    loudspeaker = _program("aplay", "playback", playback, layout, PLAYBACK_PERIOD_S, buffer_s)
+    waiting = (buffering.period_s, buffering.buffer_s)
+    loudspeaker = _program("aplay", "playback", playback, layout, *waiting)
     return Devices(
         lambda: Capture(microphone),
-        lambda: Loudspeaker(loudspeaker, layout, buffer_s),
+        lambda: Loudspeaker(loudspeaker, layout, buffering),
         layout,
         not have_one_clock(capture, playback),
     )

@@ -14,15 +14,43 @@ from edge_se.live.pcm import Pcm
 from edge_se.live.pipes import InputPipe, OutputPipe
 
 CAPTURE_PERIOD_S = 0.008
-PLAYBACK_PERIOD_S = 0.004  # the step in which it is seen how much waits
-# What waits before `aplay` when it is given more, on average, and how far that may be off.
-TARGET_S, TOLERANCE_S = 0.012, 0.007
 SILENT_S = 10.0  # a microphone that gives nothing for so long has failed
 SECONDS_TO_END = 2.0
 
 
 class DeviceError(UserError):
     """A device can't be opened, or has gone; the message says which, why, and what there is."""
+
+
+@dataclass(frozen=True)
+class Buffering:
+    """What waits on the way to the loudspeaker, all of which makes sound late.
+
+    Attributes:
+        buffer_s: Of the loudspeaker, which is kept full.
+    """
+
+    buffer_s: float
+
+    @property
+    def period_s(self) -> float:
+        """The step in which `aplay` takes samples, by which it is seen how much waits."""
+        return min(self.buffer_s / 4, 0.004)
+
+    @property
+    def target_s(self) -> float:
+        """What waits before `aplay` when it is given more, on average."""
+        return min(0.6 * self.buffer_s, 0.012)
+
+    @property
+    def tolerance_s(self) -> float:
+        """How far that may be off."""
+        return 0.6 * self.target_s
+
+    @property
+    def full_s(self) -> float:
+        """All of it, when a hop has been taken in."""
+        return self.buffer_s + self.period_s + self.target_s
 
 
 @dataclass(frozen=True)
@@ -165,13 +193,13 @@ class Loudspeaker:
         written: Bytes so far.
     """
 
-    def __init__(self, program: Program, layout: Pcm, buffer_s: float) -> None:
+    def __init__(self, program: Program, layout: Pcm, buffering: Buffering) -> None:
         """Start it.
 
         Args:
             program: Which takes samples a period at a time.
             layout: Of the samples.
-            buffer_s: Of the loudspeaker, which is kept full.
+            buffering: How much waits.
 
         Raises:
             UserError: The program is not installed.
@@ -180,7 +208,7 @@ class Loudspeaker:
         assert self._end.process.stdin, "it is a pipe"
         self._pipe = self._end.process.stdin
         self._output = OutputPipe(self._pipe.fileno(), "the loudspeaker")
-        self._layout, self._buffer_s = layout, buffer_s
+        self._layout, self._buffering = layout, buffering
         self._open = False
         self.written = 0
 
@@ -191,8 +219,8 @@ class Loudspeaker:
         takes that, which it does once it is open, sound is lost, and not late for ever.
         """
         if not self.written:
-            full = self._buffer_s + PLAYBACK_PERIOD_S + TARGET_S
-            self._pass_on(bytes(round(full * self._layout.rate) * self._layout.frame_bytes))
+            full = round(self._buffering.full_s * self._layout.rate)
+            self._pass_on(bytes(full * self._layout.frame_bytes))
         self._open = self._open or self.waiting < self.written
         if self._open:
             self._pass_on(data)
@@ -215,7 +243,7 @@ class Loudspeaker:
     def delay_s(self) -> float:
         """How late the next sample is heard: behind the pipe are a period and a full buffer."""
         waiting_s = self.waiting / (self._layout.rate * self._layout.frame_bytes)
-        return waiting_s + PLAYBACK_PERIOD_S + self._buffer_s
+        return waiting_s + self._buffering.period_s + self._buffering.buffer_s
 
     @property
     def xruns(self) -> int:

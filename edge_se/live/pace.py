@@ -63,3 +63,28 @@ class Pace:
     def _begin(self, now: float) -> None:
         self._start, self._seconds, self._largest = now, 0.0, 0.0
         self._waits = self._buffer = 0
+
+
+class Surplus:
+    """What waits all the time, which only makes sound late: it is left over from a disturbance."""
+
+    def __init__(self, window_s: float = 4.0) -> None:
+        """Watch for so long."""
+        self._window = window_s
+        self._least: int | None = None
+        self._end = 0.0
+
+    def found(self, waiting: int, now: float) -> int:
+        """The least that waited in a window, when it ends; 0 within one.
+
+        Args:
+            waiting: Right before more goes out.
+            now: In seconds.
+        """
+        if self._least is None:
+            self._least, self._end = waiting, now + self._window
+        self._least = min(self._least, waiting)
+        if now < self._end:
+            return 0
+        least, self._least = self._least, None
+        return least

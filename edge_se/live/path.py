@@ -1,6 +1,7 @@
 """From a device's samples to enhanced ones: one channel, the model's rate, whole hops, and back."""
 
 import time
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,10 +57,10 @@ class LivePath:
         self._channel, self._rate, self._channels = channel, rate, channels
         model_rate = enhancer.sample_rate
         self._down = SteadyResampler(rate, model_rate)
-        self._up = SteadyResampler(model_rate, self._rate)
-        self.latency_s = (
-            enhancer.latency_samples / model_rate + self._down.delay_s + self._up.delay_s
-        )
+        late_s = Fraction(enhancer.latency_samples, model_rate) + self._down.delay_s
+        self._up = SteadyResampler(model_rate, rate, late_s)
+        late_s += self._up.delay_s
+        self.latency_s = float(late_s)
         self._full_band: FullBand | None = None
         if full_band and rate > model_rate:
             self._full_band = FullBand(
@@ -67,8 +68,8 @@ class LivePath:
                 model_rate,
                 rate,
                 enhancer.latency_samples,
-                self._up.delay_s,
-                round(self.latency_s * rate),
+                float(self._up.delay_s),
+                round(late_s * rate),
             )
         self._varying = VaryingResampler() if varying else None
         if self._varying is not None:

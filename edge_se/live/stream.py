@@ -1,7 +1,8 @@
 """A stream of raw samples through an enhancer, which drops what is too old to be heard.
 
 What waits before the enhancer and behind it is the lag that a listener hears. Where it is more than
-so many hops, the oldest samples that were not enhanced yet are discarded, of a live source only.
+so many hops, or does not become short for seconds, as after a disturbance, the oldest samples that
+were not enhanced yet are discarded, of a live source only.
 """
 
 import time
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edge_se.errors import UserError
 from edge_se.live import pcm
 from edge_se.live.drift import DriftControl
-from edge_se.live.pace import WINDOW_S, Pace
+from edge_se.live.pace import WINDOW_S, Pace, Surplus
 from edge_se.live.path import LivePath
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
 
 MAX_LAG_HOPS = 6
+# What may wait all the time, besides the hop that goes out, and what is left of what is more.
+MOST_SURPLUS_S, KEPT_SURPLUS_S = 0.024, 0.008
 # How long a source that has piled something up is watched, before any of it is heard.
 LONGEST_LOOK_S = 1.5 * WINDOW_S
 DRAINED = 1 << 20  # bytes that are taken at once, of a source that never ends either
@@ -98,7 +101,8 @@ class Stream:
         self._queue = bytearray()
         self._ended = False
         self._left: int | None = None  # bytes until a WAV file's samples end
-        self._discarded = 0  # bytes
+        self._discarded = self._surplus_left = 0  # bytes
+        self._surplus = Surplus()
         self._told_live: bool | None = None  # without being watched
         if settings.max_lag is not None:
             self._told_live = settings.max_lag > 0
@@ -140,11 +144,12 @@ class Stream:
         self._hop = max(round(seconds * layout.rate), 1) * layout.frame_bytes
         self._look()
         while self._fill():
-            if self._may_discard:
-                self._drain()
-                if self._live and self._lag > self._most:
-                    self._discard(self._most // 2)
-                    continue
+            self._drain()
+            if self._live:
+                self._watch_lag()
+            if self._surplus_left:
+                self._discard()
+                continue
             hop = bytes(self._queue[: self._hop])
             del self._queue[: self._hop]
             self._put(self._path.push(layout.decode(hop), self._speed()))
@@ -234,7 +239,8 @@ class Stream:
         ):
             self._take(left)
         if self._live and not self._ended:
-            self._discard(self._hop)
+            self._surplus_left = max(self._lag - self._hop, 0)
+            self._discard()
 
     def _fill(self) -> bool:
         """Wait for a hop; False where the input ended before."""
@@ -283,16 +289,29 @@ class Stream:
         """Bytes that wait before the enhancer and behind it, besides what comes at once."""
         return len(self._queue) + self._sink.waiting - self._pace.buffer
 
-    def _discard(self, kept: int) -> None:
-        """Discard the oldest samples, so that so many bytes wait."""
-        frame = self._layout.frame_bytes
-        old = min(self._lag - kept, len(self._queue)) // frame * frame
-        if old <= 0:
+    def _watch_lag(self) -> None:
+        """Find out how much has to be discarded: of a lag that is too long, or is never needed."""
+        if self._surplus_left:
             return
+        bytes_s = self._layout.rate * self._layout.frame_bytes
+        going = max(self._hop - self._pace.buffer, 0)  # the hop, as far as it is still in the lag
+        surplus = self._surplus.found(self._lag - going, self._clock())
+        if self._lag > self._most:
+            self._surplus_left = self._lag - self._most // 2
+        elif surplus > MOST_SURPLUS_S * bytes_s:
+            # Whole hops: a part of one would be waited for from then on.
+            self._surplus_left = surplus - round(KEPT_SURPLUS_S * bytes_s)
+            self._surplus_left -= self._surplus_left % self._hop
+
+    def _discard(self) -> None:
+        """Discard the oldest samples that are not enhanced yet, as far as they are surplus."""
+        frame = self._layout.frame_bytes
+        old = min(self._surplus_left, len(self._queue)) // frame * frame
+        if old and not self._discarded:
+            seconds = self._surplus_left / (self._layout.rate * frame)
+            self._say(f"discarded {seconds:.2f} s that had piled up, so as not to lag")
+        self._surplus_left = self._surplus_left - old if old else 0
         del self._queue[:old]
-        if not self._discarded:
-            rate = self._layout.rate * frame
-            self._say(f"discarded {old / rate:.2f} s that had piled up, so as not to lag")
         self._discarded += old
 
     def _put(self, samples: Any) -> None:

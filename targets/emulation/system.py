@@ -74,15 +74,17 @@ def _debian_keys() -> str | None:
     return str(keys) if keys.is_file() else None
 
 
-def unpack_packages(folder: Path, release: str, architecture: str, names: Sequence[str]) -> None:
-    """Unpack Debian packages and all they depend on into a folder.
+def download_packages(
+    folder: Path, release: str, architecture: str, names: Sequence[str]
+) -> list[Path]:
+    """Download Debian packages and all they depend on into a folder, for any architecture.
 
     Raises:
         UserError: They can't be downloaded.
     """
     mirror = find_mirror()
     state = folder / ".apt"
-    for name in ("lists/partial", "cache/archives/partial", "packages"):
+    for name in ("lists/partial", "cache/archives/partial"):
         (state / name).mkdir(parents=True)
     (state / "status").touch()
     signed = f" signed-by={mirror.keys}" if mirror.keys else ""
@@ -106,19 +108,28 @@ def unpack_packages(folder: Path, release: str, architecture: str, names: Sequen
     _output([*apt, "update"])
     plan = _output([*apt, "--simulate", "--no-install-recommends", "install", *names])
     wanted = [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
-    downloads = state / "packages"
-    result = subprocess.run(
-        [*apt, "download", *wanted], cwd=downloads, capture_output=True, text=True
-    )
+    result = subprocess.run([*apt, "download", *wanted], cwd=folder, capture_output=True, text=True)
     if result.returncode != 0:
         raise UserError(f"can't download packages of Debian {release}; check the connection")
-    for package in sorted(downloads.glob("*.deb")):
+    shutil.rmtree(state)
+    return sorted(folder.glob("*.deb"))
+
+
+def unpack_packages(folder: Path, release: str, architecture: str, names: Sequence[str]) -> None:
+    """Unpack Debian packages and all they depend on into a folder.
+
+    Raises:
+        UserError: They can't be downloaded.
+    """
+    downloads = folder / ".packages"
+    downloads.mkdir()
+    for package in download_packages(downloads, release, architecture, names):
         _output(["dpkg-deb", "--extract", str(package), str(folder)])
     for merged in (folder / "usr").glob("lib*"):
         # Later releases have /lib as a link, which no package brings.
         if not (folder / merged.name).exists() and merged.name != "libexec":
             (folder / merged.name).symlink_to(Path("usr") / merged.name)
-    shutil.rmtree(state)
+    shutil.rmtree(downloads)
 
 
 def find_emulator(machine: str = "aarch64") -> list[str]:

@@ -183,6 +183,21 @@ def test_blocks_of_any_length_give_the_same(tiny_float, noise_and_tone):
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, *RATES, 192000])
+def test_live_what_the_network_gives_lies_on_the_input_to_a_hundredth_of_a_sample(rate):
+    signal = noise(rate, high=min(6900 / (rate / 2), 0.86))
+
+    out = live(Scale(), signal, rate, full_band=False)
+
+    edges = slice(rate // 10, -rate // 10)
+    turns = np.angle(np.fft.rfft(out[edges]) * np.fft.rfft(signal[edges]).conj())
+    bins = np.arange(len(turns))
+    heard = np.abs(np.fft.rfft(signal[edges])) > 1.0
+    heard[0] = False
+    slope = np.sum(turns[heard] * bins[heard]) / np.sum(bins[heard] ** 2)
+    assert abs(slope * len(signal[edges]) / (2 * np.pi)) < 0.01
+
+
 @pytest.mark.parametrize("way", [offline, live])
 def test_without_it_nothing_above_the_band_comes_out(way):
     out = way(Scale(), noise(48000), 48000, full_band=False)
@@ -205,12 +220,13 @@ def test_the_enhancer_takes_signals_of_any_rate(tiny_float, noise_and_tone):
 @pytest.mark.parametrize("rate", [8000, 11025, *RATES, 192000])
 def test_a_steady_resampler_lags_by_what_it_says(rate):
     down, up = SteadyResampler(rate, 16000), SteadyResampler(16000, rate)
+    lag_s = float(down.delay_s + up.delay_s)
     wave = noise(rate, high=min(6900 / (rate / 2), 0.86))
     out = np.concatenate([up.push(down.push(part)) for part in np.array_split(wave, 61)])
 
     # By a fraction of a sample, as a turn of the phase.
     frequencies = np.fft.rfftfreq(len(wave), 1 / rate)
-    lag = np.exp(-2j * np.pi * frequencies * (down.delay_s + up.delay_s))
+    lag = np.exp(-2j * np.pi * frequencies * lag_s)
     expected = np.fft.irfft(np.fft.rfft(wave) * lag, len(wave))[: len(out)]
     inner = slice(rate // 20, -rate // 20)
     error = (out - expected[: len(out)])[inner]

@@ -6,24 +6,23 @@ import numpy as np
 import pytest
 
 from edge_se.live.alsa import have_one_clock
-from edge_se.live.devices import PLAYBACK_PERIOD_S, TARGET_S, TOLERANCE_S
+from edge_se.live.devices import Buffering
 from edge_se.live.drift import MOST_SPEED, DriftControl, VaryingResampler
 from edge_se.live.stream import Settings, Stream
 from tests.helpers.live import HOP, RATE, Card, Echo, Microphone, World
 
-BUFFER_S = 0.032
-SILENCE_S = BUFFER_S + PLAYBACK_PERIOD_S + TARGET_S
+WAITS = Buffering(0.032)
 HOP_S = HOP / RATE
 
 
 def control() -> DriftControl:
-    return DriftControl(TARGET_S, TOLERANCE_S)
+    return DriftControl(WAITS.target_s, WAITS.tolerance_s)
 
 
 def play(ppm: float, seconds: float, jitter_s: float) -> tuple[Card, DriftControl, np.ndarray]:
     """A microphone whose clock is fast by `ppm`, into a card, by number of samples only."""
     random, world = np.random.default_rng(0), World()
-    card = Card(world, PLAYBACK_PERIOD_S, BUFFER_S, silence_s=SILENCE_S)
+    card = Card(world, WAITS.period_s, WAITS.buffer_s, silence_s=WAITS.full_s)
     drift, speeds, owed = control(), [], 0.0
     for hop in range(1, round(seconds / HOP_S)):
         world.now = max(world.now, hop * HOP_S / (1 + ppm * 1e-6) + random.uniform(0, jitter_s))
@@ -42,7 +41,7 @@ def test_ten_minutes_of_drift_neither_pile_up_nor_run_out(ppm, jitter_s):
     assert card.xruns == 0
     waits = np.array(card.waits)
     assert waits.max() < 0.03  # and 31 ms behind it: far from being discarded
-    assert waits[-10000:].mean() == pytest.approx(TARGET_S, abs=0.001)
+    assert waits[-10000:].mean() == pytest.approx(WAITS.target_s, abs=0.001)
     assert drift.drift_ppm == pytest.approx(ppm, abs=10)
     assert np.abs(speeds - 1).max() <= MOST_SPEED < 0.002
     # Once settled, the pitch stands still.
@@ -52,7 +51,7 @@ def test_ten_minutes_of_drift_neither_pile_up_nor_run_out(ppm, jitter_s):
 def test_the_same_card_without_a_controller_runs_empty_or_piles_up():
     """What the controller is for: the fake card does tell."""
     world = World()
-    card = Card(world, PLAYBACK_PERIOD_S, BUFFER_S, silence_s=SILENCE_S)
+    card = Card(world, WAITS.period_s, WAITS.buffer_s, silence_s=WAITS.full_s)
     for hop in range(1, 37500):
         world.now = hop * HOP_S / (1 - 200e-6)
         card.write(bytes(2 * HOP))
@@ -78,13 +77,13 @@ def test_a_lag_from_the_start_is_caught_up_within_bounds():
         speed = drift.speed(waiting, HOP_S)
         assert 1 - MOST_SPEED <= speed <= 1 + MOST_SPEED
         waiting += HOP_S * (1 / speed - 1)
-    assert waiting == pytest.approx(TARGET_S, abs=0.003)
+    assert waiting == pytest.approx(WAITS.target_s, abs=0.003)
 
 
 def test_a_stream_with_drift_plays_all_that_came_without_a_click():
     world, ppm, hertz = World(), 200.0, 1000.0
     microphone = Microphone(world, lambda n: 10000 * np.sin(2 * np.pi * hertz / RATE * n), 60, ppm)
-    card = Card(world, PLAYBACK_PERIOD_S, BUFFER_S, silence_s=SILENCE_S)
+    card = Card(world, WAITS.period_s, WAITS.buffer_s, silence_s=WAITS.full_s)
     settings = Settings(RATE, 1, "s16le", max_lag=6)
     said: list[str] = []
     stream = Stream(
@@ -157,3 +156,26 @@ def test_speeds_change_without_a_step():
 )
 def test_devices_of_one_card_have_one_clock(capture, playback, same):
     assert have_one_clock(capture, playback) is same
+
+
+@pytest.mark.parametrize(("buffer_ms", "full_ms"), [(4, 7.4), (6, 11.1), (20, 36), (100, 116)])
+def test_a_smaller_buffer_makes_all_that_waits_smaller(buffer_ms, full_ms):
+    waits = Buffering(buffer_ms * 1e-3)
+
+    assert waits.full_s == pytest.approx(full_ms * 1e-3)
+    assert waits.period_s <= waits.buffer_s / 4  # aplay needs two periods, and jitter its part
+    assert waits.tolerance_s < waits.target_s
+
+
+def test_the_smallest_buffer_is_followed_over_ten_minutes_of_drift():
+    world, waits = World(), Buffering(0.006)
+    card = Card(world, waits.period_s, waits.buffer_s, silence_s=waits.full_s)
+    drift, owed = DriftControl(waits.target_s, waits.tolerance_s), 0.0
+    for hop in range(1, round(600 / HOP_S)):
+        world.now = hop * HOP_S / (1 + 200e-6)
+        owed += HOP / drift.speed(card.waiting / 2 / RATE, HOP_S)
+        card.write(bytes(2 * int(owed)))
+        owed -= int(owed)
+
+    assert card.xruns == 0
+    assert np.mean(card.waits[-10000:]) == pytest.approx(waits.target_s, abs=0.001)

@@ -5,7 +5,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from edge_se.live.stream import MAX_LAG_HOPS, Settings, Stream
+from edge_se.live.stream import MAX_LAG_HOPS, MOST_SURPLUS_S, Settings, Stream
 from tests.helpers.live import HOP, RATE, EagerSource, Echo, FakeSource, Speaker, World
 
 HOP_S = HOP / RATE
@@ -147,3 +147,23 @@ def test_a_max_lag_that_is_given_counts_from_the_first_hop_on():
     run(world, FakeSource(world, microphone(-1.0, 3)), sink, max_lag=4)
 
     assert lags(sink, -1.0).max() < 3 * HOP_S
+
+
+@pytest.mark.parametrize("stall_s", [0.04, 0.06, 0.09])
+def test_what_a_disturbance_leaves_waiting_is_heard_for_seconds_and_not_for_ever(stall_s):
+    """A loudspeaker that stood still has so much more to play from then on."""
+    world = World()
+    stalls = iter([0.0] * 200 + [stall_s])
+
+    class Stalling(Speaker):
+        def write(self, data: bytes) -> None:
+            self._end += next(stalls, 0.0)
+            super().write(data)
+
+    sink = Stalling(world)
+    stream, _ = run(world, FakeSource(world, microphone(0, 30)), sink, max_lag=6)
+
+    late = lags(sink, 0.0)
+    assert late[205:220].min() > stall_s - 0.001
+    assert 0 <= late[-600:].min() <= late[-600:].max() < MOST_SURPLUS_S  # and it never runs empty
+    assert stream.summary()["discarded_s"] == pytest.approx(stall_s - late[-1], abs=0.001)

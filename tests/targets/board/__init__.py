@@ -1,0 +1,1 @@
+"""A whole board, emulated: deployed to, cut off, powered off, and listened to."""

@@ -1,0 +1,277 @@
+"""One board's life, in order: cut off, powered off, without a sound card, and then with sound.
+
+Times mean nothing here: an emulated core is far slower than a real one. What is lost of a stream
+that is not computed in time is told by its status, and what is heard must not become late by it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_se import Enhancer
+from tests.helpers.waiting import wait_for
+from tests.targets.board.listening import CARDS, RATE, RIG, Heard, listen, read_wav, wav
+from tests.targets.board.machine import Board
+
+pytestmark = pytest.mark.board
+
+SETTINGS = "/home/pi/.config/edge-se/live.toml"
+UNIT = "systemctl --user {} edge-se"
+STATUS = "/run/user/1000/edge-se/status.json"
+FLOWS, MINUTES = "StatusText=sound flows\n", 600.0
+LATE_S = 0.35  # a buffer of 100 ms, 6 hops that may wait, and an emulated card's periods
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """Runs the command: `deploy("--model", FILE)`."""
+
+    board: Board
+    state: Path
+
+    def start(self, *arguments: object) -> subprocess.Popen:
+        """Begin."""
+        words = [str(word) for word in ("deploy", self.board.name, *arguments)]
+        self.board.tell(f"$ edge-se {' '.join(words)}")
+        options = ["--ssh-config", str(self.board.config), "--max-rtf", "50"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "edge_se", *words, *options],
+            env={**os.environ, "XDG_STATE_HOME": str(self.state)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: object, failing: str = "") -> str:
+        """What it says; it has to succeed, or to fail with a sentence that holds these words."""
+        with self.start(*arguments) as process:
+            out, error = process.communicate(timeout=2400)
+        self.board.tell(error + out)
+        assert bool(process.returncode) == bool(failing), error
+        assert "Traceback" not in error
+        assert failing in error
+        return str(error + out)
+
+
+@pytest.fixture
+def deploy(board, tmp_path) -> Deploy:
+    return Deploy(board, tmp_path / "state")
+
+
+def wait_until(board: Board, command: str, wanted: str, seconds: float = 180) -> str:
+    """Ask until an answer holds something."""
+    end = time.monotonic() + seconds
+    while wanted not in (answer := board.try_to(command).stdout):
+        assert time.monotonic() < end, answer
+        time.sleep(2)
+    board.tell(f"board$ {command}\n{answer}")
+    return answer
+
+
+def wait_for_sound(board: Board) -> None:
+    """Wait until the service says that sound flows."""
+    wait_until(board, UNIT.format("show --property=StatusText"), FLOWS)
+
+
+def wait_for_failure(board: Board, words: str) -> None:
+    """Wait until the service says what it waits for."""
+    wait_until(board, UNIT.format("show --property=StatusText"), words)
+
+
+def set_up(board: Board, **settings: object) -> None:
+    """Edit the settings of the service, and start it again."""
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
+    board.send("".join(lines).encode(), SETTINGS)
+    board.try_to(UNIT.format("--no-block restart"))
+
+
+def record(board: Board, said: np.ndarray, seconds: float) -> list[np.ndarray]:
+    """Say something into the microphone over and over; what was said, and what is heard of it."""
+    board.send(wav(said), "/tmp/said.wav")
+    play = "while aplay -q -D said --buffer-size=8192 /tmp/said.wav; do :; done"
+    board.run(
+        f"({play}) >/dev/null 2>&1 & sleep 2; "
+        f"arecord -q -D heard -f S16_LE -r {RATE} -c 2 --buffer-size=16384 -d {seconds:g} "
+        "/tmp/heard.wav; pkill -P $! -x aplay; kill $!; true",
+        seconds + 300,
+    )
+    return list(read_wav(board.fetch("/tmp/heard.wav")).T)
+
+
+def told(board: Board, heard: list[Heard]) -> list[Heard]:
+    """Add what was heard to the transcript; windows that are whole."""
+    whole = [one for one in heard if one.likeness > 0.5]
+    for one in heard:
+        board.tell(f"   {one.start_s:5.0f} s: {1e3 * one.lag_s:6.1f} ms, {one.likeness:.3f}")
+    return whole
+
+
+class TestBoard:
+    def test_a_pulled_cable_is_told_and_the_rest_is_sent_later(self, board, deploy, models):
+        with deploy.start("--model", models["so"]) as process:
+            wait_for_arrival(board)
+            board.connect(False)
+            _, error = process.communicate(timeout=300)
+        board.tell(error)
+        board.connect(True)
+
+        assert process.returncode == 2
+        assert error.splitlines()[-1].startswith("edge-se: error: the connection to board was lost")
+        wait_for(lambda: board.try_to("true", 30).returncode == 0)
+        assert "no releases in" in deploy("--list")
+        rest = deploy("--model", models["so"], "--dry-run")
+        assert float(rest.split(" would get ")[1].split(" MB")[0]) < 30
+
+    def test_a_power_cut_in_the_middle_leaves_nothing_that_is_used(self, board, deploy, models):
+        with deploy.start("--model", models["so"]) as process:
+            assert process.stderr is not None, "it is a pipe"
+            for line in process.stderr:
+                board.tell(line)
+                if "installing the wheels" in line:
+                    break
+            time.sleep(10)
+            board.cut_power()
+            process.communicate(timeout=300)
+        board.boot()
+
+        assert process.returncode == 2
+        assert "no releases in" in deploy("--list") or "interrupted" in deploy("--list")
+        assert board.try_to("test -e edge-se/current").returncode == 1
+
+    def test_without_a_sound_card_the_service_is_undone(self, board, deploy, models):
+        said = deploy("--model", models["so"], "--service", failing="failed (")
+
+        assert "the capture device 'default' failed" in said
+        assert "nothing is in use there" in said
+        assert board.try_to("test -e edge-se/current").returncode == 1
+        assert board.try_to(UNIT.format("is-enabled")).returncode
+        # What the power cut had left is gone.
+        assert len(board.run("ls edge-se/releases").split()) == 1
+
+    def test_with_one_it_serves_now(self, board, deploy, models):
+        board.run(f"printf '{CARDS}' | sudo tee /etc/modprobe.d/cards.conf")
+        board.run("echo snd-aloop | sudo tee /etc/modules-load.d/cards.conf")
+        board.run("sudo modprobe snd-aloop; cat /proc/asound/cards")
+        board.send(RIG.encode(), "/home/pi/.asoundrc")
+        board.send(
+            b'capture = "plughw:Mic,1"\nplayback = "plughw:Spk,0"\nbuffer_ms = 100\n', SETTINGS
+        )
+
+        deploy("--model", models["so"], "--service")
+
+        wait_for_sound(board)
+        assert board.run("loginctl show-user pi --property=Linger") == "Linger=yes\n"
+        assert board.run(UNIT.format("is-enabled")) == "enabled\n"
+
+    def test_after_a_reboot_it_enhances_without_a_login(self, board, models, talk):
+        board.reboot()
+        wait_for_sound(board)
+
+        said, heard = record(board, talk, 40)
+
+        enhancer = Enhancer(models["tflite"])
+        expected = enhancer.enhance(said)
+        assert len(told(board, listen(said, heard, RATE))) > 5
+        like = sorted(one.likeness for one in listen(expected, heard, RATE))
+        board.tell(f"likeness to the file's: {[round(one, 3) for one in like]}")
+        assert like[len(like) // 2] > 0.9
+        # The fan is gone.
+        assert np.percentile(np.abs(heard), 20) < 0.5 * np.percentile(np.abs(said), 20)
+        board.run(f"cat {STATUS}")
+
+    def test_what_is_heard_is_never_late(self, board, talk):
+        said, heard = record(board, talk, MINUTES)
+        status = json.loads(board.run(f"cat {STATUS}"))
+
+        whole = told(board, listen(said, heard, RATE))
+        assert status["state"] == "running"
+        assert len(whole) > 20
+        assert max(one.lag_s for one in whole) < LATE_S
+
+    def test_a_release_of_the_other_kind_goes_on_with_the_same_unit(self, board, deploy, models):
+        unit = board.run("cat .config/systemd/user/edge-se.service")
+
+        deploy("--model", models["tflite"])
+        wait_for_sound(board)
+        deploy("--rollback")
+        wait_for_sound(board)
+
+        assert board.run("cat .config/systemd/user/edge-se.service") == unit
+        assert int(board.run(UNIT.format("show --property=NRestarts --value"))) == 0
+
+    def test_a_microphone_that_is_busy_or_gone_is_waited_for(self, board):
+        with busy(board):
+            wait_for_failure(board, "Device or resource busy")
+        wait_for_sound(board)
+
+        board.run("echo snd_aloop.0 | sudo tee /sys/bus/platform/drivers/snd_aloop/unbind")
+        wait_for_failure(board, "the capture device 'plughw:Mic,1' failed")
+        board.run("echo snd_aloop.0 | sudo tee /sys/bus/platform/drivers/snd_aloop/bind")
+        wait_for_sound(board)
+        assert int(board.run(UNIT.format("show --property=NRestarts --value"))) == 0
+
+    def test_48_khz_stereo_of_32_bits_goes_through(self, board, talk):
+        set_up(
+            board,
+            capture="hw:Mic,1",
+            playback="hw:Spk,0",
+            rate=48000,
+            channels=2,
+            format="s32le",
+            full_band=False,
+            buffer_ms=100,
+        )
+        wait_until(board, "cat /proc/asound/Spk/pcm0p/sub0/hw_params", "rate: 48000")
+        params = board.run("cat /proc/asound/Spk/pcm0p/sub0/hw_params")
+        board.send(wav(talk[: 10 * RATE], 48000, 2, "PCM_32"), "/tmp/said.wav")
+
+        board.run(
+            "aplay -q -D hw:Mic,0 /tmp/said.wav & "
+            "arecord -q -D hw:Spk,1 -f S32_LE -r 48000 -c 2 -d 14 /tmp/heard.wav; wait"
+        )
+
+        assert "format: S32_LE" in params and "channels: 2" in params
+        heard = read_wav(board.fetch("/tmp/heard.wav"))
+        np.testing.assert_array_equal(heard[:, 0], heard[:, 1])
+        found = told(board, listen(np.pad(talk[: 10 * RATE], (0, RATE)), heard[::3, 0], RATE))
+        assert len(found) > 1
+
+    def test_clocks_that_are_200_ppm_apart_are_followed(self, board, talk):
+        control = "amixer -c Spk cset iface=PCM,name='PCM Rate Shift 100000',device=1 100020"
+        set_up(board, capture="plughw:Mic,1", playback="plughw:Spk,0", buffer_ms=100)
+        wait_for_sound(board)
+        board.run(control)
+
+        said, heard = record(board, talk, 300)
+
+        whole = told(board, listen(said, heard, RATE))
+        board.run(f"cat {STATUS}")
+        assert len(whole) > 10
+        assert max(one.lag_s for one in whole) < LATE_S
+
+
+def wait_for_arrival(board: Board) -> None:
+    """Wait until a few megabytes of a bundle have arrived."""
+    size = "cat edge-se/incoming/*.tar.gz 2>/dev/null | wc -c"
+    end = time.monotonic() + 600
+    while int(board.try_to(size).stdout or 0) < 2_000_000:
+        assert time.monotonic() < end
+        time.sleep(1)
+
+
+@contextmanager
+def busy(board: Board) -> Iterator[None]:
+    """Somebody else has the microphone, who was faster after a restart."""
+    grab = "systemctl --user stop edge-se; arecord -q -D hw:Mic,1 -f S16_LE -r 16000 /dev/null"
+    board.run(f"({grab}) >/dev/null 2>&1 & sleep 8; {UNIT.format('--no-block start')}")
+    yield
+    board.run("pkill -f '[a]record -q -D hw:Mic,1'; true")
