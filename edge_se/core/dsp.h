@@ -71,6 +71,12 @@ INLINE int32_t of_sign(int32_t x, int32_t m, int32_t more)
 }
 INLINE int32_t difference(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
 
+/* Where a tile begins: the last one earlier, where it would reach beyond the end. */
+INLINE int tile_from(int first, int positions, int count)
+{
+    return count % positions && first + positions > count ? count - positions : first;
+}
+
 /* Sums of a tile, with what they begin with. Written out, since compilers spill sums. */
 INLINE void add_whole_tile(const struct extent e, const int16_t *x, const int8_t *weight,
                            int32_t sums[TILE][2])
@@ -139,7 +145,7 @@ INLINE void convolve_tiles(const struct convolution c, const struct extent e, in
     const int of_phase = c.outputs / c.phases, row = c.phases * c.channels;
     const int multipliers = 2 * c.groups * c.outputs, below = 3 * c.groups * c.outputs;
     ROLLED for (int first = 0; first < c.positions; first += positions) {
-        const int from = first + positions <= c.positions ? first : c.positions - positions;
+        const int from = tile_from(first, positions, c.positions);
         const int32_t *bias[TILE];
         UNROLL for (int p = 0; p < positions; p++) bias[p] = biases[1];
         if (biases[0] != biases[1]) {
@@ -215,7 +221,7 @@ INLINE void convolve_frames_in_pairs(int rows, int channels,
             more[h] = difference(a.rows[2 * channels + c + h], m[h]);
         }
         ROLLED for (int first = 0; first < rows; first += TILE) {
-            const int from = first + TILE <= rows ? first : rows - TILE;
+            const int from = tile_from(first, TILE, rows);
             int32_t sums[TILE][2];
             UNROLL for (int p = 0; p < TILE; p++)
                 UNROLL for (int h = 0; h < 2; h++) sums[p][h] = a.rows[c + h];
@@ -353,11 +359,11 @@ INLINE int32_t add_up(int count, const int16_t *x, int64_t *squares)
 
 /* The second half of normalize: what is centred times its deviation's inverse, which has 31 bits; so its
    double lacks 2^32 to be one without a sign. */
-INLINE void spread_evenly(int count, int32_t start, int32_t gain, int32_t inverse, int right,
+INLINE void spread_evenly(int count, int32_t start, int32_t gain, int32_t inverse, int left, int right,
                           const struct normalization *n, const int16_t *x, const int16_t *residual,
                           const int16_t *scale, const int16_t *shift, int16_t *y)
 {
-    const int left = right < 0 ? -right : 0, to_right = right > 0 ? right : 0, bits = n->bits;
+    const int bits = n->bits;
     const int32_t nearest = half_of(right), half = half_of(bits), twice = (int32_t)((uint32_t)inverse << 1);
     const uint32_t gains = paired(gain, gain), factors = paired(n->step, n->residual);
     ROLLED for (int i = 0; i < count; i += 2) {
@@ -369,7 +375,7 @@ INLINE void spread_evenly(int count, int32_t start, int32_t gain, int32_t invers
                                       : add_product(start, given, gains);
             const int32_t scaled = add_scaled(centred, centred, twice);
             const int32_t normal =
-                narrowed((int32_t)(((uint32_t)scaled << left) + (uint32_t)nearest) >> to_right);
+                narrowed((int32_t)(((uint32_t)scaled << left) + (uint32_t)nearest) >> right);
             const uint32_t both = h ? shifts >> 16 | (before & 0xffff0000u) : paired((int32_t)shifts, (int32_t)before);
             const int32_t factor = h ? (int32_t)scales >> 16 : (int16_t)scales;
             results[h] = narrowed(__smlad((int16x2_t)both, (int16x2_t)factors, normal * factor + half) >> bits);

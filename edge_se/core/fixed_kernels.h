@@ -636,8 +636,12 @@ INLINE void normalize(int count, const struct normalization *n, const int16_t *x
     const int32_t inverted = (int32_t)(reciprocal > INT32_MAX ? INT32_MAX : reciprocal);
     const int right = 30 - even / 2 + CENTRED_BITS - NORMAL_BITS, bits = n->bits;
 #if WORD_PAIRS
-    spread_evenly(count, -CENTRED_GAIN * sum, CENTRED_GAIN * count, inverted, right, n, x, residual,
-                  scale, shift, y);
+    if (right < 0)
+        spread_evenly(count, -CENTRED_GAIN * sum, CENTRED_GAIN * count, inverted, -right, 0, n, x,
+                      residual, scale, shift, y);
+    else
+        spread_evenly(count, -CENTRED_GAIN * sum, CENTRED_GAIN * count, inverted, 0, right, n, x,
+                      residual, scale, shift, y);
     (void)bits;
     return;
 #endif

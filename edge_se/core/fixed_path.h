@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "compiler.h"
 #include "wide.h"
 
 #define WINDOW 512
@@ -74,9 +75,9 @@ static inline lanes turned_imaginary(lanes re, lanes im, lanes cosine, lanes sin
 #include "fft.h"
 
 /* X[k] + X*[256 - k] + (X[k] - X*[256 - k]) (-sin + i sign cos), of x [257], angles being pi k / 256:
-   k and 256 - k at once, whose products differ in signs. Every second value of the window is a sine. */
-static inline void fold(const int32_t *restrict xr, const int32_t *restrict xi, int32_t *restrict yr,
-                        int32_t *restrict yi, const int32_t *restrict window, int sign)
+   k and 256 - k at once, whose products differ in signs; y may be x. Every second value of the window is a sine. */
+static inline void fold(const int32_t *xr, const int32_t *xi, int32_t *yr, int32_t *yi,
+                        const int32_t *restrict window, int sign)
 {
     const int middle = POINTS / 2;
     BY_LANES for (int k = 0; k < middle; k += LANES) {
@@ -166,8 +167,9 @@ static inline void merge_bins(const struct context *c, const int32_t *restrict a
     }
 }
 
-/* A row of features of bins to both parts of those of bands. */
-static inline void quantize_in_parts(const struct context *c, const int32_t *restrict values, int row,
+/* A row of features of bins to both parts of those of bands. A function of its own: what it has on the
+   stack is gone before transforms have theirs. */
+APART void quantize_in_parts(const struct context *c, const int32_t *restrict values, int row,
                                      int exponent)
 {
     const int bits = exponent + SCALE_BITS + c->bound_exponent;
@@ -186,30 +188,31 @@ static inline void quantize_in_parts(const struct context *c, const int32_t *res
 /* The newest samples' features. */
 static void fixed_analyse(struct context *c)
 {
-    int32_t products[WINDOW], re[BINS], im[BINS], magnitudes[BINS];
+    int32_t magnitudes[BINS];
     const int32_t gain = c->level ? level_exponent(c->level, c->samples + HOP) : 0;
     uint32_t peak = 0;
     for (int n = 0; n < WINDOW; n++) {
-        products[n] = (int32_t)c->samples[n] * c->window[n];
-        peak |= (uint32_t)(products[n] < 0 ? -products[n] : products[n]); /* of its bit length */
+        const int32_t product = (int32_t)c->samples[n] * c->window[n];
+        peak |= (uint32_t)(product < 0 ? -product : product); /* of its bit length */
     }
     const int exponent = BLOCK_BITS - bit_length(peak);
     /* One of the shifts is by nothing: the same instructions for both. */
     const int left = exponent > 0 ? exponent : 0, right = exponent < 0 ? -exponent : 0;
     const int32_t half = right ? 1 << (right - 1) : 0;
-    for (int n = 0; n < POINTS; n++) {
-        re[n] = ((int32_t)((uint32_t)products[2 * n] << left) + half) >> right;
-        im[n] = ((int32_t)((uint32_t)products[2 * n + 1] << left) + half) >> right;
-    }
-    fft(re, im, c->twiddles);
-    re[POINTS] = re[0], im[POINTS] = im[0];
-
     const int size = 2 * BINS;
     for (int n = 0; n < c->delay * size; n++) c->spectra[n] = c->spectra[n + size];
     for (int n = 0; n < c->delay; n++) c->exponents[n] = c->exponents[n + 1];
     int32_t *real = c->spectra + c->delay * size, *imaginary = real + BINS;
     c->exponents[c->delay] = exponent;
-    fold(re, im, real, imaginary, c->window, -1);
+    for (int n = 0; n < POINTS; n++) {
+        const int32_t even = c->samples[2 * n] * c->window[2 * n];
+        const int32_t odd = c->samples[2 * n + 1] * c->window[2 * n + 1];
+        real[n] = ((int32_t)((uint32_t)even << left) + half) >> right;
+        imaginary[n] = ((int32_t)((uint32_t)odd << left) + half) >> right;
+    }
+    fft(real, imaginary, c->twiddles);
+    real[POINTS] = real[0], imaginary[POINTS] = imaginary[0];
+    fold(real, imaginary, real, imaginary, c->window, -1);
     BY_LANES for (int from = 0; from < BINS; from += LANES) {
         const int k = lanes_from(from, BINS);
         lanes_store(magnitudes + k, lanes_magnitude(lanes_load(real + k), lanes_load(imaginary + k)));
@@ -239,20 +242,21 @@ static inline void limit_mask(const struct context *c, int32_t *mask)
 {
     const int32_t floor = (int32_t)round_shift((int64_t)c->least_gain * c->mask_unit, TABLE_BITS);
     const int64_t wet = (1 << TABLE_BITS) - c->dry, through = (int64_t)c->dry * c->mask_unit;
-    int32_t sizes[BINS];
     LOOPED for (int n = 0; n < 2 * BINS; n++) mask[n] *= 1 << STRENGTH_BITS;
     BY_LANES for (int from = 0; from < BINS; from += LANES) {
         const int k = lanes_from(from, BINS);
-        lanes_store(sizes + k, lanes_magnitude(lanes_load(mask + k), lanes_load(mask + BINS + k)));
-    }
-    for (int k = 0; k < BINS; k++) {
-        int64_t re = mask[k], im = mask[BINS + k];
-        if (sizes[k] < floor) {
-            re = sizes[k] ? re * floor / sizes[k] : floor;
-            im = sizes[k] ? im * floor / sizes[k] : 0;
+        int32_t sizes[LANES];
+        lanes_store(sizes, lanes_magnitude(lanes_load(mask + k), lanes_load(mask + BINS + k)));
+        for (int n = from; n < k + LANES; n++) {
+            const int32_t size = sizes[n - k];
+            int64_t re = mask[n], im = mask[BINS + n];
+            if (size < floor) {
+                re = size ? re * floor / size : floor;
+                im = size ? im * floor / size : 0;
+            }
+            mask[n] = (int32_t)round_shift(wet * re + through, TABLE_BITS);
+            mask[BINS + n] = (int32_t)round_shift(wet * im, TABLE_BITS);
         }
-        mask[k] = (int32_t)round_shift(wet * re + through, TABLE_BITS);
-        mask[BINS + k] = (int32_t)round_shift(wet * im, TABLE_BITS);
     }
 }
 
@@ -283,51 +287,82 @@ static inline int32_t probability_of_speech(int bins, const int32_t *spectrum, i
     return (int32_t)((odds << 15) / (odds + 32768));
 }
 
-/* The mask applied; the finished hop is in `output`. */
-static void fixed_synthesise(struct context *c)
+/* Products of the mask with bins from k on. */
+static inline void apply_mask(const int32_t *re, const int32_t *im, const int32_t *mask, int k,
+                              wide *masked_re, wide *masked_im)
 {
-    int32_t mask[2 * BINS], block_re[BINS], block_im[BINS], re[BINS], im[BINS];
-    int64_t masked_re[BINS], masked_im[BINS];
+    const lanes real = lanes_load(re + k), imaginary = lanes_load(im + k);
+    const lanes mask_re = lanes_load(mask + k), mask_im = lanes_load(mask + BINS + k);
+    *masked_re = wide_less_product(wide_product(real, mask_re), imaginary, mask_im);
+    *masked_im = wide_plus_product(wide_product(real, mask_im), imaginary, mask_re);
+}
+
+static inline int is_limited(const struct context *c) { return c->least_gain || c->dry; }
+
+/* The oldest spectrum, which re and im may be, with the mask applied; its exponent. A function of its
+   own, as quantize_in_parts. */
+APART int mask_oldest(const struct context *c, int32_t *re, int32_t *im)
+{
     const int32_t *real = c->spectra, *imaginary = real + BINS;
+    int32_t mask[2 * BINS];
     read_mask(c, mask);
     mask[BINS] = mask[2 * BINS - 1] = 0; /* where the spectrum is real */
-    const int limited = c->least_gain || c->dry;
-    if (limited) limit_mask(c, mask);
+    if (is_limited(c)) limit_mask(c, mask);
     wide_bits peak = wide_no_bits();
     BY_LANES for (int from = 0; from < BINS; from += LANES) {
         const int k = lanes_from(from, BINS);
-        const lanes re = lanes_load(real + k), im = lanes_load(imaginary + k);
-        const lanes mask_re = lanes_load(mask + k), mask_im = lanes_load(mask + BINS + k);
-        const wide product_re = wide_less_product(wide_product(re, mask_re), im, mask_im);
-        const wide product_im = wide_plus_product(wide_product(re, mask_im), im, mask_re);
-        peak = wide_or_magnitude(wide_or_magnitude(peak, product_re), product_im);
-        wide_store(masked_re + k, product_re);
-        wide_store(masked_im + k, product_im);
+        wide masked_re, masked_im;
+        apply_mask(real, imaginary, mask, k, &masked_re, &masked_im);
+        peak = wide_or_magnitude(wide_or_magnitude(peak, masked_re), masked_im);
     }
     const int exponent = BLOCK_BITS - bit_length(wide_all_bits(peak));
-    BY_LANES for (int from = 0; from < BINS; from += LANES) {
-        const int k = lanes_from(from, BINS);
-        lanes_store(block_re + k, wide_narrow_shifted(wide_load(masked_re + k), -exponent));
-        lanes_store(block_im + k, wide_narrow_shifted(wide_load(masked_im + k), -exponent));
+    BY_LANES for (int k = 0; k < POINTS; k += LANES) {
+        wide masked_re, masked_im;
+        apply_mask(real, imaginary, mask, k, &masked_re, &masked_im);
+        lanes_store(re + k, wide_narrow_shifted(masked_re, -exponent));
+        lanes_store(im + k, wide_narrow_shifted(masked_im, -exponent));
     }
-    fold(block_re, block_im, re, im, c->window, 1);
+    re[POINTS] = (int32_t)round_shift((int64_t)real[POINTS] * mask[POINTS], -exponent);
+    im[POINTS] = 0;
+    return exponent;
+}
+
+/* Samples 2 n and on of the segment, times the window. */
+static inline void write_segment(const struct context *c, const int32_t *re, const int32_t *im, int n,
+                                 int shift, int32_t *segment)
+{
+    lanes even, odd;
+    lanes_load_pairs(c->window + 2 * n, &even, &odd);
+    even = lanes_scale(even, c->mask_multiplier), odd = lanes_scale(odd, c->mask_multiplier);
+    const wide first = wide_shift(wide_product(lanes_load(re + n), even), shift);
+    const wide second = wide_shift(wide_product(lanes_load(im + n), odd), shift);
+    lanes_store_pairs(segment, wide_narrow_saturated(first, SEGMENT_LIMIT),
+                      wide_narrow_saturated(second, SEGMENT_LIMIT));
+}
+
+/* The mask applied; the finished hop is in `output`. */
+static void fixed_synthesise(struct context *c)
+{
+#if defined(LEAN) /* nobody needs the oldest again: speech has been looked for */
+    int32_t *re = c->spectra, *im = re + BINS;
+#else
+    int32_t re[BINS], im[BINS];
+#endif
+    const int exponent = mask_oldest(c, re, im);
+    fold(re, im, re, im, c->window, 1);
     fft(im, re, c->twiddles); /* parts swapped: the inverse */
 
     int shift = c->exponents[0] + exponent - c->mask_exponent + 9 + 31 + TABLE_BITS - 15 - GUARD_BITS;
-    shift += limited ? STRENGTH_BITS : 0;
+    shift += is_limited(c) ? STRENGTH_BITS : 0;
     shift = shift > LONGEST_SHIFT ? LONGEST_SHIFT : shift;
-    int32_t segment[WINDOW]; /* in steps of 2^-8 */
-    BY_LANES for (int n = 0; n < POINTS; n += LANES) {
-        lanes even, odd;
-        lanes_load_pairs(c->window + 2 * n, &even, &odd);
-        even = lanes_scale(even, c->mask_multiplier), odd = lanes_scale(odd, c->mask_multiplier);
-        const wide first = wide_shift(wide_product(lanes_load(re + n), even), shift);
-        const wide second = wide_shift(wide_product(lanes_load(im + n), odd), shift);
-        lanes_store_pairs(segment + 2 * n, wide_narrow_saturated(first, SEGMENT_LIMIT),
-                          wide_narrow_saturated(second, SEGMENT_LIMIT));
+    BY_LANES for (int n = 0; n < HOP / 2; n += LANES) {
+        int32_t segment[2 * LANES]; /* in steps of 2^-8 */
+        write_segment(c, re, im, n, shift, segment);
+        for (int m = 0; m < 2 * LANES; m += LANES) {
+            const lanes before = lanes_load(c->tail + 2 * n + m);
+            lanes_store_sum(c->output + 2 * n + m, before, lanes_load(segment + m), GUARD_BITS);
+        }
     }
-    BY_LANES for (int n = 0; n < HOP; n += LANES) {
-        lanes_store_sum(c->output + n, lanes_load(c->tail + n), lanes_load(segment + n), GUARD_BITS);
-        lanes_store(c->tail + n, lanes_load(segment + HOP + n));
-    }
+    BY_LANES for (int n = 0; n < HOP / 2; n += LANES)
+        write_segment(c, re, im, HOP / 2 + n, shift, c->tail + 2 * n);
 }

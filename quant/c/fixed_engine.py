@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_se.errors import UserError
 from edge_se.fixed import (
     BINS,
     WINDOW_FUNCTION,
 )
-from edge_se.errors import UserError
 from edge_se.quantized import limits
 from edge_se.signal import Signal
 from quant.c.engine import (
@@ -70,7 +70,7 @@ FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits i
 
 
 TOO_FINE = (
-    "a layer of this network has results finer than a microcontroller's instructions scale sums to; "
+    "a layer of this network has results finer than a microcontroller's kernels scale sums to; "
     "choose --arithmetic int8"
 )
 # Kinds of layers that only the float engine has.

@@ -12,6 +12,7 @@ from quant.c.engines import make_engine
 from quant.c.source import WIDTH, indented
 from quant.networks.checkpoint import Checkpoint
 from quant.ptq.pipeline import Progress
+from targets.c.lean import late_margins, packed
 
 CORE = Path(edge_se.core.__file__).parent
 # Raised whenever the functions of the header change.
@@ -235,19 +236,17 @@ static const struct bounds bounds[] = {{
 
 {engine.source.functions}
 
-struct scratch {{
-{_fields(engine.scratch)}
-}};
+{_scratch(engine, lean)}
 
 {_keeping(engine, p, lean)}void {p}_process({p}_state *s, const {kind} in[{hop}], {kind} out[{hop}])
 {{
-    {"static " if lean else ""}struct scratch k;
+    {"static union" if lean else "struct"} scratch k;
     const struct {p}_weights *w = s->weights;
     if (!w) {{
         memset(out, 0, sizeof({kind}) * {hop});
         return;
     }}
-{engine.source.body}
+{indented(late_margins(engine.source.statements)) if lean else engine.source.body}
 }}
 
 void {p}_reset({p}_state *s)
@@ -325,6 +324,13 @@ uint32_t {p}_checkpoint(const {p}_state *s)
     return s->weights ? s->weights->header.checkpoint : 0;
 }}
 """
+
+
+def _scratch(engine: Engine, lean: bool) -> str:
+    if lean:
+        members = packed(engine.scratch, late_margins(engine.source.statements))
+        return f"union scratch {{\n{members}\n}};"
+    return f"struct scratch {{\n{_fields(engine.scratch)}\n}};"
 
 
 def _keeping(engine: Engine, p: str, lean: bool) -> str:

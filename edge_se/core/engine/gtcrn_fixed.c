@@ -274,7 +274,7 @@ const struct affine a, int shift, int16_t *y)
     const int16_t *middle = history + (*oldest + frames / 2) % frames * 544;
     convolve_frames(33, 16, 3, shift, first, middle, newest - 16, a, y);
     memcpy(first + 16, newest, sizeof(int16_t) * 528);
-    *oldest = *oldest + 1 == frames ? 0 : *oldest + 1;
+    *oldest = (int16_t)(*oldest + 1 == frames ? 0 : *oldest + 1);
 }
 
 APART void convolution_2(const int16_t *x, const struct affine a, int shift, int16_t *y, int group)

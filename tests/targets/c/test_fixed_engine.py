@@ -23,7 +23,7 @@ from tests.helpers.fixed_model import FixedModel, tanh
 
 HOP = 256
 # Bytes of a package, and of the stack that the program takes which calls it.
-FLASH_LIMIT, RAM_LIMIT, MAIN_STACK = 96_000, 90_000, 512
+FLASH_LIMIT, RAM_LIMIT, MAIN_STACK = 80 * 1024, 64 * 1024, 512
 
 
 def difficult(noisy: list[np.ndarray]) -> np.ndarray:
