@@ -102,12 +102,19 @@ class Board:
         command += ["-monitor", f"unix:{monitor},server,nowait"]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         end = time.monotonic() + LOGIN_S
-        while self.try_to("true", 30).returncode:
+        while not self.answers():
             assert self._process.poll() is None, console.read_text(errors="replace")[-2000:]
             assert time.monotonic() < end, console.read_text(errors="replace")[-2000:]
             time.sleep(2)
         self.try_to("systemctl is-system-running --wait", LOGIN_S)
         self.tell("-- the board is up")
+
+    def answers(self) -> bool:
+        """Whether somebody can log in now."""
+        try:
+            return self.try_to("true", 60).returncode == 0
+        except subprocess.TimeoutExpired:  # its server is up, and too slow yet
+            return False
 
     def ssh(self, command: str) -> list[str]:
         """What runs a command there."""
