@@ -887,29 +887,45 @@ APART void split_rows_0(const uint16_t *first, const struct affine a, const int8
     split_bands(2, 130, 192, 257, first, a, x, y);
 }
 
-APART void chain_0(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
+INLINE void chain_0_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     for (int c = 0; c < 1040; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
-        const block v0 = add(n0, of_x0, of_x1);
+        const block v0 = add_rectified(quick, n0, of_x0, of_x1);
         block_store(y0 + c, v0);
     }
 }
 
-APART void chain_1(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, int8_t *restrict y1)
+APART void chain_0(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)))
+        chain_0_either(1, numbers, x0, x1, y0);
+    else
+        chain_0_either(0, numbers, x0, x1, y0);
+}
+
+INLINE void chain_1_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, int8_t *restrict y1)
 {
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     const struct sum *n1 = (const struct sum *)(numbers + 14);
     for (int c = 0; c < 1040; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
-        const block v0 = add(n0, of_x0, of_x1);
+        const block v0 = add_rectified(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + c);
-        const block v1 = subtract(n1, of_x2, v0);
+        const block v1 = subtract(quick, n1, of_x2, v0);
         block_store(y1 + c, v1);
     }
+}
+
+APART void chain_1(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, int8_t *restrict y1)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 14)))
+        chain_1_either(1, numbers, x0, x1, x2, y1);
+    else
+        chain_1_either(0, numbers, x0, x1, x2, y1);
 }
 
 APART void chain_2(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
@@ -930,19 +946,27 @@ APART void chain_3(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
     }
 }
 
-APART void chain_4(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+INLINE void chain_4_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     for (int c = 0; c < 32; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
-        const block v0 = add(n0, of_x0, of_x1);
+        const block v0 = add(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
         block_store(y1 + c, v1);
     }
 }
 
-APART void chain_5(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+APART void chain_4(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)))
+        chain_4_either(1, numbers, x0, x1, table1, y1);
+    else
+        chain_4_either(0, numbers, x0, x1, table1, y1);
+}
+
+INLINE void chain_5_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
     const struct product *n0 = (const struct product *)(numbers + 0);
     const struct sum *n1 = (const struct sum *)(numbers + 5);
@@ -952,17 +976,25 @@ APART void chain_5(const int32_t *numbers, const int8_t *x0, const int8_t *x1, c
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + c);
-        const block v1 = add(n1, of_x2, v0);
+        const block v1 = add(quick, n1, of_x2, v0);
         const block v2 = block_look_up(table2, v1);
         const block of_x3 = block_load(x3 + c);
-        const block v3 = subtract(n3, of_x3, v2);
+        const block v3 = subtract(quick, n3, of_x3, v2);
         const block of_x4 = block_load(x4 + c);
-        const block v4 = multiply(n4, of_x4, v3);
-        const block v5 = add(n5, v2, v4);
+        const block v4 = multiply(quick, n4, of_x4, v3);
+        const block v5 = add(quick, n5, v2, v4);
         block_store(y5 + c, v5);
     }
+}
+
+APART void chain_5(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+{
+    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)) && quick_product((const struct product *)(numbers + 33)) && quick_sum((const struct sum *)(numbers + 38)))
+        chain_5_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
+    else
+        chain_5_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
 }
 
 APART void chain_6(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
@@ -974,16 +1006,24 @@ APART void chain_6(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
     }
 }
 
-APART void chain_7(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+INLINE void chain_7_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
     const block of_x1 = block_load(x1);
     const struct product *n0 = (const struct product *)(numbers + 0);
     for (int c = 0; c < 264; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
         block_store(y1 + c, v1);
     }
+}
+
+APART void chain_7(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+{
+    if (quick_product((const struct product *)(numbers + 0)))
+        chain_7_either(1, numbers, x0, x1, table1, y1);
+    else
+        chain_7_either(0, numbers, x0, x1, table1, y1);
 }
 
 APART void chain_8(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
@@ -995,7 +1035,7 @@ APART void chain_8(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
     }
 }
 
-APART void chain_9(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
+INLINE void chain_9_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
 {
     const struct product *n0 = (const struct product *)(numbers + 0);
     const struct sum *n1 = (const struct sum *)(numbers + 5);
@@ -1004,43 +1044,67 @@ APART void chain_9(const int32_t *numbers, const int8_t *x0, const int8_t *x1, c
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + c);
-        const block v1 = add(n1, of_x2, v0);
+        const block v1 = add(quick, n1, of_x2, v0);
         const block v2 = block_look_up(table2, v1);
         const block of_x3 = block_load(x3 + c);
-        const block v3 = multiply(n3, of_x3, v2);
-        const block v4 = subtract(n4, v2, v3);
+        const block v3 = multiply(quick, n3, of_x3, v2);
+        const block v4 = subtract(quick, n4, v2, v3);
         block_store(y4 + c, v4);
     }
 }
 
-APART void chain_10(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1)
+APART void chain_9(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
+{
+    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_product((const struct product *)(numbers + 19)) && quick_sum((const struct sum *)(numbers + 24)))
+        chain_9_either(1, numbers, x0, x1, x2, table2, x3, y4);
+    else
+        chain_9_either(0, numbers, x0, x1, x2, table2, x3, y4);
+}
+
+INLINE void chain_10_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1)
 {
     const block of_x1 = block_all(*x1);
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     for (int c = 0; c < 528; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
-        const block v0 = subtract(n0, of_x0, of_x1);
+        const block v0 = subtract(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
         block_store(y0 + c, v0);
         block_store(y1 + c, v1);
     }
 }
 
-APART void chain_11(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+APART void chain_10(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)))
+        chain_10_either(1, numbers, x0, x1, y0, table1, y1);
+    else
+        chain_10_either(0, numbers, x0, x1, y0, table1, y1);
+}
+
+INLINE void chain_11_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
     const block of_x0 = block_all(*x0);
     const block of_x1 = block_all(*x1);
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     for (int c = 0; c < 1; c += BLOCK) {
-        const block v0 = add(n0, of_x0, of_x1);
+        const block v0 = add(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
         block_store(y1 + c, v1);
     }
 }
 
-APART void chain_12(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
+APART void chain_11(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)))
+        chain_11_either(1, numbers, x0, x1, table1, y1);
+    else
+        chain_11_either(0, numbers, x0, x1, table1, y1);
+}
+
+INLINE void chain_12_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
 {
     const block of_x1 = block_all(*x1);
     const struct product *n0 = (const struct product *)(numbers + 0);
@@ -1049,40 +1113,64 @@ APART void chain_12(const int32_t *numbers, const int8_t *x0, const int8_t *x1, 
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 16 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + r * 16 + c);
-        const block v1 = multiply(n1, v0, of_x2);
+        const block v1 = multiply(quick, n1, v0, of_x2);
         const block of_x3 = block_load(x3 + r * 16 + c);
-        const block v2 = add(n2, v1, of_x3);
+        const block v2 = add(quick, n2, v1, of_x3);
         block_store(y2 + r * 16 + c, v2);
     }
 }
 
-APART void chain_13(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
+APART void chain_12(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
+{
+    if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)))
+        chain_12_either(1, numbers, x0, x1, x2, x3, y2);
+    else
+        chain_12_either(0, numbers, x0, x1, x2, x3, y2);
+}
+
+INLINE void chain_13_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 16 + c);
         const block of_x1 = block_load(x1 + r * 16 + c);
-        const block v0 = add(n0, of_x0, of_x1);
+        const block v0 = add(quick, n0, of_x0, of_x1);
         block_store(y0 + r * 16 + c, v0);
     }
 }
 
-APART void chain_14(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+APART void chain_13(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)))
+        chain_13_either(1, numbers, x0, x1, y0);
+    else
+        chain_13_either(0, numbers, x0, x1, y0);
+}
+
+INLINE void chain_14_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     for (int c = 0; c < 1056; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
-        const block v0 = add(n0, of_x0, of_x1);
+        const block v0 = add(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
         block_store(y1 + c, v1);
     }
 }
 
-APART void chain_15(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+APART void chain_14(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)))
+        chain_14_either(1, numbers, x0, x1, table1, y1);
+    else
+        chain_14_either(0, numbers, x0, x1, table1, y1);
+}
+
+INLINE void chain_15_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
     const struct product *n0 = (const struct product *)(numbers + 0);
     const struct sum *n1 = (const struct sum *)(numbers + 5);
@@ -1093,20 +1181,28 @@ APART void chain_15(const int32_t *numbers, const int8_t *x0, const int8_t *x1, 
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 32 + c);
         const block of_x1 = block_load(x1 + r * 16 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + r * 16 + c);
-        const block v1 = add(n1, of_x2, v0);
+        const block v1 = add(quick, n1, of_x2, v0);
         const block v2 = block_look_up(table2, v1);
         const block of_x3 = block_load(x3 + r * 16 + c);
-        const block v3 = subtract(n3, of_x3, v2);
+        const block v3 = subtract(quick, n3, of_x3, v2);
         const block of_x4 = block_load(x4 + r * 32 + c);
-        const block v4 = multiply(n4, of_x4, v3);
-        const block v5 = add(n5, v2, v4);
+        const block v4 = multiply(quick, n4, of_x4, v3);
+        const block v5 = add(quick, n5, v2, v4);
         block_store(y5 + r * 16 + c, v5);
     }
 }
 
-APART void chain_16(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3)
+APART void chain_15(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+{
+    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)) && quick_product((const struct product *)(numbers + 33)) && quick_sum((const struct sum *)(numbers + 38)))
+        chain_15_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
+    else
+        chain_15_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+}
+
+INLINE void chain_16_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3)
 {
     const block of_x1 = block_all(*x1);
     const struct product *n0 = (const struct product *)(numbers + 0);
@@ -1115,18 +1211,26 @@ APART void chain_16(const int32_t *numbers, const int8_t *x0, const int8_t *x1, 
     const struct sum *n3 = (const struct sum *)(numbers + 24);
     for (int c = 0; c < 528; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + c);
-        const block v1 = multiply(n1, v0, of_x2);
+        const block v1 = multiply(quick, n1, v0, of_x2);
         const block of_x3 = block_load(x3 + c);
-        const block v2 = add(n2, v1, of_x3);
+        const block v2 = add(quick, n2, v1, of_x3);
         const block of_x4 = block_load(x4 + c);
-        const block v3 = add(n3, of_x4, v2);
+        const block v3 = add(quick, n3, of_x4, v2);
         block_store(y3 + c, v3);
     }
 }
 
-APART void chain_17(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
+APART void chain_16(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3)
+{
+    if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)) && quick_sum((const struct sum *)(numbers + 24)))
+        chain_16_either(1, numbers, x0, x1, x2, x3, x4, y3);
+    else
+        chain_16_either(0, numbers, x0, x1, x2, x3, x4, y3);
+}
+
+INLINE void chain_17_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
 {
     const block of_x1 = block_all(*x1);
     const struct product *n0 = (const struct product *)(numbers + 0);
@@ -1137,20 +1241,28 @@ APART void chain_17(const int32_t *numbers, const int8_t *x0, const int8_t *x1, 
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 16 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + r * 16 + c);
-        const block v1 = multiply(n1, v0, of_x2);
+        const block v1 = multiply(quick, n1, v0, of_x2);
         const block of_x3 = block_load(x3 + r * 16 + c);
-        const block v2 = add(n2, v1, of_x3);
+        const block v2 = add(quick, n2, v1, of_x3);
         const block of_x4 = block_load(x4 + r * 16 + c);
-        const block v3 = add(n3, of_x4, v2);
+        const block v3 = add(quick, n3, of_x4, v2);
         const block of_x5 = block_load(x5 + r * 16 + c);
-        const block v4 = add(n4, v3, of_x5);
+        const block v4 = add(quick, n4, v3, of_x5);
         block_store(y4 + r * 16 + c, v4);
     }
 }
 
-APART void chain_18(const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
+APART void chain_17(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
+{
+    if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)) && quick_sum((const struct sum *)(numbers + 24)) && quick_sum((const struct sum *)(numbers + 38)))
+        chain_17_either(1, numbers, x0, x1, x2, x3, x4, x5, y4);
+    else
+        chain_17_either(0, numbers, x0, x1, x2, x3, x4, x5, y4);
+}
+
+INLINE void chain_18_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
 {
     const struct sum *n1 = (const struct sum *)(numbers + 0);
     for (int r = 0; r < 65; r++)
@@ -1158,9 +1270,17 @@ APART void chain_18(const int32_t *numbers, const int8_t *x0, const int8_t *tabl
         const block of_x0 = block_load(x0 + r * 16 + c);
         const block v0 = block_look_up(table0, of_x0);
         const block of_x1 = block_load(x1 + r * 16 + c);
-        const block v1 = add(n1, v0, of_x1);
+        const block v1 = add(quick, n1, v0, of_x1);
         block_store(y1 + r * 16 + c, v1);
     }
+}
+
+APART void chain_18(const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)))
+        chain_18_either(1, numbers, x0, table0, x1, y1);
+    else
+        chain_18_either(0, numbers, x0, table0, x1, y1);
 }
 
 APART void chain_19(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
