@@ -301,6 +301,8 @@ struct affine {
     int32_t zero; /* of the result */
 };
 
+#define TAPS 8 /* of a convolution along planes, of which the last ones may be zero */
+
 /* Four outputs at once -------------------------------------------------------------------------- */
 
 #if defined(__aarch64__) && defined(__GNUC__)
@@ -447,11 +449,47 @@ INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x
 }
 #define HELD 2 /* quads whose weights stay in registers */
 INLINE quad quad_add(quad a, quad b) { return vaddq_s32(a, b); }
+INLINE quad quad_subtract(quad a, quad b) { return vsubq_s32(a, b); }
+/* Sums of eight outputs, their weights [planes][TAPS][8], of x in planes. */
+INLINE void quads_of_planes(int planes, int taps, int width, const int16_t *w, const int16_t *x, quad *sums)
+{
+    sums[0] = sums[1] = vdupq_n_s32(0);
+    UNROLL for (int f = 0; f < planes; f++) {
+        const int16x8_t given = vld1q_s16(x + f * width);
+        const int16x8_t turned = vextq_s16(given, given, 4);
+        UNROLL for (int t = 0; t < taps; t++) {
+            const int16x8_t of_w = vld1q_s16(w + (f * TAPS + t) * 8);
+            const int16x4_t half = vget_low_s16(t < 4 ? given : turned);
+#define PLUS(n) (sums[0] = vmlal_lane_s16(sums[0], vget_low_s16(of_w), half, n), \
+                 sums[1] = vmlal_high_lane_s16(sums[1], of_w, half, n))
+            t % 4 == 0 ? PLUS(0) : t % 4 == 1 ? PLUS(1) : t % 4 == 2 ? PLUS(2) : PLUS(3);
+#undef PLUS
+        }
+    }
+}
 #elif defined(__AVX2__)
 #define QUADS 1
 typedef __m128i quad;
 INLINE quad quad_load(const int32_t *x) { return _mm_loadu_si128((const __m128i *)x); }
 INLINE quad quad_add(quad a, quad b) { return _mm_add_epi32(a, b); }
+INLINE quad quad_subtract(quad a, quad b) { return _mm_sub_epi32(a, b); }
+INLINE void quads_of_planes(int planes, int taps, int width, const int16_t *w, const int16_t *x, quad *sums)
+{
+    __m256i both = _mm256_setzero_si256();
+    UNROLL for (int f = 0; f < planes; f++) {
+        UNROLL for (int t = 0; t < taps; t += 2) {
+            const int16_t *pair = w + (f * TAPS + t) * 8;
+            const __m128i first = _mm_loadu_si128((const __m128i *)pair);
+            const __m128i second = _mm_loadu_si128((const __m128i *)(pair + 8));
+            const __m256i of_w = _mm256_set_m128i(_mm_unpackhi_epi16(first, second), _mm_unpacklo_epi16(first, second));
+            int32_t two;
+            memcpy(&two, x + f * width + t, sizeof two);
+            both = _mm256_add_epi32(both, _mm256_madd_epi16(of_w, _mm256_set1_epi32(two)));
+        }
+    }
+    sums[0] = _mm256_castsi256_si128(both);
+    sums[1] = _mm256_extracti128_si256(both, 1);
+}
 /* x m / 2^31, rounded down once `half` is added */
 INLINE quad quad_scale(quad x, quad m, __m128i half)
 {
@@ -663,6 +701,55 @@ INLINE void pad_rows(int rows, int channels, int stride, int before, int after, 
     for (int r = 0; r < rows; r++)
         memcpy(padded + (before + r) * channels, x + r * stride, (size_t)channels);
     memset(padded + (before + rows) * channels, zero, (size_t)(after * channels + BLOCK));
+}
+
+/* Rows, `step` apart, as differences from the zero point in planes that begin with `before` zeros. */
+INLINE void widen_planes(int planes, int count, int step, int before, int width, int32_t zero,
+                         const int8_t *x, int16_t *wide)
+{
+    memset(wide, 0, sizeof *wide * (size_t)(planes * width));
+    for (int f = 0; f < planes; f++)
+        for (int n = 0; n < count; n++)
+            wide[f * width + before + n] = (int16_t)(x[f * step + n] - zero);
+}
+
+/* A convolution of planes, all of whose inputs are neighbours; and its negative, which has a bias and
+   a scale of its own. Weights [3][outputs / 8][planes][TAPS][8] are those of the first, of all other,
+   and of the last positions. */
+INLINE void convolve_planes(int positions, int stride, int planes, int taps, int width, int outputs,
+                            const int16_t *weight, struct affine a, struct affine negative,
+                            const int16_t *x, int8_t *restrict y, int8_t *restrict z)
+{
+    ROLLED for (int part = 0; part < 3; part++) {
+        const int begin = part == 2 ? positions - 1 : part, end = part == 1 ? positions - 1 : begin + 1;
+        ROLLED for (int o = 0; o < outputs; o += 8) {
+            const int16_t *w = weight + (part * outputs + o) * planes * TAPS;
+            ROLLED for (int p = begin; p < end; p++) {
+                const int16_t *given = x + p * stride;
+                const int at = p * outputs + o;
+#if QUADS
+                quad sums[2], up[2], down[2];
+                quads_of_planes(planes, taps, width, w, given, sums);
+                UNROLL for (int q = 0; q < 2; q++) {
+                    const int from = o + 4 * q;
+                    up[q] = quad_finished(a, from, 0, quad_add(quad_load(a.bias + from), sums[q]));
+                    down[q] = quad_finished(negative, from, 0,
+                                            quad_subtract(quad_load(negative.bias + from), sums[q]));
+                }
+                quad_store_two(y + at, up[0], up[1], a.zero);
+                quad_store_two(z + at, down[0], down[1], negative.zero);
+#else
+                for (int i = 0; i < 8; i++) {
+                    int32_t sum = 0;
+                    for (int n = 0; n < planes * TAPS; n++)
+                        sum += w[n * 8 + i] * given[n / TAPS * width + n % TAPS];
+                    y[at + i] = finished(a, o + i, 0, sum);
+                    z[at + i] = finished(negative, o + i, 0, -sum);
+                }
+#endif
+            }
+        }
+    }
 }
 
 /* Each channel's sum over some taps of padded rows in some frames; 16 channels at once. */
