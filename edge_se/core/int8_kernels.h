@@ -59,7 +59,10 @@ struct sum {
     int32_t first, second, offset, shift;
 };
 
-/* Numbers of a product: zero points of both factors and of the result. */
+/* Numbers of a product: zero points of both factors and of the result. What is shifted by LEAST_RIGHT to
+   MOST_RIGHT may be clipped to 16 bits before, but for its last bits. */
+#define LEAST_RIGHT 3
+#define MOST_RIGHT 9
 struct product {
     int32_t zero[3], multiplier, right;
 };
@@ -107,40 +110,54 @@ INLINE block block_look_up(const int8_t *table, block x)
     }
     return y;
 }
-INLINE int16x8_t block_half(block x, int n) { return n ? vmovl_high_s8(x) : vmovl_s8(vget_low_s8(x)); }
-INLINE int32x4_t half_half(int16x8_t x, int n)
+/* A sum + products of four of a block's numbers and the number of 24 bits in a lane. */
+#if defined(__ARM_FEATURE_QRDMX)
+#define FACTOR_SHIFT 7
+INLINE int32x4_t block_quarter(block x, int n) /* in the uppermost bytes of four zeros */
 {
-    return n ? vmovl_high_s16(x) : vmovl_s16(vget_low_s16(x));
+    const uint8x16_t places = {128, 128, 128, 0, 128, 128, 128, 1, 128, 128, 128, 2, 128, 128, 128, 3};
+    return (int32x4_t)vqtbl1q_s8(x, vaddq_u8(places, vdupq_n_u8((uint8_t)(4 * n))));
 }
+#define plus_products(sum, x, factors, lane) vqrdmlahq_laneq_s32(sum, x, factors, lane)
+#else
+#define FACTOR_SHIFT 0
+INLINE int32x4_t block_quarter(block x, int n)
+{
+    const int16x8_t half = n / 2 ? vmovl_high_s8(x) : vmovl_s8(vget_low_s8(x));
+    return n % 2 ? vmovl_high_s16(half) : vmovl_s16(vget_low_s16(half));
+}
+#define plus_products(sum, x, factors, lane) vmlaq_laneq_s32(sum, x, factors, lane)
+#endif
 INLINE block block_sum(const struct sum *s, block a, block b)
 {
-    const int32x4_t first = vdupq_n_s32(s->first), second = vdupq_n_s32(s->second);
-    const int32x4_t offset = vdupq_n_s32(s->offset), by = vdupq_n_s32(minus(0, s->shift));
-    int32x4_t y[4];
+    const int32x4_t numbers = vld1q_s32(&s->first), factors = vshlq_n_s32(numbers, FACTOR_SHIFT);
+    const int16x8_t by = vsubq_s16(vdupq_n_s16(16), vdupq_laneq_s16((int16x8_t)numbers, 6));
+    int16x8_t y[4];
     UNROLL for (int n = 0; n < 4; n++) {
-        const int32x4_t x = half_half(block_half(a, n / 2), n % 2);
-        const int32x4_t z = half_half(block_half(b, n / 2), n % 2);
-        y[n] = vshlq_s32(vmlaq_s32(vmlaq_s32(offset, x, first), z, second), by);
+        int32x4_t sum = vdupq_laneq_s32(numbers, 2);
+        sum = plus_products(sum, block_quarter(a, n), factors, 0);
+        y[n] = (int16x8_t)plus_products(sum, block_quarter(b, n), factors, 1);
     }
-    const int16x8_t low = vqmovn_high_s32(vqmovn_s32(y[0]), y[1]);
-    const int16x8_t high = vqmovn_high_s32(vqmovn_s32(y[2]), y[3]);
-    return vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), vdupq_n_s8((int8_t)s->lowest));
+    const int16x8_t low = vshlq_s16(vuzp2q_s16(y[0], y[1]), by);
+    const int16x8_t high = vshlq_s16(vuzp2q_s16(y[2], y[3]), by);
+    return vqmovn_high_s16(vqmovn_s16(low), high);
 }
+INLINE block block_largest(block a, block b) { return vmaxq_s8(a, b); }
 INLINE block block_product(const struct product *p, block a, block b)
 {
-    const int32x4_t m = vdupq_n_s32(p->multiplier), by = vdupq_n_s32(minus(0, p->right));
+    const int32x4_t m = vdupq_n_s32(p->multiplier);
+    const int16x8_t by = vdupq_n_s16((int16_t)(LEAST_RIGHT - 1 - p->right)), zero = vdupq_n_s16((int16_t)p->zero[2]);
     const int8x8_t of_a = vdup_n_s8((int8_t)p->zero[0]), of_b = vdup_n_s8((int8_t)p->zero[1]);
-    const int16x8_t zero = vdupq_n_s16((int16_t)p->zero[2]);
     int16x8_t y[2];
     UNROLL for (int n = 0; n < 2; n++) {
         const int16x8_t x = vsubl_s8(n ? vget_high_s8(a) : vget_low_s8(a), of_a);
         const int16x8_t z = vsubl_s8(n ? vget_high_s8(b) : vget_low_s8(b), of_b);
         const int32x4_t low = vqrdmulhq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(z)), m);
         const int32x4_t high = vqrdmulhq_s32(vmull_high_s16(x, z), m);
-        /* minus one for negative numbers, then halves up */
-        const int32x4_t first = vrshlq_s32(vsraq_n_s32(low, low, 31), by);
-        const int32x4_t second = vrshlq_s32(vsraq_n_s32(high, high, 31), by);
-        y[n] = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(first), second), zero);
+        /* minus one for negative numbers, then halves up; the last bits decide nothing any more */
+        const int16x4_t first = vqshrn_n_s32(vsraq_n_s32(low, low, 31), LEAST_RIGHT - 1);
+        const int16x8_t both = vqshrn_high_n_s32(first, vsraq_n_s32(high, high, 31), LEAST_RIGHT - 1);
+        y[n] = vqaddq_s16(vrshlq_s16(both, by), zero);
     }
     return vqmovn_high_s16(vqmovn_s16(y[0]), y[1]);
 }
@@ -174,8 +191,9 @@ INLINE block block_sum(const struct sum *s, block a, block b)
         const __m256i z = _mm256_mullo_epi32(octet(b, n), second);
         y[n] = octet_narrowed(_mm256_sra_epi32(_mm256_add_epi32(_mm256_add_epi32(x, z), offset), by));
     }
-    return _mm_max_epi8(_mm_packs_epi16(y[0], y[1]), _mm_set1_epi8((int8_t)s->lowest));
+    return _mm_packs_epi16(y[0], y[1]);
 }
+INLINE block block_largest(block a, block b) { return _mm_max_epi8(a, b); }
 INLINE block block_product(const struct product *p, block a, block b)
 {
     const __m256i m = _mm256_set1_epi32(p->multiplier), half = _mm256_set1_epi64x(1 << 30);
@@ -221,8 +239,13 @@ INLINE block block_sum(const struct sum *s, block a, block b)
 {
     ROLLED for (int n = 0; n < BLOCK; n++) {
         const uint32_t x = (uint32_t)a.at[n] * (uint32_t)s->first, z = (uint32_t)b.at[n] * (uint32_t)s->second;
-        a.at[n] = clipped((int32_t)(x + z + (uint32_t)s->offset) >> (s->shift & 31), s->lowest);
+        a.at[n] = clipped((int32_t)(x + z + (uint32_t)s->offset) >> (s->shift & 31), LOWEST);
     }
+    return a;
+}
+INLINE block block_largest(block a, block b)
+{
+    ROLLED for (int n = 0; n < BLOCK; n++) a.at[n] = a.at[n] > b.at[n] ? a.at[n] : b.at[n];
     return a;
 }
 INLINE block block_product(const struct product *p, block a, block b)
@@ -232,20 +255,38 @@ INLINE block block_product(const struct product *p, block a, block b)
 }
 #endif
 
-INLINE block add_either(const struct sum *s, int sign, block a, block b)
+/* Whether all of a chain's operators are quick is looked at once, so that its loop calls nothing and
+   keeps its numbers in registers. */
+INLINE int quick_sum(const struct sum *s) { return s->shift != 0; }
+INLINE int quick_product(const struct product *p)
 {
-    if (s->shift) return block_sum(s, a, b);
+    return p->right >= LEAST_RIGHT && p->right <= MOST_RIGHT;
+}
+
+INLINE block add_either(int quick, const struct sum *s, int sign, block a, block b)
+{
+    if (quick) return block_sum(s, a, b);
     int8_t x[BLOCK], z[BLOCK];
     block_store(x, a);
     block_store(z, b);
     add_slowly(s, sign, x, z, x);
     return block_load(x);
 }
-INLINE block add(const struct sum *s, block a, block b) { return add_either(s, 1, a, b); }
-INLINE block subtract(const struct sum *s, block a, block b) { return add_either(s, -1, a, b); }
-INLINE block multiply(const struct product *p, block a, block b)
+INLINE block add(int quick, const struct sum *s, block a, block b)
 {
-    if (p->right) return block_product(p, a, b);
+    return add_either(quick, s, 1, a, b);
+}
+INLINE block add_rectified(int quick, const struct sum *s, block a, block b)
+{
+    return block_largest(add(quick, s, a, b), block_all((int8_t)s->lowest));
+}
+INLINE block subtract(int quick, const struct sum *s, block a, block b)
+{
+    return add_either(quick, s, -1, a, b);
+}
+INLINE block multiply(int quick, const struct product *p, block a, block b)
+{
+    if (quick) return block_product(p, a, b);
     int8_t x[BLOCK], z[BLOCK];
     block_store(x, a);
     block_store(z, b);
@@ -262,6 +303,8 @@ struct affine {
     const int32_t *bias, *multiplier, *exponent;
     int32_t zero; /* of the result */
 };
+
+#define TAPS 8 /* of a convolution along planes, of which the last ones may be zero */
 
 /* Four outputs at once -------------------------------------------------------------------------- */
 
@@ -409,11 +452,47 @@ INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x
 }
 #define HELD 2 /* quads whose weights stay in registers */
 INLINE quad quad_add(quad a, quad b) { return vaddq_s32(a, b); }
+INLINE quad quad_subtract(quad a, quad b) { return vsubq_s32(a, b); }
+/* Sums of eight outputs, their weights [planes][TAPS][8], of x in planes. */
+INLINE void quads_of_planes(int planes, int taps, int width, const int16_t *w, const int16_t *x, quad *sums)
+{
+    sums[0] = sums[1] = vdupq_n_s32(0);
+    UNROLL for (int f = 0; f < planes; f++) {
+        const int16x8_t given = vld1q_s16(x + f * width);
+        const int16x8_t turned = vextq_s16(given, given, 4);
+        UNROLL for (int t = 0; t < taps; t++) {
+            const int16x8_t of_w = vld1q_s16(w + (f * TAPS + t) * 8);
+            const int16x4_t half = vget_low_s16(t < 4 ? given : turned);
+#define PLUS(n) (sums[0] = vmlal_lane_s16(sums[0], vget_low_s16(of_w), half, n), \
+                 sums[1] = vmlal_high_lane_s16(sums[1], of_w, half, n))
+            t % 4 == 0 ? PLUS(0) : t % 4 == 1 ? PLUS(1) : t % 4 == 2 ? PLUS(2) : PLUS(3);
+#undef PLUS
+        }
+    }
+}
 #elif defined(__AVX2__)
 #define QUADS 1
 typedef __m128i quad;
 INLINE quad quad_load(const int32_t *x) { return _mm_loadu_si128((const __m128i *)x); }
 INLINE quad quad_add(quad a, quad b) { return _mm_add_epi32(a, b); }
+INLINE quad quad_subtract(quad a, quad b) { return _mm_sub_epi32(a, b); }
+INLINE void quads_of_planes(int planes, int taps, int width, const int16_t *w, const int16_t *x, quad *sums)
+{
+    __m256i both = _mm256_setzero_si256();
+    UNROLL for (int f = 0; f < planes; f++) {
+        UNROLL for (int t = 0; t < taps; t += 2) {
+            const int16_t *pair = w + (f * TAPS + t) * 8;
+            const __m128i first = _mm_loadu_si128((const __m128i *)pair);
+            const __m128i second = _mm_loadu_si128((const __m128i *)(pair + 8));
+            const __m256i of_w = _mm256_set_m128i(_mm_unpackhi_epi16(first, second), _mm_unpacklo_epi16(first, second));
+            int32_t two;
+            memcpy(&two, x + f * width + t, sizeof two);
+            both = _mm256_add_epi32(both, _mm256_madd_epi16(of_w, _mm256_set1_epi32(two)));
+        }
+    }
+    sums[0] = _mm256_castsi256_si128(both);
+    sums[1] = _mm256_extracti128_si256(both, 1);
+}
 /* x m / 2^31, rounded down once `half` is added */
 INLINE quad quad_scale(quad x, quad m, __m128i half)
 {
@@ -625,6 +704,55 @@ INLINE void pad_rows(int rows, int channels, int stride, int before, int after, 
     for (int r = 0; r < rows; r++)
         memcpy(padded + (before + r) * channels, x + r * stride, (size_t)channels);
     memset(padded + (before + rows) * channels, zero, (size_t)(after * channels + BLOCK));
+}
+
+/* Rows, `step` apart, as differences from the zero point in planes that begin with `before` zeros. */
+INLINE void widen_planes(int planes, int count, int step, int before, int width, int32_t zero,
+                         const int8_t *x, int16_t *wide)
+{
+    memset(wide, 0, sizeof *wide * (size_t)(planes * width));
+    for (int f = 0; f < planes; f++)
+        for (int n = 0; n < count; n++)
+            wide[f * width + before + n] = (int16_t)(x[f * step + n] - zero);
+}
+
+/* A convolution of planes, all of whose inputs are neighbours; and its negative, which has a bias and
+   a scale of its own. Weights [3][outputs / 8][planes][TAPS][8] are those of the first, of all other,
+   and of the last positions. */
+INLINE void convolve_planes(int positions, int stride, int planes, int taps, int width, int outputs,
+                            const int16_t *weight, struct affine a, struct affine negative,
+                            const int16_t *x, int8_t *restrict y, int8_t *restrict z)
+{
+    ROLLED for (int part = 0; part < 3; part++) {
+        const int begin = part == 2 ? positions - 1 : part, end = part == 1 ? positions - 1 : begin + 1;
+        ROLLED for (int o = 0; o < outputs; o += 8) {
+            const int16_t *w = weight + (part * outputs + o) * planes * TAPS;
+            ROLLED for (int p = begin; p < end; p++) {
+                const int16_t *given = x + p * stride;
+                const int at = p * outputs + o;
+#if QUADS
+                quad sums[2], up[2], down[2];
+                quads_of_planes(planes, taps, width, w, given, sums);
+                UNROLL for (int q = 0; q < 2; q++) {
+                    const int from = o + 4 * q;
+                    up[q] = quad_finished(a, from, 0, quad_add(quad_load(a.bias + from), sums[q]));
+                    down[q] = quad_finished(negative, from, 0,
+                                            quad_subtract(quad_load(negative.bias + from), sums[q]));
+                }
+                quad_store_two(y + at, up[0], up[1], a.zero);
+                quad_store_two(z + at, down[0], down[1], negative.zero);
+#else
+                for (int i = 0; i < 8; i++) {
+                    int32_t sum = 0;
+                    for (int n = 0; n < planes * TAPS; n++)
+                        sum += w[n * 8 + i] * given[n / TAPS * width + n % TAPS];
+                    y[at + i] = finished(a, o + i, 0, sum);
+                    z[at + i] = finished(negative, o + i, 0, -sum);
+                }
+#endif
+            }
+        }
+    }
 }
 
 /* Each channel's sum over some taps of padded rows in some frames; 16 channels at once. */

@@ -180,7 +180,7 @@ class Chains:
     def _written_chain(
         self, chain: Chain, numbers: dict[str, str], at: Callable[[int], str]
     ) -> str:
-        parameters, arguments, before, inside = [], [], [], []
+        parameters, arguments, before, inside, quick = [], [], [], [], []
         if "numbers" in numbers:
             parameters.append("const int32_t *numbers")
             arguments.append(numbers["numbers"])
@@ -216,14 +216,17 @@ class Chains:
                 )
             else:
                 struct, size, function = {
-                    "ADD": ("sum", SUM_SIZE, "add"),
+                    "ADD": ("sum", SUM_SIZE, "add_rectified" if operation.is_rectified else "add"),
                     "SUB": ("sum", SUM_SIZE, "subtract"),
                     "MUL": ("product", PRODUCT_SIZE, "multiply"),
                 }[operation.kind]
                 place = f"(const struct {struct} *)(numbers + {count})"
                 before.append(f"const struct {struct} *n{position} = {place};")
                 count += size
-                inside.append(f"const block v{position} = {function}(n{position}, {values});")
+                quick.append(f"quick_{struct}({place})")
+                inside.append(
+                    f"const block v{position} = {function}(quick, n{position}, {values});"
+                )
             if number in self._frame.needed:
                 parameters.append(f"int8_t *restrict y{position}")
                 arguments.append(at(number << BITS))
@@ -234,7 +237,9 @@ class Chains:
         if chain.rows > 1:
             body.append(f"for (int r = 0; r < {chain.rows}; r++)")
         body += [loop, *(f"    {line}" for line in (*inside, *stores)), "}"]
-        function = self._source.function("chain", ", ".join(parameters), "\n".join(body))
+        function = self._source.function(
+            "chain", ", ".join(parameters), "\n".join(body), " && ".join(quick)
+        )
         return f"{function}({', '.join(arguments)});"
 
 
@@ -244,6 +249,8 @@ def _sum(operation: Operation) -> list[int]:
     factors = sum_multipliers(a, b, result)
     if any(exponent > 0 for _, exponent in factors):
         raise ValueError("it has a sum whose scales differ by too much")
+    if operation.is_rectified and operation.kind != "ADD":
+        raise ValueError(f"it has a rectified {operation.kind}")
     first, second, third = factors
     found = Sum(
         (a.zero_point, b.zero_point, result.zero_point),

@@ -1,6 +1,6 @@
 """Weighted sums: an operator each, with its weights as tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from quant.c.int8_frame import BLOCK, Frame
 from quant.c.int8_moves import BITS, PADDING, Places, offset_of, strides_of
+from quant.c.int8_planes import find_planes
 from quant.c.int8_program import (
     Operation,
     Tensor,
@@ -21,6 +22,7 @@ from quant.c.weights import Kind, Weights
 from quant.graph.operators.convolving import same_padding
 
 INPUTS = 8  # of which layers have a multiple
+TAPS, OCTET = 8, 8  # of a convolution along planes, and outputs of it at once
 POINTERS = "const int8_t *x, int8_t *restrict y"
 MOST_HELD = 48  # inputs of layers whose weights the kernels hold in registers, for several rows
 
@@ -54,13 +56,19 @@ class Layers:
         self._numbers = {operation: number for number, operation in enumerate(sites)}
         self._known: dict[Any, Any] = {}
         self._split: dict[int, Operation] = {}  # by what splits bands, until it is joined
+        self._negatives = _negatives(sites)
 
     def _affine(self, operation: Operation, weight: Any, sums: Any) -> list[str]:
-        """Tables of a layer by name, weight [outputs, ...] as the kernel reads it."""
+        """Tables of a layer by name, weight [outputs, ...] as the kernel reads it.
+
+        Sums of weights are what the input's zero point is taken off by; none where that was before.
+        """
         x, (result,), site = operation.input(0), operation.outputs, self._sites[operation]
         if ("affine", site) not in self._known:
             scales = weighted_multipliers(x, operation.input(1), result)
-            tables = [self._weights.table(f"weight_{site}", weight.astype(np.int8))]
+            tables = ["0"]
+            if weight is not None:
+                tables = [self._weights.table(f"weight_{site}", weight.astype(np.int8))]
             for name, kind, values in (
                 ("multiplier", MULTIPLIER, [multiplier for multiplier, _ in scales]),
                 ("exponent", RIGHT, [exponent if m else RIGHT.high for m, exponent in scales]),
@@ -187,6 +195,8 @@ class Layers:
 
     def convolution(self, operation: Operation) -> None:
         """A convolution over one frame."""
+        if operation.outputs[0].index in self._frame.places:
+            return  # computed with the one that it is the negative of
         kernel = content_of(operation.input(1))
         outputs, height, taps, inputs = kernel.shape
         places, before, after, stride = self._padded_rows(operation, taps)
@@ -194,6 +204,8 @@ class Layers:
             raise ValueError("it has a convolution over more than one frame")
         (rows,), (result,) = places, operation.outputs
         groups, positions = rows.shape[1] // inputs, result.shape[2]
+        if groups == 1 and self._along_planes(operation, rows, before, stride):
+            return
         flat = kernel.reshape(outputs, taps * inputs)
         padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % INPUTS)))
         padded = _ordered(padded, positions, outputs // groups)
@@ -224,6 +236,65 @@ class Layers:
                 continue
             self._pad(count, inputs, row, before, after, operation.input(0), given, 0)
             self._apply(shape, part, lambda at: "k.padded", [], buffer, group * of_group)
+
+    def _along_planes(self, operation: Operation, rows: Places, before: int, stride: int) -> bool:
+        """A convolution and its negative, if its inputs [H, C] are neighbours in some planes.
+
+        The weights of what is the same element are one, of 16 bits.
+        """
+        negative, x, (result,) = (
+            self._negatives.get(operation),
+            operation.input(0),
+            operation.outputs,
+        )
+        planes = find_planes(rows, self._is_zero_of(x))
+        if negative is None or planes is None:
+            return False
+        kernel = content_of(operation.input(1))[:, 0]
+        outputs, positions = kernel.shape[0], result.shape[2]
+        weight = planes.merged(kernel, before, stride, positions)
+        taps, left = weight.shape[-1], planes.left(before)
+        if taps > TAPS or outputs % OCTET or (weight[1:-1] != weight[1]).any():
+            return False
+        apart = np.pad(weight[[0, 1, -1]], [(0, 0)] * 3 + [(0, TAPS - taps)])
+        octets = apart.reshape(3, outputs // OCTET, OCTET, -1, TAPS).transpose(0, 1, 3, 4, 2)
+        table = self._weights.table(f"weight_{self._sites[operation]}", octets.astype(np.int16))
+        width = max((positions - 1) * stride + TAPS, left + planes.count)
+        self._scratch["planes"] = ("int16_t", len(planes.first) * width)
+        zero = self._weights.number(ZERO, x.zero_point)
+        source = planes.first[0]
+        self._frame.read(rows)
+        size = f"{len(planes.first)}, {planes.count}, {planes.step}, {left}, {width}, {zero}"
+        self._frame.emit([source], [], lambda at: f"widen_planes({size}, {at(source)}, k.planes);")
+        given = [
+            f"(struct affine){{{', '.join(self._affine(op, None, np.zeros(outputs, np.int64)))}}}"
+            for op in (operation, negative)
+        ]
+        places = [self._frame.define(op.outputs[0]).number << BITS for op in (operation, negative)]
+        shape = f"{positions}, {stride}, {len(planes.first)}, {taps}, {width}, {outputs}"
+        function = self._source.function(
+            "apply_along_planes",
+            "const int16_t *weight, const struct affine a, const struct affine negative, "
+            "const int16_t *x, int8_t *restrict y, int8_t *restrict z",
+            f"convolve_planes({shape}, weight, a, negative, x, y, z);",
+        )
+        self._frame.emit(
+            [],
+            places,
+            lambda at: (
+                f"{function}({table}, {', '.join(given)}, k.planes, "
+                f"{at(places[0])}, {at(places[1])});"
+            ),
+        )
+        return True
+
+    def _is_zero_of(self, tensor: Tensor) -> set[int]:
+        """Numbers of buffers that hold nothing but a tensor's zero point."""
+        return {
+            buffer.number
+            for buffer, content in self._frame.constants
+            if (content == tensor.zero_point).all()
+        }
 
     def _pad(
         self,
@@ -336,6 +407,23 @@ class Layers:
             [place],
             lambda at: f"{function}({', '.join(numbers)}, {at(first)}, {at(place)});",
         )
+
+
+def _negatives(operations: Iterable[Operation]) -> dict[Operation, Operation]:
+    """Convolutions of one input whose weights are another one's with all signs changed."""
+    found: dict[Operation, Operation] = {}
+    by_input: dict[int, list[Operation]] = {}
+    for operation in operations:
+        if operation.kind == "CONV_2D":
+            by_input.setdefault(operation.input(0).index, []).append(operation)
+    for alike in by_input.values():
+        for n, operation in enumerate(alike):
+            weight = content_of(operation.input(1)).astype(np.int16)
+            for other in alike[n + 1 :]:
+                negated = -content_of(other.input(1)).astype(np.int16)
+                if np.array_equal(weight, negated):
+                    found[operation] = other
+    return found
 
 
 def _ordered(weight: Any, rows: int, outputs: int) -> Any:

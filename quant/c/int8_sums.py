@@ -17,6 +17,7 @@ from quant.c.int8_program import SUM_SHIFT
 LOWEST, HIGHEST = -128, 127
 _VALUES = np.arange(LOWEST, HIGHEST + 1, dtype=np.int64)
 _SHIFTS = 4  # how many are tried
+_LEAST_SHIFT, _FACTOR_LIMIT = 16, 2**24  # of what the kernels take
 # Of both factors from what rounding gives, the nearest first.
 _STEPS = sorted(product(range(-4, 5), repeat=2), key=lambda step: abs(step[0]) + abs(step[1]))
 
@@ -65,14 +66,17 @@ def weighted_sum(found: Sum) -> tuple[int, int, int, int]:
     a, b = found.factors
     # Beyond which all sums with 256 values of either term would not fit 32 bits.
     finest = min(31 - int(np.floor(np.log2(128 * (abs(a) + abs(b))))), 30)
-    for shift in range(finest, max(finest - _SHIFTS, 0), -1):
+    for shift in range(finest, max(finest - _SHIFTS, _LEAST_SHIFT - 1), -1):
         for step in _STEPS:
             first, second = round(a * 2**shift) + step[0], round(b * 2**shift) + step[1]
             sums = first * _VALUES[:, None] + second * _VALUES
             low: Any = ((results << shift) - sums)[above].max(initial=-(2**31))
             high: Any = (((results + 1) << shift) - 1 - sums)[below].min(initial=2**31 - 1)
             offset = int(low + high) // 2
-            if np.abs(sums + offset).max() >= 2**31:
+            if (
+                np.abs(sums + offset).max() >= 2**31
+                or max(abs(first), abs(second)) >= _FACTOR_LIMIT
+            ):
                 break
             if low <= high:
                 return first, second, offset, shift

@@ -56,9 +56,24 @@ class Source:
         self._tables[name] = f"static const {kind} {name}[{len(numbers)}] ALIGNED = {{\n{body}}};"
         return name
 
-    def function(self, stem: str, parameters: str, body: str) -> str:
-        """Add a function, or find the one with the same body; its name."""
-        code = f"({parameters})\n{{\n{textwrap.indent(body.strip(), '    ')}\n}}"
+    def function(self, stem: str, parameters: str, body: str, quick: str = "") -> str:
+        """Add a function, or find the one with the same body; its name.
+
+        Args:
+            stem: of the name.
+            parameters: of it in C.
+            body: its statements.
+            quick: an expression; where there is one, `body` is compiled for both values of it,
+                which it reads as `quick`.
+        """
+        code = _braced(body)
+        if quick:
+            names = ", ".join(re.findall(r"(\w+)(?:,|$)", parameters))
+            ways = f"if ({quick})\n    NAME_either(1, {names});\nelse\n    NAME_either(0, {names});"
+            both = f"INLINE void NAME_either(int quick, {parameters}){code}"
+            code = f"{both}\n\nAPART void NAME({parameters}){_braced(ways)}"
+        else:
+            code = f"APART void NAME({parameters}){code}"
         if code not in self._functions:
             count = sum(name.startswith(f"{stem}_") for name in self._functions.values())
             self._functions[code] = f"{stem}_{count}"
@@ -80,12 +95,16 @@ class Source:
     @property
     def functions(self) -> str:
         """All functions as C."""
-        return "\n\n".join(f"APART void {name}{code}" for code, name in self._functions.items())
+        return "\n\n".join(code.replace("NAME", name) for code, name in self._functions.items())
 
     @property
     def body(self) -> str:
         """The frame's statements."""
         return indented(self.statements)
+
+
+def _braced(body: str) -> str:
+    return f"\n{{\n{textwrap.indent(body.strip(), '    ')}\n}}"
 
 
 def indented(lines: Sequence[str]) -> str:

@@ -25,20 +25,17 @@ struct gtcrn_int8_weights {
     int32_t largest[4];
     int32_t enabled[4];
     int32_t square[4];
-    int8_t weight_13[768];
+    int16_t weight_13[1152];
     int32_t multiplier_13[16];
     int32_t exponent_13[16];
     int32_t bias_13[16];
-    int8_t weight_14[768];
-    int32_t multiplier_14[16];
-    int32_t exponent_14[16];
-    int32_t bias_14[16];
-    int8_t weight_16[768];
     int32_t multiplier_16[16];
     int32_t exponent_16[16];
     int32_t bias_16[16];
-    int32_t numbers_0[16];
-    int8_t weight_17[768];
+    int16_t weight_14[1152];
+    int32_t multiplier_14[16];
+    int32_t exponent_14[16];
+    int32_t bias_14[16];
     int32_t multiplier_17[16];
     int32_t exponent_17[16];
     int32_t bias_17[16];
@@ -46,7 +43,7 @@ struct gtcrn_int8_weights {
     int32_t multiplier_20[16];
     int32_t exponent_20[16];
     int32_t bias_20[16];
-    int32_t numbers_1[28];
+    int32_t numbers_0[44];
     int8_t weight_24[384];
     int32_t multiplier_24[16];
     int32_t exponent_24[16];
@@ -80,16 +77,16 @@ struct gtcrn_int8_weights {
     int32_t exponent_37[16];
     int32_t bias_37[16];
     int8_t table_39[256];
-    int32_t numbers_6[16];
+    int32_t numbers_5[16];
     int8_t weight_47[128];
     int32_t multiplier_47[8];
     int32_t exponent_47[8];
     int32_t bias_47[8];
     int8_t table_43[256];
-    int32_t numbers_7[52];
+    int32_t numbers_6[52];
     int8_t table_48[256];
     int8_t table_52[256];
-    int32_t numbers_9[8];
+    int32_t numbers_8[8];
     int8_t weight_59[384];
     int32_t multiplier_59[16];
     int32_t exponent_59[16];
@@ -123,16 +120,16 @@ struct gtcrn_int8_weights {
     int32_t exponent_73[16];
     int32_t bias_73[16];
     int8_t table_75[256];
-    int32_t numbers_14[16];
+    int32_t numbers_13[16];
     int8_t weight_83[128];
     int32_t multiplier_83[8];
     int32_t exponent_83[8];
     int32_t bias_83[8];
     int8_t table_79[256];
-    int32_t numbers_15[52];
+    int32_t numbers_14[52];
     int8_t table_84[256];
     int8_t table_88[256];
-    int32_t numbers_17[8];
+    int32_t numbers_16[8];
     int8_t weight_95[384];
     int32_t multiplier_95[16];
     int32_t exponent_95[16];
@@ -166,16 +163,16 @@ struct gtcrn_int8_weights {
     int32_t exponent_109[16];
     int32_t bias_109[16];
     int8_t table_111[256];
-    int32_t numbers_22[16];
+    int32_t numbers_21[16];
     int8_t weight_119[128];
     int32_t multiplier_119[8];
     int32_t exponent_119[8];
     int32_t bias_119[8];
     int8_t table_115[256];
-    int32_t numbers_23[52];
+    int32_t numbers_22[52];
     int8_t table_120[256];
     int8_t table_124[256];
-    int32_t numbers_25[8];
+    int32_t numbers_24[8];
     int8_t table_125[256];
     int8_t weight_134[1536];
     int32_t multiplier_134[48];
@@ -187,12 +184,12 @@ struct gtcrn_int8_weights {
     int32_t exponent_146[48];
     int32_t bias_146[48];
     int8_t table_141[256];
-    int32_t numbers_28[40];
+    int32_t numbers_27[40];
     int8_t table_150[256];
-    int32_t numbers_29[16];
+    int32_t numbers_28[16];
     int32_t bias_160[48];
     int8_t table_154[256];
-    int32_t numbers_30[52];
+    int32_t numbers_29[52];
     int32_t bias_174[48];
     int32_t bias_188[48];
     int32_t bias_202[48];
@@ -228,15 +225,15 @@ struct gtcrn_int8_weights {
     int32_t exponent_609[16];
     int32_t bias_609[16];
     int8_t table_612[256];
-    int32_t numbers_31[16];
+    int32_t numbers_30[16];
     int8_t table_615[256];
-    int32_t numbers_32[16];
-    int32_t numbers_33[24];
+    int32_t numbers_31[16];
+    int32_t numbers_32[24];
     int8_t weight_620[512];
     int32_t multiplier_620[32];
     int32_t exponent_620[32];
     int32_t bias_620[32];
-    int32_t numbers_34[16];
+    int32_t numbers_33[16];
     int8_t weight_621[256];
     int32_t multiplier_621[16];
     int32_t exponent_621[16];
@@ -250,18 +247,18 @@ struct gtcrn_int8_weights {
     int32_t exponent_623[16];
     int32_t bias_623[16];
     int8_t table_625[256];
-    int32_t numbers_35[16];
+    int32_t numbers_34[16];
     int8_t weight_633[256];
     int32_t multiplier_633[16];
     int32_t exponent_633[16];
     int32_t bias_633[16];
     int8_t table_629[256];
-    int32_t numbers_36[52];
+    int32_t numbers_35[52];
     int8_t table_636[256];
-    int32_t numbers_37[16];
+    int32_t numbers_36[16];
     int8_t table_639[256];
-    int32_t numbers_38[16];
-    int32_t numbers_39[40];
+    int32_t numbers_37[16];
+    int32_t numbers_38[40];
     int8_t weight_648[1536];
     int32_t multiplier_648[48];
     int32_t exponent_648[48];
@@ -272,12 +269,12 @@ struct gtcrn_int8_weights {
     int32_t exponent_660[48];
     int32_t bias_660[48];
     int8_t table_655[256];
-    int32_t numbers_41[40];
+    int32_t numbers_40[40];
     int8_t table_664[256];
-    int32_t numbers_42[16];
+    int32_t numbers_41[16];
     int32_t bias_674[48];
     int8_t table_668[256];
-    int32_t numbers_43[52];
+    int32_t numbers_42[52];
     int32_t bias_688[48];
     int32_t bias_702[48];
     int32_t bias_716[48];
@@ -313,14 +310,14 @@ struct gtcrn_int8_weights {
     int32_t exponent_1123[16];
     int32_t bias_1123[16];
     int8_t table_1126[256];
-    int32_t numbers_44[16];
+    int32_t numbers_43[16];
     int8_t table_1129[256];
-    int32_t numbers_45[16];
+    int32_t numbers_44[16];
     int8_t weight_1134[512];
     int32_t multiplier_1134[32];
     int32_t exponent_1134[32];
     int32_t bias_1134[32];
-    int32_t numbers_46[40];
+    int32_t numbers_45[40];
     int8_t weight_1135[256];
     int32_t multiplier_1135[16];
     int32_t exponent_1135[16];
@@ -334,22 +331,22 @@ struct gtcrn_int8_weights {
     int32_t exponent_1137[16];
     int32_t bias_1137[16];
     int8_t table_1139[256];
-    int32_t numbers_47[16];
+    int32_t numbers_46[16];
     int8_t weight_1147[256];
     int32_t multiplier_1147[16];
     int32_t exponent_1147[16];
     int32_t bias_1147[16];
     int8_t table_1143[256];
-    int32_t numbers_48[52];
+    int32_t numbers_47[52];
     int8_t table_1150[256];
-    int32_t numbers_49[16];
+    int32_t numbers_48[16];
     int8_t table_1153[256];
-    int32_t numbers_50[16];
+    int32_t numbers_49[16];
     int8_t weight_1162[384];
     int32_t multiplier_1162[16];
     int32_t exponent_1162[16];
     int32_t bias_1162[16];
-    int32_t numbers_51[52];
+    int32_t numbers_50[52];
     int8_t weight_1167[144];
     int32_t multiplier_1167[16];
     int32_t exponent_1167[16];
@@ -378,22 +375,22 @@ struct gtcrn_int8_weights {
     int32_t exponent_1176[16];
     int32_t bias_1176[16];
     int8_t table_1178[256];
-    int32_t numbers_55[16];
+    int32_t numbers_54[16];
     int8_t weight_1186[128];
     int32_t multiplier_1186[8];
     int32_t exponent_1186[8];
     int32_t bias_1186[8];
     int8_t table_1182[256];
-    int32_t numbers_56[52];
+    int32_t numbers_55[52];
     int8_t table_1187[256];
     int8_t table_1191[256];
-    int32_t numbers_58[8];
+    int32_t numbers_57[8];
     int8_t table_1192[256];
     int8_t weight_1199[384];
     int32_t multiplier_1199[16];
     int32_t exponent_1199[16];
     int32_t bias_1199[16];
-    int32_t numbers_60[16];
+    int32_t numbers_59[16];
     int8_t weight_1204[144];
     int32_t multiplier_1204[16];
     int32_t exponent_1204[16];
@@ -422,22 +419,22 @@ struct gtcrn_int8_weights {
     int32_t exponent_1213[16];
     int32_t bias_1213[16];
     int8_t table_1215[256];
-    int32_t numbers_64[16];
+    int32_t numbers_63[16];
     int8_t weight_1223[128];
     int32_t multiplier_1223[8];
     int32_t exponent_1223[8];
     int32_t bias_1223[8];
     int8_t table_1219[256];
-    int32_t numbers_65[52];
+    int32_t numbers_64[52];
     int8_t table_1224[256];
     int8_t table_1228[256];
-    int32_t numbers_67[8];
+    int32_t numbers_66[8];
     int8_t table_1229[256];
     int8_t weight_1236[384];
     int32_t multiplier_1236[16];
     int32_t exponent_1236[16];
     int32_t bias_1236[16];
-    int32_t numbers_69[16];
+    int32_t numbers_68[16];
     int8_t weight_1240[144];
     int32_t multiplier_1240[16];
     int32_t exponent_1240[16];
@@ -466,28 +463,28 @@ struct gtcrn_int8_weights {
     int32_t exponent_1249[16];
     int32_t bias_1249[16];
     int8_t table_1251[256];
-    int32_t numbers_73[16];
+    int32_t numbers_72[16];
     int8_t weight_1259[128];
     int32_t multiplier_1259[8];
     int32_t exponent_1259[8];
     int32_t bias_1259[8];
     int8_t table_1255[256];
-    int32_t numbers_74[52];
+    int32_t numbers_73[52];
     int8_t table_1260[256];
     int8_t table_1264[256];
-    int32_t numbers_76[8];
+    int32_t numbers_75[8];
     int8_t table_1265[256];
     int8_t weight_1270[768];
     int32_t multiplier_1270[32];
     int32_t exponent_1270[32];
     int32_t bias_1270[32];
-    int32_t numbers_78[16];
+    int32_t numbers_77[16];
     int8_t weight_1277[192];
     int32_t multiplier_1277[4];
     int32_t exponent_1277[4];
     int32_t bias_1277[4];
     int8_t table_1275[256];
-    int32_t numbers_79[16];
+    int32_t numbers_78[16];
     int8_t table_1280[256];
     uint16_t split_first[192];
     int8_t split_weight[384];
@@ -500,9 +497,9 @@ struct gtcrn_int8_weights {
     int32_t band_weight[708];
 };
 
-typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 89264 ? 1 : -1];
+typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 90800 ? 1 : -1];
 
-static const uint32_t layout[2] = {0x10ca2c69u, 0x742aedcfu};
+static const uint32_t layout[2] = {0xc779ad4cu, 0x03a7d6fau};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, zero), 133, INT32, -128, 127},
@@ -523,16 +520,15 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, square), 1, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_13), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_13), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_14), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_14), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_16), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_16), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_0), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, multiplier_14), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_14), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_17), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_17), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_20), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_20), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_1), 28, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_0), 42, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_24), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_24), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_28), 16, INT32, 0, 2147483647},
@@ -547,11 +543,11 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_36), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_37), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_37), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_6), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_5), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_47), 8, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_47), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_7), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_9), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_6), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_8), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_59), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_59), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_64), 16, INT32, 0, 2147483647},
@@ -566,11 +562,11 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_72), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_73), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_73), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_14), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_13), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_83), 8, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_83), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_15), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_17), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_14), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_16), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_95), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_95), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_100), 16, INT32, 0, 2147483647},
@@ -585,68 +581,68 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_108), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_109), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_109), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_22), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_21), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_119), 8, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_119), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_23), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_25), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_22), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_24), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_134), 48, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_134), 48, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_146), 48, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_146), 48, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_28), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_29), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_30), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_27), 38, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_28), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_29), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_609), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_609), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, numbers_30), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_31), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_32), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_33), 24, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_32), 24, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_620), 32, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_620), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_34), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_33), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_621), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_621), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_622), 32, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_622), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_623), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_623), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_35), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_34), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_633), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_633), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_36), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_35), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_36), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_37), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_38), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_39), 38, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_38), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_648), 48, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_648), 48, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_660), 48, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_660), 48, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_41), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_42), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_43), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_40), 38, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_41), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_42), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1123), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1123), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, numbers_43), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_44), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_45), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1134), 32, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1134), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_46), 38, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_45), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1135), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1135), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1136), 32, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1136), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1137), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1137), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_47), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_46), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1147), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1147), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_48), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_47), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_48), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_49), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_50), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1162), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1162), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_51), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_50), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1167), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1167), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1169), 8, INT32, 0, 2147483647},
@@ -659,14 +655,14 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_1175), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1176), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1176), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_55), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_54), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1186), 8, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1186), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_56), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_58), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_55), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_57), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1199), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1199), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_60), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_59), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1204), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1204), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1206), 8, INT32, 0, 2147483647},
@@ -679,14 +675,14 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_1212), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1213), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1213), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_64), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_63), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1223), 8, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1223), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_65), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_67), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_64), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_66), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1236), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1236), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_69), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_68), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1240), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1240), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1242), 8, INT32, 0, 2147483647},
@@ -699,17 +695,17 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_1248), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1249), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1249), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_73), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_72), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1259), 8, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1259), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_74), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_76), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_73), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_75), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1270), 32, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1270), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_78), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_77), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1277), 4, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1277), 4, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_79), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_78), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, split_first), 192, UINT16, 0, 128},
     {offsetof(struct gtcrn_int8_weights, split_multiplier), 192, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, split_exponent), 192, INT32, -31, -1},
@@ -787,17 +783,17 @@ static const int32_t twiddles[384] ALIGNED = {
 14733,16846,18868,20788,22595,24279,25833,27246,28511,29622,30572,31357,31972,32413,
 32679};
 
-APART void apply_to_rows_0(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_along_planes_0(const int16_t *weight, const struct affine a, const struct affine negative, const int16_t *x, int8_t *restrict y, int8_t *restrict z)
 {
-    apply(65, 18, 48, 16, 16, 0, a, x, y);
+    convolve_planes(65, 2, 3, 7, 136, 16, weight, a, negative, x, y, z);
 }
 
-APART void apply_to_rows_1(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_0(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 16, 40, 8, 16, 0, a, x, y);
 }
 
-APART void apply_to_rows_2(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_1(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 8, 24, 16, 16, 0, a, x, y);
 }
@@ -807,7 +803,7 @@ APART void apply_over_frames_0(const struct affine a, const int8_t *x, int8_t *r
     apply_depthwise(33, 3, 3, 16, 560, a, x, y);
 }
 
-APART void apply_to_rows_3(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_2(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 16, 16, 8, 8, 0, a, x, y);
 }
@@ -817,42 +813,42 @@ APART void mean_of_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, in
     mean(33, 8, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_4(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_3(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(1, 8, 8, 32, 32, 1, a, x, y);
 }
 
-APART void apply_to_rows_5(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_4(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(1, 8, 8, 16, 16, 1, a, x, y);
 }
 
-APART void apply_to_rows_6(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_5(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(1, 16, 16, 32, 32, 1, a, x, y);
 }
 
-APART void apply_to_rows_7(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_6(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(1, 16, 16, 16, 16, 1, a, x, y);
 }
 
-APART void apply_to_rows_8(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_7(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(1, 16, 16, 8, 8, 1, a, x, y);
 }
 
-APART void apply_to_rows_9(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_8(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 32, 32, 48, 48, 1, a, x, y);
 }
 
-APART void apply_to_rows_10(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_9(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(1, 16, 16, 48, 48, 1, a, x, y);
 }
 
-APART void apply_to_rows_11(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_10(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 32, 32, 16, 16, 1, a, x, y);
 }
@@ -862,22 +858,22 @@ APART void mean_of_rows_1(int32_t zero, int32_t multiplier, int32_t exponent, in
     mean(528, 1, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_12(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_11(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 16, 16, 32, 32, 1, a, x, y);
 }
 
-APART void apply_to_rows_13(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_12(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 16, 16, 16, 16, 1, a, x, y);
 }
 
-APART void apply_to_rows_14(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_13(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 8, 24, 16, 32, 0, a, x, y);
 }
 
-APART void apply_to_rows_15(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_14(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(65, 16, 48, 4, 4, 0, a, x, y);
 }
@@ -887,32 +883,32 @@ APART void split_rows_0(const uint16_t *first, const struct affine a, const int8
     split_bands(2, 130, 192, 257, first, a, x, y);
 }
 
-APART void chain_0(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
-{
-    const struct sum *n0 = (const struct sum *)(numbers + 0);
-    for (int c = 0; c < 1040; c += BLOCK) {
-        const block of_x0 = block_load(x0 + c);
-        const block of_x1 = block_load(x1 + c);
-        const block v0 = add(n0, of_x0, of_x1);
-        block_store(y0 + c, v0);
-    }
-}
-
-APART void chain_1(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, int8_t *restrict y1)
+INLINE void chain_0_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
 {
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     const struct sum *n1 = (const struct sum *)(numbers + 14);
+    const struct sum *n2 = (const struct sum *)(numbers + 28);
     for (int c = 0; c < 1040; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
-        const block v0 = add(n0, of_x0, of_x1);
+        const block v0 = add_rectified(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + c);
-        const block v1 = subtract(n1, of_x2, v0);
-        block_store(y1 + c, v1);
+        const block of_x3 = block_load(x3 + c);
+        const block v1 = add_rectified(quick, n1, of_x2, of_x3);
+        const block v2 = subtract(quick, n2, v0, v1);
+        block_store(y2 + c, v2);
     }
 }
 
-APART void chain_2(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
+APART void chain_0(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 14)) && quick_sum((const struct sum *)(numbers + 28)))
+        chain_0_either(1, numbers, x0, x1, x2, x3, y2);
+    else
+        chain_0_either(0, numbers, x0, x1, x2, x3, y2);
+}
+
+APART void chain_1(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
 {
     for (int c = 0; c < 528; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
@@ -921,7 +917,7 @@ APART void chain_2(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
     }
 }
 
-APART void chain_3(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
+APART void chain_2(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
 {
     for (int c = 0; c < 264; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
@@ -930,19 +926,27 @@ APART void chain_3(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
     }
 }
 
-APART void chain_4(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+INLINE void chain_3_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     for (int c = 0; c < 32; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
-        const block v0 = add(n0, of_x0, of_x1);
+        const block v0 = add(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
         block_store(y1 + c, v1);
     }
 }
 
-APART void chain_5(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+APART void chain_3(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)))
+        chain_3_either(1, numbers, x0, x1, table1, y1);
+    else
+        chain_3_either(0, numbers, x0, x1, table1, y1);
+}
+
+INLINE void chain_4_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
     const struct product *n0 = (const struct product *)(numbers + 0);
     const struct sum *n1 = (const struct sum *)(numbers + 5);
@@ -952,20 +956,28 @@ APART void chain_5(const int32_t *numbers, const int8_t *x0, const int8_t *x1, c
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + c);
-        const block v1 = add(n1, of_x2, v0);
+        const block v1 = add(quick, n1, of_x2, v0);
         const block v2 = block_look_up(table2, v1);
         const block of_x3 = block_load(x3 + c);
-        const block v3 = subtract(n3, of_x3, v2);
+        const block v3 = subtract(quick, n3, of_x3, v2);
         const block of_x4 = block_load(x4 + c);
-        const block v4 = multiply(n4, of_x4, v3);
-        const block v5 = add(n5, v2, v4);
+        const block v4 = multiply(quick, n4, of_x4, v3);
+        const block v5 = add(quick, n5, v2, v4);
         block_store(y5 + c, v5);
     }
 }
 
-APART void chain_6(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
+APART void chain_4(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+{
+    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)) && quick_product((const struct product *)(numbers + 33)) && quick_sum((const struct sum *)(numbers + 38)))
+        chain_4_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
+    else
+        chain_4_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+}
+
+APART void chain_5(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
 {
     for (int c = 0; c < 8; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
@@ -974,19 +986,27 @@ APART void chain_6(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
     }
 }
 
-APART void chain_7(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+INLINE void chain_6_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
     const block of_x1 = block_load(x1);
     const struct product *n0 = (const struct product *)(numbers + 0);
     for (int c = 0; c < 264; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
         block_store(y1 + c, v1);
     }
 }
 
-APART void chain_8(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
+APART void chain_6(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+{
+    if (quick_product((const struct product *)(numbers + 0)))
+        chain_6_either(1, numbers, x0, x1, table1, y1);
+    else
+        chain_6_either(0, numbers, x0, x1, table1, y1);
+}
+
+APART void chain_7(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
 {
     for (int c = 0; c < 32; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
@@ -995,7 +1015,7 @@ APART void chain_8(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
     }
 }
 
-APART void chain_9(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
+INLINE void chain_8_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
 {
     const struct product *n0 = (const struct product *)(numbers + 0);
     const struct sum *n1 = (const struct sum *)(numbers + 5);
@@ -1004,43 +1024,67 @@ APART void chain_9(const int32_t *numbers, const int8_t *x0, const int8_t *x1, c
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + c);
-        const block v1 = add(n1, of_x2, v0);
+        const block v1 = add(quick, n1, of_x2, v0);
         const block v2 = block_look_up(table2, v1);
         const block of_x3 = block_load(x3 + c);
-        const block v3 = multiply(n3, of_x3, v2);
-        const block v4 = subtract(n4, v2, v3);
+        const block v3 = multiply(quick, n3, of_x3, v2);
+        const block v4 = subtract(quick, n4, v2, v3);
         block_store(y4 + c, v4);
     }
 }
 
-APART void chain_10(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1)
+APART void chain_8(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
+{
+    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_product((const struct product *)(numbers + 19)) && quick_sum((const struct sum *)(numbers + 24)))
+        chain_8_either(1, numbers, x0, x1, x2, table2, x3, y4);
+    else
+        chain_8_either(0, numbers, x0, x1, x2, table2, x3, y4);
+}
+
+INLINE void chain_9_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1)
 {
     const block of_x1 = block_all(*x1);
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     for (int c = 0; c < 528; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
-        const block v0 = subtract(n0, of_x0, of_x1);
+        const block v0 = subtract(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
         block_store(y0 + c, v0);
         block_store(y1 + c, v1);
     }
 }
 
-APART void chain_11(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+APART void chain_9(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)))
+        chain_9_either(1, numbers, x0, x1, y0, table1, y1);
+    else
+        chain_9_either(0, numbers, x0, x1, y0, table1, y1);
+}
+
+INLINE void chain_10_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
     const block of_x0 = block_all(*x0);
     const block of_x1 = block_all(*x1);
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     for (int c = 0; c < 1; c += BLOCK) {
-        const block v0 = add(n0, of_x0, of_x1);
+        const block v0 = add(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
         block_store(y1 + c, v1);
     }
 }
 
-APART void chain_12(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
+APART void chain_10(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)))
+        chain_10_either(1, numbers, x0, x1, table1, y1);
+    else
+        chain_10_either(0, numbers, x0, x1, table1, y1);
+}
+
+INLINE void chain_11_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
 {
     const block of_x1 = block_all(*x1);
     const struct product *n0 = (const struct product *)(numbers + 0);
@@ -1049,40 +1093,64 @@ APART void chain_12(const int32_t *numbers, const int8_t *x0, const int8_t *x1, 
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 16 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + r * 16 + c);
-        const block v1 = multiply(n1, v0, of_x2);
+        const block v1 = multiply(quick, n1, v0, of_x2);
         const block of_x3 = block_load(x3 + r * 16 + c);
-        const block v2 = add(n2, v1, of_x3);
+        const block v2 = add(quick, n2, v1, of_x3);
         block_store(y2 + r * 16 + c, v2);
     }
 }
 
-APART void chain_13(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
+APART void chain_11(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
+{
+    if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)))
+        chain_11_either(1, numbers, x0, x1, x2, x3, y2);
+    else
+        chain_11_either(0, numbers, x0, x1, x2, x3, y2);
+}
+
+INLINE void chain_12_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 16 + c);
         const block of_x1 = block_load(x1 + r * 16 + c);
-        const block v0 = add(n0, of_x0, of_x1);
+        const block v0 = add(quick, n0, of_x0, of_x1);
         block_store(y0 + r * 16 + c, v0);
     }
 }
 
-APART void chain_14(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+APART void chain_12(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)))
+        chain_12_either(1, numbers, x0, x1, y0);
+    else
+        chain_12_either(0, numbers, x0, x1, y0);
+}
+
+INLINE void chain_13_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     for (int c = 0; c < 1056; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
-        const block v0 = add(n0, of_x0, of_x1);
+        const block v0 = add(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
         block_store(y1 + c, v1);
     }
 }
 
-APART void chain_15(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+APART void chain_13(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)))
+        chain_13_either(1, numbers, x0, x1, table1, y1);
+    else
+        chain_13_either(0, numbers, x0, x1, table1, y1);
+}
+
+INLINE void chain_14_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
     const struct product *n0 = (const struct product *)(numbers + 0);
     const struct sum *n1 = (const struct sum *)(numbers + 5);
@@ -1093,20 +1161,28 @@ APART void chain_15(const int32_t *numbers, const int8_t *x0, const int8_t *x1, 
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 32 + c);
         const block of_x1 = block_load(x1 + r * 16 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + r * 16 + c);
-        const block v1 = add(n1, of_x2, v0);
+        const block v1 = add(quick, n1, of_x2, v0);
         const block v2 = block_look_up(table2, v1);
         const block of_x3 = block_load(x3 + r * 16 + c);
-        const block v3 = subtract(n3, of_x3, v2);
+        const block v3 = subtract(quick, n3, of_x3, v2);
         const block of_x4 = block_load(x4 + r * 32 + c);
-        const block v4 = multiply(n4, of_x4, v3);
-        const block v5 = add(n5, v2, v4);
+        const block v4 = multiply(quick, n4, of_x4, v3);
+        const block v5 = add(quick, n5, v2, v4);
         block_store(y5 + r * 16 + c, v5);
     }
 }
 
-APART void chain_16(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3)
+APART void chain_14(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+{
+    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)) && quick_product((const struct product *)(numbers + 33)) && quick_sum((const struct sum *)(numbers + 38)))
+        chain_14_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
+    else
+        chain_14_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+}
+
+INLINE void chain_15_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3)
 {
     const block of_x1 = block_all(*x1);
     const struct product *n0 = (const struct product *)(numbers + 0);
@@ -1115,18 +1191,26 @@ APART void chain_16(const int32_t *numbers, const int8_t *x0, const int8_t *x1, 
     const struct sum *n3 = (const struct sum *)(numbers + 24);
     for (int c = 0; c < 528; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + c);
-        const block v1 = multiply(n1, v0, of_x2);
+        const block v1 = multiply(quick, n1, v0, of_x2);
         const block of_x3 = block_load(x3 + c);
-        const block v2 = add(n2, v1, of_x3);
+        const block v2 = add(quick, n2, v1, of_x3);
         const block of_x4 = block_load(x4 + c);
-        const block v3 = add(n3, of_x4, v2);
+        const block v3 = add(quick, n3, of_x4, v2);
         block_store(y3 + c, v3);
     }
 }
 
-APART void chain_17(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
+APART void chain_15(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3)
+{
+    if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)) && quick_sum((const struct sum *)(numbers + 24)))
+        chain_15_either(1, numbers, x0, x1, x2, x3, x4, y3);
+    else
+        chain_15_either(0, numbers, x0, x1, x2, x3, x4, y3);
+}
+
+INLINE void chain_16_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
 {
     const block of_x1 = block_all(*x1);
     const struct product *n0 = (const struct product *)(numbers + 0);
@@ -1137,20 +1221,28 @@ APART void chain_17(const int32_t *numbers, const int8_t *x0, const int8_t *x1, 
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 16 + c);
-        const block v0 = multiply(n0, of_x0, of_x1);
+        const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + r * 16 + c);
-        const block v1 = multiply(n1, v0, of_x2);
+        const block v1 = multiply(quick, n1, v0, of_x2);
         const block of_x3 = block_load(x3 + r * 16 + c);
-        const block v2 = add(n2, v1, of_x3);
+        const block v2 = add(quick, n2, v1, of_x3);
         const block of_x4 = block_load(x4 + r * 16 + c);
-        const block v3 = add(n3, of_x4, v2);
+        const block v3 = add(quick, n3, of_x4, v2);
         const block of_x5 = block_load(x5 + r * 16 + c);
-        const block v4 = add(n4, v3, of_x5);
+        const block v4 = add(quick, n4, v3, of_x5);
         block_store(y4 + r * 16 + c, v4);
     }
 }
 
-APART void chain_18(const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
+APART void chain_16(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
+{
+    if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)) && quick_sum((const struct sum *)(numbers + 24)) && quick_sum((const struct sum *)(numbers + 38)))
+        chain_16_either(1, numbers, x0, x1, x2, x3, x4, x5, y4);
+    else
+        chain_16_either(0, numbers, x0, x1, x2, x3, x4, x5, y4);
+}
+
+INLINE void chain_17_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
 {
     const struct sum *n1 = (const struct sum *)(numbers + 0);
     for (int r = 0; r < 65; r++)
@@ -1158,12 +1250,20 @@ APART void chain_18(const int32_t *numbers, const int8_t *x0, const int8_t *tabl
         const block of_x0 = block_load(x0 + r * 16 + c);
         const block v0 = block_look_up(table0, of_x0);
         const block of_x1 = block_load(x1 + r * 16 + c);
-        const block v1 = add(n1, v0, of_x1);
+        const block v1 = add(quick, n1, v0, of_x1);
         block_store(y1 + r * 16 + c, v1);
     }
 }
 
-APART void chain_19(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
+APART void chain_17(const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
+{
+    if (quick_sum((const struct sum *)(numbers + 0)))
+        chain_17_either(1, numbers, x0, table0, x1, y1);
+    else
+        chain_17_either(0, numbers, x0, table0, x1, y1);
+}
+
+APART void chain_18(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
 {
     for (int c = 0; c < 260; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
@@ -1173,8 +1273,9 @@ APART void chain_19(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
 }
 
 struct scratch {
+    int16_t planes[408];
     int8_t padded[1696];
-    int8_t values[9056];
+    int8_t values[9200];
     int8_t features[784];
     int8_t mask[528];
     int32_t spectrum[514];
@@ -1213,446 +1314,431 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     fixed_analyse(&context);
     if (s->level[19] == KNOCK_BEGAN) keep_states(s);
     if (s->level[19] == KNOCK_ENDED) restore_states(s);
-    copy(1, 1, 3, w->constants, 0, 0, 1, k.values, 0, 0, 1);
-    copy(1, 2, 3, k.features, 0, 1, 129, k.values + 3, 0, 3, 1);
-    copy(127, 3, 3, k.features, 1, 1, 129, k.values + 9, 9, 3, 1);
-    copy(1, 2, 3, k.features + 127, 0, 1, 129, k.values + 1152, 0, 3, 1);
-    copy(1, 1, 3, w->constants + 16, 0, 0, 1, k.values + 1158, 0, 0, 1);
-    pad_rows(129, 9, 9, 2, 2, w->zero[1], k.values, k.padded + 0);
-    apply_to_rows_0((struct affine){w->weight_13, w->bias_13, w->multiplier_13, w->exponent_13, w->zero[0]}, k.padded, k.values + 2336);
-    copy(1, 1, 3, w->constants + 3, 0, 0, 1, k.values + 1168, 0, 0, 1);
-    copy(1, 2, 3, k.features + 387, 0, 1, 129, k.values + 1171, 0, 3, 1);
-    copy(127, 3, 3, k.features + 387, 1, 1, 129, k.values + 1177, 9, 3, 1);
-    copy(1, 2, 3, k.features + 514, 0, 1, 129, k.values + 2320, 0, 3, 1);
-    copy(1, 1, 3, w->constants + 19, 0, 0, 1, k.values + 2326, 0, 0, 1);
-    pad_rows(129, 9, 9, 2, 2, w->zero[3], k.values + 1168, k.padded + 0);
-    apply_to_rows_0((struct affine){w->weight_14, w->bias_14, w->multiplier_14, w->exponent_14, w->zero[2]}, k.padded, k.values + 3376);
-    chain_0(w->numbers_0, k.values + 2336, k.values + 3376, k.values + 4416);
-    pad_rows(129, 9, 9, 2, 2, w->zero[1], k.values, k.padded + 0);
-    apply_to_rows_0((struct affine){w->weight_16, w->bias_16, w->multiplier_16, w->exponent_16, w->zero[4]}, k.padded, k.values);
-    pad_rows(129, 9, 9, 2, 2, w->zero[3], k.values + 1168, k.padded + 0);
-    apply_to_rows_0((struct affine){w->weight_17, w->bias_17, w->multiplier_17, w->exponent_17, w->zero[5]}, k.padded, k.values + 1040);
-    chain_1(w->numbers_1, k.values, k.values + 1040, k.values + 4416, k.values + 3168);
-    pad_rows(65, 8, 16, 2, 2, w->zero[7], k.values + 3168, k.padded + 0);
-    apply_to_rows_1((struct affine){w->weight_20, w->bias_20, w->multiplier_20, w->exponent_20, w->zero[6]}, k.padded, k.values);
-    pad_rows(65, 8, 16, 2, 2, w->zero[7], k.values + 3176, k.padded + 0);
-    apply_to_rows_1((struct affine){w->weight_20 + 320, w->bias_20 + 8, w->multiplier_20 + 8, w->exponent_20 + 8, w->zero[6]}, k.padded, k.values + 8);
-    chain_2(k.values, w->table_21, k.values + 4208);
-    pad_rows(33, 8, 16, 1, 1, w->zero[9], k.values + 4208, k.padded + 0);
-    apply_to_rows_2((struct affine){w->weight_24, w->bias_24, w->multiplier_24, w->exponent_24, w->zero[8]}, k.padded, k.values);
-    chain_2(k.values, w->table_25, s->encoder_2_cache + 1056);
+    widen_planes(3, 129, 129, 3, 136, w->zero[0], k.features, k.planes);
+    apply_along_planes_0(w->weight_13, (struct affine){0, w->bias_13, w->multiplier_13, w->exponent_13, w->zero[1]}, (struct affine){0, w->bias_16, w->multiplier_16, w->exponent_16, w->zero[2]}, k.planes, k.values, k.values + 1040);
+    widen_planes(3, 129, 129, 3, 136, w->zero[3], k.features + 387, k.planes);
+    apply_along_planes_0(w->weight_14, (struct affine){0, w->bias_14, w->multiplier_14, w->exponent_14, w->zero[4]}, (struct affine){0, w->bias_17, w->multiplier_17, w->exponent_17, w->zero[5]}, k.planes, k.values + 2080, k.values + 3120);
+    chain_0(w->numbers_0, k.values, k.values + 2080, k.values + 1040, k.values + 3120, k.values + 4160);
+    pad_rows(65, 8, 16, 2, 2, w->zero[7], k.values + 4160, k.padded + 0);
+    apply_to_rows_0((struct affine){w->weight_20, w->bias_20, w->multiplier_20, w->exponent_20, w->zero[6]}, k.padded, k.values);
+    pad_rows(65, 8, 16, 2, 2, w->zero[7], k.values + 4168, k.padded + 0);
+    apply_to_rows_0((struct affine){w->weight_20 + 320, w->bias_20 + 8, w->multiplier_20 + 8, w->exponent_20 + 8, w->zero[6]}, k.padded, k.values + 8);
+    chain_1(k.values, w->table_21, k.values + 3168);
+    pad_rows(33, 8, 16, 1, 1, w->zero[9], k.values + 3168, k.padded + 0);
+    apply_to_rows_1((struct affine){w->weight_24, w->bias_24, w->multiplier_24, w->exponent_24, w->zero[8]}, k.padded, k.values);
+    chain_1(k.values, w->table_25, s->encoder_2_cache + 1056);
     pad_rows(33, 16, 16, 1, 1, w->zero[11], s->encoder_2_cache, k.padded + 0);
     pad_rows(33, 16, 16, 1, 1, w->zero[11], s->encoder_2_cache + 528, k.padded + 560);
     pad_rows(33, 16, 16, 1, 1, w->zero[11], s->encoder_2_cache + 1056, k.padded + 1120);
     apply_over_frames_0((struct affine){w->weight_28, w->bias_28, w->multiplier_28, w->exponent_28, w->zero[10]}, k.padded, k.values);
-    chain_2(k.values, w->table_29, k.values + 528);
-    apply_to_rows_3((struct affine){w->weight_30, w->bias_30, w->multiplier_30, w->exponent_30, w->zero[12]}, k.values + 528, k.values);
-    chain_3(k.values, w->table_32, k.values + 272);
+    chain_1(k.values, w->table_29, k.values + 528);
+    apply_to_rows_2((struct affine){w->weight_30, w->bias_30, w->multiplier_30, w->exponent_30, w->zero[12]}, k.values + 528, k.values);
+    chain_2(k.values, w->table_32, k.values + 272);
     mean_of_rows_0(w->zero[13], w->multiplier[0], w->exponent[0], w->zero[14], k.values + 272, k.values + 544);
-    apply_to_rows_4((struct affine){w->weight_34, w->bias_34, w->multiplier_34, w->exponent_34, w->zero[15]}, k.values + 544, k.values + 272);
-    apply_to_rows_5((struct affine){w->weight_35, w->bias_35, w->multiplier_35, w->exponent_35, w->zero[16]}, k.values + 544, k.values + 368);
-    apply_to_rows_6((struct affine){w->weight_36, w->bias_36, w->multiplier_36, w->exponent_36, w->zero[17]}, s->encoder_2_attention_gru_memory, k.values + 304);
-    apply_to_rows_7((struct affine){w->weight_37, w->bias_37, w->multiplier_37, w->exponent_37, w->zero[18]}, s->encoder_2_attention_gru_memory, k.values + 384);
-    chain_4(w->numbers_6, k.values + 272, k.values + 304, w->table_39, k.values + 336);
-    chain_5(w->numbers_7, k.values + 336, k.values + 384, k.values + 368, w->table_43, s->encoder_2_attention_gru_memory, k.values + 352, k.values + 8992);
-    apply_to_rows_8((struct affine){w->weight_47, w->bias_47, w->multiplier_47, w->exponent_47, w->zero[19]}, k.values + 8992, k.values + 272);
-    chain_6(k.values + 272, w->table_48, k.values + 288);
+    apply_to_rows_3((struct affine){w->weight_34, w->bias_34, w->multiplier_34, w->exponent_34, w->zero[15]}, k.values + 544, k.values + 272);
+    apply_to_rows_4((struct affine){w->weight_35, w->bias_35, w->multiplier_35, w->exponent_35, w->zero[16]}, k.values + 544, k.values + 368);
+    apply_to_rows_5((struct affine){w->weight_36, w->bias_36, w->multiplier_36, w->exponent_36, w->zero[17]}, s->encoder_2_attention_gru_memory, k.values + 304);
+    apply_to_rows_6((struct affine){w->weight_37, w->bias_37, w->multiplier_37, w->exponent_37, w->zero[18]}, s->encoder_2_attention_gru_memory, k.values + 384);
+    chain_3(w->numbers_5, k.values + 272, k.values + 304, w->table_39, k.values + 336);
+    chain_4(w->numbers_6, k.values + 336, k.values + 384, k.values + 368, w->table_43, s->encoder_2_attention_gru_memory, k.values + 352, k.values + 3968);
+    apply_to_rows_7((struct affine){w->weight_47, w->bias_47, w->multiplier_47, w->exponent_47, w->zero[19]}, k.values + 3968, k.values + 272);
+    chain_5(k.values + 272, w->table_48, k.values + 288);
     copy(1, 2, 8, k.values + 288, 0, 0, 1, k.values + 272, 0, 8, 1);
-    chain_7(w->numbers_9, k.values, k.values + 272, w->table_52, k.values + 7904);
-    copy(1, 33, 8, k.values + 4216, 0, 16, 1, k.values, 0, 8, 1);
-    chain_3(k.values, w->table_53, k.values + 8176);
-    interleave(1, 33, 4, k.values + 7904, k.values + 8176, 0, 8, k.values, 0, 8);
+    chain_6(w->numbers_8, k.values, k.values + 272, w->table_52, k.values + 3696);
+    copy(1, 33, 8, k.values + 3176, 0, 16, 1, k.values, 0, 8, 1);
+    chain_2(k.values, w->table_53, k.values + 8368);
+    interleave(1, 33, 4, k.values + 3696, k.values + 8368, 0, 8, k.values, 0, 8);
     pad_rows(33, 8, 8, 1, 1, w->zero[21], k.values, k.padded + 0);
-    apply_to_rows_2((struct affine){w->weight_59, w->bias_59, w->multiplier_59, w->exponent_59, w->zero[20]}, k.padded, k.values);
-    chain_2(k.values, w->table_60, s->encoder_3_cache + 2112);
+    apply_to_rows_1((struct affine){w->weight_59, w->bias_59, w->multiplier_59, w->exponent_59, w->zero[20]}, k.padded, k.values);
+    chain_1(k.values, w->table_60, s->encoder_3_cache + 2112);
     pad_rows(33, 16, 16, 1, 1, w->zero[23], s->encoder_3_cache, k.padded + 0);
     pad_rows(33, 16, 16, 1, 1, w->zero[23], s->encoder_3_cache + 1056, k.padded + 560);
     pad_rows(33, 16, 16, 1, 1, w->zero[23], s->encoder_3_cache + 2112, k.padded + 1120);
     apply_over_frames_0((struct affine){w->weight_64, w->bias_64, w->multiplier_64, w->exponent_64, w->zero[22]}, k.padded, k.values);
-    chain_2(k.values, w->table_65, k.values + 528);
-    apply_to_rows_3((struct affine){w->weight_66, w->bias_66, w->multiplier_66, w->exponent_66, w->zero[24]}, k.values + 528, k.values);
-    chain_3(k.values, w->table_68, k.values + 272);
+    chain_1(k.values, w->table_65, k.values + 528);
+    apply_to_rows_2((struct affine){w->weight_66, w->bias_66, w->multiplier_66, w->exponent_66, w->zero[24]}, k.values + 528, k.values);
+    chain_2(k.values, w->table_68, k.values + 272);
     mean_of_rows_0(w->zero[25], w->multiplier[1], w->exponent[1], w->zero[26], k.values + 272, k.values + 544);
-    apply_to_rows_4((struct affine){w->weight_70, w->bias_70, w->multiplier_70, w->exponent_70, w->zero[27]}, k.values + 544, k.values + 272);
-    apply_to_rows_5((struct affine){w->weight_71, w->bias_71, w->multiplier_71, w->exponent_71, w->zero[28]}, k.values + 544, k.values + 368);
-    apply_to_rows_6((struct affine){w->weight_72, w->bias_72, w->multiplier_72, w->exponent_72, w->zero[29]}, s->encoder_3_attention_gru_memory, k.values + 304);
-    apply_to_rows_7((struct affine){w->weight_73, w->bias_73, w->multiplier_73, w->exponent_73, w->zero[30]}, s->encoder_3_attention_gru_memory, k.values + 384);
-    chain_4(w->numbers_14, k.values + 272, k.values + 304, w->table_75, k.values + 336);
-    chain_5(w->numbers_15, k.values + 336, k.values + 384, k.values + 368, w->table_79, s->encoder_3_attention_gru_memory, k.values + 352, k.values + 9008);
-    apply_to_rows_8((struct affine){w->weight_83, w->bias_83, w->multiplier_83, w->exponent_83, w->zero[31]}, k.values + 9008, k.values + 272);
-    chain_6(k.values + 272, w->table_84, k.values + 288);
+    apply_to_rows_3((struct affine){w->weight_70, w->bias_70, w->multiplier_70, w->exponent_70, w->zero[27]}, k.values + 544, k.values + 272);
+    apply_to_rows_4((struct affine){w->weight_71, w->bias_71, w->multiplier_71, w->exponent_71, w->zero[28]}, k.values + 544, k.values + 368);
+    apply_to_rows_5((struct affine){w->weight_72, w->bias_72, w->multiplier_72, w->exponent_72, w->zero[29]}, s->encoder_3_attention_gru_memory, k.values + 304);
+    apply_to_rows_6((struct affine){w->weight_73, w->bias_73, w->multiplier_73, w->exponent_73, w->zero[30]}, s->encoder_3_attention_gru_memory, k.values + 384);
+    chain_3(w->numbers_13, k.values + 272, k.values + 304, w->table_75, k.values + 336);
+    chain_4(w->numbers_14, k.values + 336, k.values + 384, k.values + 368, w->table_79, s->encoder_3_attention_gru_memory, k.values + 352, k.values + 3984);
+    apply_to_rows_7((struct affine){w->weight_83, w->bias_83, w->multiplier_83, w->exponent_83, w->zero[31]}, k.values + 3984, k.values + 272);
+    chain_5(k.values + 272, w->table_84, k.values + 288);
     copy(1, 2, 8, k.values + 288, 0, 0, 1, k.values + 272, 0, 8, 1);
-    chain_7(w->numbers_17, k.values, k.values + 272, w->table_88, k.values + 8448);
-    interleave(1, 33, 4, k.values + 7908, k.values + 8180, 0, 8, k.values, 0, 8);
-    chain_3(k.values, w->table_89, k.values + 8720);
-    interleave(1, 33, 4, k.values + 8448, k.values + 8720, 0, 8, k.values, 0, 8);
+    chain_6(w->numbers_16, k.values, k.values + 272, w->table_88, k.values + 8640);
+    interleave(1, 33, 4, k.values + 3700, k.values + 8372, 0, 8, k.values, 0, 8);
+    chain_2(k.values, w->table_89, k.values + 8912);
+    interleave(1, 33, 4, k.values + 8640, k.values + 8912, 0, 8, k.values, 0, 8);
     pad_rows(33, 8, 8, 1, 1, w->zero[33], k.values, k.padded + 0);
-    apply_to_rows_2((struct affine){w->weight_95, w->bias_95, w->multiplier_95, w->exponent_95, w->zero[32]}, k.padded, k.values);
-    chain_2(k.values, w->table_96, s->encoder_4_cache + 5280);
+    apply_to_rows_1((struct affine){w->weight_95, w->bias_95, w->multiplier_95, w->exponent_95, w->zero[32]}, k.padded, k.values);
+    chain_1(k.values, w->table_96, s->encoder_4_cache + 5280);
     pad_rows(33, 16, 16, 1, 1, w->zero[35], s->encoder_4_cache, k.padded + 0);
     pad_rows(33, 16, 16, 1, 1, w->zero[35], s->encoder_4_cache + 2640, k.padded + 560);
     pad_rows(33, 16, 16, 1, 1, w->zero[35], s->encoder_4_cache + 5280, k.padded + 1120);
     apply_over_frames_0((struct affine){w->weight_100, w->bias_100, w->multiplier_100, w->exponent_100, w->zero[34]}, k.padded, k.values);
-    chain_2(k.values, w->table_101, k.values + 528);
-    apply_to_rows_3((struct affine){w->weight_102, w->bias_102, w->multiplier_102, w->exponent_102, w->zero[36]}, k.values + 528, k.values);
-    chain_3(k.values, w->table_104, k.values + 272);
+    chain_1(k.values, w->table_101, k.values + 528);
+    apply_to_rows_2((struct affine){w->weight_102, w->bias_102, w->multiplier_102, w->exponent_102, w->zero[36]}, k.values + 528, k.values);
+    chain_2(k.values, w->table_104, k.values + 272);
     mean_of_rows_0(w->zero[37], w->multiplier[2], w->exponent[2], w->zero[38], k.values + 272, k.values + 544);
-    apply_to_rows_4((struct affine){w->weight_106, w->bias_106, w->multiplier_106, w->exponent_106, w->zero[39]}, k.values + 544, k.values + 272);
-    apply_to_rows_5((struct affine){w->weight_107, w->bias_107, w->multiplier_107, w->exponent_107, w->zero[40]}, k.values + 544, k.values + 368);
-    apply_to_rows_6((struct affine){w->weight_108, w->bias_108, w->multiplier_108, w->exponent_108, w->zero[41]}, s->encoder_4_attention_gru_memory, k.values + 304);
-    apply_to_rows_7((struct affine){w->weight_109, w->bias_109, w->multiplier_109, w->exponent_109, w->zero[42]}, s->encoder_4_attention_gru_memory, k.values + 384);
-    chain_4(w->numbers_22, k.values + 272, k.values + 304, w->table_111, k.values + 336);
-    chain_5(w->numbers_23, k.values + 336, k.values + 384, k.values + 368, w->table_115, s->encoder_4_attention_gru_memory, k.values + 352, k.values + 9024);
-    apply_to_rows_8((struct affine){w->weight_119, w->bias_119, w->multiplier_119, w->exponent_119, w->zero[43]}, k.values + 9024, k.values + 272);
-    chain_6(k.values + 272, w->table_120, k.values + 288);
+    apply_to_rows_3((struct affine){w->weight_106, w->bias_106, w->multiplier_106, w->exponent_106, w->zero[39]}, k.values + 544, k.values + 272);
+    apply_to_rows_4((struct affine){w->weight_107, w->bias_107, w->multiplier_107, w->exponent_107, w->zero[40]}, k.values + 544, k.values + 368);
+    apply_to_rows_5((struct affine){w->weight_108, w->bias_108, w->multiplier_108, w->exponent_108, w->zero[41]}, s->encoder_4_attention_gru_memory, k.values + 304);
+    apply_to_rows_6((struct affine){w->weight_109, w->bias_109, w->multiplier_109, w->exponent_109, w->zero[42]}, s->encoder_4_attention_gru_memory, k.values + 384);
+    chain_3(w->numbers_21, k.values + 272, k.values + 304, w->table_111, k.values + 336);
+    chain_4(w->numbers_22, k.values + 336, k.values + 384, k.values + 368, w->table_115, s->encoder_4_attention_gru_memory, k.values + 352, k.values + 4000);
+    apply_to_rows_7((struct affine){w->weight_119, w->bias_119, w->multiplier_119, w->exponent_119, w->zero[43]}, k.values + 4000, k.values + 272);
+    chain_5(k.values + 272, w->table_120, k.values + 288);
     copy(1, 2, 8, k.values + 288, 0, 0, 1, k.values + 272, 0, 8, 1);
-    chain_7(w->numbers_25, k.values, k.values + 272, w->table_124, k.values + 2640);
-    interleave(1, 33, 4, k.values + 8452, k.values + 8724, 0, 8, k.values, 0, 8);
-    chain_3(k.values, w->table_125, k.values + 5264);
-    interleave(1, 33, 8, k.values + 2640, k.values + 5264, 0, 8, k.values + 1584, 0, 32);
-    interleave(1, 33, 8, k.values + 2896, k.values + 5520, 0, -8, k.values + 1600, 0, 32);
-    apply_to_rows_9((struct affine){w->weight_134, w->bias_134, w->multiplier_134, w->exponent_134, w->zero[44]}, k.values + 1584, k.values);
-    chain_8(k.values, w->table_137, k.values + 2112);
-    chain_9(w->numbers_28, k.values + 2112, w->constants + 32, k.values + 32, w->table_141, k.values + 2128, k.values + 1584);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_146, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1584, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 48, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 80, w->table_154, k.values + 1584, k.values + 2176, k.values + 1600);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_160, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1600, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 96, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 128, w->table_154, k.values + 1600, k.values + 2176, k.values + 1616);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_174, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1616, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 144, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 176, w->table_154, k.values + 1616, k.values + 2176, k.values + 1632);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_188, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1632, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 192, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 224, w->table_154, k.values + 1632, k.values + 2176, k.values + 1648);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_202, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1648, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 240, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 272, w->table_154, k.values + 1648, k.values + 2176, k.values + 1664);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_216, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1664, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 288, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 320, w->table_154, k.values + 1664, k.values + 2176, k.values + 1680);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_230, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1680, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 336, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 368, w->table_154, k.values + 1680, k.values + 2176, k.values + 1696);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_244, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1696, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 384, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 416, w->table_154, k.values + 1696, k.values + 2176, k.values + 1712);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_258, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1712, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 432, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 464, w->table_154, k.values + 1712, k.values + 2176, k.values + 1728);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_272, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1728, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 480, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 512, w->table_154, k.values + 1728, k.values + 2176, k.values + 1744);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_286, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1744, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 528, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 560, w->table_154, k.values + 1744, k.values + 2176, k.values + 1760);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_300, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1760, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 576, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 608, w->table_154, k.values + 1760, k.values + 2176, k.values + 1776);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_314, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1776, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 624, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 656, w->table_154, k.values + 1776, k.values + 2176, k.values + 1792);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_328, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1792, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 672, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 704, w->table_154, k.values + 1792, k.values + 2176, k.values + 1808);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_342, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1808, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 720, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 752, w->table_154, k.values + 1808, k.values + 2176, k.values + 1824);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_356, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1824, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 768, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 800, w->table_154, k.values + 1824, k.values + 2176, k.values + 1840);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_370, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1840, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 816, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 848, w->table_154, k.values + 1840, k.values + 2176, k.values + 1856);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_384, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1856, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 864, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 896, w->table_154, k.values + 1856, k.values + 2176, k.values + 1872);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_398, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1872, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 912, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 944, w->table_154, k.values + 1872, k.values + 2176, k.values + 1888);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_412, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1888, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 960, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 992, w->table_154, k.values + 1888, k.values + 2176, k.values + 1904);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_426, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1904, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 1008, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 1040, w->table_154, k.values + 1904, k.values + 2176, k.values + 1920);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_440, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1920, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 1056, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 1088, w->table_154, k.values + 1920, k.values + 2176, k.values + 1936);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_454, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1936, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 1104, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 1136, w->table_154, k.values + 1936, k.values + 2176, k.values + 1952);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_468, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1952, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 1152, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 1184, w->table_154, k.values + 1952, k.values + 2176, k.values + 1968);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_482, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1968, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 1200, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 1232, w->table_154, k.values + 1968, k.values + 2176, k.values + 1984);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_496, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1984, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 1248, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 1280, w->table_154, k.values + 1984, k.values + 2176, k.values + 2000);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_510, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2000, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 1296, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 1328, w->table_154, k.values + 2000, k.values + 2176, k.values + 2016);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_524, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2016, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 1344, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 1376, w->table_154, k.values + 2016, k.values + 2176, k.values + 2032);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_538, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2032, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 1392, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 1424, w->table_154, k.values + 2032, k.values + 2176, k.values + 2048);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_552, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2048, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 1440, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 1472, w->table_154, k.values + 2048, k.values + 2176, k.values + 2064);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_566, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2064, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 1488, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 1520, w->table_154, k.values + 2064, k.values + 2176, k.values + 2080);
-    apply_to_rows_10((struct affine){w->weight_146, w->bias_580, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2080, k.values + 2112);
-    chain_4(w->numbers_29, k.values + 1536, k.values + 2112, w->table_150, k.values + 2160);
-    chain_5(w->numbers_30, k.values + 2160, k.values + 2144, k.values + 1568, w->table_154, k.values + 2080, k.values + 2176, k.values + 2096);
+    chain_6(w->numbers_24, k.values, k.values + 272, w->table_124, k.values + 2640);
+    interleave(1, 33, 4, k.values + 8644, k.values + 8916, 0, 8, k.values, 0, 8);
+    chain_2(k.values, w->table_125, k.values + 5728);
+    interleave(1, 33, 8, k.values + 2640, k.values + 5728, 0, 8, k.values + 1584, 0, 32);
+    interleave(1, 33, 8, k.values + 2896, k.values + 5984, 0, -8, k.values + 1600, 0, 32);
+    apply_to_rows_8((struct affine){w->weight_134, w->bias_134, w->multiplier_134, w->exponent_134, w->zero[44]}, k.values + 1584, k.values);
+    chain_7(k.values, w->table_137, k.values + 2112);
+    chain_8(w->numbers_27, k.values + 2112, w->constants + 32, k.values + 32, w->table_141, k.values + 2128, k.values + 1584);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_146, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1584, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 48, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 80, w->table_154, k.values + 1584, k.values + 2176, k.values + 1600);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_160, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1600, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 96, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 128, w->table_154, k.values + 1600, k.values + 2176, k.values + 1616);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_174, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1616, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 144, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 176, w->table_154, k.values + 1616, k.values + 2176, k.values + 1632);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_188, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1632, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 192, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 224, w->table_154, k.values + 1632, k.values + 2176, k.values + 1648);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_202, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1648, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 240, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 272, w->table_154, k.values + 1648, k.values + 2176, k.values + 1664);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_216, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1664, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 288, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 320, w->table_154, k.values + 1664, k.values + 2176, k.values + 1680);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_230, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1680, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 336, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 368, w->table_154, k.values + 1680, k.values + 2176, k.values + 1696);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_244, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1696, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 384, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 416, w->table_154, k.values + 1696, k.values + 2176, k.values + 1712);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_258, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1712, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 432, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 464, w->table_154, k.values + 1712, k.values + 2176, k.values + 1728);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_272, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1728, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 480, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 512, w->table_154, k.values + 1728, k.values + 2176, k.values + 1744);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_286, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1744, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 528, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 560, w->table_154, k.values + 1744, k.values + 2176, k.values + 1760);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_300, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1760, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 576, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 608, w->table_154, k.values + 1760, k.values + 2176, k.values + 1776);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_314, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1776, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 624, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 656, w->table_154, k.values + 1776, k.values + 2176, k.values + 1792);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_328, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1792, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 672, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 704, w->table_154, k.values + 1792, k.values + 2176, k.values + 1808);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_342, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1808, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 720, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 752, w->table_154, k.values + 1808, k.values + 2176, k.values + 1824);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_356, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1824, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 768, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 800, w->table_154, k.values + 1824, k.values + 2176, k.values + 1840);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_370, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1840, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 816, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 848, w->table_154, k.values + 1840, k.values + 2176, k.values + 1856);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_384, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1856, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 864, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 896, w->table_154, k.values + 1856, k.values + 2176, k.values + 1872);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_398, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1872, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 912, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 944, w->table_154, k.values + 1872, k.values + 2176, k.values + 1888);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_412, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1888, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 960, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 992, w->table_154, k.values + 1888, k.values + 2176, k.values + 1904);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_426, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1904, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 1008, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1040, w->table_154, k.values + 1904, k.values + 2176, k.values + 1920);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_440, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1920, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 1056, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1088, w->table_154, k.values + 1920, k.values + 2176, k.values + 1936);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_454, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1936, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 1104, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1136, w->table_154, k.values + 1936, k.values + 2176, k.values + 1952);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_468, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1952, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 1152, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1184, w->table_154, k.values + 1952, k.values + 2176, k.values + 1968);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_482, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1968, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 1200, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1232, w->table_154, k.values + 1968, k.values + 2176, k.values + 1984);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_496, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1984, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 1248, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1280, w->table_154, k.values + 1984, k.values + 2176, k.values + 2000);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_510, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2000, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 1296, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1328, w->table_154, k.values + 2000, k.values + 2176, k.values + 2016);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_524, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2016, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 1344, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1376, w->table_154, k.values + 2016, k.values + 2176, k.values + 2032);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_538, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2032, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 1392, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1424, w->table_154, k.values + 2032, k.values + 2176, k.values + 2048);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_552, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2048, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 1440, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1472, w->table_154, k.values + 2048, k.values + 2176, k.values + 2064);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_566, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2064, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 1488, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1520, w->table_154, k.values + 2064, k.values + 2176, k.values + 2080);
+    apply_to_rows_9((struct affine){w->weight_146, w->bias_580, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2080, k.values + 2112);
+    chain_3(w->numbers_28, k.values + 1536, k.values + 2112, w->table_150, k.values + 2160);
+    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1568, w->table_154, k.values + 2080, k.values + 2176, k.values + 2096);
     copy(1, 33, 16, k.values + 1584, 0, 16, 1, k.values, 0, 32, 1);
     copy(1, 33, 16, k.values + 2096, 0, -16, 1, k.values + 16, 0, 32, 1);
-    apply_to_rows_11((struct affine){w->weight_609, w->bias_609, w->multiplier_609, w->exponent_609, w->zero[46]}, k.values, k.values + 1056);
+    apply_to_rows_10((struct affine){w->weight_609, w->bias_609, w->multiplier_609, w->exponent_609, w->zero[46]}, k.values, k.values + 1056);
     mean_of_rows_1(w->zero[47], w->multiplier[3], w->exponent[3], w->zero[48], k.values + 1056, k.values + 1584);
-    chain_10(w->numbers_31, k.values + 1056, k.values + 1584, k.values, w->table_612, k.values + 528);
+    chain_9(w->numbers_30, k.values + 1056, k.values + 1584, k.values, w->table_612, k.values + 528);
     mean_of_rows_1(w->zero[49], w->multiplier[4], w->exponent[4], w->zero[50], k.values + 528, k.values + 1056);
-    chain_11(w->numbers_32, k.values + 1056, w->constants + 48, w->table_615, k.values + 1072);
-    chain_12(w->numbers_33, k.values, k.values + 1072, w->constants + 64, w->constants + 592, k.values + 528);
-    interleave(1, 1, 264, k.values + 2640, k.values + 5264, 0, 0, k.values + 4736, 0, 0);
-    chain_13(w->numbers_34, k.values + 4736, k.values + 528, k.values + 5264);
-    apply_to_rows_12((struct affine){w->weight_620, w->bias_620, w->multiplier_620, w->exponent_620, w->zero[51]}, k.values + 5264, k.values);
-    apply_to_rows_13((struct affine){w->weight_621, w->bias_621, w->multiplier_621, w->exponent_621, w->zero[52]}, k.values + 5264, k.values + 5792);
-    apply_to_rows_12((struct affine){w->weight_622, w->bias_622, w->multiplier_622, w->exponent_622, w->zero[53]}, s->dpgrnn1_inter_memory, k.values + 1056);
-    apply_to_rows_13((struct affine){w->weight_623, w->bias_623, w->multiplier_623, w->exponent_623, w->zero[54]}, s->dpgrnn1_inter_memory, k.values + 6320);
-    chain_14(w->numbers_35, k.values, k.values + 1056, w->table_625, k.values + 2112);
-    chain_15(w->numbers_36, k.values + 2112, k.values + 6320, k.values + 5792, w->table_629, s->dpgrnn1_inter_memory, k.values + 2128, k.values + 6848);
-    apply_to_rows_13((struct affine){w->weight_633, w->bias_633, w->multiplier_633, w->exponent_633, w->zero[55]}, k.values + 6848, k.values);
+    chain_10(w->numbers_31, k.values + 1056, w->constants + 48, w->table_615, k.values + 1072);
+    chain_11(w->numbers_32, k.values, k.values + 1072, w->constants + 64, w->constants + 592, k.values + 528);
+    interleave(1, 1, 264, k.values + 2640, k.values + 5728, 0, 0, k.values + 5200, 0, 0);
+    chain_12(w->numbers_33, k.values + 5200, k.values + 528, k.values + 5728);
+    apply_to_rows_11((struct affine){w->weight_620, w->bias_620, w->multiplier_620, w->exponent_620, w->zero[51]}, k.values + 5728, k.values);
+    apply_to_rows_12((struct affine){w->weight_621, w->bias_621, w->multiplier_621, w->exponent_621, w->zero[52]}, k.values + 5728, k.values + 6256);
+    apply_to_rows_11((struct affine){w->weight_622, w->bias_622, w->multiplier_622, w->exponent_622, w->zero[53]}, s->dpgrnn1_inter_memory, k.values + 1056);
+    apply_to_rows_12((struct affine){w->weight_623, w->bias_623, w->multiplier_623, w->exponent_623, w->zero[54]}, s->dpgrnn1_inter_memory, k.values + 6784);
+    chain_13(w->numbers_34, k.values, k.values + 1056, w->table_625, k.values + 2112);
+    chain_14(w->numbers_35, k.values + 2112, k.values + 6784, k.values + 6256, w->table_629, s->dpgrnn1_inter_memory, k.values + 2128, k.values + 7312);
+    apply_to_rows_12((struct affine){w->weight_633, w->bias_633, w->multiplier_633, w->exponent_633, w->zero[55]}, k.values + 7312, k.values);
     mean_of_rows_1(w->zero[56], w->multiplier[5], w->exponent[5], w->zero[57], k.values, k.values + 1584);
-    chain_10(w->numbers_37, k.values, k.values + 1584, k.values + 528, w->table_636, k.values + 1056);
+    chain_9(w->numbers_36, k.values, k.values + 1584, k.values + 528, w->table_636, k.values + 1056);
     mean_of_rows_1(w->zero[58], w->multiplier[6], w->exponent[6], w->zero[59], k.values + 1056, k.values);
-    chain_11(w->numbers_38, k.values, w->constants + 1120, w->table_639, k.values + 16);
-    chain_16(w->numbers_39, k.values + 528, k.values + 16, w->constants + 1136, w->constants + 1664, k.values + 5264, k.values + 2640);
+    chain_10(w->numbers_37, k.values, w->constants + 1120, w->table_639, k.values + 16);
+    chain_15(w->numbers_38, k.values + 528, k.values + 16, w->constants + 1136, w->constants + 1664, k.values + 5728, k.values + 2640);
     copy(1, 33, 16, k.values + 2640, 0, 16, 1, k.values + 1584, 0, 32, 1);
     copy(1, 33, 16, k.values + 3152, 0, -16, 1, k.values + 1600, 0, 32, 1);
-    apply_to_rows_9((struct affine){w->weight_648, w->bias_648, w->multiplier_648, w->exponent_648, w->zero[60]}, k.values + 1584, k.values);
-    chain_8(k.values, w->table_651, k.values + 2112);
-    chain_9(w->numbers_41, k.values + 2112, w->constants + 2192, k.values + 32, w->table_655, k.values + 2128, k.values + 1584);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_660, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1584, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 48, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 80, w->table_668, k.values + 1584, k.values + 2176, k.values + 1600);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_674, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1600, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 96, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 128, w->table_668, k.values + 1600, k.values + 2176, k.values + 1616);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_688, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1616, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 144, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 176, w->table_668, k.values + 1616, k.values + 2176, k.values + 1632);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_702, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1632, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 192, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 224, w->table_668, k.values + 1632, k.values + 2176, k.values + 1648);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_716, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1648, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 240, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 272, w->table_668, k.values + 1648, k.values + 2176, k.values + 1664);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_730, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1664, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 288, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 320, w->table_668, k.values + 1664, k.values + 2176, k.values + 1680);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_744, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1680, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 336, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 368, w->table_668, k.values + 1680, k.values + 2176, k.values + 1696);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_758, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1696, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 384, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 416, w->table_668, k.values + 1696, k.values + 2176, k.values + 1712);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_772, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1712, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 432, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 464, w->table_668, k.values + 1712, k.values + 2176, k.values + 1728);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_786, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1728, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 480, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 512, w->table_668, k.values + 1728, k.values + 2176, k.values + 1744);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_800, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1744, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 528, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 560, w->table_668, k.values + 1744, k.values + 2176, k.values + 1760);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_814, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1760, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 576, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 608, w->table_668, k.values + 1760, k.values + 2176, k.values + 1776);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_828, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1776, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 624, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 656, w->table_668, k.values + 1776, k.values + 2176, k.values + 1792);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_842, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1792, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 672, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 704, w->table_668, k.values + 1792, k.values + 2176, k.values + 1808);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_856, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1808, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 720, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 752, w->table_668, k.values + 1808, k.values + 2176, k.values + 1824);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_870, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1824, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 768, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 800, w->table_668, k.values + 1824, k.values + 2176, k.values + 1840);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_884, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1840, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 816, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 848, w->table_668, k.values + 1840, k.values + 2176, k.values + 1856);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_898, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1856, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 864, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 896, w->table_668, k.values + 1856, k.values + 2176, k.values + 1872);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_912, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1872, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 912, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 944, w->table_668, k.values + 1872, k.values + 2176, k.values + 1888);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_926, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1888, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 960, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 992, w->table_668, k.values + 1888, k.values + 2176, k.values + 1904);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_940, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1904, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 1008, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 1040, w->table_668, k.values + 1904, k.values + 2176, k.values + 1920);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_954, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1920, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 1056, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 1088, w->table_668, k.values + 1920, k.values + 2176, k.values + 1936);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_968, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1936, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 1104, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 1136, w->table_668, k.values + 1936, k.values + 2176, k.values + 1952);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_982, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1952, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 1152, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 1184, w->table_668, k.values + 1952, k.values + 2176, k.values + 1968);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_996, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1968, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 1200, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 1232, w->table_668, k.values + 1968, k.values + 2176, k.values + 1984);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_1010, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1984, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 1248, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 1280, w->table_668, k.values + 1984, k.values + 2176, k.values + 2000);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_1024, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2000, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 1296, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 1328, w->table_668, k.values + 2000, k.values + 2176, k.values + 2016);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_1038, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2016, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 1344, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 1376, w->table_668, k.values + 2016, k.values + 2176, k.values + 2032);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_1052, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2032, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 1392, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 1424, w->table_668, k.values + 2032, k.values + 2176, k.values + 2048);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_1066, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2048, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 1440, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 1472, w->table_668, k.values + 2048, k.values + 2176, k.values + 2064);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_1080, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2064, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 1488, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 1520, w->table_668, k.values + 2064, k.values + 2176, k.values + 2080);
-    apply_to_rows_10((struct affine){w->weight_660, w->bias_1094, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2080, k.values + 2112);
-    chain_4(w->numbers_42, k.values + 1536, k.values + 2112, w->table_664, k.values + 2160);
-    chain_5(w->numbers_43, k.values + 2160, k.values + 2144, k.values + 1568, w->table_668, k.values + 2080, k.values + 2176, k.values + 2096);
+    apply_to_rows_8((struct affine){w->weight_648, w->bias_648, w->multiplier_648, w->exponent_648, w->zero[60]}, k.values + 1584, k.values);
+    chain_7(k.values, w->table_651, k.values + 2112);
+    chain_8(w->numbers_40, k.values + 2112, w->constants + 2192, k.values + 32, w->table_655, k.values + 2128, k.values + 1584);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_660, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1584, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 48, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 80, w->table_668, k.values + 1584, k.values + 2176, k.values + 1600);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_674, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1600, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 96, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 128, w->table_668, k.values + 1600, k.values + 2176, k.values + 1616);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_688, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1616, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 144, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 176, w->table_668, k.values + 1616, k.values + 2176, k.values + 1632);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_702, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1632, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 192, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 224, w->table_668, k.values + 1632, k.values + 2176, k.values + 1648);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_716, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1648, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 240, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 272, w->table_668, k.values + 1648, k.values + 2176, k.values + 1664);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_730, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1664, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 288, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 320, w->table_668, k.values + 1664, k.values + 2176, k.values + 1680);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_744, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1680, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 336, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 368, w->table_668, k.values + 1680, k.values + 2176, k.values + 1696);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_758, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1696, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 384, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 416, w->table_668, k.values + 1696, k.values + 2176, k.values + 1712);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_772, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1712, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 432, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 464, w->table_668, k.values + 1712, k.values + 2176, k.values + 1728);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_786, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1728, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 480, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 512, w->table_668, k.values + 1728, k.values + 2176, k.values + 1744);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_800, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1744, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 528, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 560, w->table_668, k.values + 1744, k.values + 2176, k.values + 1760);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_814, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1760, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 576, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 608, w->table_668, k.values + 1760, k.values + 2176, k.values + 1776);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_828, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1776, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 624, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 656, w->table_668, k.values + 1776, k.values + 2176, k.values + 1792);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_842, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1792, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 672, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 704, w->table_668, k.values + 1792, k.values + 2176, k.values + 1808);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_856, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1808, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 720, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 752, w->table_668, k.values + 1808, k.values + 2176, k.values + 1824);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_870, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1824, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 768, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 800, w->table_668, k.values + 1824, k.values + 2176, k.values + 1840);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_884, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1840, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 816, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 848, w->table_668, k.values + 1840, k.values + 2176, k.values + 1856);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_898, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1856, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 864, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 896, w->table_668, k.values + 1856, k.values + 2176, k.values + 1872);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_912, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1872, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 912, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 944, w->table_668, k.values + 1872, k.values + 2176, k.values + 1888);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_926, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1888, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 960, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 992, w->table_668, k.values + 1888, k.values + 2176, k.values + 1904);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_940, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1904, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 1008, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1040, w->table_668, k.values + 1904, k.values + 2176, k.values + 1920);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_954, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1920, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 1056, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1088, w->table_668, k.values + 1920, k.values + 2176, k.values + 1936);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_968, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1936, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 1104, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1136, w->table_668, k.values + 1936, k.values + 2176, k.values + 1952);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_982, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1952, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 1152, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1184, w->table_668, k.values + 1952, k.values + 2176, k.values + 1968);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_996, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1968, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 1200, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1232, w->table_668, k.values + 1968, k.values + 2176, k.values + 1984);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_1010, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1984, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 1248, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1280, w->table_668, k.values + 1984, k.values + 2176, k.values + 2000);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_1024, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2000, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 1296, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1328, w->table_668, k.values + 2000, k.values + 2176, k.values + 2016);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_1038, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2016, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 1344, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1376, w->table_668, k.values + 2016, k.values + 2176, k.values + 2032);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_1052, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2032, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 1392, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1424, w->table_668, k.values + 2032, k.values + 2176, k.values + 2048);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_1066, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2048, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 1440, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1472, w->table_668, k.values + 2048, k.values + 2176, k.values + 2064);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_1080, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2064, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 1488, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1520, w->table_668, k.values + 2064, k.values + 2176, k.values + 2080);
+    apply_to_rows_9((struct affine){w->weight_660, w->bias_1094, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2080, k.values + 2112);
+    chain_3(w->numbers_41, k.values + 1536, k.values + 2112, w->table_664, k.values + 2160);
+    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1568, w->table_668, k.values + 2080, k.values + 2176, k.values + 2096);
     copy(1, 33, 16, k.values + 1584, 0, 16, 1, k.values, 0, 32, 1);
     copy(1, 33, 16, k.values + 2096, 0, -16, 1, k.values + 16, 0, 32, 1);
-    apply_to_rows_11((struct affine){w->weight_1123, w->bias_1123, w->multiplier_1123, w->exponent_1123, w->zero[62]}, k.values, k.values + 1056);
+    apply_to_rows_10((struct affine){w->weight_1123, w->bias_1123, w->multiplier_1123, w->exponent_1123, w->zero[62]}, k.values, k.values + 1056);
     mean_of_rows_1(w->zero[63], w->multiplier[7], w->exponent[7], w->zero[64], k.values + 1056, k.values + 1584);
-    chain_10(w->numbers_44, k.values + 1056, k.values + 1584, k.values, w->table_1126, k.values + 528);
+    chain_9(w->numbers_43, k.values + 1056, k.values + 1584, k.values, w->table_1126, k.values + 528);
     mean_of_rows_1(w->zero[65], w->multiplier[8], w->exponent[8], w->zero[66], k.values + 528, k.values + 1056);
-    chain_11(w->numbers_45, k.values + 1056, w->constants + 2208, w->table_1129, k.values + 528);
-    chain_16(w->numbers_46, k.values, k.values + 528, w->constants + 2224, w->constants + 2752, k.values + 2640, k.values + 5264);
-    apply_to_rows_12((struct affine){w->weight_1134, w->bias_1134, w->multiplier_1134, w->exponent_1134, w->zero[67]}, k.values + 5264, k.values);
-    apply_to_rows_13((struct affine){w->weight_1135, w->bias_1135, w->multiplier_1135, w->exponent_1135, w->zero[68]}, k.values + 5264, k.values + 5792);
-    apply_to_rows_12((struct affine){w->weight_1136, w->bias_1136, w->multiplier_1136, w->exponent_1136, w->zero[69]}, s->dpgrnn2_inter_memory, k.values + 1056);
-    apply_to_rows_13((struct affine){w->weight_1137, w->bias_1137, w->multiplier_1137, w->exponent_1137, w->zero[70]}, s->dpgrnn2_inter_memory, k.values + 6320);
-    chain_14(w->numbers_47, k.values, k.values + 1056, w->table_1139, k.values + 2112);
-    chain_15(w->numbers_48, k.values + 2112, k.values + 6320, k.values + 5792, w->table_1143, s->dpgrnn2_inter_memory, k.values + 2128, k.values + 7376);
-    apply_to_rows_13((struct affine){w->weight_1147, w->bias_1147, w->multiplier_1147, w->exponent_1147, w->zero[71]}, k.values + 7376, k.values);
+    chain_10(w->numbers_44, k.values + 1056, w->constants + 2208, w->table_1129, k.values + 528);
+    chain_15(w->numbers_45, k.values, k.values + 528, w->constants + 2224, w->constants + 2752, k.values + 2640, k.values + 5728);
+    apply_to_rows_11((struct affine){w->weight_1134, w->bias_1134, w->multiplier_1134, w->exponent_1134, w->zero[67]}, k.values + 5728, k.values);
+    apply_to_rows_12((struct affine){w->weight_1135, w->bias_1135, w->multiplier_1135, w->exponent_1135, w->zero[68]}, k.values + 5728, k.values + 6256);
+    apply_to_rows_11((struct affine){w->weight_1136, w->bias_1136, w->multiplier_1136, w->exponent_1136, w->zero[69]}, s->dpgrnn2_inter_memory, k.values + 1056);
+    apply_to_rows_12((struct affine){w->weight_1137, w->bias_1137, w->multiplier_1137, w->exponent_1137, w->zero[70]}, s->dpgrnn2_inter_memory, k.values + 6784);
+    chain_13(w->numbers_46, k.values, k.values + 1056, w->table_1139, k.values + 2112);
+    chain_14(w->numbers_47, k.values + 2112, k.values + 6784, k.values + 6256, w->table_1143, s->dpgrnn2_inter_memory, k.values + 2128, k.values + 7840);
+    apply_to_rows_12((struct affine){w->weight_1147, w->bias_1147, w->multiplier_1147, w->exponent_1147, w->zero[71]}, k.values + 7840, k.values);
     mean_of_rows_1(w->zero[72], w->multiplier[9], w->exponent[9], w->zero[73], k.values, k.values + 1584);
-    chain_10(w->numbers_49, k.values, k.values + 1584, k.values + 528, w->table_1150, k.values + 1056);
+    chain_9(w->numbers_48, k.values, k.values + 1584, k.values + 528, w->table_1150, k.values + 1056);
     mean_of_rows_1(w->zero[74], w->multiplier[10], w->exponent[10], w->zero[75], k.values + 1056, k.values);
-    chain_11(w->numbers_50, k.values, w->constants + 3280, w->table_1153, k.values + 1056);
-    chain_17(w->numbers_51, k.values + 528, k.values + 1056, w->constants + 3296, w->constants + 3824, k.values + 5264, k.values + 4736, k.values);
+    chain_10(w->numbers_49, k.values, w->constants + 3280, w->table_1153, k.values + 1056);
+    chain_16(w->numbers_50, k.values + 528, k.values + 1056, w->constants + 3296, w->constants + 3824, k.values + 5728, k.values + 5200, k.values);
     pad_rows(33, 8, 16, 1, 1, w->zero[77], k.values, k.padded + 0);
-    apply_to_rows_2((struct affine){w->weight_1162, w->bias_1162, w->multiplier_1162, w->exponent_1162, w->zero[76]}, k.padded, k.values + 528);
-    chain_2(k.values + 528, w->table_1163, s->decoder_0_cache + 5280);
+    apply_to_rows_1((struct affine){w->weight_1162, w->bias_1162, w->multiplier_1162, w->exponent_1162, w->zero[76]}, k.padded, k.values + 528);
+    chain_1(k.values + 528, w->table_1163, s->decoder_0_cache + 5280);
     pad_rows(33, 16, 16, 1, 1, w->zero[79], s->decoder_0_cache, k.padded + 0);
     pad_rows(33, 16, 16, 1, 1, w->zero[79], s->decoder_0_cache + 2640, k.padded + 560);
     pad_rows(33, 16, 16, 1, 1, w->zero[79], s->decoder_0_cache + 5280, k.padded + 1120);
     apply_over_frames_0((struct affine){w->weight_1167, w->bias_1167, w->multiplier_1167, w->exponent_1167, w->zero[78]}, k.padded, k.values + 528);
-    chain_2(k.values + 528, w->table_1168, k.values + 1056);
-    apply_to_rows_3((struct affine){w->weight_1169, w->bias_1169, w->multiplier_1169, w->exponent_1169, w->zero[80]}, k.values + 1056, k.values + 528);
-    chain_3(k.values + 528, w->table_1171, k.values + 800);
+    chain_1(k.values + 528, w->table_1168, k.values + 1056);
+    apply_to_rows_2((struct affine){w->weight_1169, w->bias_1169, w->multiplier_1169, w->exponent_1169, w->zero[80]}, k.values + 1056, k.values + 528);
+    chain_2(k.values + 528, w->table_1171, k.values + 800);
     mean_of_rows_0(w->zero[81], w->multiplier[11], w->exponent[11], w->zero[82], k.values + 800, k.values + 1072);
-    apply_to_rows_4((struct affine){w->weight_1173, w->bias_1173, w->multiplier_1173, w->exponent_1173, w->zero[83]}, k.values + 1072, k.values + 800);
-    apply_to_rows_5((struct affine){w->weight_1174, w->bias_1174, w->multiplier_1174, w->exponent_1174, w->zero[84]}, k.values + 1072, k.values + 896);
-    apply_to_rows_6((struct affine){w->weight_1175, w->bias_1175, w->multiplier_1175, w->exponent_1175, w->zero[85]}, s->decoder_0_attention_gru_memory, k.values + 832);
-    apply_to_rows_7((struct affine){w->weight_1176, w->bias_1176, w->multiplier_1176, w->exponent_1176, w->zero[86]}, s->decoder_0_attention_gru_memory, k.values + 912);
-    chain_4(w->numbers_55, k.values + 800, k.values + 832, w->table_1178, k.values + 864);
-    chain_5(w->numbers_56, k.values + 864, k.values + 912, k.values + 896, w->table_1182, s->decoder_0_attention_gru_memory, k.values + 880, k.values + 2096);
-    apply_to_rows_8((struct affine){w->weight_1186, w->bias_1186, w->multiplier_1186, w->exponent_1186, w->zero[87]}, k.values + 2096, k.values + 800);
-    chain_6(k.values + 800, w->table_1187, k.values + 816);
+    apply_to_rows_3((struct affine){w->weight_1173, w->bias_1173, w->multiplier_1173, w->exponent_1173, w->zero[83]}, k.values + 1072, k.values + 800);
+    apply_to_rows_4((struct affine){w->weight_1174, w->bias_1174, w->multiplier_1174, w->exponent_1174, w->zero[84]}, k.values + 1072, k.values + 896);
+    apply_to_rows_5((struct affine){w->weight_1175, w->bias_1175, w->multiplier_1175, w->exponent_1175, w->zero[85]}, s->decoder_0_attention_gru_memory, k.values + 832);
+    apply_to_rows_6((struct affine){w->weight_1176, w->bias_1176, w->multiplier_1176, w->exponent_1176, w->zero[86]}, s->decoder_0_attention_gru_memory, k.values + 912);
+    chain_3(w->numbers_54, k.values + 800, k.values + 832, w->table_1178, k.values + 864);
+    chain_4(w->numbers_55, k.values + 864, k.values + 912, k.values + 896, w->table_1182, s->decoder_0_attention_gru_memory, k.values + 880, k.values + 2096);
+    apply_to_rows_7((struct affine){w->weight_1186, w->bias_1186, w->multiplier_1186, w->exponent_1186, w->zero[87]}, k.values + 2096, k.values + 800);
+    chain_5(k.values + 800, w->table_1187, k.values + 816);
     copy(1, 2, 8, k.values + 816, 0, 0, 1, k.values + 1072, 0, 8, 1);
-    chain_7(w->numbers_58, k.values + 528, k.values + 1072, w->table_1191, k.values + 800);
+    chain_6(w->numbers_57, k.values + 528, k.values + 1072, w->table_1191, k.values + 800);
     copy(1, 33, 8, k.values + 8, 0, 16, 1, k.values + 528, 0, 8, 1);
-    chain_3(k.values + 528, w->table_1192, k.values + 1072);
+    chain_2(k.values + 528, w->table_1192, k.values + 1072);
     interleave(1, 1, 264, k.values + 800, k.values + 1072, 0, 0, k.values, 0, 0);
-    interleave(1, 1, 264, k.values + 8448, k.values + 8720, 0, 0, k.values + 528, 0, 0);
-    chain_13(w->numbers_60, k.values, k.values + 528, k.values + 1056);
+    interleave(1, 1, 264, k.values + 8640, k.values + 8912, 0, 0, k.values + 528, 0, 0);
+    chain_12(w->numbers_59, k.values, k.values + 528, k.values + 1056);
     pad_rows(33, 8, 16, 1, 1, w->zero[89], k.values + 1056, k.padded + 0);
-    apply_to_rows_2((struct affine){w->weight_1199, w->bias_1199, w->multiplier_1199, w->exponent_1199, w->zero[88]}, k.padded, k.values);
-    chain_2(k.values, w->table_1200, s->decoder_1_cache + 2112);
+    apply_to_rows_1((struct affine){w->weight_1199, w->bias_1199, w->multiplier_1199, w->exponent_1199, w->zero[88]}, k.padded, k.values);
+    chain_1(k.values, w->table_1200, s->decoder_1_cache + 2112);
     pad_rows(33, 16, 16, 1, 1, w->zero[91], s->decoder_1_cache, k.padded + 0);
     pad_rows(33, 16, 16, 1, 1, w->zero[91], s->decoder_1_cache + 1056, k.padded + 560);
     pad_rows(33, 16, 16, 1, 1, w->zero[91], s->decoder_1_cache + 2112, k.padded + 1120);
     apply_over_frames_0((struct affine){w->weight_1204, w->bias_1204, w->multiplier_1204, w->exponent_1204, w->zero[90]}, k.padded, k.values);
-    chain_2(k.values, w->table_1205, k.values + 528);
-    apply_to_rows_3((struct affine){w->weight_1206, w->bias_1206, w->multiplier_1206, w->exponent_1206, w->zero[92]}, k.values + 528, k.values);
-    chain_3(k.values, w->table_1208, k.values + 272);
+    chain_1(k.values, w->table_1205, k.values + 528);
+    apply_to_rows_2((struct affine){w->weight_1206, w->bias_1206, w->multiplier_1206, w->exponent_1206, w->zero[92]}, k.values + 528, k.values);
+    chain_2(k.values, w->table_1208, k.values + 272);
     mean_of_rows_0(w->zero[93], w->multiplier[12], w->exponent[12], w->zero[94], k.values + 272, k.values + 544);
-    apply_to_rows_4((struct affine){w->weight_1210, w->bias_1210, w->multiplier_1210, w->exponent_1210, w->zero[95]}, k.values + 544, k.values + 272);
-    apply_to_rows_5((struct affine){w->weight_1211, w->bias_1211, w->multiplier_1211, w->exponent_1211, w->zero[96]}, k.values + 544, k.values + 368);
-    apply_to_rows_6((struct affine){w->weight_1212, w->bias_1212, w->multiplier_1212, w->exponent_1212, w->zero[97]}, s->decoder_1_attention_gru_memory, k.values + 304);
-    apply_to_rows_7((struct affine){w->weight_1213, w->bias_1213, w->multiplier_1213, w->exponent_1213, w->zero[98]}, s->decoder_1_attention_gru_memory, k.values + 384);
-    chain_4(w->numbers_64, k.values + 272, k.values + 304, w->table_1215, k.values + 336);
-    chain_5(w->numbers_65, k.values + 336, k.values + 384, k.values + 368, w->table_1219, s->decoder_1_attention_gru_memory, k.values + 352, k.values + 2112);
-    apply_to_rows_8((struct affine){w->weight_1223, w->bias_1223, w->multiplier_1223, w->exponent_1223, w->zero[99]}, k.values + 2112, k.values + 272);
-    chain_6(k.values + 272, w->table_1224, k.values + 288);
+    apply_to_rows_3((struct affine){w->weight_1210, w->bias_1210, w->multiplier_1210, w->exponent_1210, w->zero[95]}, k.values + 544, k.values + 272);
+    apply_to_rows_4((struct affine){w->weight_1211, w->bias_1211, w->multiplier_1211, w->exponent_1211, w->zero[96]}, k.values + 544, k.values + 368);
+    apply_to_rows_5((struct affine){w->weight_1212, w->bias_1212, w->multiplier_1212, w->exponent_1212, w->zero[97]}, s->decoder_1_attention_gru_memory, k.values + 304);
+    apply_to_rows_6((struct affine){w->weight_1213, w->bias_1213, w->multiplier_1213, w->exponent_1213, w->zero[98]}, s->decoder_1_attention_gru_memory, k.values + 384);
+    chain_3(w->numbers_63, k.values + 272, k.values + 304, w->table_1215, k.values + 336);
+    chain_4(w->numbers_64, k.values + 336, k.values + 384, k.values + 368, w->table_1219, s->decoder_1_attention_gru_memory, k.values + 352, k.values + 2112);
+    apply_to_rows_7((struct affine){w->weight_1223, w->bias_1223, w->multiplier_1223, w->exponent_1223, w->zero[99]}, k.values + 2112, k.values + 272);
+    chain_5(k.values + 272, w->table_1224, k.values + 288);
     copy(1, 2, 8, k.values + 288, 0, 0, 1, k.values + 272, 0, 8, 1);
-    chain_7(w->numbers_67, k.values, k.values + 272, w->table_1228, k.values + 528);
+    chain_6(w->numbers_66, k.values, k.values + 272, w->table_1228, k.values + 528);
     copy(1, 33, 8, k.values + 1064, 0, 16, 1, k.values, 0, 8, 1);
-    chain_3(k.values, w->table_1229, k.values + 800);
+    chain_2(k.values, w->table_1229, k.values + 800);
     interleave(1, 1, 264, k.values + 528, k.values + 800, 0, 0, k.values, 0, 0);
-    interleave(1, 1, 264, k.values + 7904, k.values + 8176, 0, 0, k.values + 528, 0, 0);
-    chain_13(w->numbers_69, k.values, k.values + 528, k.values + 1056);
+    interleave(1, 1, 264, k.values + 3696, k.values + 8368, 0, 0, k.values + 528, 0, 0);
+    chain_12(w->numbers_68, k.values, k.values + 528, k.values + 1056);
     pad_rows(33, 8, 16, 1, 1, w->zero[101], k.values + 1056, k.padded + 0);
-    apply_to_rows_2((struct affine){w->weight_1236, w->bias_1236, w->multiplier_1236, w->exponent_1236, w->zero[100]}, k.padded, k.values);
-    chain_2(k.values, w->table_1237, s->decoder_2_cache + 1056);
+    apply_to_rows_1((struct affine){w->weight_1236, w->bias_1236, w->multiplier_1236, w->exponent_1236, w->zero[100]}, k.padded, k.values);
+    chain_1(k.values, w->table_1237, s->decoder_2_cache + 1056);
     pad_rows(33, 16, 16, 1, 1, w->zero[103], s->decoder_2_cache, k.padded + 0);
     pad_rows(33, 16, 16, 1, 1, w->zero[103], s->decoder_2_cache + 528, k.padded + 560);
     pad_rows(33, 16, 16, 1, 1, w->zero[103], s->decoder_2_cache + 1056, k.padded + 1120);
     apply_over_frames_0((struct affine){w->weight_1240, w->bias_1240, w->multiplier_1240, w->exponent_1240, w->zero[102]}, k.padded, k.values);
-    chain_2(k.values, w->table_1241, k.values + 528);
-    apply_to_rows_3((struct affine){w->weight_1242, w->bias_1242, w->multiplier_1242, w->exponent_1242, w->zero[104]}, k.values + 528, k.values);
-    chain_3(k.values, w->table_1244, k.values + 272);
+    chain_1(k.values, w->table_1241, k.values + 528);
+    apply_to_rows_2((struct affine){w->weight_1242, w->bias_1242, w->multiplier_1242, w->exponent_1242, w->zero[104]}, k.values + 528, k.values);
+    chain_2(k.values, w->table_1244, k.values + 272);
     mean_of_rows_0(w->zero[105], w->multiplier[13], w->exponent[13], w->zero[106], k.values + 272, k.values + 544);
-    apply_to_rows_4((struct affine){w->weight_1246, w->bias_1246, w->multiplier_1246, w->exponent_1246, w->zero[107]}, k.values + 544, k.values + 272);
-    apply_to_rows_5((struct affine){w->weight_1247, w->bias_1247, w->multiplier_1247, w->exponent_1247, w->zero[108]}, k.values + 544, k.values + 368);
-    apply_to_rows_6((struct affine){w->weight_1248, w->bias_1248, w->multiplier_1248, w->exponent_1248, w->zero[109]}, s->decoder_2_attention_gru_memory, k.values + 304);
-    apply_to_rows_7((struct affine){w->weight_1249, w->bias_1249, w->multiplier_1249, w->exponent_1249, w->zero[110]}, s->decoder_2_attention_gru_memory, k.values + 384);
-    chain_4(w->numbers_73, k.values + 272, k.values + 304, w->table_1251, k.values + 336);
-    chain_5(w->numbers_74, k.values + 336, k.values + 384, k.values + 368, w->table_1255, s->decoder_2_attention_gru_memory, k.values + 352, k.values + 2128);
-    apply_to_rows_8((struct affine){w->weight_1259, w->bias_1259, w->multiplier_1259, w->exponent_1259, w->zero[111]}, k.values + 2128, k.values + 272);
-    chain_6(k.values + 272, w->table_1260, k.values + 288);
+    apply_to_rows_3((struct affine){w->weight_1246, w->bias_1246, w->multiplier_1246, w->exponent_1246, w->zero[107]}, k.values + 544, k.values + 272);
+    apply_to_rows_4((struct affine){w->weight_1247, w->bias_1247, w->multiplier_1247, w->exponent_1247, w->zero[108]}, k.values + 544, k.values + 368);
+    apply_to_rows_5((struct affine){w->weight_1248, w->bias_1248, w->multiplier_1248, w->exponent_1248, w->zero[109]}, s->decoder_2_attention_gru_memory, k.values + 304);
+    apply_to_rows_6((struct affine){w->weight_1249, w->bias_1249, w->multiplier_1249, w->exponent_1249, w->zero[110]}, s->decoder_2_attention_gru_memory, k.values + 384);
+    chain_3(w->numbers_72, k.values + 272, k.values + 304, w->table_1251, k.values + 336);
+    chain_4(w->numbers_73, k.values + 336, k.values + 384, k.values + 368, w->table_1255, s->decoder_2_attention_gru_memory, k.values + 352, k.values + 2128);
+    apply_to_rows_7((struct affine){w->weight_1259, w->bias_1259, w->multiplier_1259, w->exponent_1259, w->zero[111]}, k.values + 2128, k.values + 272);
+    chain_5(k.values + 272, w->table_1260, k.values + 288);
     copy(1, 2, 8, k.values + 288, 0, 0, 1, k.values + 272, 0, 8, 1);
-    chain_7(w->numbers_76, k.values, k.values + 272, w->table_1264, k.values + 528);
+    chain_6(w->numbers_75, k.values, k.values + 272, w->table_1264, k.values + 528);
     copy(1, 33, 8, k.values + 1064, 0, 16, 1, k.values, 0, 8, 1);
-    chain_3(k.values, w->table_1265, k.values + 800);
+    chain_2(k.values, w->table_1265, k.values + 800);
     interleave(1, 1, 264, k.values + 528, k.values + 800, 0, 0, k.values, 0, 0);
-    chain_13(w->numbers_78, k.values, k.values + 4208, k.values + 1056);
+    chain_12(w->numbers_77, k.values, k.values + 3168, k.values + 1056);
     pad_rows(33, 8, 16, 1, 1, w->zero[113], k.values + 1056, k.padded + 0);
-    apply_to_rows_14((struct affine){w->weight_1270, w->bias_1270, w->multiplier_1270, w->exponent_1270, w->zero[112]}, k.padded, k.values);
+    apply_to_rows_13((struct affine){w->weight_1270, w->bias_1270, w->multiplier_1270, w->exponent_1270, w->zero[112]}, k.padded, k.values);
     pad_rows(33, 8, 16, 1, 1, w->zero[113], k.values + 1064, k.padded + 0);
-    apply_to_rows_14((struct affine){w->weight_1270 + 384, w->bias_1270 + 16, w->multiplier_1270 + 16, w->exponent_1270 + 16, w->zero[112]}, k.padded, k.values + 16);
+    apply_to_rows_13((struct affine){w->weight_1270 + 384, w->bias_1270 + 16, w->multiplier_1270 + 16, w->exponent_1270 + 16, w->zero[112]}, k.padded, k.values + 16);
     copy(32, 2, 8, k.values, 32, 16, 1, k.values + 1056, 32, 8, 1);
     copy(32, 2, 8, k.values + 8, 32, 16, 1, k.values + 1072, 32, 8, 1);
     copy(1, 2, 8, k.values + 1024, 0, 16, 1, k.values + 2080, 0, 8, 1);
-    chain_18(w->numbers_79, k.values + 1056, w->table_1275, k.values + 3168, k.values);
+    chain_17(w->numbers_78, k.values + 1056, w->table_1275, k.values + 4160, k.values);
     pad_rows(65, 16, 16, 1, 1, w->zero[115], k.values, k.padded + 0);
-    apply_to_rows_15((struct affine){w->weight_1277, w->bias_1277, w->multiplier_1277, w->exponent_1277, w->zero[114]}, k.padded, k.values);
+    apply_to_rows_14((struct affine){w->weight_1277, w->bias_1277, w->multiplier_1277, w->exponent_1277, w->zero[114]}, k.padded, k.values);
     copy(1, 2, 130, k.values, 0, 1, 2, k.values + 272, 0, 130, 1);
-    chain_19(k.values + 272, w->table_1280, k.values + 544);
+    chain_18(k.values + 272, w->table_1280, k.values + 544);
     copy(1, 2, 65, k.values + 544, 0, 130, 1, k.values, 0, 257, 1);
     split_rows_0(w->split_first, (struct affine){w->split_weight, w->split_bias, w->split_multiplier, w->split_exponent, w->zero[116]}, k.values + 544, k.values + 65);
     copy(1, 1, 514, k.values, 0, 0, 1, k.mask, 0, 0, 1);
     memmove(s->encoder_2_cache, s->encoder_2_cache + 528, 1056);
-    memmove(s->encoder_2_attention_gru_memory, k.values + 8992, 16);
+    memmove(s->encoder_2_attention_gru_memory, k.values + 3968, 16);
     memmove(s->encoder_3_cache, s->encoder_3_cache + 528, 2112);
-    memmove(s->encoder_3_attention_gru_memory, k.values + 9008, 16);
+    memmove(s->encoder_3_attention_gru_memory, k.values + 3984, 16);
     memmove(s->encoder_4_cache, s->encoder_4_cache + 528, 5280);
-    memmove(s->encoder_4_attention_gru_memory, k.values + 9024, 16);
-    memmove(s->dpgrnn1_inter_memory, k.values + 6848, 528);
-    memmove(s->dpgrnn2_inter_memory, k.values + 7376, 528);
+    memmove(s->encoder_4_attention_gru_memory, k.values + 4000, 16);
+    memmove(s->dpgrnn1_inter_memory, k.values + 7312, 528);
+    memmove(s->dpgrnn2_inter_memory, k.values + 7840, 528);
     memmove(s->decoder_0_cache, s->decoder_0_cache + 528, 5280);
     memmove(s->decoder_0_attention_gru_memory, k.values + 2096, 16);
     memmove(s->decoder_1_cache, s->decoder_1_cache + 528, 2112);

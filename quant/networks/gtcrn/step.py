@@ -16,6 +16,7 @@ from edge_se.manifest import BAND_WEIGHT_BITS, BandMerging
 from quant.graph import histories
 from quant.graph import operators as ops
 from quant.graph.graph import Graph, Value
+from quant.graph.operators.weighted import weight_scales
 from quant.networks.folding import (
     channels_last,
     depthwise_channels_last,
@@ -43,6 +44,7 @@ BAND_BLOCKS = 4
 # samples, where full scale reaches about 160; longer windows give more.
 FINE_BOUND, FINE_WINDOW = 1.0, 512
 EXCESS_RATIO = 16
+NEAR_TIE = 1e-4  # steps of 8-bit weights
 
 
 def describe_gtcrn(model: GTCRN, split: bool = False) -> Graph:
@@ -208,10 +210,25 @@ def first_convolution(
         return strided_convolution(graph, images[0], weight, bias, activation)
     slope = cast(nn.PReLU, activation).weight[0]
     shrink = -slope.abs()
+    weight = off_ties(weight)
     above = _rectified_sum(graph, images, weight, bias, "above")
     below = _rectified_sum(graph, images, shrink * weight, shrink * bias, "below")
     join = ops.subtract if slope >= 0 else ops.add
     return join(graph, above, below, "activation")
+
+
+def off_ties(weight: Tensor) -> Tensor:
+    """A weight [outputs, ...] whose multiples all become the same 8-bit weights, but for signs.
+
+    What lies so near the middle of two steps that rounding in floats decides is moved off by
+    `NEAR_TIE`. The C engine computes both sides from one sum.
+    """
+    shape = [-1, *[1] * (weight.dim() - 1)]
+    step = torch.from_numpy(weight_scales(weight.detach().numpy(), 0)).reshape(shape)
+    steps = weight / step
+    apart = steps.frac().abs() - 0.5
+    nudge = NEAR_TIE * torch.where(apart < 0, -steps.sign(), steps.sign())
+    return torch.where(apart.abs() < NEAR_TIE, weight + nudge * step, weight)
 
 
 def _rectified_sum(

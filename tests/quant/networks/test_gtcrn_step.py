@@ -8,6 +8,7 @@ from edge_se.errors import UserError
 from quant.graph import operators as ops
 from quant.graph.execute import initial_states, run_sequence, run_step
 from quant.graph.graph import Graph
+from quant.graph.operators.weighted import weight_scales
 from quant.networks.gtcrn.model import (
     DPGRNN,
     ERB,
@@ -17,12 +18,14 @@ from quant.networks.gtcrn.model import (
     extract_subband_features,
 )
 from quant.networks.gtcrn.step import (
+    NEAR_TIE,
     band_images,
     down_sampling,
     dual_path,
     first_block,
     merge_bands,
     neighbour_bands,
+    off_ties,
     split_bands,
     temporal_block,
     up_sampling,
@@ -211,3 +214,19 @@ def test_gradients_reach_every_trained_parameter(frames):
 def test_an_architecture_without_a_step_is_named(random_network):
     with pytest.raises(UserError, match=r"cascaded_lstm separates .* and has no streaming step"):
         find_network("cascaded_lstm").step(random_network)
+
+
+def test_all_multiples_of_a_first_weight_have_the_same_steps():
+    torch.manual_seed(0)
+    weight = torch.randn(16, 9, 1, 5)
+    step = torch.from_numpy(weight_scales(weight.numpy(), 0)).reshape(-1, 1, 1, 1)
+    near = (torch.round(weight / step) + 0.5 + 1e-6 * torch.randn(weight.shape)) * step
+    near = torch.where(weight.abs() < 100 * step, near, weight)
+
+    moved = off_ties(near)
+
+    assert (moved - near).abs().max() < 1.1 * NEAR_TIE * step.max()
+    steps = torch.round(moved / step)
+    for factor in torch.rand(200) - 0.5:
+        scales = torch.from_numpy(weight_scales((factor * moved).numpy(), 0)).reshape(-1, 1, 1, 1)
+        assert torch.equal(torch.round(factor * moved / scales), steps * factor.sign())

@@ -21,7 +21,8 @@ from edge_se.errors import UserError
 from edge_se.model_file import attach_manifest, attached_weights, default_model_path, manifest_of
 from quant.c import int8_chains
 from quant.c.engines import int8_engine
-from quant.c.int8_moves import BITS, blocks
+from quant.c.int8_moves import BITS, PADDING, Places, blocks
+from quant.c.int8_planes import find_planes
 from quant.c.int8_program import multiplier_of
 from targets.boards import find_board
 from targets.c.generate import FLAGS
@@ -238,6 +239,41 @@ def test_a_file_with_floats_is_refused():
 )
 def test_factors_are_what_tflite_prepares(real, expected):
     assert multiplier_of(real) == expected
+
+
+def neighbouring(width: int = 7) -> Places:
+    """Rows [7, 6] of two planes with both neighbours, where zeros lie in buffer 2 or nowhere."""
+    padded = np.full((2, width + 2), 2 << BITS)
+    padded[:, 1:-1] = (1 << BITS) + 100 + np.arange(2 * width).reshape(2, width)
+    padded[:, -1] = PADDING
+    return np.concatenate([padded[:, n : n + width] for n in range(3)]).T
+
+
+def test_weights_of_one_element_are_one():
+    random = np.random.default_rng(0)
+    rows, kernel = neighbouring(), random.integers(-127, 128, (4, 5, 6)).astype(np.int8)
+    values = random.integers(-128, 128, (2, 7))
+    before, stride, positions = 2, 2, 4
+
+    planes = find_planes(rows, {2})
+    assert planes is not None
+    weight, left = planes.merged(kernel, before, stride, positions), planes.left(before)
+
+    assert (planes.step, planes.count, left) == (7, 7, 3)
+    assert np.abs(weight).max() > 127 and (weight[1:-1] == weight[1]).all()
+    offsets = rows - planes.first[0]
+    known = np.where(np.isin(offsets, range(14)), values.ravel()[np.clip(offsets, 0, 13)], 0)
+    image = np.pad(known, ((before, 2), (0, 0)))
+    wide = np.pad(values, ((0, 0), (left, 9)))
+    for position in range(positions):
+        expected = np.tensordot(kernel, image[2 * position :][:5], ([1, 2], [0, 1]))
+        inputs = wide[:, stride * position :][:, : weight.shape[-1]]
+        np.testing.assert_array_equal((weight[position] * inputs).sum(axis=(1, 2)), expected)
+
+
+def test_rows_of_something_else_are_no_planes():
+    assert find_planes(neighbouring()[::-1], {2}) is None
+    assert find_planes(neighbouring(), set()) is None
 
 
 def arrangements() -> Iterator[np.ndarray]:

@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from edge_se import core
 from edge_se.core.build import BuildError, compile_library, find_compiler
 from quant.c.int8_program import multiplier_of
 from quant.c.int8_sums import Sum, weighted_sum
+from targets.boards import find_board
+from targets.c.generate import FLAGS
+from targets.cross import find_cross_compiler
+from targets.emulation.system import find_emulator
 
 ALL = np.arange(-128, 128)
 SOURCE = """
@@ -20,14 +25,33 @@ void sums(const struct sum *s, int sign, int count, const int8_t *a, const int8_
 {
     for (int n = 0; n < count; n += BLOCK) {
         const block x = block_load(a + n), z = block_load(b + n);
-        block_store(y + n, sign < 0 ? subtract(s, x, z) : add(s, x, z));
+        const block found = (sign < 0 ? subtract : add)(quick_sum(s), s, x, z);
+        block_store(y + n, block_largest(found, block_all((int8_t)s->lowest)));
     }
 }
 void products(const struct product *p, int count, const int8_t *a, const int8_t *b, int8_t *y)
 {
     for (int n = 0; n < count; n += BLOCK)
-        block_store(y + n, multiply(p, block_load(a + n), block_load(b + n)));
+        block_store(y + n, multiply(quick_product(p), p, block_load(a + n), block_load(b + n)));
 }
+#ifdef GUEST /* the same from standard input */
+#include <stdio.h>
+int main(int count, char **arguments)
+{
+    static int8_t a[1 << 16], b[1 << 16], y[1 << 16];
+    int32_t numbers[14] = {0}, size = 0;
+    fread(&size, sizeof size, 1, stdin);
+    fread(numbers, sizeof *numbers, (size_t)size, stdin);
+    fread(a, 1, sizeof a, stdin);
+    fread(b, 1, sizeof b, stdin);
+    if (count > 1)
+        sums((const struct sum *)numbers, arguments[1][0] == '-' ? -1 : 1, sizeof a, a, b, y);
+    else
+        products((const struct product *)numbers, sizeof a, a, b, y);
+    fwrite(y, 1, sizeof y, stdout);
+    return 0;
+}
+#endif
 """
 
 
@@ -52,9 +76,41 @@ def drawn(count: int) -> Iterator[Sum]:
         )
 
 
-@pytest.fixture(scope="module", params=["portable", "vectors"])
+def emulated(folder: Path, options: list[str]) -> Callable[..., np.ndarray]:
+    """The same as `compute` on an emulated Arm processor."""
+    command = find_cross_compiler(find_board("pi4").platform)
+    command[command.index("-target") + 1] = "aarch64-linux-musl"  # runs without a system
+    guest = folder / "guest"
+    sources = ["-DGUEST", "-I", str(Path(core.__file__).parent), str(folder / "sums.c")]
+    subprocess.run([*command, *FLAGS, *options, "-static", *sources, "-o", guest], check=True)
+    pairs = b"".join(
+        side.astype(np.int8).tobytes() for side in np.meshgrid(ALL, ALL, indexing="ij")
+    )
+
+    def call(function: str, numbers: list[int], *more: int) -> np.ndarray:
+        given = np.array([len(numbers), *numbers], np.int32).tobytes() + pairs
+        words = [*find_emulator("aarch64"), guest, *map(str, more)]
+        found = subprocess.run(words, input=given, capture_output=True, check=True).stdout
+        return np.frombuffer(found, np.int8).reshape(256, 256)
+
+    return call
+
+
+KINDS = [
+    "portable",
+    "vectors",
+    pytest.param("arm", marks=pytest.mark.slow),
+    pytest.param("arm with more", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def compute(request, tmp_path_factory) -> Callable[..., np.ndarray]:
     """A function of the kernels, of numbers and all pairs of values: [256, 256]."""
+    if request.param.startswith("arm"):
+        folder = tmp_path_factory.mktemp("sums")
+        (folder / "sums.c").write_text(SOURCE)
+        return emulated(folder, ["-mcpu=cortex_a55"] if "more" in request.param else [])
     options = ["-I", str(Path(core.__file__).parent)]
     if request.param == "vectors":
         more, flags, machine = core.VARIANTS["_core_avx2.so"]
@@ -86,15 +142,15 @@ def test_nearly_all_sums_are_one_weighted_sum():
     assert sum(shift > 0 for *_, shift in found) >= 98
 
 
-def test_sums_have_the_bits_of_tflite_either_way(compute):
-    for one in drawn(30):
+def test_sums_have_the_bits_of_tflite_either_way(compute, request):
+    for one in drawn(5 if "arm" in request.node.name else 30):
         numbers = [*one.zeros, one.lowest, *one.multipliers, *one.rights]
         for quick in (weighted_sum(one), (0, 0, 0, 0)):
             found = compute("sums", [*numbers, *quick], one.sign)
             np.testing.assert_array_equal(found, one.results())
 
 
-@pytest.mark.parametrize("right", [0, 1, 5, 9, 31])
+@pytest.mark.parametrize("right", [0, 1, 2, 3, 5, 9, 10, 31])
 def test_products_have_the_bits_of_tflite(compute, right):
     multiplier, zeros = 1518500250, (-128, 127, 3)
     a, b = ALL[:, None] - zeros[0], ALL - zeros[1]
