@@ -7,17 +7,18 @@ that passes between two functions fits 32 bits, and products 64. One rounding ru
 10 bits, so no stage needs scaling of its own.
 """
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.signal import WINDOW_FUNCTIONS
+from edge_se.signal import LEAST_MAGNITUDE, WINDOW_FUNCTIONS, Signal
 
 Integers: TypeAlias = NDArray[np.integer[Any]]
 
 # The one transform that these bits are defined for.
-WINDOW, HOP, BINS, WINDOW_FUNCTION = 512, 256, 257, "square_root_hann"
+WINDOW, HOP, BINS = 512, 256, 257
 POINTS = WINDOW // 2  # of the complex FFT
 # Bits that the inputs of a transform are normalised to.
 BLOCK_BITS = 20
@@ -27,6 +28,8 @@ GUARD_BITS = 8
 TABLE_BITS, SCALE_BITS = 15, 31
 # Magnitude that a segment's samples saturate at: two of them still add up in 32 bits.
 SEGMENT_LIMIT = 2**30
+# Fractional bits of logarithms to the base 2, and of the places where a table has them.
+OCTAVE_BITS, LOGARITHM_BITS = 16, 6
 # A shift that leaves nothing of any product here.
 LONGEST_SHIFT = 63
 # Fractional bits that a mask gains where its strength is limited, and the most that 1 is in its
@@ -40,13 +43,25 @@ def _table(values: NDArray[np.float64]) -> Integers:
 
 _ANGLES = 2 * np.pi * np.arange(BINS) / WINDOW
 COSINES, SINES = _table(np.cos(_ANGLES)), _table(np.sin(_ANGLES))
-ANALYSIS_WINDOW = _table(WINDOW_FUNCTIONS[WINDOW_FUNCTION](WINDOW))
+# Half a sine: the usual window, and what takes spectra apart and puts them together.
+HALF_SINE = _table(WINDOW_FUNCTIONS["square_root_hann"](WINDOW))
+# log2 of 1 to 2, both ends included, and of the least magnitude that counts.
+LOGARITHMS = np.rint(
+    np.log2(1 + np.arange(2**LOGARITHM_BITS + 1) / 2**LOGARITHM_BITS) * 2**OCTAVE_BITS
+).astype(np.int64)
+LEAST_LOGARITHM = round(math.log2(LEAST_MAGNITUDE) * 2**OCTAVE_BITS)
+_POWERS = 2 ** np.arange(SCALE_BITS, dtype=np.int64)
 # exp(-2 pi i p r / n) for r = 1, 2, 3 and p < n / 4, real and imaginary: [2, 3, n / 4, 1], by n.
 TWIDDLES = {
     n: np.stack([_table(np.cos(angle)), _table(-np.sin(angle))])[..., None]
     for n in (256, 64, 16)
     for angle in [2 * np.pi * np.arange(1, 4)[:, None] * np.arange(n // 4) / n]
 }
+
+
+def windows(signal: Signal) -> tuple[Integers, Integers]:
+    """Windows [512] of a signal's analysis and synthesis, the latter at most 1.21 times 2**15."""
+    return _table(signal.analysis_window()), _table(signal.synthesis_window())
 
 
 def round_shift(x: Integers, bits: int) -> Integers:
@@ -103,17 +118,18 @@ def _mirrored(x: Integers) -> tuple[Integers, Integers]:
     return x + other, x - other
 
 
-def analyse(samples: Integers) -> tuple[Integers, int]:
+def analyse(samples: Integers, window: Integers = HALF_SINE) -> tuple[Integers, int]:
     """Spectrum of one window of samples.
 
     Args:
         samples: int16 values [512].
+        window: What they are multiplied by.
 
     Returns:
         [2, 257] and an exponent e: the spectrum of samples / 2**15, windowed, is this times
         2**-(e + 31).
     """
-    block, exponent = normalise(samples * ANALYSIS_WINDOW)
+    block, exponent = normalise(samples * window)
     half = fft(block.reshape(256, 2).T)
     both, difference = _mirrored(np.concatenate([half, half[:, :1]], axis=1))
     # X[k] = (Z[k] + Z*[256 - k] - i exp(-2 pi i k / 512) (Z[k] - Z*[256 - k])) / 2; kept doubled.
@@ -140,6 +156,26 @@ def magnitude(spectrum: Integers) -> Integers:
     """Magnitudes [257], rounded down, of a spectrum [2, 257]."""
     real, imaginary = np.abs(spectrum)
     return square_root(real * real + imaginary * imaginary, np.maximum(real, imaginary))
+
+
+def logarithms(values: Integers, exponent: int) -> Integers:
+    """Logarithms to the base 2, of `OCTAVE_BITS`, by a table with straight lines between.
+
+    Args:
+        values: Below 2**31, which stand for 2**-(exponent + 31) each.
+        exponent: Of all.
+
+    Returns:
+        `LEAST_LOGARITHM` for those of smaller values, and of 0.
+    """
+    length = np.searchsorted(_POWERS, values, side="right")
+    fraction = (values << (SCALE_BITS - length)) & (2 ** (SCALE_BITS - 1) - 1)
+    place = fraction >> (SCALE_BITS - 1 - LOGARITHM_BITS)
+    beyond = (fraction >> (SCALE_BITS - 1 - LOGARITHM_BITS - OCTAVE_BITS)) & (2**OCTAVE_BITS - 1)
+    step = LOGARITHMS[place + 1] - LOGARITHMS[place]
+    between = LOGARITHMS[place] + round_shift(step * beyond, OCTAVE_BITS)
+    found = ((length - 1 - SCALE_BITS - exponent) << OCTAVE_BITS) + between
+    return np.where(values > 0, np.maximum(found, LEAST_LOGARITHM), LEAST_LOGARITHM)
 
 
 def limited(mask: Integers, unit: int, least_gain: int, dry: int) -> Integers:

@@ -76,12 +76,17 @@ class Signal:
         return self.hop / self.sample_rate
 
     @property
+    def is_logarithmic(self) -> bool:
+        """Whether features are logarithms of magnitudes."""
+        return self.features == "log_magnitude"
+
+    @property
     def transform_dtype(self) -> np.dtype[Any]:
         """In what the STFT is computed.
 
         A logarithm shows in weak bins what rounding leaves of strong ones.
         """
-        return np.dtype(np.float64 if self.features == "log_magnitude" else np.float32)
+        return np.dtype(np.float64 if self.is_logarithmic else np.float32)
 
     def analysis_window(self) -> NDArray[np.float64]:
         """Float64 [window]."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from edge_se.core.build import FOLDER, BuildError, compile_library
 from edge_se.engines.generated import ARITHMETICS, engine_manifest, prefix
@@ -18,18 +19,18 @@ from edge_se.errors import UserError
 from edge_se.files import written_beside
 from edge_se.model_file import attach_manifest, default_model_path, read_model
 from quant.c.engine import Engine
-from quant.c.engines import float_engine, make_engine
+from quant.c.engines import make_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.commands.progress import ProgressBars
-from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.registry import find_network
 from quant.ptq.pipeline import Progress
 from targets.c.generate import frame_sources
 
 SOURCES = FOLDER / "engine"
-# Networks of which users bring checkpoints: the core has their float engines too.
-ONLY_FRAMES = ("ul_unas",)
+NOISE = 16000  # samples that stand for clips
+# Networks of which users bring checkpoints, and in what the core computes them.
+ONLY_FRAMES = {"ul_unas": ("float", "int8")}
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -44,11 +45,14 @@ def built_in_engines(progress: Progress = silent) -> list[Engine]:
 
 def frame_engines() -> list[Engine]:
     """Engines of networks that none is built in of; their frames are those of any checkpoint."""
-    untrained = [
-        Checkpoint(network.build().eval(), network, "untrained", 64 * "0")
-        for network in map(find_network, ONLY_FRAMES)
-    ]
-    return [float_engine(checkpoint, RECIPES["float"]) for checkpoint in untrained]
+    engines, noise = [], 0.1 * np.random.default_rng(0).standard_normal(NOISE).astype(np.float32)
+    for name, arithmetics in ONLY_FRAMES.items():
+        network = find_network(name)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            untrained = Checkpoint(network.build().eval(), network, "untrained", 64 * "0")
+        engines += [make_engine(untrained, each, [noise], silent) for each in arithmetics]
+    return engines
 
 
 def core_sources(engine: Engine) -> dict[str, str]:

@@ -24,18 +24,20 @@ VARIANTS = {
     "_core_dotprod.so": (("-mcpu=cortex-a55",), {"asimddp"}, "aarch64"),
 }
 # What `edge_se_core_version` of the library has to say.
-VERSION = 14
+VERSION = 15
 _FUNCTIONS = (
     *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
     *("stft_analyse_double", "stft_synthesise_double", "samples_to_int16", "samples_to_float"),
 )
 _ARRAYS = (
-    *("window", "twiddles", "samples", "output", "spectra", "exponents", "tail", "level"),
+    *("sines", "window", "synthesis", "logarithms", "twiddles", "samples", "output", "spectra"),
+    *("exponents", "tail", "level"),
     *("band_first", "band_until", "band_weight", "features", "mask"),
 )
 _NUMBERS = (
     *("delay", "feature_bytes", "feature_multiplier", "feature_exponent", "feature_zero_point"),
-    *("feature_low", "feature_high", "mask_bytes", "mask_multiplier", "mask_exponent"),
+    *("feature_low", "feature_high", "least_logarithm", "mask_rows", "mask_bytes"),
+    *("mask_multiplier", "mask_exponent"),
     *(
         "mask_zero_point",
         "mask_unit",

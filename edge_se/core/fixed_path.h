@@ -21,6 +21,9 @@
 #define BAND_WEIGHT_BITS 15
 #define BAND_HEADROOM 4 /* bits by which sums of bins may exceed bins */
 #define SEGMENT_LIMIT (1 << 30)
+#define OCTAVE_BITS 16
+#define LOGARITHM_BITS 6
+#define LOGARITHM_EXPONENT (OCTAVE_BITS - SCALE_BITS)
 #define STRENGTH_BITS 8 /* that a mask gains where its strength is limited */
 #define WIDE_LIMIT (1 << 29) /* beyond what a feature can hold */
 #define SMALL_SHIFT 34       /* of products below 2^62, to below WIDE_LIMIT with a zero point */
@@ -29,7 +32,10 @@
 
 /* Mirrored by edge_se.core.Context. */
 struct context {
-    const int32_t *window;     /* [512] half a sine */
+    const int32_t *sines;      /* [512] half a sine */
+    const int32_t *window;     /* [512] of the analysis */
+    const int32_t *synthesis;  /* [512] its dual */
+    const int32_t *logarithms; /* [65] log2 of 1 to 2; none where features are no logarithms */
     const int32_t *twiddles;   /* [2][3][64] */
     int16_t *samples;          /* [512] previous and newest hop */
     int16_t *output;           /* [256] enhanced hop */
@@ -40,12 +46,14 @@ struct context {
     const int32_t *band_first; /* first bin of each band that sums up bins */
     const int32_t *band_until; /* where its weights end */
     const int32_t *band_weight;
-    void *features;            /* [3][257] int8 or int16, or [6][bands] where there are bands */
-    const void *mask;          /* [2][257] int8 or int16 */
+    void *features;            /* [3][257] int8 or int16, or [6][bands] where there are bands, or
+                                  [257] logarithms */
+    const void *mask;          /* [2][257] int8 or int16, or [257] where it is real */
     int32_t delay;
     int32_t feature_bytes, feature_multiplier, feature_exponent, feature_zero_point;
     int32_t feature_low, feature_high;
-    int32_t mask_bytes, mask_multiplier, mask_exponent, mask_zero_point;
+    int32_t least_logarithm;
+    int32_t mask_rows, mask_bytes, mask_multiplier, mask_exponent, mask_zero_point;
     int32_t mask_unit;       /* 1 in steps 2^-STRENGTH_BITS as wide as the mask's */
     int32_t least_gain, dry; /* in steps of 2^-15; both 0 where the mask does all it does */
     int32_t bands, bands_alike, bound_exponent, excess_shift;
@@ -75,9 +83,10 @@ static inline lanes turned_imaginary(lanes re, lanes im, lanes cosine, lanes sin
 #include "fft.h"
 
 /* X[k] + X*[256 - k] + (X[k] - X*[256 - k]) (-sin + i sign cos), of x [257], angles being pi k / 256:
-   k and 256 - k at once, whose products differ in signs; y may be x. Every second value of the window is a sine. */
+   k and 256 - k at once, whose products differ in signs; y may be x. Every second one of `sines` is such
+   a sine. */
 static inline void fold(const int32_t *xr, const int32_t *xi, int32_t *yr, int32_t *yi,
-                        const int32_t *restrict window, int sign)
+                        const int32_t *restrict sines, int sign)
 {
     const int middle = POINTS / 2;
     BY_LANES for (int k = 0; k < middle; k += LANES) {
@@ -87,8 +96,8 @@ static inline void fold(const int32_t *xr, const int32_t *xi, int32_t *yr, int32
         const lanes both_r = low_r + high_r, both_i = low_i - high_i;
         const lanes apart_r = low_r - high_r, apart_i = low_i + high_i;
         lanes sine, cosine, between;
-        lanes_load_pairs(window + 2 * k, &sine, &between);
-        lanes_load_pairs(window + 2 * (middle + k), &cosine, &between);
+        lanes_load_pairs(sines + 2 * k, &sine, &between);
+        lanes_load_pairs(sines + 2 * (middle + k), &cosine, &between);
         if (sign < 0) cosine = -cosine;
         const wide turned = wide_plus_product(wide_product(apart_r, sine), apart_i, cosine);
         const lanes turned_i = turned_imaginary(apart_r, apart_i, -sine, cosine);
@@ -185,6 +194,26 @@ APART void quantize_in_parts(const struct context *c, const int32_t *restrict va
     quantize(c, bands_of_rest, c->bands, FEATURE_ROWS + row, coarser + c->excess_shift);
 }
 
+/* Magnitudes, which stand for 2^-(exponent + 31) each, to their logarithms. */
+static inline void take_logarithms(const struct context *c, int32_t *values, int exponent)
+{
+    const int fine = SCALE_BITS - 1 - LOGARITHM_BITS, part = (1 << OCTAVE_BITS) - 1;
+    LOOPED for (int k = 0; k < BINS; k++) {
+        const int32_t x = values[k];
+        if (!x) {
+            values[k] = c->least_logarithm;
+            continue;
+        }
+        const int length = bit_length((uint32_t)x);
+        const int32_t fraction = (int32_t)((uint32_t)x << (SCALE_BITS - length) & 0x3fffffffu);
+        const int32_t *line = c->logarithms + (fraction >> fine);
+        const int32_t beyond = fraction >> (fine - OCTAVE_BITS) & part;
+        const int32_t rise = ((line[1] - line[0]) * beyond + (1 << (OCTAVE_BITS - 1))) >> OCTAVE_BITS;
+        const int32_t found = (length - 1 - SCALE_BITS - exponent) * (1 << OCTAVE_BITS) + line[0] + rise;
+        values[k] = found < c->least_logarithm ? c->least_logarithm : found;
+    }
+}
+
 /* The newest samples' features. */
 static void fixed_analyse(struct context *c)
 {
@@ -212,29 +241,36 @@ static void fixed_analyse(struct context *c)
     }
     fft(real, imaginary, c->twiddles);
     real[POINTS] = real[0], imaginary[POINTS] = imaginary[0];
-    fold(real, imaginary, real, imaginary, c->window, -1);
+    fold(real, imaginary, real, imaginary, c->sines, -1);
     BY_LANES for (int from = 0; from < BINS; from += LANES) {
         const int k = lanes_from(from, BINS);
         lanes_store(magnitudes + k, lanes_magnitude(lanes_load(real + k), lanes_load(imaginary + k)));
     }
-    const int32_t *const rows[FEATURE_ROWS] = {magnitudes, real, imaginary};
-    LOOPED for (int row = 0; row < FEATURE_ROWS; row++) {
-        if (c->bands)
-            quantize_in_parts(c, rows[row], row, exponent - gain);
-        else
-            quantize(c, rows[row], BINS, row, exponent - gain);
+    if (c->logarithms) {
+        take_logarithms(c, magnitudes, exponent - gain);
+        quantize(c, magnitudes, BINS, 0, LOGARITHM_EXPONENT);
+    } else {
+        const int32_t *const rows[FEATURE_ROWS] = {magnitudes, real, imaginary};
+        LOOPED for (int row = 0; row < FEATURE_ROWS; row++) {
+            if (c->bands)
+                quantize_in_parts(c, rows[row], row, exponent - gain);
+            else
+                quantize(c, rows[row], BINS, row, exponent - gain);
+        }
     }
     for (int n = 0; n < HOP; n++) c->samples[n] = c->samples[HOP + n];
 }
 
-/* The mask [2][257] without its zero point. */
+/* The mask [2][257] without its zero point; the imaginary part of a real one is 0. */
 static inline void read_mask(const struct context *c, int32_t *mask)
 {
     const int32_t zero_point = c->mask_zero_point;
+    const int given = c->mask_rows * BINS;
     if (c->mask_bytes == 1)
-        LOOPED for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int8_t *)c->mask)[n] - zero_point;
+        LOOPED for (int n = 0; n < given; n++) mask[n] = ((const int8_t *)c->mask)[n] - zero_point;
     else
-        LOOPED for (int n = 0; n < 2 * BINS; n++) mask[n] = ((const int16_t *)c->mask)[n] - zero_point;
+        LOOPED for (int n = 0; n < given; n++) mask[n] = ((const int16_t *)c->mask)[n] - zero_point;
+    for (int n = given; n < 2 * BINS; n++) mask[n] = 0;
 }
 
 /* The mask, in steps 2^-STRENGTH_BITS as wide, held at the least gain and mixed with 1. */
@@ -327,12 +363,12 @@ APART int mask_oldest(const struct context *c, int32_t *re, int32_t *im)
     return exponent;
 }
 
-/* Samples 2 n and on of the segment, times the window. */
+/* Samples 2 n and on of the segment, times the window of synthesis. */
 static inline void write_segment(const struct context *c, const int32_t *re, const int32_t *im, int n,
                                  int shift, int32_t *segment)
 {
     lanes even, odd;
-    lanes_load_pairs(c->window + 2 * n, &even, &odd);
+    lanes_load_pairs(c->synthesis + 2 * n, &even, &odd);
     even = lanes_scale(even, c->mask_multiplier), odd = lanes_scale(odd, c->mask_multiplier);
     const wide first = wide_shift(wide_product(lanes_load(re + n), even), shift);
     const wide second = wide_shift(wide_product(lanes_load(im + n), odd), shift);
@@ -349,7 +385,7 @@ static void fixed_synthesise(struct context *c)
     int32_t re[BINS], im[BINS];
 #endif
     const int exponent = mask_oldest(c, re, im);
-    fold(re, im, re, im, c->window, 1);
+    fold(re, im, re, im, c->sines, 1);
     fft(im, re, c->twiddles); /* parts swapped: the inverse */
 
     int shift = c->exponents[0] + exponent - c->mask_exponent + 9 + 31 + TABLE_BITS - 15 - GUARD_BITS;

@@ -11,26 +11,28 @@ from numpy.typing import NDArray
 
 from edge_se.errors import UserError
 from edge_se.fixed import (
-    ANALYSIS_WINDOW,
     BINS,
     GUARD_BITS,
+    HALF_SINE,
     HOP,
     LONGEST_SHIFT,
     MASK_UNIT_LIMIT,
+    OCTAVE_BITS,
     SCALE_BITS,
     SEGMENT_LIMIT,
     STRENGTH_BITS,
     TABLE_BITS,
     WINDOW,
-    WINDOW_FUNCTION,
     Integers,
     analyse,
     limited,
+    logarithms,
     magnitude,
     mantissa,
     overlapped,
     round_shift,
     saturate,
+    windows,
 )
 from edge_se.level import IntegerDc, make_normalizer
 from edge_se.manifest import (
@@ -41,12 +43,15 @@ from edge_se.manifest import (
     TensorSpec,
 )
 from edge_se.quantized import limits
+from edge_se.signal import Signal
 from edge_se.speech import soft_energy, speech_probability
 from edge_se.strength import Strength
 
 INT16 = limits(np.int16)
 # Bits by which sums of bins may exceed bins.
 BAND_HEADROOM = LARGEST_BAND_WEIGHT.bit_length() - 1
+# Of logarithms to the base 2, as features to the base 10 have them.
+LOGARITHM_UNIT, LOGARITHM_EXPONENT = math.log10(2), OCTAVE_BITS - SCALE_BITS
 # Binary exponents of a model's scales that no shift can serve: steps of the features finer than
 # 2**-42, masks that amplify 128-fold and more.
 _FINEST_FEATURES, _COARSEST_MASK = 42, {"int8": 0, "int16": -8}
@@ -55,8 +60,9 @@ _FINEST_FEATURES, _COARSEST_MASK = 42, {"int8": 0, "int16": -8}
 class FeatureScale:
     """Integers with a common exponent to the step's quantized input, by multiply and shift."""
 
-    def __init__(self, spec: TensorSpec) -> None:
-        self.multiplier, self.exponent = mantissa(1 / spec.scale, SCALE_BITS)
+    def __init__(self, spec: TensorSpec, unit: float = 1.0) -> None:
+        """To a tensor as `spec` says, of values that are multiples of `unit`."""
+        self.multiplier, self.exponent = mantissa(unit / spec.scale, SCALE_BITS)
         self.zero_point, self.limits = spec.zero_point, limits(spec.dtype)
 
     def shift(self, exponent: int) -> int:
@@ -67,6 +73,11 @@ class FeatureScale:
         """Quantized values, saturated, of values that stand for 2**-(exponent + 31) each."""
         wide = round_shift(values * self.multiplier, self.shift(exponent)) + self.zero_point
         return saturate(wide, *self.limits)
+
+
+def feature_scale(signal: Signal, spec: TensorSpec) -> FeatureScale:
+    """Of what the features of a signal are made of: a spectrum, or its logarithms."""
+    return FeatureScale(spec, LOGARITHM_UNIT if signal.is_logarithmic else 1.0)
 
 
 class FixedBands:
@@ -102,10 +113,11 @@ class FixedBands:
 class MaskScale:
     """The mask's scale, as a window that carries its mantissa and a shift that has its exponent."""
 
-    def __init__(self, spec: TensorSpec) -> None:
+    def __init__(self, spec: TensorSpec, window: Integers = HALF_SINE) -> None:
+        """Of a mask as `spec` says, its signal multiplied by `window`."""
         self.multiplier, self.exponent = mantissa(spec.scale, TABLE_BITS)
         self.zero_point = spec.zero_point
-        self.window = round_shift(ANALYSIS_WINDOW * self.multiplier, TABLE_BITS)
+        self.window = round_shift(window * self.multiplier, TABLE_BITS)
         finest = math.ldexp(self.multiplier, self.exponent - TABLE_BITS - STRENGTH_BITS)
         self.unit = min(round(1 / finest), MASK_UNIT_LIMIT)
 
@@ -130,17 +142,12 @@ def check_served(manifest: Manifest) -> None:
             f"{manifest.precision} has not; quantize with --precision int8 or take the float STFT"
         )
     signal = manifest.signal
-    if (signal.window, signal.hop, signal.window_function) != (WINDOW, HOP, WINDOW_FUNCTION):
+    if (signal.window, signal.hop) != (WINDOW, HOP):
         raise UserError(
-            f"the fixed-point STFT has a {WINDOW_FUNCTION} window of {WINDOW} samples, the model a "
-            f"{signal.window_function} window of {signal.window}; take the float STFT"
+            f"the fixed-point STFT has a window of {WINDOW} samples and hops of {HOP}, the model a "
+            f"window of {signal.window} and hops of {signal.hop}; take the float STFT"
         )
-    if signal.features != "magnitude_real_imaginary":
-        raise UserError(
-            f"the fixed-point STFT has no features of the kind {signal.features}; take the float "
-            "STFT"
-        )
-    finest = FeatureScale(features).exponent > _FINEST_FEATURES
+    finest = feature_scale(signal, features).exponent > _FINEST_FEATURES
     if finest or MaskScale(mask).exponent > _COARSEST_MASK[mask.dtype]:
         raise UserError(
             f"the scales {features.scale:g} of the features and {mask.scale:g} of the mask are out "
@@ -171,9 +178,11 @@ class FixedPath:
         """
         check_served(manifest)
         self._features, self._mask = features, mask
-        self._feature_scale = FeatureScale(manifest.tensors.features)
+        self._logarithmic = manifest.signal.is_logarithmic
+        self._feature_scale = feature_scale(manifest.signal, manifest.tensors.features)
+        self._analysis_window, synthesis_window = windows(manifest.signal)
         self._bands = None if manifest.bands is None else FixedBands(manifest.bands)
-        self._mask_scale = MaskScale(manifest.tensors.mask)
+        self._mask_scale = MaskScale(manifest.tensors.mask, synthesis_window)
         self._normalize = make_normalizer(manifest.signal)
         self._dc = IntegerDc()
         self._samples = np.zeros(WINDOW, np.int64)
@@ -200,9 +209,14 @@ class FixedPath:
                 constant = self._dc(newest, self._normalize.exponent)
                 newest[...] = saturate(newest - constant, *INT16)
             gain = self._normalize(int(np.square(newest).sum()))
-        spectrum, exponent = analyse(self._samples)
-        rows = np.concatenate([magnitude(spectrum)[None], spectrum])
-        self._features[...] = self._quantized(rows, exponent - gain)
+        spectrum, exponent = analyse(self._samples, self._analysis_window)
+        rows = magnitude(spectrum)[None]
+        if self._logarithmic:
+            found = logarithms(rows, exponent - gain)
+            self._features[...] = self._feature_scale(found, LOGARITHM_EXPONENT)
+        else:
+            rows = np.concatenate([rows, spectrum])
+            self._features[...] = self._quantized(rows, exponent - gain)
         self._spectra[:-1], self._spectra[-1] = self._spectra[1:], spectrum
         self._exponents[:-1], self._exponents[-1] = self._exponents[1:], exponent
 
@@ -220,7 +234,7 @@ class FixedPath:
 
     def synthesise(self, out: NDArray[np.int16]) -> None:
         """Synthesis: the mask applied, and one enhanced hop (int16 [256]) written to `out`."""
-        mask: Integers = self._mask.astype(np.int64) - self._mask_scale.zero_point
+        mask = self._read_mask()
         analysis = int(self._exponents[0])
         if self._least_gain or self._dry:
             mask = limited(mask, self._mask_scale.unit, self._least_gain, self._dry)
@@ -230,10 +244,14 @@ class FixedPath:
         out[...] = saturate(round_shift(self._tail + segment[:HOP], GUARD_BITS), *INT16)
         self._tail[...] = segment[HOP:]
 
+    def _read_mask(self) -> Integers:
+        """Real and imaginary parts [2, 257], the zero point taken off."""
+        mask: Integers = self._mask.astype(np.int64) - self._mask_scale.zero_point
+        return mask if len(mask) == 2 else np.concatenate([mask, np.zeros_like(mask)])
+
     def speech_probability(self) -> float:
         """Probability, 0 to 1, that the newest frame out holds speech; see `edge_se.speech`."""
-        spectrum, mask = self._spectra[0].astype(np.float64), self._mask.astype(np.float64)
-        mask -= self._mask_scale.zero_point
+        spectrum, mask = self._spectra[0].astype(np.float64), self._read_mask().astype(np.float64)
         step = math.ldexp(1, -int(self._exponents[0]) - SCALE_BITS)
         return speech_probability(
             (spectrum[0] + 1j * spectrum[1]) * step,

@@ -64,7 +64,8 @@ def make_engine(
     if arithmetic == "float":
         return engine
     try:
-        check_served(lower(checkpoint.step()), checkpoint.signal)
+        if arithmetic == "fixed":
+            check_served(lower(checkpoint.step()))
     except ValueError as error:
         raise _unserved(arithmetic, error) from error
     if noisy is None:
@@ -124,8 +125,8 @@ def int8_engine(content: bytes) -> Engine:
         return Int8Engine(split(content)[0], manifest_of(content, "the model file"))
     except ValueError as error:
         raise UserError(
-            f"no int8 C engine can be generated for this file: {error}; it takes a GTCRN that "
-            f"edge-se quantize --precision {RECIPES['int8']} made"
+            f"no int8 C engine can be generated for this file: {error}; it takes a GTCRN "
+            f"or a UL-UNAS that edge-se quantize --precision {RECIPES['int8']} made"
         ) from error
 
 
@@ -149,5 +150,5 @@ def _unserved(arithmetic: str, error: ValueError) -> UserError:
     return UserError(
         f"no {arithmetic} C engine can be generated for this network: {error}; there are engines "
         "for a GTCRN with windows of 512 samples and 16 channels, as upstream trains it, and in "
-        "float for UL-UNAS"
+        "float and int8 for UL-UNAS"
     )

@@ -9,10 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.errors import UserError
-from edge_se.fixed import (
-    BINS,
-    WINDOW_FUNCTION,
-)
+from edge_se.fixed import BINS
 from edge_se.quantized import limits
 from edge_se.signal import Signal
 from quant.c.engine import (
@@ -77,10 +74,8 @@ TOO_FINE = (
 IN_FLOAT_ONLY = (Spread, AffineRectifier, Sigmoid, AttentionBothWays)
 
 
-def check_served(layers: Sequence[Layer], signal: Signal) -> None:
-    """Raise ValueError unless there are kernels for the signal's window and all layers."""
-    if signal.window_function != WINDOW_FUNCTION:
-        raise ValueError(f"its window function is {signal.window_function}")
+def check_served(layers: Sequence[Layer]) -> None:
+    """Raise ValueError unless there are kernels for all layers."""
     for layer in layers:
         if isinstance(layer, IN_FLOAT_ONLY):
             raise ValueError(f"{layer.result.name} is a layer that there is in float only")
@@ -107,7 +102,7 @@ class FixedEngine(LayerEngine):
         Raises:
             ValueError: A layer's sums could leave 32 bits, or the kernels don't serve it.
         """
-        check_served(layers, signal)
+        check_served(layers)
         fixed = quantize_layers(layers, encodings)
         self._fours: list[str] = []
         self._doubled: dict[str, Change] = {}

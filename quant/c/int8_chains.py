@@ -69,7 +69,11 @@ class Chains:
     def add(self, operation: Operation) -> None:
         """Add an operator to the chain, or begin another one with it."""
         (result,) = operation.outputs
-        operands = [self._frame.at(tensor) for tensor in operation.inputs if tensor is not None]
+        operands = [
+            _repeated(self._frame.at(tensor), result.shape)
+            for tensor in operation.inputs
+            if tensor is not None
+        ]
         count, last = int(np.prod(result.shape)), result.shape[-1]
         chain = self._chain
         whole = [places for places in operands if places.size == count]
@@ -152,9 +156,7 @@ class Chains:
         numbers = self._known[key]
         reads = [o.place for _, given, _ in chain.operators for o in given if o.kind != "earlier"]
         writes = [number << BITS for _, _, number in chain.operators]
-        self._frame.steps.append(
-            Step(reads, writes, lambda at: self._written_chain(chain, numbers, at))
-        )
+        self._frame.append(Step(reads, writes, lambda at: self._written_chain(chain, numbers, at)))
 
     def _chain_numbers(self, chain: Chain) -> dict[str, str]:
         """Tables of a chain's operators, and the numbers of those that have none."""
@@ -232,7 +234,13 @@ class Chains:
                 arguments.append(at(number << BITS))
                 row = f"r * {chain.columns} + " if chain.rows > 1 else ""
                 stores.append(f"block_store(y{position} + {row}c, v{position});")
-        loop = f"for (int c = 0; c < {chain.columns}; c += BLOCK) {{"
+        # Chains of all sizes are one function.
+        several = chain.rows == 1 and chain.columns > BLOCK
+        if several:
+            parameters.append("int count")
+            arguments.append(str(chain.columns))
+        end = "count" if several else str(chain.columns)
+        loop = f"for (int c = 0; c < {end}; c += BLOCK) {{"
         body = [*before]
         if chain.rows > 1:
             body.append(f"for (int r = 0; r < {chain.rows}; r++)")
@@ -241,6 +249,15 @@ class Chains:
             "chain", ", ".join(parameters), "\n".join(body), " && ".join(quick)
         )
         return f"{function}({', '.join(arguments)});"
+
+
+def _repeated(places: Places, shape: tuple[int, ...]) -> Places:
+    """Places of what an operand is repeated to, unless the loop repeats it."""
+    size, last = places.size, shape[-1]
+    in_loop = size in (1, int(np.prod(shape)), BLOCK // 2)
+    if in_loop or (size == last and last % BLOCK == 0):
+        return places
+    return np.broadcast_to(places, shape)
 
 
 def _sum(operation: Operation) -> list[int]:

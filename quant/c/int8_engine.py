@@ -11,15 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from edge_se.engines.fixed_path import FeatureScale, FixedBands, MaskScale
+from edge_se.engines.fixed_path import FixedBands, MaskScale, feature_scale
 from edge_se.fixed import BINS, MASK_UNIT_LIMIT
 from edge_se.manifest import Manifest
 from edge_se.quantized import limits
 from quant.c.engine import Engine
 from quant.c.int8_chains import Chains
 from quant.c.int8_frame import BLOCK, Frame
-from quant.c.int8_layers import MULTIPLIER, ZERO, Layers
-from quant.c.int8_moves import BITS, PADDING, Places, buffer_of, offset_of
+from quant.c.int8_layers import MULTIPLIER, ZERO
+from quant.c.int8_loops import rolled
+from quant.c.int8_moves import (
+    BITS,
+    PADDING,
+    Places,
+    buffer_of,
+    lie_side_by_side,
+    offset_of,
+)
 from quant.c.int8_program import (
     Operation,
     Program,
@@ -28,6 +36,7 @@ from quant.c.int8_program import (
     read_program,
     reference_tables,
 )
+from quant.c.int8_spread import SpreadLayers
 from quant.c.integer_path import add_path_memory, close_path, open_path, squared_step
 from quant.c.memory import share
 from quant.c.source import identifier
@@ -45,6 +54,7 @@ MASK_MULTIPLIER = Kind("mask_multiplier", low=1, high=2**15)
 UNIT, SQUARE = Kind("unit", low=1, high=MASK_UNIT_LIMIT), Kind("square", high=2**31 - 1)
 LARGEST_BAND_WEIGHT = 2**20
 BAND_STEP = 4  # weights of a band that are multiplied at once
+CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D"}  # which read zeros around what they are given
 WIDENED_BITS = 7  # that a mask gains where it is told whether there is speech
 
 
@@ -53,7 +63,7 @@ class Int8Engine(Engine):
 
     arithmetic = "int8"
     element, samples = "int8_t", "int16_t"
-    included = ("fixed_path.h", "int8_kernels.h", "weights.h")
+    included = ("fixed_path.h", "int8_kernels.h", "int8_spread.h", "weights.h")
     included_by_these = ("compiler.h", "wide.h", "bits.h", "fft.h", "level.h")
 
     def __init__(self, content: bytes, manifest: Manifest) -> None:
@@ -75,9 +85,11 @@ class Int8Engine(Engine):
             raise ValueError("its samples do not become features in integers")
         self._manifest = manifest
         tables = reference_tables(op for op in self._program.operations if op.is_unary)
-        self._frame, sites = Frame(), _sites(self._program)
+        self._frame, sites = Frame(self.source), _sites(self._program)
         self._chains = Chains(self._frame, self.weights, self.source, sites, tables)
-        self._layers = Layers(self._frame, self.weights, self.source, self.scratch, sites)
+        self._layers = SpreadLayers(
+            self.checks, self._frame, self.weights, self.source, self.scratch, sites
+        )
         self._lower()
 
     # Operators -----------------------------------------------------------------------------
@@ -95,16 +107,28 @@ class Int8Engine(Engine):
             self._frame.places[tensor.index] = self._frame.of(buffer).reshape(tensor.shape)
         for operation in program.operations:
             self._operator(operation)
+        self._layers.close()
         result = self._frame.buffer(int(np.prod(mask.shape)), "mask")
         self._frame.copied(self._frame.read(self._frame.at(mask)), result)
         after = {state.input: state.output for state in manifest.states}
         by_index = {tensor.index: tensor for tensor in outputs}
         carried = [
-            (tensor, self._frame.side_by_side(self._frame.at(by_index[int(after[tensor.index])])))
-            for tensor in inputs
+            (tensor, self._carried(tensor, by_index[int(after[tensor.index])])) for tensor in inputs
         ]
         self._chains.close()
         self._write(carried)
+
+    def _carried(self, state: Tensor, result: Tensor) -> Places | None:
+        """Where a state's successor lies, side by side; None where it is copied in parts."""
+        places = self._frame.read(self._frame.at(result))
+        if lie_side_by_side(places) or self._frame.join(places):
+            return self._frame.home(places)
+        own = self._frame.home(self._frame.at(state))
+        for number in np.unique(places >> BITS):
+            if self._frame.buffers[number].is_state and number != buffer_of(own.flat[0]):
+                raise ValueError("it has a state that is in part another one's")
+        self._frame.copy(places, own)
+        return None
 
     def _operator(self, operation: Operation) -> None:
         if operation.is_unary or operation.kind in ("ADD", "SUB", "MUL"):
@@ -132,6 +156,9 @@ class Int8Engine(Engine):
                 )
             ],
         }
+        if operation.kind == "PAD" and not self._read_by(operation) & CONVOLUTIONS:
+            self._layers.filled(operation)
+            return
         if operation.kind in movers:
             moved = operation.inputs[1:] if operation.kind == "SPLIT" else operation.inputs
             for tensor in moved:
@@ -153,13 +180,17 @@ class Int8Engine(Engine):
         }
         if operation.kind not in kernels:
             raise ValueError(f"it has a {operation.kind}")
-        if operation.is_rectified:
-            raise ValueError(f"it has a rectified {operation.kind}")
         kernels[operation.kind](operation)
+        self._layers.rectify(operation)
+
+    def _read_by(self, operation: Operation) -> set[str]:
+        """Kinds of operators that read an operator's results."""
+        results = set(operation.outputs)
+        return {op.kind for op in self._program.operations if results & set(op.inputs)}
 
     # The frame -----------------------------------------------------------------------------
 
-    def _write(self, carried: Sequence[tuple[Tensor, Places]]) -> None:
+    def _write(self, carried: Sequence[tuple[Tensor, Places | None]]) -> None:
         addresses = self._addresses(carried)
 
         def at(place: int) -> str:
@@ -170,17 +201,18 @@ class Int8Engine(Engine):
 
         self._open()
         self.end_signal_fields()
-        for step in self._frame.steps:
-            self.source.say(step.write(at))
+        for statement in rolled([step.write(at) for step in self._frame.steps]):
+            self.source.say(statement)
         names = {state.input: identifier(state.name) for state in self._manifest.states}
         kept = set()
         for tensor, places in carried:
             own = buffer_of(self._frame.home_of(int(self._frame.places[tensor.index].flat[0])))
-            source = self._frame.buffers[buffer_of(places.flat[0])]
-            if source.is_state and source.number != own:
-                raise ValueError(f"its state {names[tensor.index]} is another one's")
-            state = f"s->{names[tensor.index]}"
-            self.source.call("memmove", state, at(int(places.flat[0])), str(places.size))
+            if places is not None:
+                source = self._frame.buffers[buffer_of(places.flat[0])]
+                if source.is_state and source.number != own:
+                    raise ValueError(f"its state {names[tensor.index]} is another one's")
+                state = f"s->{names[tensor.index]}"
+                self.source.call("memmove", state, at(int(places.flat[0])), str(places.size))
             zero = self.weights.number(ZERO, tensor.zero_point)
             buffer = self._frame.buffers[own]
             kept.add(buffer)
@@ -189,18 +221,24 @@ class Int8Engine(Engine):
             self.state[buffer.field] = ("int8_t", _rounded(buffer.size))
         squared = squared_step(MaskScale(self._manifest.tensors.mask), WIDENED_BITS)
         square = self.weights.number(SQUARE, squared)
+        given = int(np.prod(self._manifest.tensors.mask.shape))
         self.source.say(f"int16_t parts[{2 * BINS}];")
-        self.source.call("widen", str(2 * BINS), "k.mask", self._mask_zero, "parts")
+        self.source.call("widen", str(given), "k.mask", self._mask_zero, "parts")
+        if given < 2 * BINS:
+            more = 2 * BINS - given
+            self.source.call("memset", f"parts + {given}", "0", f"sizeof(int16_t) * {more}")
         close_path(self, "parts", f"(uint64_t){square}")
 
-    def _addresses(self, carried: Sequence[tuple[Tensor, Places]]) -> dict[int, tuple[str, int]]:
+    def _addresses(
+        self, carried: Sequence[tuple[Tensor, Places | None]]
+    ) -> dict[int, tuple[str, int]]:
         """Of each buffer: a pointer, and where it begins behind that."""
         lives: dict[int, list[int]] = {}
         for index, step in enumerate(self._frame.steps):
             for place in (*step.reads, *step.writes):
                 number = buffer_of(self._frame.home_of(place))
                 lives.setdefault(number, [index, index])[1] = index
-        for _, places in carried:
+        for places in (places for _, places in carried if places is not None):
             lives[buffer_of(places.flat[0])][1] = len(self._frame.steps)
         kept = {buffer_of(self._frame.home_of(number << BITS)) for number in self._frame.needed}
         own = [
@@ -234,7 +272,7 @@ class Int8Engine(Engine):
         manifest, number = self._manifest, self.weights.number
         features, mask = manifest.tensors.features, manifest.tensors.mask
         add_path_memory(self)
-        scale, of_mask = FeatureScale(features), MaskScale(mask)
+        scale, of_mask = feature_scale(manifest.signal, features), MaskScale(mask)
         self._mask_zero = number(ZERO, of_mask.zero_point)
         low, high = limits(np.int8)
         fields: dict[str, Any] = {

@@ -3,6 +3,7 @@
 Values that lie elsewhere are addressed there; only what a step reads may have to be copied.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from quant.c.int8_moves import (
     strides_of,
 )
 from quant.c.int8_program import Tensor
+from quant.c.source import Source
 
 BLOCK = 16  # elements of a chain at once, of which every buffer holds a multiple
 
@@ -60,7 +62,9 @@ class Frame:
         before_step: called before another step is emitted, by which it may come later.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, source: Source) -> None:
+        """Begin a frame; `source` gets a function for each shape of a copy."""
+        self._source = source
         self.buffers: list[Buffer] = []
         self.places: dict[int, Places] = {}
         self.steps: list[Step] = []
@@ -69,6 +73,7 @@ class Frame:
         self.before_step: Callable[[], None] = lambda: None
         self._base: list[int] = []
         self._moved: dict[bytes, Places] = {}
+        self._written: dict[int, tuple[int, int]] = {}  # first and last step that writes a buffer
 
     def buffer(self, size: int, name: str = "", is_state: bool = False) -> Buffer:
         """Another buffer."""
@@ -150,10 +155,18 @@ class Frame:
         )
         free = [not b.field or (b.is_state and i == 0) for i, b in enumerate(found)]
         even = all(buffer.size % BLOCK == 0 for buffer in found[:-1])
+        if not even:  # each is written in whole blocks, over what is written after it
+            written = [self._written_by(buffer) for buffer in found]
+            ends = np.cumsum([buffer.size for buffer in found])
+            blocks_end = [e - b.size + _whole(b.size) for e, b in zip(ends, found, strict=True)]
+            inside = max(blocks_end) <= _whole(flat.size)
+            even = inside and all(a[1] < b[0] for a, b in itertools.pairwise(written))
         if not (whole and all(free) and even and len(set(found)) == len(found)):
             return False
         first = found[0]
         parent = self.buffer(flat.size, first.field, first.is_state)
+        written = [self._written_by(buffer) for buffer in found]
+        self._written[parent.number] = min(a for a, _ in written), max(b for _, b in written)
         begin = 0
         for buffer in found:
             self._base[buffer.number] = (parent.number << BITS) + begin
@@ -180,10 +193,27 @@ class Frame:
                 self.emit(
                     [block.source, other.source],
                     [block.target],
-                    partial(_written_pair, block, other),
+                    partial(self._written_pair, block, other),
                 )
             else:
-                self.emit([block.source], [block.target], partial(_written_block, block))
+                self.emit([block.source], [block.target], partial(self._written_block, block))
+
+    def _written_block(self, block: Block, at: Callable[[int], str]) -> str:
+        sizes, x, y = block.sizes, block.source_steps, block.target_steps
+        body = f"copy({_listed(sizes)}, x, {_listed(x)}, y, {_listed(y)});"
+        if sizes[0] == 1 and (x[-1], y[-1]) == (0, 1):
+            body = f"repeat({_listed(sizes[1:])}, x, {x[1]}, y, {y[1]});"
+        function = self._source.function("copy_block", "const int8_t *x, int8_t *y", body)
+        return f"{function}({at(block.source)}, {at(block.target)});"
+
+    def _written_pair(self, block: Block, other: Block, at: Callable[[int], str]) -> str:
+        steps = _listed(block.source_steps[:-1]), _listed(block.target_steps[:-1])
+        function = self._source.function(
+            "copy_pairs",
+            "const int8_t *a, const int8_t *b, int8_t *y",
+            f"interleave({_listed(block.sizes)}, a, b, {steps[0]}, y, {steps[1]});",
+        )
+        return f"{function}({at(block.source)}, {at(other.source)}, {at(block.target)});"
 
     def rows(self, places: Places) -> tuple[int, int]:
         """Rows [R, C] whose elements lie side by side: place of the first, and how far apart."""
@@ -202,19 +232,24 @@ class Frame:
     ) -> None:
         """Add a step; see `Step`."""
         self.before_step()
-        self.steps.append(Step(list(reads), list(writes), write))
+        self.append(Step(list(reads), list(writes), write))
+
+    def append(self, step: Step) -> None:
+        """Add a step behind all others."""
+        number = len(self.steps)
+        for place in step.writes:
+            first, _ = self._written.get(buffer_of(place), (number, number))
+            self._written[buffer_of(place)] = first, number
+        self.steps.append(step)
+
+    def _written_by(self, buffer: Buffer) -> tuple[int, int]:
+        """The first and the last step that writes a buffer; the next one, if none does yet."""
+        return self._written.get(buffer.number, (len(self.steps), len(self.steps)))
 
 
-def _written_block(block: Block, at: Callable[[int], str]) -> str:
-    source = f"{at(block.source)}, {_listed(block.source_steps)}"
-    target = f"{at(block.target)}, {_listed(block.target_steps)}"
-    return f"copy({_listed(block.sizes)}, {source}, {target});"
-
-
-def _written_pair(block: Block, other: Block, at: Callable[[int], str]) -> str:
-    source = f"{at(block.source)}, {at(other.source)}, {_listed(block.source_steps[:-1])}"
-    target = f"{at(block.target)}, {_listed(block.target_steps[:-1])}"
-    return f"interleave({_listed(block.sizes)}, {source}, {target});"
+def _whole(size: int) -> int:
+    """A size in whole blocks."""
+    return -(-size // BLOCK) * BLOCK
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from quant.c.int8_frame import BLOCK, Frame
-from quant.c.int8_moves import BITS, PADDING, Places, offset_of, strides_of
+from quant.c.int8_moves import BITS, PADDING, Places, buffer_of, offset_of, strides_of
 from quant.c.int8_planes import find_planes
 from quant.c.int8_program import (
     Operation,
@@ -53,19 +53,19 @@ class Layers:
         """
         self._frame, self._weights, self._source, self._scratch = frame, weights, source, scratch
         self._sites = sites
-        self._numbers = {operation: number for number, operation in enumerate(sites)}
         self._known: dict[Any, Any] = {}
         self._split: dict[int, Operation] = {}  # by what splits bands, until it is joined
         self._negatives = _negatives(sites)
 
-    def _affine(self, operation: Operation, weight: Any, sums: Any) -> list[str]:
+    def _affine(self, operation: Operation, weight: Any, sums: Any, together: int = 1) -> list[str]:
         """Tables of a layer by name, weight [outputs, ...] as the kernel reads it.
 
         Sums of weights are what the input's zero point is taken off by; none where that was before.
+        Of so many positions `together`, whose outputs follow each other.
         """
         x, (result,), site = operation.input(0), operation.outputs, self._sites[operation]
         if ("affine", site) not in self._known:
-            scales = weighted_multipliers(x, operation.input(1), result)
+            scales = weighted_multipliers(x, operation.input(1), result) * together
             tables = ["0"]
             if weight is not None:
                 tables = [self._weights.table(f"weight_{site}", weight.astype(np.int8))]
@@ -79,15 +79,14 @@ class Layers:
                 table = self._weights.table(f"{name}_{site}", found, kind.low, kind.high)
                 tables.append(table)
             zero = self._weights.number(ZERO, result.zero_point)
-            self._known["affine", site] = (*tables, zero)
-        weights, multiplier, exponent, zero = self._known["affine", site]
-        bias = np.zeros(len(sums), np.int64)
-        if len(operation.inputs) > 2 and operation.inputs[2] is not None:
-            bias += np.array(operation.input(2).content).ravel()
-        number = self._numbers[operation]
-        bias -= x.zero_point * sums
-        offsets = self._weights.table(f"bias_{number}", bias.astype(np.int32))
-        return [weights, offsets, multiplier, exponent, zero]
+            # Of all the operators that share these, one after the other.
+            sharing = [operation for operation, other in self._sites.items() if other == site]
+            biases = np.stack([bias_of(op, sums, together) for op in sharing]).astype(np.int32)
+            bias = self._weights.table(f"bias_{site}", biases)
+            self._known["affine", site] = (*tables, zero, bias, sharing)
+        weights, multiplier, exponent, zero, bias, sharing = self._known["affine", site]
+        begin = sharing.index(operation) * len(sums)
+        return [weights, f"{bias} + {begin}" if begin else bias, multiplier, exponent, zero]
 
     def linear(self, operation: Operation) -> None:
         """A fully connected layer, which may select or split bands instead."""
@@ -105,7 +104,7 @@ class Layers:
             return
         first, step = self._frame.rows(places)
         rows = len(places)
-        padded = _ordered(np.pad(kernel, ((0, 0), (0, -inputs % INPUTS))), rows, outputs)
+        padded = ordered(np.pad(kernel, ((0, 0), (0, -inputs % INPUTS))), rows, outputs)
         tables = self._affine(operation, padded, kernel.sum(axis=1, dtype=np.int64))
         shape = f"{rows}, {step}, {padded.shape[1]}, {outputs}, {outputs}, 1"
         self._apply(shape, tables, lambda at: at(first), [first], self._frame.define(result).number)
@@ -128,7 +127,7 @@ class Layers:
             steps = strides_of(places)
             if steps is None or steps[1] != 1:
                 raise ValueError("it splits bands that do not lie side by side")
-            step = steps[0]
+            step = steps[0] or self._frame.buffers[buffer_of(places[0, 0])].size
             begins = np.minimum((kernel != 0).argmax(axis=1), kernel.shape[1] - 2)
             pairs = np.stack(
                 [np.take_along_axis(kernel, begins[:, None] + n, 1)[:, 0] for n in (0, 1)]
@@ -208,7 +207,7 @@ class Layers:
             return
         flat = kernel.reshape(outputs, taps * inputs)
         padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % INPUTS)))
-        padded = _ordered(padded, positions, outputs // groups)
+        padded = ordered(padded, positions, outputs // groups)
         tables = self._affine(operation, padded, flat.sum(axis=1, dtype=np.int64))
         buffer, of_group = self._frame.define(result).number, outputs // groups
         first, row = self._frame.rows(rows)
@@ -315,12 +314,13 @@ class Layers:
         if key not in self._known:
             self._known[key] = self._weights.number(ZERO, tensor.zero_point)
         zero = self._known[key]
-        shape = f"{rows}, {channels}, {row}, {before}, {after}, {zero}"
-        self._frame.emit(
-            [place],
-            [],
-            lambda at: f"pad_rows({shape}, {at(place)}, k.padded + {begin});",
+        function = self._source.function(
+            "pad",
+            "int32_t zero, const int8_t *x, int8_t *padded",
+            f"pad_rows({rows}, {channels}, {row}, {before}, {after}, zero, x, padded);",
         )
+        target = f"k.padded + {begin}" if begin else "k.padded"
+        self._frame.emit([place], [], lambda at: f"{function}({zero}, {at(place)}, {target});")
 
     def _padded_rows(self, operation: Operation, taps: int) -> tuple[Places, int, int, int]:
         """An image's frames [H, W, C] without zeros at their ends, how many were there, stride."""
@@ -426,7 +426,15 @@ def _negatives(operations: Iterable[Operation]) -> dict[Operation, Operation]:
     return found
 
 
-def _ordered(weight: Any, rows: int, outputs: int) -> Any:
+def bias_of(operation: Operation, sums: Any, together: int) -> Any:
+    """What a layer's sums begin with, [outputs], for inputs with their zero point in them."""
+    bias = -operation.input(0).zero_point * sums
+    if len(operation.inputs) > 2 and operation.inputs[2] is not None:
+        bias = bias + np.tile(np.array(operation.input(2).content).ravel(), together)
+    return bias
+
+
+def ordered(weight: Any, rows: int, outputs: int) -> Any:
     """A layer's weights [outputs, inputs] in the kernel's order, which depends on how many rows."""
     if outputs % 4 or (rows > 2 and weight.shape[1] <= MOST_HELD):
         return weight

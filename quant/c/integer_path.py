@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 
 from edge_se.engines.fixed_path import MaskScale
-from edge_se.fixed import ANALYSIS_WINDOW, BINS, HOP, POINTS, TABLE_BITS, TWIDDLES, WINDOW
+from edge_se.fixed import (
+    BINS,
+    HALF_SINE,
+    HOP,
+    LEAST_LOGARITHM,
+    LOGARITHMS,
+    POINTS,
+    TABLE_BITS,
+    TWIDDLES,
+    WINDOW,
+    windows,
+)
+from edge_se.signal import MASK_ROWS
 from edge_se.speech import soft_energy
 from quant.c.engine import Engine
 from quant.c.front_end import add_front_end, restore_after_knocks
@@ -29,10 +41,17 @@ def open_path(engine: Engine, fields: Mapping[str, Any]) -> None:
         engine: whose features and mask lie in `k.features` and `k.mask`.
         fields: of `struct context`, those of this engine's own; what nobody names is zero.
     """
-    tables = {"window": ANALYSIS_WINDOW, "twiddles": TWIDDLES[POINTS]}
+    signal = engine.signal
+    analysis, synthesis = windows(signal)
+    tables = {"sines": HALF_SINE, "window": analysis, "synthesis": synthesis}
+    tables |= {"twiddles": TWIDDLES[POINTS]}
+    if signal.is_logarithmic:
+        tables["logarithms"] = LOGARITHMS
+    written: dict[bytes, str] = {}
     for name, content in tables.items():
-        engine.source.table(name, content.astype(np.int32))
-    shared = dict(zip(tables, tables, strict=True)) | {
+        if written.setdefault(content.tobytes(), name) == name:
+            engine.source.table(name, content.astype(np.int32))
+    shared = {name: written[content.tobytes()] for name, content in tables.items()} | {
         "samples": "s->samples",
         "output": "out",
         "spectra": "k.spectrum",
@@ -40,6 +59,8 @@ def open_path(engine: Engine, fields: Mapping[str, Any]) -> None:
         "tail": "s->tail",
         "features": "k.features",
         "mask": "k.mask",
+        "mask_rows": MASK_ROWS[signal.mask],
+        "least_logarithm": LEAST_LOGARITHM,
         "least_gain": "s->least_gain",
         "dry": "s->dry",
         "level": add_front_end(engine),

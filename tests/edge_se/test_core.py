@@ -26,17 +26,22 @@ from tests.helpers.fixed_signals import (
     BANDS,
     BINS,
     FEATURES,
+    GAINS,
     HOP,
+    LOGARITHMIC,
+    LOGARITHMS,
     MASK,
+    SIGNAL,
     buffers,
     manifest,
     passing_mask,
 )
-from tests.helpers.tiny_model import SIGNAL
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 INT16_FEATURES = TensorSpec(0, (3, BINS), "int16", 300 / 32768, 0)
 INT16_MASK = TensorSpec(1, (2, BINS), "int16", 2.0**-13, 0)
+FINE_LOGARITHMS = TensorSpec(0, (1, BINS), "int16", 12 / 32768, 0)
+FINE_GAINS = TensorSpec(1, (1, BINS), "int16", 2.0**-15, 0)
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +88,14 @@ def hops(seed: int, count: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("features", "mask", "bands"),
-    [(FEATURES, MASK, None), (INT16_FEATURES, INT16_MASK, None), (BAND_FEATURES, MASK, BANDS)],
-    ids=["int8", "int16", "bands"],
+    [
+        (FEATURES, MASK, None),
+        (INT16_FEATURES, INT16_MASK, None),
+        (BAND_FEATURES, MASK, BANDS),
+        (LOGARITHMS, GAINS, None),
+        (FINE_LOGARITHMS, FINE_GAINS, None),
+    ],
+    ids=["int8", "int16", "bands", "logarithms", "int16 logarithms"],
 )
 @pytest.mark.parametrize(
     ("lookahead", "level", "strength"),
@@ -103,7 +114,10 @@ def test_bits_equal_those_of_the_numpy_model(
 ):
     target, front_end = level if isinstance(level, tuple) else (level, "attenuate")
     described = manifest(
-        *(features, mask, target, front_end), lookahead_frames=lookahead, bands=bands
+        *(features, mask, target, front_end),
+        signal=SIGNAL if mask.shape[0] == 2 else LOGARITHMIC,
+        lookahead_frames=lookahead,
+        bands=bands,
     )
     low, high = np.iinfo(mask.dtype).min, np.iinfo(mask.dtype).max
 
@@ -118,7 +132,7 @@ def test_bits_equal_those_of_the_numpy_model(
         outputs = np.empty((2, HOP), np.int16)
         for frame in hops(seed, 8):
             # Small ones among them, and zeros.
-            values = random.integers(low, high + 1, (2, BINS)) >> random.integers(0, 9, BINS)
+            values = random.integers(low, high + 1, mask.shape) >> random.integers(0, 9, BINS)
             ours[1][...] = theirs[1][...] = values
             for path, output in zip(paths, outputs, strict=True):
                 path.analyse(frame)

@@ -117,7 +117,7 @@ def test_spectra_are_no_worse_than_those_of_cmsis_dsp():
         samples = np.rint(RANDOM.standard_normal(512) * 32768 * 10 ** (dbfs / 20))
         samples = np.clip(samples, -32768, 32767).astype(np.int64)
         expected = np.fft.rfft(samples / 32768 * WINDOW)
-        products = samples * np.minimum(fixed.ANALYSIS_WINDOW, 32767)
+        products = samples * np.minimum(fixed.HALF_SINE, 32767)
         block_shift = 15 - int(np.abs(products).max()).bit_length()
         ours = snr_db(expected, spectrum_of(samples))
         for shift in (-15, block_shift):

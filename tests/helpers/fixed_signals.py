@@ -22,6 +22,10 @@ BANDS = BandMerging(
 )
 BAND_FEATURES = TensorSpec(0, (6, BANDS.count), "int8", 3 / 128, -40)
 MASK = TensorSpec(1, (2, BINS), "int8", 0.011, 5)
+# What a network hears and gives that takes logarithms.
+LOGARITHMIC = Signal(16000, 512, 256, "hann", "log_magnitude", "real")
+LOGARITHMS = TensorSpec(0, (1, BINS), "int8", 8 / 255, 64)
+GAINS = TensorSpec(1, (1, BINS), "int8", 1 / 256, -128)
 
 
 def manifest(
@@ -29,9 +33,10 @@ def manifest(
     mask: TensorSpec = MASK,
     level_dbfs: float | None = None,
     front_end: str = "attenuate",
+    signal: Signal = SIGNAL,
     **changes: Any,
 ) -> Manifest:
-    signal = replace(SIGNAL, level_dbfs=level_dbfs, front_end=front_end)
+    signal = replace(signal, level_dbfs=level_dbfs, front_end=front_end)
     return Manifest("none", "int8", signal, Tensors(features, mask), (), **changes)
 
 
@@ -62,15 +67,18 @@ def stream(path: FixedPath, samples: np.ndarray) -> np.ndarray:
     return output
 
 
-def reference(samples: np.ndarray, mask: np.ndarray, spec: TensorSpec = MASK) -> np.ndarray:
+def reference(
+    samples: np.ndarray, mask: np.ndarray, spec: TensorSpec = MASK, signal: Signal = SIGNAL
+) -> np.ndarray:
     """The same in float64, unrounded, in steps of an int16 sample."""
-    real, imaginary = (mask.astype(np.float64) - spec.zero_point) * spec.scale
-    window = np.sin(np.pi * np.arange(WINDOW) / WINDOW)
+    real, *imaginary = (mask.astype(np.float64) - spec.zero_point) * spec.scale
+    gains = real + 1j * sum(imaginary)
+    window, synthesis = signal.analysis_window(), signal.synthesis_window()
     padded = np.concatenate([np.zeros(HOP), samples.astype(np.float64)])
     output = np.zeros(len(padded))
     for start in range(0, len(samples), HOP):
         spectrum = np.fft.rfft(padded[start : start + WINDOW] * window)
-        segment = np.fft.irfft(spectrum * (real + 1j * imaginary)) * window
+        segment = np.fft.irfft(spectrum * gains) * synthesis
         output[start : start + WINDOW] += segment
     return output[: len(samples)]
 

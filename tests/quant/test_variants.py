@@ -173,8 +173,8 @@ def test_the_fixed_stft_of_another_window_is_refused_in_one_sentence(variant, ma
 
     assert code == 2
     assert errors.splitlines()[-1] == (
-        "edge-se: error: the fixed-point STFT has a square_root_hann window of 512 samples, the "
-        "model a square_root_hann window of 960; take the float STFT"
+        "edge-se: error: the fixed-point STFT has a window of 512 samples and hops of 256, the "
+        "model a window of 960 and hops of 480; take the float STFT"
     )
     assert not (tmp_path / "out.wav").exists()
 
@@ -271,7 +271,7 @@ def test_compile_says_at_once_what_it_takes(variant, main, tmp_path, arithmetic,
     assert message.startswith(f"edge-se: error: no {arithmetic} C engine can be generated")
     assert message.endswith(
         "there are engines for a GTCRN with windows of 512 samples and 16 channels, as upstream "
-        "trains it, and in float for UL-UNAS"
+        "trains it, and in float and int8 for UL-UNAS"
     )
     assert not list(tmp_path.iterdir())
 

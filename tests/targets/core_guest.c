@@ -7,7 +7,7 @@
 
 #define READ(array) (fread(array, sizeof *(array), sizeof(array) / sizeof *(array), stdin))
 
-static int32_t window[WINDOW], twiddles[2 * 3 * 64];
+static int32_t sines[WINDOW], window[WINDOW], synthesis[WINDOW], logarithms[65], twiddles[2 * 3 * 64];
 static int32_t spectra[2 * BINS], exponents[1], tail[HOP];
 static int16_t samples[WINDOW], output[HOP], features[6 * BINS], mask[2 * BINS];
 
@@ -19,12 +19,13 @@ int main(void)
     READ(counts); /* of numbers from `delay` on, and of features */
     fread(&c.delay, sizeof c.delay, (size_t)counts[0], stdin);
     READ(levelled), READ(level);
-    READ(window), READ(twiddles);
-    c.window = window, c.twiddles = twiddles;
+    READ(sines), READ(window), READ(synthesis), READ(logarithms), READ(twiddles);
+    c.sines = sines, c.window = window, c.synthesis = synthesis, c.twiddles = twiddles;
+    c.logarithms = *logarithms ? logarithms : 0;
     c.samples = samples, c.output = output, c.spectra = spectra, c.exponents = exponents;
     c.tail = tail, c.level = levelled[0] ? level : 0, c.features = features, c.mask = mask;
     while (fread(samples + HOP, sizeof *samples, HOP, stdin) == HOP) {
-        fread(mask, (size_t)c.mask_bytes, 2 * BINS, stdin);
+        fread(mask, (size_t)c.mask_bytes, (size_t)c.mask_rows * BINS, stdin);
         fixed_analyse(&c);
         fixed_synthesise(&c);
         fwrite(features, (size_t)c.feature_bytes, (size_t)counts[1], stdout);

@@ -14,14 +14,22 @@ import edge_se.core
 from edge_se.core import LIBRARY, Level, build
 from edge_se.engines.compiled_path import CompiledPath
 from edge_se.engines.fixed_path import FixedPath
-from edge_se.manifest import Manifest, Tensors, TensorSpec
-from edge_se.signal import Signal
+from edge_se.fixed import LOGARITHM_BITS
+from edge_se.manifest import TensorSpec
 from targets.boards import load_platforms
 from targets.cross import _compiled_core, core_libraries
 from targets.emulation.system import find_emulator
 from targets.release import build_wheels
+from tests.helpers.fixed_signals import (
+    BINS,
+    GAINS,
+    HOP,
+    LOGARITHMIC,
+    LOGARITHMS,
+    SIGNAL,
+    manifest,
+)
 
-BINS, HOP = 257, 256
 # Statically linked, so that it runs under an emulator without a system.
 STATIC = {"aarch64": ("aarch64-linux-musl", ()), "armv7l": ("arm-linux-musleabihf", ("cortex_a9",))}
 NO_LIBRARY = SimpleNamespace(edge_se_fixed_analyse=None, edge_se_fixed_synthesise=None)
@@ -62,35 +70,39 @@ def test_the_core_compiles_to_the_same_bytes_every_time(platform):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", STATIC)
-@pytest.mark.parametrize(("dtype", "level"), [("int8", None), ("int16", -28.0)])
+@pytest.mark.parametrize(
+    ("dtype", "level", "kind"),
+    [("int8", None, "complex"), ("int16", -28.0, "complex"), ("int8", -25.0, "real")],
+)
 def test_bits_on_an_emulated_board_equal_those_of_the_numpy_model(
-    tool, tmp_path, machine, dtype, level
+    tool, tmp_path, machine, dtype, level, kind
 ):
     for name in ("apt-get", "dpkg-deb"):
         tool(name)
     narrow = dtype == "int8"
     features = TensorSpec(0, (3, BINS), dtype, 0.05 if narrow else 0.01, -3 if narrow else 0)
     mask = TensorSpec(1, (2, BINS), dtype, 0.011 if narrow else 2.0**-13, 5 if narrow else 0)
-    manifest = Manifest(
-        *("none", "int8", Signal(16000, 512, HOP, level_dbfs=level, front_end="follow")),
-        *(Tensors(features, mask), ()),
-    )
+    signal = SIGNAL
+    if kind == "real":
+        signal, features, mask = LOGARITHMIC, LOGARITHMS, GAINS
+    described = manifest(features, mask, level, "follow", signal)
     arrays = [np.zeros(spec.shape, dtype) for spec in (features, mask)]
-    model = FixedPath(manifest, *arrays)
-    told = CompiledPath(NO_LIBRARY, manifest, *arrays)
+    model = FixedPath(described, *arrays)
+    told = CompiledPath(NO_LIBRARY, described, *arrays)
     numbers = [getattr(told._context, name) for name in edge_se.core._NUMBERS]
     front_end = told._level or Level()
-    tables = ("window", "twiddles")
+    tables = ("sines", "window", "synthesis", "logarithms", "twiddles")
+    none = np.zeros(2**LOGARITHM_BITS + 1, np.int32)
     sent = [
         np.array([len(numbers), arrays[0].size, *numbers]),
         np.array([told._level is not None, *np.frombuffer(bytes(front_end), np.int32)]),
-        *(told._arrays[name] for name in tables),
+        *(told._arrays.get(name, none) for name in tables),
     ]
     message = b"".join(table.astype(np.int32).tobytes() for table in sent)
     random, expected = np.random.default_rng(1), b""
     low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
     for frame in hops(60):
-        arrays[1][...] = random.integers(low, high + 1, (2, BINS))
+        arrays[1][...] = random.integers(low, high + 1, arrays[1].shape)
         message += frame.tobytes() + arrays[1].tobytes()
         output = np.empty(HOP, np.int16)
         model.analyse(frame)

@@ -179,7 +179,7 @@ static const int16_t tanh_table[128] ALIGNED = {
 -351,-346,-245,-147,-81,-43,-22,-11,-6,-3,-1,-1,0,0,0,0,0,0,1,1,3,6,11,22,
 43,81,147,245,346,351,157,-49,-14,13,18,14,8,5,2,1,1,0,0,0,0,0,0,0,0,0,0,
 0,0,1,1,2,5,8,14,18,13,-14,-49};
-static const int32_t window[512] ALIGNED = {
+static const int32_t sines[512] ALIGNED = {
 0,201,402,603,804,1005,1206,1407,1608,1809,2009,2210,2411,2611,2811,3012,3212,3412,
 3612,3812,4011,4211,4410,4609,4808,5007,5205,5404,5602,5800,5998,6195,6393,6590,
 6787,6983,7180,7376,7571,7767,7962,8157,8351,8546,8740,8933,9127,9319,9512,9704,
@@ -393,7 +393,7 @@ void gtcrn_fixed_process(gtcrn_fixed_state *s, const int16_t in[256], int16_t ou
         memset(out, 0, sizeof(int16_t) * 256);
         return;
     }
-    struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 2, .feature_multiplier = w->multiplier[0], .feature_exponent = w->exponent[0], .feature_low = -32768, .feature_high = 32767, .mask_bytes = 2, .mask_multiplier = 16384, .mask_exponent = -14, .mask_unit = 8388608};
+    struct context context = {.sines = sines, .window = sines, .synthesis = sines, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .mask_rows = 2, .least_logarithm = -2612471, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 2, .feature_multiplier = w->multiplier[0], .feature_exponent = w->exponent[0], .feature_low = -32768, .feature_high = 32767, .mask_bytes = 2, .mask_multiplier = 16384, .mask_exponent = -14, .mask_unit = 8388608};
     memcpy(s->samples + 256, in, sizeof(int16_t) * 256);
     fixed_analyse(&context);
     if (s->level[19] == KNOCK_BEGAN) keep_states(s);

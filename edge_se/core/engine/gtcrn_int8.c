@@ -4,6 +4,7 @@
 
 #include "fixed_path.h"
 #include "int8_kernels.h"
+#include "int8_spread.h"
 #include "weights.h"
 
 /* What depends on the checkpoint. Arrays begin at multiples of 16 bytes. */
@@ -182,44 +183,13 @@ struct gtcrn_int8_weights {
     int8_t weight_146[768];
     int32_t multiplier_146[48];
     int32_t exponent_146[48];
-    int32_t bias_146[48];
+    int32_t bias_146[1536];
     int8_t table_141[256];
     int32_t numbers_27[40];
     int8_t table_150[256];
     int32_t numbers_28[16];
-    int32_t bias_160[48];
     int8_t table_154[256];
     int32_t numbers_29[52];
-    int32_t bias_174[48];
-    int32_t bias_188[48];
-    int32_t bias_202[48];
-    int32_t bias_216[48];
-    int32_t bias_230[48];
-    int32_t bias_244[48];
-    int32_t bias_258[48];
-    int32_t bias_272[48];
-    int32_t bias_286[48];
-    int32_t bias_300[48];
-    int32_t bias_314[48];
-    int32_t bias_328[48];
-    int32_t bias_342[48];
-    int32_t bias_356[48];
-    int32_t bias_370[48];
-    int32_t bias_384[48];
-    int32_t bias_398[48];
-    int32_t bias_412[48];
-    int32_t bias_426[48];
-    int32_t bias_440[48];
-    int32_t bias_454[48];
-    int32_t bias_468[48];
-    int32_t bias_482[48];
-    int32_t bias_496[48];
-    int32_t bias_510[48];
-    int32_t bias_524[48];
-    int32_t bias_538[48];
-    int32_t bias_552[48];
-    int32_t bias_566[48];
-    int32_t bias_580[48];
     int8_t weight_609[512];
     int32_t multiplier_609[16];
     int32_t exponent_609[16];
@@ -267,44 +237,13 @@ struct gtcrn_int8_weights {
     int8_t weight_660[768];
     int32_t multiplier_660[48];
     int32_t exponent_660[48];
-    int32_t bias_660[48];
+    int32_t bias_660[1536];
     int8_t table_655[256];
     int32_t numbers_40[40];
     int8_t table_664[256];
     int32_t numbers_41[16];
-    int32_t bias_674[48];
     int8_t table_668[256];
     int32_t numbers_42[52];
-    int32_t bias_688[48];
-    int32_t bias_702[48];
-    int32_t bias_716[48];
-    int32_t bias_730[48];
-    int32_t bias_744[48];
-    int32_t bias_758[48];
-    int32_t bias_772[48];
-    int32_t bias_786[48];
-    int32_t bias_800[48];
-    int32_t bias_814[48];
-    int32_t bias_828[48];
-    int32_t bias_842[48];
-    int32_t bias_856[48];
-    int32_t bias_870[48];
-    int32_t bias_884[48];
-    int32_t bias_898[48];
-    int32_t bias_912[48];
-    int32_t bias_926[48];
-    int32_t bias_940[48];
-    int32_t bias_954[48];
-    int32_t bias_968[48];
-    int32_t bias_982[48];
-    int32_t bias_996[48];
-    int32_t bias_1010[48];
-    int32_t bias_1024[48];
-    int32_t bias_1038[48];
-    int32_t bias_1052[48];
-    int32_t bias_1066[48];
-    int32_t bias_1080[48];
-    int32_t bias_1094[48];
     int8_t weight_1123[512];
     int32_t multiplier_1123[16];
     int32_t exponent_1123[16];
@@ -499,7 +438,7 @@ struct gtcrn_int8_weights {
 
 typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 90800 ? 1 : -1];
 
-static const uint32_t layout[2] = {0xc779ad4cu, 0x03a7d6fau};
+static const uint32_t layout[2] = {0x0a11beafu, 0x52d68b2cu};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, zero), 133, INT32, -128, 127},
@@ -714,7 +653,7 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, band_weight), 706, INT32, 0, 1048576},
 };
 
-static const int32_t window[512] ALIGNED = {
+static const int32_t sines[512] ALIGNED = {
 0,201,402,603,804,1005,1206,1407,1608,1809,2009,2210,2411,2611,2811,3012,3212,3412,
 3612,3812,4011,4211,4410,4609,4808,5007,5205,5404,5602,5800,5998,6195,6393,6590,
 6787,6983,7180,7376,7571,7767,7962,8157,8351,8546,8740,8933,9127,9319,9512,9704,
@@ -788,14 +727,29 @@ APART void apply_along_planes_0(const int16_t *weight, const struct affine a, co
     convolve_planes(65, 2, 3, 7, 136, 16, weight, a, negative, x, y, z);
 }
 
+APART void pad_0(int32_t zero, const int8_t *x, int8_t *padded)
+{
+    pad_rows(65, 8, 16, 2, 2, zero, x, padded);
+}
+
 APART void apply_to_rows_0(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 16, 40, 8, 16, 0, a, x, y);
 }
 
+APART void pad_1(int32_t zero, const int8_t *x, int8_t *padded)
+{
+    pad_rows(33, 8, 16, 1, 1, zero, x, padded);
+}
+
 APART void apply_to_rows_1(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 8, 24, 16, 16, 0, a, x, y);
+}
+
+APART void pad_2(int32_t zero, const int8_t *x, int8_t *padded)
+{
+    pad_rows(33, 16, 16, 1, 1, zero, x, padded);
 }
 
 APART void apply_over_frames_0(const struct affine a, const int8_t *x, int8_t *restrict y)
@@ -838,6 +792,11 @@ APART void apply_to_rows_7(const struct affine a, const int8_t *x, int8_t *restr
     apply(1, 16, 16, 8, 8, 1, a, x, y);
 }
 
+APART void pad_3(int32_t zero, const int8_t *x, int8_t *padded)
+{
+    pad_rows(33, 8, 8, 1, 1, zero, x, padded);
+}
+
 APART void apply_to_rows_8(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(33, 32, 32, 48, 48, 1, a, x, y);
@@ -873,6 +832,11 @@ APART void apply_to_rows_13(const struct affine a, const int8_t *x, int8_t *rest
     apply(33, 8, 24, 16, 32, 0, a, x, y);
 }
 
+APART void pad_4(int32_t zero, const int8_t *x, int8_t *padded)
+{
+    pad_rows(65, 16, 16, 1, 1, zero, x, padded);
+}
+
 APART void apply_to_rows_14(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
     apply(65, 16, 48, 4, 4, 0, a, x, y);
@@ -883,12 +847,12 @@ APART void split_rows_0(const uint16_t *first, const struct affine a, const int8
     split_bands(2, 130, 192, 257, first, a, x, y);
 }
 
-INLINE void chain_0_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
+INLINE void chain_0_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2, int count)
 {
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     const struct sum *n1 = (const struct sum *)(numbers + 14);
     const struct sum *n2 = (const struct sum *)(numbers + 28);
-    for (int c = 0; c < 1040; c += BLOCK) {
+    for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
         const block v0 = add_rectified(quick, n0, of_x0, of_x1);
@@ -900,36 +864,27 @@ INLINE void chain_0_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
-APART void chain_0(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
+APART void chain_0(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2, int count)
 {
     if (quick_sum((const struct sum *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 14)) && quick_sum((const struct sum *)(numbers + 28)))
-        chain_0_either(1, numbers, x0, x1, x2, x3, y2);
+        chain_0_either(1, numbers, x0, x1, x2, x3, y2, count);
     else
-        chain_0_either(0, numbers, x0, x1, x2, x3, y2);
+        chain_0_either(0, numbers, x0, x1, x2, x3, y2, count);
 }
 
-APART void chain_1(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
+APART void chain_1(const int8_t *x0, const int8_t *table0, int8_t *restrict y0, int count)
 {
-    for (int c = 0; c < 528; c += BLOCK) {
+    for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block v0 = block_look_up(table0, of_x0);
         block_store(y0 + c, v0);
     }
 }
 
-APART void chain_2(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
-{
-    for (int c = 0; c < 264; c += BLOCK) {
-        const block of_x0 = block_load(x0 + c);
-        const block v0 = block_look_up(table0, of_x0);
-        block_store(y0 + c, v0);
-    }
-}
-
-INLINE void chain_3_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+INLINE void chain_2_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
 {
     const struct sum *n0 = (const struct sum *)(numbers + 0);
-    for (int c = 0; c < 32; c += BLOCK) {
+    for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
         const block v0 = add(quick, n0, of_x0, of_x1);
@@ -938,15 +893,15 @@ INLINE void chain_3_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
-APART void chain_3(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+APART void chain_2(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
 {
     if (quick_sum((const struct sum *)(numbers + 0)))
-        chain_3_either(1, numbers, x0, x1, table1, y1);
+        chain_2_either(1, numbers, x0, x1, table1, y1, count);
     else
-        chain_3_either(0, numbers, x0, x1, table1, y1);
+        chain_2_either(0, numbers, x0, x1, table1, y1, count);
 }
 
-INLINE void chain_4_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+INLINE void chain_3_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
     const struct product *n0 = (const struct product *)(numbers + 0);
     const struct sum *n1 = (const struct sum *)(numbers + 5);
@@ -969,15 +924,15 @@ INLINE void chain_4_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
-APART void chain_4(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+APART void chain_3(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
     if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)) && quick_product((const struct product *)(numbers + 33)) && quick_sum((const struct sum *)(numbers + 38)))
-        chain_4_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
+        chain_3_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
     else
-        chain_4_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+        chain_3_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
 }
 
-APART void chain_5(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
+APART void chain_4(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
 {
     for (int c = 0; c < 8; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
@@ -986,11 +941,16 @@ APART void chain_5(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
     }
 }
 
-INLINE void chain_6_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+APART void copy_block_0(const int8_t *x, int8_t *y)
+{
+    copy(1, 2, 8, x, 0, 0, 1, y, 0, 8, 1);
+}
+
+INLINE void chain_5_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
 {
     const block of_x1 = block_load(x1);
     const struct product *n0 = (const struct product *)(numbers + 0);
-    for (int c = 0; c < 264; c += BLOCK) {
+    for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
@@ -998,24 +958,35 @@ INLINE void chain_6_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
-APART void chain_6(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+APART void chain_5(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
 {
     if (quick_product((const struct product *)(numbers + 0)))
-        chain_6_either(1, numbers, x0, x1, table1, y1);
+        chain_5_either(1, numbers, x0, x1, table1, y1, count);
     else
-        chain_6_either(0, numbers, x0, x1, table1, y1);
+        chain_5_either(0, numbers, x0, x1, table1, y1, count);
 }
 
-APART void chain_7(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
+APART void copy_block_1(const int8_t *x, int8_t *y)
 {
-    for (int c = 0; c < 32; c += BLOCK) {
-        const block of_x0 = block_load(x0 + c);
-        const block v0 = block_look_up(table0, of_x0);
-        block_store(y0 + c, v0);
-    }
+    copy(1, 33, 8, x, 0, 16, 1, y, 0, 8, 1);
 }
 
-INLINE void chain_8_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
+APART void copy_pairs_0(const int8_t *a, const int8_t *b, int8_t *y)
+{
+    interleave(1, 33, 4, a, b, 0, 8, y, 0, 8);
+}
+
+APART void copy_pairs_1(const int8_t *a, const int8_t *b, int8_t *y)
+{
+    interleave(1, 33, 8, a, b, 0, 8, y, 0, 32);
+}
+
+APART void copy_pairs_2(const int8_t *a, const int8_t *b, int8_t *y)
+{
+    interleave(1, 33, 8, a, b, 0, -8, y, 0, 32);
+}
+
+INLINE void chain_6_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
 {
     const struct product *n0 = (const struct product *)(numbers + 0);
     const struct sum *n1 = (const struct sum *)(numbers + 5);
@@ -1035,19 +1006,29 @@ INLINE void chain_8_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
-APART void chain_8(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
+APART void chain_6(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
 {
     if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_product((const struct product *)(numbers + 19)) && quick_sum((const struct sum *)(numbers + 24)))
-        chain_8_either(1, numbers, x0, x1, x2, table2, x3, y4);
+        chain_6_either(1, numbers, x0, x1, x2, table2, x3, y4);
     else
-        chain_8_either(0, numbers, x0, x1, x2, table2, x3, y4);
+        chain_6_either(0, numbers, x0, x1, x2, table2, x3, y4);
 }
 
-INLINE void chain_9_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1)
+APART void copy_block_2(const int8_t *x, int8_t *y)
+{
+    copy(1, 33, 16, x, 0, 16, 1, y, 0, 32, 1);
+}
+
+APART void copy_block_3(const int8_t *x, int8_t *y)
+{
+    copy(1, 33, 16, x, 0, -16, 1, y, 0, 32, 1);
+}
+
+INLINE void chain_7_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1, int count)
 {
     const block of_x1 = block_all(*x1);
     const struct sum *n0 = (const struct sum *)(numbers + 0);
-    for (int c = 0; c < 528; c += BLOCK) {
+    for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block v0 = subtract(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
@@ -1056,15 +1037,15 @@ INLINE void chain_9_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
-APART void chain_9(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1)
+APART void chain_7(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1, int count)
 {
     if (quick_sum((const struct sum *)(numbers + 0)))
-        chain_9_either(1, numbers, x0, x1, y0, table1, y1);
+        chain_7_either(1, numbers, x0, x1, y0, table1, y1, count);
     else
-        chain_9_either(0, numbers, x0, x1, y0, table1, y1);
+        chain_7_either(0, numbers, x0, x1, y0, table1, y1, count);
 }
 
-INLINE void chain_10_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+INLINE void chain_8_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
     const block of_x0 = block_all(*x0);
     const block of_x1 = block_all(*x1);
@@ -1076,15 +1057,15 @@ INLINE void chain_10_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
-APART void chain_10(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+APART void chain_8(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
     if (quick_sum((const struct sum *)(numbers + 0)))
-        chain_10_either(1, numbers, x0, x1, table1, y1);
+        chain_8_either(1, numbers, x0, x1, table1, y1);
     else
-        chain_10_either(0, numbers, x0, x1, table1, y1);
+        chain_8_either(0, numbers, x0, x1, table1, y1);
 }
 
-INLINE void chain_11_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
+INLINE void chain_9_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
 {
     const block of_x1 = block_all(*x1);
     const struct product *n0 = (const struct product *)(numbers + 0);
@@ -1102,15 +1083,20 @@ INLINE void chain_11_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
-APART void chain_11(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
+APART void chain_9(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
 {
     if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)))
-        chain_11_either(1, numbers, x0, x1, x2, x3, y2);
+        chain_9_either(1, numbers, x0, x1, x2, x3, y2);
     else
-        chain_11_either(0, numbers, x0, x1, x2, x3, y2);
+        chain_9_either(0, numbers, x0, x1, x2, x3, y2);
 }
 
-INLINE void chain_12_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
+APART void copy_pairs_3(const int8_t *a, const int8_t *b, int8_t *y)
+{
+    interleave(1, 1, 264, a, b, 0, 0, y, 0, 0);
+}
+
+INLINE void chain_10_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
     const struct sum *n0 = (const struct sum *)(numbers + 0);
     for (int r = 0; r < 33; r++)
@@ -1122,35 +1108,15 @@ INLINE void chain_12_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
-APART void chain_12(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
+APART void chain_10(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
     if (quick_sum((const struct sum *)(numbers + 0)))
-        chain_12_either(1, numbers, x0, x1, y0);
+        chain_10_either(1, numbers, x0, x1, y0);
     else
-        chain_12_either(0, numbers, x0, x1, y0);
+        chain_10_either(0, numbers, x0, x1, y0);
 }
 
-INLINE void chain_13_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
-{
-    const struct sum *n0 = (const struct sum *)(numbers + 0);
-    for (int c = 0; c < 1056; c += BLOCK) {
-        const block of_x0 = block_load(x0 + c);
-        const block of_x1 = block_load(x1 + c);
-        const block v0 = add(quick, n0, of_x0, of_x1);
-        const block v1 = block_look_up(table1, v0);
-        block_store(y1 + c, v1);
-    }
-}
-
-APART void chain_13(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
-{
-    if (quick_sum((const struct sum *)(numbers + 0)))
-        chain_13_either(1, numbers, x0, x1, table1, y1);
-    else
-        chain_13_either(0, numbers, x0, x1, table1, y1);
-}
-
-INLINE void chain_14_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+INLINE void chain_11_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
     const struct product *n0 = (const struct product *)(numbers + 0);
     const struct sum *n1 = (const struct sum *)(numbers + 5);
@@ -1174,22 +1140,22 @@ INLINE void chain_14_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
-APART void chain_14(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+APART void chain_11(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
     if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)) && quick_product((const struct product *)(numbers + 33)) && quick_sum((const struct sum *)(numbers + 38)))
-        chain_14_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
+        chain_11_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
     else
-        chain_14_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+        chain_11_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
 }
 
-INLINE void chain_15_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3)
+INLINE void chain_12_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3, int count)
 {
     const block of_x1 = block_all(*x1);
     const struct product *n0 = (const struct product *)(numbers + 0);
     const struct product *n1 = (const struct product *)(numbers + 5);
     const struct sum *n2 = (const struct sum *)(numbers + 10);
     const struct sum *n3 = (const struct sum *)(numbers + 24);
-    for (int c = 0; c < 528; c += BLOCK) {
+    for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block v0 = multiply(quick, n0, of_x0, of_x1);
         const block of_x2 = block_load(x2 + c);
@@ -1202,15 +1168,15 @@ INLINE void chain_15_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
-APART void chain_15(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3)
+APART void chain_12(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3, int count)
 {
     if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)) && quick_sum((const struct sum *)(numbers + 24)))
-        chain_15_either(1, numbers, x0, x1, x2, x3, x4, y3);
+        chain_12_either(1, numbers, x0, x1, x2, x3, x4, y3, count);
     else
-        chain_15_either(0, numbers, x0, x1, x2, x3, x4, y3);
+        chain_12_either(0, numbers, x0, x1, x2, x3, x4, y3, count);
 }
 
-INLINE void chain_16_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
+INLINE void chain_13_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
 {
     const block of_x1 = block_all(*x1);
     const struct product *n0 = (const struct product *)(numbers + 0);
@@ -1234,15 +1200,25 @@ INLINE void chain_16_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
-APART void chain_16(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
+APART void chain_13(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
 {
     if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)) && quick_sum((const struct sum *)(numbers + 24)) && quick_sum((const struct sum *)(numbers + 38)))
-        chain_16_either(1, numbers, x0, x1, x2, x3, x4, x5, y4);
+        chain_13_either(1, numbers, x0, x1, x2, x3, x4, x5, y4);
     else
-        chain_16_either(0, numbers, x0, x1, x2, x3, x4, x5, y4);
+        chain_13_either(0, numbers, x0, x1, x2, x3, x4, x5, y4);
 }
 
-INLINE void chain_17_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
+APART void copy_block_4(const int8_t *x, int8_t *y)
+{
+    copy(32, 2, 8, x, 32, 16, 1, y, 32, 8, 1);
+}
+
+APART void copy_block_5(const int8_t *x, int8_t *y)
+{
+    copy(1, 2, 8, x, 0, 16, 1, y, 0, 8, 1);
+}
+
+INLINE void chain_14_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
 {
     const struct sum *n1 = (const struct sum *)(numbers + 0);
     for (int r = 0; r < 65; r++)
@@ -1255,21 +1231,27 @@ INLINE void chain_17_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
-APART void chain_17(const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
+APART void chain_14(const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
 {
     if (quick_sum((const struct sum *)(numbers + 0)))
-        chain_17_either(1, numbers, x0, table0, x1, y1);
+        chain_14_either(1, numbers, x0, table0, x1, y1);
     else
-        chain_17_either(0, numbers, x0, table0, x1, y1);
+        chain_14_either(0, numbers, x0, table0, x1, y1);
 }
 
-APART void chain_18(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
+APART void copy_block_6(const int8_t *x, int8_t *y)
 {
-    for (int c = 0; c < 260; c += BLOCK) {
-        const block of_x0 = block_load(x0 + c);
-        const block v0 = block_look_up(table0, of_x0);
-        block_store(y0 + c, v0);
-    }
+    copy(1, 2, 130, x, 0, 1, 2, y, 0, 130, 1);
+}
+
+APART void copy_block_7(const int8_t *x, int8_t *y)
+{
+    copy(1, 2, 65, x, 0, 130, 1, y, 0, 257, 1);
+}
+
+APART void copy_block_8(const int8_t *x, int8_t *y)
+{
+    copy(1, 1, 514, x, 0, 0, 1, y, 0, 0, 1);
 }
 
 struct scratch {
@@ -1309,7 +1291,7 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
         memset(out, 0, sizeof(int16_t) * 256);
         return;
     }
-    struct context context = {.window = window, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 1, .feature_multiplier = w->multiplier[14], .feature_exponent = w->feature_exponent[0], .feature_zero_point = w->zero[118], .feature_low = -128, .feature_high = 127, .mask_bytes = 1, .mask_multiplier = w->mask_multiplier[0], .mask_exponent = w->mask_exponent[0], .mask_zero_point = w->zero[117], .mask_unit = w->unit[0], .band_first = w->band_first, .band_until = w->band_until, .band_weight = w->band_weight, .bands = 129, .bands_alike = 65, .bound_exponent = w->bound_exponent[0], .excess_shift = w->excess[0]};
+    struct context context = {.sines = sines, .window = sines, .synthesis = sines, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .mask_rows = 2, .least_logarithm = -2612471, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 1, .feature_multiplier = w->multiplier[14], .feature_exponent = w->feature_exponent[0], .feature_zero_point = w->zero[118], .feature_low = -128, .feature_high = 127, .mask_bytes = 1, .mask_multiplier = w->mask_multiplier[0], .mask_exponent = w->mask_exponent[0], .mask_zero_point = w->zero[117], .mask_unit = w->unit[0], .band_first = w->band_first, .band_until = w->band_until, .band_weight = w->band_weight, .bands = 129, .bands_alike = 65, .bound_exponent = w->bound_exponent[0], .excess_shift = w->excess[0]};
     memcpy(s->samples + 256, in, sizeof(int16_t) * 256);
     fixed_analyse(&context);
     if (s->level[19] == KNOCK_BEGAN) keep_states(s);
@@ -1318,419 +1300,237 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     apply_along_planes_0(w->weight_13, (struct affine){0, w->bias_13, w->multiplier_13, w->exponent_13, w->zero[1]}, (struct affine){0, w->bias_16, w->multiplier_16, w->exponent_16, w->zero[2]}, k.planes, k.values, k.values + 1040);
     widen_planes(3, 129, 129, 3, 136, w->zero[3], k.features + 387, k.planes);
     apply_along_planes_0(w->weight_14, (struct affine){0, w->bias_14, w->multiplier_14, w->exponent_14, w->zero[4]}, (struct affine){0, w->bias_17, w->multiplier_17, w->exponent_17, w->zero[5]}, k.planes, k.values + 2080, k.values + 3120);
-    chain_0(w->numbers_0, k.values, k.values + 2080, k.values + 1040, k.values + 3120, k.values + 4160);
-    pad_rows(65, 8, 16, 2, 2, w->zero[7], k.values + 4160, k.padded + 0);
+    chain_0(w->numbers_0, k.values, k.values + 2080, k.values + 1040, k.values + 3120, k.values + 4160, 1040);
+    pad_0(w->zero[7], k.values + 4160, k.padded);
     apply_to_rows_0((struct affine){w->weight_20, w->bias_20, w->multiplier_20, w->exponent_20, w->zero[6]}, k.padded, k.values);
-    pad_rows(65, 8, 16, 2, 2, w->zero[7], k.values + 4168, k.padded + 0);
+    pad_0(w->zero[7], k.values + 4168, k.padded);
     apply_to_rows_0((struct affine){w->weight_20 + 320, w->bias_20 + 8, w->multiplier_20 + 8, w->exponent_20 + 8, w->zero[6]}, k.padded, k.values + 8);
-    chain_1(k.values, w->table_21, k.values + 3168);
-    pad_rows(33, 8, 16, 1, 1, w->zero[9], k.values + 3168, k.padded + 0);
+    chain_1(k.values, w->table_21, k.values + 3168, 528);
+    pad_1(w->zero[9], k.values + 3168, k.padded);
     apply_to_rows_1((struct affine){w->weight_24, w->bias_24, w->multiplier_24, w->exponent_24, w->zero[8]}, k.padded, k.values);
-    chain_1(k.values, w->table_25, s->encoder_2_cache + 1056);
-    pad_rows(33, 16, 16, 1, 1, w->zero[11], s->encoder_2_cache, k.padded + 0);
-    pad_rows(33, 16, 16, 1, 1, w->zero[11], s->encoder_2_cache + 528, k.padded + 560);
-    pad_rows(33, 16, 16, 1, 1, w->zero[11], s->encoder_2_cache + 1056, k.padded + 1120);
+    chain_1(k.values, w->table_25, s->encoder_2_cache + 1056, 528);
+    ROLLED for (int n = 0; n < 3; n++) {
+        pad_2(w->zero[11], s->encoder_2_cache + 528 * n, k.padded + 560 * n);
+    }
     apply_over_frames_0((struct affine){w->weight_28, w->bias_28, w->multiplier_28, w->exponent_28, w->zero[10]}, k.padded, k.values);
-    chain_1(k.values, w->table_29, k.values + 528);
+    chain_1(k.values, w->table_29, k.values + 528, 528);
     apply_to_rows_2((struct affine){w->weight_30, w->bias_30, w->multiplier_30, w->exponent_30, w->zero[12]}, k.values + 528, k.values);
-    chain_2(k.values, w->table_32, k.values + 272);
+    chain_1(k.values, w->table_32, k.values + 272, 264);
     mean_of_rows_0(w->zero[13], w->multiplier[0], w->exponent[0], w->zero[14], k.values + 272, k.values + 544);
     apply_to_rows_3((struct affine){w->weight_34, w->bias_34, w->multiplier_34, w->exponent_34, w->zero[15]}, k.values + 544, k.values + 272);
     apply_to_rows_4((struct affine){w->weight_35, w->bias_35, w->multiplier_35, w->exponent_35, w->zero[16]}, k.values + 544, k.values + 368);
     apply_to_rows_5((struct affine){w->weight_36, w->bias_36, w->multiplier_36, w->exponent_36, w->zero[17]}, s->encoder_2_attention_gru_memory, k.values + 304);
     apply_to_rows_6((struct affine){w->weight_37, w->bias_37, w->multiplier_37, w->exponent_37, w->zero[18]}, s->encoder_2_attention_gru_memory, k.values + 384);
-    chain_3(w->numbers_5, k.values + 272, k.values + 304, w->table_39, k.values + 336);
-    chain_4(w->numbers_6, k.values + 336, k.values + 384, k.values + 368, w->table_43, s->encoder_2_attention_gru_memory, k.values + 352, k.values + 3968);
+    chain_2(w->numbers_5, k.values + 272, k.values + 304, w->table_39, k.values + 336, 32);
+    chain_3(w->numbers_6, k.values + 336, k.values + 384, k.values + 368, w->table_43, s->encoder_2_attention_gru_memory, k.values + 352, k.values + 3968);
     apply_to_rows_7((struct affine){w->weight_47, w->bias_47, w->multiplier_47, w->exponent_47, w->zero[19]}, k.values + 3968, k.values + 272);
-    chain_5(k.values + 272, w->table_48, k.values + 288);
-    copy(1, 2, 8, k.values + 288, 0, 0, 1, k.values + 272, 0, 8, 1);
-    chain_6(w->numbers_8, k.values, k.values + 272, w->table_52, k.values + 3696);
-    copy(1, 33, 8, k.values + 3176, 0, 16, 1, k.values, 0, 8, 1);
-    chain_2(k.values, w->table_53, k.values + 8368);
-    interleave(1, 33, 4, k.values + 3696, k.values + 8368, 0, 8, k.values, 0, 8);
-    pad_rows(33, 8, 8, 1, 1, w->zero[21], k.values, k.padded + 0);
+    chain_4(k.values + 272, w->table_48, k.values + 288);
+    copy_block_0(k.values + 288, k.values + 272);
+    chain_5(w->numbers_8, k.values, k.values + 272, w->table_52, k.values + 3696, 264);
+    copy_block_1(k.values + 3176, k.values);
+    chain_1(k.values, w->table_53, k.values + 8368, 264);
+    copy_pairs_0(k.values + 3696, k.values + 8368, k.values);
+    pad_3(w->zero[21], k.values, k.padded);
     apply_to_rows_1((struct affine){w->weight_59, w->bias_59, w->multiplier_59, w->exponent_59, w->zero[20]}, k.padded, k.values);
-    chain_1(k.values, w->table_60, s->encoder_3_cache + 2112);
-    pad_rows(33, 16, 16, 1, 1, w->zero[23], s->encoder_3_cache, k.padded + 0);
-    pad_rows(33, 16, 16, 1, 1, w->zero[23], s->encoder_3_cache + 1056, k.padded + 560);
-    pad_rows(33, 16, 16, 1, 1, w->zero[23], s->encoder_3_cache + 2112, k.padded + 1120);
+    chain_1(k.values, w->table_60, s->encoder_3_cache + 2112, 528);
+    ROLLED for (int n = 0; n < 3; n++) {
+        pad_2(w->zero[23], s->encoder_3_cache + 1056 * n, k.padded + 560 * n);
+    }
     apply_over_frames_0((struct affine){w->weight_64, w->bias_64, w->multiplier_64, w->exponent_64, w->zero[22]}, k.padded, k.values);
-    chain_1(k.values, w->table_65, k.values + 528);
+    chain_1(k.values, w->table_65, k.values + 528, 528);
     apply_to_rows_2((struct affine){w->weight_66, w->bias_66, w->multiplier_66, w->exponent_66, w->zero[24]}, k.values + 528, k.values);
-    chain_2(k.values, w->table_68, k.values + 272);
+    chain_1(k.values, w->table_68, k.values + 272, 264);
     mean_of_rows_0(w->zero[25], w->multiplier[1], w->exponent[1], w->zero[26], k.values + 272, k.values + 544);
     apply_to_rows_3((struct affine){w->weight_70, w->bias_70, w->multiplier_70, w->exponent_70, w->zero[27]}, k.values + 544, k.values + 272);
     apply_to_rows_4((struct affine){w->weight_71, w->bias_71, w->multiplier_71, w->exponent_71, w->zero[28]}, k.values + 544, k.values + 368);
     apply_to_rows_5((struct affine){w->weight_72, w->bias_72, w->multiplier_72, w->exponent_72, w->zero[29]}, s->encoder_3_attention_gru_memory, k.values + 304);
     apply_to_rows_6((struct affine){w->weight_73, w->bias_73, w->multiplier_73, w->exponent_73, w->zero[30]}, s->encoder_3_attention_gru_memory, k.values + 384);
-    chain_3(w->numbers_13, k.values + 272, k.values + 304, w->table_75, k.values + 336);
-    chain_4(w->numbers_14, k.values + 336, k.values + 384, k.values + 368, w->table_79, s->encoder_3_attention_gru_memory, k.values + 352, k.values + 3984);
+    chain_2(w->numbers_13, k.values + 272, k.values + 304, w->table_75, k.values + 336, 32);
+    chain_3(w->numbers_14, k.values + 336, k.values + 384, k.values + 368, w->table_79, s->encoder_3_attention_gru_memory, k.values + 352, k.values + 3984);
     apply_to_rows_7((struct affine){w->weight_83, w->bias_83, w->multiplier_83, w->exponent_83, w->zero[31]}, k.values + 3984, k.values + 272);
-    chain_5(k.values + 272, w->table_84, k.values + 288);
-    copy(1, 2, 8, k.values + 288, 0, 0, 1, k.values + 272, 0, 8, 1);
-    chain_6(w->numbers_16, k.values, k.values + 272, w->table_88, k.values + 8640);
-    interleave(1, 33, 4, k.values + 3700, k.values + 8372, 0, 8, k.values, 0, 8);
-    chain_2(k.values, w->table_89, k.values + 8912);
-    interleave(1, 33, 4, k.values + 8640, k.values + 8912, 0, 8, k.values, 0, 8);
-    pad_rows(33, 8, 8, 1, 1, w->zero[33], k.values, k.padded + 0);
+    chain_4(k.values + 272, w->table_84, k.values + 288);
+    copy_block_0(k.values + 288, k.values + 272);
+    chain_5(w->numbers_16, k.values, k.values + 272, w->table_88, k.values + 8640, 264);
+    copy_pairs_0(k.values + 3700, k.values + 8372, k.values);
+    chain_1(k.values, w->table_89, k.values + 8912, 264);
+    copy_pairs_0(k.values + 8640, k.values + 8912, k.values);
+    pad_3(w->zero[33], k.values, k.padded);
     apply_to_rows_1((struct affine){w->weight_95, w->bias_95, w->multiplier_95, w->exponent_95, w->zero[32]}, k.padded, k.values);
-    chain_1(k.values, w->table_96, s->encoder_4_cache + 5280);
-    pad_rows(33, 16, 16, 1, 1, w->zero[35], s->encoder_4_cache, k.padded + 0);
-    pad_rows(33, 16, 16, 1, 1, w->zero[35], s->encoder_4_cache + 2640, k.padded + 560);
-    pad_rows(33, 16, 16, 1, 1, w->zero[35], s->encoder_4_cache + 5280, k.padded + 1120);
+    chain_1(k.values, w->table_96, s->encoder_4_cache + 5280, 528);
+    ROLLED for (int n = 0; n < 3; n++) {
+        pad_2(w->zero[35], s->encoder_4_cache + 2640 * n, k.padded + 560 * n);
+    }
     apply_over_frames_0((struct affine){w->weight_100, w->bias_100, w->multiplier_100, w->exponent_100, w->zero[34]}, k.padded, k.values);
-    chain_1(k.values, w->table_101, k.values + 528);
+    chain_1(k.values, w->table_101, k.values + 528, 528);
     apply_to_rows_2((struct affine){w->weight_102, w->bias_102, w->multiplier_102, w->exponent_102, w->zero[36]}, k.values + 528, k.values);
-    chain_2(k.values, w->table_104, k.values + 272);
+    chain_1(k.values, w->table_104, k.values + 272, 264);
     mean_of_rows_0(w->zero[37], w->multiplier[2], w->exponent[2], w->zero[38], k.values + 272, k.values + 544);
     apply_to_rows_3((struct affine){w->weight_106, w->bias_106, w->multiplier_106, w->exponent_106, w->zero[39]}, k.values + 544, k.values + 272);
     apply_to_rows_4((struct affine){w->weight_107, w->bias_107, w->multiplier_107, w->exponent_107, w->zero[40]}, k.values + 544, k.values + 368);
     apply_to_rows_5((struct affine){w->weight_108, w->bias_108, w->multiplier_108, w->exponent_108, w->zero[41]}, s->encoder_4_attention_gru_memory, k.values + 304);
     apply_to_rows_6((struct affine){w->weight_109, w->bias_109, w->multiplier_109, w->exponent_109, w->zero[42]}, s->encoder_4_attention_gru_memory, k.values + 384);
-    chain_3(w->numbers_21, k.values + 272, k.values + 304, w->table_111, k.values + 336);
-    chain_4(w->numbers_22, k.values + 336, k.values + 384, k.values + 368, w->table_115, s->encoder_4_attention_gru_memory, k.values + 352, k.values + 4000);
+    chain_2(w->numbers_21, k.values + 272, k.values + 304, w->table_111, k.values + 336, 32);
+    chain_3(w->numbers_22, k.values + 336, k.values + 384, k.values + 368, w->table_115, s->encoder_4_attention_gru_memory, k.values + 352, k.values + 4000);
     apply_to_rows_7((struct affine){w->weight_119, w->bias_119, w->multiplier_119, w->exponent_119, w->zero[43]}, k.values + 4000, k.values + 272);
-    chain_5(k.values + 272, w->table_120, k.values + 288);
-    copy(1, 2, 8, k.values + 288, 0, 0, 1, k.values + 272, 0, 8, 1);
-    chain_6(w->numbers_24, k.values, k.values + 272, w->table_124, k.values + 2640);
-    interleave(1, 33, 4, k.values + 8644, k.values + 8916, 0, 8, k.values, 0, 8);
-    chain_2(k.values, w->table_125, k.values + 5728);
-    interleave(1, 33, 8, k.values + 2640, k.values + 5728, 0, 8, k.values + 1584, 0, 32);
-    interleave(1, 33, 8, k.values + 2896, k.values + 5984, 0, -8, k.values + 1600, 0, 32);
+    chain_4(k.values + 272, w->table_120, k.values + 288);
+    copy_block_0(k.values + 288, k.values + 272);
+    chain_5(w->numbers_24, k.values, k.values + 272, w->table_124, k.values + 2640, 264);
+    copy_pairs_0(k.values + 8644, k.values + 8916, k.values);
+    chain_1(k.values, w->table_125, k.values + 5728, 264);
+    copy_pairs_1(k.values + 2640, k.values + 5728, k.values + 1584);
+    copy_pairs_2(k.values + 2896, k.values + 5984, k.values + 1600);
     apply_to_rows_8((struct affine){w->weight_134, w->bias_134, w->multiplier_134, w->exponent_134, w->zero[44]}, k.values + 1584, k.values);
-    chain_7(k.values, w->table_137, k.values + 2112);
-    chain_8(w->numbers_27, k.values + 2112, w->constants + 32, k.values + 32, w->table_141, k.values + 2128, k.values + 1584);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_146, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1584, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 48, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 80, w->table_154, k.values + 1584, k.values + 2176, k.values + 1600);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_160, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1600, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 96, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 128, w->table_154, k.values + 1600, k.values + 2176, k.values + 1616);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_174, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1616, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 144, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 176, w->table_154, k.values + 1616, k.values + 2176, k.values + 1632);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_188, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1632, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 192, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 224, w->table_154, k.values + 1632, k.values + 2176, k.values + 1648);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_202, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1648, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 240, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 272, w->table_154, k.values + 1648, k.values + 2176, k.values + 1664);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_216, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1664, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 288, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 320, w->table_154, k.values + 1664, k.values + 2176, k.values + 1680);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_230, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1680, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 336, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 368, w->table_154, k.values + 1680, k.values + 2176, k.values + 1696);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_244, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1696, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 384, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 416, w->table_154, k.values + 1696, k.values + 2176, k.values + 1712);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_258, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1712, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 432, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 464, w->table_154, k.values + 1712, k.values + 2176, k.values + 1728);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_272, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1728, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 480, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 512, w->table_154, k.values + 1728, k.values + 2176, k.values + 1744);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_286, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1744, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 528, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 560, w->table_154, k.values + 1744, k.values + 2176, k.values + 1760);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_300, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1760, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 576, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 608, w->table_154, k.values + 1760, k.values + 2176, k.values + 1776);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_314, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1776, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 624, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 656, w->table_154, k.values + 1776, k.values + 2176, k.values + 1792);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_328, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1792, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 672, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 704, w->table_154, k.values + 1792, k.values + 2176, k.values + 1808);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_342, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1808, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 720, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 752, w->table_154, k.values + 1808, k.values + 2176, k.values + 1824);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_356, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1824, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 768, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 800, w->table_154, k.values + 1824, k.values + 2176, k.values + 1840);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_370, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1840, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 816, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 848, w->table_154, k.values + 1840, k.values + 2176, k.values + 1856);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_384, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1856, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 864, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 896, w->table_154, k.values + 1856, k.values + 2176, k.values + 1872);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_398, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1872, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 912, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 944, w->table_154, k.values + 1872, k.values + 2176, k.values + 1888);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_412, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1888, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 960, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 992, w->table_154, k.values + 1888, k.values + 2176, k.values + 1904);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_426, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1904, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 1008, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1040, w->table_154, k.values + 1904, k.values + 2176, k.values + 1920);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_440, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1920, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 1056, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1088, w->table_154, k.values + 1920, k.values + 2176, k.values + 1936);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_454, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1936, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 1104, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1136, w->table_154, k.values + 1936, k.values + 2176, k.values + 1952);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_468, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1952, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 1152, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1184, w->table_154, k.values + 1952, k.values + 2176, k.values + 1968);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_482, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1968, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 1200, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1232, w->table_154, k.values + 1968, k.values + 2176, k.values + 1984);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_496, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1984, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 1248, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1280, w->table_154, k.values + 1984, k.values + 2176, k.values + 2000);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_510, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2000, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 1296, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1328, w->table_154, k.values + 2000, k.values + 2176, k.values + 2016);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_524, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2016, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 1344, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1376, w->table_154, k.values + 2016, k.values + 2176, k.values + 2032);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_538, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2032, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 1392, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1424, w->table_154, k.values + 2032, k.values + 2176, k.values + 2048);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_552, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2048, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 1440, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1472, w->table_154, k.values + 2048, k.values + 2176, k.values + 2064);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_566, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2064, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 1488, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1520, w->table_154, k.values + 2064, k.values + 2176, k.values + 2080);
-    apply_to_rows_9((struct affine){w->weight_146, w->bias_580, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 2080, k.values + 2112);
-    chain_3(w->numbers_28, k.values + 1536, k.values + 2112, w->table_150, k.values + 2160);
-    chain_4(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 1568, w->table_154, k.values + 2080, k.values + 2176, k.values + 2096);
-    copy(1, 33, 16, k.values + 1584, 0, 16, 1, k.values, 0, 32, 1);
-    copy(1, 33, 16, k.values + 2096, 0, -16, 1, k.values + 16, 0, 32, 1);
+    chain_1(k.values, w->table_137, k.values + 2112, 32);
+    chain_6(w->numbers_27, k.values + 2112, w->constants + 32, k.values + 32, w->table_141, k.values + 2128, k.values + 1584);
+    ROLLED for (int n = 0; n < 32; n++) {
+        apply_to_rows_9((struct affine){w->weight_146, w->bias_146 + 48 * n, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1584 + 16 * n, k.values + 2112);
+        chain_2(w->numbers_28, k.values + 48 + 48 * n, k.values + 2112, w->table_150, k.values + 2160, 32);
+        chain_3(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 80 + 48 * n, w->table_154, k.values + 1584 + 16 * n, k.values + 2176, k.values + 1600 + 16 * n);
+    }
+    copy_block_2(k.values + 1584, k.values);
+    copy_block_3(k.values + 2096, k.values + 16);
     apply_to_rows_10((struct affine){w->weight_609, w->bias_609, w->multiplier_609, w->exponent_609, w->zero[46]}, k.values, k.values + 1056);
     mean_of_rows_1(w->zero[47], w->multiplier[3], w->exponent[3], w->zero[48], k.values + 1056, k.values + 1584);
-    chain_9(w->numbers_30, k.values + 1056, k.values + 1584, k.values, w->table_612, k.values + 528);
+    chain_7(w->numbers_30, k.values + 1056, k.values + 1584, k.values, w->table_612, k.values + 528, 528);
     mean_of_rows_1(w->zero[49], w->multiplier[4], w->exponent[4], w->zero[50], k.values + 528, k.values + 1056);
-    chain_10(w->numbers_31, k.values + 1056, w->constants + 48, w->table_615, k.values + 1072);
-    chain_11(w->numbers_32, k.values, k.values + 1072, w->constants + 64, w->constants + 592, k.values + 528);
-    interleave(1, 1, 264, k.values + 2640, k.values + 5728, 0, 0, k.values + 5200, 0, 0);
-    chain_12(w->numbers_33, k.values + 5200, k.values + 528, k.values + 5728);
+    chain_8(w->numbers_31, k.values + 1056, w->constants + 48, w->table_615, k.values + 1072);
+    chain_9(w->numbers_32, k.values, k.values + 1072, w->constants + 64, w->constants + 592, k.values + 528);
+    copy_pairs_3(k.values + 2640, k.values + 5728, k.values + 5200);
+    chain_10(w->numbers_33, k.values + 5200, k.values + 528, k.values + 5728);
     apply_to_rows_11((struct affine){w->weight_620, w->bias_620, w->multiplier_620, w->exponent_620, w->zero[51]}, k.values + 5728, k.values);
     apply_to_rows_12((struct affine){w->weight_621, w->bias_621, w->multiplier_621, w->exponent_621, w->zero[52]}, k.values + 5728, k.values + 6256);
     apply_to_rows_11((struct affine){w->weight_622, w->bias_622, w->multiplier_622, w->exponent_622, w->zero[53]}, s->dpgrnn1_inter_memory, k.values + 1056);
     apply_to_rows_12((struct affine){w->weight_623, w->bias_623, w->multiplier_623, w->exponent_623, w->zero[54]}, s->dpgrnn1_inter_memory, k.values + 6784);
-    chain_13(w->numbers_34, k.values, k.values + 1056, w->table_625, k.values + 2112);
-    chain_14(w->numbers_35, k.values + 2112, k.values + 6784, k.values + 6256, w->table_629, s->dpgrnn1_inter_memory, k.values + 2128, k.values + 7312);
+    chain_2(w->numbers_34, k.values, k.values + 1056, w->table_625, k.values + 2112, 1056);
+    chain_11(w->numbers_35, k.values + 2112, k.values + 6784, k.values + 6256, w->table_629, s->dpgrnn1_inter_memory, k.values + 2128, k.values + 7312);
     apply_to_rows_12((struct affine){w->weight_633, w->bias_633, w->multiplier_633, w->exponent_633, w->zero[55]}, k.values + 7312, k.values);
     mean_of_rows_1(w->zero[56], w->multiplier[5], w->exponent[5], w->zero[57], k.values, k.values + 1584);
-    chain_9(w->numbers_36, k.values, k.values + 1584, k.values + 528, w->table_636, k.values + 1056);
+    chain_7(w->numbers_36, k.values, k.values + 1584, k.values + 528, w->table_636, k.values + 1056, 528);
     mean_of_rows_1(w->zero[58], w->multiplier[6], w->exponent[6], w->zero[59], k.values + 1056, k.values);
-    chain_10(w->numbers_37, k.values, w->constants + 1120, w->table_639, k.values + 16);
-    chain_15(w->numbers_38, k.values + 528, k.values + 16, w->constants + 1136, w->constants + 1664, k.values + 5728, k.values + 2640);
-    copy(1, 33, 16, k.values + 2640, 0, 16, 1, k.values + 1584, 0, 32, 1);
-    copy(1, 33, 16, k.values + 3152, 0, -16, 1, k.values + 1600, 0, 32, 1);
+    chain_8(w->numbers_37, k.values, w->constants + 1120, w->table_639, k.values + 16);
+    chain_12(w->numbers_38, k.values + 528, k.values + 16, w->constants + 1136, w->constants + 1664, k.values + 5728, k.values + 2640, 528);
+    copy_block_2(k.values + 2640, k.values + 1584);
+    copy_block_3(k.values + 3152, k.values + 1600);
     apply_to_rows_8((struct affine){w->weight_648, w->bias_648, w->multiplier_648, w->exponent_648, w->zero[60]}, k.values + 1584, k.values);
-    chain_7(k.values, w->table_651, k.values + 2112);
-    chain_8(w->numbers_40, k.values + 2112, w->constants + 2192, k.values + 32, w->table_655, k.values + 2128, k.values + 1584);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_660, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1584, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 48, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 80, w->table_668, k.values + 1584, k.values + 2176, k.values + 1600);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_674, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1600, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 96, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 128, w->table_668, k.values + 1600, k.values + 2176, k.values + 1616);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_688, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1616, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 144, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 176, w->table_668, k.values + 1616, k.values + 2176, k.values + 1632);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_702, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1632, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 192, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 224, w->table_668, k.values + 1632, k.values + 2176, k.values + 1648);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_716, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1648, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 240, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 272, w->table_668, k.values + 1648, k.values + 2176, k.values + 1664);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_730, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1664, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 288, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 320, w->table_668, k.values + 1664, k.values + 2176, k.values + 1680);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_744, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1680, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 336, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 368, w->table_668, k.values + 1680, k.values + 2176, k.values + 1696);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_758, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1696, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 384, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 416, w->table_668, k.values + 1696, k.values + 2176, k.values + 1712);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_772, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1712, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 432, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 464, w->table_668, k.values + 1712, k.values + 2176, k.values + 1728);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_786, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1728, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 480, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 512, w->table_668, k.values + 1728, k.values + 2176, k.values + 1744);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_800, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1744, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 528, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 560, w->table_668, k.values + 1744, k.values + 2176, k.values + 1760);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_814, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1760, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 576, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 608, w->table_668, k.values + 1760, k.values + 2176, k.values + 1776);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_828, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1776, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 624, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 656, w->table_668, k.values + 1776, k.values + 2176, k.values + 1792);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_842, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1792, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 672, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 704, w->table_668, k.values + 1792, k.values + 2176, k.values + 1808);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_856, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1808, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 720, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 752, w->table_668, k.values + 1808, k.values + 2176, k.values + 1824);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_870, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1824, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 768, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 800, w->table_668, k.values + 1824, k.values + 2176, k.values + 1840);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_884, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1840, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 816, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 848, w->table_668, k.values + 1840, k.values + 2176, k.values + 1856);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_898, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1856, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 864, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 896, w->table_668, k.values + 1856, k.values + 2176, k.values + 1872);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_912, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1872, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 912, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 944, w->table_668, k.values + 1872, k.values + 2176, k.values + 1888);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_926, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1888, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 960, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 992, w->table_668, k.values + 1888, k.values + 2176, k.values + 1904);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_940, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1904, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 1008, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1040, w->table_668, k.values + 1904, k.values + 2176, k.values + 1920);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_954, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1920, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 1056, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1088, w->table_668, k.values + 1920, k.values + 2176, k.values + 1936);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_968, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1936, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 1104, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1136, w->table_668, k.values + 1936, k.values + 2176, k.values + 1952);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_982, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1952, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 1152, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1184, w->table_668, k.values + 1952, k.values + 2176, k.values + 1968);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_996, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1968, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 1200, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1232, w->table_668, k.values + 1968, k.values + 2176, k.values + 1984);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_1010, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1984, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 1248, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1280, w->table_668, k.values + 1984, k.values + 2176, k.values + 2000);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_1024, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2000, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 1296, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1328, w->table_668, k.values + 2000, k.values + 2176, k.values + 2016);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_1038, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2016, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 1344, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1376, w->table_668, k.values + 2016, k.values + 2176, k.values + 2032);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_1052, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2032, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 1392, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1424, w->table_668, k.values + 2032, k.values + 2176, k.values + 2048);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_1066, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2048, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 1440, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1472, w->table_668, k.values + 2048, k.values + 2176, k.values + 2064);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_1080, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2064, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 1488, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1520, w->table_668, k.values + 2064, k.values + 2176, k.values + 2080);
-    apply_to_rows_9((struct affine){w->weight_660, w->bias_1094, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 2080, k.values + 2112);
-    chain_3(w->numbers_41, k.values + 1536, k.values + 2112, w->table_664, k.values + 2160);
-    chain_4(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 1568, w->table_668, k.values + 2080, k.values + 2176, k.values + 2096);
-    copy(1, 33, 16, k.values + 1584, 0, 16, 1, k.values, 0, 32, 1);
-    copy(1, 33, 16, k.values + 2096, 0, -16, 1, k.values + 16, 0, 32, 1);
+    chain_1(k.values, w->table_651, k.values + 2112, 32);
+    chain_6(w->numbers_40, k.values + 2112, w->constants + 2192, k.values + 32, w->table_655, k.values + 2128, k.values + 1584);
+    ROLLED for (int n = 0; n < 32; n++) {
+        apply_to_rows_9((struct affine){w->weight_660, w->bias_660 + 48 * n, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1584 + 16 * n, k.values + 2112);
+        chain_2(w->numbers_41, k.values + 48 + 48 * n, k.values + 2112, w->table_664, k.values + 2160, 32);
+        chain_3(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 80 + 48 * n, w->table_668, k.values + 1584 + 16 * n, k.values + 2176, k.values + 1600 + 16 * n);
+    }
+    copy_block_2(k.values + 1584, k.values);
+    copy_block_3(k.values + 2096, k.values + 16);
     apply_to_rows_10((struct affine){w->weight_1123, w->bias_1123, w->multiplier_1123, w->exponent_1123, w->zero[62]}, k.values, k.values + 1056);
     mean_of_rows_1(w->zero[63], w->multiplier[7], w->exponent[7], w->zero[64], k.values + 1056, k.values + 1584);
-    chain_9(w->numbers_43, k.values + 1056, k.values + 1584, k.values, w->table_1126, k.values + 528);
+    chain_7(w->numbers_43, k.values + 1056, k.values + 1584, k.values, w->table_1126, k.values + 528, 528);
     mean_of_rows_1(w->zero[65], w->multiplier[8], w->exponent[8], w->zero[66], k.values + 528, k.values + 1056);
-    chain_10(w->numbers_44, k.values + 1056, w->constants + 2208, w->table_1129, k.values + 528);
-    chain_15(w->numbers_45, k.values, k.values + 528, w->constants + 2224, w->constants + 2752, k.values + 2640, k.values + 5728);
+    chain_8(w->numbers_44, k.values + 1056, w->constants + 2208, w->table_1129, k.values + 528);
+    chain_12(w->numbers_45, k.values, k.values + 528, w->constants + 2224, w->constants + 2752, k.values + 2640, k.values + 5728, 528);
     apply_to_rows_11((struct affine){w->weight_1134, w->bias_1134, w->multiplier_1134, w->exponent_1134, w->zero[67]}, k.values + 5728, k.values);
     apply_to_rows_12((struct affine){w->weight_1135, w->bias_1135, w->multiplier_1135, w->exponent_1135, w->zero[68]}, k.values + 5728, k.values + 6256);
     apply_to_rows_11((struct affine){w->weight_1136, w->bias_1136, w->multiplier_1136, w->exponent_1136, w->zero[69]}, s->dpgrnn2_inter_memory, k.values + 1056);
     apply_to_rows_12((struct affine){w->weight_1137, w->bias_1137, w->multiplier_1137, w->exponent_1137, w->zero[70]}, s->dpgrnn2_inter_memory, k.values + 6784);
-    chain_13(w->numbers_46, k.values, k.values + 1056, w->table_1139, k.values + 2112);
-    chain_14(w->numbers_47, k.values + 2112, k.values + 6784, k.values + 6256, w->table_1143, s->dpgrnn2_inter_memory, k.values + 2128, k.values + 7840);
+    chain_2(w->numbers_46, k.values, k.values + 1056, w->table_1139, k.values + 2112, 1056);
+    chain_11(w->numbers_47, k.values + 2112, k.values + 6784, k.values + 6256, w->table_1143, s->dpgrnn2_inter_memory, k.values + 2128, k.values + 7840);
     apply_to_rows_12((struct affine){w->weight_1147, w->bias_1147, w->multiplier_1147, w->exponent_1147, w->zero[71]}, k.values + 7840, k.values);
     mean_of_rows_1(w->zero[72], w->multiplier[9], w->exponent[9], w->zero[73], k.values, k.values + 1584);
-    chain_9(w->numbers_48, k.values, k.values + 1584, k.values + 528, w->table_1150, k.values + 1056);
+    chain_7(w->numbers_48, k.values, k.values + 1584, k.values + 528, w->table_1150, k.values + 1056, 528);
     mean_of_rows_1(w->zero[74], w->multiplier[10], w->exponent[10], w->zero[75], k.values + 1056, k.values);
-    chain_10(w->numbers_49, k.values, w->constants + 3280, w->table_1153, k.values + 1056);
-    chain_16(w->numbers_50, k.values + 528, k.values + 1056, w->constants + 3296, w->constants + 3824, k.values + 5728, k.values + 5200, k.values);
-    pad_rows(33, 8, 16, 1, 1, w->zero[77], k.values, k.padded + 0);
+    chain_8(w->numbers_49, k.values, w->constants + 3280, w->table_1153, k.values + 1056);
+    chain_13(w->numbers_50, k.values + 528, k.values + 1056, w->constants + 3296, w->constants + 3824, k.values + 5728, k.values + 5200, k.values);
+    pad_1(w->zero[77], k.values, k.padded);
     apply_to_rows_1((struct affine){w->weight_1162, w->bias_1162, w->multiplier_1162, w->exponent_1162, w->zero[76]}, k.padded, k.values + 528);
-    chain_1(k.values + 528, w->table_1163, s->decoder_0_cache + 5280);
-    pad_rows(33, 16, 16, 1, 1, w->zero[79], s->decoder_0_cache, k.padded + 0);
-    pad_rows(33, 16, 16, 1, 1, w->zero[79], s->decoder_0_cache + 2640, k.padded + 560);
-    pad_rows(33, 16, 16, 1, 1, w->zero[79], s->decoder_0_cache + 5280, k.padded + 1120);
+    chain_1(k.values + 528, w->table_1163, s->decoder_0_cache + 5280, 528);
+    ROLLED for (int n = 0; n < 3; n++) {
+        pad_2(w->zero[79], s->decoder_0_cache + 2640 * n, k.padded + 560 * n);
+    }
     apply_over_frames_0((struct affine){w->weight_1167, w->bias_1167, w->multiplier_1167, w->exponent_1167, w->zero[78]}, k.padded, k.values + 528);
-    chain_1(k.values + 528, w->table_1168, k.values + 1056);
+    chain_1(k.values + 528, w->table_1168, k.values + 1056, 528);
     apply_to_rows_2((struct affine){w->weight_1169, w->bias_1169, w->multiplier_1169, w->exponent_1169, w->zero[80]}, k.values + 1056, k.values + 528);
-    chain_2(k.values + 528, w->table_1171, k.values + 800);
+    chain_1(k.values + 528, w->table_1171, k.values + 800, 264);
     mean_of_rows_0(w->zero[81], w->multiplier[11], w->exponent[11], w->zero[82], k.values + 800, k.values + 1072);
     apply_to_rows_3((struct affine){w->weight_1173, w->bias_1173, w->multiplier_1173, w->exponent_1173, w->zero[83]}, k.values + 1072, k.values + 800);
     apply_to_rows_4((struct affine){w->weight_1174, w->bias_1174, w->multiplier_1174, w->exponent_1174, w->zero[84]}, k.values + 1072, k.values + 896);
     apply_to_rows_5((struct affine){w->weight_1175, w->bias_1175, w->multiplier_1175, w->exponent_1175, w->zero[85]}, s->decoder_0_attention_gru_memory, k.values + 832);
     apply_to_rows_6((struct affine){w->weight_1176, w->bias_1176, w->multiplier_1176, w->exponent_1176, w->zero[86]}, s->decoder_0_attention_gru_memory, k.values + 912);
-    chain_3(w->numbers_54, k.values + 800, k.values + 832, w->table_1178, k.values + 864);
-    chain_4(w->numbers_55, k.values + 864, k.values + 912, k.values + 896, w->table_1182, s->decoder_0_attention_gru_memory, k.values + 880, k.values + 2096);
+    chain_2(w->numbers_54, k.values + 800, k.values + 832, w->table_1178, k.values + 864, 32);
+    chain_3(w->numbers_55, k.values + 864, k.values + 912, k.values + 896, w->table_1182, s->decoder_0_attention_gru_memory, k.values + 880, k.values + 2096);
     apply_to_rows_7((struct affine){w->weight_1186, w->bias_1186, w->multiplier_1186, w->exponent_1186, w->zero[87]}, k.values + 2096, k.values + 800);
-    chain_5(k.values + 800, w->table_1187, k.values + 816);
-    copy(1, 2, 8, k.values + 816, 0, 0, 1, k.values + 1072, 0, 8, 1);
-    chain_6(w->numbers_57, k.values + 528, k.values + 1072, w->table_1191, k.values + 800);
-    copy(1, 33, 8, k.values + 8, 0, 16, 1, k.values + 528, 0, 8, 1);
-    chain_2(k.values + 528, w->table_1192, k.values + 1072);
-    interleave(1, 1, 264, k.values + 800, k.values + 1072, 0, 0, k.values, 0, 0);
-    interleave(1, 1, 264, k.values + 8640, k.values + 8912, 0, 0, k.values + 528, 0, 0);
-    chain_12(w->numbers_59, k.values, k.values + 528, k.values + 1056);
-    pad_rows(33, 8, 16, 1, 1, w->zero[89], k.values + 1056, k.padded + 0);
+    chain_4(k.values + 800, w->table_1187, k.values + 816);
+    copy_block_0(k.values + 816, k.values + 1072);
+    chain_5(w->numbers_57, k.values + 528, k.values + 1072, w->table_1191, k.values + 800, 264);
+    copy_block_1(k.values + 8, k.values + 528);
+    chain_1(k.values + 528, w->table_1192, k.values + 1072, 264);
+    copy_pairs_3(k.values + 800, k.values + 1072, k.values);
+    copy_pairs_3(k.values + 8640, k.values + 8912, k.values + 528);
+    chain_10(w->numbers_59, k.values, k.values + 528, k.values + 1056);
+    pad_1(w->zero[89], k.values + 1056, k.padded);
     apply_to_rows_1((struct affine){w->weight_1199, w->bias_1199, w->multiplier_1199, w->exponent_1199, w->zero[88]}, k.padded, k.values);
-    chain_1(k.values, w->table_1200, s->decoder_1_cache + 2112);
-    pad_rows(33, 16, 16, 1, 1, w->zero[91], s->decoder_1_cache, k.padded + 0);
-    pad_rows(33, 16, 16, 1, 1, w->zero[91], s->decoder_1_cache + 1056, k.padded + 560);
-    pad_rows(33, 16, 16, 1, 1, w->zero[91], s->decoder_1_cache + 2112, k.padded + 1120);
+    chain_1(k.values, w->table_1200, s->decoder_1_cache + 2112, 528);
+    ROLLED for (int n = 0; n < 3; n++) {
+        pad_2(w->zero[91], s->decoder_1_cache + 1056 * n, k.padded + 560 * n);
+    }
     apply_over_frames_0((struct affine){w->weight_1204, w->bias_1204, w->multiplier_1204, w->exponent_1204, w->zero[90]}, k.padded, k.values);
-    chain_1(k.values, w->table_1205, k.values + 528);
+    chain_1(k.values, w->table_1205, k.values + 528, 528);
     apply_to_rows_2((struct affine){w->weight_1206, w->bias_1206, w->multiplier_1206, w->exponent_1206, w->zero[92]}, k.values + 528, k.values);
-    chain_2(k.values, w->table_1208, k.values + 272);
+    chain_1(k.values, w->table_1208, k.values + 272, 264);
     mean_of_rows_0(w->zero[93], w->multiplier[12], w->exponent[12], w->zero[94], k.values + 272, k.values + 544);
     apply_to_rows_3((struct affine){w->weight_1210, w->bias_1210, w->multiplier_1210, w->exponent_1210, w->zero[95]}, k.values + 544, k.values + 272);
     apply_to_rows_4((struct affine){w->weight_1211, w->bias_1211, w->multiplier_1211, w->exponent_1211, w->zero[96]}, k.values + 544, k.values + 368);
     apply_to_rows_5((struct affine){w->weight_1212, w->bias_1212, w->multiplier_1212, w->exponent_1212, w->zero[97]}, s->decoder_1_attention_gru_memory, k.values + 304);
     apply_to_rows_6((struct affine){w->weight_1213, w->bias_1213, w->multiplier_1213, w->exponent_1213, w->zero[98]}, s->decoder_1_attention_gru_memory, k.values + 384);
-    chain_3(w->numbers_63, k.values + 272, k.values + 304, w->table_1215, k.values + 336);
-    chain_4(w->numbers_64, k.values + 336, k.values + 384, k.values + 368, w->table_1219, s->decoder_1_attention_gru_memory, k.values + 352, k.values + 2112);
+    chain_2(w->numbers_63, k.values + 272, k.values + 304, w->table_1215, k.values + 336, 32);
+    chain_3(w->numbers_64, k.values + 336, k.values + 384, k.values + 368, w->table_1219, s->decoder_1_attention_gru_memory, k.values + 352, k.values + 2112);
     apply_to_rows_7((struct affine){w->weight_1223, w->bias_1223, w->multiplier_1223, w->exponent_1223, w->zero[99]}, k.values + 2112, k.values + 272);
-    chain_5(k.values + 272, w->table_1224, k.values + 288);
-    copy(1, 2, 8, k.values + 288, 0, 0, 1, k.values + 272, 0, 8, 1);
-    chain_6(w->numbers_66, k.values, k.values + 272, w->table_1228, k.values + 528);
-    copy(1, 33, 8, k.values + 1064, 0, 16, 1, k.values, 0, 8, 1);
-    chain_2(k.values, w->table_1229, k.values + 800);
-    interleave(1, 1, 264, k.values + 528, k.values + 800, 0, 0, k.values, 0, 0);
-    interleave(1, 1, 264, k.values + 3696, k.values + 8368, 0, 0, k.values + 528, 0, 0);
-    chain_12(w->numbers_68, k.values, k.values + 528, k.values + 1056);
-    pad_rows(33, 8, 16, 1, 1, w->zero[101], k.values + 1056, k.padded + 0);
+    chain_4(k.values + 272, w->table_1224, k.values + 288);
+    copy_block_0(k.values + 288, k.values + 272);
+    chain_5(w->numbers_66, k.values, k.values + 272, w->table_1228, k.values + 528, 264);
+    copy_block_1(k.values + 1064, k.values);
+    chain_1(k.values, w->table_1229, k.values + 800, 264);
+    copy_pairs_3(k.values + 528, k.values + 800, k.values);
+    copy_pairs_3(k.values + 3696, k.values + 8368, k.values + 528);
+    chain_10(w->numbers_68, k.values, k.values + 528, k.values + 1056);
+    pad_1(w->zero[101], k.values + 1056, k.padded);
     apply_to_rows_1((struct affine){w->weight_1236, w->bias_1236, w->multiplier_1236, w->exponent_1236, w->zero[100]}, k.padded, k.values);
-    chain_1(k.values, w->table_1237, s->decoder_2_cache + 1056);
-    pad_rows(33, 16, 16, 1, 1, w->zero[103], s->decoder_2_cache, k.padded + 0);
-    pad_rows(33, 16, 16, 1, 1, w->zero[103], s->decoder_2_cache + 528, k.padded + 560);
-    pad_rows(33, 16, 16, 1, 1, w->zero[103], s->decoder_2_cache + 1056, k.padded + 1120);
+    chain_1(k.values, w->table_1237, s->decoder_2_cache + 1056, 528);
+    ROLLED for (int n = 0; n < 3; n++) {
+        pad_2(w->zero[103], s->decoder_2_cache + 528 * n, k.padded + 560 * n);
+    }
     apply_over_frames_0((struct affine){w->weight_1240, w->bias_1240, w->multiplier_1240, w->exponent_1240, w->zero[102]}, k.padded, k.values);
-    chain_1(k.values, w->table_1241, k.values + 528);
+    chain_1(k.values, w->table_1241, k.values + 528, 528);
     apply_to_rows_2((struct affine){w->weight_1242, w->bias_1242, w->multiplier_1242, w->exponent_1242, w->zero[104]}, k.values + 528, k.values);
-    chain_2(k.values, w->table_1244, k.values + 272);
+    chain_1(k.values, w->table_1244, k.values + 272, 264);
     mean_of_rows_0(w->zero[105], w->multiplier[13], w->exponent[13], w->zero[106], k.values + 272, k.values + 544);
     apply_to_rows_3((struct affine){w->weight_1246, w->bias_1246, w->multiplier_1246, w->exponent_1246, w->zero[107]}, k.values + 544, k.values + 272);
     apply_to_rows_4((struct affine){w->weight_1247, w->bias_1247, w->multiplier_1247, w->exponent_1247, w->zero[108]}, k.values + 544, k.values + 368);
     apply_to_rows_5((struct affine){w->weight_1248, w->bias_1248, w->multiplier_1248, w->exponent_1248, w->zero[109]}, s->decoder_2_attention_gru_memory, k.values + 304);
     apply_to_rows_6((struct affine){w->weight_1249, w->bias_1249, w->multiplier_1249, w->exponent_1249, w->zero[110]}, s->decoder_2_attention_gru_memory, k.values + 384);
-    chain_3(w->numbers_72, k.values + 272, k.values + 304, w->table_1251, k.values + 336);
-    chain_4(w->numbers_73, k.values + 336, k.values + 384, k.values + 368, w->table_1255, s->decoder_2_attention_gru_memory, k.values + 352, k.values + 2128);
+    chain_2(w->numbers_72, k.values + 272, k.values + 304, w->table_1251, k.values + 336, 32);
+    chain_3(w->numbers_73, k.values + 336, k.values + 384, k.values + 368, w->table_1255, s->decoder_2_attention_gru_memory, k.values + 352, k.values + 2128);
     apply_to_rows_7((struct affine){w->weight_1259, w->bias_1259, w->multiplier_1259, w->exponent_1259, w->zero[111]}, k.values + 2128, k.values + 272);
-    chain_5(k.values + 272, w->table_1260, k.values + 288);
-    copy(1, 2, 8, k.values + 288, 0, 0, 1, k.values + 272, 0, 8, 1);
-    chain_6(w->numbers_75, k.values, k.values + 272, w->table_1264, k.values + 528);
-    copy(1, 33, 8, k.values + 1064, 0, 16, 1, k.values, 0, 8, 1);
-    chain_2(k.values, w->table_1265, k.values + 800);
-    interleave(1, 1, 264, k.values + 528, k.values + 800, 0, 0, k.values, 0, 0);
-    chain_12(w->numbers_77, k.values, k.values + 3168, k.values + 1056);
-    pad_rows(33, 8, 16, 1, 1, w->zero[113], k.values + 1056, k.padded + 0);
+    chain_4(k.values + 272, w->table_1260, k.values + 288);
+    copy_block_0(k.values + 288, k.values + 272);
+    chain_5(w->numbers_75, k.values, k.values + 272, w->table_1264, k.values + 528, 264);
+    copy_block_1(k.values + 1064, k.values);
+    chain_1(k.values, w->table_1265, k.values + 800, 264);
+    copy_pairs_3(k.values + 528, k.values + 800, k.values);
+    chain_10(w->numbers_77, k.values, k.values + 3168, k.values + 1056);
+    pad_1(w->zero[113], k.values + 1056, k.padded);
     apply_to_rows_13((struct affine){w->weight_1270, w->bias_1270, w->multiplier_1270, w->exponent_1270, w->zero[112]}, k.padded, k.values);
-    pad_rows(33, 8, 16, 1, 1, w->zero[113], k.values + 1064, k.padded + 0);
+    pad_1(w->zero[113], k.values + 1064, k.padded);
     apply_to_rows_13((struct affine){w->weight_1270 + 384, w->bias_1270 + 16, w->multiplier_1270 + 16, w->exponent_1270 + 16, w->zero[112]}, k.padded, k.values + 16);
-    copy(32, 2, 8, k.values, 32, 16, 1, k.values + 1056, 32, 8, 1);
-    copy(32, 2, 8, k.values + 8, 32, 16, 1, k.values + 1072, 32, 8, 1);
-    copy(1, 2, 8, k.values + 1024, 0, 16, 1, k.values + 2080, 0, 8, 1);
-    chain_17(w->numbers_78, k.values + 1056, w->table_1275, k.values + 4160, k.values);
-    pad_rows(65, 16, 16, 1, 1, w->zero[115], k.values, k.padded + 0);
+    copy_block_4(k.values, k.values + 1056);
+    copy_block_4(k.values + 8, k.values + 1072);
+    copy_block_5(k.values + 1024, k.values + 2080);
+    chain_14(w->numbers_78, k.values + 1056, w->table_1275, k.values + 4160, k.values);
+    pad_4(w->zero[115], k.values, k.padded);
     apply_to_rows_14((struct affine){w->weight_1277, w->bias_1277, w->multiplier_1277, w->exponent_1277, w->zero[114]}, k.padded, k.values);
-    copy(1, 2, 130, k.values, 0, 1, 2, k.values + 272, 0, 130, 1);
-    chain_18(k.values + 272, w->table_1280, k.values + 544);
-    copy(1, 2, 65, k.values + 544, 0, 130, 1, k.values, 0, 257, 1);
+    copy_block_6(k.values, k.values + 272);
+    chain_1(k.values + 272, w->table_1280, k.values + 544, 260);
+    copy_block_7(k.values + 544, k.values);
     split_rows_0(w->split_first, (struct affine){w->split_weight, w->split_bias, w->split_multiplier, w->split_exponent, w->zero[116]}, k.values + 544, k.values + 65);
-    copy(1, 1, 514, k.values, 0, 0, 1, k.mask, 0, 0, 1);
+    copy_block_8(k.values, k.mask);
     memmove(s->encoder_2_cache, s->encoder_2_cache + 528, 1056);
     memmove(s->encoder_2_attention_gru_memory, k.values + 3968, 16);
     memmove(s->encoder_3_cache, s->encoder_3_cache + 528, 2112);

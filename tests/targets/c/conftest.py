@@ -18,7 +18,6 @@ from quant.c.engines import fixed_layers, int8_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.graph.recipes import find_recipe
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
-from quant.networks.gtcrn.model import GTCRN
 from quant.networks.registry import find_network
 from quant.ptq.pipeline import build_quantized, calibrate_checkpoint, find_ranges
 from targets.c.generate import FLAGS, frame_sources, generate, weights_sources
@@ -56,16 +55,16 @@ def layers(checkpoint, noisy) -> Layers:
 
 @pytest.fixture(scope="session")
 def int8_file(checkpoint, noisy) -> Callable[[str], bytes]:
-    """Model file in 8 bits of the "embedded" or of a "random" network."""
+    """Model file in 8 bits of the "embedded" or a "random" GTCRN, or of a random "ul_unas"."""
     made: dict[str, bytes] = {}
 
     def make(which: str) -> bytes:
         if which not in made:
             chosen = checkpoint
-            if which == "random":
+            if which != "embedded":
+                network = find_network("gtcrn" if which == "random" else which)
                 torch.manual_seed(0)
-                model = GTCRN().eval()
-                chosen = Checkpoint(model, find_network("gtcrn"), "random", "0" * 64)
+                chosen = Checkpoint(network.build().eval(), network, which, "0" * 64)
             recipe = find_recipe("int8")
             calibrated = calibrate_checkpoint(
                 chosen, noisy, recipe, lambda stage, done, total: None

@@ -14,25 +14,28 @@ from calib_data import clips_folder
 from edge_se import Enhancer, core
 from edge_se.core.build import BuildError, compile_library, find_compiler
 from edge_se.engines import tflite
-from edge_se.engines.generated import GeneratedEngine, load_from_core
+from edge_se.engines.generated import GeneratedEngine, load_from_core, prefix
 from edge_se.engines.loop import FrameLoop
 from edge_se.engines.tflite_micro import MicroStep
 from edge_se.errors import UserError
 from edge_se.model_file import attach_manifest, attached_weights, default_model_path, manifest_of
 from quant.c import int8_chains
 from quant.c.engines import int8_engine
+from quant.c.int8_frame import Frame
+from quant.c.int8_loops import rolled
 from quant.c.int8_moves import BITS, PADDING, Places, blocks
 from quant.c.int8_planes import find_planes
 from quant.c.int8_program import multiplier_of
+from quant.c.source import Source
 from targets.boards import find_board
 from targets.c.generate import FLAGS
 from targets.cross import find_cross_compiler
 from targets.emulation.system import find_emulator
-from targets.engines import SOURCES
+from targets.engines import SOURCES, core_sources
 from tests.helpers.clips import samples_of
 
 HOP = 256
-NETWORKS = ["embedded", "random"]
+NETWORKS = ["embedded", "random", "ul_unas"]
 
 
 def reference_interpreter(runtime: tflite.Runtime, path: Path, delegate: bool = True) -> Any:
@@ -160,24 +163,28 @@ def test_ten_minutes_have_the_bits_of_tflite_micro(micro_pair):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("board", "target", "options"),
+    ("which", "board", "target", "options"),
     [
-        ("pi4", "aarch64-linux-musl", []),
-        ("pi4", "aarch64-linux-musl", ["-mcpu=cortex_a55"]),  # with dot products
-        ("armv7", "arm-linux-musleabihf", []),
+        ("embedded", "pi4", "aarch64-linux-musl", []),
+        ("embedded", "pi4", "aarch64-linux-musl", ["-mcpu=cortex_a55"]),  # with dot products
+        ("embedded", "armv7", "arm-linux-musleabihf", []),
+        ("ul_unas", "pi4", "aarch64-linux-musl", []),
     ],
 )
-def test_emulated_arm_has_the_same_bits(pair, int8_file, noisy, tmp_path, board, target, options):
+def test_emulated_arm_has_the_same_bits(
+    pair, int8_file, noisy, tmp_path, which, board, target, options
+):
     chosen = find_board(board).platform
     command = [*find_cross_compiler(chosen), *FLAGS, *options, "-static"]
     command[command.index("-target") + 1] = target  # runs without a system
-    command += ["-DPREFIX=gtcrn_int8", "-DSAMPLE=int16_t", "-include", "gtcrn_int8.h"]
-    sources = [Path(__file__).parents[1] / "engine_guest.c", SOURCES / "gtcrn_int8.c"]
+    name = prefix(manifest_of(int8_file(which), which).architecture, "int8")
+    command += [f"-DPREFIX={name}", "-DSAMPLE=int16_t", "-include", f"{name}.h"]
+    sources = [Path(__file__).parents[1] / "engine_guest.c", SOURCES / f"{name}.c"]
     guest = tmp_path / "guest"
     folders = ["-I", str(SOURCES), "-I", str(SOURCES.parent)]
     subprocess.run([*command, *folders, *sources, "-lm", "-o", guest], check=True)
-    _, engine = pair("embedded")
-    (tmp_path / "weights.bin").write_bytes(int8_engine(int8_file("embedded")).blob)
+    _, engine = pair(which)
+    (tmp_path / "weights.bin").write_bytes(int8_engine(int8_file(which)).blob)
     hops = as_hops(np.concatenate([noisy[0][:8000], 8 * noisy[1][:8000]]))
 
     found = subprocess.run(
@@ -218,6 +225,53 @@ def test_weights_of_another_arithmetic_are_no_int8_weights(tmp_path, int8_file):
     with pytest.raises(UserError, match="weights of another network or arithmetic"):
         load_from_core(path, "int8")
     assert Enhancer(path).describe()["engine"] == "tflite"
+
+
+@pytest.mark.parametrize("which", ["embedded", "ul_unas"])
+def test_the_core_has_the_frame_that_every_checkpoint_has(int8_file, which):
+    for name, text in core_sources(int8_engine(int8_file(which))).items():
+        assert (SOURCES / name).read_text() == text, "run make default-model"
+
+
+def test_statements_that_come_again_become_loops():
+    steps = [f"step(w->bias + {8 * n}, s->x, k.y + {40 + 4 * n}, 3);" for n in range(1, 4)]
+
+    found = rolled(["first(k.y);", *steps, "last(k.y);"])
+
+    assert found == [
+        "first(k.y);",
+        "ROLLED for (int n = 0; n < 3; n++) {",
+        "    step(w->bias + 8 + 8 * n, s->x, k.y + 44 + 4 * n, 3);",
+        "}",
+        "last(k.y);",
+    ]
+
+
+@pytest.mark.parametrize(
+    "other", ["step(k.y + 13);", "step(k.z + 8);", "step(k.y + 8, 1);", "step(w->zero[8]);"]
+)
+def test_only_even_steps_become_loops(other):
+    statements = ["step(k.y);", "step(k.y + 4);", other]
+
+    assert rolled(statements) == statements
+
+
+@pytest.mark.parametrize(
+    ("sizes", "order", "joined"),
+    [
+        ((32, 16, 5), (2, 0, 1), True),
+        ((8, 8, 8), (0, 1, 2), True),
+        ((8, 8, 8), (1, 0, 2), False),  # the first one's block is written over the second
+        ((8, 8), (0, 1), False),  # the last one's block goes beyond both
+    ],
+)
+def test_parts_are_joined_where_whole_blocks_of_them_can_be_written(sizes, order, joined):
+    frame = Frame(Source())
+    parts = [frame.buffer(size) for size in sizes]
+    for index in order:
+        frame.emit([], [parts[index].number << BITS], lambda at: "")
+
+    assert frame.join(np.concatenate([frame.of(part) for part in parts])) == joined
 
 
 def test_a_file_with_floats_is_refused():

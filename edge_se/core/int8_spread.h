@@ -1,0 +1,121 @@
+/* The 8-bit operators that UL-UNAS has and GTCRN has not, as int8_kernels.h has the others: sums over
+   frames, means in rows, what is below zero made zero. */
+
+#ifndef INT8_SPREAD_H
+#define INT8_SPREAD_H
+
+#include "int8_kernels.h"
+
+/* Bands of the weights of bins from first[b] on, until[b + 1] - until[b] of them. */
+INLINE void merge_bands(int bands, const uint16_t *first, const uint16_t *until, struct affine a,
+                        const int8_t *x, int8_t *y)
+{
+    ROLLED for (int b = 0; b < bands; b++) {
+        const int8_t *given = x + first[b] - until[b];
+        int32_t sum = 0;
+        for (int n = until[b]; n < until[b + 1]; n++) sum += a.weight[n] * given[n];
+        y[b] = finished(a, b, 1, sum);
+    }
+}
+
+/* Values held at a zero point at least; in whole blocks. */
+INLINE void at_least(int count, int32_t zero, int8_t *y)
+{
+    ROLLED for (int n = 0; n < count; n += BLOCK) {
+#if defined(__aarch64__) && defined(__GNUC__)
+        block_store(y + n, vmaxq_s8(block_load(y + n), block_all((int8_t)zero)));
+#else
+        for (int i = 0; i < BLOCK; i++) y[n + i] = y[n + i] < zero ? (int8_t)zero : y[n + i];
+#endif
+    }
+}
+
+/* Each element of x, `step` apart, as often as there are columns. */
+INLINE void repeat(int rows, int columns, const int8_t *x, int step, int8_t *y, int row)
+{
+    for (int r = 0; r < rows; r++) memset(y + r * row, x[r * step], (size_t)columns);
+}
+
+/* Inputs of each position side by side: `size` of each frame, frames `frame` apart. */
+INLINE void gather(int positions, int frames, int size, int step, int frame, int width, const int8_t *x,
+                   int8_t *restrict y)
+{
+    for (int p = 0; p < positions; p++)
+        UNROLL for (int f = 0; f < frames; f++)
+            memcpy(y + p * width + f * size, x + f * frame + p * step, (size_t)size);
+}
+
+/* `apply_depthwise` of int8_kernels.h for any stride, and for 16 channels and more. */
+INLINE void spread_channels(int positions, int stride, int frames, int taps, int channels, int frame,
+                            struct affine a, const int8_t *x, int8_t *restrict y)
+{
+    ROLLED for (int from = 0; from < channels; from += BLOCK) {
+        const int c = from + BLOCK <= channels ? from : channels - BLOCK;
+        ROLLED for (int p = 0; p < positions; p++) {
+            const int8_t *given = x + p * stride * channels + c, *w = a.weight + c;
+            int8_t *result = y + p * channels + c;
+#if QUADS
+            quad sums[4];
+            UNROLL for (int i = 0; i < 4; i++) sums[i] = quad_load(a.bias + c + 4 * i);
+            UNROLL for (int n = 0; n < frames * taps; n += 2) {
+                const int more = n + 1, two = more < frames * taps;
+                quads_add_taps(sums, two, w + n * channels, given + n / taps * frame + n % taps * channels,
+                               w + more * channels, given + more / taps * frame + more % taps * channels);
+            }
+            UNROLL for (int i = 0; i < 4; i++) sums[i] = quad_finished(a, c + 4 * i, 0, sums[i]);
+            quad_store_two(result, sums[0], sums[1], a.zero);
+            quad_store_two(result + 8, sums[2], sums[3], a.zero);
+#else
+            int32_t sums[BLOCK] = {0};
+            UNROLL for (int n = 0; n < frames * taps; n++) {
+                const int8_t *tap = given + n / taps * frame + n % taps * channels;
+                for (int i = 0; i < BLOCK; i++) sums[i] += w[n * channels + i] * tap[i];
+            }
+            for (int i = 0; i < BLOCK; i++) result[i] = finished(a, c + i, 0, sums[i]);
+#endif
+        }
+    }
+}
+
+/* A sum of so many values, to be their mean. */
+INLINE int8_t mean_finished(int count, int32_t sum, int32_t zero, int32_t multiplier, int32_t exponent,
+                            int32_t result_zero)
+{
+    const int32_t x = minus(sum, zero * count);
+    return clipped(plus(rescaled(x, multiplier, exponent), result_zero), LOWEST);
+}
+
+/* The mean of each column, blocks of which may reach into the next row. */
+INLINE void mean_in_columns(int rows, int columns, int32_t zero, int32_t multiplier, int32_t exponent,
+                            int32_t result_zero, const int8_t *x, int8_t *y)
+{
+    if (columns == 1) {
+        int32_t sum = 0;
+        for (int r = 0; r < rows; r++) sum += x[r];
+        *y = mean_finished(rows, sum, zero, multiplier, exponent, result_zero);
+        return;
+    }
+    ROLLED for (int from = 0; from < columns; from += BLOCK) {
+        const int begin = from + BLOCK <= columns || columns < BLOCK ? from : columns - BLOCK;
+        int32_t sums[BLOCK] = {0};
+        ROLLED for (int r = 0; r < rows; r++) {
+            const int8_t *given = x + r * columns + begin;
+            for (int i = 0; i < BLOCK; i++) sums[i] += given[i];
+        }
+        for (int c = begin; c < columns && c < begin + BLOCK; c++)
+            y[c] = mean_finished(rows, sums[c - begin], zero, multiplier, exponent, result_zero);
+    }
+}
+
+/* The mean of each row. */
+INLINE void mean_in_rows(int rows, int columns, int32_t zero, int32_t multiplier, int32_t exponent,
+                         int32_t result_zero, const int8_t *x, int8_t *y)
+{
+    ROLLED for (int r = 0; r < rows; r++) {
+        int32_t sum = 0;
+        for (int c = 0; c < columns; c++) sum += x[r * columns + c];
+        y[r] = mean_finished(columns, sum, zero, multiplier, exponent, result_zero);
+    }
+}
+
+#endif
