@@ -38,10 +38,11 @@ FIRST_SECONDS = {"attenuate": 0.16, "follow": 0.064}
 MOST_HOPS = 2**15
 # The estimate, above the mean in speech, reads this many octaves more than a clip's RMS.
 BIAS_OCTAVES = 0.5
-# Features are attenuated once they are 12 dB above the target, and amplified once they are 18 dB
-# below it, each until they are within 3 dB of it, by one exponent a hop: near the target networks
-# hardly mind the level, but every change disturbs their states for some frames.
-TOO_LOUD, TOO_SOFT, NEAR = 131072, 196608, 32768
+# Features are attenuated while they are 12 dB above the target: near it networks hardly mind the
+# level, but every change, by one exponent a hop, disturbs their states for some frames. They are
+# amplified once they are 18 dB below it, which usual recordings are not, and then until they are
+# within 6 dB of it. Where they are changed, they are changed back once they are 3 dB beyond it.
+TOO_LOUD, TOO_SOFT, SOFT, NEAR = 131072, 196608, 65536, 32768
 # Soft hops count as speech where they are 4 dB above the quietest of late, which is forgotten by
 # 1/64 octave a hop: a pause is not to be amplified as if it were soft speech. Loud speech is
 # followed down to the target whatever comes after it.
@@ -49,6 +50,10 @@ ABOVE_FLOOR, FLOOR_RISE = 40960, 1024
 # No frame reaches the network louder than 15 dB above the target. What is 16.5 dB above it is a
 # knock, or may be one: it is over once nothing is more than 9 dB above the target for 64 ms.
 LIMIT, KNOCK, OVER = 163840, 180224, 98304
+# A click is too short to make its hop that loud: a sample that is 20.5 dB above both the target and
+# the estimate, 11 dB above its own hop and 18 dB above the hop before. Less would take the first
+# sounds of loud speakers for clicks.
+CLICK, OF_ITS_HOP, OF_THE_HOP_BEFORE = 42598, 121242, 196608
 PATIENCE_SECONDS = 0.064
 KNOCK_BEGAN, KNOCK_ENDED = 1, 2
 # What no level is above or below.
@@ -91,6 +96,11 @@ def hop_level(energy: int) -> int:
     # Of energy: twice the octaves of RMS, which the fifteenth bit instead of the sixteenth halves.
     curved = fraction + ((CURVATURE * ((fraction * (ONE - fraction)) >> 16)) >> 16)
     return (whole << 15) + (curved >> 1)
+
+
+def hop_crest(samples: NDArray[Any]) -> int:
+    """The energy that one hop would have if all samples were as its loudest."""
+    return int(min(float(np.square(samples).max()) * len(samples) * 2.0**30, 2.0**60))
 
 
 class LevelNormalizer:
@@ -142,19 +152,29 @@ class LevelNormalizer:
         self._hops = self.exponent = self._previous = 0
         self._loud = self._kept_estimate = self._kept_exponent = self.event = 0
 
-    def __call__(self, energy: int) -> int:
-        """Take in one hop's sum of squares, in steps of int16; its frame's exponent of two."""
-        level = hop_level(energy) if energy else 0
+    def __call__(self, energy: int, crest: int = 0) -> int:
+        """Take in one hop; its frame's exponent of two.
+
+        Args:
+            energy: sum of the samples' squares, in steps of int16.
+            crest: the same if all samples were as the loudest; 0 hears no clicks.
+        """
+        level, crest_level = (hop_level(each) if each else 0 for each in (energy, crest))
+        is_click = crest_level > max(
+            max(self._estimate, self.target) + self.knock + CLICK,
+            level + OF_ITS_HOP,
+            self._previous + OF_THE_HOP_BEFORE,
+        )
         self._floor = min(self._floor + FLOOR_RISE, max(level, self.silence))
         loudest, self._previous = max(level, self._previous), level
-        self._notice_knock(loudest)
+        self._notice_knock(loudest, is_click)
         if level > self.silence:
             self._follow(level)
         return min(self.exponent, (self.target + self.limit - loudest) >> 16)
 
-    def _notice_knock(self, loudest: int) -> None:
+    def _notice_knock(self, loudest: int, is_click: bool) -> None:
         self.event = 0
-        if loudest > self.target + self.knock:
+        if is_click or loudest > self.target + self.knock:
             if not self._loud:
                 self.event = KNOCK_BEGAN
                 self._kept_estimate, self._kept_exponent = self._estimate, self.exponent
@@ -179,7 +199,7 @@ class LevelNormalizer:
         off = self.target - self._estimate - self.exponent * ONE
         if off < -TOO_LOUD or (self.exponent > 0 and off < -NEAR):
             self.exponent = max(self.exponent - 1, SMALLEST_EXPONENT)
-        elif off > TOO_SOFT or (self.exponent < 0 and off > NEAR):
+        elif off > (NEAR if self.exponent < 0 else SOFT if self.exponent > 0 else TOO_SOFT):
             self.exponent = min(self.exponent + 1, self.largest)
 
 
@@ -267,7 +287,7 @@ class FloatFrontEnd:
         """Take in a hop (float32 [hop]); what goes on in its place, and the exponent."""
         if self._normalize.removes_dc:
             samples = self._centre(samples, self._normalize.exponent)
-        return samples, self._normalize(hop_energy(samples))
+        return samples, self._normalize(hop_energy(samples), hop_crest(samples))
 
 
 def make_normalizer(signal: Signal) -> LevelNormalizer | None:

@@ -13,7 +13,7 @@ static inline float level_scaled(float x, int32_t exponent)
    by. */
 static inline float level_gain(struct level *l, float *mean, float *samples)
 {
-    f4 sum = f4_all(0.0f), squares = f4_all(0.0f);
+    f4 sum = f4_all(0.0f), squares = f4_all(0.0f), largest = f4_all(0.0f);
     float constant = 0.0f;
     if (l->removes_dc) {
         for (int n = 0; n < 256; n += 4) sum = f4_add(sum, f4_load(samples + n));
@@ -40,9 +40,14 @@ static inline float level_gain(struct level *l, float *mean, float *samples)
         const f4 x = f4_sub(f4_load(samples + n), f4_all(constant));
         f4_store(samples + n, x);
         squares = f4_fma(squares, x, x);
+        largest = f4_max(largest, f4_mul(x, x));
     }
+    float lanes[4], crest = 0.0f;
+    f4_store(lanes, largest);
+    for (int n = 0; n < 4; n++) crest = lanes[n] > crest ? lanes[n] : crest;
     /* Samples are below 2^11. */
     const float energy = f4_sum(squares) * 1073741824.0f;
-    const int32_t exponent = level_take(l, (uint64_t)energy);
+    const int32_t exponent =
+        level_take(l, (uint64_t)energy, (uint64_t)(crest * (256 * 1073741824.0f)));
     return level_scaled(1.0f, exponent);
 }

@@ -12,8 +12,12 @@
 #define LEVEL_MOST_HOPS 32768
 #define LEVEL_TOO_LOUD 131072
 #define LEVEL_TOO_SOFT 196608
+#define LEVEL_SOFT 65536
 #define LEVEL_NEAR 32768
 #define LEVEL_OVER 98304
+#define LEVEL_CLICK 42598
+#define LEVEL_OF_ITS_HOP 121242
+#define LEVEL_OF_THE_HOP_BEFORE 196608
 #define LEVEL_FLOOR_RISE 1024
 #define DC_HOPS 32
 #define DC_BITS 8
@@ -62,19 +66,21 @@ static inline void level_follow(struct level *l, int32_t level)
     const int32_t off = l->target - l->estimate - l->exponent * LEVEL_ONE;
     if (off < -LEVEL_TOO_LOUD || (l->exponent > 0 && off < -LEVEL_NEAR)) {
         if (l->exponent > LEVEL_SMALLEST_EXPONENT) l->exponent--;
-    } else if (off > LEVEL_TOO_SOFT || (l->exponent < 0 && off > LEVEL_NEAR)) {
+    } else if (off > (l->exponent < 0   ? LEVEL_NEAR
+                      : l->exponent > 0 ? LEVEL_SOFT
+                                        : LEVEL_TOO_SOFT)) {
         if (l->exponent < l->largest) l->exponent++;
     }
 }
 
 /* Notice where a knock begins, and where it is over: then the level is what it was before. */
-static inline void level_notice_knock(struct level *l, int32_t loudest)
+static inline void level_notice_knock(struct level *l, int32_t loudest, int is_click)
 {
     l->event = 0;
 #if defined(LEAN)
-    (void)loudest;
+    (void)loudest, (void)is_click;
 #else
-    if (loudest > l->target + l->knock) {
+    if (is_click || loudest > l->target + l->knock) {
         if (!l->loud) {
             l->event = KNOCK_BEGAN;
             l->kept_estimate = l->estimate, l->kept_exponent = l->exponent;
@@ -89,15 +95,25 @@ static inline void level_notice_knock(struct level *l, int32_t loudest)
 #endif
 }
 
-/* Take in the energy of one hop; the exponent of two that its frame's features are multiplied by. */
-static inline int32_t level_take(struct level *l, uint64_t energy)
+/* Whether a hop of that level, with a loudest sample of that level, holds a click. */
+static inline int level_clicks(const struct level *l, int32_t level, int32_t crest)
+{
+    const int32_t usual = l->estimate > l->target ? l->estimate : l->target;
+    return crest > usual + l->knock + LEVEL_CLICK && crest > level + LEVEL_OF_ITS_HOP &&
+           crest > l->previous + LEVEL_OF_THE_HOP_BEFORE;
+}
+
+/* Take in the energy of one hop, and what it would be if all samples were as the loudest; the exponent
+   of two that its frame's features are multiplied by. */
+static inline int32_t level_take(struct level *l, uint64_t energy, uint64_t crest)
 {
     const int32_t level = energy ? hop_level(energy) : 0;
     const int32_t risen = l->floor + LEVEL_FLOOR_RISE, heard = level > l->silence ? level : l->silence;
     l->floor = risen < heard ? risen : heard;
     const int32_t loudest = level > l->previous ? level : l->previous;
+    const int is_click = level_clicks(l, level, crest ? hop_level(crest) : 0);
     l->previous = level;
-    level_notice_knock(l, loudest);
+    level_notice_knock(l, loudest, is_click);
     if (level > l->silence) level_follow(l, level);
     const int32_t most = (l->target + l->limit - loudest) >> 16;
     return l->exponent < most ? l->exponent : most;
@@ -130,13 +146,16 @@ static inline int32_t level_exponent(struct level *l, int16_t *samples)
 {
     const int32_t mean = l->removes_dc ? level_dc(l, samples) : 0;
     uint64_t energy = 0;
+    uint32_t largest = 0;
     for (int n = 0; n < 256; n++) {
         int32_t x = samples[n] - mean;
         x = x < -32768 ? -32768 : x > 32767 ? 32767 : x;
         samples[n] = (int16_t)x;
-        energy += (uint32_t)(x * x);
+        const uint32_t square = (uint32_t)(x * x);
+        energy += square;
+        largest = square > largest ? square : largest;
     }
-    return level_take(l, energy);
+    return level_take(l, energy, (uint64_t)largest * 256);
 }
 
 #endif

@@ -208,7 +208,8 @@ class FixedPath:
             if self._normalize.removes_dc:
                 constant = self._dc(newest, self._normalize.exponent)
                 newest[...] = saturate(newest - constant, *INT16)
-            gain = self._normalize(int(np.square(newest).sum()))
+            squares = np.square(newest)
+            gain = self._normalize(int(squares.sum()), int(squares.max()) * len(squares))
         spectrum, exponent = analyse(self._samples, self._analysis_window)
         rows = magnitude(spectrum)[None]
         if self._logarithmic:

@@ -8,11 +8,13 @@ import pytest
 from edge_se.level import (
     KNOCK_BEGAN,
     KNOCK_ENDED,
+    LARGEST_EXPONENT,
     ONE,
     SMALLEST_EXPONENT,
     FloatDc,
     IntegerDc,
     LevelNormalizer,
+    hop_crest,
     hop_energy,
     hop_level,
     level_of,
@@ -28,7 +30,7 @@ def noise(level_dbfs: float, hops: int) -> np.ndarray:
 
 
 def exponents(normalizer: LevelNormalizer, hops: np.ndarray) -> list[int]:
-    return [normalizer(hop_energy(hop)) for hop in hops]
+    return [normalizer(hop_energy(hop), hop_crest(hop)) for hop in hops]
 
 
 @pytest.mark.parametrize(("level_dbfs", "exponent"), [(-13, -1), (-6, -2), (0, -3)])
@@ -102,14 +104,15 @@ def speech(level_dbfs: float, hops: int) -> np.ndarray:
     return samples
 
 
-@pytest.mark.parametrize(("level_dbfs", "least"), [(-48, 1), (-60, 3), (-75, 6)])
-def test_soft_speech_is_amplified_within_4_seconds_and_stays_so_in_pauses(level_dbfs, least):
+@pytest.mark.parametrize("level_dbfs", [-44, -48, -52, -60, -65, -75])
+def test_soft_speech_is_amplified_within_4_seconds_and_stays_so_in_pauses(level_dbfs):
     normalizer = LevelNormalizer(FOLLOWING)
 
     amplified = exponents(normalizer, speech(level_dbfs, 250))[-1]
     paused = exponents(normalizer, noise(level_dbfs - 30, 3000))
 
-    assert amplified >= least
+    heard_dbfs = level_dbfs + amplified * 20 * np.log10(2)
+    assert -25 - 9 < heard_dbfs < -25 + 3 or amplified == LARGEST_EXPONENT["follow"]
     assert set(paused) == {amplified}
 
 
@@ -132,7 +135,7 @@ def events(normalizer: LevelNormalizer, hops: np.ndarray) -> list[tuple[int, int
     """What happened, and at which hop."""
     found = []
     for number, hop in enumerate(hops):
-        normalizer(hop_energy(hop))
+        normalizer(hop_energy(hop), hop_crest(hop))
         if normalizer.event:
             found.append((number, normalizer.event))
     return found
@@ -145,6 +148,32 @@ def test_states_are_kept_before_each_knock_and_restored_64_ms_after_it():
     # The window of the hop after a knock has its last hop in it.
     expected = [(50, KNOCK_BEGAN), (70, KNOCK_ENDED), (116, KNOCK_BEGAN), (136, KNOCK_ENDED)]
     assert found == expected
+
+
+@pytest.mark.parametrize("level_dbfs", [-60, -35, -25])
+@pytest.mark.parametrize(("samples", "size"), [(1, 1.0), (15, -1.0), (3, 0.9)])
+def test_a_click_at_full_scale_is_a_knock_however_short(level_dbfs, samples, size):
+    hops = noise(level_dbfs, 60)
+    hops[50, 100 : 100 + samples] = size
+
+    (begun, end) = events(LevelNormalizer(FOLLOWING), hops)
+    assert begun == (50, KNOCK_BEGAN)
+    assert end in [(54, KNOCK_ENDED), (55, KNOCK_ENDED)]  # as loud as the hop is
+
+
+@pytest.mark.parametrize(("level_dbfs", "size"), [(-60, 0.8), (-25, 0.8), (-12, 1.0)])
+def test_samples_that_are_not_far_beyond_speech_are_no_click(level_dbfs, size):
+    hops = noise(level_dbfs, 60)
+    hops[50, 100] = size
+
+    assert events(LevelNormalizer(FOLLOWING), hops) == []
+
+
+def test_attenuation_alone_knows_no_click():
+    hops = noise(-25, 60)
+    hops[50, 100:116] = 1
+
+    assert events(LevelNormalizer(replace(FOLLOWING, front_end="attenuate")), hops) == []
 
 
 @pytest.mark.parametrize("level_dbfs", [-60, -25])
@@ -162,7 +191,7 @@ def test_after_30_s_of_a_knock_the_level_is_what_it_was(level_dbfs):
 def test_usual_speech_is_no_knock(level_dbfs):
     normalizer = LevelNormalizer(FOLLOWING)
     for hop in speech(level_dbfs, 500):
-        normalizer(hop_energy(hop))
+        normalizer(hop_energy(hop), hop_crest(hop))
         assert not normalizer.event
 
 

@@ -159,9 +159,13 @@ LOOP = """
 #include "level.h"
 int step(struct level *level, const int16_t *samples, int count)
 {
-    uint64_t energy = 0;
-    for (int n = 0; n < count; n++) energy += (uint32_t)((int32_t)samples[n] * samples[n]);
-    return level_take(level, energy);
+    uint64_t energy = 0, largest = 0;
+    for (int n = 0; n < count; n++) {
+        const uint32_t square = (uint32_t)((int32_t)samples[n] * samples[n]);
+        energy += square;
+        largest = square > largest ? square : largest;
+    }
+    return level_take(level, energy, largest * (uint64_t)count);
 }
 """
 
@@ -185,15 +189,18 @@ def test_numpy_and_c_have_the_same_level_at_any_hop(speech, signal, compiled_lev
     level = Level(**{name: getattr(normalizer, name) for name in LEVEL_PARAMETERS})
     reset_level(level)
     swelling = np.concatenate([speech[:80000], 0.001 * speech[:80000], speech[80000:120000]])
+    swelling[120000:120016] = 1
     exponents = set()
     for hop in hops(swelling, signal):
         samples = np.clip(np.rint(hop * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
-        expected = normalizer(int(np.square(samples.astype(np.int64)).sum()))
+        squares = np.square(samples.astype(np.int64))
+        expected = normalizer(int(squares.sum()), int(squares.max()) * len(hop))
 
         found = compiled_level(
             ctypes.byref(level), samples.ctypes.data_as(ctypes.c_void_p), len(hop)
         )
 
         assert (found, level.estimate) == (expected, normalizer._estimate)
+        assert level.event == normalizer.event
         exponents.add(found)
     assert exponents >= {0, -1, -2, -3, -4}

@@ -89,7 +89,7 @@ def emulated(folder: Path, options: list[str]) -> Callable[..., np.ndarray]:
 
     def call(function: str, numbers: list[int], *more: int) -> np.ndarray:
         given = np.array([len(numbers), *numbers], np.int32).tobytes() + pairs
-        words = [*find_emulator("aarch64"), guest, *map(str, more)]
+        words = [*find_emulator("aarch64"), str(guest), *map(str, more)]
         found = subprocess.run(words, input=given, capture_output=True, check=True).stdout
         return np.frombuffer(found, np.int8).reshape(256, 256)
 

@@ -1,0 +1,39 @@
+"""Measures of the front end become tables, with the front end and without it."""
+
+import json
+import sys
+
+from benchmarks import front_end
+from benchmarks.results import render
+
+
+def found(db: float, ms: float | None) -> dict:
+    conditions = [{"name": name, "enhanced_db": db} for name in front_end.CONDITIONS]
+    recoveries = [{"knock": "square", "ms": ms}]
+    return {
+        "overall": {"means": {"enhanced": {"pesq": 1.5, "si_snr_db": db}}},
+        "stress": {"enhanced": {"conditions": conditions, "recoveries": recoveries}},
+    }
+
+
+def test_each_network_has_a_row_without_and_one_with_it(tmp_path, monkeypatch):
+    for name, content in (("with", found(10.04, 50)), ("without", found(2, None))):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    both = f"A={tmp_path}/with.json,{tmp_path}/without.json"
+    target = tmp_path / "results" / "12.json"
+    target.parent.mkdir()
+    arguments = [both, f"B={tmp_path}/with.json", "--json", str(target)]
+    monkeypatch.setattr(sys, "argv", ["front_end", *arguments])
+
+    front_end.main()
+
+    levels, knocks, usual = json.loads(target.read_text())["tables"]
+    assert [row[:3] for row in levels["rows"]] == [
+        ["A", "without", "2.0"],
+        ["", "with", "10.0"],
+        ["B", "with", "10.0"],
+    ]
+    assert knocks["columns"] == ["network", "front end", "square"]
+    assert [row[2] for row in knocks["rows"]] == ["never", "50", "50"]
+    assert usual["rows"][1] == ["", "with", "1.500", "10.04"]
+    assert "### The front end on usual recordings" in render(target.parent)
