@@ -6,6 +6,7 @@ file. The module has to be the checkpoint's network.
 """
 
 import argparse
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,10 @@ def make_files(
     """Write the files of both routes into a folder; their paths by row of the table."""
     ours, own = load_checkpoint(checkpoint), load_own_module(module, checkpoint)
     noisy = noisy_clips(read_calibration_clips(clips_folder(), ours.signal.sample_rate))
+    before = os.times()
     lowered = lower_module(own)
+    spent = sum(os.times()[:4]) - sum(before[:4])  # its processes' included
+    print(f"conversion: {spent:.0f} s of processor time, largest error {lowered.error:.1g}\n")
     files: dict[str, Path] = {}
 
     def keep(route: str, precision: str, content: bytes) -> None:

@@ -79,6 +79,11 @@ REPLACEMENTS = (
         "complex numbers and transforms: the frame loop transforms; the module gets real numbers "
         "as features, and multiplies real and imaginary parts",
     ),
+    Replacement(
+        r"col2im|scatter|index_add|index_put",
+        "values that are added up, or written, at indices: multiply by a constant matrix that does "
+        "so, or write out the parts and torch.cat them",
+    ),
     Replacement(r"sort|topk|median|quantile", "sorting: a mean, a maximum or a smoothed value"),
 )
 
@@ -157,6 +162,8 @@ def lower(own: OwnModule, program: ExportedProgram, progress: Progress) -> bytes
             return (folder / "frame.tflite").read_bytes()
     others = [node for node in _operators(program) if not _is_suspect(node)]
     refused = _refused(program, others, progress, "search for the operator")
+    # Some fail only beside others: then those are named that are known to.
+    refused = refused or [Refused(_name(node), _place(node), reason) for node in suspects]
     raise UserError(_cannot(own, refused or [Refused("its graph", "no single line", reason)]))
 
 

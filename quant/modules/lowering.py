@@ -8,8 +8,41 @@ kept from whoever asked.
 """
 
 import json
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from torch import fx
+
+from quant.modules.recurrent import shorten_recurrences
+
+_IDLE = ("aten.detach.default", "aten.detach_.default", "aten.lift_fresh_copy.default")
+
+
+def _has_one(parts: Any) -> bool:
+    return isinstance(parts, Sequence) and len(parts) == 1
+
+
+def drop_idle(module: fx.GraphModule) -> None:
+    """Take out of a frame what changes nothing, and what litert-torch 0.10 fails on all the same.
+
+    That is a split into a single part, and what torch.export makes of a constant that forward
+    writes out, such as torch.tensor([0.5]).
+    """
+    for node in list(module.graph.nodes):
+        value = node.meta.get("val")
+        if str(node.target) in _IDLE:
+            node.replace_all_uses_with(node.args[0])
+        elif re.search("split|chunk", str(node.target)) and _has_one(value):
+            for part in list(node.users):
+                part.replace_all_uses_with(node.args[0])
+                module.graph.erase_node(part)
+        else:
+            continue
+        module.graph.erase_node(node)
+    module.recompile()
 
 
 def lower(source: Path, target: Path) -> None:
@@ -25,7 +58,10 @@ def lower(source: Path, target: Path) -> None:
         for node in program.graph.nodes
         if node.op == "placeholder" and node.name in program.graph_signature.user_inputs
     )
-    content = litert_torch.convert(program.module(), examples).model_content()
+    module = program.module()
+    drop_idle(module)
+    shorten_recurrences(module)
+    content = litert_torch.convert(module, examples).model_content()
     interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
     for detail in interpreter.get_input_details():

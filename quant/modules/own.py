@@ -124,6 +124,9 @@ def load_own_module(source: str | nn.Module, checkpoint: Path | None = None) -> 
         name = path.name
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         description = {"name": name, "sha256": digest, "function": function}
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        module = module.module  # what is shared among GPUs
+    _check_dtypes(module)
     notes: tuple[str, ...] = ()
     if checkpoint is not None:
         digest, notes = _load_weights(module, checkpoint)
@@ -236,6 +239,25 @@ def _load_weights(module: nn.Module, path: Path) -> tuple[str, tuple[str, ...]]:
 def _spelt(keys: Sequence[str]) -> str:
     rest = len(keys) - NAMED_AT_MOST
     return ", ".join(keys[:NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _check_dtypes(module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UserError(
+            f"{module.original_name} is compiled by torch.jit, which torch.export does not take; "
+            "return the module as it is before torch.jit.script or torch.jit.trace"
+        )
+    others = {
+        name: parameter.dtype
+        for name, parameter in module.named_parameters()
+        if parameter.dtype is not torch.float32
+    }
+    if others:
+        raise UserError(
+            f"{type(module).__name__} holds {_spelt([f'{n} as {d}' for n, d in others.items()])}; "
+            "weights are torch.float32 before they are quantized: return module.float(), and "
+            "multiply real and imaginary parts apart"
+        )
 
 
 def _check_finite(module: nn.Module, name: str) -> None:

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import quant
 from edge_se.errors import UserError
@@ -47,6 +48,29 @@ def test_a_checkpoint_is_loaded_under_any_wrapping(written, tmp_path):
     assert own.describe()["module"]["name"] == "net.py"
 
 
+def test_what_is_shared_among_gpus_is_the_module_itself(written):
+    own = load_own_module(written(("return Smoothed()", "return nn.DataParallel(Smoothed())")))
+
+    assert (own.architecture, own.state_names) == ("Smoothed", ("smooth",))
+
+
+def test_weights_of_another_precision_become_float32(written, tmp_path):
+    weights = load_own_module(written()).module.state_dict()
+    torch.save({"model": {k: v.bfloat16() for k, v in weights.items()}}, tmp_path / "w.pt")
+
+    loaded = load_own_module(written(), tmp_path / "w.pt").module.state_dict()
+
+    for name, tensor in loaded.items():
+        assert torch.equal(tensor, weights[name].bfloat16().float())
+
+
+def test_a_pickled_module_is_refused_and_not_run(written, tmp_path):
+    torch.save(nn.Linear(33, 33), tmp_path / "w.pt")
+
+    with pytest.raises(UserError, match=r"more than weights .* as a whole pickled"):
+        load_own_module(written(), tmp_path / "w.pt")
+
+
 FILES = [
     ("net.py", "FILE.py:FUNCTION"),
     (":build", "FILE.py:FUNCTION"),
@@ -80,6 +104,21 @@ FAULTS = {
         "return Smoothed()",
         "return 3",
         "returns a int, but has to return a torch.nn.Module",
+    ),
+    "half": (
+        "return Smoothed()",
+        "return Smoothed().half()",
+        "gains.weight as torch.float16, gains.bias as torch.float16; weights are torch.float32",
+    ),
+    "complex": (
+        "self.gains = ",
+        "self.w = nn.Parameter(torch.ones(2, dtype=torch.complex64)); self.gains = ",
+        "holds w as torch.complex64",
+    ),
+    "compiled": (
+        "return Smoothed()",
+        "return torch.jit.trace(nn.Linear(2, 2), torch.ones(2))",
+        "Linear is compiled by torch.jit",
     ),
     "no signal": ("signal = Signal", "unheard = Signal", "has no attribute signal"),
     "other signal": (

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from quant.graph.recipes import RECIPES, Override, Recipe
 from quant.modules.calibration import FloatFrame, frames_of, observe
 from quant.modules.export import export, lower
 from quant.modules.own import load_own_module
-from quant.modules.pipeline import enhanced, make_module
+from quant.modules.pipeline import enhanced, lower_module, make_module
 from quant.modules.step_file import parse, tied
 from quant.ptq.proof import snr_db, speech
+from tests.quant.modules.conftest import EXAMPLES
 
 # 16-bit activations run on TFLite's reference kernels.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:XNNPACK took none")]
@@ -182,3 +184,36 @@ def test_a_choice_by_values_can_t_be_exported(written):
 
     with pytest.raises(UserError, match=r"can't be exported: .* at net\.py line 18"):
         export(own)
+
+
+# GTCRN of 17 bins: all of its operators, and its layers over bands have 3 steps instead of 33.
+NARROW = """
+import gtcrn_stream as whole
+from edge_se.signal import Signal
+
+whole.LOW_BANDS, whole.HIGH_BANDS, whole.BINS, whole.DEEP_BANDS = 5, 4, 17, 3
+
+
+def build():
+    whole.torch.manual_seed(0)
+    network = whole.build()
+    network.signal = Signal(2000, 32, 16)
+    return network
+"""
+
+
+def test_gtcrn_as_upstream_streams_it_is_exact_and_survives_8_bits(tmp_path, few_clips):
+    shutil.copy(EXAMPLES / "gtcrn_stream.py", tmp_path)
+    (tmp_path / "narrow.py").write_text(NARROW)
+    own = load_own_module(f"{tmp_path / 'narrow.py'}:build")
+
+    lowered = lower_module(own)
+    made = make_module(lowered, RECIPES["int8"], [clip[:8000] for clip in few_clips[:2]])
+
+    assert lowered.error < 1e-4
+    assert made.snr_db > 8
+    assert not made.float_scopes
+    path = tmp_path / "m.tflite"
+    path.write_bytes(made.content)
+    names = [state.name for state in read_manifest(path).states]
+    assert names == ["conv_cache", "tra_cache", "inter_cache"]
