@@ -21,7 +21,7 @@ int main(void)
     READ(levelled), READ(level);
     READ(sines), READ(window), READ(synthesis), READ(logarithms), READ(twiddles);
     c.sines = sines, c.window = window, c.synthesis = synthesis, c.twiddles = twiddles;
-    c.logarithms = *logarithms ? logarithms : 0;
+    c.logarithms = logarithms[64] ? logarithms : 0;
     c.samples = samples, c.output = output, c.spectra = spectra, c.exponents = exponents;
     c.tail = tail, c.level = levelled[0] ? level : 0, c.features = features, c.mask = mask;
     while (fread(samples + HOP, sizeof *samples, HOP, stdin) == HOP) {
