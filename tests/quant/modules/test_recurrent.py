@@ -1,6 +1,7 @@
 """Recurrent layers in few operators compute what torch's do."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from quant.modules.recurrent import shorten_recurrences
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "both ways": {"bidirectional": True},
     "deep": {"bidirectional": True, "num_layers": 2, "batch_first": True},
@@ -51,6 +52,7 @@ def shortened(layers: nn.Module, examples: Sequence[Tensor]) -> fx.GraphModule:
 def test_it_computes_the_same_in_other_operators(kind, options, steps):
     layers = Layers(kind, OPTIONS[options], following=True).eval().requires_grad_(False)
     of_each = layers.next
+    assert of_each is not None
     x = torch.randn((2, steps, 3) if of_each.batch_first else (steps, 2, 3))
     count = of_each.num_layers * (1 + of_each.bidirectional)
     states = torch.randn(2 if kind is nn.LSTM else 1, count, 2, of_each.hidden_size)
