@@ -82,14 +82,14 @@ def emulated(folder: Path, options: list[str]) -> Callable[..., np.ndarray]:
     command[command.index("-target") + 1] = "aarch64-linux-musl"  # runs without a system
     guest = folder / "guest"
     sources = ["-DGUEST", "-I", str(Path(core.__file__).parent), str(folder / "sums.c")]
-    subprocess.run([*command, *FLAGS, *options, "-static", *sources, "-o", guest], check=True)
+    subprocess.run([*command, *FLAGS, *options, "-static", *sources, "-o", str(guest)], check=True)
     pairs = b"".join(
         side.astype(np.int8).tobytes() for side in np.meshgrid(ALL, ALL, indexing="ij")
     )
 
     def call(function: str, numbers: list[int], *more: int) -> np.ndarray:
         given = np.array([len(numbers), *numbers], np.int32).tobytes() + pairs
-        words = [*find_emulator("aarch64"), guest, *map(str, more)]
+        words = [*find_emulator("aarch64"), str(guest), *map(str, more)]
         found = subprocess.run(words, input=given, capture_output=True, check=True).stdout
         return np.frombuffer(found, np.int8).reshape(256, 256)
 
