@@ -744,8 +744,10 @@ INLINE void convolve_planes(int positions, int stride, int planes, int taps, int
 #else
                 for (int i = 0; i < 8; i++) {
                     int32_t sum = 0;
-                    for (int n = 0; n < planes * TAPS; n++)
-                        sum += w[n * 8 + i] * given[n / TAPS * width + n % TAPS];
+                    for (int n = 0; n < planes * taps; n++) {
+                        const int f = n / taps, t = n % taps;
+                        sum += w[(f * TAPS + t) * 8 + i] * given[f * width + t];
+                    }
                     y[at + i] = finished(a, o + i, 0, sum);
                     z[at + i] = finished(negative, o + i, 0, -sum);
                 }

@@ -82,7 +82,7 @@ def emulated(folder: Path, options: list[str]) -> Callable[..., np.ndarray]:
     command[command.index("-target") + 1] = "aarch64-linux-musl"  # runs without a system
     guest = folder / "guest"
     sources = ["-DGUEST", "-I", str(Path(core.__file__).parent), str(folder / "sums.c")]
-    subprocess.run([*command, *FLAGS, *options, "-static", *sources, "-o", guest], check=True)
+    subprocess.run([*command, *FLAGS, *options, "-static", *sources, "-o", str(guest)], check=True)
     pairs = b"".join(
         side.astype(np.int8).tobytes() for side in np.meshgrid(ALL, ALL, indexing="ij")
     )
