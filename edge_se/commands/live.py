@@ -17,6 +17,7 @@ from edge_se.console import Console
 from edge_se.errors import UserError
 from edge_se.files import STANDARD
 from edge_se.options import (
+    Number,
     add_full_band,
     add_model_arguments,
     add_strength_arguments,
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--playback", type=word, metavar="DEVICE", help="as --capture")
     parser.add_argument(
         "--buffer-ms",
-        type=buffer_ms,
+        type=Number(int, 4, 1000),
         metavar="MS",
         help="of the loudspeaker; less is heard earlier, until it runs empty (default: 20)",
     )
@@ -87,16 +88,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="play bursts of noise, and say how late the microphone hears them: connect it to the "
         "loudspeaker by a cable or a loopback first",
     )
-
-
-def buffer_ms(text: str) -> int:
-    """A kind of option: how long a loudspeaker's buffer is."""
-    from edge_se.live.settings import RANGES
-
-    low, high = RANGES["buffer_ms"]
-    if not text.isascii() or not text.isdigit() or not low <= int(text[:9]) <= high:
-        raise argparse.ArgumentTypeError(f"it has to be a whole number from {low} to {high}")
-    return int(text)
 
 
 def source_name(text: str) -> str:

@@ -11,7 +11,7 @@ from edge_se.live.stream import MAX_LAG_HOPS
 from edge_se.strength import MOST_DB, PRESETS
 
 # Of numbers: the least and the most.
-RANGES = {
+_RANGES = {
     "rate": (4000, 384_000),
     "channels": (1, 64),
     "channel": (0, 64),
@@ -89,8 +89,8 @@ def _checked(content: dict[str, Any], path: Path) -> LiveSettings:
         whole = kinds[name] is float and type(value) is int
         if type(value) is not kinds[name] and not whole:
             raise UserError(f"{name} in {path} has to be {wanted}, not {value!r}")
-        if name in RANGES and not RANGES[name][0] <= value <= RANGES[name][1]:
-            low, high = RANGES[name]
+        if name in _RANGES and not _RANGES[name][0] <= value <= _RANGES[name][1]:
+            low, high = _RANGES[name]
             raise UserError(f"{name} in {path} has to lie between {low} and {high}, not {value}")
     settings = LiveSettings(**content)
     if settings.format not in FORMATS:

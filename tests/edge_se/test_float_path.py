@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from edge_se.engines.float_path import FloatPath
-from edge_se.errors import UserError
 from edge_se.manifest import Manifest, Tensors, TensorSpec
 from edge_se.signal import Signal
 from edge_se.stft import Stft
@@ -75,13 +74,3 @@ def test_features_are_quantized_and_a_quantized_real_mask_is_a_gain(hops):
         path.synthesise(out)
 
     np.testing.assert_allclose(output[1:], hops[:-1] / 4, atol=1e-6)
-
-
-def test_the_fixed_path_refuses_logarithms():
-    from edge_se.engines.fixed_path import FixedPath
-
-    signal = Signal(16000, 512, 256, features="log_magnitude", mask="real")
-    spec = TensorSpec(0, (1, 257), "int8", 0.05, 20)
-
-    with pytest.raises(UserError, match="the fixed-point STFT has no features of the kind log_mag"):
-        FixedPath(manifest(signal, spec, spec), np.zeros((1, 257), np.int8), np.zeros((1, 257)))
