@@ -43,7 +43,7 @@ test-slow: $(INSTALLED)
 test-board: $(INSTALLED)
 	$(BIN)/python -m pytest -m board -s tests/targets/board
 
-# Damaged files and streams, ten times as many as test-slow has. KINDS and CASES choose.
+# Damaged files and streams, far more than test-slow has. KINDS and CASES choose.
 KINDS ?=
 CASES ?= 10000
 
