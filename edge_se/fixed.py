@@ -64,6 +64,20 @@ def windows(signal: Signal) -> tuple[Integers, Integers]:
     return _table(signal.analysis_window()), _table(signal.synthesis_window())
 
 
+def path_tables(signal: Signal) -> dict[str, NDArray[np.int32]]:
+    """What the core's path of a signal reads, by the field of `struct context`."""
+    analysis, synthesis = windows(signal)
+    tables = {
+        "sines": HALF_SINE,
+        "window": analysis,
+        "synthesis": synthesis,
+        "twiddles": TWIDDLES[POINTS],
+    }
+    if signal.is_logarithmic:
+        tables["logarithms"] = LOGARITHMS
+    return {name: table.astype(np.int32) for name, table in tables.items()}
+
+
 def round_shift(x: Integers, bits: int) -> Integers:
     """`x / 2**bits` rounded to the nearest integer, halves up; a left shift for negative `bits`."""
     if bits <= 0:

@@ -757,13 +757,15 @@ INLINE void convolve_planes(int positions, int stride, int planes, int taps, int
     }
 }
 
-/* Each channel's sum over some taps of padded rows in some frames; 16 channels at once. */
-INLINE void apply_depthwise(int positions, int frames, int taps, int channels, int frame, struct affine a,
-                            const int8_t *x, int8_t *restrict y)
+/* Each channel's sum over some taps of padded rows in some frames, from every so many rows; 16 channels
+   at once, of 16 or more. */
+INLINE void apply_depthwise(int positions, int stride, int frames, int taps, int channels, int frame,
+                            struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    ROLLED for (int c = 0; c < channels; c += BLOCK) {
+    ROLLED for (int from = 0; from < channels; from += BLOCK) {
+        const int c = from + BLOCK <= channels ? from : channels - BLOCK;
         ROLLED for (int p = 0; p < positions; p++) {
-            const int8_t *given = x + p * channels + c, *w = a.weight + c;
+            const int8_t *given = x + p * stride * channels + c, *w = a.weight + c;
             int8_t *result = y + p * channels + c;
 #if QUADS
             quad sums[4];

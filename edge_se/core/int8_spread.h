@@ -45,38 +45,6 @@ INLINE void gather(int positions, int frames, int size, int step, int frame, int
             memcpy(y + p * width + f * size, x + f * frame + p * step, (size_t)size);
 }
 
-/* `apply_depthwise` of int8_kernels.h for any stride, and for 16 channels and more. */
-INLINE void spread_channels(int positions, int stride, int frames, int taps, int channels, int frame,
-                            struct affine a, const int8_t *x, int8_t *restrict y)
-{
-    ROLLED for (int from = 0; from < channels; from += BLOCK) {
-        const int c = from + BLOCK <= channels ? from : channels - BLOCK;
-        ROLLED for (int p = 0; p < positions; p++) {
-            const int8_t *given = x + p * stride * channels + c, *w = a.weight + c;
-            int8_t *result = y + p * channels + c;
-#if QUADS
-            quad sums[4];
-            UNROLL for (int i = 0; i < 4; i++) sums[i] = quad_load(a.bias + c + 4 * i);
-            UNROLL for (int n = 0; n < frames * taps; n += 2) {
-                const int more = n + 1, two = more < frames * taps;
-                quads_add_taps(sums, two, w + n * channels, given + n / taps * frame + n % taps * channels,
-                               w + more * channels, given + more / taps * frame + more % taps * channels);
-            }
-            UNROLL for (int i = 0; i < 4; i++) sums[i] = quad_finished(a, c + 4 * i, 0, sums[i]);
-            quad_store_two(result, sums[0], sums[1], a.zero);
-            quad_store_two(result + 8, sums[2], sums[3], a.zero);
-#else
-            int32_t sums[BLOCK] = {0};
-            UNROLL for (int n = 0; n < frames * taps; n++) {
-                const int8_t *tap = given + n / taps * frame + n % taps * channels;
-                for (int i = 0; i < BLOCK; i++) sums[i] += w[n * channels + i] * tap[i];
-            }
-            for (int i = 0; i < BLOCK; i++) result[i] = finished(a, c + i, 0, sums[i]);
-#endif
-        }
-    }
-}
-
 /* A sum of so many values, to be their mean. */
 INLINE int8_t mean_finished(int count, int32_t sum, int32_t zero, int32_t multiplier, int32_t exponent,
                             int32_t result_zero)

@@ -8,17 +8,7 @@ from numpy.typing import NDArray
 
 from edge_se.core import LEVEL_PARAMETERS, Context, Level, reset_level
 from edge_se.engines.fixed_path import FixedPath
-from edge_se.fixed import (
-    BINS,
-    HALF_SINE,
-    HOP,
-    LEAST_LOGARITHM,
-    LOGARITHMS,
-    POINTS,
-    TWIDDLES,
-    WINDOW,
-    windows,
-)
+from edge_se.fixed import BINS, HOP, LEAST_LOGARITHM, WINDOW, path_tables
 from edge_se.manifest import Manifest
 from edge_se.strength import Strength
 
@@ -38,13 +28,9 @@ class CompiledPath(FixedPath):
         self._samples = np.zeros(WINDOW, np.int16)
         self._newest = self._samples[HOP:]
         self._output = np.zeros(HOP, np.int16)
-        analysis, synthesis = windows(manifest.signal)
         # The core reads and writes these where they are: they must live as long as the path.
         self._arrays: dict[str, NDArray[Any]] = {
-            "sines": HALF_SINE.astype(np.int32),
-            "window": analysis.astype(np.int32),
-            "synthesis": synthesis.astype(np.int32),
-            "twiddles": TWIDDLES[POINTS].astype(np.int32),
+            **path_tables(manifest.signal),
             "samples": self._samples,
             "output": self._output,
             "spectra": self._spectra,
@@ -53,8 +39,6 @@ class CompiledPath(FixedPath):
             "features": features,
             "mask": mask,
         }
-        if manifest.signal.is_logarithmic:
-            self._arrays["logarithms"] = LOGARITHMS.astype(np.int32)
         scale, merging, bands = self._feature_scale, {}, manifest.bands
         if bands is not None and self._bands is not None:
             self._arrays |= {

@@ -41,7 +41,7 @@ def gain_to(samples: np.ndarray, level: float) -> np.float32:
 
 
 def recorded(samples: np.ndarray) -> np.ndarray:
-    """np.ndarray as a recorder of 16 bits has them: within full scale, in its steps."""
+    """Samples as a recorder of 16 bits has them: within full scale, in its steps."""
     stored = quantize(samples, SAMPLE_STEP, 0, np.int16)
     return dequantize(stored, SAMPLE_STEP, 0).astype(np.float32)
 

@@ -362,19 +362,20 @@ class Layers:
             begin = number * frame
             self._pad(count, channels, row, before, after, operation.input(0), first, begin)
         positions = result.shape[2]
-        shape = f"{positions}, {frames}, {taps}, {channels}, {frame}"
+        self._over_frames(f"{positions}, 1, {frames}, {taps}, {channels}, {frame}", tables, buffer)
+
+    def _over_frames(self, shape: str, tables: Sequence[str], buffer: int) -> None:
+        """Emit a convolution of each channel of the padded rows, into a buffer."""
         function = self._source.function(
             "apply_over_frames",
             f"const struct affine a, {POINTERS}",
             f"apply_depthwise({shape}, a, x, y);",
         )
+        given = f"(struct affine){{{', '.join(tables)}}}"
         self._frame.emit(
             [],
             [buffer << BITS],
-            lambda at: (
-                f"{function}((struct affine){{{', '.join(tables)}}}, k.padded, "
-                f"{at(buffer << BITS)});"
-            ),
+            lambda at: f"{function}({given}, k.padded, {at(buffer << BITS)});",
         )
 
     def mean(self, operation: Operation) -> None:

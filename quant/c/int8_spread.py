@@ -164,17 +164,7 @@ class SpreadLayers(Layers):
         if self._is_new(x, places, (frame, before)):
             self._pad_frames(places, x, before, after)
         shape = f"{result.shape[2]}, {stride}, {frames}, {taps}, {channels}, {frame}"
-        function = self._source.function(
-            "spread_over_frames",
-            f"const struct affine a, {POINTERS}",
-            f"spread_channels({shape}, a, x, y);",
-        )
-        given = f"(struct affine){{{', '.join(tables)}}}"
-        self._frame.emit(
-            [],
-            [buffer << BITS],
-            lambda at: f"{function}({given}, k.padded, {at(buffer << BITS)});",
-        )
+        self._over_frames(shape, tables, buffer)
 
     def _pad(self, *given: Any) -> None:
         self._held = None

@@ -7,21 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from edge_se.engines.fixed_path import MaskScale
-from edge_se.fixed import (
-    BINS,
-    HALF_SINE,
-    HOP,
-    LEAST_LOGARITHM,
-    LOGARITHMS,
-    POINTS,
-    TABLE_BITS,
-    TWIDDLES,
-    WINDOW,
-    windows,
-)
+from edge_se.fixed import BINS, HOP, LEAST_LOGARITHM, TABLE_BITS, WINDOW, path_tables
 from edge_se.signal import MASK_ROWS
 from edge_se.speech import soft_energy
 from quant.c.engine import Engine
@@ -42,15 +29,11 @@ def open_path(engine: Engine, fields: Mapping[str, Any]) -> None:
         fields: of `struct context`, those of this engine's own; what nobody names is zero.
     """
     signal = engine.signal
-    analysis, synthesis = windows(signal)
-    tables = {"sines": HALF_SINE, "window": analysis, "synthesis": synthesis}
-    tables |= {"twiddles": TWIDDLES[POINTS]}
-    if signal.is_logarithmic:
-        tables["logarithms"] = LOGARITHMS
+    tables = path_tables(signal)
     written: dict[bytes, str] = {}
     for name, content in tables.items():
         if written.setdefault(content.tobytes(), name) == name:
-            engine.source.table(name, content.astype(np.int32))
+            engine.source.table(name, content)
     shared = {name: written[content.tobytes()] for name, content in tables.items()} | {
         "samples": "s->samples",
         "output": "out",

@@ -754,7 +754,7 @@ APART void pad_2(int32_t zero, const int8_t *x, int8_t *padded)
 
 APART void apply_over_frames_0(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply_depthwise(33, 3, 3, 16, 560, a, x, y);
+    apply_depthwise(33, 1, 3, 3, 16, 560, a, x, y);
 }
 
 APART void apply_to_rows_2(const struct affine a, const int8_t *x, int8_t *restrict y)

@@ -1519,9 +1519,9 @@ APART void pad_2(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(65, 24, 24, 1, 1, zero, x, padded);
 }
 
-APART void spread_over_frames_0(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_over_frames_0(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    spread_channels(33, 2, 2, 3, 24, 1608, a, x, y);
+    apply_depthwise(33, 2, 2, 3, 24, 1608, a, x, y);
 }
 
 APART void apply_to_rows_11(const struct affine a, const int8_t *x, int8_t *restrict y)
@@ -1574,9 +1574,9 @@ APART void pad_3(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(33, 24, 24, 1, 1, zero, x, padded);
 }
 
-APART void spread_over_frames_1(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_over_frames_1(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    spread_channels(33, 1, 2, 3, 24, 840, a, x, y);
+    apply_depthwise(33, 1, 2, 3, 24, 840, a, x, y);
 }
 
 APART void apply_to_rows_18(const struct affine a, const int8_t *x, int8_t *restrict y)
@@ -1589,9 +1589,9 @@ APART void pad_4(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(33, 32, 32, 2, 2, zero, x, padded);
 }
 
-APART void spread_over_frames_2(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_over_frames_2(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    spread_channels(33, 1, 1, 5, 32, 1184, a, x, y);
+    apply_depthwise(33, 1, 1, 5, 32, 1184, a, x, y);
 }
 
 APART void apply_to_rows_19(const struct affine a, const int8_t *x, int8_t *restrict y)
@@ -1644,9 +1644,9 @@ APART void pad_5(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(33, 16, 16, 2, 2, zero, x, padded);
 }
 
-APART void spread_over_frames_3(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_over_frames_3(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    spread_channels(33, 1, 1, 5, 16, 592, a, x, y);
+    apply_depthwise(33, 1, 1, 5, 16, 592, a, x, y);
 }
 
 APART void means_in_columns_3(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1724,9 +1724,9 @@ APART void pad_6(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(33, 24, 24, 2, 2, zero, x, padded);
 }
 
-APART void spread_over_frames_4(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_over_frames_4(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    spread_channels(33, 1, 1, 5, 24, 888, a, x, y);
+    apply_depthwise(33, 1, 1, 5, 24, 888, a, x, y);
 }
 
 APART void apply_to_rows_37(const struct affine a, const int8_t *x, int8_t *restrict y)
@@ -2761,10 +2761,10 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     chain_12(w->numbers_23, k.values, w->constants + 3936, k.values + 1568, w->constants + 5504, k.values + 3136, 1560);
     pad_2(w->zero[35], s->encoder_1_cache, k.padded);
     pad_2(w->zero[35], k.values + 3136, k.padded + 1608);
-    spread_over_frames_0((struct affine){w->weight_333, w->bias_333, w->multiplier_333, w->exponent_333, w->zero[34]}, k.padded, k.values);
+    apply_over_frames_0((struct affine){w->weight_333, w->bias_333, w->multiplier_333, w->exponent_333, w->zero[34]}, k.padded, k.values);
     rectify_0(792, w->zero[36], k.values);
     chain_3(w->numbers_24, k.values, w->constants + 7072, k.values + 800, 792);
-    spread_over_frames_0((struct affine){w->weight_335, w->bias_335, w->multiplier_335, w->exponent_335, w->zero[37]}, k.padded, k.values);
+    apply_over_frames_0((struct affine){w->weight_335, w->bias_335, w->multiplier_335, w->exponent_335, w->zero[37]}, k.padded, k.values);
     rectify_0(792, w->zero[38], k.values);
     chain_12(w->numbers_25, k.values, w->constants + 7872, k.values + 800, w->constants + 8672, k.values + 1600, 792);
     apply_to_rows_11((struct affine){w->weight_339, w->bias_339, w->multiplier_339, w->exponent_339, w->zero[39]}, k.values + 1600, k.values);
@@ -2807,10 +2807,10 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     chain_12(w->numbers_38, k.values, w->constants + 10288, k.values + 800, w->constants + 11088, k.values + 8672, 792);
     pad_3(w->zero[56], s->encoder_2_cache, k.padded);
     pad_3(w->zero[56], k.values + 8672, k.padded + 840);
-    spread_over_frames_1((struct affine){w->weight_507, w->bias_507, w->multiplier_507, w->exponent_507, w->zero[55]}, k.padded, k.values);
+    apply_over_frames_1((struct affine){w->weight_507, w->bias_507, w->multiplier_507, w->exponent_507, w->zero[55]}, k.padded, k.values);
     rectify_0(792, w->zero[57], k.values);
     chain_3(w->numbers_39, k.values, w->constants + 11888, k.values + 800, 792);
-    spread_over_frames_1((struct affine){w->weight_509, w->bias_509, w->multiplier_509, w->exponent_509, w->zero[58]}, k.padded, k.values);
+    apply_over_frames_1((struct affine){w->weight_509, w->bias_509, w->multiplier_509, w->exponent_509, w->zero[58]}, k.padded, k.values);
     rectify_0(792, w->zero[59], k.values);
     chain_4(w->numbers_40, k.values, w->constants + 12688, k.values + 800, w->constants + 13488, k.values + 1600, w->table_513, k.values + 4704, 792);
     means_in_columns_1(w->zero[60], w->multiplier[4], w->exponent[4], w->zero[61], k.values + 4704, k.values + 96);
@@ -2850,10 +2850,10 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     rectify_0(1056, w->zero[74], k.values);
     chain_12(w->numbers_52, k.values, w->constants + 15360, k.values + 1056, w->constants + 16416, k.values + 4704, 1056);
     pad_4(w->zero[76], k.values + 4704, k.padded);
-    spread_over_frames_2((struct affine){w->weight_678, w->bias_678, w->multiplier_678, w->exponent_678, w->zero[75]}, k.padded, k.values);
+    apply_over_frames_2((struct affine){w->weight_678, w->bias_678, w->multiplier_678, w->exponent_678, w->zero[75]}, k.padded, k.values);
     rectify_0(1056, w->zero[77], k.values);
     chain_3(w->numbers_53, k.values, w->constants + 17472, k.values + 1056, 1056);
-    spread_over_frames_2((struct affine){w->weight_680, w->bias_680, w->multiplier_680, w->exponent_680, w->zero[78]}, k.padded, k.values);
+    apply_over_frames_2((struct affine){w->weight_680, w->bias_680, w->multiplier_680, w->exponent_680, w->zero[78]}, k.padded, k.values);
     rectify_0(1056, w->zero[79], k.values);
     chain_12(w->numbers_54, k.values, w->constants + 18528, k.values + 1056, w->constants + 19584, k.values + 4704, 1056);
     apply_to_rows_19((struct affine){w->weight_684, w->bias_684, w->multiplier_684, w->exponent_684, w->zero[80]}, k.values + 4704, k.values);
@@ -2894,10 +2894,10 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     rectify_0(528, w->zero[95], k.values);
     chain_12(w->numbers_67, k.values, w->constants + 21184, k.values + 528, w->constants + 21712, k.values + 1056, 528);
     pad_5(w->zero[97], k.values + 1056, k.padded);
-    spread_over_frames_3((struct affine){w->weight_850, w->bias_850, w->multiplier_850, w->exponent_850, w->zero[96]}, k.padded, k.values);
+    apply_over_frames_3((struct affine){w->weight_850, w->bias_850, w->multiplier_850, w->exponent_850, w->zero[96]}, k.padded, k.values);
     rectify_0(528, w->zero[98], k.values);
     chain_3(w->numbers_68, k.values, w->constants + 22240, k.values + 528, 528);
-    spread_over_frames_3((struct affine){w->weight_852, w->bias_852, w->multiplier_852, w->exponent_852, w->zero[99]}, k.padded, k.values);
+    apply_over_frames_3((struct affine){w->weight_852, w->bias_852, w->multiplier_852, w->exponent_852, w->zero[99]}, k.padded, k.values);
     rectify_0(528, w->zero[100], k.values);
     chain_4(w->numbers_69, k.values, w->constants + 22768, k.values + 528, w->constants + 23296, k.values + 1056, w->table_856, k.values + 4704, 528);
     means_in_columns_3(w->zero[101], w->multiplier[8], w->exponent[8], w->zero[102], k.values + 4704, k.values + 64);
@@ -2996,10 +2996,10 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     rectify_0(1056, w->zero[147], k.values);
     chain_12(w->numbers_105, k.values, w->constants + 29216, k.values + 4704, w->constants + 30272, k.values + 5760, 1056);
     pad_4(w->zero[149], k.values + 5760, k.padded);
-    spread_over_frames_2((struct affine){w->weight_2052, w->bias_2052, w->multiplier_2052, w->exponent_2052, w->zero[148]}, k.padded, k.values);
+    apply_over_frames_2((struct affine){w->weight_2052, w->bias_2052, w->multiplier_2052, w->exponent_2052, w->zero[148]}, k.padded, k.values);
     rectify_0(1056, w->zero[150], k.values);
     chain_3(w->numbers_106, k.values, w->constants + 31328, k.values + 4704, 1056);
-    spread_over_frames_2((struct affine){w->weight_2054, w->bias_2054, w->multiplier_2054, w->exponent_2054, w->zero[151]}, k.padded, k.values);
+    apply_over_frames_2((struct affine){w->weight_2054, w->bias_2054, w->multiplier_2054, w->exponent_2054, w->zero[151]}, k.padded, k.values);
     rectify_0(1056, w->zero[152], k.values);
     chain_4(w->numbers_107, k.values, w->constants + 32384, k.values + 4704, w->constants + 33440, k.values + 5760, w->table_2058, k.values + 6816, 1056);
     means_in_columns_2(w->zero[153], w->multiplier[18], w->exponent[18], w->zero[154], k.values + 6816, k.values + 128);
@@ -3038,10 +3038,10 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     rectify_0(792, w->zero[167], k.values);
     chain_12(w->numbers_119, k.values, w->constants + 35312, k.values + 800, w->constants + 36112, k.values + 1600, 792);
     pad_6(w->zero[169], k.values + 1600, k.padded);
-    spread_over_frames_4((struct affine){w->weight_2224, w->bias_2224, w->multiplier_2224, w->exponent_2224, w->zero[168]}, k.padded, k.values);
+    apply_over_frames_4((struct affine){w->weight_2224, w->bias_2224, w->multiplier_2224, w->exponent_2224, w->zero[168]}, k.padded, k.values);
     rectify_0(792, w->zero[170], k.values);
     chain_3(w->numbers_120, k.values, w->constants + 36912, k.values + 800, 792);
-    spread_over_frames_4((struct affine){w->weight_2226, w->bias_2226, w->multiplier_2226, w->exponent_2226, w->zero[171]}, k.padded, k.values);
+    apply_over_frames_4((struct affine){w->weight_2226, w->bias_2226, w->multiplier_2226, w->exponent_2226, w->zero[171]}, k.padded, k.values);
     rectify_0(792, w->zero[172], k.values);
     chain_12(w->numbers_121, k.values, w->constants + 37712, k.values + 800, w->constants + 38512, k.values + 1600, 792);
     apply_to_rows_11((struct affine){w->weight_2230, w->bias_2230, w->multiplier_2230, w->exponent_2230, w->zero[173]}, k.values + 1600, k.values);
@@ -3084,10 +3084,10 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     chain_12(w->numbers_134, k.values, w->constants + 40128, k.values + 1600, w->constants + 40928, k.values + 800, 792);
     pad_3(w->zero[190], s->decoder_2_cache, k.padded);
     pad_3(w->zero[190], k.values + 800, k.padded + 840);
-    spread_over_frames_1((struct affine){w->weight_2399, w->bias_2399, w->multiplier_2399, w->exponent_2399, w->zero[189]}, k.padded, k.values);
+    apply_over_frames_1((struct affine){w->weight_2399, w->bias_2399, w->multiplier_2399, w->exponent_2399, w->zero[189]}, k.padded, k.values);
     rectify_0(792, w->zero[191], k.values);
     chain_3(w->numbers_135, k.values, w->constants + 41728, k.values + 1600, 792);
-    spread_over_frames_1((struct affine){w->weight_2401, w->bias_2401, w->multiplier_2401, w->exponent_2401, w->zero[192]}, k.padded, k.values);
+    apply_over_frames_1((struct affine){w->weight_2401, w->bias_2401, w->multiplier_2401, w->exponent_2401, w->zero[192]}, k.padded, k.values);
     rectify_0(792, w->zero[193], k.values);
     chain_4(w->numbers_136, k.values, w->constants + 42528, k.values + 1600, w->constants + 43328, k.values + 4704, w->table_2405, k.values + 5504, 792);
     means_in_columns_1(w->zero[194], w->multiplier[22], w->exponent[22], w->zero[195], k.values + 5504, k.values + 96);
