@@ -9,17 +9,14 @@ import contextlib
 import importlib
 import importlib.util
 import io
-import math
 import os
-import signal
 import sys
-import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from edge_se.ending import Ended, ending_on_signals
 from edge_se.errors import UserError, reason, sentence
 from edge_se.files import STANDARD_STREAMS
 
@@ -35,8 +32,6 @@ EXTRAS = {
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-AT_ONCE_S = 1.0  # signals closer together ask for one end
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def find_commands() -> dict[str, str]:
@@ -106,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     traceback.
     """
     _prepare_streams()
-    with _ending_on_signals():
+    with ending_on_signals():
         try:
             code = _outcome(sys.argv[1:] if argv is None else list(argv))
             if sys.stdout is not None:
@@ -131,7 +126,9 @@ def _outcome(argv: list[str]) -> int:
             return _run(argv)
     except UserError as error:
         return _complain(str(error))
-    except SystemExit as end:  # argparse has told its reason, and a signal needs none
+    except Ended as end:  # a signal needs no words
+        return end.code
+    except SystemExit as end:  # argparse has told its reason
         return end.code if isinstance(end.code, int) else EXIT_USER_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -162,27 +159,6 @@ def _prepare_streams() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (print would take stdout)
     if isinstance(sys.stdout, io.TextIOWrapper):  # names and units, where the encoding lacks them
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-@contextmanager
-def _ending_on_signals() -> Iterator[None]:
-    """Let a signal that asks for an end unwind what runs; others at once are the same wish."""
-    came = -math.inf
-
-    def end(number: int, frame: Any) -> None:
-        nonlocal came
-        again, came = time.monotonic() - came < AT_ONCE_S, time.monotonic()
-        if not again:
-            raise SystemExit(128 + number)
-
-    heard = [n for n in ENDING_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, end) for number in heard}
-    try:
-        yield
-    finally:
-        if came < 0:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
 
 def _show_warning(

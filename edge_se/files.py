@@ -195,7 +195,12 @@ def folder_written_beside(path: Path, mark: str) -> Iterator[Path]:
             old = temporary.with_suffix(".old")
             if path.is_dir():
                 path.rename(old)
-            temporary.rename(path)
+            try:
+                temporary.rename(path)
+            except BaseException:
+                if old.is_dir():
+                    old.rename(path)
+                raise
             shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

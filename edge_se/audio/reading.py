@@ -14,6 +14,7 @@ from edge_se.audio.guarded import GuardedFile
 from edge_se.audio.headers import Header, PcmFormat, examine
 from edge_se.audio.pipes import is_standard_input, open_input
 from edge_se.audio.resampling import Resampler
+from edge_se.ending import ending_put_off
 from edge_se.errors import UserError
 from edge_se.quantized import SAMPLE_STEP, dequantize
 from edge_se.samples import complain
@@ -123,7 +124,8 @@ class AudioFile:
             yield _PcmDecoder(file, self._header.pcm, self.name), file
             return
         try:
-            decoder = _decoder_class(soundfile)(file)
+            with ending_put_off():
+                decoder = _decoder_class(soundfile)(file)
         except soundfile.LibsndfileError as error:
             raise UserError(self._unreadable(file, error.error_string)) from None
         with decoder:
@@ -133,7 +135,8 @@ class AudioFile:
         soundfile = load_soundfile()
         block = np.full((length, self.channels), np.nan, np.float32)
         try:
-            read = decoder.read_into(block)
+            with ending_put_off():
+                read = decoder.read_into(block)
         except RuntimeError as error:  # of which soundfile's errors are
             if soundfile is None or not isinstance(error, soundfile.LibsndfileError):
                 raise

@@ -20,6 +20,7 @@ from edge_se.audio.formats import (
 from edge_se.audio.guarded import GuardedFile
 from edge_se.audio.pipes import is_pipe_to_write, require_output_pipe, send
 from edge_se.audio.reading import BLOCK
+from edge_se.ending import ending_put_off
 from edge_se.errors import UserError
 from edge_se.files import require_writable, written_beside
 from edge_se.quantized import SAMPLE_STEP, quantize
@@ -152,7 +153,7 @@ class AudioWriter:
             return
         self._guarded.seek(0)
         try:
-            with self._soundfile.SoundFile(self._guarded) as file:
+            with ending_put_off(), self._soundfile.SoundFile(self._guarded) as file:
                 frames = file.frames
         except self._soundfile.LibsndfileError:
             frames = -1
@@ -186,7 +187,8 @@ class AudioWriter:
     def _errors(self) -> Iterator[None]:
         """Raise what the system said, where libsndfile only says that something went wrong."""
         try:
-            yield
+            with ending_put_off():
+                yield
         except AssertionError:  # soundfile's, of a write that did not take everything
             self._guarded.check()
             raise UserError(f"{self._path} can't be written: libsndfile stopped") from None

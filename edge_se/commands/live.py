@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_se.console import Console
+from edge_se.ending import Ended
 from edge_se.errors import UserError
 from edge_se.files import STANDARD
 from edge_se.options import (
@@ -146,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             while True:
                 live.run_until_lost()
-        except SystemExit:
+        except Ended:
             return 0  # a signal is the usual end
         finally:
             status.stopped()

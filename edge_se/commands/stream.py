@@ -17,6 +17,7 @@ import stat
 import sys
 from pathlib import Path
 
+from edge_se.ending import Ended
 from edge_se.errors import UserError
 from edge_se.files import STANDARD, status_of
 from edge_se.live.pcm import FORMATS
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         stream = Stream(enhancer, InputPipe(STDIN), OutputPipe(STDOUT), settings, _say)
         with undisturbed():
             stream.pump()
-    except SystemExit:
+    except Ended:
         pass  # a signal is as good an end as the end of the input
     finally:
         if stream is not None:

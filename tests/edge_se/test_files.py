@@ -13,7 +13,14 @@ import pytest
 
 from edge_se.audio import suffixes
 from edge_se.errors import UserError
-from edge_se.files import make_folder, require_writable, write_json, write_whole, written_beside
+from edge_se.files import (
+    folder_written_beside,
+    make_folder,
+    require_writable,
+    write_json,
+    write_whole,
+    written_beside,
+)
 
 
 def mode(path: Path) -> int:
@@ -71,6 +78,40 @@ def test_nothing_is_left_of_a_failure(tmp_path):
 
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out").read_text() == "before"
+
+
+def write_folder(path: Path, content: str) -> None:
+    with folder_written_beside(path, "mark") as folder:
+        (folder / "mark").write_text(content)
+
+
+def test_a_folder_is_replaced_and_others_are_left_alone(tmp_path):
+    for content in ("old", "new"):
+        write_folder(tmp_path / "a" / "own", content)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["own"]
+    assert (tmp_path / "a" / "own" / "mark").read_text() == "new"
+
+    (tmp_path / "a" / "own" / "mark").rename(tmp_path / "a" / "own" / "mine")
+    with pytest.raises(UserError, match="holds other files"):
+        write_folder(tmp_path / "a" / "own", "new")
+    assert [path.name for path in (tmp_path / "a" / "own").iterdir()] == ["mine"]
+
+
+def test_a_folder_that_can_t_be_replaced_is_there_as_before(tmp_path, monkeypatch):
+    write_folder(tmp_path / "own", "old")
+    rename = Path.rename
+
+    def refuse(self, target):
+        if Path(target).name == "own" and (self / "mark").read_text() == "new":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(UserError, match="No space left"):
+        write_folder(tmp_path / "own", "new")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+    assert (tmp_path / "own" / "mark").read_text() == "old"
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "x" * 251 + ".wav", "\udcff.json"])

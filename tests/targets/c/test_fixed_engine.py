@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from edge_se.errors import UserError
-from edge_se.files import folder_written_beside
 from quant.c.fixed_engine import FixedEngine
 from quant.c.fixed_layers import quantize_layers
 from quant.c.fixed_point import SUM_STEP, quantize_affine
 from targets.c.generate import FLAGS
 from targets.c.microcontroller import find_core
 from targets.c.microcontroller.emulation import emulate
-from targets.c.microcontroller.package import HEADER, write_package
+from targets.c.microcontroller.package import write_package
 from tests.helpers.fixed_model import FixedModel, tanh
 
 HOP = 256
@@ -183,25 +182,6 @@ def test_a_package_says_what_memory_it_takes(package):
 
 def test_its_header_knows_no_network(package):
     assert "gtcrn" not in (package / "include" / "edge_se.h").read_text()
-
-
-def test_a_package_is_replaced_and_other_folders_are_left_alone(tmp_path):
-    for content in ("old", "new"):
-        with folder_written_beside(tmp_path / "a" / "package", HEADER) as folder:
-            (folder / HEADER).parent.mkdir()
-            (folder / HEADER).write_text(content)
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["package"]
-    assert (tmp_path / "a" / "package" / HEADER).read_text() == "new"
-    tmp_path /= "b"
-    tmp_path.mkdir()
-    (tmp_path / "mine.txt").write_text("mine")
-
-    with (
-        pytest.raises(UserError, match="holds other files"),
-        folder_written_beside(tmp_path, HEADER),
-    ):
-        pass
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.slow
