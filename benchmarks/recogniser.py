@@ -8,7 +8,6 @@ PocketSphinx, with the English model inside.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.results import put
 from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError
-from edge_se.files import write_json
 from edge_se.strength import FULL, PRESETS, Strength
 from quant.audio.clips import read_calibration_clips
 from quant.audio.mixing import calibration_mixtures
@@ -175,20 +174,6 @@ def table(title: str, command: str, rows: Sequence[Row], pairs: Sequence[Pair]) 
     }
 
 
-def put(path: Path, new: dict[str, Any]) -> None:
-    """Put a table into a file of results, in place of the one of its title."""
-    content: dict[str, Any] = {"title": "Speech recognition", "measured": MEASURED, "tables": []}
-    if path.exists():
-        content = json.loads(path.read_text(encoding="utf-8"))
-    titles = [old["title"] for old in content["tables"]]
-    if new["title"] in titles:
-        place = titles.index(new["title"])
-        content["tables"][place] = {**content["tables"][place], **new}
-    else:
-        content["tables"].append(new)
-    write_json(path, content)
-
-
 def _errors(
     result: EvaluationResult, expected: Sequence[str], found: Sequence[str]
 ) -> dict[int | None, float]:
@@ -242,7 +227,7 @@ def main() -> None:
     for row in (found["columns"], *found["rows"]):
         print("  ".join(row))
     if arguments.json:
-        put(arguments.json, found)
+        put(arguments.json, found, title="Speech recognition", measured=MEASURED)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Write docs/results.md from the JSON files in benchmarks/results/: python -m benchmarks.results.
 
 Every published figure stands in one table of one of these files, beside the command that measures
-it. To publish a figure, run that command, put what it says into the table, and run this one. Files
-become sections in the order of their names. A file holds:
+it. To publish a figure, run that command, which puts the table there itself (`put`) or says what
+to put, and run this one. Files become sections in the order of their names. A file holds:
 
     {"title": ..., "measured": how all of its tables were measured, "tables": [
         {"title": ..., "command": [lines], "measured": ..., "columns": [...], "rows": [[...]],
@@ -17,6 +17,8 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from edge_se.files import write_json
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDER = Path(__file__).resolve().parent / "results"
@@ -44,6 +46,25 @@ def render(folder: Path) -> str:
     for path in sorted(folder.glob("*.json")):
         parts += _section(json.loads(path.read_text(encoding="utf-8")), path.name)
     return "\n\n".join(parts) + "\n"
+
+
+def put(path: Path, table: Content, **head: str) -> None:
+    """Put a table into a file of results, where it replaces what it has of the one of its title.
+
+    Args:
+        path: Of the file.
+        table: With a title; what it lacks stays as it is.
+        head: Of a new file: `title` and `measured`.
+    """
+    content: dict[str, Any] = {**head, "tables": []}
+    if path.exists():
+        content = json.loads(path.read_text(encoding="utf-8"))
+    titles = [old["title"] for old in content["tables"]]
+    if table["title"] in titles:
+        content["tables"][titles.index(table["title"])].update(table)
+    else:
+        content["tables"].append(dict(table))
+    write_json(path, content)
 
 
 def main() -> int:

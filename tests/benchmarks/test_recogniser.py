@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import results
-from benchmarks.recogniser import Row, put, table, word_errors
+from benchmarks.recogniser import Row, table, word_errors
 from edge_se.strength import PRESETS
 
 
@@ -29,7 +29,7 @@ def test_a_table_is_put_in_place_of_the_one_of_its_title(tmp_path):
     path = tmp_path / "80.json"
     for title, share in (("A", 0.5), ("B", 0.5), ("A", 0.25)):
         row = Row(limit, {0: share, 5: 0.125, None: 0.2}, {"pesq": 1.5})
-        put(path, table(title, "python ...", [row], []))
+        results.put(path, table(title, "python ...", [row], []), title="Speech", measured="")
 
     tables = json.loads(path.read_text())["tables"]
     assert [each["title"] for each in tables] == ["A", "B"]
