@@ -96,7 +96,7 @@ costs: $(INSTALLED)
 # change of the graph.
 default-model: $(INSTALLED)
 	$(BIN)/edge-se quantize --precision int8_float_ends \
-		--out edge_se/models/default.tflite
+		--out edge_se/models/gtcrn.tflite
 	$(BIN)/python -m targets.engines
 	$(BIN)/python -m edge_se.core.build
 

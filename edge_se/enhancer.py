@@ -13,7 +13,7 @@ from edge_se.chunks import AlignedStream
 from edge_se.engines import load_engine
 from edge_se.engines.choice import float_samples
 from edge_se.manifest import Manifest
-from edge_se.model_file import default_model_path
+from edge_se.model_file import default_model_path, find_model
 from edge_se.samples import FAINTEST, LOUDEST, SAMPLE_LIMIT, complain
 from edge_se.states import StateCache
 from edge_se.stft import Samples
@@ -48,7 +48,8 @@ class Enhancer:
 
         Args:
             model_path: A .tflite made by `edge-se quantize`, an .onnx made by `edge-se convert` or
-                a .so made by `edge-se compile`; None for the model that ships with the package.
+                a .so made by `edge-se compile`, or the name of a built-in model; None for the
+                default one of these.
             engine: "tflite", "onnxruntime" or "c"; None or "auto" for C where it computes what the
                 file does, else for the one that the file asks for.
             runtime: "ai_edge_litert", "tflite_runtime" or "tensorflow"; None for the first one
@@ -58,7 +59,7 @@ class Enhancer:
         Raises:
             UserError: The model can't be loaded.
         """
-        self.model_path = Path(model_path) if model_path is not None else default_model_path()
+        self.model_path = default_model_path() if model_path is None else find_model(model_path)
         self.engine = load_engine(self.model_path, engine, runtime, stft)
         self.manifest: Manifest = self.engine.manifest
         self.hop_size = self.manifest.signal.hop

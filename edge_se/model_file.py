@@ -132,16 +132,35 @@ _KINDS = {".tflite": _TFLITE, ".onnx": _ONNX, ".so": _LIBRARY}
 _BY_CONTENT = {"a TFLite model": _TFLITE, "a compiled library": _LIBRARY, "an ONNX model": _ONNX}
 
 
+# Which built-in model runs where none is named.
+DEFAULT = "gtcrn"
+
+
+def built_in_models() -> Mapping[str, Path]:
+    """Paths of the models that ship with the package, by name."""
+    folder = Path(__file__).parent / "models"
+    return {path.stem: path for path in sorted(folder.glob("*.tflite"))}
+
+
 def default_model_path() -> Path:
-    """Path of the model that ships with the package.
+    """Path of the built-in model that runs where none is named.
 
     Raises:
         UserError: This installation holds none.
     """
-    path = Path(__file__).parent / "models" / "default.tflite"
-    if not path.is_file():
+    path = built_in_models().get(DEFAULT)
+    if path is None:
         raise UserError("this edge-se has no default model built in; name one with --model FILE")
     return path
+
+
+def find_model(given: str | Path) -> Path:
+    """Path of a model file: the built-in one of a name, or what the path is of.
+
+    A `Path` is never a name: "./gtcrn" would be one as soon as it is a `Path`.
+    """
+    named = built_in_models().get(given) if isinstance(given, str) else None
+    return named or Path(given)
 
 
 def _kind(data: bytes) -> _Kind:

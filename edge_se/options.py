@@ -8,7 +8,7 @@ import argparse
 import math
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,9 +86,29 @@ def word(text: str) -> str:
     return text
 
 
-def input_path(text: str) -> Path:
-    """A kind of option: a file or folder that is read; no pipe, whose writer may never come."""
-    return Path(word(text))
+@dataclass(frozen=True)
+class InputPath:
+    """A kind of option: a file or folder that is read; no pipe, whose writer may never come.
+
+    Attributes:
+        named: Gives what has a name of its own. Such a name comes first: a file that is called so
+            is found by another path, as in `./gtcrn`.
+    """
+
+    named: Callable[[], Mapping[str, Path]] = dict
+
+    def __call__(self, text: str) -> Path:
+        """The path that a text means; ArgumentTypeError where it is empty."""
+        return self.named().get(text) or Path(word(text))
+
+
+def _models() -> Mapping[str, Path]:
+    from edge_se.model_file import built_in_models
+
+    return built_in_models()
+
+
+input_path, model_path = InputPath(), InputPath(_models)
 
 
 def audio_path(text: str) -> Path:
@@ -106,7 +126,12 @@ def output_folder(text: str) -> Path:
     return Path(word(text))
 
 
-PATHS = (input_path, output_file, output_folder)
+OUTPUTS = (output_file, output_folder)
+
+
+def is_path(kind: Any) -> bool:
+    """Whether values of this kind are paths that `check_paths` looks at."""
+    return isinstance(kind, InputPath) or kind in OUTPUTS
 
 
 def check_paths(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
@@ -116,17 +141,17 @@ def check_paths(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
         UserError: An input can't be looked at or is a pipe, an output can't be written, or an
             output is one of the inputs, or of the clips in an input folder, or another output.
     """
-    inputs = list(_given(parser, arguments, input_path))
+    inputs = list(_given(parser, arguments, lambda kind: isinstance(kind, InputPath)))
     for path in inputs:
         status = status_of(path, "read")
         if status is not None and not (
             stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
         ):
             raise UserError(f"{path} is neither a file nor a folder; copy what it holds to a file")
-    for path in _given(parser, arguments, output_folder):
+    for path in _given(parser, arguments, lambda kind: kind is output_folder):
         require_folder(path)
     taken = [*inputs, *_default_model(arguments)]
-    for path in _given(parser, arguments, output_file):
+    for path in _given(parser, arguments, lambda kind: kind is output_file):
         if str(path) != STANDARD:
             check_output(path, taken)
             taken.append(path)
@@ -166,9 +191,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--model`, `--engine`, `--runtime` and `--stft`."""
     parser.add_argument(
         "--model",
-        type=input_path,
+        type=model_path,
         metavar="FILE",
-        help="model made by `edge-se quantize` or `edge-se convert` (default: the built-in one)",
+        help="model made by `edge-se quantize` or `edge-se convert`, or the name of a built-in one "
+        "(default: gtcrn)",
     )
     parser.add_argument(
         "--engine",
@@ -248,11 +274,11 @@ def option_of(name: str) -> str:
 
 
 def _given(
-    parser: argparse.ArgumentParser, arguments: argparse.Namespace, kind: Any
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, fits: Callable[[Any], bool]
 ) -> Iterator[Path]:
-    """The paths of one kind that were given."""
+    """The paths that were given of the kinds that fit."""
     for action in parser._actions:
-        if action.type is kind:
+        if fits(action.type):
             value = getattr(arguments, action.dest, None)
             yield from value if isinstance(value, list) else [value] if value is not None else []
 

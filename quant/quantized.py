@@ -31,7 +31,7 @@ from quant.audio.clips import (
 )
 from quant.c.engine import Engine
 from quant.c.engines import fixed_engine, float_engine, int8_engine
-from quant.checkpoints import default_checkpoint_path
+from quant.checkpoints import default_checkpoint_path, find_checkpoint
 from quant.graph.encoding import Precision
 from quant.graph.graph import Range
 from quant.graph.recipes import RECIPES, Recipe, find_recipe, read_recipe
@@ -237,7 +237,7 @@ def _quantized(
     chosen: Options,
 ) -> Quantized:
     if not isinstance(checkpoint, Checkpoint):
-        path = default_checkpoint_path() if checkpoint is None else Path(checkpoint)
+        path = default_checkpoint_path() if checkpoint is None else find_checkpoint(checkpoint)
         checkpoint = load_checkpoint(path, architecture, **(network_options or {}))
     recipe = as_recipe(precision, checkpoint.network)
     if recipe is not None:

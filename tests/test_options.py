@@ -10,11 +10,11 @@ import pytest
 from edge_se import cli
 from edge_se.commands.completion import load_parsers
 from edge_se.commands.live import source_name
-from edge_se.options import PATHS, Number, audio_path, word
+from edge_se.options import OUTPUTS, InputPath, Number, audio_path, is_path, word
 from quant.commands.options import _network_option
 
 NONSENSE = ("nan", "-nan", "inf", "-inf", "-1", "1e20", "9" * 30, "9" * 5000, "", " ", "x", "0x10")
-KINDS = (*PATHS, audio_path, word, source_name, _network_option)
+KINDS = (audio_path, word, source_name, _network_option)
 
 
 def named(value) -> str:
@@ -48,7 +48,8 @@ def test_every_value_has_a_kind(command, action):
     # The rest of emulate is another command line.
     if (command, action.dest) in {("boards emulate", "command"), ("boards emulate", "board")}:
         return
-    assert action.choices or isinstance(action.type, Number) or action.type in KINDS
+    kind = action.type
+    assert action.choices or isinstance(kind, Number) or is_path(kind) or kind in KINDS
 
 
 NUMBERS = [(command, action) for command, action in valued() if isinstance(action.type, Number)]
@@ -100,8 +101,8 @@ NEEDED = {
     "enhance": ("in.wav", "out.wav"),
 }
 INPUTS, OUTPUTS = (
-    [(command, a) for command, a in valued() if a.type in kinds and " " not in command]
-    for kinds in (PATHS[:1], PATHS[1:])
+    [(command, a) for command, a in valued() if fits(a.type) and " " not in command]
+    for fits in (lambda kind: isinstance(kind, InputPath), OUTPUTS.__contains__)
 )
 
 

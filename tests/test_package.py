@@ -46,8 +46,8 @@ def test_wheel_holds_the_four_packages_and_the_embedded_files(wheel: Path) -> No
     listing = _run(sys.executable, "-m", "zipfile", "-l", wheel, cwd=wheel.parent).stdout
 
     for name in (
-        "edge_se/models/default.tflite",
-        "quant/checkpoints/default.safetensors",
+        "edge_se/models/gtcrn.tflite",
+        "quant/checkpoints/gtcrn.safetensors",
         "targets/__init__.py",
         "targets/wheels.sha256",
         "targets/board/edge-se.service",

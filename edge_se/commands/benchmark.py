@@ -11,6 +11,7 @@ from edge_se.options import (
     add_strength_arguments,
     asked_strength,
     input_path,
+    model_path,
     output_file,
     positive_float,
 )
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare",
         nargs="+",
-        type=input_path,
+        type=model_path,
         default=[],
         metavar="PEER",
         help="time these by turns with the model: other models of edge-se, c (the C engine built "

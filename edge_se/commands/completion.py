@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from edge_se.options import PATHS
+from edge_se.options import is_path
 
 Parsers = Mapping[str, argparse.ArgumentParser]
 
@@ -130,7 +130,7 @@ def _zsh_specs(parser: argparse.ArgumentParser) -> Iterator[str]:
 def _zsh_values(option: argparse.Action) -> str:
     if option.choices:
         return f"({_choices(option)})"
-    return "_files" if option.type in (Path, *PATHS) else " "
+    return "_files" if option.type is Path or is_path(option.type) else " "
 
 
 def _options(parser: argparse.ArgumentParser) -> list[argparse.Action]:

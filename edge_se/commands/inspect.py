@@ -8,13 +8,17 @@ from typing import Any
 from edge_se.engines import ENGINES, RUNTIMES
 from edge_se.level import DB_PER_OCTAVE, ONE, TOO_LOUD, TOO_SOFT, largest_exponent
 from edge_se.manifest import BandMerging
-from edge_se.options import input_path, output_file
+from edge_se.options import model_path, output_file
 from edge_se.signal import Signal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("file", type=input_path, help="model file, .tflite, .onnx or .so")
+    parser.add_argument(
+        "file",
+        type=model_path,
+        help="a .tflite, .onnx or .so, or a built-in model's name",
+    )
     parser.add_argument(
         "--runtime",
         choices=RUNTIMES,

@@ -110,6 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_se.live.notify import Notifier
     from edge_se.live.settings import model_in, read_settings
     from edge_se.live.status import Status
+    from edge_se.model_file import find_model
 
     if arguments.list_devices:
         for role, program in (("capture", "arecord"), ("playback", "aplay")):
@@ -127,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings = replace(settings, max_attenuation=None, mix=None)
     given = {name: getattr(arguments, name) for name in names}
     settings = replace(settings, **{n: value for n, value in given.items() if value is not None})
-    model = Path(settings.model).expanduser() if settings.model else arguments.model
+    model = find_model(settings.model).expanduser() if settings.model else arguments.model
     enhancer = Enhancer(
         model and model_in(model), arguments.engine, arguments.runtime, arguments.stft
     )

@@ -1,8 +1,24 @@
-"""The checkpoint that ships with the project."""
+"""The checkpoints that ship with the project."""
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from edge_se.model_file import DEFAULT
+
+
+def built_in_checkpoints() -> Mapping[str, Path]:
+    """Paths of the built-in checkpoints (safetensors, upstream's state-dict names), by name."""
+    return {
+        path.stem: path for path in sorted(Path(__file__).resolve().parent.glob("*.safetensors"))
+    }
 
 
 def default_checkpoint_path() -> Path:
-    """Path of the built-in GTCRN checkpoint (safetensors, upstream's state-dict names)."""
-    return Path(__file__).resolve().parent / "default.safetensors"
+    """Path of the built-in checkpoint that is taken where none is named."""
+    return built_in_checkpoints()[DEFAULT]
+
+
+def find_checkpoint(given: str | Path) -> Path:
+    """Path of a checkpoint: the built-in one of a name, or what the path is of."""
+    named = built_in_checkpoints().get(given) if isinstance(given, str) else None
+    return named or Path(given)

@@ -20,6 +20,7 @@ from edge_se.options import (
     asked_enhancer,
     asked_strength,
     input_path,
+    model_path,
     option_of,
     output_file,
     positive_float,
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sig_bak_ovr.onnx, to score DNSMOS P.835 too",
     )
     parser.add_argument(
-        "--reference", type=input_path, metavar="MODEL", help="compare with this (float) model"
+        "--reference", type=model_path, metavar="MODEL", help="compare with this (float) model"
     )
     parser.add_argument(
         "--checkpoint",

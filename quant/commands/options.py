@@ -3,11 +3,11 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_se.options import input_path, word
+from edge_se.options import InputPath, input_path, word
 
 if TYPE_CHECKING:
     from quant.modules.own import OwnModule
@@ -15,13 +15,24 @@ if TYPE_CHECKING:
     from quant.training.data import Corpus
 
 
+def _checkpoints() -> Mapping[str, Path]:
+    from quant.checkpoints import built_in_checkpoints
+
+    return built_in_checkpoints()
+
+
+checkpoint_path = InputPath(_checkpoints)
+"""A kind of option: trained weights."""
+
+
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare which trained network a command works on."""
     parser.add_argument(
         "checkpoint",
         nargs="?",
-        type=input_path,
-        help=".tar, .pt or .safetensors with the trained weights (default: the built-in network)",
+        type=checkpoint_path,
+        help=".tar, .pt or .safetensors with the trained weights, or a built-in network's name "
+        "(default: gtcrn)",
     )
     add_architecture_arguments(parser)
 

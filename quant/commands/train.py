@@ -11,7 +11,6 @@ from edge_se.options import (
     MOST_PROCESSES,
     Number,
     count,
-    input_path,
     output_folder,
     positive_float,
     positive_int,
@@ -20,6 +19,7 @@ from edge_se.options import (
 from quant.commands.options import (
     add_architecture_arguments,
     add_corpus_arguments,
+    checkpoint_path,
     load_corpus_parts,
 )
 
@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--init",
-        type=input_path,
+        type=checkpoint_path,
         metavar="CHECKPOINT",
         help="start from the weights of this checkpoint",
     )

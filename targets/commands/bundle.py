@@ -5,7 +5,7 @@ On the board: tar xzf bundle.tar.gz && python3 edge-se-bundle/install.py
 
 import argparse
 
-from edge_se.options import input_path, output_file, word
+from edge_se.options import model_path, output_file, word
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--model",
-        type=input_path,
+        type=model_path,
         metavar="FILE",
-        help="a .tflite or a .so of edge-se compile (default: the built-in .tflite)",
+        help="a .tflite, a .so of edge-se compile, or a built-in model's name (default: gtcrn)",
     )
     parser.add_argument(
         "--out",

@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_se.options import input_path, output_file, positive_float, word
+from edge_se.options import input_path, model_path, output_file, positive_float, word
 
 if TYPE_CHECKING:
     from targets.bundle import Bundle
@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--model",
-        type=input_path,
+        type=model_path,
         metavar="FILE",
-        help="a .tflite or a .so of edge-se compile (default: the built-in .tflite)",
+        help="a .tflite, a .so of edge-se compile, or a built-in model's name (default: gtcrn)",
     )
     what.add_argument("--bundle", type=input_path, metavar="FILE", help="made by edge-se bundle")
     what.add_argument(

@@ -121,8 +121,8 @@ def tflite() -> Seeds:
 
     write_models()
     write_tiny(FIXTURES / "float.tflite")
-    (FIXTURES / "default.tflite").write_bytes(default_model_path().read_bytes())
-    enhancers = ("default.tflite", "tiny.tflite", "float.tflite")
+    (FIXTURES / "gtcrn.tflite").write_bytes(default_model_path().read_bytes())
+    enhancers = ("gtcrn.tflite", "tiny.tflite", "float.tflite")
     enhance_by(*enhancers)
     names = (*enhancers, SEPARATOR.name)
     return {name: (FIXTURES / name).read_bytes() for name in names}
@@ -144,7 +144,7 @@ def with_weights() -> Seeds:
     content = build_quantized(calibrated, recipe, find_ranges(calibrated, recipe), {})
     weights = {"int8": int8_engine(content).blob}
     return {
-        "default.tflite": tflite()["default.tflite"],
+        "gtcrn.tflite": tflite()["gtcrn.tflite"],
         "int8.tflite": attach_manifest(content, manifest_of(content, "the seed"), weights),
     }
 

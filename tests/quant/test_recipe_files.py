@@ -220,7 +220,7 @@ def test_python_writes_the_report(clips, tmp_path):
     quantized.report(tmp_path / "report")
 
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert report["model"]["checkpoint"] == "default.safetensors"
+    assert report["model"]["checkpoint"] == "gtcrn.safetensors"
     assert (tmp_path / "report" / "report.html").read_text().startswith("<!")
 
 

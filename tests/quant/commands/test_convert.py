@@ -29,7 +29,7 @@ def test_the_runtime_takes_what_it_writes(typed, main, recording, tmp_path):
         "benchmark", "--model", "step.onnx", "--seconds", "1", "--json", "result.json"
     )
 
-    assert converted.stdout.startswith("wrote step.onnx: gtcrn from default.safetensors, float, ")
+    assert converted.stdout.startswith("wrote step.onnx: gtcrn from gtcrn.safetensors, float, ")
     assert converted.stderr == ""
     operators = json.loads(description)["operators"]
     assert {operator["precision"] for operator in operators} == {"float32"}

@@ -34,7 +34,7 @@ def test_a_folder_of_clips_makes_a_model(typed, clips, tmp_path):
 
     assert result.returncode == 0, result.stderr
     chosen = read_manifest(tmp_path / "model.tflite").precision
-    assert f"wrote model.tflite: gtcrn from default.safetensors, {chosen}, " in result.stdout
+    assert f"wrote model.tflite: gtcrn from gtcrn.safetensors, {chosen}, " in result.stdout
     assert "on Raspberry Pi 4 Model B" in result.stdout.replace("On ", "on ")
     assert "broken.wav: can't be read as audio" in result.stderr
     calibration = read_manifest(tmp_path / "model.tflite").calibration
@@ -60,7 +60,7 @@ def test_every_precision_makes_a_model_that_runs(main, clips, noisy, tmp_path, p
     )
 
     assert code == 0
-    assert f"default.safetensors, {precision}, " in output
+    assert f"gtcrn.safetensors, {precision}, " in output
     manifest = read_manifest(tmp_path / "model.tflite")
     assert manifest.tensors.features.dtype == dtype
     assert manifest.stft == ("float" if dtype == "float32" else "fixed")
