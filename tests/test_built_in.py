@@ -14,7 +14,7 @@ NAMES = sorted(built_in_models())
 
 
 def test_a_model_s_checkpoint_is_built_in_too():
-    assert NAMES == sorted(built_in_checkpoints())
+    assert sorted(built_in_checkpoints()) == NAMES
     assert default_model_path() in built_in_models().values()
 
 
