@@ -37,6 +37,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import stat
 import struct
 import subprocess
@@ -72,6 +73,7 @@ EXIT_INTERRUPTED = 130
 SMOKE_FRAMES = 125
 PATIENCE_S = 600
 CHECK_S = 60
+SILENT_S = 75  # of a sender; its ssh gives a connection up after 60
 PRIORITY_COMMAND = (
     "sudo sh -c 'mkdir -p /etc/systemd/system/user@.service.d; printf \"[Service]\\nLimitNICE=-10"
     "\\n\" >/etc/systemd/system/user@.service.d/edge-se.conf', and reboot"
@@ -787,6 +789,22 @@ def check_speed(measured: dict[str, Any], max_rtf: float) -> None:
         )
 
 
+@contextlib.contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Raise RefusedError where what comes from the host takes longer."""
+
+    def give_up(*_: object) -> None:
+        raise RefusedError(f"nothing came for {seconds} s; deploy it again")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def receive(archive: Path, start: int, total: int) -> None:
     """Put what comes by standard input behind the first bytes of a bundle, which arrived before."""
     archive.parent.mkdir(parents=True, exist_ok=True)
@@ -799,7 +817,8 @@ def receive(archive: Path, start: int, total: int) -> None:
         file.truncate(start)
         file.seek(start)
         while start < total:
-            block = sys.stdin.buffer.read(min(1 << 18, total - start))
+            with time_limit(SILENT_S):  # who is cut off would keep others out for hours
+                block = sys.stdin.buffer.read1(min(1 << 18, total - start))
             if not block:
                 raise RefusedError("the bundle did not arrive whole; deploy it again")
             file.write(block)

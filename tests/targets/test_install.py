@@ -816,3 +816,16 @@ def test_what_interrupted_installations_left_goes_with_whatever_comes_next(root,
     act(root, action, "--release", first)
 
     assert not half.parent.exists()
+
+
+def test_a_sender_that_is_cut_off_is_given_up_and_what_it_sent_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(install, "SILENT_S", 1)
+    read, write = os.pipe()
+    os.write(write, b"first")
+    archive = tmp_path / "incoming" / "bundle.tar.gz"
+    with os.fdopen(read, "rb") as pipe, os.fdopen(write, "wb"):
+        monkeypatch.setattr(sys, "stdin", argparse.Namespace(buffer=pipe))
+        with pytest.raises(install.RefusedError, match="nothing came for 1 s"):
+            install.receive(archive, 0, 1000)
+
+    assert archive.read_bytes() == b"first"

@@ -9,11 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.clips import samples_of
-from tests.targets.board.listening import RATE
+from tests.targets.board.listening import CLIPS, talk_beside_a_fan
 from tests.targets.board.machine import EMULATOR, Board
-
-CLIPS = Path(__file__).parents[3] / "calib_data" / "clips"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +48,4 @@ def models(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def talk() -> np.ndarray:
     """Half a minute of somebody who talks in a room with a fan, float32 at 16 kHz."""
-    clips = [samples_of(path) for path in sorted((CLIPS / "clean").iterdir())[:12]]
-    speech = np.resize(np.concatenate([0.05 * clip / clip.std() for clip in clips]), 30 * RATE)
-    noise = np.random.default_rng(0).standard_normal(len(speech))
-    return (speech + 0.008 * noise).clip(-1, 1).astype(np.float32)
+    return talk_beside_a_fan()

@@ -1,12 +1,19 @@
 """Sound cards without hardware, and what is heard through them: how late, and how like."""
 
 import io
+import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
 from edge_se.audio import resample
+from tests.helpers.clips import samples_of
+from tests.targets.board.machine import Board
+
+CLIPS = Path(__file__).parents[3] / "calib_data" / "clips"
 
 RATE = 16000
 # Mic and Spk are what edge-se opens; Ref hears what is said into Mic.
@@ -20,6 +27,9 @@ pcm.heard { type multi
     slaves { a { pcm "hw:Ref,1" channels 1 } b { pcm "hw:Spk,1" channels 1 } }
     bindings { 0 { slave a channel 0 } 1 { slave b channel 0 } } }
 """
+SETTINGS = "/home/pi/.config/edge-se/live.toml"
+UNIT = "systemctl --user {} edge-se"
+STATUS = "/run/user/1000/edge-se/status.json"
 WINDOW_S, LONGEST_S = 2.0, 1.0
 SILENCE = 1e-3  # RMS of a window in which nothing is said
 
@@ -68,3 +78,54 @@ def wav(samples: np.ndarray, rate: int = RATE, channels: int = 1, subtype: str =
 def read_wav(content: bytes) -> np.ndarray:
     """Samples of a WAV file, float32 [n, channels]."""
     return soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)[0]
+
+
+def put_in_cards(board: Board) -> None:
+    """Give a board its sound cards, now and at each boot."""
+    board.run(f"printf '{CARDS}' | sudo tee /etc/modprobe.d/cards.conf")
+    board.run("echo snd-aloop | sudo tee /etc/modules-load.d/cards.conf")
+    board.run("sudo modprobe snd-aloop; cat /proc/asound/cards")
+    board.send(RIG.encode(), "/home/pi/.asoundrc")
+
+
+def edit_settings(board: Board, **settings: object) -> None:
+    """Say what the service uses when it is started next; else the defaults, and these cards."""
+    lines = {"capture": "plughw:Mic,1", "playback": "plughw:Spk,0", **settings}
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
+    board.send(text.encode(), SETTINGS)
+
+
+def set_up(board: Board, **settings: object) -> None:
+    """Edit the settings of the service and start it again, which ends once sound came out."""
+    edit_settings(board, **settings)
+    board.run(UNIT.format("restart"))
+
+
+def status_of(board: Board) -> dict[str, Any]:
+    """What the service says of itself."""
+    return dict(json.loads(board.run(f"cat {STATUS}")))
+
+
+def record(board: Board, said: np.ndarray, seconds: float, rate: int = RATE) -> list[np.ndarray]:
+    """Say something, float32 [n] at 16 kHz, into the microphone over and over.
+
+    Returns:
+        What was said, and what is heard of it meanwhile, float32 [seconds * rate] each.
+    """
+    board.send(wav(said, rate), "/tmp/said.wav")
+    play = "while aplay -q -D said --buffer-size=8192 /tmp/said.wav; do :; done"
+    board.run(
+        f"({play}) >/dev/null 2>&1 & sleep 2; "
+        f"arecord -q -D heard -f S16_LE -r {rate} -c 2 --buffer-size=16384 -d {seconds:g} "
+        "/tmp/heard.wav; pkill -P $! -x aplay; kill $!; true",
+        20 * seconds + 600,
+    )
+    return list(read_wav(board.fetch("/tmp/heard.wav")).T)
+
+
+def talk_beside_a_fan() -> np.ndarray:
+    """Half a minute of somebody who talks, float32 [n] at 16 kHz."""
+    clips = [samples_of(path) for path in sorted((CLIPS / "clean").iterdir())[:12]]
+    speech = np.resize(np.concatenate([0.05 * clip / clip.std() for clip in clips]), 30 * RATE)
+    noise = np.random.default_rng(0).standard_normal(len(speech))
+    return (speech + 0.008 * noise).clip(-1, 1).astype(np.float32)

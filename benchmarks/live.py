@@ -1,0 +1,169 @@
+"""How late live sound is, by correlation of what is heard with what was said meanwhile.
+
+`python -m benchmarks.live --model FILE.so` deploys a model to an emulated board with loopback
+cards (`make test-board` says what that needs) and measures settings, and ten minutes.
+`--recording FILE.wav` reads one of two channels: a room, and what was heard of it. Both write their
+tables into a file of `benchmarks/results/` (`--json`), and leave its other tables.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_se.audio import read
+from edge_se.files import write_json
+from tests.targets.board.listening import (
+    RATE,
+    Heard,
+    edit_settings,
+    listen,
+    put_in_cards,
+    record,
+    set_up,
+    status_of,
+    talk_beside_a_fan,
+)
+from tests.targets.board.machine import Board
+
+FILE = Path(__file__).resolve().parent / "results" / "85_live.json"
+TITLE, MEASURED = (
+    "Live sound",
+    "From microphone to loudspeaker, by correlation of windows of 2 s with what was said "
+    "meanwhile. The board is a whole emulated one (Debian 12, arm64), whose clock counts the "
+    "instructions of its one core, 1 ns each, and does not go on while the emulator is behind; "
+    "its three sound cards are ALSA's loopbacks, which move samples in steps of 4 ms.",
+)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "16 kHz, defaults": {},
+    "16 kHz, `--buffer-ms 6`": {"buffer_ms": 6},
+    "48 kHz, full band": {"rate": 48000},
+    "48 kHz, full band, `--buffer-ms 6`": {"rate": 48000, "buffer_ms": 6},
+}
+SECONDS, MINUTES = 40.0, 10
+WHOLE = 0.5  # correlation, of 1, of a window that is heard
+
+
+def measure_settings(board: Board, said: np.ndarray) -> list[list[str]]:
+    """A row for each of the settings, on a board with a service and cards that is switched on."""
+    rows = []
+    for name, settings in SETTINGS.items():
+        rate = settings.get("rate", RATE)
+        set_up(board, **settings)
+        windows = listen(*record(board, said, SECONDS, rate), rate)
+        status = status_of(board)
+        lost = [str(status[counted]) for counted in ("xruns", "discarded_hops")]
+        rows.append([name, *_lags(windows), f"{status['latency_ms']:.0f}", *lost])
+    return rows
+
+
+def measure_minutes(board: Board, said: np.ndarray) -> list[list[str]]:
+    """Rows of two minutes each, at the default settings."""
+    set_up(board)
+    return minutes(listen(*record(board, said, 60 * MINUTES), RATE), 2)
+
+
+def minutes(windows: Sequence[Heard], step: int) -> list[list[str]]:
+    """Rows of so many minutes each, of what was heard."""
+    rows = []
+    for start in range(0, round(max(one.start_s for one in windows)), 60 * step):
+        within = [one for one in windows if start <= one.start_s < start + 60 * step]
+        rows.append([f"{start // 60} to {start // 60 + step}", *_lags(within)])
+    return rows
+
+
+def _lags(windows: Sequence[Heard]) -> list[str]:
+    """Median, least and most in ms, and the share of windows that were heard."""
+    whole = [1e3 * one.lag_s for one in windows if one.likeness > WHOLE]
+    if not whole:
+        return ["", "", f"0 of {len(windows)}"]
+    bounds = f"{min(whole):.1f} to {max(whole):.1f}"
+    return [f"{np.median(whole):.1f}", bounds, f"{len(whole)} of {len(windows)}"]
+
+
+LAGS = ["median ms", "least to most", "windows heard"]
+
+
+def tables_of_board(latency: list[list[str]], steady: list[list[str]]) -> list[dict[str, Any]]:
+    """Tables as `benchmarks.results` takes them."""
+    command = ["python -m benchmarks.live --model gtcrn_int8.so"]
+    return [
+        {
+            "title": "Latency on a board",
+            "command": command,
+            "measured": f"{SECONDS:g} s of talk beside a fan for each of the settings, after the "
+            "service was started again; what is computed is `latency_ms` of its status.",
+            "columns": ["", *LAGS, "computed", "xruns", "hops discarded"],
+            "rows": latency,
+        },
+        {
+            "title": f"{MINUTES} minutes on a board",
+            "command": command,
+            "measured": "The default settings, without a start in between.",
+            "columns": ["minutes", *LAGS],
+            "rows": steady,
+        },
+    ]
+
+
+def table_of_recording(path: Path) -> dict[str, Any]:
+    """An hour of a virtual microphone, in tens of minutes."""
+    recording = read(path)
+    room, clean = recording.samples.T
+    return {
+        "title": "An hour on a PC with PipeWire",
+        "command": [f"python -m benchmarks.live --recording {path.name}"],
+        "measured": "A virtual microphone (PipeWire 0.3.65, no sound card: a null sink for the "
+        "room, no real-time scheduling) and the room itself, recorded by one client in one graph, "
+        "beside other jobs on two shared cores.",
+        "columns": ["minutes", *LAGS],
+        "rows": minutes(listen(room, clean, recording.rate), 10),
+    }
+
+
+def put(path: Path, tables: Sequence[dict[str, Any]]) -> None:
+    """Put tables into a file, each in place of the one of its title, or behind the others."""
+    known: dict[str, Any] = {}
+    if path.exists():
+        known = {table["title"]: table for table in json.loads(path.read_text())["tables"]}
+    known |= {table["title"]: table for table in tables}
+    content = {"title": TITLE, "measured": MEASURED, "tables": list(known.values())}
+    write_json(path, content)
+
+
+def main() -> int:
+    """Measure, and write what was found."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", type=Path, metavar="FILE", help="to deploy to a board")
+    source.add_argument("--recording", type=Path, metavar="FILE", help="of a room and what it gave")
+    parser.add_argument("--json", type=Path, default=FILE, metavar="FILE")
+    arguments = parser.parse_args()
+    if arguments.recording:
+        put(arguments.json, [table_of_recording(arguments.recording)])
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        board = Board(Path(folder))
+        try:
+            board.boot()
+            put_in_cards(board)
+            edit_settings(board)
+            deploy = ["deploy", board.name, "--ssh-config", board.config, "--service"]
+            command = [sys.executable, "-m", "edge_se", *deploy, "--model", arguments.model]
+            subprocess.run([str(word) for word in command], check=True)
+            said = talk_beside_a_fan()
+            latency = measure_settings(board, said)
+            put(arguments.json, tables_of_board(latency, measure_minutes(board, said)))
+        finally:
+            board.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
