@@ -98,6 +98,7 @@ def edit_settings(board: Board, **settings: object) -> None:
 def set_up(board: Board, **settings: object) -> None:
     """Edit the settings of the service and start it again, which ends once sound came out."""
     edit_settings(board, **settings)
+    board.run(UNIT.format("reset-failed"))  # it may not be started five times in ten minutes
     board.run(UNIT.format("restart"))
 
 
