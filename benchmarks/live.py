@@ -41,10 +41,11 @@ TITLE, MEASURED = (
     "its three sound cards are ALSA's loopbacks, which move samples in steps of 4 ms.",
 )
 SETTINGS: dict[str, dict[str, Any]] = {
-    "16 kHz, defaults": {},
-    "16 kHz, `--buffer-ms 6`": {"buffer_ms": 6},
-    "48 kHz, full band": {"rate": 48000},
-    "48 kHz, full band, `--buffer-ms 6`": {"rate": 48000, "buffer_ms": 6},
+    "16 kHz, `buffer_ms` 12": {"buffer_ms": 12},
+    "16 kHz, `buffer_ms` 16, the default": {},
+    "16 kHz, `buffer_ms` 20": {"buffer_ms": 20},
+    "16 kHz, `buffer_ms` 100": {"buffer_ms": 100},
+    "48 kHz, full band, `buffer_ms` 16": {"rate": 48000},
 }
 SECONDS, MINUTES = 40.0, 10
 WHOLE = 0.5  # correlation, of 1, of a window that is heard

@@ -1,0 +1,43 @@
+"""What is heard of a recording becomes tables, which are kept beside each other."""
+
+import json
+import sys
+
+import numpy as np
+import soundfile
+
+from benchmarks import live
+from benchmarks.results import render
+from tests.targets.board.listening import Heard
+
+RATE = 4000
+
+
+def test_a_recording_becomes_a_table_beside_the_others(tmp_path, monkeypatch):
+    room = np.random.default_rng(0).uniform(-0.1, 0.1, 11 * RATE)
+    late = np.concatenate([np.zeros(RATE // 20), room[: -RATE // 20]])
+    soundfile.write(tmp_path / "both.wav", np.stack([room, late], 1), RATE, "PCM_16")
+    target = tmp_path / "results" / "85_live.json"
+    target.parent.mkdir()
+    live.put(target, live.tables_of_board([["", "", "", "", "", "", ""]], [["0 to 2", "", "", ""]]))
+    arguments = ["live", "--recording", str(tmp_path / "both.wav"), "--json", str(target)]
+    monkeypatch.setattr(sys, "argv", arguments)
+
+    live.main()
+    live.main()
+
+    tables = json.loads(target.read_text())["tables"]
+    assert len(tables) == 3
+    assert tables[-1]["rows"] == [["0 to 10", "50.0", "50.0 to 50.0", "4 of 4"]]
+    assert "### An hour on a PC with PipeWire" in render(target.parent)
+
+
+def test_each_so_many_minutes_have_a_row_and_what_is_not_heard_is_counted():
+    windows = [Heard(start, 0.05 + start / 1e4, 0.9) for start in (0.0, 30.0, 90.0, 150.0)]
+
+    rows = live.minutes([*windows, Heard(152.0, 0.9, 0.1)], 2)
+
+    assert rows == [
+        ["0 to 2", "53.0", "50.0 to 59.0", "3 of 3"],
+        ["2 to 4", "65.0", "65.0 to 65.0", "1 of 2"],
+    ]
