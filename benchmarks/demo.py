@@ -72,6 +72,7 @@ def draw_spectrograms(path: Path, signals: dict[str, np.ndarray], rate: int) -> 
             vmax=-40,
             cmap="magma",
         )
+        axis.set_facecolor("black")  # of digital silence
         axis.set_title(title, loc="left", fontsize=10)
         axis.set_ylabel("kHz")
     axes[-1].set_xlabel("ms")

@@ -30,6 +30,10 @@ pcm.heard { type multi
 SETTINGS = "/home/pi/.config/edge-se/live.toml"
 UNIT = "systemctl --user {} edge-se"
 STATUS = "/run/user/1000/edge-se/status.json"
+BUSY = (
+    "systemctl --user --quiet is-active busy || systemd-run --user --quiet --unit=busy "
+    "--property=CPUSchedulingPolicy=idle sh -c 'while :; do :; done'"
+)
 WINDOW_S, LONGEST_S = 2.0, 1.0
 SILENCE = 1e-3  # RMS of a window in which nothing is said
 
@@ -88,6 +92,15 @@ def put_in_cards(board: Board) -> None:
     board.send(RIG.encode(), "/home/pi/.asoundrc")
 
 
+def keep_busy(board: Board) -> None:
+    """Have its core never idle, at the lowest priority, until it is switched off.
+
+    Then its clock and its cards wait for its core, and it makes no difference to them what else the
+    PC does.
+    """
+    board.run(BUSY)
+
+
 def edit_settings(board: Board, **settings: object) -> None:
     """Say what the service uses when it is started next; else the defaults, and these cards."""
     lines = {"capture": "plughw:Mic,1", "playback": "plughw:Spk,0", **settings}
@@ -97,6 +110,7 @@ def edit_settings(board: Board, **settings: object) -> None:
 
 def set_up(board: Board, **settings: object) -> None:
     """Edit the settings of the service and start it again, which ends once sound came out."""
+    keep_busy(board)
     edit_settings(board, **settings)
     board.run(UNIT.format("reset-failed"))  # it may not be started five times in ten minutes
     board.run(UNIT.format("restart"))
@@ -113,12 +127,14 @@ def record(board: Board, said: np.ndarray, seconds: float, rate: int = RATE) -> 
     Returns:
         What was said, and what is heard of it meanwhile, float32 [seconds * rate] each.
     """
+    keep_busy(board)
     board.send(wav(said, rate), "/tmp/said.wav")
+    # It goes on until it fails, as it does when it is ended.
     play = "while aplay -q -D said --buffer-size=8192 /tmp/said.wav; do :; done"
     board.run(
         f"({play}) >/dev/null 2>&1 & sleep 2; "
         f"arecord -q -D heard -f S16_LE -r {rate} -c 2 --buffer-size=16384 -d {seconds:g} "
-        "/tmp/heard.wav; pkill -P $! -x aplay; kill $!; true",
+        "/tmp/heard.wav; pkill -P $! -x aplay; true",
         20 * seconds + 600,
     )
     return list(read_wav(board.fetch("/tmp/heard.wav")).T)

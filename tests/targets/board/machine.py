@@ -28,9 +28,8 @@ MACHINE = (
     "-m",
     "1024",
 )
-# Its clock counts instructions, 1 ns each, and goes with the PC's only while it idles. So it
-# computes as much within 16 ms whatever else the PC does, and its cards wait for it.
-OWN_CLOCK = ("-icount", "shift=0")
+# Its clock counts instructions, 2 ns each, and goes with the PC's only while it idles.
+OWN_CLOCK = ("-icount", "shift=1")
 
 
 def made_disk() -> Path:

@@ -183,7 +183,7 @@ class TestBoard:
         after = status_of(board)
         assert len(whole) > 10
         assert np.median([one.lag_s for one in whole]) <= 0.070
-        assert after["xruns"] == 0
+        assert after["xruns"] == before["xruns"]
         assert after["discarded_hops"] == before["discarded_hops"]
 
     def test_what_is_heard_does_not_become_late_in_ten_minutes(self, board, talk):
@@ -197,7 +197,7 @@ class TestBoard:
         after = status_of(board)
         assert len(lags) > 0.95 * len(windows)
         assert max(lags) - min(lags) < STEADY_S
-        assert after["xruns"] == 0
+        assert after["xruns"] == before["xruns"]
         assert after["discarded_hops"] == before["discarded_hops"]
 
     def test_a_release_of_the_other_kind_goes_on_with_the_same_unit(self, board, deploy, models):
@@ -260,7 +260,7 @@ class TestBoard:
         assert 100 < abs(after["drift_ppm"]) < 300
         # Without being followed they would be 30 ms apart, and hops discarded or missing.
         assert max(lags) - min(lags) < 2 * STEADY_S
-        assert after["xruns"] == 0
+        assert after["xruns"] == before["xruns"]
         assert after["discarded_hops"] == before["discarded_hops"]
 
 
