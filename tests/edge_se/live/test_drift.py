@@ -158,7 +158,9 @@ def test_devices_of_one_card_have_one_clock(capture, playback, same):
     assert have_one_clock(capture, playback) is same
 
 
-@pytest.mark.parametrize(("buffer_ms", "full_ms"), [(4, 7.4), (6, 11.1), (16, 29.6), (20, 36), (100, 116)])
+@pytest.mark.parametrize(
+    ("buffer_ms", "full_ms"), [(4, 7.4), (6, 11.1), (16, 29.6), (20, 36), (100, 116)]
+)
 def test_a_smaller_buffer_makes_all_that_waits_smaller(buffer_ms, full_ms):
     waits = Buffering(buffer_ms * 1e-3)
 
