@@ -31,6 +31,7 @@ import contextlib
 import getpass
 import gzip
 import hashlib
+import io
 import json
 import math
 import os
@@ -53,6 +54,7 @@ from typing import (  # noqa: UP035 (older Pythons have them here only)
     Iterable,
     Iterator,
     Sequence,
+    cast,
 )
 
 BUNDLE = "edge-se-bundle"
@@ -813,12 +815,13 @@ def receive(archive: Path, start: int, total: int) -> None:
     arrived = archive.stat().st_size if archive.exists() else 0
     if not 0 <= start <= min(arrived, total) or total > BUNDLE_LIMIT:
         raise RefusedError("what had arrived of the bundle is there no more; deploy it again")
+    incoming = cast(io.BufferedReader, sys.stdin.buffer)
     with archive.open("r+b" if start else "wb") as file:
         file.truncate(start)
         file.seek(start)
         while start < total:
             with time_limit(SILENT_S):  # who is cut off would keep others out for hours
-                block = sys.stdin.buffer.read1(min(1 << 18, total - start))
+                block = incoming.read1(min(1 << 18, total - start))
             if not block:
                 raise RefusedError("the bundle did not arrive whole; deploy it again")
             file.write(block)
