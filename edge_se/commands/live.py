@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--buffer-ms",
         type=Number(int, 4, 1000),
         metavar="MS",
-        help="of the loudspeaker; less is heard earlier, until it runs empty (default: 16)",
+        help="of the loudspeaker; less is heard earlier, until it runs empty (default: 20)",
     )
     add_full_band(parser)
     add_strength_arguments(parser)

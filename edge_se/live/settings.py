@@ -51,7 +51,7 @@ class LiveSettings:
     format: str = "s16le"
     channel: int = 0
     max_lag: int = MAX_LAG_HOPS
-    buffer_ms: int = 16
+    buffer_ms: int = 20
     full_band: bool = True
     listener: str = ""
     max_attenuation: float | None = None
