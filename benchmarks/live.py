@@ -57,7 +57,8 @@ def measure_settings(board: Board, said: np.ndarray) -> list[list[str]]:
     for name, settings in SETTINGS.items():
         rate = settings.get("rate", RATE)
         set_up(board, **settings)
-        windows = listen(*record(board, said, SECONDS, rate), rate)
+        spoken, heard = record(board, said, SECONDS, rate)
+        windows = listen(spoken, heard, rate)
         status = status_of(board)
         lost = [str(status[counted]) for counted in ("xruns", "discarded_hops")]
         rows.append([name, *_lags(windows), f"{status['latency_ms']:.0f}", *lost])
@@ -67,7 +68,8 @@ def measure_settings(board: Board, said: np.ndarray) -> list[list[str]]:
 def measure_minutes(board: Board, said: np.ndarray) -> list[list[str]]:
     """Rows of two minutes each, at the default settings."""
     set_up(board)
-    return minutes(listen(*record(board, said, 60 * MINUTES), RATE), 2)
+    spoken, heard = record(board, said, 60 * MINUTES)
+    return minutes(listen(spoken, heard, RATE), 2)
 
 
 def minutes(windows: Sequence[Heard], step: int) -> list[list[str]]:
