@@ -228,7 +228,7 @@ def test_what_means_nothing_to_a_module_is_refused(main, written):
     refused = {
         ("net.tar",): "by --checkpoint",
         ("--recover", "1"): "--recover means nothing to Smoothed",
-        ("--report", "report"): "--report means nothing to Smoothed",
+        ("--report", "report", "--precision", "float"): "--report compares with float",
         ("--architecture", "gtcrn"): "are of networks of this project",
         ("--level-dbfs", "-25"): "name a precision beside --level-dbfs",
     }
