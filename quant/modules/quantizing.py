@@ -1,7 +1,5 @@
 """The official quantizer (litert-quantizer), given ranges from our calibration."""
 
-import contextlib
-import io
 import re
 from collections.abc import Mapping
 
@@ -49,7 +47,7 @@ def quantize_frame(content: bytes, recipe: Recipe, ranges: Mapping[str, Range]) 
     ranks = {text(tensor.name): len(tensor.shape) for tensor in main.tensors}
     values = {name: _qsv(*bounds, ranks[name]) for name, bounds in ranges.items()} or None
     try:
-        with contextlib.redirect_stdout(io.StringIO()), quiet():
+        with quiet():
             result = official.quantize(
                 values, enable_progress_bar=False, enable_progress_report=False
             )
