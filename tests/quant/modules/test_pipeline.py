@@ -107,7 +107,7 @@ def test_a_report_has_what_the_files_and_the_float_frame_tell(
     (tmp_path / "clips").mkdir()
     for number, clip in enumerate(few_clips[:2]):
         soundfile.write(tmp_path / "clips" / f"{number}.wav", clip[:16000], 16000)
-    monkeypatch.setattr(quant.quantized, "lower_module", lambda own, progress: masker)
+    monkeypatch.setattr("quant.quantized.lower_module", lambda own, progress: masker)
     briefly = functools.partial(collect.measure_robustness, minutes=1)
     monkeypatch.setattr(collect, "measure_robustness", briefly)
     quantized = quant.quantize(None, tmp_path / "clips", "int8", module=masker.own.module)
@@ -171,7 +171,7 @@ def test_onnx_is_the_module_too(main, written, tmp_path):
 
 
 def test_python_takes_a_module_itself(masker, monkeypatch):
-    monkeypatch.setattr(quant.quantized, "lower_module", lambda own, progress: masker)
+    monkeypatch.setattr("quant.quantized.lower_module", lambda own, progress: masker)
 
     quantized = quant.quantize(module=masker.own.module, precision="float")
 
