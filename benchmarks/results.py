@@ -44,7 +44,7 @@ def render(folder: Path) -> str:
     """
     parts = [*HEAD]
     for path in sorted(folder.glob("*.json")):
-        parts += _section(json.loads(path.read_text(encoding="utf-8")), path.name)
+        parts += section(json.loads(path.read_text(encoding="utf-8")), path.name)
     return "\n\n".join(parts) + "\n"
 
 
@@ -76,7 +76,8 @@ def main() -> int:
     return 0
 
 
-def _section(content: Content, name: str) -> Iterator[str]:
+def section(content: Content, name: str) -> Iterator[str]:
+    """Paragraphs of a file of results, by its name."""
     yield f"## {content['title']}"
     yield from _explanation(content)
     for table in content["tables"]:

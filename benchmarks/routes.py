@@ -1,16 +1,21 @@
 """Both routes to a TFLite file for one network: our graph, and a module by the official tools.
 
 `python -m benchmarks.routes CHECKPOINT --module FILE.py:FUNCTION --noisy DIR --clean DIR` makes
-float, dynamic, INT8 and 16x8 files by both, times them by turns and scores them against our float
-file. The module has to be the checkpoint's network.
+float, dynamic and INT8 files by both, times them by turns, scores them against our float file and
+writes the table into a file of `benchmarks/results/`. Module and checkpoint have to be one network.
 """
 
 import argparse
+import importlib.metadata
 import os
+import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks.results import section
 from benchmarks.techniques import EXACT_DB, Row, score, static_file
 from calib_data import clips_folder
 from edge_se.files import write_json
@@ -18,24 +23,51 @@ from quant.audio.clips import read_calibration_clips
 from quant.evaluation.pairs import load_pairs
 from quant.graph.recipes import RECIPES
 from quant.mixed_precision.operators import parse
+from quant.modules.calibration import EXACT_FRAMES
 from quant.modules.own import load_own_module
 from quant.modules.pipeline import lower_module, make_module
 from quant.networks.checkpoint import load_checkpoint
 from quant.ptq.pipeline import build_float, noisy_clips
 
+FILE = Path(__file__).resolve().parent / "results" / "65_own_modules.json"
 ROUTES = ("our graph", "litert-torch")
+TOOLS = ("litert-torch", "litert-quantizer", "torch", "ai-edge-litert")
+COLUMNS = (
+    *("route, precision", "operators", "KB", "µs p50", "K instructions", "PESQ-WB"),
+    *("against our float", "SNR to our float dB"),
+)
+MEASURED = (
+    "{checkpoint}: described in our graph, and as `{module}` through litert-torch and "
+    "litert-quantizer. Calibrated alike with the built-in clips; ours without recovery. {clips} "
+    "pairs, PESQ-WB with paired 95 % intervals against our float file. Times by turns in one run "
+    "on {cores} cores of {machine} under a load of {load:.0f}: compare ratios. Instructions of a "
+    "whole frame on a Cortex-A72 are predicted by the table of costs."
+)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What litert-torch took for a module, its processes included, and how exact the result is."""
+
+    processor_s: float
+    error: float
+
+    def __str__(self) -> str:
+        return (
+            f"Conversion took {self.processor_s:.0f} s of processor time; its largest error "
+            f"against the module over {EXACT_FRAMES} frames is {self.error:.0e}."
+        )
 
 
 def make_files(
     checkpoint: Path, module: str, precisions: Sequence[str], folder: Path
-) -> dict[str, Path]:
+) -> tuple[dict[str, Path], Conversion]:
     """Write the files of both routes into a folder; their paths by row of the table."""
     ours, own = load_checkpoint(checkpoint), load_own_module(module, checkpoint)
     noisy = noisy_clips(read_calibration_clips(clips_folder(), ours.signal.sample_rate))
     before = os.times()
     lowered = lower_module(own)
-    spent = sum(os.times()[:4]) - sum(before[:4])  # its processes' included
-    print(f"conversion: {spent:.0f} s of processor time, largest error {lowered.error:.1g}\n")
+    conversion = Conversion(sum(os.times()[:4]) - sum(before[:4]), lowered.error)
     files: dict[str, Path] = {}
 
     def keep(route: str, precision: str, content: bytes) -> None:
@@ -47,7 +79,7 @@ def make_files(
         by_graph = build_float(ours) if recipe.is_float else static_file(ours, noisy, precision)
         keep(ROUTES[0], precision, by_graph)
         keep(ROUTES[1], precision, make_module(lowered, recipe, noisy).content)
-    return files
+    return files, conversion
 
 
 def operators(path: Path) -> int:
@@ -55,47 +87,83 @@ def operators(path: Path) -> int:
     return len(parse(path.read_bytes()).subgraphs[0].operators)
 
 
-def format_rows(rows: Sequence[Row], files: dict[str, Path]) -> str:
-    """A Markdown table."""
-    lines = [
-        "| route, precision | operators | KB | µs p50 here | K instructions (pi4) | PESQ-WB "
-        "| against our float | SNR to our float dB |",
-        "|---|---|---|---|---|---|---|---|",
+def cells(row: Row, count: int) -> list[str]:
+    """A file's row of the table; `count` is of its operators."""
+    pesq, ratio = row.result.differences["pesq"], row.result.overall.snr_to_reference_db
+    exact = ratio is None or ratio >= EXACT_DB
+    return [
+        *(row.name, str(count), f"{row.size / 1000:.0f}", f"{row.frame_us:.0f}"),
+        f"{row.instructions / 1000:.0f}",
+        f"{row.result.overall.means['enhanced']['pesq']:.3f}",
+        "" if exact else f"{pesq.mean:+.3f} [{pesq.low:+.3f}, {pesq.high:+.3f}]",
+        "" if exact else f"{ratio:.1f}",
     ]
-    for row in rows:
-        pesq, ratio = row.result.differences["pesq"], row.result.overall.snr_to_reference_db
-        exact = ratio is None or ratio >= EXACT_DB
-        against = "" if exact else f"{pesq.mean:+.3f} [{pesq.low:+.3f}, {pesq.high:+.3f}]"
-        lines.append(
-            f"| {row.name} | {operators(files[row.name])} | {row.size / 1000:.0f} "
-            f"| {row.frame_us:.0f} | {row.instructions / 1000:.0f} "
-            f"| {row.result.overall.means['enhanced']['pesq']:.3f} | {against} "
-            f"| {'' if exact else f'{ratio:.1f}'} |"
-        )
-    noisy = rows[0].result.overall.means["noisy"]["pesq"]
-    return "\n".join([*lines, f"| noisy | | | | | {noisy:.3f} | | |"])
+
+
+def contents(
+    rows: Sequence[Row], counts: Mapping[str, int], conversion: Conversion, measured: str
+) -> dict[str, Any]:
+    """Content of a file of results.
+
+    Args:
+        rows: of the files.
+        counts: operators of each, by name.
+        conversion: of the module.
+        measured: what was, and how.
+    """
+    means = rows[0].result.overall.means["noisy"]
+    noisy = ["" if column != "PESQ-WB" else f"{means['pesq']:.3f}" for column in COLUMNS[1:]]
+    versions = (f"{name} {importlib.metadata.version(name)}" for name in TOOLS)
+    return {
+        "title": "Modules of one's own",
+        "measured": f"{', '.join(versions)}.",
+        "tables": [
+            {
+                "title": "Both routes for GTCRN",
+                "command": [
+                    "python -m benchmarks.routes model_trained_on_dns3.tar --module "
+                    "examples/modules/gtcrn_stream.py:build --noisy NOISY --clean CLEAN"
+                ],
+                "measured": measured,
+                "columns": list(COLUMNS),
+                "rows": [*(cells(row, counts[row.name]) for row in rows), ["noisy", *noisy]],
+                "footnotes": [str(conversion)],
+            }
+        ],
+    }
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, write the table, and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="trained network")
     parser.add_argument("--module", required=True, help="the same network, FILE.py:FUNCTION")
     parser.add_argument("--noisy", type=Path, required=True, help="folder of noisy clips")
     parser.add_argument("--clean", type=Path, required=True, help="folder of their clean clips")
     parser.add_argument("--precision", nargs="+", default=["float", "dynamic", "int8"])
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument("--json", type=Path, default=FILE, help="where the table goes")
     arguments = parser.parse_args()
+    rate = load_checkpoint(arguments.checkpoint).signal.sample_rate
+    pairs = load_pairs(arguments.noisy, arguments.clean, rate)
     with tempfile.TemporaryDirectory(prefix="edge-se-") as folder:
-        files = make_files(
+        files, conversion = make_files(
             arguments.checkpoint, arguments.module, arguments.precision, Path(folder)
         )
-        rate = load_checkpoint(arguments.checkpoint).signal.sample_rate
-        pairs = load_pairs(arguments.noisy, arguments.clean, rate)
+        load = os.getloadavg()[0]
         rows = score(files, pairs, files[f"{ROUTES[0]}, {arguments.precision[0]}"])
-        print(format_rows(rows, files))
-    if arguments.json:
-        write_json(arguments.json, [row.to_dict() for row in rows])
+        counts = {name: operators(path) for name, path in files.items()}
+    module = Path(arguments.module.rpartition(":")[0])
+    measured = MEASURED.format(
+        checkpoint=arguments.checkpoint.name,
+        module=Path(*module.parts[-3:]),
+        clips=len(pairs),
+        cores=os.cpu_count(),
+        machine=platform.machine(),
+        load=load,
+    )
+    found = contents(rows, counts, conversion, measured)
+    write_json(arguments.json, found)
+    print("\n\n".join(section(found, arguments.json.name)))
 
 
 if __name__ == "__main__":

@@ -32,11 +32,13 @@ from quant.audio.clips import (
 from quant.c.engine import Engine
 from quant.c.engines import fixed_engine, float_engine, int8_engine
 from quant.checkpoints import default_checkpoint_path, find_checkpoint
+from quant.evaluation.judge import JudgedClips
 from quant.graph.encoding import Precision
 from quant.graph.graph import Range
 from quant.graph.recipes import RECIPES, Recipe, find_recipe, read_recipe
 from quant.mixed_precision.auto import RECOVERY_STEPS, Decision, choose_recipe, split_clips
 from quant.mixed_precision.costs import DEFAULT_BOARD, Board, find_board
+from quant.modules.calibration import cut_off
 from quant.modules.own import OwnModule, load_own_module
 from quant.modules.pipeline import lower_module, make_module
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
@@ -44,14 +46,16 @@ from quant.networks.network import Network
 from quant.ptq.pipeline import (
     CalibratedGraph,
     Progress,
+    build_float,
     build_proven,
     build_proven_float,
     calibrate_checkpoint,
     find_ranges,
     noisy_clips,
+    signal_for,
 )
 from quant.ptq.ranges import read_ranges, require_known, write_ranges
-from quant.report.collect import Made, collect
+from quant.report.collect import Inside, Made, collect, look_inside
 from quant.report.page import write_report
 from quant.separation.pipeline import quantize_separator
 from quant.training.recovery import (
@@ -153,20 +157,16 @@ class Quantized:
         made = self._calibration
         if made is None:
             raise UserError(
-                "a report compares an enhancer of this project's networks, quantized, with its "
-                "float network; compare other files by edge-se evaluate --reference"
+                "a report compares a quantized enhancer with its float network; compare other "
+                "files by edge-se evaluate --reference"
             )
         make_folder(Path(folder))
+        content = _with_strength(self.content, FULL)
+        plain = made.build_float()
         figures = collect(
             Made(
-                *(
-                    made.board,
-                    _with_strength(self.content, FULL),
-                    made.calibrated,
-                    self.recipe,
-                    self.ranges,
-                ),
-                *(made.clips, self.decision),
+                *(made.board, content, plain, made.clips, made.look_inside),
+                *(self.ranges, self.decision),
             ),
             progress,
         )
@@ -175,11 +175,12 @@ class Quantized:
 
 @dataclass(frozen=True)
 class _Calibration:
-    """What a quantized enhancer was made with."""
+    """What a quantized enhancer was made with, and what a report needs of it."""
 
-    calibrated: CalibratedGraph
     clips: CalibrationClips
     board: Board
+    build_float: Callable[[], bytes]
+    look_inside: Callable[[JudgedClips, Progress], Inside]
 
 
 def quantize(
@@ -329,18 +330,20 @@ def _own_module(
     _check_level(recipe)
     if options.recovery_minutes or options.recovery_clean_weight:
         raise UserError("recovery is for networks of this project; train your module yourself")
+    board = find_board(options.board)
     given, clips, noisy = options.ranges, None, []
     if given is not None and not recipe.needs_ranges:
         raise UserError("ranges are for a precision with calibrated ranges, as int8")
     given = read_ranges(given) if isinstance(given, Path) else dict(given or {})
     details: dict[str, Any] = {}
-    if recipe.needs_ranges:  # bad clips are found before minutes of conversion
+    if not recipe.is_float:  # bad clips are found before minutes of conversion
         clips = read_calibration_clips(
             clips_folder() if folder is None else Path(folder), own.signal.sample_rate
         )
         noisy = noisy_clips(clips)
         details = _describe_clips(clips, len(noisy))
-    made = make_module(lower_module(own, progress), recipe, noisy, details, progress, given)
+    lowered = lower_module(own, progress)
+    made = make_module(lowered, recipe, noisy, details, progress, given)
     notes = [*own.notes, f"output against the module's: SNR {made.snr_db:.1f} dB"]
     if made.float_scopes:
         layers = (
@@ -348,8 +351,19 @@ def _own_module(
             for layer, kinds in made.float_scopes.items()
         )
         notes.append(f"stays float: {', '.join(layers)}")
-    skipped = () if clips is None else clips.skipped
-    return Quantized(made.content, own, recipe, None, skipped, tuple(notes), _ranges=made.ranges)
+    if clips is None:
+        return Quantized(made.content, own, recipe, notes=tuple(notes))
+
+    def look_inside(judged: JudgedClips, progress: Progress) -> Inside:
+        signal = signal_for(own.signal, recipe)
+        return Inside(cut_off(lowered.frame, signal, list(judged.noisy), made.ranges))
+
+    calibration = _Calibration(
+        clips, board, lambda: make_module(lowered, RECIPES["float"]).content, look_inside
+    )
+    return Quantized(
+        made.content, own, recipe, None, clips.skipped, tuple(notes), calibration, made.ranges
+    )
 
 
 def _separator(
@@ -414,7 +428,10 @@ def _enhancer(
         decision,
         clips.skipped,
         notes,
-        _Calibration(calibrated, clips, board),
+        _Calibration(
+            *(clips, board, partial(build_float, checkpoint)),
+            partial(look_inside, calibrated, recipe, ranges),
+        ),
         ranges,
     )
 

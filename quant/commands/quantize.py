@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from quant.networks.network import Network
 
 # Options that mean nothing to a module of one's own.
-NOT_OF_MODULES = ("recover", "report")
+NOT_OF_MODULES = ("recover",)
 # Options that mean nothing to a separator, by their names in the namespace.
 ENHANCER_OPTIONS = (
     *("level_dbfs", "keep_level", "ranges", "save_ranges", "range_method", "recover", "report"),

@@ -183,8 +183,8 @@ class Judge:
         mask, output, enhanced = self._run(graph, signal, hook)
         scores = self.score(enhanced)
         return Quality(
-            mask_snr_db=float(_snr_db(mask, self._mask).mean()),
-            output_snr_db=float(_snr_db(output, self._output).mean()),
+            mask_snr_db=float(spectral_snr(mask, self._mask).mean()),
+            output_snr_db=float(spectral_snr(output, self._output).mean()),
             compressed_snr_db=float(compressed_snr(output, self._output).mean()),
             scores=scores,
             losses={
@@ -246,7 +246,7 @@ def compressed_snr(spectra: Tensor, reference: Tensor) -> Tensor:
     return 10 * torch.log10((wanted ** (2 * COMPRESSION)).mean((1, 2)) / noise.clamp_min(1e-20))
 
 
-def _snr_db(estimate: Tensor, reference: Tensor) -> Tensor:
+def spectral_snr(estimate: Tensor, reference: Tensor) -> Tensor:
     """SNR [clips] in dB, at most 100, of [clips, frames, values], real or complex."""
     error = (estimate - reference).abs().square().sum((1, 2))
     signal = reference.abs().square().sum((1, 2))

@@ -4,7 +4,8 @@ The official calibrator keeps a moving average and knows no states. Here every f
 counts, states are carried within a clip and start anew in the next.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from edge_se.errors import UserError
 from edge_se.signal import Signal
 from quant.audio.frames import heard_in_calibration
+from quant.graph.graph import Range
 from quant.modules.own import OwnModule, frame_by_frame, largest_difference
 from quant.modules.step_file import NEXT, Places
 from quant.ptq.calibration import Statistics
@@ -111,6 +113,71 @@ def exactness(frame: FloatFrame, own: OwnModule, clip: np.ndarray) -> float:
     return worst
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """Where each tensor of a frame is in a row that holds all of their values."""
+
+    names: tuple[str, ...]
+    sizes: np.ndarray
+    starts: np.ndarray
+
+    @staticmethod
+    def of(frame: FloatFrame) -> "_Layout":
+        sizes = np.array([len(view) for view in frame.tensors.values()])
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        return _Layout(tuple(frame.tensors), sizes, starts)
+
+
+def _blocks(
+    frame: FloatFrame, layout: _Layout, signal: Signal, clips: Sequence[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """All values of the frames of noisy clips, states carried: [at most FRAMES_AT_ONCE, values].
+
+    Each is of one clip, and overwritten by the next.
+    """
+    views = list(frame.tensors.values())
+    rows = np.empty((FRAMES_AT_ONCE, layout.starts[-1]), np.float32)
+    for clip in clips:
+        frame.reset()
+        count = 0
+        for features in frames_of(clip, signal):
+            frame.step(features)
+            np.concatenate(views, out=rows[count])
+            frame.carry()
+            count += 1
+            if count == FRAMES_AT_ONCE:
+                yield rows
+                count = 0
+        if count:
+            yield rows[:count]
+
+
+def cut_off(
+    frame: FloatFrame,
+    signal: Signal,
+    clips: Sequence[np.ndarray],
+    ranges: Mapping[str, Range],
+) -> dict[str, float]:
+    """Share of values of noisy clips that lie beyond the range of their tensor, the largest first.
+
+    Args:
+        frame: the float one.
+        signal: what the file hears.
+        clips: float32 [n] each.
+        ranges: by tensor.
+    """
+    layout, frames = _Layout.of(frame), 0
+    bounds = np.array([ranges.get(name, (-np.inf, np.inf)) for name in layout.names], np.float32)
+    low, high = np.repeat(bounds, layout.sizes, axis=0).T
+    beyond = np.zeros(len(low), np.int64)
+    for block in _blocks(frame, layout, signal, clips):
+        beyond += ((block < low) | (block > high)).sum(0)
+        frames += len(block)
+    counts = np.add.reduceat(beyond, layout.starts[:-1]) / (frames * layout.sizes)
+    shares = {n: float(s) for n, s in zip(layout.names, counts, strict=True) if n in ranges}
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
 def observe(
     frame: FloatFrame,
     own: OwnModule,
@@ -122,42 +189,24 @@ def observe(
 
     A state's input and output have one statistic: they hold the same values a frame apart.
     """
-    statistics = Statistics()
-    views = list(frame.tensors.values())
-    sizes = np.array([len(view) for view in views])
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    rows = np.empty((FRAMES_AT_ONCE, starts[-1]), np.float32)
-    lows, highs = np.full(len(views), np.inf), np.full(len(views), -np.inf)
+    statistics, layout = Statistics(), _Layout.of(frame)
+    sizes, starts = layout.sizes, layout.starts
+    lows, highs = np.full(len(sizes), np.inf), np.full(len(sizes), -np.inf)
     random = np.random.default_rng(0)
     picks = np.minimum(sizes, KEPT_OF_A_FRAME)
-    of_tensor = np.repeat(np.arange(len(views)), picks)
+    of_tensor = np.repeat(np.arange(len(sizes)), picks)
     kept: list[np.ndarray] = []
-
-    def take(count: int) -> None:
-        block = rows[:count]
-        np.minimum(lows, np.minimum.reduceat(block.min(0), starts[:-1]), out=lows)
-        np.maximum(highs, np.maximum.reduceat(block.max(0), starts[:-1]), out=highs)
-        chosen = starts[of_tensor] + random.integers(0, sizes[of_tensor], (count, len(of_tensor)))
-        kept.append(np.take_along_axis(block, chosen, axis=1))
-
-    for done, clip in enumerate(clips):
-        frame.reset()
-        count = 0
-        for features in frames_of(clip, signal):
-            frame.step(features)
-            np.concatenate(views, out=rows[count])
-            frame.carry()
-            count += 1
-            statistics.frames += 1
-            if count == FRAMES_AT_ONCE:
-                take(count)
-                count = 0
-        if count:
-            take(count)
-        progress(done + 1, len(clips))
+    for done, clip in enumerate(clips, 1):
+        for block in _blocks(frame, layout, signal, [clip]):
+            np.minimum(lows, np.minimum.reduceat(block.min(0), starts[:-1]), out=lows)
+            np.maximum(highs, np.maximum.reduceat(block.max(0), starts[:-1]), out=highs)
+            chosen = random.integers(0, sizes[of_tensor], (len(block), len(of_tensor)))
+            kept.append(np.take_along_axis(block, starts[of_tensor] + chosen, axis=1))
+            statistics.frames += len(block)
+        progress(done, len(clips))
     samples = np.concatenate(kept)
     columns = np.concatenate([[0], np.cumsum(picks)])
-    for number, name in enumerate(frame.tensors):
+    for number, name in enumerate(layout.names):
         statistics.extremes[name] = float(lows[number]), float(highs[number])
         statistics.samples[name] = np.sort(
             samples[:, columns[number] : columns[number + 1]], axis=None

@@ -7,6 +7,7 @@ line of the module that asked for it.
 import contextlib
 import importlib.metadata
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -114,10 +115,18 @@ def require_litert() -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what tools warn of to them: torch's own layers, and each operator that stays float."""
-    logging.disable(logging.WARNING)
+    """Keep what tools say to them: torch's own layers, graphs, each operator that stays float.
+
+    What goes wrong they raise.
+    """
+    logging.disable(logging.CRITICAL)
+    said = io.StringIO()
     try:
-        with warnings.catch_warnings():
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -137,7 +146,7 @@ def export(own: OwnModule) -> ExportedProgram:
     except Exception as error:  # torch.export raises of all kinds
         raise UserError(
             f"{own.architecture} can't be exported: {told(error)}; forward may not choose by the "
-            "values of tensors, nor by anything but their shapes"
+            "values of tensors, nor take them as Python numbers (float(x), x.item())"
         ) from error
     return program
 

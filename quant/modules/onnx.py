@@ -1,8 +1,6 @@
 """The frame of somebody's own module as an ONNX model file, through torch.export."""
 
-import contextlib
 import importlib.util
-import io
 
 import onnx
 import torch
@@ -37,7 +35,7 @@ def build_module_onnx(own: OwnModule) -> bytes:
     inputs = [FEATURES, *own.state_names]
     outputs = [MASK, *(name + NEXT for name in own.state_names)]
     try:
-        with contextlib.redirect_stdout(io.StringIO()), quiet():
+        with quiet():
             exported = torch.onnx.export(
                 program, (), dynamo=True, input_names=inputs, output_names=outputs, verbose=False
             )

@@ -1,7 +1,6 @@
 """The official quantizer (litert-quantizer), given ranges from our calibration."""
 
-import contextlib
-import io
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -41,10 +40,14 @@ def quantize_frame(content: bytes, recipe: Recipe, ranges: Mapping[str, Range]) 
     parts += [(override.pattern, override.precision) for override in reversed(recipe.overrides)]
     for pattern, precision in parts:
         _add(official, pattern, precision)
-    ranks = {text(tensor.name): len(tensor.shape) for tensor in parse(content).subgraphs[0].tensors}
+    main, *others = parse(content).subgraphs
+    # The bodies of operators, as of a scatter, which nothing calibrates.
+    for tensor in (tensor for graph in others for tensor in graph.tensors):
+        _add(official, f"^{re.escape(text(tensor.name))}", Precision.FLOAT)
+    ranks = {text(tensor.name): len(tensor.shape) for tensor in main.tensors}
     values = {name: _qsv(*bounds, ranks[name]) for name, bounds in ranges.items()} or None
     try:
-        with contextlib.redirect_stdout(io.StringIO()), quiet():
+        with quiet():
             result = official.quantize(
                 values, enable_progress_bar=False, enable_progress_report=False
             )

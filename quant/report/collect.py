@@ -1,12 +1,13 @@
 """What a report says: every figure about one quantized model, measured or predicted."""
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from edge_se.benchmark import bursts
 from edge_se.comparison import compare
@@ -14,8 +15,9 @@ from edge_se.enhancer import Enhancer
 from edge_se.inspection import inspect_model
 from edge_se.peers import Ours
 from quant.audio.clips import CalibrationClips
+from quant.audio.frames import analyse
 from quant.evaluation.evaluate import EvaluationResult, Summary, evaluate_pairs, summarize
-from quant.evaluation.judge import Judge, JudgedClips
+from quant.evaluation.judge import Judge, JudgedClips, compressed_snr, spectral_snr
 from quant.evaluation.pairs import Pair
 from quant.evaluation.robustness import Robustness, measure_robustness
 from quant.evaluation.saturation import SaturationCounter
@@ -27,7 +29,7 @@ from quant.graph.recipes import Recipe
 from quant.graph.simulate import FakeQuantizer
 from quant.mixed_precision.auto import Decision
 from quant.mixed_precision.costs import Board, load_table, predict
-from quant.ptq.pipeline import CALIBRATION_SEED, CalibratedGraph, Progress, build_float, corrected
+from quant.ptq.pipeline import CALIBRATION_SEED, CalibratedGraph, Progress, corrected
 
 CLIPS, SECONDS = 24, 4.0
 SENSITIVITY_CLIPS, SENSITIVITY_SECONDS = 6, 2.0
@@ -39,8 +41,29 @@ GRADES = {
     "good": {"pesq": 0.02, "stoi": 0.005, "si_snr_db": 0.5},
     "fair": {"pesq": 0.05, "stoi": 0.015, "si_snr_db": 1.5},
 }
+# What to do where a file differs audibly from float, by the route that its recipe names.
+ADVICE = {
+    "": "Try --precision auto or int8_float_ends, or calibrate with clips like those it will hear.",
+    "litert": "Try --precision int16x8 or a recipe file that leaves layers float, or calibrate "
+    "with clips like those it will hear.",
+}
 # Without clean speech: compressed-spectrum SNR to float from which it is called so.
 GRADES_DB = {"good": 21.0, "fair": 18.0}
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What no file tells of a quantized network, but whoever made it.
+
+    Attributes:
+        clipping: share of values cut off, by tensor, the largest first.
+        simulated: SNRs of the simulation to float; None where there is none.
+        sensitivity: of the network's scopes; None where they can't be simulated apart.
+    """
+
+    clipping: dict[str, float]
+    simulated: dict[str, Any] | None = None
+    sensitivity: Sensitivity | None = None
 
 
 @dataclass(frozen=True)
@@ -50,20 +73,20 @@ class Made:
     Attributes:
         board: that it is for.
         content: of the model file.
-        calibrated: its network, with uncorrected biases.
-        recipe: its recipe.
-        ranges: of its values.
+        plain: of the float file of the same network.
         clips: what the user gave for calibration.
+        look_inside: finds what the files don't tell, on clips not used before.
+        ranges: of its values.
         decision: what `auto` decided, where it did.
     """
 
     board: Board
     content: bytes
-    calibrated: CalibratedGraph
-    recipe: Recipe
-    ranges: dict[str, Range]
+    plain: bytes
     clips: CalibrationClips
-    decision: Decision | None
+    look_inside: Callable[[JudgedClips, Progress], Inside]
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True)
@@ -74,11 +97,13 @@ class Figures:
         facts: names, sizes, operators, states, times and costs, ready for JSON.
         quality: of the files on clips not used before; None without clean speech.
         levels: the same by level.
-        simulated: SNRs of the simulation on the same clips.
+        to_float: SNRs to float on the same clips, in dB: simulated, or where there is no simulation
+            of the files.
         robustness: of the files.
         stress: of the files, by the names "quantized" and "float".
-        sensitivity: of the network's scopes.
+        sensitivity: of the network's scopes; None where they can't be simulated apart.
         clipping: share of values cut off, by tensor.
+        ranges: of the tensors.
         signals: one clip noisy, by float, quantized, and their difference; float32 [n] each.
         rate: of the signals, in Hz.
         grade: "good", "fair" or "poor".
@@ -88,11 +113,12 @@ class Figures:
     facts: dict[str, Any]
     quality: EvaluationResult | None
     levels: tuple[Summary, ...]
-    simulated: dict[str, Any]
+    to_float: dict[str, Any]
     robustness: Robustness
     stress: dict[str, Stress]
-    sensitivity: Sensitivity
+    sensitivity: Sensitivity | None
     clipping: dict[str, float]
+    ranges: Mapping[str, Range]
     signals: dict[str, np.ndarray]
     rate: int
     grade: str
@@ -106,11 +132,12 @@ class Figures:
             **self.facts,
             "quality": self.quality.to_dict() if self.quality else None,
             "quality_by_level": [vars(summary) for summary in self.levels],
-            "simulated": self.simulated,
+            "to_float": self.to_float,
             "robustness": self.robustness.to_dict(),
             "stress": {name: found.to_dict() for name, found in self.stress.items()},
-            "sensitivity": self.sensitivity.to_dict(),
+            "sensitivity": self.sensitivity.to_dict() if self.sensitivity else None,
             "clipping": self.clipping,
+            "ranges": {name: list(bounds) for name, bounds in self.ranges.items()},
         }
 
 
@@ -121,11 +148,10 @@ def collect(made: Made, progress: Progress = lambda stage, done, total: None) ->
         made: the quantized model.
         progress: told how far each stage is.
     """
-    checkpoint = made.calibrated.checkpoint
     clips = JudgedClips.of(made.clips, CALIBRATION_SEED + 2, CLIPS, SECONDS)
     with tempfile.TemporaryDirectory() as folder:
         plain, quantized = (Path(folder) / name for name in ("float.tflite", "model.tflite"))
-        plain.write_bytes(build_float(checkpoint))
+        plain.write_bytes(made.plain)
         quantized.write_bytes(made.content)
         result, levels = _quality(plain, quantized, clips)
         progress("quality", 1, 1)
@@ -142,19 +168,19 @@ def collect(made: Made, progress: Progress = lambda stage, done, total: None) ->
         }
         facts = _facts(made, plain, quantized)
         signals = _signals(plain, quantized, clips)
-    simulated, clipping = _simulated(made, clips)
-    few = clips.first(SENSITIVITY_CLIPS, SENSITIVITY_SECONDS)
-    sensitivity = measure_sensitivity(made.calibrated, Judge(few, checkpoint), progress)
-    grade, remarks = judge_result(result, simulated["compressed_snr_db"], facts, robustness)
+        inside = made.look_inside(clips, progress)
+        to_float = inside.simulated or _to_float(plain, quantized, clips)
+    grade, remarks = judge_result(result, to_float["compressed_snr_db"], facts, robustness)
     return Figures(
         facts=facts,
         quality=result,
         levels=levels,
-        simulated=simulated,
+        to_float=to_float,
         robustness=robustness,
         stress=stress,
-        sensitivity=sensitivity,
-        clipping=clipping,
+        sensitivity=inside.sensitivity,
+        clipping=inside.clipping,
+        ranges=made.ranges,
         signals=signals,
         rate=clips.rate,
         grade=grade,
@@ -197,36 +223,67 @@ def _signals(plain: Path, quantized: Path, clips: JudgedClips) -> dict[str, np.n
     }
 
 
-def _simulated(made: Made, clips: JudgedClips) -> tuple[dict[str, Any], dict[str, float]]:
-    """SNRs of the simulated file, and the share of values that it cuts off."""
-    checkpoint, graph, recipe = made.calibrated.checkpoint, made.calibrated.graph, made.recipe
-    judge = Judge(clips, checkpoint, ())
-    encodings = assign_encodings(graph, recipe.choose, made.ranges, recipe.signals)
+def _to_float(plain: Path, quantized: Path, clips: JudgedClips) -> dict[str, Any]:
+    """SNRs of what the quantized file puts out to what the float one does, means over clips."""
+    model, reference = Enhancer(quantized), Enhancer(plain)
+    signal = reference.manifest.signal
+    found, expected = (
+        analyse(torch.from_numpy(np.stack([each.enhance(c) for c in clips.noisy])), signal)
+        for each in (model, reference)
+    )
+    return {
+        "output_snr_db": float(spectral_snr(found, expected).mean()),
+        "compressed_snr_db": float(compressed_snr(found, expected).mean()),
+    }
+
+
+def look_inside(
+    calibrated: CalibratedGraph,
+    recipe: Recipe,
+    ranges: Mapping[str, Range],
+    clips: JudgedClips,
+    progress: Progress,
+) -> Inside:
+    """What the graph of a network of this project tells: simulated, and scope by scope.
+
+    Args:
+        calibrated: its network, with uncorrected biases.
+        recipe: of the file.
+        ranges: of its values.
+        clips: what to judge by.
+        progress: told how far the sensitivity is.
+    """
+    checkpoint, graph = calibrated.checkpoint, calibrated.graph
+    encodings = assign_encodings(graph, recipe.choose, dict(ranges), recipe.signals)
     counter = SaturationCounter(graph, encodings, FakeQuantizer(graph, encodings, recipe.choose))
-    with corrected(made.calibrated, recipe, made.ranges):
-        quality = judge.measure(graph, made.calibrated.signal, counter)
-    return quality.to_dict(), counter.shares
+    with corrected(calibrated, recipe, dict(ranges)):
+        quality = Judge(clips, checkpoint, ()).measure(graph, calibrated.signal, counter)
+    few = clips.first(SENSITIVITY_CLIPS, SENSITIVITY_SECONDS)
+    sensitivity = measure_sensitivity(calibrated, Judge(few, checkpoint), progress)
+    return Inside(counter.shares, quality.to_dict(), sensitivity)
 
 
 def _facts(made: Made, plain: Path, quantized: Path) -> dict[str, Any]:
-    checkpoint, recipe = made.calibrated.checkpoint, made.recipe
     inspected = inspect_model(quantized)
+    manifest = inspected["manifest"]
+    signal, recipe = manifest["signal"], manifest["recipe"]
     peers = [Ours(Enhancer(plain)), Ours(Enhancer(quantized))]
-    rows = compare(peers, bursts(checkpoint.signal.sample_rate), TIMED_SECONDS)
+    rows = compare(peers, bursts(signal["sample_rate"]), TIMED_SECONDS)
     return {
         "board": made.board.key,
         "model": {
-            "architecture": checkpoint.architecture,
-            "checkpoint": checkpoint.name,
-            "sha256": checkpoint.sha256,
-            "recipe": recipe.describe(),
+            "architecture": manifest["architecture"],
+            "checkpoint": manifest["checkpoint"]["name"],
+            "sha256": manifest["checkpoint"].get("sha256"),
+            "recipe": recipe,
             "bytes": len(made.content),
             "float_bytes": plain.stat().st_size,
             "latency_ms": inspected["latency_ms"],
+            "hop_ms": 1000 * signal["hop"] / signal["sample_rate"],
         },
         "operators": inspected["operators"],
-        "states": inspected["manifest"]["states"],
-        "calibration": inspected["manifest"]["calibration"],
+        "states": manifest["states"],
+        "calibration": manifest["calibration"],
         "time_here": {
             name: {"p5_us": row["frame_us"]["p5"], "p50_us": row["frame_us"]["p50"]}
             for name, row in zip(("float", "quantized"), rows, strict=True)
@@ -269,6 +326,7 @@ def judge_result(
         robustness: of the files.
     """
     remarks = []
+    worse: list[str] = []
     if result is None:
         grade = next((name for name, least in GRADES_DB.items() if snr_db >= least), "poor")
         remarks.append(
@@ -296,14 +354,13 @@ def judge_result(
         worse = [
             name for name in ("pesq", "si_snr_db") if means["enhanced"][name] < means["noisy"][name]
         ]
-        if worse:
-            grade = "poor"
-            remarks.append(f"It sounds worse than the noisy input by {' and '.join(worse)}.")
     if grade == "poor":
+        advice = ADVICE[facts["model"]["recipe"].get("route", "")]
+        remarks.insert(0, f"The result is poor: it differs audibly from the float model. {advice}")
+    if worse:
+        grade = "poor"
         remarks.insert(
-            0,
-            "The result is poor: it differs audibly from the float model. Try --precision auto or "
-            "int8_float_ends, or calibrate with clips like those it will hear.",
+            0, f"The result is poor: worse than the noisy input by {' and '.join(worse)}."
         )
     lost = [
         case.name

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,18 @@ from quant.evaluation.judge import format_change
 from quant.evaluation.metrics import METRICS
 from quant.evaluation.report import stress_tables
 from quant.evaluation.sensitivity import ALL, draw_sensitivity
+from quant.graph.graph import Range
 from quant.report import plots
 from quant.report.collect import Figures
 
 PAGE, DATA = "report.html", "report.json"
 CLIPPING_SHOWN = 12
 SYSTEMS = {"noisy": "noisy", "reference": "float", "enhanced": "quantized"}
+RATIOS = {
+    "mask_snr_db": "mask",
+    "output_snr_db": "output",
+    "compressed_snr_db": "output, compressed",
+}
 GRADE_WORDS = {
     "good": "as good as float",
     "fair": "a little worse than float",
@@ -54,6 +60,7 @@ th:first-child, td:first-child { text-align: left; }
 table + table { margin-top: 16px; }
 details summary { color: var(--soft); cursor: pointer; margin-top: 10px; }
 td { white-space: nowrap; }
+td:first-child { white-space: normal; overflow-wrap: anywhere; }
 td.text { text-align: left; white-space: normal; }
 tr.chosen td { background: #ebfbee; font-weight: 600; }
 img { max-width: 100%; display: block; margin: 10px 0 0; }
@@ -153,7 +160,8 @@ def _cards(figures: Figures) -> str:
         ),
         (
             f"{here['quantized']['p50_us']:.0f} µs",
-            f"per frame of 16 ms on this machine; float {here['float']['p50_us']:.0f} µs",
+            f"per frame of {model['hop_ms']:g} ms on this machine; "
+            f"float {here['float']['p50_us']:.0f} µs",
         ),
     ]
     if figures.quality is not None:
@@ -168,7 +176,7 @@ def _cards(figures: Figures) -> str:
             ),
         )
     else:
-        snr_db = figures.simulated["output_snr_db"]
+        snr_db = figures.to_float["output_snr_db"]
         cards.insert(0, (f"{snr_db:.1f} dB", "SNR of the output to float's"))
     inner = "".join(
         f'<div class="card"><b>{escape(figure)}</b><span>{escape(text)}</span></div>'
@@ -179,11 +187,10 @@ def _cards(figures: Figures) -> str:
 
 def _quality(figures: Figures) -> str:
     if figures.quality is None:
-        simulated = figures.simulated
         ratios = [
-            ("mask", f"{simulated['mask_snr_db']:.1f}"),
-            ("output", f"{simulated['output_snr_db']:.1f}"),
-            ("output, compressed", f"{simulated['compressed_snr_db']:.1f}"),
+            (label, f"{figures.to_float[name]:.1f}")
+            for name, label in RATIOS.items()
+            if name in figures.to_float
         ]
         return _section("Quality", _table(("SNR to float", "dB"), ratios))
     buckets, overall = figures.quality.buckets, figures.quality.overall
@@ -269,6 +276,8 @@ def _decision(figures: Figures) -> str:
 
 
 def _sensitivity(figures: Figures) -> str:
+    if figures.sensitivity is None:
+        return ""
     buffer = io.BytesIO()
     draw_sensitivity(figures.sensitivity, buffer)
     whole = figures.sensitivity.scopes[0].int8
@@ -359,7 +368,8 @@ def _costs(figures: Figures) -> str:
         ),
         _table(("measured on this machine", "µs, 5th percentile", "µs, median"), measured),
         note="Instructions of the whole frame loop, by operators counted on emulated cores; times "
-        "from assumed instructions per second, without throttling. A frame is 16 ms.",
+        "from assumed instructions per second, without throttling. A frame is "
+        f"{figures.facts['model']['hop_ms']:g} ms.",
     )
 
 
@@ -381,10 +391,11 @@ def _inside(figures: Figures) -> str:
         for state in figures.facts["states"]
     ]
     clipped = [
-        [name, f"{share:.3%}"] for name, share in list(figures.clipping.items())[:CLIPPING_SHOWN]
+        [name, _range(figures.ranges.get(name)), f"{share:.3%}"]
+        for name, share in list(figures.clipping.items())[:CLIPPING_SHOWN]
     ]
     clipping = (
-        _table(("tensor", "values cut off"), clipped)
+        _table(("tensor", "range", "values cut off"), clipped)
         if clipped
         else "<p>No tensor has a range: activations are float.</p>"
     )
@@ -395,12 +406,26 @@ def _inside(figures: Figures) -> str:
         "</div><div>",
         clipping,
         "</div></div>",
+        *_left_float(figures.facts["model"]["recipe"].get("float", {})),
         "<h2>States</h2>",
         _table(("state", "shape", "type", "scale", "zero point", "at an end of the range"), states),
         note="Cut off: beyond the tensor's range, on the clips above; rare large values are given "
         "up so that all others keep their resolution. At an end: share of a state's values, while "
         "the minutes ran; a range that starts at zero has its zeros there.",
     )
+
+
+def _range(bounds: Range | None) -> str:
+    return "" if bounds is None else "{:.3g} to {:.3g}".format(*bounds)
+
+
+def _left_float(layers: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """What of a module of one's own the quantizer knows no 8-bit way for."""
+    rows = [
+        [layer, ", ".join(f"{count} {kind.lower()}" for kind, count in kinds.items())]
+        for layer, kinds in layers.items()
+    ]
+    return ["<h2>Stays float</h2>", _table(("layer", "operators"), rows)] if rows else []
 
 
 def _made_from(figures: Figures) -> str:
@@ -410,10 +435,12 @@ def _made_from(figures: Figures) -> str:
         for name, entry in facts["calibration"].items()
         if isinstance(entry, int | float | str)
     }
+    model = facts["model"]
+    digest = (model["sha256"] or "")[:16]
     rows = [
-        ("checkpoint", f"{facts['model']['checkpoint']}, SHA-256 {facts['model']['sha256'][:16]}"),
-        ("recipe", _recipe(facts["model"]["recipe"])),
-        ("algorithmic latency", f"{facts['model']['latency_ms']:g} ms"),
+        ("checkpoint", ", SHA-256 ".join(filter(None, (model["checkpoint"], digest)))),
+        ("recipe", _recipe(model["recipe"])),
+        ("algorithmic latency", f"{model['latency_ms']:g} ms"),
         *((name.replace("_", " "), entry) for name, entry in calibration.items()),
     ]
     return _section("Made from", _table(("", ""), rows))

@@ -256,7 +256,7 @@ def test_a_bad_place_is_an_exception_and_nothing_is_written(clips, tmp_path):
         (lambda: quantized.save(tmp_path / "nowhere" / "m.tflite"), "there is no folder"),
         (
             lambda: quantized.report(tmp_path / "report"),
-            "a report compares an enhancer of this project",
+            "a report compares a quantized enhancer",
         ),
     ):
         with pytest.raises(UserError, match=complaint):

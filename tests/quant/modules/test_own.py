@@ -105,6 +105,11 @@ FAULTS = {
         "return 3",
         "returns a int, but has to return a torch.nn.Module",
     ),
+    "arguments": (
+        "def build():",
+        "def build(size):",
+        "missing 1 required positional argument: 'size'",
+    ),
     "half": (
         "return Smoothed()",
         "return Smoothed().half()",
@@ -152,6 +157,14 @@ FAULTS = {
     "ramp": ("torch.zeros(1, 33)", "torch.arange(33.0)[None]", "different values"),
     "signature": ("features, smooth)", "features)", "forward of Smoothed takes (features)"),
     "required": ("features, smooth)", "features, smooth, more)", "takes (features, smooth, more)"),
+    "keywords": ("features, smooth)", "features, *, smooth)", "takes (features, smooth), but has"),
+    "dictionary": (
+        "return torch.sigmoid(self.gains(smooth)), smooth",
+        "return {'mask': smooth, 'state': smooth}",
+        "returns a dict; it has to return the mask and 1 states",
+    ),
+    "nested": (", smooth\n", ", (smooth,)\n", "returns smooth as a tuple"),
+    "dropout": ("0.5 * features", "nn.functional.dropout(features)", "nothing in it may be random"),
     "one result": (", smooth\n", "\n", "it has to return the mask and 1 states"),
     "nothing": ("return torch.sigmoid(self.gains(smooth)), smooth", "pass", "a NoneType"),
     "mask shape": (
@@ -228,7 +241,7 @@ def test_what_means_nothing_to_a_module_is_refused(main, written):
     refused = {
         ("net.tar",): "by --checkpoint",
         ("--recover", "1"): "--recover means nothing to Smoothed",
-        ("--report", "report"): "--report means nothing to Smoothed",
+        ("--report", "report", "--precision", "float"): "--report compares with float",
         ("--architecture", "gtcrn"): "are of networks of this project",
         ("--level-dbfs", "-25"): "name a precision beside --level-dbfs",
     }

@@ -1,6 +1,8 @@
 """Modules of one's own through litert-torch and litert-quantizer, to files that the loop runs."""
 
 import copy
+import functools
+import json
 import re
 import shutil
 
@@ -21,6 +23,7 @@ from quant.modules.own import load_own_module
 from quant.modules.pipeline import enhanced, lower_module, make_module
 from quant.modules.step_file import parse, tied
 from quant.ptq.proof import snr_db, speech
+from quant.report import collect
 from tests.quant.modules.conftest import EXAMPLES
 
 # 16-bit activations run on TFLite's reference kernels.
@@ -98,6 +101,43 @@ def test_layers_that_a_recipe_leaves_float_are_listed(masker, few_clips):
         make_module(masker, Recipe("mine", Precision.INT8, (Override("lstm", Precision.FLOAT),)))
 
 
+def test_a_report_has_what_the_files_and_the_float_frame_tell(
+    masker, few_clips, tmp_path, monkeypatch
+):
+    (tmp_path / "clips").mkdir()
+    for number, clip in enumerate(few_clips[:4]):
+        soundfile.write(tmp_path / "clips" / f"{number}.wav", clip[:16000], 16000)
+    monkeypatch.setattr("quant.quantized.lower_module", lambda own, progress: masker)
+    briefly = functools.partial(collect.measure_robustness, minutes=1)
+    monkeypatch.setattr(collect, "measure_robustness", briefly)
+    quantized = quant.quantize(None, tmp_path / "clips", "int8", module=masker.own.module)
+
+    quantized.report(tmp_path / "report")
+
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["sensitivity"] is None
+    assert report["to_float"]["output_snr_db"] > 20
+    assert report["model"]["recipe"]["route"] == "litert"
+    assert report["clipping"].keys() == report["ranges"].keys() == quantized.ranges.keys()
+    assert all(share < 0.2 for share in report["clipping"].values())
+    assert "ConvGruMasker" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_what_is_written_at_indices_stays_float_beside_8_bits(written, few_clips):
+    source = written(
+        (
+            "return torch.sigmoid(self.gains(smooth))",
+            "y = smooth.clone(); y[:, torch.tensor([1, 5])] = features[:, :2]; "
+            "return torch.sigmoid(self.gains(y))",
+        )
+    )
+
+    made = make_module(lower_module(load_own_module(source)), RECIPES["int8"], few_clips[:1])
+
+    assert made.snr_db > 15
+    assert [list(kinds) for kinds in made.float_scopes.values()] == [["STABLEHLO_SCATTER"]]
+
+
 def test_a_command_makes_what_enhances(main, written, tmp_path):
     samples = speech(16000)
     soundfile.write(tmp_path / "noisy.wav", samples, 16000)
@@ -131,7 +171,7 @@ def test_onnx_is_the_module_too(main, written, tmp_path):
 
 
 def test_python_takes_a_module_itself(masker, monkeypatch):
-    monkeypatch.setattr(quant.quantized, "lower_module", lambda own, progress: masker)
+    monkeypatch.setattr("quant.quantized.lower_module", lambda own, progress: masker)
 
     quantized = quant.quantize(module=masker.own.module, precision="float")
 
@@ -151,10 +191,18 @@ KNOWN = (
             "self.gains(smooth[None, None, :, :17].expand(1, 8, 1, 17))[0, 0]"
             " + self.deep(torch.stack([smooth, -smooth])[None])[0, 1]",
         ),
-        ("0.5 * features", "0.5 * features.sort(-1).values"),
+        (
+            "0.5 * features",
+            "0.5 * features.sort(-1).values + features.topk(33).values"
+            " + torch.zeros(1, 33).scatter_add(1, torch.arange(33)[None] // 2, features)"
+            " + nn.functional.fold(features[None], (1, 33), (1, 1))[0, 0]",
+        ),
     ],
     (
         r"sort at net\.py line \d+ .*\(instead of sorting: a mean",
+        r"topk at net\.py line \d+ .*\(instead of sorting: a mean",
+        r"scatter_add at net\.py line \d+ .*\(instead of values that are added up",
+        r"col2im at net\.py line \d+ .*\(instead of values that are added up",
         r"conv_transpose2d at net\.py line \d+ .*layer gains \(instead of .* put zeros between",
         r"linear at net\.py line \d+ .*layer deep \(instead of a linear layer on more than three",
     ),
