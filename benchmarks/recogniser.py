@@ -2,13 +2,15 @@
 
 `python -m benchmarks.recogniser --calibration DIR` mixes a folder's clips, to choose a strength by;
 `--noisy DIR --clean DIR` reports on pairs. Both write their table into a file of
-`benchmarks/results/` (`--json`). Word errors are counted against known texts (`--texts`), else
-against what the recogniser hears in the clean recordings. It needs the extra `recogniser`:
-PocketSphinx, with the English model inside.
+`benchmarks/results/` (`--json`), strength by strength; strengths that stand there are left as they
+are, so that a run goes on where another ended. Word errors are counted against known texts
+(`--texts`), else against what the recogniser hears in the clean recordings. It needs the extra
+`recogniser`: PocketSphinx, with the English model inside.
 """
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -68,8 +70,9 @@ def measure(
     texts: Sequence[str] | None,
     dnsmos: Path | None = None,
     processes: int = 1,
-) -> list[Row]:
-    """The noisy input and every strength.
+    known: Collection[str] = (),
+) -> Iterator[Row]:
+    """The noisy input and every strength, as soon as each is known.
 
     Args:
         model: Whose strength is changed, and put back.
@@ -77,8 +80,9 @@ def measure(
         texts: Of the pairs; None for what is heard in the clean recordings.
         dnsmos: DNSMOS model file.
         processes: How many recognise at the same time.
+        known: Names of rows that are left out.
     """
-    before, rows = model.strength, list[Row]()
+    before, score_noisy = model.strength, "noisy" not in known
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool, ProgressBars() as progress:
 
         def heard(name: str, clips: Sequence[Samples]) -> list[str]:
@@ -89,8 +93,9 @@ def measure(
             return found
 
         expected = list(texts) if texts else heard("clean", [pair.clean for pair in pairs])
-        noisy = heard("noisy", [pair.noisy for pair in pairs])
         for name, strength in STRENGTHS.items():
+            if name in known and not score_noisy:
+                continue
             model.strength = strength
             outputs: list[Samples] = []
 
@@ -99,15 +104,16 @@ def measure(
                 return outputs[-1]
 
             result = evaluate_pairs(
-                enhance, pairs, dnsmos=dnsmos, score_noisy=not rows, processes=processes
+                enhance, pairs, dnsmos=dnsmos, score_noisy=score_noisy, processes=processes
             )
             means = result.overall.means
-            if not rows:
-                rows.append(Row("noisy", _errors(result, expected, noisy), means["noisy"]))
+            if score_noisy:
+                noisy = heard("noisy", [pair.noisy for pair in pairs])
+                yield Row("noisy", _errors(result, expected, noisy), means["noisy"])
+                score_noisy = False
             found = heard(name, outputs)
-            rows.append(Row(name, _errors(result, expected, found), means["enhanced"]))
+            yield Row(name, _errors(result, expected, found), means["enhanced"])
     model.strength = before
-    return rows
 
 
 def transcribe(samples: Samples, rate: int) -> str:
@@ -165,13 +171,41 @@ def table(title: str, command: str, rows: Sequence[Row], pairs: Sequence[Pair]) 
         ],
         "rows": [
             [
-                row.name + (" (`--for recogniser`)" if STRENGTHS.get(row.name) == PRESET else ""),
+                row.name,
                 *(f"{100 * row.errors[key]:.1f} %" for key in (*buckets, None)),
                 *(f"{row.scores[metric.name]:.{metric.decimals}f}" for metric in metrics),
             ]
             for row in rows
         ],
     }
+
+
+def with_known_rows(path: Path, new: dict[str, Any]) -> dict[str, Any]:
+    """A table with the other rows that a file of results has in the table of its title."""
+    rows = {_name(row): row[1:] for row in (*_rows(path, new["title"]), *new["rows"])}
+    preset = " (`--for recogniser`)"
+    merged = [
+        [name + (preset if STRENGTHS.get(name) == PRESET else ""), *rows[name]]
+        for name in ("noisy", *STRENGTHS)
+        if name in rows
+    ]
+    return {**new, "rows": merged}
+
+
+def known_rows(path: Path, title: str) -> set[str]:
+    """Names of the strengths that a file of results has in the table of a title."""
+    return {_name(row) for row in _rows(path, title)}
+
+
+def _rows(path: Path, title: str) -> list[list[str]]:
+    if not path.exists():
+        return []
+    tables = json.loads(path.read_text(encoding="utf-8"))["tables"]
+    return [row for table in tables if table["title"] == title for row in table["rows"]]
+
+
+def _name(row: Sequence[str]) -> str:
+    return row[0].partition(" (")[0]
 
 
 def _errors(
@@ -210,6 +244,9 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, help="folder of NAME.txt, what is said in each clip")
     parser.add_argument("--dnsmos", type=Path, help="sig_bak_ovr.onnx, to score DNSMOS P.835 too")
     parser.add_argument("--json", type=Path, help="file of benchmarks/results/ for the table")
+    parser.add_argument(
+        "--strength", nargs="+", choices=STRENGTHS, metavar="NAME", help="these alone, by name"
+    )
     parser.add_argument("--processes", type=int, default=1)
     arguments = parser.parse_args()
     if (arguments.calibration is None) == (arguments.noisy is None or arguments.clean is None):
@@ -222,12 +259,17 @@ def main() -> None:
         pairs = load_pairs(arguments.noisy, arguments.clean, model.sample_rate)
         title, options = "Strengths, on the public evaluation set", "--noisy NOISY --clean CLEAN"
     texts = [_text(arguments.texts, pair.name) for pair in pairs] if arguments.texts else None
-    rows = measure(model, pairs, texts, arguments.dnsmos, arguments.processes)
-    found = table(title, f"python -m benchmarks.recogniser {options}", rows, pairs)
-    for row in (found["columns"], *found["rows"]):
-        print("  ".join(row))
-    if arguments.json:
-        put(arguments.json, found, title="Speech recognition", measured=MEASURED)
+    known = known_rows(arguments.json, title) if arguments.json else set()
+    if arguments.strength:
+        known |= STRENGTHS.keys() - set(arguments.strength)
+    options += " --dnsmos sig_bak_ovr.onnx" if arguments.dnsmos else ""
+    command = f"python -m benchmarks.recogniser {options}"
+    for row in measure(model, pairs, texts, arguments.dnsmos, arguments.processes, known):
+        found = table(title, command, [row], pairs)
+        print("  ".join(found["rows"][0]), flush=True)
+        if arguments.json:
+            found = with_known_rows(arguments.json, found)
+            put(arguments.json, found, title="Speech recognition", measured=MEASURED)
 
 
 if __name__ == "__main__":
