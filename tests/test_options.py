@@ -10,7 +10,7 @@ import pytest
 from edge_se import cli
 from edge_se.commands.completion import load_parsers
 from edge_se.commands.live import source_name
-from edge_se.options import OUTPUTS, InputPath, Number, audio_path, is_path, word
+from edge_se.options import InputPath, Number, audio_path, is_path, word
 from quant.commands.options import _network_option
 
 NONSENSE = ("nan", "-nan", "inf", "-inf", "-1", "1e20", "9" * 30, "9" * 5000, "", " ", "x", "0x10")
@@ -100,10 +100,9 @@ NEEDED = {
     "inspect": ("m.tflite",),
     "enhance": ("in.wav", "out.wav"),
 }
-INPUTS, OUTPUTS = (
-    [(command, a) for command, a in valued() if fits(a.type) and " " not in command]
-    for fits in (lambda kind: isinstance(kind, InputPath), OUTPUTS.__contains__)
-)
+PATHS = [(command, a) for command, a in valued() if is_path(a.type) and " " not in command]
+INPUTS = [(command, a) for command, a in PATHS if isinstance(a.type, InputPath)]
+OUTPUTS = [(command, a) for command, a in PATHS if (command, a) not in INPUTS]
 
 
 @pytest.fixture
