@@ -230,7 +230,8 @@ class _Lowering:
                 region.constant(name, 0).reshape(-1, channels)[:rows]
                 for name in ("above", "below", "shifted")
             )
-            self._append(AffineRectifier(convolved, above, below, shift, result))
+            (negative, _) = region.producer("below").inputs
+            self._append(AffineRectifier(convolved, negative, above, below, shift, result))
 
     def _over_frames(self, region: Region, operator: Operator, result: Value) -> Layer:
         x, window = region.values["x"], region.values["window"]
@@ -307,6 +308,8 @@ class _Lowering:
         cell, _, state = self._unit(recurrence)
         return AttentionBothWays(
             self._whole(region.values["x"]),
+            region.values["energy"],
+            region.values["band_energy"],
             cell,
             state,
             region.constant("gate_input", 0),
