@@ -4,7 +4,7 @@ The engine's C and the NumPy model in the tests are both made from these.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -171,17 +171,10 @@ def quantize_layers(
     Raises:
         ValueError: A layer's sums could leave 32 bits.
     """
-    # Values with both signs, where each has an encoding of its own, and sums before a sigmoid.
-    of_their_own: dict[Value, float] = {}
-    for layer in layers:
-        if isinstance(layer, AffineRectifier):
-            both = encodings[layer.x].scale, encodings[layer.negative].scale
-            of_their_own[layer.x] = max(both)
-        elif isinstance(layer, Sigmoid):
-            of_their_own[layer.x] = 2 * SUM_STEP
+    before_sigmoids = {layer.x for layer in layers if isinstance(layer, Sigmoid)}
 
     def step(value: Value) -> float:
-        return of_their_own.get(value) or encodings[value].scale
+        return 2 * SUM_STEP if value in before_sigmoids else encodings[value].scale
 
     def quantize(layer: Layer) -> Fixed:
         match layer:
@@ -236,7 +229,33 @@ def quantize_layers(
                     MaskScale(spec, windows(signal)[1]),
                 )
 
-    return [quantize(layer) for layer in layers]
+    return [quantize(layer) for layer in _with_room(layers, encodings)]
+
+
+def _with_room(layers: Sequence[Layer], encodings: Mapping[Value, Encoding]) -> list[Layer]:
+    """The layers, sums before an affine PReLU rescaled so that their steps serve both signs.
+
+    The graph has an operator for each sign, whose channels were equalized apart.
+    """
+    rectifiers = {layer.x: layer for layer in layers if isinstance(layer, AffineRectifier)}
+    shares = {
+        x: np.minimum(1, layer.ratio * encodings[x].scale / encodings[layer.negative].scale)
+        for x, layer in rectifiers.items()
+    }
+    result: list[Layer] = []
+    for layer in layers:
+        if isinstance(layer, AffineRectifier):
+            share = shares[layer.x][np.arange(len(layer.above)) % len(layer.ratio)]
+            gains = {"above": layer.above / share, "below": layer.below / share}
+            layer = replace(layer, **gains)
+        elif isinstance(layer, Spread | Convolution) and layer.result in shares:
+            share = shares[layer.result]  # [phases, outputs]
+            around = (slice(None), None, None, None) if isinstance(layer, Spread) else ()
+            by = share[around] if around else share.reshape(layer.bias.shape)[..., None, None]
+            bias = layer.bias * share.reshape(layer.bias.shape)
+            layer = replace(layer, weight=layer.weight * by, bias=bias)
+        result.append(layer)
+    return result
 
 
 def _merge(layer: Merge, step: float, result_step: float, signal: Signal) -> FixedMerge:

@@ -149,11 +149,13 @@ class AffineRectifier:
 
     Attributes:
         negative: what holds the size of x's negative values, as x holds the positive ones.
+        ratio: [phases, channels], how many times larger `negative` is than they are in x.
         above, below, shift: [rows, channels].
     """
 
     x: Value
     negative: Value
+    ratio: Floats
     above: Floats
     below: Floats
     shift: Floats
