@@ -760,8 +760,8 @@ INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int
     return;
 #endif
     const h8 gain_a = h8_all(of_a), gain_b = h8_all(of_b);
-    BRIEF for (int first_of = 0; first_of < count; first_of += 8) {
-        const int i = eight_from(first_of, count);
+    BRIEF for (int begin = 0; begin < count; begin += 8) {
+        const int i = eight_from(begin, count);
         const h8 first = h8_load(a + i), second = h8_load(b + i);
         i4 parts[2];
         UNROLL for (int h = 0; h < 2; h++)

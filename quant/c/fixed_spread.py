@@ -146,9 +146,7 @@ def write_sigmoid(engine: "FixedEngine", layer: Sigmoid, _: FixedSigmoid) -> Non
     engine.source.call("sigmoids", str(count), x, "tanh_table", result)
 
 
-def write_attention(
-    engine: "FixedEngine", layer: AttentionBothWays, fixed: FixedBothWays
-) -> None:
+def write_attention(engine: "FixedEngine", layer: AttentionBothWays, fixed: FixedBothWays) -> None:
     """Gates of channels over time and of bands over each other."""
     name, rows, channels = layer.result.name, rows_of(layer.x), layer.x.shape[-1]
     groups, _, units, inputs = layer.cell.input_weight.shape
