@@ -529,6 +529,7 @@ class FixedEngine(LayerEngine):
         return self.struct("affine", name, tables).removeprefix("&")
 
     def shifts(self, cell: FixedCell) -> list[str]:
+        """The shifts of a cell's sums, from its input and from its state."""
         return [self.weights.number(SHIFT, part.shift) for part in (cell.input, cell.hidden)]
 
     def struct(self, kind: str, name: str, content: Sequence[str]) -> str:
