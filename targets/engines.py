@@ -30,7 +30,7 @@ from targets.c.generate import frame_sources
 SOURCES = FOLDER / "engine"
 NOISE = 16000  # samples that stand for clips
 # Networks of which users bring checkpoints, and in what the core computes them.
-ONLY_FRAMES = {"ul_unas": ("float", "int8")}
+ONLY_FRAMES = {"ul_unas": tuple(ARITHMETICS)}
 
 
 def silent(stage: str, done: int, total: int) -> None:

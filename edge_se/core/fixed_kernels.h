@@ -559,8 +559,7 @@ INLINE void recur(const struct recurrence r, const struct affine input, int inpu
 
 #define GROUP_LIMIT 4
 
-/* Groups of four units over the rows of one frame, from zero, some pairs from the last row to the
-   first. `projected` [rows][group][3][4] are the inputs' projections, groups in the order `place`. */
+/* Groups of four units over the rows of one frame, from zero, some from the last row to the first. `projected` [rows][group][3][4] are the inputs' projections, groups in the order `place`. */
 INLINE void scan(int rows, int groups, int shift, const struct affine hidden, const int *place,
                  const int *backward, const int32_t *projected, const int16_t *tanh_table,
                  int16_t *states)
@@ -603,8 +602,18 @@ INLINE void scan(int rows, int groups, int shift, const struct affine hidden, co
             gates[g / 2].remembered = h8_narrow(all[2][0], all[2][1]);
         }
         renew(groups / 2, gates, tanh_table, state);
-        MAYBE_UNROLL for (int g = 0; g < groups; g += 2)
-            h8_store(states + ((backward[g] ? rows - 1 - k : k) * groups + g) * 4, state[g / 2]);
+        MAYBE_UNROLL for (int g = 0; g < groups; g += 2) {
+            int16_t *const now = states + ((backward[g] ? rows - 1 - k : k) * groups + g) * 4;
+            if (backward[g] == backward[g + 1]) {
+                h8_store(now, state[g / 2]);
+                continue;
+            }
+            int16_t both[8] ALIGNED;
+            h8_store(both, state[g / 2]);
+            h8_store_half(now, h8_load_half(both));
+            h8_store_half(states + ((backward[g] ? k : rows - 1 - k) * groups + g + 1) * 4,
+                          h8_load_half(both + 4));
+        }
     }
 }
 
@@ -735,6 +744,13 @@ INLINE void attend(const struct attention a, const struct levels *levels,
     }
 }
 
+/* Where the vector begins that holds the value at `first`: the last one earlier, where it would reach
+   beyond the end. What it holds twice is made twice, from other memory. */
+INLINE int eight_from(int first, int count)
+{
+    return count % 8 && first + 8 > count ? count - 8 : first;
+}
+
 /* a ma + b mb, whose multipliers have some fractional bits */
 INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int16_t of_b,
                 int bits, int16_t *y)
@@ -744,7 +760,8 @@ INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int
     return;
 #endif
     const h8 gain_a = h8_all(of_a), gain_b = h8_all(of_b);
-    BRIEF for (int i = 0; i < count; i += 8) {
+    BRIEF for (int begin = 0; begin < count; begin += 8) {
+        const int i = eight_from(begin, count);
         const h8 first = h8_load(a + i), second = h8_load(b + i);
         i4 parts[2];
         UNROLL for (int h = 0; h < 2; h++)
@@ -791,32 +808,32 @@ INLINE void merge(int bands, int bins, int alike, int16_t weight_alike, int32_t 
     }
 }
 
-/* Mask [2][bins]: the first `alike` bins are bands, the others weighted sums of two neighbouring
-   bands, those between until[r] and until[r + 1] of the bands from first[r] on. Eight bins are made
-   at once, and what that is too much is made anew; `mask` has room for seven behind its end. The
-   weights have BAND_BITS fractional bits and begin with bin `alike`. */
-INLINE void split(int bins, int alike, int runs, const uint16_t *first, const uint16_t *until,
-                  const int16_t *low, const int16_t *high, const int16_t *bands, int16_t *mask)
+/* Mask [2][bins] of bands [bands][parts]: the first `alike` bins are bands, the others weighted sums of
+   two neighbouring bands, those between until[r] and until[r + 1] of the bands from first[r] on. Eight
+   bins are made at once, and what that is too much is made anew; `mask` has room for seven behind its
+   end. The weights have BAND_BITS fractional bits and begin with bin `alike`. The second part is zero
+   where there is one. */
+INLINE void split(int bins, int parts, int alike, int runs, const uint16_t *first,
+                  const uint16_t *until, const int16_t *low, const int16_t *high,
+                  const int16_t *bands, int16_t *mask)
 {
     ROLLED for (int r = 0; r < runs; r++) {
-        const h8 pair = h8_load_half(bands + 2 * first[r]);
+        const int16_t *pair = bands + parts * first[r];
         ROLLED for (int k = until[r]; k < until[r + 1]; k += 8) {
             const h8 weights[2] = {h8_load(low + k - alike), h8_load(high + k - alike)};
-            MAYBE_UNROLL for (int part = 0; part < 2; part++) {
+            MAYBE_UNROLL for (int part = 0; part < parts; part++) {
+                const h8 below = h8_all(pair[part]), above = h8_all(pair[parts + part]);
                 i4 sums[2];
-                UNROLL for (int h = 0; h < 2; h++) {
-                    sums[h] = i4_mac_lane(i4_all(0), weights[0], h, pair, part);
-                    sums[h] = i4_mac_lane(sums[h], weights[1], h, pair, 2 + part);
-                    sums[h] = i4_round_shift(sums[h], BAND_BITS);
-                }
+                UNROLL for (int h = 0; h < 2; h++)
+                    sums[h] = i4_round_shift(i4_mul_two(weights[0], below, weights[1], above, h),
+                                             BAND_BITS);
                 h8_store(mask + part * bins + k, h8_narrow(sums[0], sums[1]));
             }
         }
     }
-    for (int k = 0; k < alike; k++) {
-        mask[k] = bands[2 * k];
-        mask[bins + k] = bands[2 * k + 1];
-    }
+    for (int part = 0; part < parts; part++)
+        for (int k = 0; k < alike; k++) mask[part * bins + k] = bands[parts * k + part];
+    if (parts == 1) memset(mask + bins, 0, sizeof(int16_t) * (size_t)bins);
 }
 
 #endif

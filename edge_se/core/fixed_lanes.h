@@ -123,6 +123,8 @@ INLINE h8 h8_half_difference(h8 a, h8 b) { return vhsubq_s16(a, b); }
 INLINE h8 h8_scale(h8 a, h8 b) { return vqrdmulhq_s16(a, b); }
 /* a and b saturated */
 INLINE h8 h8_narrow(i4 a, i4 b) { return vqmovn_high_s32(vqmovn_s32(a), b); }
+/* b where x is negative, else a */
+INLINE h8 h8_of_sign(h8 x, h8 a, h8 b) { return vbslq_s16(vcltzq_s16(x), b, a); }
 /* the lower or the upper half, added to a sum */
 INLINE i4 i4_add_half(i4 sum, h8 a, int half)
 {
@@ -316,6 +318,7 @@ INLINE h8 h8_scale(h8 a, h8 b)
                          _mm_avg_epu16(low, _mm_setzero_si128()));
 }
 INLINE h8 h8_narrow(i4 a, i4 b) { return _mm_packs_epi32(a, b); }
+INLINE h8 h8_of_sign(h8 x, h8 a, h8 b) { return i4_select(_mm_srai_epi16(x, 15), b, a); }
 /* A half of a, each value beside a zero. */
 INLINE __m128i h8_spread(h8 a, int half)
 {
@@ -516,6 +519,7 @@ INLINE h8 h8_half_sum(h8 a, h8 b) { H8_EACH((a.at[i] + b.at[i]) >> 1); }
 INLINE h8 h8_half_difference(h8 a, h8 b) { H8_EACH((a.at[i] - b.at[i]) >> 1); }
 INLINE h8 h8_scale(h8 a, h8 b) { H8_EACH((a.at[i] * b.at[i] + (1 << 14)) >> 15); }
 INLINE h8 h8_narrow(i4 a, i4 b) { H8_EACH(narrow(i < 4 ? a.at[i] : b.at[i - 4])); }
+INLINE h8 h8_of_sign(h8 x, h8 a, h8 b) { H8_EACH(x.at[i] < 0 ? b.at[i] : a.at[i]); }
 INLINE i4 i4_add_half(i4 sum, h8 a, int half) { I4_EACH((uint32_t)sum.at[i] + (uint32_t)a.at[4 * half + i]); }
 INLINE i4 i4_mul(h8 a, h8 b, int half) { I4_EACH(a.at[4 * half + i] * b.at[4 * half + i]); }
 INLINE i4 i4_mac(i4 sum, h8 a, h8 b, int half) { return i4_add(sum, i4_mul(a, b, half)); }

@@ -11,7 +11,7 @@ from edge_se.errors import UserError
 from edge_se.model_file import manifest_of, split
 from quant.audio.clips import read_calibration_clips
 from quant.c.engine import Engine
-from quant.c.fixed_engine import FixedEngine, check_served
+from quant.c.fixed_engine import FixedEngine
 from quant.c.float_engine import FloatEngine
 from quant.c.int8_engine import Int8Engine
 from quant.c.layers import Layer
@@ -63,11 +63,6 @@ def make_engine(
     engine = _in_float(checkpoint, recipe, arithmetic)
     if arithmetic == "float":
         return engine
-    try:
-        if arithmetic == "fixed":
-            check_served(lower(checkpoint.step()))
-    except ValueError as error:
-        raise _unserved(arithmetic, error) from error
     if noisy is None:
         noisy = noisy_clips(read_calibration_clips(clips_folder(), checkpoint.signal.sample_rate))
     calibrated = calibrate_checkpoint(checkpoint, noisy, recipe, progress)
@@ -149,6 +144,6 @@ def fixed_layers(
 def _unserved(arithmetic: str, error: ValueError) -> UserError:
     return UserError(
         f"no {arithmetic} C engine can be generated for this network: {error}; there are engines "
-        "for a GTCRN with windows of 512 samples and 16 channels, as upstream trains it, and in "
-        "float and int8 for UL-UNAS"
+        "for a GTCRN with windows of 512 samples and 16 channels, as upstream trains it, and for "
+        "UL-UNAS"
     )

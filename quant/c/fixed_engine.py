@@ -1,6 +1,6 @@
 """The fixed engine: weights in the order in which the kernels read them, a call for each layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge_se.errors import UserError
 from edge_se.fixed import BINS
 from edge_se.quantized import limits
-from edge_se.signal import Signal
+from edge_se.signal import FEATURE_ROWS, MASK_ROWS, Signal
 from quant.c.engine import (
     ROWS_AT_ONCE,
     LayerEngine,
@@ -29,7 +29,24 @@ from quant.c.fixed_layers import (
     FixedSum,
     quantize_layers,
 )
+from quant.c.fixed_numbers import (
+    BITS,
+    ENERGY,
+    ENERGY_SHIFT,
+    EPSILON,
+    EPSILON_HIGH,
+    EXPONENT,
+    GAIN,
+    MULTIPLIER,
+    SHIFT,
+)
 from quant.c.fixed_point import WEIGHT_LIMIT, Affine, FixedCell, tanh_table
+from quant.c.fixed_spread import (
+    write_attention,
+    write_rectifier,
+    write_sigmoid,
+    write_spread,
+)
 from quant.c.integer_path import add_path_memory, close_path, open_path, squared_step
 from quant.c.layers import (
     AffineRectifier,
@@ -51,34 +68,17 @@ from quant.c.layers import (
     rows_of,
 )
 from quant.c.source import identifier, initializer
-from quant.c.weights import Change, Kind
+from quant.c.weights import Change
 from quant.graph.encoding import Encoding
 from quant.graph.graph import Value
 
-# Numbers of layers. Exponents that signals have let the features' shift be from 1 to 63 then.
-SHIFT, BITS = Kind("shift", high=31), Kind("bits", high=30)
-GAIN, MULTIPLIER = Kind("gain", low=-32768, high=32767), Kind("multiplier", high=2**31 - 1)
-ENERGY, ENERGY_SHIFT = Kind("energy", high=2**24), Kind("energy_shift", low=1, high=62)
-EPSILON, EPSILON_HIGH = Kind("epsilon", high=2**31 - 1), Kind("epsilon_high", high=2**19)
-EXPONENT = Kind("exponent", low=-64, high=43)
-
-FEATURES, MASK_PARTS, BAND_CHANNELS = 3, 2, 4
+FEATURES, BAND_CHANNELS, MASK_PARTS = 3, 4, 2
 FOUR, EIGHT = 4, 8  # inputs whose weights lie side by side; values of 16 bits in a vector
-
 
 TOO_FINE = (
     "a layer of this network has results finer than a microcontroller's kernels scale sums to; "
     "choose --arithmetic int8"
 )
-# Kinds of layers that only the float engine has.
-IN_FLOAT_ONLY = (Spread, AffineRectifier, Sigmoid, AttentionBothWays)
-
-
-def check_served(layers: Sequence[Layer]) -> None:
-    """Raise ValueError unless there are kernels for all layers."""
-    for layer in layers:
-        if isinstance(layer, IN_FLOAT_ONLY):
-            raise ValueError(f"{layer.result.name} is a layer that there is in float only")
 
 
 class FixedEngine(LayerEngine):
@@ -86,7 +86,7 @@ class FixedEngine(LayerEngine):
 
     arithmetic = "fixed"
     element = samples = "int16_t"
-    included = ("fixed_lanes.h", "fixed_path.h", "fixed_kernels.h", "weights.h")
+    included = ("fixed_lanes.h", "fixed_path.h", "fixed_kernels.h", "fixed_spread.h", "weights.h")
     included_by_these = ("compiler.h", "dsp.h", "wide.h", "bits.h", "fft.h", "level.h")
 
     def __init__(
@@ -102,8 +102,7 @@ class FixedEngine(LayerEngine):
         Raises:
             ValueError: A layer's sums could leave 32 bits, or the kernels don't serve it.
         """
-        check_served(layers)
-        fixed = quantize_layers(layers, encodings)
+        fixed = quantize_layers(layers, encodings, signal)
         self._fours: list[str] = []
         self._doubled: dict[str, Change] = {}
         self._fixed = dict(zip(layers_by_result(layers), fixed, strict=True))
@@ -121,6 +120,20 @@ class FixedEngine(LayerEngine):
         arranged = self.weights.changed(changes | self._doubled)
         return arranged.blob(self.name, self.signal.sample_rate, self.checkpoint)
 
+    def _writers(self) -> dict[type, Callable[[Any], None]]:
+        further: dict[type, Callable[[FixedEngine, Any, Any], None]] = {
+            Spread: write_spread,
+            AffineRectifier: write_rectifier,
+            Sigmoid: write_sigmoid,
+            AttentionBothWays: write_attention,
+        }
+
+        def writer(write: Callable[[FixedEngine, Any, Any], None]) -> Callable[[Any], None]:
+            return lambda layer: write(self, layer, self._of(layer))
+
+        own = {kind: writer(write) for kind, write in further.items()}
+        return super()._writers() | own
+
     def _of(self, layer: Layer) -> Any:
         return self._fixed[layer.result]
 
@@ -137,8 +150,7 @@ class FixedEngine(LayerEngine):
         self._mask_scale = split.mask
         add_path_memory(self)
         self.scratch |= {
-            "features": ("int16_t", FEATURES * BINS),
-            "interleaved": ("int16_t", BAND_CHANNELS * BINS),
+            "features": ("int16_t", FEATURE_ROWS[self.signal.features] * BINS),
             "mask": ("int16_t", MASK_PARTS * BINS + EIGHT - 1),
         }
         self.source.table("tanh_table", tanh_table().astype(np.int16))
@@ -169,10 +181,7 @@ class FixedEngine(LayerEngine):
         _check(one == {WEIGHT_LIMIT}, layer.result, "a band that is not a bin")
         others = [weight.astype(np.int8) for weight in fixed.weights[alike:]]
         first, until, weight = self._merge_spans(layer, others)
-        self.source.call(
-            "merge",
-            str(len(fixed.first)),
-            str(BINS),
+        tables = (
             str(alike),
             str(WEIGHT_LIMIT),
             self.weights.number(MULTIPLIER, int(fixed.multiplier[0])),
@@ -180,9 +189,13 @@ class FixedEngine(LayerEngine):
             self._words("merge_multiplier", fixed.multiplier[alike:]),
             self.weights.number(SHIFT, fixed.shift),
             "k.features",
-            "k.interleaved",
-            self.at(layer.result),
         )
+        bands, result = str(len(fixed.first)), self.at(layer.result)
+        if rows_of(layer.features) == 1:
+            self.source.call("merge_row", bands, *tables, result)
+            return
+        self.scratch["interleaved"] = ("int16_t", BAND_CHANNELS * BINS)
+        self.source.call("merge", bands, str(BINS), *tables, "k.interleaved", result)
 
     def _split(self, layer: Split) -> None:
         fixed: FixedSplit = self._of(layer)
@@ -204,6 +217,7 @@ class FixedEngine(LayerEngine):
         self.source.call(
             "split",
             str(BINS),
+            str(MASK_ROWS[self.signal.mask]),
             str(layer.alike),
             str(runs),
             first,
@@ -231,7 +245,7 @@ class FixedEngine(LayerEngine):
         count = layer.positions * phases * groups * outputs
         x = moved(self.at(layer.x.value), layer.x.first - layer.before * row)
         leaky = layer.slope is not None
-        affine = self._affine(layer.result.name, weight.transpose(0, 2, 3, 1), fixed, leaky)
+        affine = self.affine(layer.result.name, weight.transpose(0, 2, 3, 1), fixed, leaky)
         shift = self.weights.number(SHIFT, fixed.shift)
         result = self._linear(count) if layer.bounded else self.at(layer.result)
         for group in range(groups):
@@ -257,7 +271,7 @@ class FixedEngine(LayerEngine):
         self.source.call(
             function,
             x,
-            self._affine(name, weight, fixed.affine, leaky=True),
+            self.affine(name, weight, fixed.affine, leaky=True),
             self.weights.number(SHIFT, fixed.affine.shift),
             self._bytes(f"{name}_edges", edges),
             ends,
@@ -290,7 +304,7 @@ class FixedEngine(LayerEngine):
             f"&s->{name}_oldest",
             str(layer.frames),
             self.at(layer.x),
-            self._depthwise(layer.result.name, np.moveaxis(fixed.weight, 0, -1), fixed, leaky=True),
+            self.depthwise(layer.result.name, np.moveaxis(fixed.weight, 0, -1), fixed, leaky=True),
             self.weights.number(SHIFT, fixed.shift),
             self.at(layer.result),
         )
@@ -301,7 +315,7 @@ class FixedEngine(LayerEngine):
         self, name: str, cell: Cell, fixed: FixedCell, order: Sequence[int], scanned: bool = False
     ) -> tuple[str, str]:
         """The cell's tables; groups that share an input are projected together, in `order`."""
-        tables = self._depthwise if scanned else self._affine
+        tables = self.depthwise if scanned else self.affine
         groups, _, units, inputs = cell.input_weight.shape
         reading, gates = len(set(cell.firsts)), 3 * units
         given = fixed.input.weight.reshape(groups, gates, inputs)[list(order)]
@@ -313,7 +327,7 @@ class FixedEngine(LayerEngine):
         )
         reordered = replace(fixed.input, bias=bias, multiplier=multiplier, below=multiplier)
         return (
-            self._affine(f"{name}_input", given, reordered),
+            self.affine(f"{name}_input", given, reordered),
             tables(f"{name}_hidden", hidden, fixed.hidden),
         )
 
@@ -379,7 +393,7 @@ class FixedEngine(LayerEngine):
             "      tanh_table, group);",
         )
         tables = self._cell(layer.values.state.name, cell, fixed, range(groups))
-        maps = [part for both in zip(tables, self._shifts(fixed), strict=True) for part in both]
+        maps = [part for both in zip(tables, self.shifts(fixed), strict=True) for part in both]
         memory = self.at(layer.x), "k.projected", self.at(layer.result)
         for group in range(groups):
             self.source.call(function, *maps, *memory, str(group))
@@ -411,9 +425,9 @@ class FixedEngine(LayerEngine):
             function,
             self.at(layer.x),
             self.at(layer.residual),
-            self._affine(name, fixed.affine.weight.T, fixed.affine),
+            self.affine(name, fixed.affine.weight.T, fixed.affine),
             number(SHIFT, fixed.affine.shift),
-            self._struct("normalization", name, [epsilon, *numbers]),
+            self.struct("normalization", name, [epsilon, *numbers]),
             self.weights.table(f"{name}_scale", norm.scale.astype(np.int16)),
             self.weights.table(f"{name}_shift", norm.shift.astype(np.int16)),
             self._linear(count),
@@ -444,7 +458,7 @@ class FixedEngine(LayerEngine):
         name = layer.result.name
         number = self.weights.number
         levels = [
-            *self._shifts(fixed.cell),
+            *self.shifts(fixed.cell),
             number(SHIFT, fixed.gate.shift),
             number(ENERGY, fixed.energy),
             number(ENERGY_SHIFT, fixed.energy_shift),
@@ -455,8 +469,8 @@ class FixedEngine(LayerEngine):
         self.source.call(
             function,
             *self._cell(layer.values.state.name, layer.cell, fixed.cell, [0]),
-            self._affine(f"{name}_gate", fixed.gate.weight.T, fixed.gate),
-            self._struct("levels", name, levels),
+            self.affine(f"{name}_gate", fixed.gate.weight.T, fixed.gate),
+            self.struct("levels", name, levels),
             self.at(layer.x),
             moved(self.at(layer.passed.value), layer.passed.first),
             f"s->{identifier(layer.state)}",
@@ -484,7 +498,7 @@ class FixedEngine(LayerEngine):
 
     # Tables --------------------------------------------------------------------------------
 
-    def _affine(self, name: str, weight: NDArray[Any], affine: Affine, leaky: bool = False) -> str:
+    def affine(self, name: str, weight: NDArray[Any], affine: Affine, leaky: bool = False) -> str:
         """An affine map's tables; weight [groups, taps, inputs, outputs], or without the first."""
         *around, inputs, outputs = weight.shape
         fours = weight.reshape(*around, inputs // FOUR, FOUR, outputs).swapaxes(-1, -2)
@@ -494,7 +508,7 @@ class FixedEngine(LayerEngine):
         self._fours.append(f"{name}_weight")
         return self._tables(name, fours, affine, [bias, bias + 128 * sums], leaky)
 
-    def _depthwise(
+    def depthwise(
         self, name: str, weight: NDArray[Any], affine: Affine, leaky: bool = False
     ) -> str:
         """Tables of a map whose weights are read one by one, in their order."""
@@ -512,12 +526,13 @@ class FixedEngine(LayerEngine):
         rows = np.concatenate([*biases, affine.multiplier.ravel(), *below])
         tables = [self._bytes(f"{name}_weight", weight), self._words(f"{name}_rows", rows)]
         self._doubled[f"{name}_rows"] = partial(_double, sum(part.size for part in biases))
-        return self._struct("affine", name, tables).removeprefix("&")
+        return self.struct("affine", name, tables).removeprefix("&")
 
-    def _shifts(self, cell: FixedCell) -> list[str]:
+    def shifts(self, cell: FixedCell) -> list[str]:
+        """The shifts of a cell's sums, from its input and from its state."""
         return [self.weights.number(SHIFT, part.shift) for part in (cell.input, cell.hidden)]
 
-    def _struct(self, kind: str, name: str, content: Sequence[str]) -> str:
+    def struct(self, kind: str, name: str, content: Sequence[str]) -> str:
         """A struct of the frame's; a pointer to it."""
         variable = f"{identifier(name)}_{kind}"
         self.source.say(f"const struct {kind} {variable} = {{{', '.join(content)}}};")

@@ -4,12 +4,14 @@ The engine's C and the NumPy model in the tests are both made from these.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_se.engines.fixed_path import FeatureScale, MaskScale
+from edge_se.engines.fixed_path import FeatureScale, MaskScale, feature_scale
+from edge_se.fixed import windows
 from edge_se.manifest import TensorSpec
+from edge_se.signal import Signal
 from quant.c.engine import merge_bands, split_bins
 from quant.c.fixed_point import (
     SUM_STEP,
@@ -17,6 +19,7 @@ from quant.c.fixed_point import (
     Affine,
     FixedCell,
     FixedNormalization,
+    FixedRectifier,
     Integers,
     band_weights,
     energy_scale,
@@ -24,9 +27,12 @@ from quant.c.fixed_point import (
     quantize_affine,
     quantize_cell,
     quantize_normalization,
+    quantize_rectifier,
 )
 from quant.c.layers import (
+    AffineRectifier,
     Attention,
+    AttentionBothWays,
     BandConvolution,
     Convolution,
     Layer,
@@ -34,7 +40,9 @@ from quant.c.layers import (
     Normalization,
     Recurrence,
     Scan,
+    Sigmoid,
     Split,
+    Spread,
     Sum,
     Temporal,
     rows_of,
@@ -43,6 +51,9 @@ from quant.graph.encoding import Encoding
 from quant.graph.graph import Value
 
 Steps = Callable[[Value], float]
+
+# Squares are taken in steps of 2**SQUARE_BITS where many are added up in 32 bits.
+SQUARE_BITS = 6
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,30 @@ class FixedAttention:
 
 
 @dataclass(frozen=True)
+class FixedBothWays:
+    """Both cells and gates, what makes energies of sums of squares, and the gates' multiplier.
+
+    Sums are of squares in steps of 2**SQUARE_BITS; the multiplier has `bits` fractional bits.
+    """
+
+    cell: FixedCell
+    gate: Affine
+    energy: int
+    energy_shift: int
+    band_cell: FixedCell
+    band_gate: Affine
+    band_energy: int
+    band_energy_shift: int
+    gain: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class FixedSigmoid:
+    """Of sums that have twice SUM_STEP."""
+
+
+@dataclass(frozen=True)
 class FixedSum:
     """Multipliers of both values, with `bits` fractional bits."""
 
@@ -115,25 +150,36 @@ Fixed = (
     | FixedCell
     | FixedNormalizedLinear
     | FixedAttention
+    | FixedBothWays
+    | FixedRectifier
+    | FixedSigmoid
     | FixedSum
     | FixedSplit
 )
 
 
-def quantize_layers(layers: Sequence[Layer], encodings: Mapping[Value, Encoding]) -> list[Fixed]:
+def quantize_layers(
+    layers: Sequence[Layer], encodings: Mapping[Value, Encoding], signal: Signal
+) -> list[Fixed]:
     """Each layer in integers, values having the 16-bit steps of `encodings`.
 
+    Args:
+        layers: of the frame.
+        encodings: of their values.
+        signal: that the network hears.
+
     Raises:
-        ValueError: A layer's sums could leave 32 bits, or there is none of its kind in integers.
+        ValueError: A layer's sums could leave 32 bits.
     """
+    before_sigmoids = {layer.x for layer in layers if isinstance(layer, Sigmoid)}
 
     def step(value: Value) -> float:
-        return encodings[value].scale
+        return 2 * SUM_STEP if value in before_sigmoids else encodings[value].scale
 
     def quantize(layer: Layer) -> Fixed:
         match layer:
             case Merge():
-                return _merge(layer, step(layer.features), step(layer.result))
+                return _merge(layer, step(layer.features), step(layer.result), signal)
             case BandConvolution():
                 return _band_convolution(layer, step(layer.x), step(layer.result))
             case Convolution():
@@ -151,26 +197,68 @@ def quantize_layers(layers: Sequence[Layer], encodings: Mapping[Value, Encoding]
                 return quantize_affine(
                     weight, layer.bias, step(layer.x), step(layer.result), layer.slope
                 )
+            case Spread():
+                phases, frames, taps, inputs, outputs = layer.weight.shape
+                weight = np.moveaxis(layer.weight, -1, 1)
+                return quantize_affine(
+                    weight.reshape(phases * outputs, frames, taps, inputs),
+                    layer.bias.ravel(),
+                    step(layer.x),
+                    step(layer.result),
+                )
+            case AffineRectifier():
+                gains = layer.above, layer.below, layer.shift
+                return quantize_rectifier(*gains, step(layer.x), step(layer.result))
+            case Sigmoid():
+                return FixedSigmoid()
             case Scan() | Recurrence():
                 return quantize_cell(layer.cell, step(layer.x))
             case Normalization():
                 return _normalized_linear(layer, step)
             case Attention():
                 return _attention(layer, step)
+            case AttentionBothWays():
+                return _attention_both_ways(layer, step)
             case Sum():
                 return FixedSum(*pair_multipliers(step(layer.a), step(layer.b), step(layer.result)))
             case Split():
                 first, weight = split_bins(layer)
                 spec = TensorSpec(0, layer.result.shape, "int16", UNIT_STEP, 0)
                 return FixedSplit(
-                    layer.alike, first.astype(np.int64), band_weights(weight), MaskScale(spec)
+                    *(layer.alike, first.astype(np.int64), band_weights(weight)),
+                    MaskScale(spec, windows(signal)[1]),
                 )
-        raise ValueError(f"{layer.result.name} is a layer that there is in float only")
 
-    return [quantize(layer) for layer in layers]
+    return [quantize(layer) for layer in _with_room(layers, encodings)]
 
 
-def _merge(layer: Merge, step: float, result_step: float) -> FixedMerge:
+def _with_room(layers: Sequence[Layer], encodings: Mapping[Value, Encoding]) -> list[Layer]:
+    """The layers, sums before an affine PReLU rescaled so that their steps serve both signs.
+
+    The graph has an operator for each sign, whose channels were equalized apart.
+    """
+    rectifiers = {layer.x: layer for layer in layers if isinstance(layer, AffineRectifier)}
+    shares = {
+        x: np.minimum(1, layer.ratio * encodings[x].scale / encodings[layer.negative].scale)
+        for x, layer in rectifiers.items()
+    }
+    result: list[Layer] = []
+    for layer in layers:
+        if isinstance(layer, AffineRectifier):
+            share = shares[layer.x][np.arange(len(layer.above)) % len(layer.ratio)]
+            gains = {"above": layer.above / share, "below": layer.below / share}
+            layer = replace(layer, **gains)
+        elif isinstance(layer, Spread | Convolution) and layer.result in shares:
+            share = shares[layer.result]  # [phases, outputs]
+            around = (slice(None), None, None, None) if isinstance(layer, Spread) else ()
+            by = share[around] if around else share.reshape(layer.bias.shape)[..., None, None]
+            bias = layer.bias * share.reshape(layer.bias.shape)
+            layer = replace(layer, weight=layer.weight * by, bias=bias)
+        result.append(layer)
+    return result
+
+
+def _merge(layer: Merge, step: float, result_step: float, signal: Signal) -> FixedMerge:
     alike, one = layer.alike, np.ones(1, np.float32)
     bands = [(alike + first, weight) for first, weight in merge_bands(layer)]
     spans = [*((bin_, one) for bin_ in range(alike)), *bands]
@@ -183,7 +271,7 @@ def _merge(layer: Merge, step: float, result_step: float) -> FixedMerge:
         [row[: len(weight)] for row, (_, weight) in zip(affine.weight, spans, strict=True)],
         affine.multiplier,
         affine.shift,
-        FeatureScale(TensorSpec(0, layer.features.shape, "int16", step, 0)),
+        feature_scale(signal, TensorSpec(0, layer.features.shape, "int16", step, 0)),
     )
 
 
@@ -223,4 +311,20 @@ def _attention(layer: Attention, step: Steps) -> FixedAttention:
         energy,
         shift,
         *pair_multipliers(step(layer.x), step(layer.passed.value), step(layer.result)),
+    )
+
+
+def _attention_both_ways(layer: AttentionBothWays, step: Steps) -> FixedBothWays:
+    rows, channels = rows_of(layer.x), layer.x.shape[-1]
+    of_squares = step(layer.x) * 2 ** (SQUARE_BITS / 2)
+    gain, _, bits = pair_multipliers(step(layer.x), step(layer.x), step(layer.result))
+    return FixedBothWays(
+        quantize_cell(layer.cell, step(layer.energy)),
+        quantize_affine(layer.gate_weight / 2, layer.gate_bias / 2, UNIT_STEP, SUM_STEP),
+        *energy_scale(rows, of_squares, step(layer.energy)),
+        quantize_cell(layer.band_cell, step(layer.band_energy)),
+        quantize_affine(layer.band_weight / 2, layer.band_bias / 2, UNIT_STEP, SUM_STEP),
+        *energy_scale(channels, of_squares, step(layer.band_energy)),
+        gain,
+        bits,
     )

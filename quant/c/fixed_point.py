@@ -149,6 +149,39 @@ def quantize_normalization(
     raise ValueError("a normalization's result is far finer than what is added")
 
 
+@dataclass(frozen=True)
+class FixedRectifier:
+    """An affine PReLU's multipliers, `below` of negative values; as of `FixedNormalization`."""
+
+    above: Integers
+    below: Integers
+    shift: Integers
+    step: int
+    bits: int
+
+
+def quantize_rectifier(
+    above: Floats, below: Floats, shift: Floats, step: float, result_step: float
+) -> FixedRectifier:
+    """Gains of positive values and of negative ones' size, and shifts: [rows, channels].
+
+    Raises:
+        ValueError: The result's steps are so fine that its sums leave 32 bits.
+    """
+    gains = np.stack([above, -below]).astype(np.float64) * (step / result_step)
+    for bits in range(PAIR_BITS, 0, -1):
+        multipliers = np.rint(gains * 2.0**bits).astype(np.int64)
+        shifts = np.rint(shift.astype(np.float64) / result_step * 2.0**bits)
+        reach = np.abs(multipliers).max() * 32768 + np.abs(shifts).max()
+        if np.abs(multipliers).max() <= 32767 and reach + 2**15 <= SUM_LIMIT:
+            unit = 1
+            while np.abs(shifts).max() > 32767 * unit:
+                unit *= 2
+            shifts = np.rint(shifts / unit).astype(np.int64)
+            return FixedRectifier(*multipliers, shifts, unit, bits)
+    raise ValueError("a rectifier's result is far finer than what it is of")
+
+
 def energy_scale(rows: int, step: float, result_step: float) -> tuple[int, int]:
     """Multiplier and right shift from sums of squares over the rows to their mean's steps."""
     ratio = step**2 / rows / result_step

@@ -148,10 +148,14 @@ class AffineRectifier:
     """What UL-UNAS calls affine PReLU: positive values, negative ones' size, and a shift.
 
     Attributes:
+        negative: what holds the size of x's negative values, as x holds the positive ones.
+        ratio: [phases, channels], how many times larger `negative` is than they are in x.
         above, below, shift: [rows, channels].
     """
 
     x: Value
+    negative: Value
+    ratio: Floats
     above: Floats
     below: Floats
     shift: Floats
@@ -268,6 +272,7 @@ class AttentionBothWays:
     """Rows and channels times gates from their energies: channels over time, rows over each other.
 
     Attributes:
+        energy, band_energy: mean squares of channels and of rows.
         cell, state: of the unit over frames, which sees the channels' energies.
         gate_weight: [channels, units]; with gate_bias [channels].
         band_cell: over groups of neighbouring rows, both ways.
@@ -275,6 +280,8 @@ class AttentionBothWays:
     """
 
     x: Value
+    energy: Value
+    band_energy: Value
     cell: Cell
     state: str
     gate_weight: Floats

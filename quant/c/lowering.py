@@ -226,11 +226,16 @@ class _Lowering:
             )
         if convolved is not result:
             rows, channels = result.shape[-2:]
-            above, below, shift = (
-                region.constant(name, 0).reshape(-1, channels)[:rows]
-                for name in ("above", "below", "shifted")
+            (negative, _) = region.producer("below").inputs
+            ratio = _sizes(self._producers[negative]) / _sizes(operator)
+            gains = (
+                region.constant("above", 0),
+                region.constant("below", 0) * ratio,
+                region.constant("shifted", 0),
             )
-            self._append(AffineRectifier(convolved, above, below, shift, result))
+            parts = [part.reshape(-1, channels)[:rows] for part in gains]
+            ratio = ratio.reshape(-1, channels)
+            self._append(AffineRectifier(convolved, negative, ratio, *parts, result))
 
     def _over_frames(self, region: Region, operator: Operator, result: Value) -> Layer:
         x, window = region.values["x"], region.values["window"]
@@ -307,6 +312,8 @@ class _Lowering:
         cell, _, state = self._unit(recurrence)
         return AttentionBothWays(
             self._whole(region.values["x"]),
+            region.values["energy"],
+            region.values["band_energy"],
             cell,
             state,
             region.constant("gate_input", 0),
@@ -385,6 +392,15 @@ def _weights(operator: Operator, phases: int = 1) -> tuple[Floats, Floats, int, 
     w = weight.content.reshape(groups, phases, -1, taps, inputs).swapaxes(0, 1)
     b = bias.content.reshape(groups, phases, -1).swapaxes(0, 1)
     return np.ascontiguousarray(w), np.ascontiguousarray(b), stride, before
+
+
+def _sizes(operator: Operator) -> Floats:
+    """Largest weight of each output channel of a convolution, 1 where there are none."""
+    weight = np.abs(operator.inputs[1].content)
+    if operator.kind == "depthwise":
+        weight = weight.swapaxes(0, 3)
+    largest = weight.reshape(len(weight), -1).max(axis=1)
+    return np.where(largest > 0, largest, 1).astype(np.float32)
 
 
 def _activation(region: Region) -> tuple[float | None, bool]:

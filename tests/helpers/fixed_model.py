@@ -8,11 +8,30 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_se.fixed import analyse, magnitude, overlapped, round_shift, saturate
-from quant.c.fixed_layers import FixedAttention, FixedMerge, FixedSplit
+from edge_se.engines.fixed_path import LOGARITHM_EXPONENT
+from edge_se.fixed import (
+    analyse,
+    logarithms,
+    magnitude,
+    overlapped,
+    round_shift,
+    saturate,
+)
+from edge_se.fixed import windows as windows_of
+from edge_se.signal import Signal
+from quant.c.fixed_layers import (
+    SQUARE_BITS,
+    FixedAttention,
+    FixedBothWays,
+    FixedMerge,
+    FixedRectifier,
+    FixedSplit,
+)
 from quant.c.fixed_point import Affine, FixedCell, FixedNormalization, tanh_table
 from quant.c.layers import (
+    AffineRectifier,
     Attention,
+    AttentionBothWays,
     BandConvolution,
     Cell,
     Convolution,
@@ -21,7 +40,9 @@ from quant.c.layers import (
     Normalization,
     Recurrence,
     Scan,
+    Sigmoid,
     Split,
+    Spread,
     Sum,
     Temporal,
     rows_of,
@@ -118,11 +139,17 @@ def pair(a: np.ndarray, b: np.ndarray, bits: int) -> np.ndarray:
 
 
 def merge(features: np.ndarray, fixed: FixedMerge) -> np.ndarray:
-    """Features [3, bins] to bands [bands, 3]."""
+    """Features [rows, bins] to bands [bands, rows]."""
     spans = zip(fixed.first, fixed.weights, strict=True)
     sums = np.stack([features[:, f : f + len(w)] @ w for f, w in spans])
     wide = saturate(sums << fixed.shift, *INT32)
     return saturate(scale(wide, fixed.multiplier[:, None]), *INT16)
+
+
+def rectify(x: np.ndarray, fixed: FixedRectifier) -> np.ndarray:
+    """Values times the gain of their sign, and a shift."""
+    gain = np.where(x < 0, fixed.below, fixed.above)
+    return pair(x * gain, fixed.step * fixed.shift, fixed.bits)
 
 
 def windows(x: np.ndarray, before: int, taps: int, stride: int, positions: int) -> np.ndarray:
@@ -134,8 +161,9 @@ def windows(x: np.ndarray, before: int, taps: int, stride: int, positions: int) 
 class FixedModel:
     """The engine: int16 [256] samples in, int16 [256] enhanced samples out."""
 
-    def __init__(self, layers: Sequence[Layer], fixed: Sequence) -> None:
+    def __init__(self, layers: Sequence[Layer], fixed: Sequence, signal: Signal) -> None:
         self._layers = list(zip(layers, fixed, strict=True))
+        self._logarithmic, self._window = signal.is_logarithmic, windows_of(signal)[0]
         self._samples = np.zeros(512, np.int64)
         self._tail: np.ndarray = np.zeros(256, np.int64)
         self._states: dict[str, np.ndarray] = {}
@@ -143,14 +171,19 @@ class FixedModel:
     def process(self, samples: np.ndarray) -> np.ndarray:
         """Take in one hop and give one enhanced hop."""
         self._samples = np.concatenate([self._samples[256:], samples.astype(np.int64)])
-        spectrum, exponent = analyse(self._samples)
+        spectrum, exponent = analyse(self._samples, self._window)
         values: dict[Value, np.ndarray] = {}
         for layer, fixed in self._layers:
             if isinstance(layer, Merge):
-                rows = np.concatenate([magnitude(spectrum)[None], spectrum])
-                values[layer.features] = fixed.features(rows, exponent)
+                rows = magnitude(spectrum)[None]
+                values[layer.features] = (
+                    fixed.features(logarithms(rows, exponent), LOGARITHM_EXPONENT)
+                    if self._logarithmic
+                    else fixed.features(np.concatenate([rows, spectrum]), exponent)
+                )
             values[layer.result] = self._run(layer, fixed, values)
         mask = values[layer.result]
+        mask = np.concatenate([mask, np.zeros_like(mask)])[:2]
         assert isinstance(fixed, FixedSplit)
         signal, masked_exponent = overlapped(mask, spectrum)
         segment = fixed.mask(signal, exponent, masked_exponent)
@@ -168,8 +201,16 @@ class FixedModel:
                 return self._convolve(layer, fixed, values[layer.x.value])
             case Temporal():
                 return self._over_frames(layer, fixed, values[layer.x])
+            case Spread():
+                return self._spread(layer, fixed, values[layer.x])
+            case AffineRectifier():
+                return rectify(values[layer.x], fixed)
+            case Sigmoid():
+                return sigmoid(values[layer.x])
+            case AttentionBothWays():
+                return self._attend_both_ways(layer, fixed, values[layer.x])
             case Scan():
-                return self._scan(layer, fixed, values[layer.x])
+                return self._scan(layer.cell, fixed, values[layer.x])
             case Recurrence():
                 return self._recur(layer.state, layer.cell, fixed, values[layer.x])
             case Normalization():
@@ -182,7 +223,6 @@ class FixedModel:
                 return pair(values[layer.a] * fixed.a, values[layer.b] * fixed.b, fixed.bits)
             case Split():
                 return self._split(fixed, values[layer.x])
-        raise ValueError(f"{layer.result.name} is a layer that there is in float only")
 
     def _bands(self, layer: BandConvolution, fixed, x: np.ndarray) -> np.ndarray:
         taps = layer.weight.shape[1]
@@ -216,11 +256,52 @@ class FixedModel:
         sums = np.einsum("pfrc,cfr->pc", given, fixed.weight) + fixed.bias
         return saturate(rescale(sums, fixed), *INT16)
 
-    def _scan(self, layer: Scan, fixed: FixedCell, x: np.ndarray) -> np.ndarray:
-        projected = project(x, layer.cell, fixed.input)
+    def _spread(self, layer: Spread, fixed: Affine, x: np.ndarray) -> np.ndarray:
+        phases, past, taps, inputs, outputs = layer.weight.shape
+        x = x.reshape(rows_of(layer.x), -1)
+        frames = x[None]
+        if layer.state is not None:
+            before = self._states.get(layer.state, np.zeros((past - 1, *x.shape), np.int64))
+            frames = np.concatenate([before, frames])
+            self._states[layer.state] = frames[1:]
+        given = np.stack(
+            [windows(f, layer.before, taps, layer.stride, layer.positions) for f in frames], axis=1
+        )
+        weight = fixed.weight.reshape(phases, outputs, past, taps, inputs)
+        if layer.depthwise:
+            sums = np.einsum("pfto,qoft->pqo", given, weight[..., 0])
+        else:
+            sums = np.einsum("pfti,qofti->pqo", given, weight)
+        results = rescale(sums.reshape(layer.positions, -1) + fixed.bias, fixed)
+        return saturate(results, *INT16).reshape(-1, outputs)[: layer.rows]
+
+    def _attend_both_ways(
+        self, layer: AttentionBothWays, fixed: FixedBothWays, x: np.ndarray
+    ) -> np.ndarray:
+        squares = round_shift(x * x, SQUARE_BITS)
+        assert squares.sum(axis=0).max() < 2**32
+        of_channels, of_rows = (
+            saturate(round_shift(squares.sum(axis=axis) * multiplier, shift), *INT16)
+            for axis, multiplier, shift in (
+                (0, fixed.energy, fixed.energy_shift),
+                (1, fixed.band_energy, fixed.band_energy_shift),
+            )
+        )
+        state = self._recur(layer.state, layer.cell, fixed.cell, of_channels[None])
+        opened = sigmoid(saturate(weigh(state, fixed.gate)[0], *INT16))
+        gain = round_shift(opened * fixed.gain, 15)
+        groups = np.pad(of_rows, (0, -len(of_rows) % 4)).reshape(-1, 4)
+        both = self._scan(layer.band_cell, fixed.band_cell, groups)
+        gates = sigmoid(saturate(weigh(both, fixed.band_gate), *INT16)).ravel()[: len(x)]
+        gains = round_shift(gain * gates[:, None], 15)
+        return pair(x * gains, np.zeros_like(x), fixed.bits)
+
+    @staticmethod
+    def _scan(cell: Cell, fixed: FixedCell, x: np.ndarray) -> np.ndarray:
+        projected = project(x, cell, fixed.input)
         rows, groups, _, units = projected.shape
         states = np.zeros((rows, groups, units), np.int64)
-        for group, backward in enumerate(layer.cell.backward):
+        for group, backward in enumerate(cell.backward):
             state = np.zeros((1, units), np.int64)
             for row in range(rows)[:: -1 if backward else 1]:
                 only = range(group, group + 1)

@@ -5,6 +5,7 @@
 #include "fixed_lanes.h"
 #include "fixed_path.h"
 #include "fixed_kernels.h"
+#include "fixed_spread.h"
 #include "weights.h"
 
 /* What depends on the checkpoint. Arrays begin at multiples of 16 bytes. */
@@ -360,8 +361,8 @@ struct scratch {
     int32_t spectrum[514];
     int32_t exponent;
     int16_t features[771];
-    int16_t interleaved[1028];
     int16_t mask[521];
+    int16_t interleaved[1028];
     int32_t projected[1584];
     int16_t linear[528];
 };
@@ -534,7 +535,7 @@ void gtcrn_fixed_process(gtcrn_fixed_state *s, const int16_t in[256], int16_t ou
     const struct affine decoder_4_activation_affine = {w->decoder_4_activation_weight, w->decoder_4_activation_rows};
     convolution_4(k.rows65x16_1 + 16, decoder_4_activation_affine, w->shift[52], k.linear, 0);
     bound(260, k.linear, tanh_table, k.rows130x2_0);
-    split(257, 65, 65, w->split_first, w->split_until, w->split_low, w->split_high, k.rows130x2_0, k.mask);
+    split(257, 2, 65, 65, w->split_first, w->split_until, w->split_low, w->split_high, k.rows130x2_0, k.mask);
     s->speech = probability_of_speech(257, k.spectrum, k.exponent, k.mask, 1024, 22786611987);
     fixed_synthesise(&context);
 }

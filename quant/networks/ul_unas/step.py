@@ -305,6 +305,7 @@ def _channel_gates(graph: Graph, squared: Value, attention: Attention, shuffled:
     """[1, 1, W, C] to gates [1, 1, 1, C]."""
     channels = squared.shape[3]
     energy = ops.mean(graph, squared, (2,), "energy")
+    graph.mark(energy=energy)
     rows = ops.reshape(graph, energy, (1, channels), "energies")
     weights = merge_grus([(attention.ta_gru, "", 0)], channels)
     gate: tuple[Tensor, Tensor] = (attention.ta_fc.weight, attention.ta_fc.bias)
@@ -324,6 +325,7 @@ def _band_gates(graph: Graph, squared: Value, attention: Attention) -> Value:
     padded_bands = bands + -bands % GROUPED_BANDS
     with graph.scope("bands"):
         energy = ops.mean(graph, squared, (3,), "energy")
+        graph.mark(band_energy=energy)
         if padded_bands > bands:
             amounts = ((0, 0), (0, 0), (0, padded_bands - bands), (0, 0))
             energy = ops.pad(graph, energy, amounts, "padded")

@@ -14,7 +14,7 @@ class Machine:
 
     Attributes:
         name: QEMU's.
-        code, data: Addresses of 256 KB or more each.
+        code, data: Addresses of 512 KB or more, and of 128 KB.
         clock_mhz: Of the timer that counts instructions, one of which takes a nanosecond.
     """
 

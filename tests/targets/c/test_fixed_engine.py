@@ -14,6 +14,7 @@ from edge_se.errors import UserError
 from quant.c.fixed_engine import FixedEngine
 from quant.c.fixed_layers import quantize_layers
 from quant.c.fixed_point import SUM_STEP, quantize_affine
+from quant.networks.gtcrn.model import SIGNAL
 from targets.c.generate import FLAGS
 from targets.c.microcontroller import find_core
 from targets.c.microcontroller.emulation import emulate
@@ -41,7 +42,7 @@ def difficult(noisy: list[np.ndarray]) -> np.ndarray:
 
 
 def test_it_gives_the_bits_of_the_model(engine, layers, noisy):
-    model = FixedModel(layers[0], quantize_layers(*layers))
+    model = FixedModel(layers[0], quantize_layers(*layers, SIGNAL), SIGNAL)
     signal = difficult(noisy)
     wanted = np.concatenate([model.process(hop) for hop in signal.reshape(-1, HOP)])
 

@@ -12,14 +12,13 @@ import quant
 from edge_se.core import load_core
 from edge_se.engines.generated import engine_manifest, load_from_core
 from edge_se.enhancer import Enhancer
-from edge_se.errors import UserError
 from quant.audio.frames import analyse, synthesize
-from quant.c.engines import float_engine, make_engine
+from quant.c.engines import float_engine
 from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.registry import find_network
 from quant.networks.ul_unas.model import SIGNAL
-from targets.engines import SOURCES, core_sources, silent
+from targets.engines import SOURCES, core_sources
 from tests.helpers.running import at_every_level
 
 HOP = 256
@@ -136,11 +135,6 @@ def test_a_float_file_runs_in_c(upstream, noisy, tmp_path):
     for hop in np.concatenate(noisy)[: 40 * HOP].reshape(-1, HOP):
         np.testing.assert_allclose(in_c.process(hop), in_tflite.process(hop), rtol=0, atol=1e-5)
     assert load_from_core(path).manifest.architecture == "ul_unas"
-
-
-def test_the_fixed_engine_is_refused_before_minutes_of_calibration(shaken):
-    with pytest.raises(UserError, match=r"no fixed C engine .* is a layer .* in float only"):
-        make_engine(shaken, "fixed", None, silent)
 
 
 @pytest.mark.slow
