@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_se.files import write_json
+from benchmarks.results import write
 
 FILE = Path(__file__).resolve().parent / "results" / "12_front_end.json"
 CONDITIONS = (
@@ -107,7 +107,7 @@ def main() -> None:
         notes = {table["title"]: table.get("footnotes", []) for table in old}
         for table in content["tables"]:
             table["footnotes"] = notes.get(table["title"], [])
-    write_json(arguments.json, content)
+    write(arguments.json, content)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.demo import draw_spectrograms
+from benchmarks.results import put
 from edge_se.audio import read, resample
 from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError
-from edge_se.files import write_json
 from quant.evaluation.metrics import METRICS, SAMPLE_RATE, load_dnsmos
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -97,7 +97,7 @@ def main() -> int:
         "columns": ["SNR dB", "", *headings],
         "rows": rows,
     }
-    write_json(arguments.json, {"title": "The full band", "tables": [table]})
+    put(arguments.json, table, title="The full band")
     return 0
 
 

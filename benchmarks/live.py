@@ -7,7 +7,6 @@ tables into a file of `benchmarks/results/` (`--json`), and leave its other tabl
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.results import put
 from edge_se.audio import read
-from edge_se.files import write_json
 from tests.targets.board.listening import (
     RATE,
     Heard,
@@ -33,13 +32,13 @@ from tests.targets.board.listening import (
 from tests.targets.board.machine import Board
 
 FILE = Path(__file__).resolve().parent / "results" / "85_live.json"
-TITLE, MEASURED = (
-    "Live sound",
-    "From microphone to loudspeaker, by correlation of windows of 2 s with what was said "
-    "meanwhile. The board is a whole emulated one (Debian 12, arm64), whose clock counts the "
+HEAD = {
+    "title": "Live sound",
+    "measured": "From microphone to loudspeaker, by correlation of windows of 2 s with what was "
+    "said meanwhile. The board is a whole emulated one (Debian 12, arm64), whose clock counts the "
     "instructions of its one core, 2 ns each, and does not go on while the emulator is behind; "
     "its three sound cards are ALSA's loopbacks, which move samples in steps of 4 ms.",
-)
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "16 kHz, `buffer_ms` 12": {"buffer_ms": 12},
     "16 kHz, `buffer_ms` 16": {"buffer_ms": 16},
@@ -130,16 +129,6 @@ def table_of_recording(path: Path) -> dict[str, Any]:
     }
 
 
-def put(path: Path, tables: Sequence[dict[str, Any]]) -> None:
-    """Put tables into a file, each in place of the one of its title, or behind the others."""
-    known: dict[str, Any] = {}
-    if path.exists():
-        known = {table["title"]: table for table in json.loads(path.read_text())["tables"]}
-    known |= {table["title"]: table for table in tables}
-    content = {"title": TITLE, "measured": MEASURED, "tables": list(known.values())}
-    write_json(path, content)
-
-
 def main() -> int:
     """Measure, and write what was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -149,7 +138,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=FILE, metavar="FILE")
     arguments = parser.parse_args()
     if arguments.recording:
-        put(arguments.json, [table_of_recording(arguments.recording)])
+        put(arguments.json, table_of_recording(arguments.recording), **HEAD)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         board = Board(Path(folder))
@@ -162,7 +151,7 @@ def main() -> int:
             subprocess.run([str(word) for word in command], check=True)
             said = talk_beside_a_fan()
             latency = measure_settings(board, said)
-            put(arguments.json, tables_of_board(latency, measure_minutes(board, said)))
+            put(arguments.json, *tables_of_board(latency, measure_minutes(board, said)), **HEAD)
         finally:
             board.close()
     return 0

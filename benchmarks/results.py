@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_se.files import write_json
+from edge_se.files import write_whole
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDER = Path(__file__).resolve().parent / "results"
@@ -48,23 +48,44 @@ def render(folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def put(path: Path, table: Content, **head: str) -> None:
-    """Put a table into a file of results, where it replaces what it has of the one of its title.
+def put(path: Path, *tables: Content, **head: str) -> None:
+    """Put tables into a file of results, where each replaces what it has of the one of its title.
 
     Args:
         path: Of the file.
-        table: With a title; what it lacks stays as it is.
+        tables: With titles; what one of them lacks stays as it is.
         head: Of a new file: `title` and `measured`.
     """
     content: dict[str, Any] = {**head, "tables": []}
     if path.exists():
         content = json.loads(path.read_text(encoding="utf-8"))
-    titles = [old["title"] for old in content["tables"]]
-    if table["title"] in titles:
-        content["tables"][titles.index(table["title"])].update(table)
-    else:
-        content["tables"].append(dict(table))
-    write_json(path, content)
+    known = {table["title"]: table for table in content["tables"]}
+    for table in tables:
+        known[table["title"]] = {**known.get(table["title"], {}), **table}
+    content["tables"] = list(known.values())
+    write(path, content)
+
+
+def write(path: Path, content: Content) -> None:
+    """Write a file of results, every row of a table in a line."""
+    lines: list[str] = []
+
+    def in_a_line(cells: list[str]) -> str:
+        lines.append(json.dumps(cells, ensure_ascii=False))
+        return f"line {len(lines) - 1}"
+
+    tables = [
+        {
+            **table,
+            "columns": in_a_line(table["columns"]),
+            "rows": [in_a_line(row) for row in table["rows"]],
+        }
+        for table in content["tables"]
+    ]
+    text = json.dumps({**content, "tables": tables}, indent=1, ensure_ascii=False)
+    for number, line in enumerate(lines):
+        text = text.replace(f'"line {number}"', line, 1)
+    write_whole(path, text + "\n")
 
 
 def main() -> int:

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import section
+from benchmarks.results import section, write
 from benchmarks.techniques import EXACT_DB, Row, score, static_file
 from calib_data import clips_folder
-from edge_se.files import write_json
 from quant.audio.clips import read_calibration_clips
 from quant.evaluation.pairs import load_pairs
 from quant.graph.recipes import RECIPES
@@ -162,7 +161,7 @@ def main() -> None:
         load=load,
     )
     found = contents(rows, counts, conversion, measured)
-    write_json(arguments.json, found)
+    write(arguments.json, found)
     print("\n\n".join(section(found, arguments.json.name)))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 
 from benchmarks import live
-from benchmarks.results import render
+from benchmarks.results import put, render
 from tests.targets.board.listening import Heard
 
 RATE = 4000
@@ -19,7 +19,11 @@ def test_a_recording_becomes_a_table_beside_the_others(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "both.wav", np.stack([room, late], 1), RATE, "PCM_16")
     target = tmp_path / "results" / "85_live.json"
     target.parent.mkdir()
-    live.put(target, live.tables_of_board([["", "", "", "", "", "", ""]], [["0 to 2", "", "", ""]]))
+    put(
+        target,
+        *live.tables_of_board([["", "", "", "", "", "", ""]], [["0 to 2", "", "", ""]]),
+        **live.HEAD,
+    )
     arguments = ["live", "--recording", str(tmp_path / "both.wav"), "--json", str(target)]
     monkeypatch.setattr(sys, "argv", arguments)
 
