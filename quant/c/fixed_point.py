@@ -178,7 +178,7 @@ def quantize_rectifier(
             while np.abs(shifts).max() > 32767 * unit:
                 unit *= 2
             shifts = np.rint(shifts / unit).astype(np.int64)
-            return FixedRectifier(*multipliers, shifts, unit, bits)
+            return FixedRectifier(multipliers[0], multipliers[1], shifts, unit, bits)
     raise ValueError("a rectifier's result is far finer than what it is of")
 
 

@@ -228,14 +228,16 @@ class _Lowering:
             rows, channels = result.shape[-2:]
             (negative, _) = region.producer("below").inputs
             ratio = _sizes(self._producers[negative]) / _sizes(operator)
-            gains = (
-                region.constant("above", 0),
-                region.constant("below", 0) * ratio,
-                region.constant("shifted", 0),
+            above, below, shift = (
+                part.reshape(-1, channels)[:rows]
+                for part in (
+                    region.constant("above", 0),
+                    region.constant("below", 0) * ratio,
+                    region.constant("shifted", 0),
+                )
             )
-            parts = [part.reshape(-1, channels)[:rows] for part in gains]
             ratio = ratio.reshape(-1, channels)
-            self._append(AffineRectifier(convolved, negative, ratio, *parts, result))
+            self._append(AffineRectifier(convolved, negative, ratio, above, below, shift, result))
 
     def _over_frames(self, region: Region, operator: Operator, result: Value) -> Layer:
         x, window = region.values["x"], region.values["window"]

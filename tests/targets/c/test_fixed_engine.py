@@ -42,7 +42,7 @@ def difficult(noisy: list[np.ndarray]) -> np.ndarray:
 
 
 def test_it_gives_the_bits_of_the_model(engine, layers, noisy):
-    model = FixedModel(layers[0], quantize_layers(*layers, SIGNAL), SIGNAL)
+    model = FixedModel(layers[0], quantize_layers(layers[0], layers[1], SIGNAL), SIGNAL)
     signal = difficult(noisy)
     wanted = np.concatenate([model.process(hop) for hop in signal.reshape(-1, HOP)])
 

@@ -66,7 +66,9 @@ def hops(noisy) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def wanted(layers, engine, hops) -> np.ndarray:
-    model = FixedModel(layers[0], quantize_layers(*layers, engine.signal), engine.signal)
+    model = FixedModel(
+        layers[0], quantize_layers(layers[0], layers[1], engine.signal), engine.signal
+    )
     return np.stack([model.process(hop) for hop in hops])
 
 
