@@ -1,14 +1,17 @@
 """C for the platforms of boards, compiled on this machine."""
 
+import hashlib
 import importlib.util
 import shutil
-import tempfile
+import subprocess
 from functools import cache
 from pathlib import Path
 
+from edge_se.core.build import FOLDER as CORE
 from edge_se.core.build import BuildError, compile_core
 from edge_se.errors import UserError
 from targets.boards import Platform
+from targets.cache import cache_folder, made_once
 
 
 def find_cross_compiler(platform: Platform) -> list[str]:
@@ -36,6 +39,8 @@ def find_cross_compiler(platform: Platform) -> list[str]:
 def core_libraries(platform: Platform) -> dict[str, bytes]:
     """The compiled core (see `edge_se.core`) for a platform, by file name; always the same bytes.
 
+    It is kept in the user's cache: compiling takes a minute.
+
     Raises:
         UserError: There is no compiler for it, or it failed.
     """
@@ -44,8 +49,21 @@ def core_libraries(platform: Platform) -> dict[str, bytes]:
 
 @cache
 def _compiled_core(platform: str, compiler: tuple[str, ...]) -> dict[str, bytes]:
-    with tempfile.TemporaryDirectory(prefix="edge-se-") as folder:
+    def compile_into(folder: Path) -> None:
         try:
-            return {path.name: path.read_bytes() for path in compile_core(Path(folder), compiler)}
+            compile_core(folder, compiler)
         except BuildError as error:
             raise UserError(f"the core can't be compiled for {platform} ({error})") from None
+
+    folder = cache_folder("cores") / f"{platform}-{_fingerprint(compiler)}"
+    return {path.name: path.read_bytes() for path in made_once(folder, compile_into).iterdir()}
+
+
+def _fingerprint(compiler: tuple[str, ...]) -> str:
+    """Another one for another core: of its sources, how they are compiled, and by what."""
+    version = subprocess.run([*compiler, "--version"], capture_output=True).stdout
+    known = hashlib.sha256("\0".join(compiler).encode() + version)
+    for path in sorted(CORE.rglob("*.*")):
+        if path.suffix in (".c", ".h", ".py"):
+            known.update(path.name.encode() + path.read_bytes())
+    return known.hexdigest()[:16]

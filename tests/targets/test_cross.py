@@ -16,8 +16,9 @@ from edge_se.engines.compiled_path import CompiledPath
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.fixed import LOGARITHM_BITS
 from edge_se.manifest import TensorSpec
+from targets import cross
 from targets.boards import load_platforms
-from targets.cross import _compiled_core, core_libraries
+from targets.cross import _compiled_core, _fingerprint, core_libraries
 from targets.emulation.system import find_emulator
 from targets.release import build_wheels
 from tests.helpers.fixed_signals import (
@@ -60,12 +61,28 @@ def guest(folder: Path, machine: str, source: str = "core_guest.c") -> list[str]
     return [*find_emulator(machine), str(binary)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", load_platforms().values(), ids=lambda p: p.key)
-def test_the_core_compiles_to_the_same_bytes_every_time(platform):
+def test_the_core_compiles_to_the_same_bytes_every_time(platform, tmp_path, monkeypatch):
     first = core_libraries(platform)
     _compiled_core.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     assert core_libraries(platform) == first
+    assert len(list((tmp_path / "edge-se" / "cores").glob(f"{platform.key}-*"))) == 1
+
+
+def test_another_core_has_another_place_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(cross, "CORE", tmp_path)
+    compiler = (sys.executable,)
+    prints = [_fingerprint(compiler), _fingerprint((sys.executable, "-O"))]
+    (tmp_path / "engine").mkdir()
+    for text in ("int x;", "int y;"):
+        (tmp_path / "engine" / "float.h").write_text(text)
+        prints.append(_fingerprint(compiler))
+
+    assert len(set(prints)) == 4
+    assert _fingerprint(compiler) == prints[-1]
 
 
 @pytest.mark.slow
