@@ -7,8 +7,6 @@ latter it needs gcc-arm-none-eabi and qemu-system-arm.
 """
 
 import argparse
-import shlex
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,27 +25,21 @@ from quant.c.engines import make_engine
 from quant.checkpoints import default_checkpoint_path
 from quant.commands.progress import ProgressBars
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
-from targets.c.generate import FLAGS, frame_sources, weights_sources
+from targets.c.generate import frame_sources
 from targets.c.microcontroller import CORES, Core
 from targets.c.microcontroller.emulation import emulate
 from targets.c.microcontroller.package import run_on_host, write_package
-from targets.emulation.emulator import build_counter
-from targets.emulation.system import find_emulator
+from targets.emulation.engine import count_engine
 
-PROGRAM = Path(__file__).with_suffix(".c")
-HOP, FULL_SCALE, WARM_UP = 256, 32768, 10
-HOPS = 110
-C_TYPES = {"float32": "float", "int16": "int16_t"}
+HOP, FULL_SCALE, HOPS = 256, 32768, 110
 COMMAND = "python -m benchmarks.engines noisy.wav [CHECKPOINT ...]"
 COLUMNS = ["instructions per hop", "Cortex-A53, A72", "Cortex-A55, A76, with dot products"]
 MEASURED = (
     "No Python, compiled by zig as the core in wheels is, under `qemu-aarch64`, 100 hops of "
     "speech; the built-in network and, where one is named, the authors' DNS3 checkpoint of UL-UNAS."
 )
-# Without dot products and with them, as the core in the wheels is compiled; a program that needs no
-# libraries there.
+# Without dot products and with them, as the core in the wheels is compiled.
 CPUS = ((), VARIANTS["_core_dotprod.so"][0])
-ZIG = (sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl")
 
 
 def main() -> int:
@@ -113,32 +105,11 @@ def count_on_64_bits(
     Raises:
         UserError: There is no compiler or emulator for it.
     """
-    sample = ARITHMETICS[engine.arithmetic]
+    given = samples if ARITHMETICS[engine.arithmetic] == np.float32 else _integers(samples)
     with tempfile.TemporaryDirectory(prefix="edge-se-") as name:
-        folder = Path(name)
-        sources = frame_sources(engine, "engine") | weights_sources(engine, "a network", "engine")
-        for file, text in sources.items():
-            (folder / file).write_text(text, encoding="utf-8")
-        (samples if sample == np.float32 else _integers(samples)).tofile(folder / "in.raw")
-        command = [
-            *ZIG,
-            *(option.replace("cortex-", "cortex_") for option in options),
-            *(*FLAGS, f"-DSAMPLE={C_TYPES[sample.name]}", "-D_DEFAULT_SOURCE"),
-            *("-I", name, str(PROGRAM), *map(str, folder.glob("*.c")), "-lm", "-o", f"{name}/run"),
-        ]
-        _run(command)
-        emulator, marks = find_emulator(), folder / "marks.txt"
-        counter = f"{build_counter(emulator)},out={marks}"
-        _run([*emulator, "-plugin", counter, f"{name}/run", f"{name}/in.raw"])
-        totals = np.loadtxt(marks, dtype=np.int64).sum(axis=1)
-    marking, _, counted = np.diff(totals)
-    return float(counted - marking) / (len(samples) - WARM_UP)
-
-
-def _run(command: Sequence[str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        raise UserError(f"{shlex.join(command)} failed: {result.stderr.strip()[-400:]}")
+        for file, text in frame_sources(engine, "engine").items():
+            Path(name, file).write_text(text, encoding="utf-8")
+        return count_engine(Path(name, "engine.c"), engine.blob, given, options)
 
 
 def on_microcontroller(engine: Engine, core: Core, samples: NDArray[np.int16]) -> list[str]:

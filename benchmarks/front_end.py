@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import write
+from benchmarks.results import put
 
 FILE = Path(__file__).resolve().parent / "results" / "12_front_end.json"
 CONDITIONS = (
@@ -102,12 +102,7 @@ def main() -> None:
         files = [Path(path) for path in reversed(paths.split(","))]
         networks[name] = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     content = section(networks)
-    if arguments.json.exists():
-        old = json.loads(arguments.json.read_text(encoding="utf-8"))["tables"]
-        notes = {table["title"]: table.get("footnotes", []) for table in old}
-        for table in content["tables"]:
-            table["footnotes"] = notes.get(table["title"], [])
-    write(arguments.json, content)
+    put(arguments.json, *content.pop("tables"), **content)
 
 
 if __name__ == "__main__":

@@ -48,17 +48,17 @@ def render(folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def put(path: Path, *tables: Content, **head: str) -> None:
+def put(path: Path, *tables: Content, **head: Any) -> None:
     """Put tables into a file of results, where each replaces what it has of the one of its title.
 
     Args:
         path: Of the file.
         tables: With titles; what one of them lacks stays as it is.
-        head: Of a new file: `title` and `measured`.
+        head: What the file says of all of them.
     """
     content: dict[str, Any] = {**head, "tables": []}
     if path.exists():
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8")) | head
     known = {table["title"]: table for table in content["tables"]}
     for table in tables:
         known[table["title"]] = {**known.get(table["title"], {}), **table}

@@ -16,7 +16,7 @@ import select
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,14 @@ def folder_written_beside(path: Path, mark: str) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def find_named(given: str | Path, named: Mapping[str, Path]) -> Path:
+    """Path of what goes by a name, or what the path is of.
+
+    A `Path` is never a name: "./gtcrn" would be one as soon as it is a `Path`.
+    """
+    return (named.get(given) if isinstance(given, str) else None) or Path(given)
 
 
 def _finite(content: Any) -> Any:

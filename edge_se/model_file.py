@@ -21,7 +21,7 @@ from pathlib import Path
 
 from edge_se.errors import UserError
 from edge_se.file_kinds import in_brackets, kind_of
-from edge_se.files import write_whole
+from edge_se.files import find_named, write_whole
 from edge_se.manifest import Manifest
 
 MANIFEST_NAME = "manifest.json"
@@ -155,12 +155,8 @@ def default_model_path() -> Path:
 
 
 def find_model(given: str | Path) -> Path:
-    """Path of a model file: the built-in one of a name, or what the path is of.
-
-    A `Path` is never a name: "./gtcrn" would be one as soon as it is a `Path`.
-    """
-    named = built_in_models().get(given) if isinstance(given, str) else None
-    return named or Path(given)
+    """Path of a model file: the built-in one of a name, or what the path is of."""
+    return find_named(given, built_in_models())
 
 
 def _kind(data: bytes) -> _Kind:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_se.engines import AUTO, ENGINES, MICRO, RUNTIMES, STFTS
 from edge_se.errors import UserError
-from edge_se.files import STANDARD, require_folder, require_writable, status_of
+from edge_se.files import STANDARD, find_named, require_folder, require_writable, status_of
 from edge_se.strength import FULL, MOST_DB, PRESETS, Strength
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class InputPath:
 
     def __call__(self, text: str) -> Path:
         """The path that a text means; ArgumentTypeError where it is empty."""
-        return self.named().get(text) or Path(word(text))
+        return find_named(word(text), self.named())
 
 
 def _models() -> Mapping[str, Path]:

@@ -71,12 +71,6 @@ INLINE int32_t of_sign(int32_t x, int32_t m, int32_t more)
 }
 INLINE int32_t difference(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
 
-/* Where a tile begins: the last one earlier, where it would reach beyond the end. */
-INLINE int tile_from(int first, int positions, int count)
-{
-    return count % positions && first + positions > count ? count - positions : first;
-}
-
 /* Sums of a tile, with what they begin with. Written out, since compilers spill sums. */
 INLINE void add_whole_tile(const struct extent e, const int16_t *x, const int8_t *weight,
                            int32_t sums[TILE][2])

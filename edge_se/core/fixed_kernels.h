@@ -310,6 +310,13 @@ struct normalization {
     int bits;         /* fractional, of all that is added */
 };
 
+/* Where so many values begin, those at `first`: the last of them earlier, where they would reach beyond
+   the end. What they hold twice is made twice, from other memory. */
+INLINE int tile_from(int first, int values, int count)
+{
+    return count % values && first + values > count ? count - values : first;
+}
+
 #if WORD_PAIRS
 #include "dsp.h"
 #endif
@@ -344,7 +351,7 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
     return;
 #endif
     ROLLED for (int first = 0; first < c.positions; first += block) {
-        const int from = first + block <= c.positions ? first : c.positions - block;
+        const int from = tile_from(first, block, c.positions);
         struct biases biases = {bias, bias, bias};
         if (edges) {
             if (from == 0) biases.first = with_edge[0];
@@ -559,7 +566,8 @@ INLINE void recur(const struct recurrence r, const struct affine input, int inpu
 
 #define GROUP_LIMIT 4
 
-/* Groups of four units over the rows of one frame, from zero, some from the last row to the first. `projected` [rows][group][3][4] are the inputs' projections, groups in the order `place`. */
+/* Groups of four units over the rows of one frame, from zero, some from the last row to the first.
+   `projected` [rows][group][3][4] are the inputs' projections, groups in the order `place`. */
 INLINE void scan(int rows, int groups, int shift, const struct affine hidden, const int *place,
                  const int *backward, const int32_t *projected, const int16_t *tanh_table,
                  int16_t *states)
@@ -744,13 +752,6 @@ INLINE void attend(const struct attention a, const struct levels *levels,
     }
 }
 
-/* Where the vector begins that holds the value at `first`: the last one earlier, where it would reach
-   beyond the end. What it holds twice is made twice, from other memory. */
-INLINE int eight_from(int first, int count)
-{
-    return count % 8 && first + 8 > count ? count - 8 : first;
-}
-
 /* a ma + b mb, whose multipliers have some fractional bits */
 INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int16_t of_b,
                 int bits, int16_t *y)
@@ -761,7 +762,7 @@ INLINE void add(int count, const int16_t *a, int16_t of_a, const int16_t *b, int
 #endif
     const h8 gain_a = h8_all(of_a), gain_b = h8_all(of_b);
     BRIEF for (int begin = 0; begin < count; begin += 8) {
-        const int i = eight_from(begin, count);
+        const int i = tile_from(begin, 8, count);
         const h8 first = h8_load(a + i), second = h8_load(b + i);
         i4 parts[2];
         UNROLL for (int h = 0; h < 2; h++)

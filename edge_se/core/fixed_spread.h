@@ -21,7 +21,7 @@ INLINE void merge_row(int bands, int alike, int16_t weight_alike, int32_t multip
     const h8 one = h8_all(weight_alike);
     const i4 same = i4_all(multiplier_alike);
     ROLLED for (int from = 0; from < alike; from += 8) {
-        const int b = eight_from(from, alike);
+        const int b = tile_from(from, 8, alike);
         const h8 given = h8_load(features + b);
         h8_store(y + b, h8_narrow(rescale(i4_mul(given, one, 0), shift, same),
                                   rescale(i4_mul(given, one, 1), shift, same)));
@@ -42,7 +42,7 @@ INLINE void rectify(int count, int16_t step, int bits, const int16_t *x, const i
 {
     const h8 unit = h8_all(step);
     BRIEF for (int first = 0; first < count; first += 8) {
-        const int i = eight_from(first, count);
+        const int i = tile_from(first, 8, count);
         const h8 given = h8_load(x + i), shifts = h8_load(shift + i);
         const h8 gain = h8_of_sign(given, h8_load(above + i), h8_load(below + i));
         i4 parts[2];
@@ -56,7 +56,7 @@ INLINE void rectify(int count, int16_t step, int bits, const int16_t *x, const i
 INLINE void sigmoids(int count, const int16_t *x, const int16_t *tanh_table, int16_t *y)
 {
     ROLLED for (int first = 0; first < count; first += 8) {
-        const int i = eight_from(first, count);
+        const int i = tile_from(first, 8, count);
         h8 values = h8_load(x + i);
         h8_cubics(1, &values, tanh_table, &values);
         h8_store(y + i, h8_sigmoid(values));
@@ -95,7 +95,7 @@ INLINE void spread_channels(const struct spread s, const int16_t *const *frames,
     const int row = s.phases * s.channels, of_phase = s.frames * s.taps;
     const int block = VECTORS && !PAIRED_PRODUCTS ? s.block : 1;
     ROLLED for (int begin = 0; begin < s.channels; begin += 8) {
-        const int c = eight_from(begin, s.channels);
+        const int c = tile_from(begin, 8, s.channels);
         UNROLL for (int phase = 0; phase < s.phases; phase++) {
             const int positions = s.positions - phase; /* the last row is that of a position */
             const int32_t *rows = a.rows + phase * s.channels + c;
@@ -108,7 +108,7 @@ INLINE void spread_channels(const struct spread s, const int16_t *const *frames,
                 multiplier[h] = i4_load(rows + row + 4 * h);
             }
             ROLLED for (int first = 0; first < positions; first += block) {
-                const int from = first + block <= positions ? first : positions - block;
+                const int from = tile_from(first, block, positions);
                 i4 sums[BLOCK_LIMIT][QUAD_LIMIT];
                 UNROLL for (int p = 0; p < block; p++)
                     UNROLL for (int h = 0; h < 2; h++) sums[p][h] = bias[h];
@@ -326,7 +326,7 @@ INLINE void attend_both_ways(const struct both_ways a, const struct both_maps *m
     if (a.channels == 1) {
         const h8 kept = h8_all(channels[0]);
         ROLLED for (int first = 0; first < a.rows; first += 8) {
-            const int p = eight_from(first, a.rows);
+            const int p = tile_from(first, 8, a.rows);
             const h8 given = h8_load(x + p), gain = h8_scale(kept, h8_load(rows + p));
             h8_store(y + p, h8_narrow(i4_round_shift(i4_mul(given, gain, 0), bits),
                                       i4_round_shift(i4_mul(given, gain, 1), bits)));
@@ -334,7 +334,7 @@ INLINE void attend_both_ways(const struct both_ways a, const struct both_maps *m
         return;
     }
     ROLLED for (int begin = 0; begin < a.channels; begin += 8) {
-        const int c = eight_from(begin, a.channels);
+        const int c = tile_from(begin, 8, a.channels);
         const h8 kept = h8_load(channels + c);
         BRIEF for (int p = 0; p < a.rows; p++) {
             const h8 given = h8_load(x + p * a.channels + c);

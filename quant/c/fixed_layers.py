@@ -250,10 +250,13 @@ def _with_room(layers: Sequence[Layer], encodings: Mapping[Value, Encoding]) -> 
             layer = replace(layer, **gains)
         elif isinstance(layer, Spread | Convolution) and layer.result in shares:
             share = shares[layer.result]  # [phases, outputs]
-            around = (slice(None), None, None, None) if isinstance(layer, Spread) else ()
-            by = share[around] if around else share.reshape(layer.bias.shape)[..., None, None]
-            bias = layer.bias * share.reshape(layer.bias.shape)
-            layer = replace(layer, weight=layer.weight * by, bias=bias)
+            of_bias = share.reshape(layer.bias.shape)
+            of_weight = (
+                share[:, None, None, None]
+                if isinstance(layer, Spread)
+                else of_bias[..., None, None]
+            )
+            layer = replace(layer, weight=layer.weight * of_weight, bias=layer.bias * of_bias)
         result.append(layer)
     return result
 

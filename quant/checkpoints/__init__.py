@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from edge_se.files import find_named
 from edge_se.model_file import DEFAULT
 
 
@@ -20,5 +21,4 @@ def default_checkpoint_path() -> Path:
 
 def find_checkpoint(given: str | Path) -> Path:
     """Path of a checkpoint: the built-in one of a name, or what the path is of."""
-    named = built_in_checkpoints().get(given) if isinstance(given, str) else None
-    return named or Path(given)
+    return find_named(given, built_in_checkpoints())

@@ -19,7 +19,7 @@ from calib_data import clips_folder
 from edge_se import Enhancer, core
 from edge_se.benchmark import frames_of
 from edge_se.commands.inspect import format_description
-from edge_se.core.build import FLAGS, FOLDER, BuildError, compile_library, find_compiler
+from edge_se.core.build import FOLDER, BuildError, compile_library, find_compiler
 from edge_se.engines import generated, load_engine, tflite
 from edge_se.engines.generated import GeneratedEngine, load_compiled, prefix, read_compiled
 from edge_se.errors import UserError
@@ -35,7 +35,7 @@ from quant.networks.registry import find_network
 from quant.ptq.proof import prove_against_torch
 from targets.boards import find_board, load_platforms
 from targets.cross import find_cross_compiler
-from targets.emulation.system import find_emulator
+from targets.emulation.engine import run_engine
 from targets.engines import SOURCES, compile_engine, core_sources, silent
 
 
@@ -620,36 +620,17 @@ def test_the_command_compiles_for_a_board(edge_se, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("arithmetic", "tolerance"), [("float", 1e-5), ("fixed", 0)])
 def test_the_engine_computes_the_same_on_emulated_32_bit_arm(
-    library, tool, tmp_path, signal, arithmetic, tolerance
+    library, tool, signal, arithmetic, tolerance
 ):
     for name in ("apt-get", "dpkg-deb"):
         tool(name)
     here = Enhancer(engine="c", stft=arithmetic)
     frames = frames_of(signal, 256, here.sample_dtype)
     expected = np.stack([here.process(frame) for frame in frames])
-    name, sample = prefix("gtcrn", arithmetic), {"float": "float", "fixed": "int16_t"}[arithmetic]
-    command = [*find_cross_compiler(find_board("armv7").platform), *FLAGS, "-static"]
-    command[command.index("-target") + 1] = "arm-linux-musleabihf"  # runs without a system
-    command = [flag for flag in command if flag not in ("-shared", "-fPIC")]
-    command += [f"-DPREFIX={name}", f"-DSAMPLE={sample}", "-include", f"{name}.h"]
-    sources = [Path(__file__).with_name("engine_guest.c"), SOURCES / f"{name}.c"]
-    folders = ["-I", str(SOURCES), "-I", str(FOLDER)]
-    guest = tmp_path / "guest"
-    subprocess.run([*command, *folders, *sources, "-lm", "-o", guest], check=True)
+    weights = attached_weights(default_model_path().read_bytes())[arithmetic]
 
-    (tmp_path / "weights.bin").write_bytes(
-        attached_weights(default_model_path().read_bytes())[arithmetic]
-    )
+    enhanced = run_engine(SOURCES / f"{prefix('gtcrn', arithmetic)}.c", weights, frames, "armv7l")
 
-    found = subprocess.run(
-        [*find_emulator("armv7l"), guest],
-        input=frames.tobytes(),
-        capture_output=True,
-        check=True,
-        cwd=tmp_path,
-    )
-
-    enhanced = np.frombuffer(found.stdout, frames.dtype).reshape(frames.shape)
     np.testing.assert_allclose(enhanced, expected, rtol=0, atol=tolerance)
 
 

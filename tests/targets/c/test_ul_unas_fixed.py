@@ -1,8 +1,6 @@
 """UL-UNAS in 16 bits: the same bits as its NumPy model, on every processor."""
 
 import ctypes
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,13 +14,10 @@ from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint
 from quant.networks.registry import find_network
 from quant.ptq.pipeline import calibrate_checkpoint, find_ranges
-from targets.boards import find_board
-from targets.c.generate import FLAGS
 from targets.c.microcontroller import find_core
 from targets.c.microcontroller.emulation import emulate
 from targets.c.microcontroller.package import write_package
-from targets.cross import find_cross_compiler
-from targets.emulation.system import find_emulator
+from targets.emulation.engine import run_engine
 from targets.engines import SOURCES, core_sources
 from tests.helpers.fixed_model import FixedModel
 from tests.helpers.running import at_every_level, randomize
@@ -98,33 +93,14 @@ def test_it_gives_the_bits_of_the_model(engine, hops, wanted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("board", "target", "options"),
-    [
-        ("pi4", "aarch64-linux-musl", []),
-        ("pi4", "aarch64-linux-musl", ["-mcpu=cortex_a55"]),  # with dot products
-        ("armv7", "arm-linux-musleabihf", []),
-    ],
+    ("machine", "options"),
+    [("aarch64", []), ("aarch64", ["-mcpu=cortex_a55"]), ("armv7l", [])],
+    ids=["64 bits", "64 bits, dot products", "32 bits"],
 )
-def test_emulated_arm_has_the_same_bits(engine, hops, wanted, tmp_path, board, target, options):
-    chosen = find_board(board).platform
-    command = [*find_cross_compiler(chosen), *FLAGS, *options, "-static"]
-    command[command.index("-target") + 1] = target  # runs without a system
-    command += ["-DPREFIX=ul_unas_fixed", "-DSAMPLE=int16_t", "-include", "ul_unas_fixed.h"]
-    sources = [Path(__file__).parents[1] / "engine_guest.c", SOURCES / "ul_unas_fixed.c"]
-    guest = tmp_path / "guest"
-    folders = ["-I", str(SOURCES), "-I", str(SOURCES.parent)]
-    subprocess.run([*command, *folders, *sources, "-lm", "-o", guest], check=True)
-    (tmp_path / "weights.bin").write_bytes(engine.blob)
+def test_emulated_arm_has_the_same_bits(engine, hops, wanted, machine, options):
+    found = run_engine(SOURCES / "ul_unas_fixed.c", engine.blob, hops, machine, options)
 
-    found = subprocess.run(
-        [*find_emulator(chosen.machines[0]), guest],
-        input=hops.tobytes(),
-        capture_output=True,
-        check=True,
-        cwd=tmp_path,
-    )
-
-    np.testing.assert_array_equal(np.frombuffer(found.stdout, np.int16).reshape(-1, HOP), wanted)
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.slow
