@@ -15,6 +15,7 @@ from targets.answers import FACTS_SHAPE, REPORT_SHAPE, STATE_SHAPE, read_answer
 from targets.board import install
 from targets.remote import Connection, RefusedError
 from tests.helpers.releases import add_release
+from tests.helpers.waiting import wait_for
 
 ID = "0123456789ab"
 FACTS = {
@@ -403,15 +404,20 @@ def test_ctrl_c_ends_ssh_as_well(ssh, tmp_path):
     ssh(f"echo $$ >{tmp_path / 'pid'}; exec sleep 600")
     script = "from targets.remote import Connection; Connection('board').installer({}, '')"
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as process:
-        for _ in range(600):
-            if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
-                break
-            time.sleep(0.05)
+        wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) != 0
 
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+    # Its parent is gone, so that it is there until the system has looked after it.
+    wait_for(lambda: not is_there(int((tmp_path / "pid").read_text())))
+
+
+def is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _script() -> str:
