@@ -22,6 +22,7 @@ from tests.targets.board.listening import (
     RATE,
     Heard,
     edit_settings,
+    give_priority,
     listen,
     put_in_cards,
     record,
@@ -146,6 +147,7 @@ def main() -> int:
             board.boot()
             put_in_cards(board)
             edit_settings(board)
+            give_priority(board)
             deploy = ["deploy", board.name, "--ssh-config", board.config, "--service"]
             command = [sys.executable, "-m", "edge_se", *deploy, "--model", arguments.model]
             subprocess.run([str(word) for word in command], check=True)

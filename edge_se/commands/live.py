@@ -17,6 +17,7 @@ from edge_se.console import Console
 from edge_se.ending import Ended
 from edge_se.errors import UserError
 from edge_se.files import STANDARD
+from edge_se.live.limits import LIMITS
 from edge_se.options import (
     Number,
     add_full_band,
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--playback", type=word, metavar="DEVICE", help="as --capture")
     parser.add_argument(
         "--buffer-ms",
-        type=Number(int, 4, 1000),
+        type=Number(int, *LIMITS["buffer_ms"]),
         metavar="MS",
         help="of the loudspeaker; less is heard earlier, until it runs empty (default: 20)",
     )
@@ -108,6 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_se.enhancer import Enhancer
     from edge_se.live.alsa import list_devices
     from edge_se.live.notify import Notifier
+    from edge_se.live.priority import take_priority
     from edge_se.live.settings import model_in, read_settings
     from edge_se.live.status import Status
     from edge_se.model_file import find_model
@@ -141,6 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     status = Status(arguments.status, about, console)
     live = _Live(enhancer, settings, Notifier(), status, console, arguments.virtual_microphone)
+    take_priority()  # after the model is loaded, which computes for seconds
     with undisturbed():
         if arguments.check or arguments.measure_latency:
             (live.check if arguments.check else live.measure)()
@@ -238,8 +241,10 @@ class _Live:
             settings.max_lag,
             settings.full_band,
         )
-        waits = self.buffering.target_s, self.buffering.tolerance_s
-        drift = DriftControl(*waits) if devices.two_clocks else None
+        waits = self.buffering
+        drift = None
+        if devices.two_clocks:
+            drift = DriftControl(waits.target_s, waits.tolerance_s, waits.period_s)
         stream = Stream(self.enhancer, devices, devices, asked, self.say, frame_done, drift=drift)
         try:
             stream.pump()

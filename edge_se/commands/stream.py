@@ -20,6 +20,7 @@ from pathlib import Path
 from edge_se.ending import Ended
 from edge_se.errors import UserError
 from edge_se.files import STANDARD, status_of
+from edge_se.live.limits import LIMITS
 from edge_se.live.pcm import FORMATS
 from edge_se.live.stream import MAX_LAG_HOPS
 from edge_se.options import (
@@ -28,9 +29,7 @@ from edge_se.options import (
     add_model_arguments,
     add_strength_arguments,
     asked_enhancer,
-    count,
     output_file,
-    positive_int,
 )
 
 STDIN, STDOUT = 0, 1
@@ -42,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_strength_arguments(parser)
     parser.add_argument(
         "--rate",
-        type=Number(int, 4000, 384_000),
+        type=Number(int, *LIMITS["rate"]),
         metavar="HZ",
         help="of the samples, in and out (default: the model's)",
     )
     parser.add_argument(
         "--channels",
-        type=positive_int(64),
+        type=Number(int, *LIMITS["channels"]),
         metavar="N",
         help="how many there are, interleaved (default: 1)",
     )
@@ -59,13 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--channel",
-        type=positive_int(64),
+        type=Number(int, 1, LIMITS["channel"][1]),
         metavar="N",
         help="the one to enhance, from 1 on (default: the mean of all)",
     )
     parser.add_argument(
         "--max-lag",
-        type=count(100_000),
+        type=Number(int, 0, LIMITS["max_lag"][1]),
         metavar="HOPS",
         help="discard samples where more hops than this wait; 0: never (default: "
         f"{MAX_LAG_HOPS} where the source is seen to keep real time, otherwise 0)",

@@ -4,5 +4,6 @@
 serve them (`devices.py`, with those of ALSA in `alsa.py` and of PipeWire in `pulse.py`). Beside it:
 how samples are written as bytes (`pcm.py`), the way from a device's samples to enhanced ones
 (`path.py`), whether a source keeps real time (`pace.py`), two clocks that differ (`drift.py`), what
-is told (`status.py`, `notify.py`), and how late sound is (`latency.py`).
+is told (`status.py`, `notify.py`), how late sound is (`latency.py`), which settings make sense
+(`settings.py`, `limits.py`), and that other programs wait (`priority.py`).
 """

@@ -39,8 +39,11 @@ class Buffering:
 
     @property
     def target_s(self) -> float:
-        """What waits before `aplay` when it is given more, on average."""
-        return min(0.6 * self.buffer_s, 0.012)
+        """What waits before `aplay` when it is given more, on average.
+
+        It only has to show how much waits; the full buffer behind it is what late hops live on.
+        """
+        return min(0.4 * self.buffer_s, 0.007)
 
     @property
     def tolerance_s(self) -> float:

@@ -32,9 +32,15 @@ class DriftControl:
         engaged: Whether anything has drifted; until then sound is left as it is.
     """
 
-    def __init__(self, target_s: float, tolerance_s: float) -> None:
-        """Keep so many seconds waiting; correct nothing while they differ by less than a bound."""
-        self._target, self._tolerance = target_s, tolerance_s
+    def __init__(self, target_s: float, tolerance_s: float, step_s: float) -> None:
+        """Start with nothing found.
+
+        Args:
+            target_s: Keep so many seconds waiting.
+            tolerance_s: Correct nothing while they differ by less.
+            step_s: What is taken at once, so that less than that stays where too little comes.
+        """
+        self._target, self._tolerance, self._step = target_s, tolerance_s, step_s
         self._mean = target_s
         self._elapsed = self._drift = 0.0
         self._waited = False
@@ -53,6 +59,8 @@ class DriftControl:
             elapsed_s: Since the last call.
         """
         self._elapsed += elapsed_s
+        if waiting_s < self._step:
+            waiting_s = 0.0
         # What takes all at once, as a file or the null device, has no clock to follow.
         self._waited |= waiting_s > 0
         self._mean += (waiting_s - self._mean) * min(elapsed_s / SMOOTHING_S, 1.0)

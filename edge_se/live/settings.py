@@ -7,19 +7,10 @@ from typing import Any
 from edge_se.errors import UserError
 from edge_se.files import naming, read_text
 from edge_se.live.alsa import FORMATS
+from edge_se.live.limits import LIMITS
 from edge_se.live.stream import MAX_LAG_HOPS
-from edge_se.strength import MOST_DB, PRESETS
+from edge_se.strength import PRESETS
 
-# Of numbers: the least and the most.
-_RANGES = {
-    "rate": (4000, 384_000),
-    "channels": (1, 64),
-    "channel": (0, 64),
-    "max_lag": (1, 100_000),
-    "buffer_ms": (4, 1000),
-    "max_attenuation": (0, MOST_DB),
-    "mix": (0, 1),
-}
 _KINDS = {str: "text", int: "a whole number", bool: "true or false", float: "a number"}
 
 
@@ -89,8 +80,8 @@ def _checked(content: dict[str, Any], path: Path) -> LiveSettings:
         whole = kinds[name] is float and type(value) is int
         if type(value) is not kinds[name] and not whole:
             raise UserError(f"{name} in {path} has to be {wanted}, not {value!r}")
-        if name in _RANGES and not _RANGES[name][0] <= value <= _RANGES[name][1]:
-            low, high = _RANGES[name]
+        if name in LIMITS and not LIMITS[name][0] <= value <= LIMITS[name][1]:
+            low, high = LIMITS[name]
             raise UserError(f"{name} in {path} has to lie between {low} and {high}, not {value}")
     settings = LiveSettings(**content)
     if settings.format not in FORMATS:

@@ -77,8 +77,8 @@ PATIENCE_S = 600
 CHECK_S = 60
 SILENT_S = 75  # of a sender; its ssh gives a connection up after 60
 PRIORITY_COMMAND = (
-    "sudo sh -c 'mkdir -p /etc/systemd/system/user@.service.d; printf \"[Service]\\nLimitNICE=-10"
-    "\\n\" >/etc/systemd/system/user@.service.d/edge-se.conf', and reboot"
+    "sudo sh -c 'mkdir -p /etc/systemd/system/user@.service.d; printf \"[Service]\\nLimitRTPRIO="
+    "10\\n\" >/etc/systemd/system/user@.service.d/edge-se.conf', and reboot"
 )
 SETTINGS_TEXT = """\
 # The live stream of edge-se. After a change: systemctl --user restart edge-se
@@ -1012,13 +1012,13 @@ def lingers(user: str) -> bool:
 
 
 def tell_priority() -> None:
-    """Say how the service gets the priority that its unit asks for, where it has none."""
+    """Say how the service gets real-time priority, where it has none."""
     question = ["systemctl", "--user", "show", UNIT, "--property=MainPID", "--value"]
     process = run(question, "asking systemd", check=False).strip()
     if not process.isdigit() or not int(process):
         return
     with contextlib.suppress(OSError):  # it has ended meanwhile
-        if os.getpriority(os.PRIO_PROCESS, int(process)) >= 0:
+        if os.sched_getscheduler(int(process)) == os.SCHED_OTHER:
             say(f"the service has no priority over other programs; give it one: {PRIORITY_COMMAND}")
 
 

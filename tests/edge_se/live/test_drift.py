@@ -16,7 +16,7 @@ HOP_S = HOP / RATE
 
 
 def control() -> DriftControl:
-    return DriftControl(WAITS.target_s, WAITS.tolerance_s)
+    return DriftControl(WAITS.target_s, WAITS.tolerance_s, WAITS.period_s)
 
 
 def play(ppm: float, seconds: float, jitter_s: float) -> tuple[Card, DriftControl, np.ndarray]:
@@ -159,7 +159,7 @@ def test_devices_of_one_card_have_one_clock(capture, playback, same):
 
 
 @pytest.mark.parametrize(
-    ("buffer_ms", "full_ms"), [(4, 7.4), (6, 11.1), (16, 29.6), (20, 36), (100, 116)]
+    ("buffer_ms", "full_ms"), [(4, 6.6), (6, 9.9), (16, 26.4), (20, 31), (100, 111)]
 )
 def test_a_smaller_buffer_makes_all_that_waits_smaller(buffer_ms, full_ms):
     waits = Buffering(buffer_ms * 1e-3)
@@ -172,7 +172,7 @@ def test_a_smaller_buffer_makes_all_that_waits_smaller(buffer_ms, full_ms):
 def test_the_smallest_buffer_is_followed_over_ten_minutes_of_drift():
     world, waits = World(), Buffering(0.006)
     card = Card(world, waits.period_s, waits.buffer_s, silence_s=waits.full_s)
-    drift, owed = DriftControl(waits.target_s, waits.tolerance_s), 0.0
+    drift, owed = DriftControl(waits.target_s, waits.tolerance_s, waits.period_s), 0.0
     for hop in range(1, round(600 / HOP_S)):
         world.now = hop * HOP_S / (1 + 200e-6)
         owed += HOP / drift.speed(card.waiting / 2 / RATE, HOP_S)

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 
 from edge_se import Enhancer
+from targets.board.install import PRIORITY_COMMAND
 from tests.helpers.waiting import wait_for
 from tests.targets.board.listening import (
     RATE,
     UNIT,
     Heard,
     edit_settings,
+    give_priority,
     listen,
     put_in_cards,
     read_wav,
@@ -151,15 +153,19 @@ class TestBoard:
         put_in_cards(board)
         edit_settings(board)
 
-        deploy("--model", models["so"], "--service")
+        said = deploy("--model", models["so"], "--service")
 
         wait_for_sound(board)
+        assert PRIORITY_COMMAND in said
+        give_priority(board)
         assert board.run("loginctl show-user pi --property=Linger") == "Linger=yes\n"
         assert board.run(UNIT.format("is-enabled")) == "enabled\n"
 
     def test_after_a_reboot_it_enhances_without_a_login(self, board, models, talk):
         board.reboot()
         wait_for_sound(board)
+        process = board.run(UNIT.format("show --property=MainPID --value")).strip()
+        assert "SCHED_RR" in board.run(f"chrt -p {process}")
 
         said, heard = record(board, talk, 40)
 
