@@ -31,11 +31,6 @@ pcm.heard { type multi
 SETTINGS = "/home/pi/.config/edge-se/live.toml"
 UNIT = "systemctl --user {} edge-se"
 STATUS = "/run/user/1000/edge-se/status.json"
-# Beside all users and services: a policy within one of them counts only there.
-BUSY = (
-    "systemctl --quiet is-active busy || sudo systemd-run --quiet --unit=busy --slice=-.slice "
-    "--property=CPUWeight=idle --property=CPUSchedulingPolicy=idle sh -c 'while :; do :; done'"
-)
 WINDOW_S, LONGEST_S = 2.0, 1.0
 SILENCE = 1e-3  # RMS of a window in which nothing is said
 
@@ -102,15 +97,6 @@ def give_priority(board: Board) -> None:
     board.run("sudo systemctl restart user@$(id -u)")  # which a reboot does too
 
 
-def keep_busy(board: Board) -> None:
-    """Have its core never idle, at the lowest priority, until it is switched off.
-
-    Then its clock and its cards wait for its core, and it makes no difference to them what else the
-    PC does.
-    """
-    board.run(BUSY)
-
-
 def edit_settings(board: Board, **settings: object) -> None:
     """Say what the service uses when it is started next; else the defaults, and these cards."""
     lines = {"capture": "plughw:Mic,1", "playback": "plughw:Spk,0", **settings}
@@ -120,7 +106,6 @@ def edit_settings(board: Board, **settings: object) -> None:
 
 def set_up(board: Board, **settings: object) -> None:
     """Edit the settings of the service and start it again, which ends once sound came out."""
-    keep_busy(board)
     edit_settings(board, **settings)
     board.run(UNIT.format("reset-failed"))  # it may not be started five times in ten minutes
     board.run(UNIT.format("restart"))
@@ -137,7 +122,6 @@ def record(board: Board, said: np.ndarray, seconds: float, rate: int = RATE) -> 
     Returns:
         What was said, and what is heard of it meanwhile, float32 [seconds * rate] each.
     """
-    keep_busy(board)
     board.send(wav(said, rate), "/tmp/said.wav")
     # It goes on until it fails, as it does when it is ended.
     play = "while aplay -q -D said --buffer-size=8192 /tmp/said.wav; do :; done"
