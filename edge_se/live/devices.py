@@ -279,11 +279,13 @@ class Devices:
     ) -> None:
         """Open both; UserError where a program is not installed."""
         self.layout, self.two_clocks = layout, two_clocks
-        self._capture = capture()
+        # In this order, since PulseAudio moves who records its default source to a new default one,
+        # which a microphone that is made here may be.
+        self._playback = playback()
         try:
-            self._playback = playback()
+            self._capture = capture()
         except BaseException:
-            self._capture.close()
+            self._playback.close()
             raise
         self.read, self.write = self._capture.read, self._playback.write
 

@@ -125,6 +125,19 @@ def test_the_microphone_that_was_in_use_is_enhanced_and_not_the_new_one(server, 
         devices.close()
 
 
+def test_nobody_records_yet_when_it_is_made(server, card):
+    """PulseAudio would move who records its default source to the new one, which is enhanced."""
+    card("parec", f"echo recording >>{server}; exec sleep 100\n")
+
+    devices = open_virtual("room", "Clean", LAYOUT)
+    try:
+        wait_for(lambda: "recording" in server.read_text())
+        made, recording = server.read_text().splitlines()
+        assert made.startswith("load-module") and recording == "recording"
+    finally:
+        devices.close()
+
+
 def test_without_a_server_it_says_so(card, tmp_path):
     card("pactl", "echo 'Connection failure: Connection refused' >&2; exit 1\n")
 
