@@ -76,9 +76,9 @@ SMOKE_FRAMES = 125
 PATIENCE_S = 600
 CHECK_S = 60
 SILENT_S = 75  # of a sender; its ssh gives a connection up after 60
+# Debian resets what a unit of systemd's would give a user.
 PRIORITY_COMMAND = (
-    "sudo sh -c 'mkdir -p /etc/systemd/system/user@.service.d; printf \"[Service]\\nLimitRTPRIO="
-    "10\\n\" >/etc/systemd/system/user@.service.d/edge-se.conf', and reboot"
+    "echo '{user} - rtprio 10' | sudo tee /etc/security/limits.d/edge-se.conf, and reboot"
 )
 SETTINGS_TEXT = """\
 # The live stream of edge-se. After a change: systemctl --user restart edge-se
@@ -1019,7 +1019,8 @@ def tell_priority() -> None:
         return
     with contextlib.suppress(OSError):  # it has ended meanwhile
         if os.sched_getscheduler(int(process)) == os.SCHED_OTHER:
-            say(f"the service has no priority over other programs; give it one: {PRIORITY_COMMAND}")
+            command = PRIORITY_COMMAND.format(user=getpass.getuser())
+            say(f"the service has no priority over other programs; give it one: {command}")
 
 
 def write_unit(unit: str) -> None:

@@ -91,10 +91,9 @@ def put_in_cards(board: Board) -> None:
 
 def give_priority(board: Board) -> None:
     """Let users' services take real-time priority, as the installer says how to."""
-    command, then = PRIORITY_COMMAND.split(", and ")
+    command, then = PRIORITY_COMMAND.format(user="pi").split(", and ")
     assert then == "reboot"
-    board.run(f"{command} && sudo systemctl daemon-reload")
-    board.run("sudo systemctl restart user@$(id -u)")  # which a reboot does too
+    board.run(f"{command}; sudo systemctl restart user@$(id -u)")  # which a reboot does too
 
 
 def edit_settings(board: Board, **settings: object) -> None:

@@ -124,7 +124,7 @@ class Board:
 
     def try_to(self, command: str, timeout_s: float = COMMAND_S) -> subprocess.CompletedProcess:
         """Run a command in a login shell there, whatever comes of it."""
-        options = ["-o", "ConnectTimeout=20"]
+        options = ["-o", "ConnectTimeout=120"]
         ssh = self.ssh(f"export XDG_RUNTIME_DIR=/run/user/$(id -u); {command}")
         return subprocess.run(
             [*ssh[:1], *options, *ssh[1:]],

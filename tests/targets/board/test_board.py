@@ -156,7 +156,7 @@ class TestBoard:
         said = deploy("--model", models["so"], "--service")
 
         wait_for_sound(board)
-        assert PRIORITY_COMMAND in said
+        assert PRIORITY_COMMAND.format(user="pi") in said
         give_priority(board)
         assert board.run("loginctl show-user pi --property=Linger") == "Linger=yes\n"
         assert board.run(UNIT.format("is-enabled")) == "enabled\n"
