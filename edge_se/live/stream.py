@@ -168,9 +168,12 @@ class Stream:
 
     @property
     def latency_s(self) -> float:
-        """How far enhanced sound lags when it is written, with the waiting for a hop."""
+        """How far the last sample that was written lagged then.
+
+        It has not waited for the rest of its hop, as the first one has, which is heard before it.
+        """
         assert self._path is not None, "pump has made it"
-        return self._latency_s(self._path)
+        return self._latency_s(self._path) - self._enhancer.hop_size / self._enhancer.sample_rate
 
     def _latency_s(self, path: LivePath) -> float:
         model_s = self._enhancer.latency_samples / self._enhancer.sample_rate
