@@ -37,7 +37,7 @@ HEAD = {
     "title": "Live sound",
     "measured": "From microphone to loudspeaker, by correlation of windows of 2 s with what was "
     "said meanwhile. The board is a whole emulated one (Debian 12, arm64), whose clock counts the "
-    "instructions of its one core, 2 ns each, and does not go on while the emulator is behind; "
+    "instructions of its one core, 2 ns each, and passes over the time in which it idles; "
     "its three sound cards are ALSA's loopbacks, which move samples in steps of 4 ms.",
 }
 SETTINGS: dict[str, dict[str, Any]] = {

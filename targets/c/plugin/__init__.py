@@ -22,8 +22,8 @@ ENGINE = "engine"
 LICENSE = "MIT", "https://opensource.org/license/mit"
 # LADSPA's hosts may tell plugins apart by a number of 24 bits, whose lowest are for trials.
 FIRST_ID, IDS = 4096, 2**24 - 4096
-# Unrolled loops make an int8 plugin a fifth larger and hardly faster. What hosts do not ask for would
-# be found by other plugins that are loaded into the same program.
+# Unrolled loops make an int8 plugin a fifth larger and hardly faster. What hosts do not ask for
+# would be found by other plugins that are loaded into the same program.
 OPTIONS = ("-O2", "-fvisibility=hidden")
 
 
