@@ -76,7 +76,7 @@ def deploy(board, tmp_path) -> Deploy:
     return Deploy(board, tmp_path / "state")
 
 
-def wait_until(board: Board, command: str, wanted: str, seconds: float = 180) -> str:
+def wait_until(board: Board, command: str, wanted: str, seconds: float = 600) -> str:
     """Ask until an answer holds something."""
     end = time.monotonic() + seconds
     while wanted not in (answer := board.try_to(command).stdout):
