@@ -2,10 +2,10 @@
 
 Candidates are static INT8, the network's own recipes (for GTCRN static INT8 with both ends or the
 whole encoder and decoder left float), and dynamic INT8; then, if no static one will do, the nearest
-to float of them again with its weights recovered. What they cost comes from a checked-in table of
-instructions (`costs.py`), so that the choice does not depend on the machine that makes it; what
-they lose is measured on mixtures that neither calibration nor recovery heard. Float is no
-candidate, but its cost is always found beside theirs.
+to float of them again with its weights recovered. What they cost comes from checked-in tables of
+instructions (`costs.py`), in C or in LiteRT, as each will run, so that the choice does not depend
+on the machine that makes it; what they lose is measured on mixtures that neither calibration nor
+recovery heard. Float is no candidate, but its cost is always found beside theirs.
 """
 
 import copy
@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 
 from quant.audio.clips import CalibrationClips, enough_to_hold_out, hold_out
+from quant.c.engines import float_engine, int8_engine, with_weights
 from quant.evaluation.judge import Judge, JudgedClips, Quality, format_change, judge_corrected
 from quant.graph.graph import Range
 from quant.graph.recipes import RECIPES, Recipe
@@ -137,6 +139,7 @@ class Decision:
             "chosen": self.chosen.name,
             "float": {
                 "instructions": round(self.float_cost.instructions),
+                "engine": self.float_cost.engine,
                 "bytes": self.float_size,
                 "faster_than_chosen": self.float_is_faster,
             },
@@ -145,6 +148,7 @@ class Decision:
                     "name": candidate.name,
                     "recipe": candidate.recipe.describe(),
                     "instructions": round(candidate.cost.instructions),
+                    "engine": candidate.cost.engine,
                     "estimated_operators": candidate.cost.estimated,
                     "bytes": candidate.size,
                     "verdict": self.verdict(candidate),
@@ -230,6 +234,7 @@ def choose_recipe(
         recovery: recovers weights; None leaves them as they are.
     """
     plain = build_float(checkpoint)
+    plain = with_weights(plain, partial(float_engine, checkpoint, RECIPES["float"]))
     with torch.no_grad():
         judge, candidates = _Trials(checkpoint, calibration, board).of_all(
             lambda: Judge(judged, checkpoint, tuple(limits(quality_budget))), progress
@@ -422,6 +427,8 @@ def _try(
 ) -> Candidate:
     with corrected(calibrated, recipe, ranges):
         content = build(calibrated, recipe, ranges, {})
+        if recipe.is_int8:
+            content = with_weights(content, partial(int8_engine, content))
         quality = judge_corrected(calibrated, recipe, ranges, judge)
     cost = predict(content, board.core)
     return Candidate(recipe, calibrated, ranges, quality, cost, len(content))
