@@ -29,11 +29,9 @@ from quant.audio.clips import (
     hold_out,
     read_calibration_clips,
 )
-from quant.c.engine import Engine
-from quant.c.engines import fixed_engine, float_engine, int8_engine
+from quant.c.engines import fixed_engine, float_engine, int8_engine, with_weights
 from quant.checkpoints import default_checkpoint_path, find_checkpoint
 from quant.evaluation.judge import JudgedClips
-from quant.graph.encoding import Precision
 from quant.graph.graph import Range
 from quant.graph.recipes import RECIPES, Recipe, find_recipe, read_recipe
 from quant.mixed_precision.auto import RECOVERY_STEPS, Decision, choose_recipe, split_clips
@@ -255,7 +253,7 @@ def _quantized(
             raise UserError("recovery is for activations in 8 or 16 bits, as int8 has them")
     if recipe is not None and recipe.is_float:
         content = build_proven_float(checkpoint, recipe)
-        content = _with_weights(content, partial(float_engine, checkpoint, recipe))
+        content = with_weights(content, partial(float_engine, checkpoint, recipe))
         return Quantized(content, checkpoint, recipe)
     return _enhancer(checkpoint, folder, recipe, chosen, progress)
 
@@ -418,9 +416,9 @@ def _enhancer(
     details = _describe(clips, len(noisy), calibrated, recovered, decision)
     content = build_proven(calibrated, recipe, ranges, details)
     if recipe.name == WEIGHTS_RECIPES["fixed"]:
-        content = _with_weights(content, partial(fixed_engine, calibrated, recipe, ranges))
-    elif _is_int8(recipe):
-        content = _with_weights(content, partial(int8_engine, content))
+        content = with_weights(content, partial(fixed_engine, calibrated, recipe, ranges))
+    elif recipe.is_int8:
+        content = with_weights(content, partial(int8_engine, content))
     return Quantized(
         content,
         checkpoint,
@@ -443,16 +441,6 @@ def _with_strength(content: bytes, strength: Strength) -> bytes:
     return attach_manifest(content, replace(manifest, strength=strength))
 
 
-def _with_weights(content: bytes, make: Callable[[], Engine]) -> bytes:
-    """A model file with weights for the C engine, where there is one for its network."""
-    try:
-        engine = make()
-    except UserError:
-        return content
-    manifest = manifest_of(content, "the model file")
-    return attach_manifest(content, manifest, {engine.arithmetic: engine.blob})
-
-
 def _recovery(
     options: Options, recipe: Recipe | None, clips: CalibrationClips, progress: Progress
 ) -> tuple[Recovery | None, tuple[str, ...]]:
@@ -461,7 +449,7 @@ def _recovery(
     if unasked:
         # Ranges that were given are of the weights as they are. With float ends it gains nothing on
         # voices other than those it learns from.
-        if options.ranges is not None or not (recipe is None or _is_int8(recipe)):
+        if options.ranges is not None or not (recipe is None or recipe.is_int8):
             return None, ()
         if not enough_to_hold_out(clips):
             return None, ("no recovery: too few clips to hold some out for validation",)
@@ -475,11 +463,6 @@ def _recovery(
     elif unasked:
         settings = replace(settings, least_loss=WORTH_RECOVERING)
     return partial(recover, clips=clips, settings=settings, progress=progress), ()
-
-
-def _is_int8(recipe: Recipe) -> bool:
-    """Whether all of the network is in 8 bits."""
-    return recipe.default is Precision.INT8 and not recipe.overrides
 
 
 def _describe(

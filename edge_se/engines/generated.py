@@ -253,7 +253,7 @@ def load_by_stft(model: Path, stft: str | None) -> GeneratedEngine:
         UserError: As `load_from_core` does.
     """
     manifest, weights = _read(model)
-    same = _same(manifest, weights)
+    same = same_arithmetic(manifest, weights)
     found = [name for name in ARITHMETICS if stft in (None, stft_of(name))]
     found.sort(key=lambda name: (name not in weights, name != same))
     return _load(model, manifest, weights, found[0])
@@ -270,7 +270,7 @@ def load_the_same(model: Path, stft: str | None = None) -> GeneratedEngine | Non
         UserError: As `read_model` does.
     """
     manifest, weights = _read(model)
-    same = _same(manifest, weights)
+    same = same_arithmetic(manifest, weights)
     if same is None or stft not in (None, stft_of(same)):
         return None
     # Without a core, or with one without this engine, the .tflite runs in its runtime.
@@ -313,7 +313,7 @@ def _try(
         return None
 
 
-def _same(manifest: Manifest, weights: Mapping[str, bytes]) -> str | None:
+def same_arithmetic(manifest: Manifest, weights: Mapping[str, bytes]) -> str | None:
     """The arithmetic that computes what a file does: to the bit, in float up to rounding."""
     if "int8" in weights:  # made of the file's own integers
         return "int8"

@@ -1,6 +1,6 @@
 """Engines for networks: which arithmetics there are, and what each is made from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from calib_data import clips_folder
 from edge_se.engines.generated import ARITHMETICS, RECIPES
 from edge_se.errors import UserError
-from edge_se.model_file import manifest_of, split
+from edge_se.model_file import attach_manifest, manifest_of, split
 from quant.audio.clips import read_calibration_clips
 from quant.c.engine import Engine
 from quant.c.fixed_engine import FixedEngine
@@ -123,6 +123,16 @@ def int8_engine(content: bytes) -> Engine:
             f"no int8 C engine can be generated for this file: {error}; it takes a GTCRN "
             f"or a UL-UNAS that edge-se quantize --precision {RECIPES['int8']} made"
         ) from error
+
+
+def with_weights(content: bytes, make: Callable[[], Engine]) -> bytes:
+    """A model file with weights for the C engine, where there is one for its network."""
+    try:
+        engine = make()
+    except UserError:
+        return content
+    manifest = manifest_of(content, "the model file")
+    return attach_manifest(content, manifest, {engine.arithmetic: engine.blob})
 
 
 def fixed_layers(

@@ -62,6 +62,11 @@ class Recipe:
     level_dbfs: float | None = None
 
     @property
+    def is_int8(self) -> bool:
+        """Whether all of the network is in 8 bits."""
+        return self.default is Precision.INT8 and not self.overrides
+
+    @property
     def splits(self) -> bool:
         """Whether the step is described as 8 bits hold it better."""
         return self.default is Precision.INT8 and self.signals is Precision.INT8

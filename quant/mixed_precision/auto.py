@@ -1,11 +1,11 @@
 """The choice of a recipe: the cheapest INT8 candidate on a board whose output is near enough.
 
 Candidates are static INT8, the network's own recipes (for GTCRN static INT8 with both ends or the
-whole encoder and decoder left float), and dynamic INT8; then, if no static one will do, the nearest
-to float of them again with its weights recovered. What they cost comes from a checked-in table of
-instructions (`costs.py`), so that the choice does not depend on the machine that makes it; what
-they lose is measured on mixtures that neither calibration nor recovery heard. Float is no
-candidate, but its cost is always found beside theirs.
+whole encoder and decoder left float), and dynamic INT8; then, if no static one will do, or one at
+half the cost nearly does, the nearest to float of them again with its weights recovered. What they cost comes from checked-in tables of
+instructions (`costs.py`), in C or in LiteRT, as each will run, so that the choice does not depend
+on the machine that makes it; what they lose is measured on mixtures that neither calibration nor
+recovery heard. Float is no candidate, but its cost is always found beside theirs.
 """
 
 import copy
@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 
 from quant.audio.clips import CalibrationClips, enough_to_hold_out, hold_out
+from quant.c.engines import float_engine, int8_engine, with_weights
 from quant.evaluation.judge import Judge, JudgedClips, Quality, format_change, judge_corrected
 from quant.graph.graph import Range
 from quant.graph.recipes import RECIPES, Recipe
@@ -45,6 +47,8 @@ RECOVERY_STEPS = 60
 BESIDE_PESQ = {"stoi": 0.25, "si_snr_db": 25.0}
 # Recovery leaves a third to a half of a loss: more than so many limits stays too much.
 RECOVERABLE = 3.0
+# Where a static candidate will do, recovery's minutes are for one of at most so much less cost.
+WORTH_MINUTES = 2.0
 # DNS3's and the built-in checkpoint on 48 mixtures of training speakers: int8 lost 0.065 PESQ at
 # 18.6 dB, int8_float_ends 0.019 at 24.4; between and beyond, the loss is taken as exponential.
 _ANCHOR_DB, _ANCHOR_LOSS, _DB_PER_FACTOR_E = 18.6, 0.065, 4.7
@@ -137,6 +141,7 @@ class Decision:
             "chosen": self.chosen.name,
             "float": {
                 "instructions": round(self.float_cost.instructions),
+                "engine": self.float_cost.engine,
                 "bytes": self.float_size,
                 "faster_than_chosen": self.float_is_faster,
             },
@@ -145,6 +150,7 @@ class Decision:
                     "name": candidate.name,
                     "recipe": candidate.recipe.describe(),
                     "instructions": round(candidate.cost.instructions),
+                    "engine": candidate.cost.engine,
                     "estimated_operators": candidate.cost.estimated,
                     "bytes": candidate.size,
                     "verdict": self.verdict(candidate),
@@ -217,8 +223,9 @@ def choose_recipe(
     """Try all candidates and choose the cheapest within the budget.
 
     If none is within it, the nearest to float is chosen. What is worse than another candidate and
-    no faster, or larger than float, is not. Where no static candidate is chosen, the nearest one to
-    float is tried once more with its weights recovered, if it would be cheaper.
+    no faster, or larger than float, is not. Where no static candidate is chosen, or one that takes
+    more than twice another's instructions, the nearest one to float is tried once more with its
+    weights recovered, if it would be cheaper.
 
     Args:
         checkpoint: the network.
@@ -230,6 +237,7 @@ def choose_recipe(
         recovery: recovers weights; None leaves them as they are.
     """
     plain = build_float(checkpoint)
+    plain = with_weights(plain, partial(float_engine, checkpoint, RECIPES["float"]))
     with torch.no_grad():
         judge, candidates = _Trials(checkpoint, calibration, board).of_all(
             lambda: Judge(judged, checkpoint, tuple(limits(quality_budget))), progress
@@ -358,17 +366,20 @@ def worth_recovering(
 ) -> Candidate | None:
     """The nearest static candidate to float, if recovered weights could make it the choice.
 
-    Recovery takes minutes, and brings a candidate that is near enough no nearer.
+    Recovery takes minutes, and brings a candidate that is near enough no nearer. So where a static
+    one will do already, it is for what is far cheaper alone.
     """
-    decided = within_budget(chosen.quality, budget)
-    if decided and chosen.recipe.is_static:
-        return None
+    dearest = math.inf
+    if within_budget(chosen.quality, budget):
+        dearest = chosen.cost.instructions
+        if chosen.recipe.is_static:
+            dearest /= WORTH_MINUTES
     promising = [
         candidate
         for candidate in _worth_having(candidates, float_size)
         if candidate.recipe.is_static
         and within_budget(candidate.quality, RECOVERABLE * budget)
-        and not (decided and candidate.cost.instructions > chosen.cost.instructions)
+        and candidate.cost.instructions <= dearest
     ]
     return max(promising, key=lambda c: c.quality.compressed_snr_db, default=None)
 
@@ -422,6 +433,8 @@ def _try(
 ) -> Candidate:
     with corrected(calibrated, recipe, ranges):
         content = build(calibrated, recipe, ranges, {})
+        if recipe.is_int8:
+            content = with_weights(content, partial(int8_engine, content))
         quality = judge_corrected(calibrated, recipe, ranges, judge)
     cost = predict(content, board.core)
     return Candidate(recipe, calibrated, ranges, quality, cost, len(content))

@@ -7,14 +7,15 @@ The counts are checked in, so that a choice by them is the same on every machine
 import functools
 import sys
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from edge_se.engines.generated import prefix, same_arithmetic
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest
-from edge_se.model_file import manifest_of, split
+from edge_se.model_file import attached_weights, manifest_of, split
 from quant.mixed_precision.operators import FileOperator, describe_operators, parse
 
 if sys.version_info >= (3, 11):
@@ -23,6 +24,7 @@ else:
     import tomli as tomllib
 
 TABLE_FILE = Path(__file__).parent / "instructions.toml"
+ENGINES_FILE = Path(__file__).parent / "engines.toml"
 DEFAULT_BOARD = "pi4"
 
 
@@ -81,11 +83,12 @@ class Counted:
 
 @dataclass(frozen=True)
 class Table:
-    """All counts: boards by key, the loop by core, operators by key."""
+    """All counts: boards by key, the loop by core, operators by key, C engines by name and core."""
 
     boards: Mapping[str, Board]
     loops: Mapping[str, LoopCost]
     operators: Mapping[str, Counted]
+    engines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,14 @@ class Cost:
         by_kind: of the operators, by kind and type: their number and instructions.
         loop: of the rest: signals, states, and what the delegate's partitions add.
         estimated: number of operators that were not counted with these shapes.
+        engine: "c" where the C engine runs the file, which is counted as a whole.
     """
 
     instructions: float
     by_kind: Mapping[tuple[str, str], tuple[int, float]]
     loop: float
     estimated: int
+    engine: str = "tflite"
 
 
 @functools.cache
@@ -122,7 +127,8 @@ def load_table() -> Table:
         for key, row in content[section].items()
     }
     loops = {core: LoopCost(**content["loop"][core]) for core in cores}
-    return Table(boards, loops, operators)
+    engines = tomllib.loads(ENGINES_FILE.read_text(encoding="utf-8"))
+    return Table(boards, loops, operators, engines)
 
 
 def frame_key(manifest: Manifest) -> str:
@@ -150,8 +156,8 @@ def find_board(key: str) -> Board:
 def predict(content: bytes, core: str, table: Table | None = None) -> Cost:
     """What a model file costs per frame on a core.
 
-    An operator that was not counted with its shapes is estimated by a line through those of its
-    kind and type.
+    A file that runs in C costs what its network's engine does. Of others, an operator that was not
+    counted with its shapes is estimated by a line through those of its kind and type.
 
     Args:
         content: of the model file, manifest included.
@@ -160,6 +166,11 @@ def predict(content: bytes, core: str, table: Table | None = None) -> Cost:
     """
     table = table or load_table()
     manifest = manifest_of(content, "the model file")
+    arithmetic = same_arithmetic(manifest, attached_weights(content))
+    if arithmetic is not None:
+        counts = table.engines.get(prefix(manifest.architecture, arithmetic))
+        if counts is not None:
+            return Cost(counts[core], {}, counts[core], 0, "c")
     model = parse(split(content)[0])
     operators = list(describe_operators(model))
     counted = [table.operators.get(operator.key) for operator in operators]

@@ -4,6 +4,9 @@ Every operator that a recipe puts into a file is run by itself on each emulated 
 several times in one model; the difference is its cost. What is left of a frame (analysis,
 synthesis, states, the delegate's partitions) is told apart by the frame loop of tiny models. Whole
 files are only used to check the sums: `--check` prints predicted and counted totals of files.
+
+C engines are counted as a whole, one number for a network and an arithmetic: `--engines` counts
+them alone.
 """
 
 import argparse
@@ -13,6 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +27,11 @@ from torch import nn
 from tqdm import tqdm
 
 from edge_se.benchmark import bursts
+from edge_se.engines.generated import prefix
 from edge_se.errors import UserError
 from edge_se.files import written_beside
 from edge_se.model_file import read_manifest, split
+from quant.c.engines import float_engine, int8_engine, with_weights
 from quant.checkpoints import default_checkpoint_path
 from quant.graph import operators as ops
 from quant.graph.encoding import Precision, assign_encodings
@@ -34,12 +40,12 @@ from quant.graph.recipes import RECIPES, Override, Recipe
 from quant.graph.scopes import find_scopes
 from quant.graph.tflite import write_tflite
 from quant.mixed_precision.costs import (
+    ENGINES_FILE,
     TABLE_FILE,
     Counted,
     LoopCost,
     Table,
     frame_key,
-    load_table,
     predict,
 )
 from quant.mixed_precision.operators import FileOperator, describe_operators, parse, repeated
@@ -47,11 +53,18 @@ from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.gtcrn.model import ERB, SIGNAL
 from quant.networks.gtcrn.step import band_merging
 from quant.networks.network import Network
-from quant.networks.registry import DEFAULT, NETWORKS
+from quant.networks.registry import DEFAULT, NETWORKS, find_network
 from quant.ptq.calibration import Statistics
-from quant.ptq.pipeline import CalibratedGraph, build_quantized
+from quant.ptq.pipeline import (
+    CalibratedGraph,
+    build_float,
+    build_quantized,
+    calibrate_checkpoint,
+    find_ranges,
+)
 from targets.boards import Board, load_boards
 from targets.emulation.emulator import EmulatedBoard, build_counter, emulated
+from targets.engines import ONLY_FRAMES, silent
 
 COPIES = 5
 FAN = 9  # sums of a fan graph
@@ -71,6 +84,12 @@ WITH_STATES = [("float32", "float32", False), ("int8", "int8", False)]
 HEADER = """\
 # Instructions of operators on emulated cores. Written by `python -m targets.emulation.costs`.
 # A row: type, work (multiplications, or elements moved), then one count per core.
+"""
+
+
+ENGINES_HEADER = """\
+# Instructions a frame of C engines, whole loop, by core. Written by
+# `python -m targets.emulation.costs --engines`.
 """
 
 
@@ -202,13 +221,15 @@ def count_models(machine: EmulatedBoard, paths: list[Path]) -> tuple[np.ndarray,
     return marks[3::2] - marks[2::2] - marking, delegated
 
 
-def count_loop(machine: EmulatedBoard, path: Path, samples: NDArray[np.float32]) -> float:
-    """Instructions of the whole loop for a frame.
+def count_loop(
+    machine: EmulatedBoard, path: Path, samples: NDArray[np.float32], engine: str | None = None
+) -> float:
+    """Instructions of the whole loop for a frame, in the engine that is chosen or named.
 
     Raises:
         UserError: the STFT does not run in the compiled core, as on boards it does.
     """
-    counted = machine.count(path, samples)
+    counted = machine.count(path, samples, engine)
     if "compiled" not in counted.engine["stft"]:
         raise UserError("counting needs the compiled core on the emulated board; install ziglang")
     return sum(counted.per_frame.values())
@@ -281,6 +302,44 @@ def count_core(
         border=round(float(border), 1),
     )
     return operators, loop
+
+
+def write_engine_files(folder: Path) -> dict[str, Path]:
+    """Model files that run in C, by network and arithmetic; the weights make no difference."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal(SIGNAL.sample_rate).astype(np.float32)
+    files = {}
+    for network in (DEFAULT, *(find_network(name) for name in ONLY_FRAMES)):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            checkpoint = Checkpoint(network.create().eval(), network, "untrained", 64 * "0")
+        rounded, in_float = RECIPES["int8"], partial(float_engine, checkpoint, RECIPES["float"])
+        calibrated = calibrate_checkpoint(checkpoint, [noise], rounded, silent)
+        content = build_quantized(calibrated, rounded, find_ranges(calibrated, rounded), {})
+        contents = {
+            "int8": with_weights(content, partial(int8_engine, content)),
+            "float": with_weights(build_float(checkpoint), in_float),
+        }
+        for arithmetic, content in contents.items():
+            name = prefix(network.name, arithmetic)
+            files[name] = folder / f"{name}.tflite"
+            files[name].write_bytes(content)
+    return files
+
+
+def count_engines() -> str:
+    """What C engines cost on all cores; the table as TOML."""
+    lines = [ENGINES_HEADER]
+    with tempfile.TemporaryDirectory() as name:
+        files = write_engine_files(Path(name))
+        counts: dict[str, dict[str, int]] = {engine: {} for engine in files}
+        samples = _noise(PROBE_SECONDS)
+        for core, board in tqdm(cores().items()):
+            with emulated(board, PYTHON) as machine:
+                for engine, path in files.items():
+                    counts[engine][core] = round(count_loop(machine, path, samples, "c"))
+    for engine, by_core in counts.items():
+        lines += [f"[{engine}]", *(f"{core} = {count}" for core, count in by_core.items()), ""]
+    return "\n".join(lines)
 
 
 # Writing and checking -------------------------------------------------------------------------
@@ -356,14 +415,18 @@ def main() -> None:
     parser.add_argument(
         "--check", type=Path, nargs="+", metavar="FILE", help="only compare these files with it"
     )
+    parser.add_argument("--engines", action="store_true", help="count C engines alone")
     arguments = parser.parse_args()
     if arguments.check:
         check(arguments.check, PROBE_SECONDS)
         return
-    with written_beside(TABLE_FILE) as temporary:
-        temporary.write_text(count_all(), encoding="utf-8")
-    load_table.cache_clear()
-    print(f"wrote {TABLE_FILE}: {len(load_table().operators)} operators")
+    counting = {ENGINES_FILE: count_engines}
+    if not arguments.engines:
+        counting[TABLE_FILE] = count_all
+    for file, count in counting.items():
+        with written_beside(file) as temporary:
+            temporary.write_text(count(), encoding="utf-8")
+        print(f"wrote {file}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
 """The cost table knows what the recipes' files hold, and predicts sums of what it knows."""
 
+from functools import partial
+
 import pytest
 
+from edge_se.engines.generated import prefix
 from edge_se.errors import UserError
 from edge_se.model_file import default_model_path
+from quant.c.engines import float_engine, with_weights
+from quant.graph.recipes import RECIPES
 from quant.mixed_precision.costs import (
     Counted,
     LoopCost,
@@ -15,6 +20,7 @@ from quant.mixed_precision.costs import (
 )
 from quant.mixed_precision.operators import FileOperator, describe_operators, parse, repeated
 from quant.ptq.pipeline import build_float
+from targets.engines import ONLY_FRAMES
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +66,28 @@ def test_a_cost_is_the_sum_of_its_operators_and_the_loop(float_file):
     assert cost.instructions == cost.loop + count
     assert state_bytes > 0
     assert cost.estimated == 0
+
+
+def test_every_engine_that_runs_files_in_c_was_counted_on_every_core():
+    table = load_table()
+
+    assert set(table.engines) == {
+        prefix(network, arithmetic)
+        for network in ("gtcrn", *ONLY_FRAMES)
+        for arithmetic in ("float", "int8")
+    }
+    assert all(set(counts) == set(table.loops) for counts in table.engines.values())
+
+
+def test_a_file_that_runs_in_c_costs_what_its_engine_does(float_file, default_checkpoint):
+    engine = partial(float_engine, default_checkpoint, RECIPES["float"])
+
+    in_c = predict(with_weights(float_file, engine), "cortex-a72")
+    in_tflite = predict(float_file, "cortex-a72")
+
+    assert in_c.instructions == load_table().engines["gtcrn_float"]["cortex-a72"]
+    assert (in_c.engine, in_tflite.engine) == ("c", "tflite")
+    assert in_c.instructions < in_tflite.instructions
 
 
 def test_what_was_not_counted_is_estimated_by_a_line_and_said(float_file):
