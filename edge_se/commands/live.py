@@ -143,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     status = Status(arguments.status, about, console)
     live = _Live(enhancer, settings, Notifier(), status, console, arguments.virtual_microphone)
-    take_priority()  # after the model is loaded, which computes for seconds
+    take_priority(console.say)  # after the model is loaded, which computes for seconds
     with undisturbed():
         if arguments.check or arguments.measure_latency:
             (live.check if arguments.check else live.measure)()

@@ -6,20 +6,41 @@ every service and every login has one of its own.
 
 import os
 import resource
+import signal
+from collections.abc import Callable
 
 PRIORITY = 10  # as sound programs have, below that of the kernel's own threads
-LONGEST_S = 2.0  # of computing without a wait, after which the kernel ends what hangs
+LONGEST_S = 2.0  # of computing without a wait, after which it is given back
 
 
-def take_priority() -> bool:
-    """Give this thread, and programs that it starts, real-time priority where a limit allows it.
+def take_priority(say: Callable[[str], None]) -> bool:
+    """Give this thread, and programs that it starts, real-time priority where it may have it.
+
+    What computes without a wait would keep every other program from running: it gets the usual
+    priority back.
+
+    Args:
+        say: told when that happens.
 
     Returns:
-        Whether they have it.
+        Whether it has it: a limit, a sandbox or a container may be against it.
     """
-    if resource.getrlimit(resource.RLIMIT_RTPRIO)[0] < PRIORITY:
+    highest = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
+    if highest != resource.RLIM_INFINITY and highest < PRIORITY:
         return False
-    longest, most = round(1e6 * LONGEST_S), resource.getrlimit(resource.RLIMIT_RTTIME)[1]
+
+    def give_back(*_: object) -> None:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        say("the network is too slow for this machine: it no longer has real-time priority")
+
+    signal.signal(signal.SIGXCPU, give_back)
+    most = resource.getrlimit(resource.RLIMIT_RTTIME)[1]
+    longest = round(1e6 * LONGEST_S)
+    if most != resource.RLIM_INFINITY:
+        longest = min(longest, most)
     resource.setrlimit(resource.RLIMIT_RTTIME, (longest, most))
-    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
+    except PermissionError:
+        return False
     return True

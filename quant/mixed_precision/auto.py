@@ -2,10 +2,11 @@
 
 Candidates are static INT8, the network's own recipes (for GTCRN static INT8 with both ends or the
 whole encoder and decoder left float), and dynamic INT8; then, if no static one will do, or one at
-half the cost nearly does, the nearest to float of them again with its weights recovered. What they cost comes from checked-in tables of
-instructions (`costs.py`), in C or in LiteRT, as each will run, so that the choice does not depend
-on the machine that makes it; what they lose is measured on mixtures that neither calibration nor
-recovery heard. Float is no candidate, but its cost is always found beside theirs.
+half the cost nearly does, the nearest to float of them again with its weights recovered. What they
+cost comes from checked-in tables of instructions (`costs.py`), in C or in LiteRT, as each will run,
+so that the choice does not depend on the machine that makes it; what they lose is measured on
+mixtures that neither calibration nor recovery heard. Float is no candidate, but its cost is always
+found beside theirs.
 """
 
 import copy

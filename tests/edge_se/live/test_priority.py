@@ -2,23 +2,84 @@
 
 import os
 import resource
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from edge_se.live.priority import LONGEST_S, PRIORITY, take_priority
 
+UNLIMITED = resource.RLIM_INFINITY
+LONGEST = round(1e6 * LONGEST_S)
 
-@pytest.mark.parametrize(("most", "taken"), [(0, False), (PRIORITY - 1, False), (PRIORITY, True)])
-def test_it_is_taken_up_to_the_limit_and_what_hangs_is_ended(monkeypatch, most, taken):
-    limits = {resource.RLIMIT_RTPRIO: (most, most), resource.RLIMIT_RTTIME: (-1, -1)}
-    calls: list[tuple] = []
+
+@pytest.fixture
+def limits(monkeypatch):
+    limits = {resource.RLIMIT_RTPRIO: (PRIORITY,) * 2, resource.RLIMIT_RTTIME: (UNLIMITED,) * 2}
     monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
     monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
+    before = signal.getsignal(signal.SIGXCPU)
+    yield limits
+    signal.signal(signal.SIGXCPU, before)
+
+
+@pytest.fixture
+def scheduled(monkeypatch):
+    calls: list[tuple] = []
     monkeypatch.setattr(os, "sched_setscheduler", lambda *call: calls.append(call))
+    return calls
 
-    assert take_priority() is taken
 
-    wanted = [(0, os.SCHED_RR, os.sched_param(PRIORITY))] if taken else []
-    assert calls == wanted
-    longest = round(1e6 * LONGEST_S) if taken else -1
-    assert limits[resource.RLIMIT_RTTIME] == (longest, -1)
+@pytest.mark.parametrize(
+    ("most", "taken"), [(0, False), (PRIORITY - 1, False), (PRIORITY, True), (UNLIMITED, True)]
+)
+def test_it_is_taken_up_to_the_limit(limits, scheduled, most, taken):
+    limits[resource.RLIMIT_RTPRIO] = (most, most)
+
+    assert take_priority(print) is taken
+
+    assert scheduled == ([(0, os.SCHED_RR, os.sched_param(PRIORITY))] if taken else [])
+    assert limits[resource.RLIMIT_RTTIME] == (LONGEST if taken else UNLIMITED, UNLIMITED)
+
+
+def test_a_shorter_limit_of_time_stays(limits, scheduled):
+    limits[resource.RLIMIT_RTTIME] = (200_000, 200_000)
+
+    assert take_priority(print)
+    assert limits[resource.RLIMIT_RTTIME] == (200_000, 200_000)
+
+
+def test_where_a_sandbox_is_against_it_sound_goes_on_without(limits, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+
+    assert take_priority(print) is False
+
+
+ASK = f"""
+import os, resource, signal
+try:
+    resource.setrlimit(resource.RLIMIT_RTPRIO, ({PRIORITY}, {PRIORITY}))
+except ValueError:
+    pass  # only root raises it
+from edge_se.live.priority import take_priority
+taken = take_priority(print)
+print(taken)
+if taken:
+    signal.raise_signal(signal.SIGXCPU)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    print("goes on")
+"""
+
+
+def test_what_computes_without_a_wait_gives_it_back_and_goes_on():
+    done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    taken, *told = done.stdout.splitlines()
+    if taken == "False":
+        pytest.skip("this machine gives no real-time priority")
+    assert "too slow" in told[0] and told[1:] == ["goes on"]
