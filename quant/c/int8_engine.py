@@ -173,7 +173,6 @@ class Int8Engine(Engine):
                 self._frame.places[tensor.index] = places
             return
         kernels: dict[str, Callable[[Operation], None]] = {
-            "FULLY_CONNECTED": self._layers.linear,
             "CONV_2D": self._layers.convolution,
             "DEPTHWISE_CONV_2D": self._layers.depthwise,
             "MEAN": self._layers.mean,
