@@ -768,7 +768,7 @@ INLINE void apply_depthwise(int positions, int stride, int frames, int taps, int
     }
 }
 
-/* Bins, each of two neighbouring bands: a fully connected layer of mostly zeros. Weights are those of
+/* Bins, each of two neighbouring bands: a layer of mostly zeros. Weights are those of
    the first of both bands, and then of the second. */
 INLINE void split_bands(int rows, int step, int bins, int row, const uint16_t *first, struct affine a,
                         const int8_t *x, int8_t *restrict y)

@@ -221,8 +221,8 @@ def _settle_products(
     """Give 8-bit products scales with which all runtimes multiply by the same factor.
 
     That is scale a scale b / scale of the product. LiteRT computes it in float, TFLite Micro in
-    double. Scales only grow, by some of a float's last bits. Left out are products of constants and
-    converted values for which no scale of the product will do.
+    double. Scales only grow, by some of a float's last bits. Products in files that are partly in
+    other precisions are left as they are where they read converted values.
     """
 
     def rescale(value: Value, scale: float) -> None:
@@ -233,7 +233,11 @@ def _settle_products(
         operator
         for operator in graph.operators
         if operator.kind == "multiply"
-        and encodings[operator.outputs[0]].precision is Precision.INT8
+        and all(
+            encodings[value].precision is Precision.INT8
+            for value in (*operator.inputs, *operator.outputs)
+            if value.constant is None
+        )
     ]
     while pending:
         unsettled = []
@@ -243,9 +247,7 @@ def _settle_products(
             before = encodings[result].scale
             scale = _settled(a, b, before)
             if scale is None:  # the rounding of a b can't be made up for
-                free = next((v for v in operator.inputs if _is_free(v, encodings)), None)
-                if free is None:
-                    continue
+                free = next(v for v in operator.inputs if v.constant is None and not v.fixed_range)
                 grown = np.nextafter(np.float32(encodings[free].scale), np.float32(np.inf))
                 rescale(free, float(grown))
             elif scale != before:
@@ -253,12 +255,6 @@ def _settle_products(
             if scale != before:
                 unsettled.append(operator)
         pending = pending if unsettled else []
-
-
-def _is_free(value: Value, encodings: Mapping[Value, Encoding]) -> bool:
-    """Whether its scale in 8 bits may be another one."""
-    free = value.constant is None and value.fixed_range is None
-    return free and encodings[value].precision is Precision.INT8
 
 
 @cache

@@ -147,8 +147,8 @@ def _row_step(
     states: list[Value],
     size: int,
 ) -> Value:
-    gates_input = _part(graph, projected, (row, 0), 2 * size, "gates_input")
-    candidate_input = _part(graph, projected, (row, 2 * size), size, "candidate_input")
+    gates_input = part_of_row(graph, projected, (row, 0), 2 * size, "gates_input")
+    candidate_input = part_of_row(graph, projected, (row, 2 * size), size, "candidate_input")
     if not states:
         reset, update = ops.split(
             graph, ops.sigmoid(graph, gates_input, "gates"), FEATURES, 2, "gate"
@@ -165,14 +165,14 @@ def _row_step(
         return state
     hidden_bias = torch.cat([torch.zeros(2 * size), weights.candidate_bias])
     hidden = ops.linear(graph, states[-1], weights.hidden_weight, hidden_bias, "hidden")
-    gates_state = _part(graph, hidden, (0, 0), 2 * size, "gates_state")
-    candidate_state = _part(graph, hidden, (0, 2 * size), size, "candidate_state")
+    gates_state = part_of_row(graph, hidden, (0, 0), 2 * size, "gates_state")
+    candidate_state = part_of_row(graph, hidden, (0, 2 * size), size, "candidate_state")
     graph.mark(hidden=hidden)
     gates_sum = ops.add(graph, gates_input, gates_state, "gates_sum")
     return new_state(graph, gates_sum, candidate_input, candidate_state, states[-1])
 
 
-def _part(graph: Graph, x: Value, begin: tuple[int, int], size: int, name: str) -> Value:
+def part_of_row(graph: Graph, x: Value, begin: tuple[int, int], size: int, name: str) -> Value:
     """So many features of one row from `begin`, a row and a feature, on."""
     return ops.slice(graph, x, (0, 0, *begin), (1, 1, 1, size), name)
 

@@ -18,7 +18,7 @@ _ONE = 64
 
 
 def reverse(graph: Graph, x: Value, axis: int, name: str) -> Value:
-    """Reverse the order along an image's `axis`; rows that were joined are joined the other way round."""
+    """Reverse an image along `axis`; rows that were joined are joined the other way round."""
     joined = next((op for op in graph.operators if x in op.outputs), None)
     if joined is not None and _joins_rows(joined, axis):
         return concat(graph, joined.inputs[::-1], axis, name)
