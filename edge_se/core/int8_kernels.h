@@ -714,7 +714,7 @@ INLINE void convolve_planes(int positions, int stride, int planes, int taps, int
                 UNROLL for (int q = 0; q < 2; q++) {
                     const int from = o + 4 * q;
                     up[q] = quad_finished(a, from, quad_add(quad_load(a.bias + from), sums[q]));
-                    down[q] = quad_finished(negative, from, 0,
+                    down[q] = quad_finished(negative, from,
                                             quad_subtract(quad_load(negative.bias + from), sums[q]));
                 }
                 quad_store_two(y + at, up[0], up[1], a.zero);
