@@ -438,7 +438,7 @@ struct gtcrn_int8_weights {
 
 typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 90800 ? 1 : -1];
 
-static const uint32_t layout[2] = {0x0a11beafu, 0x52d68b2cu};
+static const uint32_t layout[2] = {0xb0346629u, 0x65476fbau};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, zero), 133, INT32, -128, 127},
