@@ -92,7 +92,7 @@ def grus_apart() -> Iterator[None]:
                 weights.parts[quarter : quarter + 1],
             )
             states.append(merged(graph, x, part, f"{name}.{quarter}"))
-        return ops.concat(graph, states, 1, "states")
+        return ops.concat(graph, states, recurrent.FEATURES, "states")
 
     with patch.object(recurrent, "gru_over_rows", apart):
         yield
@@ -113,8 +113,10 @@ def projections_apart() -> Iterator[None]:
         if not states:
             return first(graph, projected, row, weights, states, size)
         gates, rest = slice(None, 2 * size), slice(2 * size, None)
-        gates_input = ops.slice(graph, projected, (row, 0), (1, 2 * size), "gates_input")
-        candidate_input = ops.slice(graph, projected, (row, 2 * size), (1, size), "candidate_input")
+        gates_input = recurrent.part_of_row(graph, projected, (row, 0), 2 * size, "gates_input")
+        candidate_input = recurrent.part_of_row(
+            graph, projected, (row, 2 * size), size, "candidate_input"
+        )
         gates_state = ops.linear(
             graph, states[-1], weights.hidden_weight[gates], None, "gates_state"
         )
@@ -154,7 +156,7 @@ def blend_by_three() -> Iterator[None]:
     """The new state as update * before + (1 - update) * candidate."""
 
     def blend(graph: Graph, candidate: Value, update: Value, before: Value) -> Value:
-        one = graph.constant(torch.ones(1, 1), "one")
+        one = graph.constant(torch.ones(1, 1, 1, 1), "one")
         kept = ops.multiply(graph, update, before, "kept")
         taken = ops.multiply(graph, ops.subtract(graph, one, update, "share"), candidate, "taken")
         state = ops.add(graph, kept, taken, "state")

@@ -1,8 +1,8 @@
 /* 8-bit operators, bit for bit as TFLite's reference kernels compute them.
 
-   A factor is a multiplier of 31 fractional bits and an exponent of two. Sums, products and
-   convolutions round twice, at the multiplication (halves up) and at the shift (halves away from
-   zero); fully connected layers once (halves up). What weights could make overflow wraps around.
+   A factor is a multiplier of 31 fractional bits and an exponent of two. All round twice, at the
+   multiplication (halves up) and at the shift (halves away from zero). What weights could make
+   overflow wraps around.
 
    Elementwise operators run in chains, 16 elements at once. Buffers have room for a multiple of 16
    elements. */
@@ -18,9 +18,6 @@
 #define BLOCK 16     /* elements of a chain at once */
 #define SUM_SHIFT 20 /* of the terms of a sum */
 #define LOWEST (-128)
-#ifndef ROUND_TWICE
-#define ROUND_TWICE 0 /* fully connected layers too, as TFLite Micro does */
-#endif
 #define HIGHEST 127
 
 INLINE int32_t wrapped(int64_t x) { return (int32_t)(uint32_t)(uint64_t)x; }
@@ -43,10 +40,6 @@ INLINE int32_t rescaled(int32_t x, int32_t m, int exponent)
 {
     const int left = exponent > 0 ? exponent : 0;
     return halved(scaled(shifted_left(x, left), m), left - exponent);
-}
-INLINE int32_t rescaled_once(int32_t x, int32_t m, int exponent)
-{
-    return wrapped(((int64_t)x * m + ((int64_t)1 << (30 - exponent))) >> (31 - exponent));
 }
 
 /* Blocks -------------------------------------------------------------------------------------- */
@@ -318,11 +311,6 @@ INLINE quad quad_rescale(quad x, quad m, quad exponent)
     const int32x4_t z = vqrdmulhq_s32(x, m);
     return vrshlq_s32(vsraq_n_s32(z, z, 31), exponent);
 }
-/* Of what is rounded down first, halves are those of the whole. */
-INLINE quad quad_rescale_once(quad x, quad m, quad exponent)
-{
-    return vrshlq_s32(vqdmulhq_s32(x, m), exponent);
-}
 INLINE void quad_store(int8_t *y, quad x, int32_t zero)
 {
     const int16x4_t half = vqadd_s16(vqmovn_s32(x), vdup_n_s16((int16_t)zero));
@@ -511,10 +499,6 @@ INLINE quad quad_rescale(quad x, quad m, quad exponent)
     const __m128i z = quad_scale(x, m, _mm_set1_epi64x(1 << 30));
     return quad_halve(_mm_add_epi32(z, _mm_srai_epi32(z, 31)), exponent);
 }
-INLINE quad quad_rescale_once(quad x, quad m, quad exponent)
-{
-    return quad_halve(quad_scale(x, m, _mm_setzero_si128()), exponent);
-}
 INLINE __m128i quads_narrowed(quad a, quad b, int32_t zero)
 {
     const __m128i both = _mm_adds_epi16(_mm_packs_epi32(a, b), _mm_set1_epi16((int16_t)zero));
@@ -607,24 +591,19 @@ INLINE quad quad_of_fours(int inputs, const int8_t *w, const int8_t *x, quad sum
 
 
 /* One output, from its sum. */
-INLINE int8_t finished(struct affine a, int o, int once, int32_t sum)
+INLINE int8_t finished(struct affine a, int o, int32_t sum)
 {
-    const int32_t x = plus(a.bias[o], sum), m = a.multiplier[o], exponent = a.exponent[o];
-    return clipped(plus(once && !ROUND_TWICE ? rescaled_once(x, m, exponent) : rescaled(x, m, exponent), a.zero), LOWEST);
+    return clipped(plus(rescaled(plus(a.bias[o], sum), a.multiplier[o], a.exponent[o]), a.zero), LOWEST);
 }
 
 #if QUADS
-INLINE quad quad_scaled(quad x, quad m, quad exponent, int once)
-{
-    return once && !ROUND_TWICE ? quad_rescale_once(x, m, exponent) : quad_rescale(x, m, exponent);
-}
 /* Four outputs from their sums, which include biases. */
-INLINE quad quad_finished(struct affine a, int o, int once, quad sum)
+INLINE quad quad_finished(struct affine a, int o, quad sum)
 {
-    return quad_scaled(sum, quad_load(a.multiplier + o), quad_load(a.exponent + o), once);
+    return quad_rescale(sum, quad_load(a.multiplier + o), quad_load(a.exponent + o));
 }
 /* One or two times four outputs of all rows, by weights that stay in registers. */
-INLINE void apply_held(int quads, int rows, int step, int inputs, int outputs, int row, int once,
+INLINE void apply_held(int quads, int rows, int step, int inputs, int outputs, int row,
                        struct affine a, const int8_t *x, int8_t *y)
 {
     ROLLED for (int o = 0; o < outputs; o += 4 * quads) {
@@ -639,7 +618,7 @@ INLINE void apply_held(int quads, int rows, int step, int inputs, int outputs, i
         ROLLED for (int r = 0; r < rows; r++) {
             UNROLL for (int q = 0; q < quads; q++) {
                 const quad sums = quad_of_held(inputs, held[q], x + r * step, bias[q]);
-                z[q] = quad_scaled(sums, m[q], exponent[q], once);
+                z[q] = quad_rescale(sums, m[q], exponent[q]);
             }
             if (quads == 2)
                 quad_store_two(y + r * row + o, z[0], z[1], a.zero);
@@ -653,18 +632,17 @@ INLINE void apply_held(int quads, int rows, int step, int inputs, int outputs, i
 /* Whether weights of a layer are by fours: [outputs / 4][inputs / 4][4][4]. */
 #define BY_FOURS(rows, inputs, outputs) ((outputs) % 4 == 0 && ((rows) < 3 || (inputs) > 48))
 
-/* Rows, `step` apart, of inputs, a multiple of 8, times weights; results `row` apart. Fully connected
-   layers round once. */
-INLINE void apply(int rows, int step, int inputs, int outputs, int row, int once, struct affine a,
+/* Rows, `step` apart, of inputs, a multiple of 8, times weights; results `row` apart. */
+INLINE void apply(int rows, int step, int inputs, int outputs, int row, struct affine a,
                   const int8_t *x, int8_t *restrict y)
 {
     const int by_fours = BY_FOURS(rows, inputs, outputs);
 #if QUADS
     if (outputs % 4 == 0 && !by_fours) {
         if (outputs % (4 * HELD) == 0)
-            apply_held(HELD, rows, step, inputs, outputs, row, once, a, x, y);
+            apply_held(HELD, rows, step, inputs, outputs, row, a, x, y);
         else
-            apply_held(1, rows, step, inputs, outputs, row, once, a, x, y);
+            apply_held(1, rows, step, inputs, outputs, row, a, x, y);
         return;
     }
 #endif
@@ -677,12 +655,12 @@ INLINE void apply(int rows, int step, int inputs, int outputs, int row, int once
             const int8_t *w = a.weight + o * inputs;
             const quad low = quad_of_fours(inputs, w, given, quad_load(a.bias + o));
             const quad high = quad_of_fours(inputs, w + 4 * inputs, given, quad_load(a.bias + o + 4));
-            quad_store_two(result + o, quad_finished(a, o, once, low),
-                           quad_finished(a, o + 4, once, high), a.zero);
+            quad_store_two(result + o, quad_finished(a, o, low),
+                           quad_finished(a, o + 4, high), a.zero);
         }
         ROLLED for (; o + 4 <= outputs; o += 4) {
             const quad sums = quad_of_fours(inputs, a.weight + o * inputs, given, quad_load(a.bias + o));
-            quad_store(result + o, quad_finished(a, o, once, sums), a.zero);
+            quad_store(result + o, quad_finished(a, o, sums), a.zero);
         }
 #endif
         for (; o < outputs; o++) {
@@ -691,7 +669,7 @@ INLINE void apply(int rows, int step, int inputs, int outputs, int row, int once
                 const int place = by_fours ? o / 4 * 4 * inputs + n / 4 * 16 + o % 4 * 4 + n % 4 : o * inputs + n;
                 sum += a.weight[place] * given[n];
             }
-            result[o] = finished(a, o, once, sum);
+            result[o] = finished(a, o, sum);
         }
     }
 }
@@ -735,8 +713,8 @@ INLINE void convolve_planes(int positions, int stride, int planes, int taps, int
                 quads_of_planes(planes, taps, width, w, given, sums);
                 UNROLL for (int q = 0; q < 2; q++) {
                     const int from = o + 4 * q;
-                    up[q] = quad_finished(a, from, 0, quad_add(quad_load(a.bias + from), sums[q]));
-                    down[q] = quad_finished(negative, from, 0,
+                    up[q] = quad_finished(a, from, quad_add(quad_load(a.bias + from), sums[q]));
+                    down[q] = quad_finished(negative, from,
                                             quad_subtract(quad_load(negative.bias + from), sums[q]));
                 }
                 quad_store_two(y + at, up[0], up[1], a.zero);
@@ -748,8 +726,8 @@ INLINE void convolve_planes(int positions, int stride, int planes, int taps, int
                         const int f = n / taps, t = n % taps;
                         sum += w[(f * TAPS + t) * 8 + i] * given[f * width + t];
                     }
-                    y[at + i] = finished(a, o + i, 0, sum);
-                    z[at + i] = finished(negative, o + i, 0, -sum);
+                    y[at + i] = finished(a, o + i, sum);
+                    z[at + i] = finished(negative, o + i, -sum);
                 }
 #endif
             }
@@ -775,7 +753,7 @@ INLINE void apply_depthwise(int positions, int stride, int frames, int taps, int
                 quads_add_taps(sums, two, w + n * channels, given + n / taps * frame + n % taps * channels,
                                w + more * channels, given + more / taps * frame + more % taps * channels);
             }
-            UNROLL for (int i = 0; i < 4; i++) sums[i] = quad_finished(a, c + 4 * i, 0, sums[i]);
+            UNROLL for (int i = 0; i < 4; i++) sums[i] = quad_finished(a, c + 4 * i, sums[i]);
             quad_store_two(result, sums[0], sums[1], a.zero);
             quad_store_two(result + 8, sums[2], sums[3], a.zero);
 #else
@@ -784,13 +762,13 @@ INLINE void apply_depthwise(int positions, int stride, int frames, int taps, int
                 const int8_t *tap = given + n / taps * frame + n % taps * channels;
                 for (int i = 0; i < BLOCK; i++) sums[i] += w[n * channels + i] * tap[i];
             }
-            for (int i = 0; i < BLOCK; i++) result[i] = finished(a, c + i, 0, sums[i]);
+            for (int i = 0; i < BLOCK; i++) result[i] = finished(a, c + i, sums[i]);
 #endif
         }
     }
 }
 
-/* Bins, each of two neighbouring bands: a fully connected layer of mostly zeros. Weights are those of
+/* Bins, each of two neighbouring bands: a layer of mostly zeros. Weights are those of
    the first of both bands, and then of the second. */
 INLINE void split_bands(int rows, int step, int bins, int row, const uint16_t *first, struct affine a,
                         const int8_t *x, int8_t *restrict y)
@@ -804,14 +782,14 @@ INLINE void split_bands(int rows, int step, int bins, int row, const uint16_t *f
             int32_t sums[8];
             UNROLL for (int i = 0; i < 8; i++) low[i] = bands[first[n + i]], high[i] = bands[first[n + i] + 1];
             UNROLL for (int i = 0; i < 8; i++) sums[i] = plus(a.bias[n + i], low[i] * a.weight[n + i] + high[i] * a.weight[bins + n + i]);
-            quad_store_two(y + r * row + n, quad_finished(a, n, 1, quad_load(sums)),
-                           quad_finished(a, n + 4, 1, quad_load(sums + 4)), a.zero);
+            quad_store_two(y + r * row + n, quad_finished(a, n, quad_load(sums)),
+                           quad_finished(a, n + 4, quad_load(sums + 4)), a.zero);
         }
 #endif
         for (; n < bins; n++) {
             const int8_t *band = bands + first[n];
             const int32_t sum = band[0] * a.weight[n] + band[1] * a.weight[bins + n];
-            y[r * row + n] = finished(a, n, 1, sum);
+            y[r * row + n] = finished(a, n, sum);
         }
     }
 }

@@ -14,7 +14,7 @@ INLINE void merge_bands(int bands, const uint16_t *first, const uint16_t *until,
         const int8_t *given = x + first[b] - until[b];
         int32_t sum = 0;
         for (int n = until[b]; n < until[b + 1]; n++) sum += a.weight[n] * given[n];
-        y[b] = finished(a, b, 1, sum);
+        y[b] = finished(a, b, sum);
     }
 }
 

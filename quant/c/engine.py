@@ -62,8 +62,9 @@ class Engine:
 
     # Its name; C types of values and of samples; headers in `edge_se/core` that the frame includes,
     # in this order (how lanes have the compiler optimize holds for the STFT too), and what they
-    # include.
+    # include. The revision tells its weights from earlier ones that had the same arrays.
     arithmetic: ClassVar[str]
+    revision: ClassVar[str] = ""
     element: ClassVar[str]
     samples: ClassVar[str]
     included: ClassVar[tuple[str, ...]]
@@ -121,12 +122,13 @@ class Engine:
     @property
     def layout(self) -> tuple[int, int]:
         """What tells its weights from others."""
-        return self.weights.layout(self.name)
+        return self.weights.layout(self.name + self.revision)
 
     @property
     def blob(self) -> bytes:
         """The checkpoint's weights, to be loaded."""
-        return self.weights.blob(self.name, self.signal.sample_rate, self.checkpoint)
+        engine = self.name + self.revision
+        return self.weights.blob(engine, self.signal.sample_rate, self.checkpoint)
 
     @property
     def lean_blob(self) -> bytes:

@@ -62,6 +62,7 @@ class Int8Engine(Engine):
     """What an `int8` model file computes, to the bit; see `Engine`."""
 
     arithmetic = "int8"
+    revision = "all rounded twice"
     element, samples = "int8_t", "int16_t"
     included = ("fixed_path.h", "int8_kernels.h", "int8_spread.h", "weights.h")
     included_by_these = ("compiler.h", "wide.h", "bits.h", "fft.h", "level.h")
@@ -173,7 +174,6 @@ class Int8Engine(Engine):
                 self._frame.places[tensor.index] = places
             return
         kernels: dict[str, Callable[[Operation], None]] = {
-            "FULLY_CONNECTED": self._layers.linear,
             "CONV_2D": self._layers.convolution,
             "DEPTHWISE_CONV_2D": self._layers.depthwise,
             "MEAN": self._layers.mean,

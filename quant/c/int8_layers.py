@@ -1,7 +1,6 @@
 """Weighted sums: an operator each, with its weights as tables."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,9 +88,9 @@ class Layers:
         return [weights, f"{bias} + {begin}" if begin else bias, multiplier, exponent, zero]
 
     def linear(self, operation: Operation) -> None:
-        """A fully connected layer, which may select or split bands instead."""
-        x, weight, (result,) = operation.input(0), operation.input(1), operation.outputs
-        kernel = content_of(weight)
+        """A convolution of one tap, which may select or split bands instead."""
+        x, (result,) = operation.input(0), operation.outputs
+        kernel = matrix_of(operation)
         places = self._frame.at(x).reshape(-1, kernel.shape[1])
         order = _selection(operation)
         if order is not None:
@@ -106,7 +105,7 @@ class Layers:
         rows = len(places)
         padded = ordered(np.pad(kernel, ((0, 0), (0, -inputs % INPUTS))), rows, outputs)
         tables = self._affine(operation, padded, kernel.sum(axis=1, dtype=np.int64))
-        shape = f"{rows}, {step}, {padded.shape[1]}, {outputs}, {outputs}, 1"
+        shape = f"{rows}, {step}, {padded.shape[1]}, {outputs}, {outputs}"
         self._apply(shape, tables, lambda at: at(first), [first], self._frame.define(result).number)
 
     def join_bins(self, operation: Operation) -> bool:
@@ -116,14 +115,14 @@ class Layers:
         if not splitting:
             return False
         moved, (result,) = tensors[: len(tensors) - len(splitting)], operation.outputs
-        served = len(result.shape) == 2 and operation.options["axis"] == 1
+        served = operation.options["axis"] == len(result.shape) - 1
         if not served or [op.outputs[0] for op in splitting] != tensors[len(moved) :]:
             raise ValueError("it joins bins in another order")
         first, weight, bias, multiplier, exponent = [], [], [], [], []
         step = 0
         for op in splitting:
-            kernel, x = content_of(op.input(1)), op.input(0)
-            places = self._frame.read(self._frame.at(x))
+            kernel, x = matrix_of(op), op.input(0)
+            places = self._frame.read(self._frame.at(x)).reshape(-1, kernel.shape[1])
             steps = strides_of(places)
             if steps is None or steps[1] != 1:
                 raise ValueError("it splits bands that do not lie side by side")
@@ -140,13 +139,10 @@ class Layers:
             multiplier += [m for m, _ in scales]
             exponent += [e if m else RIGHT.high for m, e in scales]
         buffer, bands = self._frame.define(result), places[:1] >> BITS << BITS
-        low = (
-            self._frame.at(moved[0])
-            if len(moved) == 1
-            else np.concatenate([self._frame.at(tensor) for tensor in moved], 1)
-        )
-        rows, columns = result.shape
-        target = self._frame.of(buffer).reshape(result.shape)[:, : low.shape[1]]
+        rows, columns = int(np.prod(result.shape[:-1])), result.shape[-1]
+        before = [self._frame.at(tensor).reshape(rows, -1) for tensor in moved]
+        low = np.concatenate(before, 1)
+        target = self._frame.of(buffer).reshape(rows, columns)[:, : low.shape[1]]
         self._frame.copy(self._frame.read(low), target)
         table = self._weights.table
         index = table("split_first", np.array(first, np.uint16), 0, step - 2)
@@ -198,6 +194,9 @@ class Layers:
             return  # computed with the one that it is the negative of
         kernel = content_of(operation.input(1))
         outputs, height, taps, inputs = kernel.shape
+        if (height, taps, inputs) == (1, 1, operation.input(0).shape[-1]):
+            self.linear(operation)
+            return
         places, before, after, stride = self._padded_rows(operation, taps)
         if height != 1 or len(places) != 1:
             raise ValueError("it has a convolution over more than one frame")
@@ -221,18 +220,7 @@ class Layers:
                 for n, name in enumerate(tables)
             ]
             step = stride * inputs
-            shape = f"{positions}, {step}, {width}, {of_group}, {outputs}, 0"
-            if taps == 1 and stride == 1:
-                shape = f"{positions}, {row}, {width}, {of_group}, {outputs}, 0"
-                self._apply(
-                    shape,
-                    part,
-                    partial(_pointer, given),
-                    [given],
-                    buffer,
-                    group * of_group,
-                )
-                continue
+            shape = f"{positions}, {step}, {width}, {of_group}, {outputs}"
             self._pad(count, inputs, row, before, after, operation.input(0), given, 0)
             self._apply(shape, part, lambda at: "k.padded", [], buffer, group * of_group)
 
@@ -381,10 +369,10 @@ class Layers:
     def mean(self, operation: Operation) -> None:
         """A mean over the first axes."""
         x, (result,) = operation.input(0), operation.outputs
-        axes = sorted(int(axis) for axis in numbers_of(operation.input(1)))
-        if axes != list(range(len(axes))):
+        axes = numbers_of(operation.input(1))
+        columns = int(np.prod(x.shape[max(axes) + 1 :]))
+        if any(x.shape[axis] > 1 for axis in range(max(axes)) if axis not in axes):
             raise ValueError("it has a mean over axes that are not the first ones")
-        columns = int(np.prod(x.shape[len(axes) :]))
         rows = int(np.prod(x.shape)) // columns
         first = int(self._frame.side_by_side(self._frame.at(x)).flat[0])
         multiplier, exponent = mean_multiplier(x, result, rows)
@@ -427,12 +415,16 @@ def _negatives(operations: Iterable[Operation]) -> dict[Operation, Operation]:
     return found
 
 
+def matrix_of(operation: Operation) -> Any:
+    """The weight of a convolution of one tap, [outputs, inputs]."""
+    kernel = content_of(operation.input(1))
+    return kernel.reshape(kernel.shape[0], kernel.shape[-1])
+
+
 def bias_of(operation: Operation, sums: Any, together: int) -> Any:
     """What a layer's sums begin with, [outputs], for inputs with their zero point in them."""
-    bias = -operation.input(0).zero_point * sums
-    if len(operation.inputs) > 2 and operation.inputs[2] is not None:
-        bias = bias + np.tile(np.array(operation.input(2).content).ravel(), together)
-    return bias
+    bias = np.tile(content_of(operation.input(2)).ravel(), together)
+    return bias - operation.input(0).zero_point * sums
 
 
 def ordered(weight: Any, rows: int, outputs: int) -> Any:
@@ -446,7 +438,7 @@ def ordered(weight: Any, rows: int, outputs: int) -> Any:
 def _selection(operation: Operation) -> Any:
     """Which input each output of a linear layer is, where it only selects; else None."""
     x, weight, (result,) = operation.input(0), operation.input(1), operation.outputs
-    kernel = content_of(weight)
+    kernel = matrix_of(operation)
     encodings = [(t.scales.tobytes(), t.zero_point) for t in (x, result)]
     largest = kernel.max(axis=1)
     selects = (
@@ -454,7 +446,7 @@ def _selection(operation: Operation) -> Any:
         and weight.scales.size == 1
         and (np.count_nonzero(kernel, axis=1) == 1).all()
         and (largest * weight.scale == 1).all()
-        and (len(operation.inputs) < 3 or operation.inputs[2] is None)
+        and not content_of(operation.input(2)).any()
     )
     return kernel.argmax(axis=1) if selects else None
 
@@ -465,7 +457,3 @@ def _splits_bands(kernel: Any) -> bool:
     used = kernel != 0
     first, last = used.argmax(axis=1), inputs - 1 - used[:, ::-1].argmax(axis=1)
     return bool(outputs > inputs > 2 and used.any(axis=1).all() and (last - first <= 1).all())
-
-
-def _pointer(place: int, at: Callable[[int], str]) -> str:
-    return at(place)

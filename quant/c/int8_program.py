@@ -181,7 +181,7 @@ def product_multiplier(a: Tensor, b: Tensor, result: Tensor) -> tuple[int, int]:
 
 
 def weighted_multipliers(x: Tensor, weight: Tensor, result: Tensor) -> list[tuple[int, int]]:
-    """Of each channel of a convolution or a fully connected layer."""
+    """Of each channel of a convolution."""
     return [multiplier_of(x.scale * float(s) / result.scale) for s in weight.scales]
 
 

@@ -17,6 +17,7 @@ from quant.c.int8_layers import (
     ZERO,
     Layers,
     bias_of,
+    matrix_of,
     ordered,
 )
 from quant.c.int8_moves import BITS, Places, buffer_of, lie_side_by_side, offset_of
@@ -43,7 +44,7 @@ class SpreadLayers(Layers):
         self._merging: list[tuple[Operation, int]] = []  # of bins to bands, and first bins
 
     def linear(self, operation: Operation) -> None:
-        """A fully connected layer; of features one that merges bins to bands.
+        """A convolution of one tap; of features one that merges bins to bands.
 
         Which bins those are depends on the checkpoint, so it is data.
         """
@@ -54,14 +55,14 @@ class SpreadLayers(Layers):
         if len(places) != 1 or not lie_side_by_side(places):
             raise ValueError("it merges other things than bins")
         (result,), bins = operation.outputs, int(places.flat[0])
-        done = sum(op.outputs[0].shape[1] for op, _ in self._merging)
+        done = sum(op.outputs[0].shape[-1] for op, _ in self._merging)
         self._merging.append((operation, offset_of(bins)))
         self._frame.read(places)
         place = self._frame.define(result).number << BITS
         function = self._source.function(
             "merge_bands",
             f"const uint16_t *first, const uint16_t *until, const struct affine a, {POINTERS}",
-            f"merge_bands({result.shape[1]}, first, until, a, x, y);",
+            f"merge_bands({result.shape[-1]}, first, until, a, x, y);",
         )
         spans = ", ".join(f"w->merge_{name} + {done}" for name in ("first", "until"))
         numbers = ", ".join(f"w->merge_{name} + {done}" for name in ("bias", "multiplier"))
@@ -79,7 +80,7 @@ class SpreadLayers(Layers):
             return
         first, weight, bias, scales = [], [], [], []
         for operation, begin in self._merging:
-            x, kernel = operation.input(0), content_of(operation.input(1))
+            x, kernel = operation.input(0), matrix_of(operation)
             spans = [np.flatnonzero(row) for row in kernel]
             if not all(len(span) for span in spans):
                 raise ValueError("it has a band of no bins")
@@ -143,7 +144,7 @@ class SpreadLayers(Layers):
                 f"gather({positions}, {frames}, {size}, {step}, {frame}, {width}, x, y);",
             )
             self._frame.emit([], [], lambda _: f"{function}(k.padded, k.gathered);")
-        shape = f"{positions}, {width}, {width}, {made}, {made}, 0"
+        shape = f"{positions}, {width}, {width}, {made}, {made}"
         self._apply(shape, tables, lambda _: "k.gathered", [], buffer)
 
     def depthwise(self, operation: Operation) -> None:

@@ -338,8 +338,8 @@ class _Lowering:
             self._whole(region.values["residual"]),
             weight,
             linear.constant("result", 1),
-            np.broadcast_to(region.constant("scaled", 0), y.shape),
-            np.broadcast_to(region.constant("shifted", 0), y.shape),
+            np.broadcast_to(region.constant("scaled", 0), y.shape)[0, 0],
+            np.broadcast_to(region.constant("shifted", 0), y.shape)[0, 0],
             float(region.constant("floored", 0).item()),
             region.values["result"],
         )
@@ -373,10 +373,12 @@ def _of_both_ways(weight: Floats) -> Floats:
 
 def _matrix(region: Region) -> Floats:
     """What a region makes of each unit vector in the first row of its input: [results, inputs]."""
-    rows, count = region.values["x"].shape
+    x = region.values["x"]
+    rows, count = x.shape[-2:]
     units = torch.zeros(count, rows, count)
     units[:, 0] = torch.eye(count)
-    return np.ascontiguousarray(run_region(region, units)[:, 0].flatten(1).T.numpy())
+    found = run_region(region, units.view(count, *x.shape)).reshape(count, rows, -1)
+    return np.ascontiguousarray(found[:, 0].T.numpy())
 
 
 def _weights(operator: Operator, phases: int = 1) -> tuple[Floats, Floats, int, int]:

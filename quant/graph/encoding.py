@@ -7,8 +7,9 @@ input shares one with its output, so that raw integers pass from frame to frame.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cache
 
 import numpy as np
 
@@ -35,6 +36,8 @@ _LIMITS = {Precision.INT8: (-128, 127), Precision.INT16: (-32768, 32767)}
 DTYPES = {Precision.FLOAT: "float32", Precision.INT8: "int8", Precision.INT16: "int16"}
 SMALLEST_SCALE = 1e-9
 EVERYTHING: Range = (-math.inf, math.inf)
+# How many of the next larger floats are tried as a product's scale; about 1 of 128 will do.
+LARGER_SCALES = 2**12
 
 # Chooses the precision of an operator.
 Chooser = Callable[[Operator], Precision]
@@ -189,4 +192,83 @@ def assign_encodings(
             else:
                 encoding = encode_range(low, high, precision)
         encodings |= dict.fromkeys(members, encoding)
+    _settle_products(graph, shared, encodings)
     return encodings
+
+
+def encoding_at(
+    value: Value, encodings: Mapping[Value, Encoding], precision: Precision
+) -> Encoding:
+    """The value's encoding if it has this precision, else its range at this precision.
+
+    Raises:
+        ValueError: it is a float without a range.
+    """
+    if value.constant is not None:
+        content = value.content
+        return encode_range(content.min(), content.max(), precision)
+    own = encodings[value]
+    if own.precision is precision or precision is Precision.FLOAT:
+        return own if own.precision is precision else FLOAT
+    if own.precision is Precision.FLOAT and own.float_range is None:
+        raise ValueError(f"{value.name} is float and has no range to quantize it by")
+    return encode_range(*own.range, precision)
+
+
+def _settle_products(
+    graph: Graph, shared: SharedEncodings, encodings: dict[Value, Encoding]
+) -> None:
+    """Give 8-bit products scales with which all runtimes multiply by the same factor.
+
+    That is scale a scale b / scale of the product. LiteRT computes it in float, TFLite Micro in
+    double. Scales only grow, by some of a float's last bits. Products in files that are partly in
+    other precisions are left as they are where they read converted values.
+    """
+
+    def rescale(value: Value, scale: float) -> None:
+        for member in shared.members[shared.root(value)]:
+            encodings[member] = replace(encodings[member], scale=scale)
+
+    pending = [
+        operator
+        for operator in graph.operators
+        if operator.kind == "multiply"
+        and all(
+            encodings[value].precision is Precision.INT8
+            for value in (*operator.inputs, *operator.outputs)
+            if value.constant is None
+        )
+    ]
+    while pending:
+        unsettled = []
+        for operator in pending:
+            (result,) = operator.outputs
+            a, b = (encoding_at(v, encodings, Precision.INT8).scale for v in operator.inputs)
+            before = encodings[result].scale
+            scale = _settled(a, b, before)
+            if scale is None:  # the rounding of a b can't be made up for
+                free = next(v for v in operator.inputs if v.constant is None and not v.fixed_range)
+                grown = np.nextafter(np.float32(encodings[free].scale), np.float32(np.inf))
+                rescale(free, float(grown))
+            elif scale != before:
+                rescale(result, scale)
+            if scale != before:
+                unsettled.append(operator)
+        pending = pending if unsettled else []
+
+
+@cache
+def _settled(a: float, b: float, scale: float) -> float | None:
+    """The least scale from this one on with which the product's factors agree."""
+    bits = np.array(scale, np.float32).view(np.int32)
+    scales = (bits + np.arange(LARGER_SCALES, dtype=np.int32)).view(np.float32)
+    in_float = np.float32(a) * np.float32(b) / scales
+    in_double = a * b / scales.astype(np.float64)
+    agree = _multipliers(in_float) == _multipliers(in_double)
+    return float(scales[agree.argmax()]) if agree.any() else None
+
+
+def _multipliers(factors: np.ndarray) -> np.ndarray:
+    """What TFLite's kernels make of factors: 31 bits, and the exponent as a whole number."""
+    fractions, exponents = np.frexp(factors.astype(np.float64))
+    return np.floor(np.ldexp(fractions, 31) + 0.5) + np.ldexp(exponents.astype(np.float64), 32)

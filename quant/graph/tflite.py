@@ -18,7 +18,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge_se.quantized import quantize
-from quant.graph.encoding import DTYPES, Chooser, Encoding, Precision, encode_range
+from quant.graph.encoding import DTYPES, Chooser, Encoding, Precision, encoding_at
 from quant.graph.graph import Graph, Operator, Value
 
 _TENSOR_TYPES = {
@@ -229,16 +229,8 @@ class TFLiteWriter:
         ]
 
     def encoding_at(self, value: Value, precision: Precision) -> Encoding:
-        """The value's encoding if it has this precision, else its range at this precision."""
-        if value.constant is not None:
-            content = value.content
-            return encode_range(content.min(), content.max(), precision)
-        own = self.encodings[value]
-        if own.precision is precision or precision is Precision.FLOAT:
-            return own if own.precision is precision else Encoding(Precision.FLOAT)
-        if own.precision is Precision.FLOAT and own.float_range is None:
-            raise ValueError(f"{value.name} is float and has no range to quantize it by")
-        return encode_range(*own.range, precision)
+        """As `quant.graph.encoding.encoding_at`."""
+        return encoding_at(value, self.encodings, precision)
 
     def read(self, value: Value, encoding: Encoding) -> int:
         """Index of a tensor that holds `value` in `encoding`, converted if need be."""

@@ -25,6 +25,11 @@ def _linear(graph: Graph) -> Value:
     return ops.linear(graph, x, constant(7, 12), constant(7, seed=1), "result")
 
 
+def _pointwise(graph: Graph) -> Value:
+    x = graph.input("x", (1, 1, 5, 12))
+    return ops.linear(graph, x, constant(7, 12), constant(7, seed=1), "result")
+
+
 def _convolution(graph: Graph) -> Value:
     """Grouped, five taps, stride 2: padded alike on both sides."""
     x = graph.input("x", (1, 1, 33, 8))
@@ -66,6 +71,7 @@ def _split(graph: Graph) -> Value:
 # By kind: builds the operator on inputs of the graph and gives its result.
 BUILDERS: dict[str, Callable[[Graph], Value]] = {
     "linear": _linear,
+    "pointwise": _pointwise,
     "convolution": _convolution,
     "depthwise": _depthwise,
     "add": _binary("add"),
@@ -95,7 +101,7 @@ BUILDERS: dict[str, Callable[[Graph], Value]] = {
     ),
     "resize": lambda graph: ops.resize(graph, graph.input("x", (1, 4, 3, 8)), (8, 6), "result"),
     "lstm": _lstm,
-    "reverse": lambda graph: ops.reverse(graph, graph.input("x", (6, 8)), 0, "result"),
+    "reverse": lambda graph: ops.reverse(graph, graph.input("x", (1, 1, 6, 8)), 2, "result"),
 }
 
 

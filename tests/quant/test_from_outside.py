@@ -88,7 +88,7 @@ def test_a_registered_network_is_quantized_and_enhances(
     assert (manifest.architecture, manifest.checkpoint["options"]) == ("toy", {"units": 24})
     assert (manifest.signal.window, manifest.signal.hop) == (400, 160)
     assert manifest.latency_samples == 240
-    assert [state.shape for state in manifest.states] == [(1, 24)]
+    assert [state.shape for state in manifest.states] == [(1, 1, 1, 24)]
     enhanced = soundfile.read(tmp_path / "out.wav")[0]
     assert snr(enhanced, offline(toy, noisy[4])) > least_snr
 

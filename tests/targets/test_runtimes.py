@@ -128,7 +128,7 @@ def test_every_runtime_has_a_verdict_with_its_reason(tmp_path):
 
 @pytest.mark.parametrize("kind", [k for k in BUILDERS if not KINDS[k].float_only])
 def test_tflite_micro_computes_litert_s_integers(tmp_path, kind):
-    """To the integer; but fully connected layers, which it rounds twice, may be a step off."""
+    """To the integer; but fully connected layers of matrices, rounded twice, may be a step off."""
     runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
     path = written(tmp_path / "model.tflite", one_operator(kind), Precision.INT8)
     micro = runtime.Interpreter.from_bytes(path.read_bytes(), arena_size=1 << 20)

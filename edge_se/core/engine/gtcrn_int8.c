@@ -60,371 +60,371 @@ struct gtcrn_int8_weights {
     int32_t exponent_30[8];
     int32_t bias_30[8];
     int8_t table_29[256];
-    int8_t table_32[256];
-    int8_t weight_34[256];
-    int32_t multiplier_34[32];
-    int32_t exponent_34[32];
-    int32_t bias_34[32];
-    int8_t weight_35[128];
-    int32_t multiplier_35[16];
-    int32_t exponent_35[16];
-    int32_t bias_35[16];
-    int8_t weight_36[512];
-    int32_t multiplier_36[32];
-    int32_t exponent_36[32];
-    int32_t bias_36[32];
-    int8_t weight_37[256];
-    int32_t multiplier_37[16];
-    int32_t exponent_37[16];
-    int32_t bias_37[16];
-    int8_t table_39[256];
+    int8_t table_31[256];
+    int8_t weight_33[256];
+    int32_t multiplier_33[32];
+    int32_t exponent_33[32];
+    int32_t bias_33[32];
+    int8_t weight_34[128];
+    int32_t multiplier_34[16];
+    int32_t exponent_34[16];
+    int32_t bias_34[16];
+    int8_t weight_35[512];
+    int32_t multiplier_35[32];
+    int32_t exponent_35[32];
+    int32_t bias_35[32];
+    int8_t weight_36[256];
+    int32_t multiplier_36[16];
+    int32_t exponent_36[16];
+    int32_t bias_36[16];
+    int8_t table_38[256];
     int32_t numbers_5[16];
-    int8_t weight_47[128];
-    int32_t multiplier_47[8];
-    int32_t exponent_47[8];
-    int32_t bias_47[8];
-    int8_t table_43[256];
+    int8_t weight_46[128];
+    int32_t multiplier_46[8];
+    int32_t exponent_46[8];
+    int32_t bias_46[8];
+    int8_t table_42[256];
     int32_t numbers_6[52];
-    int8_t table_48[256];
-    int8_t table_52[256];
+    int8_t table_47[256];
+    int8_t table_49[256];
     int32_t numbers_8[8];
-    int8_t weight_59[384];
-    int32_t multiplier_59[16];
-    int32_t exponent_59[16];
-    int32_t bias_59[16];
-    int8_t table_53[256];
-    int8_t weight_64[144];
-    int32_t multiplier_64[16];
-    int32_t exponent_64[16];
-    int32_t bias_64[16];
-    int8_t table_60[256];
-    int8_t weight_66[128];
-    int32_t multiplier_66[8];
-    int32_t exponent_66[8];
-    int32_t bias_66[8];
-    int8_t table_65[256];
-    int8_t table_68[256];
-    int8_t weight_70[256];
-    int32_t multiplier_70[32];
-    int32_t exponent_70[32];
-    int32_t bias_70[32];
-    int8_t weight_71[128];
-    int32_t multiplier_71[16];
-    int32_t exponent_71[16];
-    int32_t bias_71[16];
-    int8_t weight_72[512];
-    int32_t multiplier_72[32];
-    int32_t exponent_72[32];
-    int32_t bias_72[32];
-    int8_t weight_73[256];
-    int32_t multiplier_73[16];
-    int32_t exponent_73[16];
-    int32_t bias_73[16];
-    int8_t table_75[256];
+    int8_t weight_56[384];
+    int32_t multiplier_56[16];
+    int32_t exponent_56[16];
+    int32_t bias_56[16];
+    int8_t table_50[256];
+    int8_t weight_61[144];
+    int32_t multiplier_61[16];
+    int32_t exponent_61[16];
+    int32_t bias_61[16];
+    int8_t table_57[256];
+    int8_t weight_63[128];
+    int32_t multiplier_63[8];
+    int32_t exponent_63[8];
+    int32_t bias_63[8];
+    int8_t table_62[256];
+    int8_t table_64[256];
+    int8_t weight_66[256];
+    int32_t multiplier_66[32];
+    int32_t exponent_66[32];
+    int32_t bias_66[32];
+    int8_t weight_67[128];
+    int32_t multiplier_67[16];
+    int32_t exponent_67[16];
+    int32_t bias_67[16];
+    int8_t weight_68[512];
+    int32_t multiplier_68[32];
+    int32_t exponent_68[32];
+    int32_t bias_68[32];
+    int8_t weight_69[256];
+    int32_t multiplier_69[16];
+    int32_t exponent_69[16];
+    int32_t bias_69[16];
+    int8_t table_71[256];
     int32_t numbers_13[16];
-    int8_t weight_83[128];
-    int32_t multiplier_83[8];
-    int32_t exponent_83[8];
-    int32_t bias_83[8];
-    int8_t table_79[256];
+    int8_t weight_79[128];
+    int32_t multiplier_79[8];
+    int32_t exponent_79[8];
+    int32_t bias_79[8];
+    int8_t table_75[256];
     int32_t numbers_14[52];
-    int8_t table_84[256];
-    int8_t table_88[256];
+    int8_t table_80[256];
+    int8_t table_82[256];
     int32_t numbers_16[8];
-    int8_t weight_95[384];
-    int32_t multiplier_95[16];
-    int32_t exponent_95[16];
-    int32_t bias_95[16];
-    int8_t table_89[256];
-    int8_t weight_100[144];
+    int8_t weight_89[384];
+    int32_t multiplier_89[16];
+    int32_t exponent_89[16];
+    int32_t bias_89[16];
+    int8_t table_83[256];
+    int8_t weight_94[144];
+    int32_t multiplier_94[16];
+    int32_t exponent_94[16];
+    int32_t bias_94[16];
+    int8_t table_90[256];
+    int8_t weight_96[128];
+    int32_t multiplier_96[8];
+    int32_t exponent_96[8];
+    int32_t bias_96[8];
+    int8_t table_95[256];
+    int8_t table_97[256];
+    int8_t weight_99[256];
+    int32_t multiplier_99[32];
+    int32_t exponent_99[32];
+    int32_t bias_99[32];
+    int8_t weight_100[128];
     int32_t multiplier_100[16];
     int32_t exponent_100[16];
     int32_t bias_100[16];
-    int8_t table_96[256];
-    int8_t weight_102[128];
-    int32_t multiplier_102[8];
-    int32_t exponent_102[8];
-    int32_t bias_102[8];
-    int8_t table_101[256];
+    int8_t weight_101[512];
+    int32_t multiplier_101[32];
+    int32_t exponent_101[32];
+    int32_t bias_101[32];
+    int8_t weight_102[256];
+    int32_t multiplier_102[16];
+    int32_t exponent_102[16];
+    int32_t bias_102[16];
     int8_t table_104[256];
-    int8_t weight_106[256];
-    int32_t multiplier_106[32];
-    int32_t exponent_106[32];
-    int32_t bias_106[32];
-    int8_t weight_107[128];
-    int32_t multiplier_107[16];
-    int32_t exponent_107[16];
-    int32_t bias_107[16];
-    int8_t weight_108[512];
-    int32_t multiplier_108[32];
-    int32_t exponent_108[32];
-    int32_t bias_108[32];
-    int8_t weight_109[256];
-    int32_t multiplier_109[16];
-    int32_t exponent_109[16];
-    int32_t bias_109[16];
-    int8_t table_111[256];
     int32_t numbers_21[16];
-    int8_t weight_119[128];
-    int32_t multiplier_119[8];
-    int32_t exponent_119[8];
-    int32_t bias_119[8];
-    int8_t table_115[256];
+    int8_t weight_112[128];
+    int32_t multiplier_112[8];
+    int32_t exponent_112[8];
+    int32_t bias_112[8];
+    int8_t table_108[256];
     int32_t numbers_22[52];
-    int8_t table_120[256];
-    int8_t table_124[256];
+    int8_t table_113[256];
+    int8_t table_115[256];
     int32_t numbers_24[8];
-    int8_t table_125[256];
-    int8_t weight_134[1536];
-    int32_t multiplier_134[48];
-    int32_t exponent_134[48];
-    int32_t bias_134[48];
-    int8_t table_137[256];
-    int8_t weight_146[768];
-    int32_t multiplier_146[48];
-    int32_t exponent_146[48];
-    int32_t bias_146[1536];
-    int8_t table_141[256];
+    int8_t table_116[256];
+    int8_t weight_124[1536];
+    int32_t multiplier_124[48];
+    int32_t exponent_124[48];
+    int32_t bias_124[48];
+    int8_t table_127[256];
+    int8_t weight_136[768];
+    int32_t multiplier_136[48];
+    int32_t exponent_136[48];
+    int32_t bias_136[1536];
+    int8_t table_131[256];
     int32_t numbers_27[40];
-    int8_t table_150[256];
+    int8_t table_140[256];
     int32_t numbers_28[16];
-    int8_t table_154[256];
+    int8_t table_144[256];
     int32_t numbers_29[52];
-    int8_t weight_609[512];
-    int32_t multiplier_609[16];
-    int32_t exponent_609[16];
-    int32_t bias_609[16];
-    int8_t table_612[256];
+    int8_t weight_599[512];
+    int32_t multiplier_599[16];
+    int32_t exponent_599[16];
+    int32_t bias_599[16];
+    int8_t table_602[256];
     int32_t numbers_30[16];
-    int8_t table_615[256];
+    int8_t table_605[256];
     int32_t numbers_31[16];
     int32_t numbers_32[24];
-    int8_t weight_620[512];
-    int32_t multiplier_620[32];
-    int32_t exponent_620[32];
-    int32_t bias_620[32];
+    int8_t weight_610[512];
+    int32_t multiplier_610[32];
+    int32_t exponent_610[32];
+    int32_t bias_610[32];
     int32_t numbers_33[16];
-    int8_t weight_621[256];
-    int32_t multiplier_621[16];
-    int32_t exponent_621[16];
-    int32_t bias_621[16];
-    int8_t weight_622[512];
-    int32_t multiplier_622[32];
-    int32_t exponent_622[32];
-    int32_t bias_622[32];
+    int8_t weight_611[256];
+    int32_t multiplier_611[16];
+    int32_t exponent_611[16];
+    int32_t bias_611[16];
+    int8_t weight_612[512];
+    int32_t multiplier_612[32];
+    int32_t exponent_612[32];
+    int32_t bias_612[32];
+    int8_t weight_613[256];
+    int32_t multiplier_613[16];
+    int32_t exponent_613[16];
+    int32_t bias_613[16];
+    int8_t table_615[256];
+    int32_t numbers_34[16];
     int8_t weight_623[256];
     int32_t multiplier_623[16];
     int32_t exponent_623[16];
     int32_t bias_623[16];
-    int8_t table_625[256];
-    int32_t numbers_34[16];
-    int8_t weight_633[256];
-    int32_t multiplier_633[16];
-    int32_t exponent_633[16];
-    int32_t bias_633[16];
-    int8_t table_629[256];
+    int8_t table_619[256];
     int32_t numbers_35[52];
-    int8_t table_636[256];
+    int8_t table_626[256];
     int32_t numbers_36[16];
-    int8_t table_639[256];
+    int8_t table_629[256];
     int32_t numbers_37[16];
     int32_t numbers_38[40];
-    int8_t weight_648[1536];
-    int32_t multiplier_648[48];
-    int32_t exponent_648[48];
-    int32_t bias_648[48];
-    int8_t table_651[256];
-    int8_t weight_660[768];
-    int32_t multiplier_660[48];
-    int32_t exponent_660[48];
-    int32_t bias_660[1536];
-    int8_t table_655[256];
+    int8_t weight_638[1536];
+    int32_t multiplier_638[48];
+    int32_t exponent_638[48];
+    int32_t bias_638[48];
+    int8_t table_641[256];
+    int8_t weight_650[768];
+    int32_t multiplier_650[48];
+    int32_t exponent_650[48];
+    int32_t bias_650[1536];
+    int8_t table_645[256];
     int32_t numbers_40[40];
-    int8_t table_664[256];
+    int8_t table_654[256];
     int32_t numbers_41[16];
-    int8_t table_668[256];
+    int8_t table_658[256];
     int32_t numbers_42[52];
-    int8_t weight_1123[512];
-    int32_t multiplier_1123[16];
-    int32_t exponent_1123[16];
-    int32_t bias_1123[16];
-    int8_t table_1126[256];
+    int8_t weight_1113[512];
+    int32_t multiplier_1113[16];
+    int32_t exponent_1113[16];
+    int32_t bias_1113[16];
+    int8_t table_1116[256];
     int32_t numbers_43[16];
-    int8_t table_1129[256];
+    int8_t table_1119[256];
     int32_t numbers_44[16];
-    int8_t weight_1134[512];
-    int32_t multiplier_1134[32];
-    int32_t exponent_1134[32];
-    int32_t bias_1134[32];
+    int8_t weight_1124[512];
+    int32_t multiplier_1124[32];
+    int32_t exponent_1124[32];
+    int32_t bias_1124[32];
     int32_t numbers_45[40];
-    int8_t weight_1135[256];
-    int32_t multiplier_1135[16];
-    int32_t exponent_1135[16];
-    int32_t bias_1135[16];
-    int8_t weight_1136[512];
-    int32_t multiplier_1136[32];
-    int32_t exponent_1136[32];
-    int32_t bias_1136[32];
+    int8_t weight_1125[256];
+    int32_t multiplier_1125[16];
+    int32_t exponent_1125[16];
+    int32_t bias_1125[16];
+    int8_t weight_1126[512];
+    int32_t multiplier_1126[32];
+    int32_t exponent_1126[32];
+    int32_t bias_1126[32];
+    int8_t weight_1127[256];
+    int32_t multiplier_1127[16];
+    int32_t exponent_1127[16];
+    int32_t bias_1127[16];
+    int8_t table_1129[256];
+    int32_t numbers_46[16];
     int8_t weight_1137[256];
     int32_t multiplier_1137[16];
     int32_t exponent_1137[16];
     int32_t bias_1137[16];
-    int8_t table_1139[256];
-    int32_t numbers_46[16];
-    int8_t weight_1147[256];
-    int32_t multiplier_1147[16];
-    int32_t exponent_1147[16];
-    int32_t bias_1147[16];
-    int8_t table_1143[256];
+    int8_t table_1133[256];
     int32_t numbers_47[52];
-    int8_t table_1150[256];
+    int8_t table_1140[256];
     int32_t numbers_48[16];
-    int8_t table_1153[256];
+    int8_t table_1143[256];
     int32_t numbers_49[16];
-    int8_t weight_1162[384];
+    int8_t weight_1151[384];
+    int32_t multiplier_1151[16];
+    int32_t exponent_1151[16];
+    int32_t bias_1151[16];
+    int32_t numbers_50[52];
+    int8_t weight_1156[144];
+    int32_t multiplier_1156[16];
+    int32_t exponent_1156[16];
+    int32_t bias_1156[16];
+    int8_t table_1152[256];
+    int8_t weight_1158[128];
+    int32_t multiplier_1158[8];
+    int32_t exponent_1158[8];
+    int32_t bias_1158[8];
+    int8_t table_1157[256];
+    int8_t table_1159[256];
+    int8_t weight_1161[256];
+    int32_t multiplier_1161[32];
+    int32_t exponent_1161[32];
+    int32_t bias_1161[32];
+    int8_t weight_1162[128];
     int32_t multiplier_1162[16];
     int32_t exponent_1162[16];
     int32_t bias_1162[16];
-    int32_t numbers_50[52];
-    int8_t weight_1167[144];
-    int32_t multiplier_1167[16];
-    int32_t exponent_1167[16];
-    int32_t bias_1167[16];
-    int8_t table_1163[256];
-    int8_t weight_1169[128];
-    int32_t multiplier_1169[8];
-    int32_t exponent_1169[8];
-    int32_t bias_1169[8];
-    int8_t table_1168[256];
-    int8_t table_1171[256];
-    int8_t weight_1173[256];
-    int32_t multiplier_1173[32];
-    int32_t exponent_1173[32];
-    int32_t bias_1173[32];
-    int8_t weight_1174[128];
-    int32_t multiplier_1174[16];
-    int32_t exponent_1174[16];
-    int32_t bias_1174[16];
-    int8_t weight_1175[512];
-    int32_t multiplier_1175[32];
-    int32_t exponent_1175[32];
-    int32_t bias_1175[32];
-    int8_t weight_1176[256];
-    int32_t multiplier_1176[16];
-    int32_t exponent_1176[16];
-    int32_t bias_1176[16];
-    int8_t table_1178[256];
+    int8_t weight_1163[512];
+    int32_t multiplier_1163[32];
+    int32_t exponent_1163[32];
+    int32_t bias_1163[32];
+    int8_t weight_1164[256];
+    int32_t multiplier_1164[16];
+    int32_t exponent_1164[16];
+    int32_t bias_1164[16];
+    int8_t table_1166[256];
     int32_t numbers_54[16];
-    int8_t weight_1186[128];
-    int32_t multiplier_1186[8];
-    int32_t exponent_1186[8];
-    int32_t bias_1186[8];
-    int8_t table_1182[256];
+    int8_t weight_1174[128];
+    int32_t multiplier_1174[8];
+    int32_t exponent_1174[8];
+    int32_t bias_1174[8];
+    int8_t table_1170[256];
     int32_t numbers_55[52];
-    int8_t table_1187[256];
-    int8_t table_1191[256];
+    int8_t table_1175[256];
+    int8_t table_1177[256];
     int32_t numbers_57[8];
-    int8_t table_1192[256];
-    int8_t weight_1199[384];
-    int32_t multiplier_1199[16];
-    int32_t exponent_1199[16];
-    int32_t bias_1199[16];
+    int8_t table_1178[256];
+    int8_t weight_1185[384];
+    int32_t multiplier_1185[16];
+    int32_t exponent_1185[16];
+    int32_t bias_1185[16];
     int32_t numbers_59[16];
-    int8_t weight_1204[144];
-    int32_t multiplier_1204[16];
-    int32_t exponent_1204[16];
-    int32_t bias_1204[16];
+    int8_t weight_1190[144];
+    int32_t multiplier_1190[16];
+    int32_t exponent_1190[16];
+    int32_t bias_1190[16];
+    int8_t table_1186[256];
+    int8_t weight_1192[128];
+    int32_t multiplier_1192[8];
+    int32_t exponent_1192[8];
+    int32_t bias_1192[8];
+    int8_t table_1191[256];
+    int8_t table_1193[256];
+    int8_t weight_1195[256];
+    int32_t multiplier_1195[32];
+    int32_t exponent_1195[32];
+    int32_t bias_1195[32];
+    int8_t weight_1196[128];
+    int32_t multiplier_1196[16];
+    int32_t exponent_1196[16];
+    int32_t bias_1196[16];
+    int8_t weight_1197[512];
+    int32_t multiplier_1197[32];
+    int32_t exponent_1197[32];
+    int32_t bias_1197[32];
+    int8_t weight_1198[256];
+    int32_t multiplier_1198[16];
+    int32_t exponent_1198[16];
+    int32_t bias_1198[16];
     int8_t table_1200[256];
-    int8_t weight_1206[128];
-    int32_t multiplier_1206[8];
-    int32_t exponent_1206[8];
-    int32_t bias_1206[8];
-    int8_t table_1205[256];
-    int8_t table_1208[256];
-    int8_t weight_1210[256];
-    int32_t multiplier_1210[32];
-    int32_t exponent_1210[32];
-    int32_t bias_1210[32];
-    int8_t weight_1211[128];
-    int32_t multiplier_1211[16];
-    int32_t exponent_1211[16];
-    int32_t bias_1211[16];
-    int8_t weight_1212[512];
-    int32_t multiplier_1212[32];
-    int32_t exponent_1212[32];
-    int32_t bias_1212[32];
-    int8_t weight_1213[256];
-    int32_t multiplier_1213[16];
-    int32_t exponent_1213[16];
-    int32_t bias_1213[16];
-    int8_t table_1215[256];
     int32_t numbers_63[16];
-    int8_t weight_1223[128];
-    int32_t multiplier_1223[8];
-    int32_t exponent_1223[8];
-    int32_t bias_1223[8];
-    int8_t table_1219[256];
+    int8_t weight_1208[128];
+    int32_t multiplier_1208[8];
+    int32_t exponent_1208[8];
+    int32_t bias_1208[8];
+    int8_t table_1204[256];
     int32_t numbers_64[52];
-    int8_t table_1224[256];
-    int8_t table_1228[256];
+    int8_t table_1209[256];
+    int8_t table_1211[256];
     int32_t numbers_66[8];
-    int8_t table_1229[256];
-    int8_t weight_1236[384];
-    int32_t multiplier_1236[16];
-    int32_t exponent_1236[16];
-    int32_t bias_1236[16];
+    int8_t table_1212[256];
+    int8_t weight_1219[384];
+    int32_t multiplier_1219[16];
+    int32_t exponent_1219[16];
+    int32_t bias_1219[16];
     int32_t numbers_68[16];
-    int8_t weight_1240[144];
-    int32_t multiplier_1240[16];
-    int32_t exponent_1240[16];
-    int32_t bias_1240[16];
-    int8_t table_1237[256];
-    int8_t weight_1242[128];
-    int32_t multiplier_1242[8];
-    int32_t exponent_1242[8];
-    int32_t bias_1242[8];
-    int8_t table_1241[256];
-    int8_t table_1244[256];
-    int8_t weight_1246[256];
-    int32_t multiplier_1246[32];
-    int32_t exponent_1246[32];
-    int32_t bias_1246[32];
-    int8_t weight_1247[128];
-    int32_t multiplier_1247[16];
-    int32_t exponent_1247[16];
-    int32_t bias_1247[16];
-    int8_t weight_1248[512];
-    int32_t multiplier_1248[32];
-    int32_t exponent_1248[32];
-    int32_t bias_1248[32];
-    int8_t weight_1249[256];
-    int32_t multiplier_1249[16];
-    int32_t exponent_1249[16];
-    int32_t bias_1249[16];
-    int8_t table_1251[256];
+    int8_t weight_1223[144];
+    int32_t multiplier_1223[16];
+    int32_t exponent_1223[16];
+    int32_t bias_1223[16];
+    int8_t table_1220[256];
+    int8_t weight_1225[128];
+    int32_t multiplier_1225[8];
+    int32_t exponent_1225[8];
+    int32_t bias_1225[8];
+    int8_t table_1224[256];
+    int8_t table_1226[256];
+    int8_t weight_1228[256];
+    int32_t multiplier_1228[32];
+    int32_t exponent_1228[32];
+    int32_t bias_1228[32];
+    int8_t weight_1229[128];
+    int32_t multiplier_1229[16];
+    int32_t exponent_1229[16];
+    int32_t bias_1229[16];
+    int8_t weight_1230[512];
+    int32_t multiplier_1230[32];
+    int32_t exponent_1230[32];
+    int32_t bias_1230[32];
+    int8_t weight_1231[256];
+    int32_t multiplier_1231[16];
+    int32_t exponent_1231[16];
+    int32_t bias_1231[16];
+    int8_t table_1233[256];
     int32_t numbers_72[16];
-    int8_t weight_1259[128];
-    int32_t multiplier_1259[8];
-    int32_t exponent_1259[8];
-    int32_t bias_1259[8];
-    int8_t table_1255[256];
+    int8_t weight_1241[128];
+    int32_t multiplier_1241[8];
+    int32_t exponent_1241[8];
+    int32_t bias_1241[8];
+    int8_t table_1237[256];
     int32_t numbers_73[52];
-    int8_t table_1260[256];
-    int8_t table_1264[256];
+    int8_t table_1242[256];
+    int8_t table_1244[256];
     int32_t numbers_75[8];
-    int8_t table_1265[256];
-    int8_t weight_1270[768];
-    int32_t multiplier_1270[32];
-    int32_t exponent_1270[32];
-    int32_t bias_1270[32];
+    int8_t table_1245[256];
+    int8_t weight_1250[768];
+    int32_t multiplier_1250[32];
+    int32_t exponent_1250[32];
+    int32_t bias_1250[32];
     int32_t numbers_77[16];
-    int8_t weight_1277[192];
-    int32_t multiplier_1277[4];
-    int32_t exponent_1277[4];
-    int32_t bias_1277[4];
-    int8_t table_1275[256];
+    int8_t weight_1257[192];
+    int32_t multiplier_1257[4];
+    int32_t exponent_1257[4];
+    int32_t bias_1257[4];
+    int8_t table_1255[256];
     int32_t numbers_78[16];
-    int8_t table_1280[256];
+    int8_t table_1260[256];
     uint16_t split_first[192];
     int8_t split_weight[384];
     int32_t split_bias[192];
@@ -438,7 +438,7 @@ struct gtcrn_int8_weights {
 
 typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 90800 ? 1 : -1];
 
-static const uint32_t layout[2] = {0x0a11beafu, 0x52d68b2cu};
+static const uint32_t layout[2] = {0xb0346629u, 0x65476fbau};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, zero), 133, INT32, -128, 127},
@@ -474,176 +474,176 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_28), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_30), 8, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_30), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_34), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_34), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_35), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_35), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_36), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_36), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_37), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_37), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_33), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_33), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_34), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_34), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_35), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_35), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_36), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_36), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_5), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_47), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_47), 8, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_46), 8, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_46), 8, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_6), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_8), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_59), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_59), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_64), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_64), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_66), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_66), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_70), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_70), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_71), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_71), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_72), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_72), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_73), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_73), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_56), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_56), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_61), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_61), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_63), 8, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_63), 8, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_66), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_66), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_67), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_67), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_68), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_68), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_69), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_69), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_13), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_83), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_83), 8, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_79), 8, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_79), 8, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_14), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_16), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_95), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_95), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_89), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_89), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_94), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_94), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_96), 8, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_96), 8, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_99), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_99), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_100), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_100), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_102), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_102), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_106), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_106), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_107), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_107), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_108), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_108), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_109), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_109), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_101), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_101), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_102), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_102), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_21), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_119), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_119), 8, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_112), 8, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_112), 8, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_22), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_24), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_134), 48, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_134), 48, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_146), 48, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_146), 48, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_124), 48, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_124), 48, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_136), 48, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_136), 48, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_27), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_28), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_29), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_609), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_609), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_599), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_599), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_30), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_31), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_32), 24, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_620), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_620), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_610), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_610), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_33), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_621), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_621), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_622), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_622), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_611), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_611), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_612), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_612), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_613), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_613), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, numbers_34), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_623), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_623), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_34), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_633), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_633), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_35), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_36), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_37), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_38), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_648), 48, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_648), 48, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_660), 48, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_660), 48, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_638), 48, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_638), 48, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_650), 48, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_650), 48, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_40), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_41), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_42), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1123), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1123), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1113), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1113), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_43), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_44), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1134), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1134), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1124), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1124), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_45), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1135), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1135), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1136), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1136), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1125), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1125), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1126), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1126), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1127), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1127), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, numbers_46), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1137), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1137), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_46), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1147), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1147), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_47), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_48), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_49), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1151), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1151), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, numbers_50), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1156), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1156), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1158), 8, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1158), 8, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1161), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1161), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1162), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1162), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_50), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1167), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1167), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1169), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1169), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1173), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1173), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1174), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1174), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1175), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1175), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1176), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1176), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1163), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1163), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1164), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1164), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_54), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1186), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1186), 8, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1174), 8, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1174), 8, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_55), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_57), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1199), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1199), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1185), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1185), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_59), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1204), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1204), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1206), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1206), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1210), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1210), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1211), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1211), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1212), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1212), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1213), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1213), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1190), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1190), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1192), 8, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1192), 8, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1195), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1195), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1196), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1196), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1197), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1197), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1198), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1198), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_63), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1223), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1223), 8, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1208), 8, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1208), 8, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_64), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_66), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1236), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1236), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1219), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1219), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_68), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1240), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1240), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1242), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1242), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1246), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1246), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1247), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1247), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1248), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1248), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1249), 16, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1249), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1223), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1223), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1225), 8, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1225), 8, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1228), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1228), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1229), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1229), 16, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1230), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1230), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1231), 16, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1231), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_72), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1259), 8, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1259), 8, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1241), 8, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1241), 8, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_73), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, numbers_75), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1270), 32, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1270), 32, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1250), 32, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1250), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_77), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, multiplier_1277), 4, INT32, 0, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, exponent_1277), 4, INT32, -31, -1},
+    {offsetof(struct gtcrn_int8_weights, multiplier_1257), 4, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, exponent_1257), 4, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, numbers_78), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, split_first), 192, UINT16, 0, 128},
     {offsetof(struct gtcrn_int8_weights, split_multiplier), 192, INT32, 0, 2147483647},
@@ -734,7 +734,7 @@ APART void pad_0(int32_t zero, const int8_t *x, int8_t *padded)
 
 APART void apply_to_rows_0(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 40, 8, 16, 0, a, x, y);
+    apply(33, 16, 40, 8, 16, a, x, y);
 }
 
 APART void pad_1(int32_t zero, const int8_t *x, int8_t *padded)
@@ -744,7 +744,7 @@ APART void pad_1(int32_t zero, const int8_t *x, int8_t *padded)
 
 APART void apply_to_rows_1(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 8, 24, 16, 16, 0, a, x, y);
+    apply(33, 8, 24, 16, 16, a, x, y);
 }
 
 APART void pad_2(int32_t zero, const int8_t *x, int8_t *padded)
@@ -759,37 +759,37 @@ APART void apply_over_frames_0(const struct affine a, const int8_t *x, int8_t *r
 
 APART void apply_to_rows_2(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 8, 8, 0, a, x, y);
+    apply(33, 16, 16, 8, 8, a, x, y);
 }
 
-APART void mean_of_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
+APART void means_in_columns_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
 {
-    mean(33, 8, zero, multiplier, exponent, result_zero, x, y);
+    mean_in_columns(33, 8, zero, multiplier, exponent, result_zero, x, y);
 }
 
 APART void apply_to_rows_3(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 8, 8, 32, 32, 1, a, x, y);
+    apply(1, 8, 8, 32, 32, a, x, y);
 }
 
 APART void apply_to_rows_4(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 8, 8, 16, 16, 1, a, x, y);
+    apply(1, 8, 8, 16, 16, a, x, y);
 }
 
 APART void apply_to_rows_5(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 32, 32, 1, a, x, y);
+    apply(1, 16, 16, 32, 32, a, x, y);
 }
 
 APART void apply_to_rows_6(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 16, 16, 1, a, x, y);
+    apply(1, 16, 16, 16, 16, a, x, y);
 }
 
 APART void apply_to_rows_7(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 8, 8, 1, a, x, y);
+    apply(1, 16, 16, 8, 8, a, x, y);
 }
 
 APART void pad_3(int32_t zero, const int8_t *x, int8_t *padded)
@@ -799,37 +799,37 @@ APART void pad_3(int32_t zero, const int8_t *x, int8_t *padded)
 
 APART void apply_to_rows_8(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 32, 32, 48, 48, 1, a, x, y);
+    apply(33, 32, 32, 48, 48, a, x, y);
 }
 
 APART void apply_to_rows_9(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 48, 48, 1, a, x, y);
+    apply(1, 16, 16, 48, 48, a, x, y);
 }
 
 APART void apply_to_rows_10(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 32, 32, 16, 16, 1, a, x, y);
+    apply(33, 32, 32, 16, 16, a, x, y);
 }
 
-APART void mean_of_rows_1(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
+APART void mean_of_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
 {
     mean(528, 1, zero, multiplier, exponent, result_zero, x, y);
 }
 
 APART void apply_to_rows_11(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 32, 32, 1, a, x, y);
+    apply(33, 16, 16, 32, 32, a, x, y);
 }
 
 APART void apply_to_rows_12(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 16, 16, 1, a, x, y);
+    apply(33, 16, 16, 16, 16, a, x, y);
 }
 
 APART void apply_to_rows_13(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 8, 24, 16, 32, 0, a, x, y);
+    apply(33, 8, 24, 16, 32, a, x, y);
 }
 
 APART void pad_4(int32_t zero, const int8_t *x, int8_t *padded)
@@ -839,7 +839,7 @@ APART void pad_4(int32_t zero, const int8_t *x, int8_t *padded)
 
 APART void apply_to_rows_14(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(65, 16, 48, 4, 4, 0, a, x, y);
+    apply(65, 16, 48, 4, 4, a, x, y);
 }
 
 APART void split_rows_0(const uint16_t *first, const struct affine a, const int8_t *x, int8_t *restrict y)
@@ -1315,219 +1315,219 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     apply_over_frames_0((struct affine){w->weight_28, w->bias_28, w->multiplier_28, w->exponent_28, w->zero[10]}, k.padded, k.values);
     chain_1(k.values, w->table_29, k.values + 528, 528);
     apply_to_rows_2((struct affine){w->weight_30, w->bias_30, w->multiplier_30, w->exponent_30, w->zero[12]}, k.values + 528, k.values);
-    chain_1(k.values, w->table_32, k.values + 272, 264);
-    mean_of_rows_0(w->zero[13], w->multiplier[0], w->exponent[0], w->zero[14], k.values + 272, k.values + 544);
-    apply_to_rows_3((struct affine){w->weight_34, w->bias_34, w->multiplier_34, w->exponent_34, w->zero[15]}, k.values + 544, k.values + 272);
-    apply_to_rows_4((struct affine){w->weight_35, w->bias_35, w->multiplier_35, w->exponent_35, w->zero[16]}, k.values + 544, k.values + 368);
-    apply_to_rows_5((struct affine){w->weight_36, w->bias_36, w->multiplier_36, w->exponent_36, w->zero[17]}, s->encoder_2_attention_gru_memory, k.values + 304);
-    apply_to_rows_6((struct affine){w->weight_37, w->bias_37, w->multiplier_37, w->exponent_37, w->zero[18]}, s->encoder_2_attention_gru_memory, k.values + 384);
-    chain_2(w->numbers_5, k.values + 272, k.values + 304, w->table_39, k.values + 336, 32);
-    chain_3(w->numbers_6, k.values + 336, k.values + 384, k.values + 368, w->table_43, s->encoder_2_attention_gru_memory, k.values + 352, k.values + 3968);
-    apply_to_rows_7((struct affine){w->weight_47, w->bias_47, w->multiplier_47, w->exponent_47, w->zero[19]}, k.values + 3968, k.values + 272);
-    chain_4(k.values + 272, w->table_48, k.values + 288);
+    chain_1(k.values, w->table_31, k.values + 272, 264);
+    means_in_columns_0(w->zero[13], w->multiplier[0], w->exponent[0], w->zero[14], k.values + 272, k.values + 544);
+    apply_to_rows_3((struct affine){w->weight_33, w->bias_33, w->multiplier_33, w->exponent_33, w->zero[15]}, k.values + 544, k.values + 272);
+    apply_to_rows_4((struct affine){w->weight_34, w->bias_34, w->multiplier_34, w->exponent_34, w->zero[16]}, k.values + 544, k.values + 368);
+    apply_to_rows_5((struct affine){w->weight_35, w->bias_35, w->multiplier_35, w->exponent_35, w->zero[17]}, s->encoder_2_attention_gru_memory, k.values + 304);
+    apply_to_rows_6((struct affine){w->weight_36, w->bias_36, w->multiplier_36, w->exponent_36, w->zero[18]}, s->encoder_2_attention_gru_memory, k.values + 384);
+    chain_2(w->numbers_5, k.values + 272, k.values + 304, w->table_38, k.values + 336, 32);
+    chain_3(w->numbers_6, k.values + 336, k.values + 384, k.values + 368, w->table_42, s->encoder_2_attention_gru_memory, k.values + 352, k.values + 3968);
+    apply_to_rows_7((struct affine){w->weight_46, w->bias_46, w->multiplier_46, w->exponent_46, w->zero[19]}, k.values + 3968, k.values + 272);
+    chain_4(k.values + 272, w->table_47, k.values + 288);
     copy_block_0(k.values + 288, k.values + 272);
-    chain_5(w->numbers_8, k.values, k.values + 272, w->table_52, k.values + 3696, 264);
+    chain_5(w->numbers_8, k.values, k.values + 272, w->table_49, k.values + 3696, 264);
     copy_block_1(k.values + 3176, k.values);
-    chain_1(k.values, w->table_53, k.values + 8368, 264);
+    chain_1(k.values, w->table_50, k.values + 8368, 264);
     copy_pairs_0(k.values + 3696, k.values + 8368, k.values);
     pad_3(w->zero[21], k.values, k.padded);
-    apply_to_rows_1((struct affine){w->weight_59, w->bias_59, w->multiplier_59, w->exponent_59, w->zero[20]}, k.padded, k.values);
-    chain_1(k.values, w->table_60, s->encoder_3_cache + 2112, 528);
+    apply_to_rows_1((struct affine){w->weight_56, w->bias_56, w->multiplier_56, w->exponent_56, w->zero[20]}, k.padded, k.values);
+    chain_1(k.values, w->table_57, s->encoder_3_cache + 2112, 528);
     ROLLED for (int n = 0; n < 3; n++) {
         pad_2(w->zero[23], s->encoder_3_cache + 1056 * n, k.padded + 560 * n);
     }
-    apply_over_frames_0((struct affine){w->weight_64, w->bias_64, w->multiplier_64, w->exponent_64, w->zero[22]}, k.padded, k.values);
-    chain_1(k.values, w->table_65, k.values + 528, 528);
-    apply_to_rows_2((struct affine){w->weight_66, w->bias_66, w->multiplier_66, w->exponent_66, w->zero[24]}, k.values + 528, k.values);
-    chain_1(k.values, w->table_68, k.values + 272, 264);
-    mean_of_rows_0(w->zero[25], w->multiplier[1], w->exponent[1], w->zero[26], k.values + 272, k.values + 544);
-    apply_to_rows_3((struct affine){w->weight_70, w->bias_70, w->multiplier_70, w->exponent_70, w->zero[27]}, k.values + 544, k.values + 272);
-    apply_to_rows_4((struct affine){w->weight_71, w->bias_71, w->multiplier_71, w->exponent_71, w->zero[28]}, k.values + 544, k.values + 368);
-    apply_to_rows_5((struct affine){w->weight_72, w->bias_72, w->multiplier_72, w->exponent_72, w->zero[29]}, s->encoder_3_attention_gru_memory, k.values + 304);
-    apply_to_rows_6((struct affine){w->weight_73, w->bias_73, w->multiplier_73, w->exponent_73, w->zero[30]}, s->encoder_3_attention_gru_memory, k.values + 384);
-    chain_2(w->numbers_13, k.values + 272, k.values + 304, w->table_75, k.values + 336, 32);
-    chain_3(w->numbers_14, k.values + 336, k.values + 384, k.values + 368, w->table_79, s->encoder_3_attention_gru_memory, k.values + 352, k.values + 3984);
-    apply_to_rows_7((struct affine){w->weight_83, w->bias_83, w->multiplier_83, w->exponent_83, w->zero[31]}, k.values + 3984, k.values + 272);
-    chain_4(k.values + 272, w->table_84, k.values + 288);
+    apply_over_frames_0((struct affine){w->weight_61, w->bias_61, w->multiplier_61, w->exponent_61, w->zero[22]}, k.padded, k.values);
+    chain_1(k.values, w->table_62, k.values + 528, 528);
+    apply_to_rows_2((struct affine){w->weight_63, w->bias_63, w->multiplier_63, w->exponent_63, w->zero[24]}, k.values + 528, k.values);
+    chain_1(k.values, w->table_64, k.values + 272, 264);
+    means_in_columns_0(w->zero[25], w->multiplier[1], w->exponent[1], w->zero[26], k.values + 272, k.values + 544);
+    apply_to_rows_3((struct affine){w->weight_66, w->bias_66, w->multiplier_66, w->exponent_66, w->zero[27]}, k.values + 544, k.values + 272);
+    apply_to_rows_4((struct affine){w->weight_67, w->bias_67, w->multiplier_67, w->exponent_67, w->zero[28]}, k.values + 544, k.values + 368);
+    apply_to_rows_5((struct affine){w->weight_68, w->bias_68, w->multiplier_68, w->exponent_68, w->zero[29]}, s->encoder_3_attention_gru_memory, k.values + 304);
+    apply_to_rows_6((struct affine){w->weight_69, w->bias_69, w->multiplier_69, w->exponent_69, w->zero[30]}, s->encoder_3_attention_gru_memory, k.values + 384);
+    chain_2(w->numbers_13, k.values + 272, k.values + 304, w->table_71, k.values + 336, 32);
+    chain_3(w->numbers_14, k.values + 336, k.values + 384, k.values + 368, w->table_75, s->encoder_3_attention_gru_memory, k.values + 352, k.values + 3984);
+    apply_to_rows_7((struct affine){w->weight_79, w->bias_79, w->multiplier_79, w->exponent_79, w->zero[31]}, k.values + 3984, k.values + 272);
+    chain_4(k.values + 272, w->table_80, k.values + 288);
     copy_block_0(k.values + 288, k.values + 272);
-    chain_5(w->numbers_16, k.values, k.values + 272, w->table_88, k.values + 8640, 264);
+    chain_5(w->numbers_16, k.values, k.values + 272, w->table_82, k.values + 8640, 264);
     copy_pairs_0(k.values + 3700, k.values + 8372, k.values);
-    chain_1(k.values, w->table_89, k.values + 8912, 264);
+    chain_1(k.values, w->table_83, k.values + 8912, 264);
     copy_pairs_0(k.values + 8640, k.values + 8912, k.values);
     pad_3(w->zero[33], k.values, k.padded);
-    apply_to_rows_1((struct affine){w->weight_95, w->bias_95, w->multiplier_95, w->exponent_95, w->zero[32]}, k.padded, k.values);
-    chain_1(k.values, w->table_96, s->encoder_4_cache + 5280, 528);
+    apply_to_rows_1((struct affine){w->weight_89, w->bias_89, w->multiplier_89, w->exponent_89, w->zero[32]}, k.padded, k.values);
+    chain_1(k.values, w->table_90, s->encoder_4_cache + 5280, 528);
     ROLLED for (int n = 0; n < 3; n++) {
         pad_2(w->zero[35], s->encoder_4_cache + 2640 * n, k.padded + 560 * n);
     }
-    apply_over_frames_0((struct affine){w->weight_100, w->bias_100, w->multiplier_100, w->exponent_100, w->zero[34]}, k.padded, k.values);
-    chain_1(k.values, w->table_101, k.values + 528, 528);
-    apply_to_rows_2((struct affine){w->weight_102, w->bias_102, w->multiplier_102, w->exponent_102, w->zero[36]}, k.values + 528, k.values);
-    chain_1(k.values, w->table_104, k.values + 272, 264);
-    mean_of_rows_0(w->zero[37], w->multiplier[2], w->exponent[2], w->zero[38], k.values + 272, k.values + 544);
-    apply_to_rows_3((struct affine){w->weight_106, w->bias_106, w->multiplier_106, w->exponent_106, w->zero[39]}, k.values + 544, k.values + 272);
-    apply_to_rows_4((struct affine){w->weight_107, w->bias_107, w->multiplier_107, w->exponent_107, w->zero[40]}, k.values + 544, k.values + 368);
-    apply_to_rows_5((struct affine){w->weight_108, w->bias_108, w->multiplier_108, w->exponent_108, w->zero[41]}, s->encoder_4_attention_gru_memory, k.values + 304);
-    apply_to_rows_6((struct affine){w->weight_109, w->bias_109, w->multiplier_109, w->exponent_109, w->zero[42]}, s->encoder_4_attention_gru_memory, k.values + 384);
-    chain_2(w->numbers_21, k.values + 272, k.values + 304, w->table_111, k.values + 336, 32);
-    chain_3(w->numbers_22, k.values + 336, k.values + 384, k.values + 368, w->table_115, s->encoder_4_attention_gru_memory, k.values + 352, k.values + 4000);
-    apply_to_rows_7((struct affine){w->weight_119, w->bias_119, w->multiplier_119, w->exponent_119, w->zero[43]}, k.values + 4000, k.values + 272);
-    chain_4(k.values + 272, w->table_120, k.values + 288);
+    apply_over_frames_0((struct affine){w->weight_94, w->bias_94, w->multiplier_94, w->exponent_94, w->zero[34]}, k.padded, k.values);
+    chain_1(k.values, w->table_95, k.values + 528, 528);
+    apply_to_rows_2((struct affine){w->weight_96, w->bias_96, w->multiplier_96, w->exponent_96, w->zero[36]}, k.values + 528, k.values);
+    chain_1(k.values, w->table_97, k.values + 272, 264);
+    means_in_columns_0(w->zero[37], w->multiplier[2], w->exponent[2], w->zero[38], k.values + 272, k.values + 544);
+    apply_to_rows_3((struct affine){w->weight_99, w->bias_99, w->multiplier_99, w->exponent_99, w->zero[39]}, k.values + 544, k.values + 272);
+    apply_to_rows_4((struct affine){w->weight_100, w->bias_100, w->multiplier_100, w->exponent_100, w->zero[40]}, k.values + 544, k.values + 368);
+    apply_to_rows_5((struct affine){w->weight_101, w->bias_101, w->multiplier_101, w->exponent_101, w->zero[41]}, s->encoder_4_attention_gru_memory, k.values + 304);
+    apply_to_rows_6((struct affine){w->weight_102, w->bias_102, w->multiplier_102, w->exponent_102, w->zero[42]}, s->encoder_4_attention_gru_memory, k.values + 384);
+    chain_2(w->numbers_21, k.values + 272, k.values + 304, w->table_104, k.values + 336, 32);
+    chain_3(w->numbers_22, k.values + 336, k.values + 384, k.values + 368, w->table_108, s->encoder_4_attention_gru_memory, k.values + 352, k.values + 4000);
+    apply_to_rows_7((struct affine){w->weight_112, w->bias_112, w->multiplier_112, w->exponent_112, w->zero[43]}, k.values + 4000, k.values + 272);
+    chain_4(k.values + 272, w->table_113, k.values + 288);
     copy_block_0(k.values + 288, k.values + 272);
-    chain_5(w->numbers_24, k.values, k.values + 272, w->table_124, k.values + 2640, 264);
+    chain_5(w->numbers_24, k.values, k.values + 272, w->table_115, k.values + 2640, 264);
     copy_pairs_0(k.values + 8644, k.values + 8916, k.values);
-    chain_1(k.values, w->table_125, k.values + 5728, 264);
+    chain_1(k.values, w->table_116, k.values + 5728, 264);
     copy_pairs_1(k.values + 2640, k.values + 5728, k.values + 1584);
     copy_pairs_2(k.values + 2896, k.values + 5984, k.values + 1600);
-    apply_to_rows_8((struct affine){w->weight_134, w->bias_134, w->multiplier_134, w->exponent_134, w->zero[44]}, k.values + 1584, k.values);
-    chain_1(k.values, w->table_137, k.values + 2112, 32);
-    chain_6(w->numbers_27, k.values + 2112, w->constants + 32, k.values + 32, w->table_141, k.values + 2128, k.values + 1584);
+    apply_to_rows_8((struct affine){w->weight_124, w->bias_124, w->multiplier_124, w->exponent_124, w->zero[44]}, k.values + 1584, k.values);
+    chain_1(k.values, w->table_127, k.values + 2112, 32);
+    chain_6(w->numbers_27, k.values + 2112, w->constants + 32, k.values + 32, w->table_131, k.values + 2128, k.values + 1584);
     ROLLED for (int n = 0; n < 32; n++) {
-        apply_to_rows_9((struct affine){w->weight_146, w->bias_146 + 48 * n, w->multiplier_146, w->exponent_146, w->zero[45]}, k.values + 1584 + 16 * n, k.values + 2112);
-        chain_2(w->numbers_28, k.values + 48 + 48 * n, k.values + 2112, w->table_150, k.values + 2160, 32);
-        chain_3(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 80 + 48 * n, w->table_154, k.values + 1584 + 16 * n, k.values + 2176, k.values + 1600 + 16 * n);
+        apply_to_rows_9((struct affine){w->weight_136, w->bias_136 + 48 * n, w->multiplier_136, w->exponent_136, w->zero[45]}, k.values + 1584 + 16 * n, k.values + 2112);
+        chain_2(w->numbers_28, k.values + 48 + 48 * n, k.values + 2112, w->table_140, k.values + 2160, 32);
+        chain_3(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 80 + 48 * n, w->table_144, k.values + 1584 + 16 * n, k.values + 2176, k.values + 1600 + 16 * n);
     }
     copy_block_2(k.values + 1584, k.values);
     copy_block_3(k.values + 2096, k.values + 16);
-    apply_to_rows_10((struct affine){w->weight_609, w->bias_609, w->multiplier_609, w->exponent_609, w->zero[46]}, k.values, k.values + 1056);
-    mean_of_rows_1(w->zero[47], w->multiplier[3], w->exponent[3], w->zero[48], k.values + 1056, k.values + 1584);
-    chain_7(w->numbers_30, k.values + 1056, k.values + 1584, k.values, w->table_612, k.values + 528, 528);
-    mean_of_rows_1(w->zero[49], w->multiplier[4], w->exponent[4], w->zero[50], k.values + 528, k.values + 1056);
-    chain_8(w->numbers_31, k.values + 1056, w->constants + 48, w->table_615, k.values + 1072);
+    apply_to_rows_10((struct affine){w->weight_599, w->bias_599, w->multiplier_599, w->exponent_599, w->zero[46]}, k.values, k.values + 1056);
+    mean_of_rows_0(w->zero[47], w->multiplier[3], w->exponent[3], w->zero[48], k.values + 1056, k.values + 1584);
+    chain_7(w->numbers_30, k.values + 1056, k.values + 1584, k.values, w->table_602, k.values + 528, 528);
+    mean_of_rows_0(w->zero[49], w->multiplier[4], w->exponent[4], w->zero[50], k.values + 528, k.values + 1056);
+    chain_8(w->numbers_31, k.values + 1056, w->constants + 48, w->table_605, k.values + 1072);
     chain_9(w->numbers_32, k.values, k.values + 1072, w->constants + 64, w->constants + 592, k.values + 528);
     copy_pairs_3(k.values + 2640, k.values + 5728, k.values + 5200);
     chain_10(w->numbers_33, k.values + 5200, k.values + 528, k.values + 5728);
-    apply_to_rows_11((struct affine){w->weight_620, w->bias_620, w->multiplier_620, w->exponent_620, w->zero[51]}, k.values + 5728, k.values);
-    apply_to_rows_12((struct affine){w->weight_621, w->bias_621, w->multiplier_621, w->exponent_621, w->zero[52]}, k.values + 5728, k.values + 6256);
-    apply_to_rows_11((struct affine){w->weight_622, w->bias_622, w->multiplier_622, w->exponent_622, w->zero[53]}, s->dpgrnn1_inter_memory, k.values + 1056);
-    apply_to_rows_12((struct affine){w->weight_623, w->bias_623, w->multiplier_623, w->exponent_623, w->zero[54]}, s->dpgrnn1_inter_memory, k.values + 6784);
-    chain_2(w->numbers_34, k.values, k.values + 1056, w->table_625, k.values + 2112, 1056);
-    chain_11(w->numbers_35, k.values + 2112, k.values + 6784, k.values + 6256, w->table_629, s->dpgrnn1_inter_memory, k.values + 2128, k.values + 7312);
-    apply_to_rows_12((struct affine){w->weight_633, w->bias_633, w->multiplier_633, w->exponent_633, w->zero[55]}, k.values + 7312, k.values);
-    mean_of_rows_1(w->zero[56], w->multiplier[5], w->exponent[5], w->zero[57], k.values, k.values + 1584);
-    chain_7(w->numbers_36, k.values, k.values + 1584, k.values + 528, w->table_636, k.values + 1056, 528);
-    mean_of_rows_1(w->zero[58], w->multiplier[6], w->exponent[6], w->zero[59], k.values + 1056, k.values);
-    chain_8(w->numbers_37, k.values, w->constants + 1120, w->table_639, k.values + 16);
+    apply_to_rows_11((struct affine){w->weight_610, w->bias_610, w->multiplier_610, w->exponent_610, w->zero[51]}, k.values + 5728, k.values);
+    apply_to_rows_12((struct affine){w->weight_611, w->bias_611, w->multiplier_611, w->exponent_611, w->zero[52]}, k.values + 5728, k.values + 6256);
+    apply_to_rows_11((struct affine){w->weight_612, w->bias_612, w->multiplier_612, w->exponent_612, w->zero[53]}, s->dpgrnn1_inter_memory, k.values + 1056);
+    apply_to_rows_12((struct affine){w->weight_613, w->bias_613, w->multiplier_613, w->exponent_613, w->zero[54]}, s->dpgrnn1_inter_memory, k.values + 6784);
+    chain_2(w->numbers_34, k.values, k.values + 1056, w->table_615, k.values + 2112, 1056);
+    chain_11(w->numbers_35, k.values + 2112, k.values + 6784, k.values + 6256, w->table_619, s->dpgrnn1_inter_memory, k.values + 2128, k.values + 7312);
+    apply_to_rows_12((struct affine){w->weight_623, w->bias_623, w->multiplier_623, w->exponent_623, w->zero[55]}, k.values + 7312, k.values);
+    mean_of_rows_0(w->zero[56], w->multiplier[5], w->exponent[5], w->zero[57], k.values, k.values + 1584);
+    chain_7(w->numbers_36, k.values, k.values + 1584, k.values + 528, w->table_626, k.values + 1056, 528);
+    mean_of_rows_0(w->zero[58], w->multiplier[6], w->exponent[6], w->zero[59], k.values + 1056, k.values);
+    chain_8(w->numbers_37, k.values, w->constants + 1120, w->table_629, k.values + 16);
     chain_12(w->numbers_38, k.values + 528, k.values + 16, w->constants + 1136, w->constants + 1664, k.values + 5728, k.values + 2640, 528);
     copy_block_2(k.values + 2640, k.values + 1584);
     copy_block_3(k.values + 3152, k.values + 1600);
-    apply_to_rows_8((struct affine){w->weight_648, w->bias_648, w->multiplier_648, w->exponent_648, w->zero[60]}, k.values + 1584, k.values);
-    chain_1(k.values, w->table_651, k.values + 2112, 32);
-    chain_6(w->numbers_40, k.values + 2112, w->constants + 2192, k.values + 32, w->table_655, k.values + 2128, k.values + 1584);
+    apply_to_rows_8((struct affine){w->weight_638, w->bias_638, w->multiplier_638, w->exponent_638, w->zero[60]}, k.values + 1584, k.values);
+    chain_1(k.values, w->table_641, k.values + 2112, 32);
+    chain_6(w->numbers_40, k.values + 2112, w->constants + 2192, k.values + 32, w->table_645, k.values + 2128, k.values + 1584);
     ROLLED for (int n = 0; n < 32; n++) {
-        apply_to_rows_9((struct affine){w->weight_660, w->bias_660 + 48 * n, w->multiplier_660, w->exponent_660, w->zero[61]}, k.values + 1584 + 16 * n, k.values + 2112);
-        chain_2(w->numbers_41, k.values + 48 + 48 * n, k.values + 2112, w->table_664, k.values + 2160, 32);
-        chain_3(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 80 + 48 * n, w->table_668, k.values + 1584 + 16 * n, k.values + 2176, k.values + 1600 + 16 * n);
+        apply_to_rows_9((struct affine){w->weight_650, w->bias_650 + 48 * n, w->multiplier_650, w->exponent_650, w->zero[61]}, k.values + 1584 + 16 * n, k.values + 2112);
+        chain_2(w->numbers_41, k.values + 48 + 48 * n, k.values + 2112, w->table_654, k.values + 2160, 32);
+        chain_3(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 80 + 48 * n, w->table_658, k.values + 1584 + 16 * n, k.values + 2176, k.values + 1600 + 16 * n);
     }
     copy_block_2(k.values + 1584, k.values);
     copy_block_3(k.values + 2096, k.values + 16);
-    apply_to_rows_10((struct affine){w->weight_1123, w->bias_1123, w->multiplier_1123, w->exponent_1123, w->zero[62]}, k.values, k.values + 1056);
-    mean_of_rows_1(w->zero[63], w->multiplier[7], w->exponent[7], w->zero[64], k.values + 1056, k.values + 1584);
-    chain_7(w->numbers_43, k.values + 1056, k.values + 1584, k.values, w->table_1126, k.values + 528, 528);
-    mean_of_rows_1(w->zero[65], w->multiplier[8], w->exponent[8], w->zero[66], k.values + 528, k.values + 1056);
-    chain_8(w->numbers_44, k.values + 1056, w->constants + 2208, w->table_1129, k.values + 528);
+    apply_to_rows_10((struct affine){w->weight_1113, w->bias_1113, w->multiplier_1113, w->exponent_1113, w->zero[62]}, k.values, k.values + 1056);
+    mean_of_rows_0(w->zero[63], w->multiplier[7], w->exponent[7], w->zero[64], k.values + 1056, k.values + 1584);
+    chain_7(w->numbers_43, k.values + 1056, k.values + 1584, k.values, w->table_1116, k.values + 528, 528);
+    mean_of_rows_0(w->zero[65], w->multiplier[8], w->exponent[8], w->zero[66], k.values + 528, k.values + 1056);
+    chain_8(w->numbers_44, k.values + 1056, w->constants + 2208, w->table_1119, k.values + 528);
     chain_12(w->numbers_45, k.values, k.values + 528, w->constants + 2224, w->constants + 2752, k.values + 2640, k.values + 5728, 528);
-    apply_to_rows_11((struct affine){w->weight_1134, w->bias_1134, w->multiplier_1134, w->exponent_1134, w->zero[67]}, k.values + 5728, k.values);
-    apply_to_rows_12((struct affine){w->weight_1135, w->bias_1135, w->multiplier_1135, w->exponent_1135, w->zero[68]}, k.values + 5728, k.values + 6256);
-    apply_to_rows_11((struct affine){w->weight_1136, w->bias_1136, w->multiplier_1136, w->exponent_1136, w->zero[69]}, s->dpgrnn2_inter_memory, k.values + 1056);
-    apply_to_rows_12((struct affine){w->weight_1137, w->bias_1137, w->multiplier_1137, w->exponent_1137, w->zero[70]}, s->dpgrnn2_inter_memory, k.values + 6784);
-    chain_2(w->numbers_46, k.values, k.values + 1056, w->table_1139, k.values + 2112, 1056);
-    chain_11(w->numbers_47, k.values + 2112, k.values + 6784, k.values + 6256, w->table_1143, s->dpgrnn2_inter_memory, k.values + 2128, k.values + 7840);
-    apply_to_rows_12((struct affine){w->weight_1147, w->bias_1147, w->multiplier_1147, w->exponent_1147, w->zero[71]}, k.values + 7840, k.values);
-    mean_of_rows_1(w->zero[72], w->multiplier[9], w->exponent[9], w->zero[73], k.values, k.values + 1584);
-    chain_7(w->numbers_48, k.values, k.values + 1584, k.values + 528, w->table_1150, k.values + 1056, 528);
-    mean_of_rows_1(w->zero[74], w->multiplier[10], w->exponent[10], w->zero[75], k.values + 1056, k.values);
-    chain_8(w->numbers_49, k.values, w->constants + 3280, w->table_1153, k.values + 1056);
+    apply_to_rows_11((struct affine){w->weight_1124, w->bias_1124, w->multiplier_1124, w->exponent_1124, w->zero[67]}, k.values + 5728, k.values);
+    apply_to_rows_12((struct affine){w->weight_1125, w->bias_1125, w->multiplier_1125, w->exponent_1125, w->zero[68]}, k.values + 5728, k.values + 6256);
+    apply_to_rows_11((struct affine){w->weight_1126, w->bias_1126, w->multiplier_1126, w->exponent_1126, w->zero[69]}, s->dpgrnn2_inter_memory, k.values + 1056);
+    apply_to_rows_12((struct affine){w->weight_1127, w->bias_1127, w->multiplier_1127, w->exponent_1127, w->zero[70]}, s->dpgrnn2_inter_memory, k.values + 6784);
+    chain_2(w->numbers_46, k.values, k.values + 1056, w->table_1129, k.values + 2112, 1056);
+    chain_11(w->numbers_47, k.values + 2112, k.values + 6784, k.values + 6256, w->table_1133, s->dpgrnn2_inter_memory, k.values + 2128, k.values + 7840);
+    apply_to_rows_12((struct affine){w->weight_1137, w->bias_1137, w->multiplier_1137, w->exponent_1137, w->zero[71]}, k.values + 7840, k.values);
+    mean_of_rows_0(w->zero[72], w->multiplier[9], w->exponent[9], w->zero[73], k.values, k.values + 1584);
+    chain_7(w->numbers_48, k.values, k.values + 1584, k.values + 528, w->table_1140, k.values + 1056, 528);
+    mean_of_rows_0(w->zero[74], w->multiplier[10], w->exponent[10], w->zero[75], k.values + 1056, k.values);
+    chain_8(w->numbers_49, k.values, w->constants + 3280, w->table_1143, k.values + 1056);
     chain_13(w->numbers_50, k.values + 528, k.values + 1056, w->constants + 3296, w->constants + 3824, k.values + 5728, k.values + 5200, k.values);
     pad_1(w->zero[77], k.values, k.padded);
-    apply_to_rows_1((struct affine){w->weight_1162, w->bias_1162, w->multiplier_1162, w->exponent_1162, w->zero[76]}, k.padded, k.values + 528);
-    chain_1(k.values + 528, w->table_1163, s->decoder_0_cache + 5280, 528);
+    apply_to_rows_1((struct affine){w->weight_1151, w->bias_1151, w->multiplier_1151, w->exponent_1151, w->zero[76]}, k.padded, k.values + 528);
+    chain_1(k.values + 528, w->table_1152, s->decoder_0_cache + 5280, 528);
     ROLLED for (int n = 0; n < 3; n++) {
         pad_2(w->zero[79], s->decoder_0_cache + 2640 * n, k.padded + 560 * n);
     }
-    apply_over_frames_0((struct affine){w->weight_1167, w->bias_1167, w->multiplier_1167, w->exponent_1167, w->zero[78]}, k.padded, k.values + 528);
-    chain_1(k.values + 528, w->table_1168, k.values + 1056, 528);
-    apply_to_rows_2((struct affine){w->weight_1169, w->bias_1169, w->multiplier_1169, w->exponent_1169, w->zero[80]}, k.values + 1056, k.values + 528);
-    chain_1(k.values + 528, w->table_1171, k.values + 800, 264);
-    mean_of_rows_0(w->zero[81], w->multiplier[11], w->exponent[11], w->zero[82], k.values + 800, k.values + 1072);
-    apply_to_rows_3((struct affine){w->weight_1173, w->bias_1173, w->multiplier_1173, w->exponent_1173, w->zero[83]}, k.values + 1072, k.values + 800);
-    apply_to_rows_4((struct affine){w->weight_1174, w->bias_1174, w->multiplier_1174, w->exponent_1174, w->zero[84]}, k.values + 1072, k.values + 896);
-    apply_to_rows_5((struct affine){w->weight_1175, w->bias_1175, w->multiplier_1175, w->exponent_1175, w->zero[85]}, s->decoder_0_attention_gru_memory, k.values + 832);
-    apply_to_rows_6((struct affine){w->weight_1176, w->bias_1176, w->multiplier_1176, w->exponent_1176, w->zero[86]}, s->decoder_0_attention_gru_memory, k.values + 912);
-    chain_2(w->numbers_54, k.values + 800, k.values + 832, w->table_1178, k.values + 864, 32);
-    chain_3(w->numbers_55, k.values + 864, k.values + 912, k.values + 896, w->table_1182, s->decoder_0_attention_gru_memory, k.values + 880, k.values + 2096);
-    apply_to_rows_7((struct affine){w->weight_1186, w->bias_1186, w->multiplier_1186, w->exponent_1186, w->zero[87]}, k.values + 2096, k.values + 800);
-    chain_4(k.values + 800, w->table_1187, k.values + 816);
+    apply_over_frames_0((struct affine){w->weight_1156, w->bias_1156, w->multiplier_1156, w->exponent_1156, w->zero[78]}, k.padded, k.values + 528);
+    chain_1(k.values + 528, w->table_1157, k.values + 1056, 528);
+    apply_to_rows_2((struct affine){w->weight_1158, w->bias_1158, w->multiplier_1158, w->exponent_1158, w->zero[80]}, k.values + 1056, k.values + 528);
+    chain_1(k.values + 528, w->table_1159, k.values + 800, 264);
+    means_in_columns_0(w->zero[81], w->multiplier[11], w->exponent[11], w->zero[82], k.values + 800, k.values + 1072);
+    apply_to_rows_3((struct affine){w->weight_1161, w->bias_1161, w->multiplier_1161, w->exponent_1161, w->zero[83]}, k.values + 1072, k.values + 800);
+    apply_to_rows_4((struct affine){w->weight_1162, w->bias_1162, w->multiplier_1162, w->exponent_1162, w->zero[84]}, k.values + 1072, k.values + 896);
+    apply_to_rows_5((struct affine){w->weight_1163, w->bias_1163, w->multiplier_1163, w->exponent_1163, w->zero[85]}, s->decoder_0_attention_gru_memory, k.values + 832);
+    apply_to_rows_6((struct affine){w->weight_1164, w->bias_1164, w->multiplier_1164, w->exponent_1164, w->zero[86]}, s->decoder_0_attention_gru_memory, k.values + 912);
+    chain_2(w->numbers_54, k.values + 800, k.values + 832, w->table_1166, k.values + 864, 32);
+    chain_3(w->numbers_55, k.values + 864, k.values + 912, k.values + 896, w->table_1170, s->decoder_0_attention_gru_memory, k.values + 880, k.values + 2096);
+    apply_to_rows_7((struct affine){w->weight_1174, w->bias_1174, w->multiplier_1174, w->exponent_1174, w->zero[87]}, k.values + 2096, k.values + 800);
+    chain_4(k.values + 800, w->table_1175, k.values + 816);
     copy_block_0(k.values + 816, k.values + 1072);
-    chain_5(w->numbers_57, k.values + 528, k.values + 1072, w->table_1191, k.values + 800, 264);
+    chain_5(w->numbers_57, k.values + 528, k.values + 1072, w->table_1177, k.values + 800, 264);
     copy_block_1(k.values + 8, k.values + 528);
-    chain_1(k.values + 528, w->table_1192, k.values + 1072, 264);
+    chain_1(k.values + 528, w->table_1178, k.values + 1072, 264);
     copy_pairs_3(k.values + 800, k.values + 1072, k.values);
     copy_pairs_3(k.values + 8640, k.values + 8912, k.values + 528);
     chain_10(w->numbers_59, k.values, k.values + 528, k.values + 1056);
     pad_1(w->zero[89], k.values + 1056, k.padded);
-    apply_to_rows_1((struct affine){w->weight_1199, w->bias_1199, w->multiplier_1199, w->exponent_1199, w->zero[88]}, k.padded, k.values);
-    chain_1(k.values, w->table_1200, s->decoder_1_cache + 2112, 528);
+    apply_to_rows_1((struct affine){w->weight_1185, w->bias_1185, w->multiplier_1185, w->exponent_1185, w->zero[88]}, k.padded, k.values);
+    chain_1(k.values, w->table_1186, s->decoder_1_cache + 2112, 528);
     ROLLED for (int n = 0; n < 3; n++) {
         pad_2(w->zero[91], s->decoder_1_cache + 1056 * n, k.padded + 560 * n);
     }
-    apply_over_frames_0((struct affine){w->weight_1204, w->bias_1204, w->multiplier_1204, w->exponent_1204, w->zero[90]}, k.padded, k.values);
-    chain_1(k.values, w->table_1205, k.values + 528, 528);
-    apply_to_rows_2((struct affine){w->weight_1206, w->bias_1206, w->multiplier_1206, w->exponent_1206, w->zero[92]}, k.values + 528, k.values);
-    chain_1(k.values, w->table_1208, k.values + 272, 264);
-    mean_of_rows_0(w->zero[93], w->multiplier[12], w->exponent[12], w->zero[94], k.values + 272, k.values + 544);
-    apply_to_rows_3((struct affine){w->weight_1210, w->bias_1210, w->multiplier_1210, w->exponent_1210, w->zero[95]}, k.values + 544, k.values + 272);
-    apply_to_rows_4((struct affine){w->weight_1211, w->bias_1211, w->multiplier_1211, w->exponent_1211, w->zero[96]}, k.values + 544, k.values + 368);
-    apply_to_rows_5((struct affine){w->weight_1212, w->bias_1212, w->multiplier_1212, w->exponent_1212, w->zero[97]}, s->decoder_1_attention_gru_memory, k.values + 304);
-    apply_to_rows_6((struct affine){w->weight_1213, w->bias_1213, w->multiplier_1213, w->exponent_1213, w->zero[98]}, s->decoder_1_attention_gru_memory, k.values + 384);
-    chain_2(w->numbers_63, k.values + 272, k.values + 304, w->table_1215, k.values + 336, 32);
-    chain_3(w->numbers_64, k.values + 336, k.values + 384, k.values + 368, w->table_1219, s->decoder_1_attention_gru_memory, k.values + 352, k.values + 2112);
-    apply_to_rows_7((struct affine){w->weight_1223, w->bias_1223, w->multiplier_1223, w->exponent_1223, w->zero[99]}, k.values + 2112, k.values + 272);
-    chain_4(k.values + 272, w->table_1224, k.values + 288);
+    apply_over_frames_0((struct affine){w->weight_1190, w->bias_1190, w->multiplier_1190, w->exponent_1190, w->zero[90]}, k.padded, k.values);
+    chain_1(k.values, w->table_1191, k.values + 528, 528);
+    apply_to_rows_2((struct affine){w->weight_1192, w->bias_1192, w->multiplier_1192, w->exponent_1192, w->zero[92]}, k.values + 528, k.values);
+    chain_1(k.values, w->table_1193, k.values + 272, 264);
+    means_in_columns_0(w->zero[93], w->multiplier[12], w->exponent[12], w->zero[94], k.values + 272, k.values + 544);
+    apply_to_rows_3((struct affine){w->weight_1195, w->bias_1195, w->multiplier_1195, w->exponent_1195, w->zero[95]}, k.values + 544, k.values + 272);
+    apply_to_rows_4((struct affine){w->weight_1196, w->bias_1196, w->multiplier_1196, w->exponent_1196, w->zero[96]}, k.values + 544, k.values + 368);
+    apply_to_rows_5((struct affine){w->weight_1197, w->bias_1197, w->multiplier_1197, w->exponent_1197, w->zero[97]}, s->decoder_1_attention_gru_memory, k.values + 304);
+    apply_to_rows_6((struct affine){w->weight_1198, w->bias_1198, w->multiplier_1198, w->exponent_1198, w->zero[98]}, s->decoder_1_attention_gru_memory, k.values + 384);
+    chain_2(w->numbers_63, k.values + 272, k.values + 304, w->table_1200, k.values + 336, 32);
+    chain_3(w->numbers_64, k.values + 336, k.values + 384, k.values + 368, w->table_1204, s->decoder_1_attention_gru_memory, k.values + 352, k.values + 2112);
+    apply_to_rows_7((struct affine){w->weight_1208, w->bias_1208, w->multiplier_1208, w->exponent_1208, w->zero[99]}, k.values + 2112, k.values + 272);
+    chain_4(k.values + 272, w->table_1209, k.values + 288);
     copy_block_0(k.values + 288, k.values + 272);
-    chain_5(w->numbers_66, k.values, k.values + 272, w->table_1228, k.values + 528, 264);
+    chain_5(w->numbers_66, k.values, k.values + 272, w->table_1211, k.values + 528, 264);
     copy_block_1(k.values + 1064, k.values);
-    chain_1(k.values, w->table_1229, k.values + 800, 264);
+    chain_1(k.values, w->table_1212, k.values + 800, 264);
     copy_pairs_3(k.values + 528, k.values + 800, k.values);
     copy_pairs_3(k.values + 3696, k.values + 8368, k.values + 528);
     chain_10(w->numbers_68, k.values, k.values + 528, k.values + 1056);
     pad_1(w->zero[101], k.values + 1056, k.padded);
-    apply_to_rows_1((struct affine){w->weight_1236, w->bias_1236, w->multiplier_1236, w->exponent_1236, w->zero[100]}, k.padded, k.values);
-    chain_1(k.values, w->table_1237, s->decoder_2_cache + 1056, 528);
+    apply_to_rows_1((struct affine){w->weight_1219, w->bias_1219, w->multiplier_1219, w->exponent_1219, w->zero[100]}, k.padded, k.values);
+    chain_1(k.values, w->table_1220, s->decoder_2_cache + 1056, 528);
     ROLLED for (int n = 0; n < 3; n++) {
         pad_2(w->zero[103], s->decoder_2_cache + 528 * n, k.padded + 560 * n);
     }
-    apply_over_frames_0((struct affine){w->weight_1240, w->bias_1240, w->multiplier_1240, w->exponent_1240, w->zero[102]}, k.padded, k.values);
-    chain_1(k.values, w->table_1241, k.values + 528, 528);
-    apply_to_rows_2((struct affine){w->weight_1242, w->bias_1242, w->multiplier_1242, w->exponent_1242, w->zero[104]}, k.values + 528, k.values);
-    chain_1(k.values, w->table_1244, k.values + 272, 264);
-    mean_of_rows_0(w->zero[105], w->multiplier[13], w->exponent[13], w->zero[106], k.values + 272, k.values + 544);
-    apply_to_rows_3((struct affine){w->weight_1246, w->bias_1246, w->multiplier_1246, w->exponent_1246, w->zero[107]}, k.values + 544, k.values + 272);
-    apply_to_rows_4((struct affine){w->weight_1247, w->bias_1247, w->multiplier_1247, w->exponent_1247, w->zero[108]}, k.values + 544, k.values + 368);
-    apply_to_rows_5((struct affine){w->weight_1248, w->bias_1248, w->multiplier_1248, w->exponent_1248, w->zero[109]}, s->decoder_2_attention_gru_memory, k.values + 304);
-    apply_to_rows_6((struct affine){w->weight_1249, w->bias_1249, w->multiplier_1249, w->exponent_1249, w->zero[110]}, s->decoder_2_attention_gru_memory, k.values + 384);
-    chain_2(w->numbers_72, k.values + 272, k.values + 304, w->table_1251, k.values + 336, 32);
-    chain_3(w->numbers_73, k.values + 336, k.values + 384, k.values + 368, w->table_1255, s->decoder_2_attention_gru_memory, k.values + 352, k.values + 2128);
-    apply_to_rows_7((struct affine){w->weight_1259, w->bias_1259, w->multiplier_1259, w->exponent_1259, w->zero[111]}, k.values + 2128, k.values + 272);
-    chain_4(k.values + 272, w->table_1260, k.values + 288);
+    apply_over_frames_0((struct affine){w->weight_1223, w->bias_1223, w->multiplier_1223, w->exponent_1223, w->zero[102]}, k.padded, k.values);
+    chain_1(k.values, w->table_1224, k.values + 528, 528);
+    apply_to_rows_2((struct affine){w->weight_1225, w->bias_1225, w->multiplier_1225, w->exponent_1225, w->zero[104]}, k.values + 528, k.values);
+    chain_1(k.values, w->table_1226, k.values + 272, 264);
+    means_in_columns_0(w->zero[105], w->multiplier[13], w->exponent[13], w->zero[106], k.values + 272, k.values + 544);
+    apply_to_rows_3((struct affine){w->weight_1228, w->bias_1228, w->multiplier_1228, w->exponent_1228, w->zero[107]}, k.values + 544, k.values + 272);
+    apply_to_rows_4((struct affine){w->weight_1229, w->bias_1229, w->multiplier_1229, w->exponent_1229, w->zero[108]}, k.values + 544, k.values + 368);
+    apply_to_rows_5((struct affine){w->weight_1230, w->bias_1230, w->multiplier_1230, w->exponent_1230, w->zero[109]}, s->decoder_2_attention_gru_memory, k.values + 304);
+    apply_to_rows_6((struct affine){w->weight_1231, w->bias_1231, w->multiplier_1231, w->exponent_1231, w->zero[110]}, s->decoder_2_attention_gru_memory, k.values + 384);
+    chain_2(w->numbers_72, k.values + 272, k.values + 304, w->table_1233, k.values + 336, 32);
+    chain_3(w->numbers_73, k.values + 336, k.values + 384, k.values + 368, w->table_1237, s->decoder_2_attention_gru_memory, k.values + 352, k.values + 2128);
+    apply_to_rows_7((struct affine){w->weight_1241, w->bias_1241, w->multiplier_1241, w->exponent_1241, w->zero[111]}, k.values + 2128, k.values + 272);
+    chain_4(k.values + 272, w->table_1242, k.values + 288);
     copy_block_0(k.values + 288, k.values + 272);
-    chain_5(w->numbers_75, k.values, k.values + 272, w->table_1264, k.values + 528, 264);
+    chain_5(w->numbers_75, k.values, k.values + 272, w->table_1244, k.values + 528, 264);
     copy_block_1(k.values + 1064, k.values);
-    chain_1(k.values, w->table_1265, k.values + 800, 264);
+    chain_1(k.values, w->table_1245, k.values + 800, 264);
     copy_pairs_3(k.values + 528, k.values + 800, k.values);
     chain_10(w->numbers_77, k.values, k.values + 3168, k.values + 1056);
     pad_1(w->zero[113], k.values + 1056, k.padded);
-    apply_to_rows_13((struct affine){w->weight_1270, w->bias_1270, w->multiplier_1270, w->exponent_1270, w->zero[112]}, k.padded, k.values);
+    apply_to_rows_13((struct affine){w->weight_1250, w->bias_1250, w->multiplier_1250, w->exponent_1250, w->zero[112]}, k.padded, k.values);
     pad_1(w->zero[113], k.values + 1064, k.padded);
-    apply_to_rows_13((struct affine){w->weight_1270 + 384, w->bias_1270 + 16, w->multiplier_1270 + 16, w->exponent_1270 + 16, w->zero[112]}, k.padded, k.values + 16);
+    apply_to_rows_13((struct affine){w->weight_1250 + 384, w->bias_1250 + 16, w->multiplier_1250 + 16, w->exponent_1250 + 16, w->zero[112]}, k.padded, k.values + 16);
     copy_block_4(k.values, k.values + 1056);
     copy_block_4(k.values + 8, k.values + 1072);
     copy_block_5(k.values + 1024, k.values + 2080);
-    chain_14(w->numbers_78, k.values + 1056, w->table_1275, k.values + 4160, k.values);
+    chain_14(w->numbers_78, k.values + 1056, w->table_1255, k.values + 4160, k.values);
     pad_4(w->zero[115], k.values, k.padded);
-    apply_to_rows_14((struct affine){w->weight_1277, w->bias_1277, w->multiplier_1277, w->exponent_1277, w->zero[114]}, k.padded, k.values);
+    apply_to_rows_14((struct affine){w->weight_1257, w->bias_1257, w->multiplier_1257, w->exponent_1257, w->zero[114]}, k.padded, k.values);
     copy_block_6(k.values, k.values + 272);
-    chain_1(k.values + 272, w->table_1280, k.values + 544, 260);
+    chain_1(k.values + 272, w->table_1260, k.values + 544, 260);
     copy_block_7(k.values + 544, k.values);
     split_rows_0(w->split_first, (struct affine){w->split_weight, w->split_bias, w->split_multiplier, w->split_exponent, w->zero[116]}, k.values + 544, k.values + 65);
     copy_block_8(k.values, k.mask);

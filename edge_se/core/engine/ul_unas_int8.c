@@ -24,44 +24,44 @@ struct ul_unas_int8_weights {
     int32_t largest[4];
     int32_t enabled[4];
     int32_t square[4];
-    int8_t table_11[256];
     int8_t table_12[256];
     int8_t table_13[256];
-    int8_t table_17[256];
-    int8_t weight_28[192];
-    int32_t multiplier_28[12];
-    int32_t exponent_28[12];
-    int32_t bias_28[12];
+    int8_t table_14[256];
     int8_t table_18[256];
+    int8_t weight_29[192];
+    int32_t multiplier_29[12];
+    int32_t exponent_29[12];
+    int32_t bias_29[12];
     int8_t table_19[256];
-    int8_t weight_30[192];
-    int32_t multiplier_30[12];
-    int32_t exponent_30[12];
-    int32_t bias_30[12];
-    int8_t weight_32[192];
-    int32_t multiplier_32[12];
-    int32_t exponent_32[12];
-    int32_t bias_32[12];
-    int8_t table_33[256];
+    int8_t table_20[256];
+    int8_t weight_31[192];
+    int32_t multiplier_31[12];
+    int32_t exponent_31[12];
+    int32_t bias_31[12];
+    int8_t weight_33[192];
+    int32_t multiplier_33[12];
+    int32_t exponent_33[12];
+    int32_t bias_33[12];
     int8_t table_34[256];
     int8_t table_35[256];
-    int8_t weight_38[192];
-    int32_t multiplier_38[12];
-    int32_t exponent_38[12];
-    int32_t bias_38[12];
+    int8_t table_36[256];
+    int8_t weight_39[192];
+    int32_t multiplier_39[12];
+    int32_t exponent_39[12];
+    int32_t bias_39[12];
     int32_t numbers_7[8];
-    int8_t weight_40[192];
-    int32_t multiplier_40[12];
-    int32_t exponent_40[12];
-    int32_t bias_40[12];
-    int8_t weight_42[192];
-    int32_t multiplier_42[12];
-    int32_t exponent_42[12];
-    int32_t bias_42[12];
-    int8_t table_43[256];
+    int8_t weight_41[192];
+    int32_t multiplier_41[12];
+    int32_t exponent_41[12];
+    int32_t bias_41[12];
+    int8_t weight_43[192];
+    int32_t multiplier_43[12];
+    int32_t exponent_43[12];
+    int32_t bias_43[12];
     int8_t table_44[256];
     int8_t table_45[256];
-    int8_t table_50[256];
+    int8_t table_46[256];
+    int8_t table_51[256];
     int32_t numbers_11[36];
     int8_t weight_53[768];
     int32_t multiplier_53[48];
@@ -89,745 +89,745 @@ struct ul_unas_int8_weights {
     int32_t numbers_13[52];
     int8_t table_67[256];
     int32_t numbers_15[8];
-    int8_t weight_77[192];
-    int32_t multiplier_77[24];
-    int32_t exponent_77[24];
-    int32_t bias_77[24];
-    int8_t table_80[256];
-    int8_t weight_89[192];
-    int32_t multiplier_89[24];
-    int32_t exponent_89[24];
-    int32_t bias_89[384];
-    int8_t table_84[256];
+    int8_t weight_76[192];
+    int32_t multiplier_76[24];
+    int32_t exponent_76[24];
+    int32_t bias_76[24];
+    int8_t table_79[256];
+    int8_t weight_88[192];
+    int32_t multiplier_88[24];
+    int32_t exponent_88[24];
+    int32_t bias_88[384];
+    int8_t table_83[256];
     int32_t numbers_17[40];
-    int8_t table_93[256];
+    int8_t table_92[256];
     int32_t numbers_18[16];
-    int8_t table_97[256];
+    int8_t table_96[256];
     int32_t numbers_19[52];
-    int8_t weight_320[64];
-    int32_t multiplier_320[4];
-    int32_t exponent_320[4];
-    int32_t bias_320[4];
-    int8_t table_321[256];
-    int8_t weight_325[384];
-    int32_t multiplier_325[24];
-    int32_t exponent_325[24];
-    int32_t bias_325[24];
+    int8_t weight_319[64];
+    int32_t multiplier_319[4];
+    int32_t exponent_319[4];
+    int32_t bias_319[4];
+    int8_t table_320[256];
+    int8_t weight_324[384];
+    int32_t multiplier_324[24];
+    int32_t exponent_324[24];
+    int32_t bias_324[24];
     int32_t numbers_21[8];
-    int8_t weight_327[384];
-    int32_t multiplier_327[24];
-    int32_t exponent_327[24];
-    int32_t bias_327[24];
+    int8_t weight_326[384];
+    int32_t multiplier_326[24];
+    int32_t exponent_326[24];
+    int32_t bias_326[24];
     int32_t numbers_22[8];
-    int8_t weight_333[144];
-    int32_t multiplier_333[24];
-    int32_t exponent_333[24];
-    int32_t bias_333[24];
+    int8_t weight_332[144];
+    int32_t multiplier_332[24];
+    int32_t exponent_332[24];
+    int32_t bias_332[24];
     int32_t numbers_23[36];
-    int8_t weight_335[144];
-    int32_t multiplier_335[24];
-    int32_t exponent_335[24];
-    int32_t bias_335[24];
+    int8_t weight_334[144];
+    int32_t multiplier_334[24];
+    int32_t exponent_334[24];
+    int32_t bias_334[24];
     int32_t numbers_24[8];
-    int8_t weight_339[576];
-    int32_t multiplier_339[24];
-    int32_t exponent_339[24];
-    int32_t bias_339[24];
+    int8_t weight_338[576];
+    int32_t multiplier_338[24];
+    int32_t exponent_338[24];
+    int32_t bias_338[24];
     int32_t numbers_25[36];
-    int8_t table_340[256];
-    int8_t weight_343[2304];
+    int8_t table_339[256];
+    int8_t weight_341[2304];
+    int32_t multiplier_341[96];
+    int32_t exponent_341[96];
+    int32_t bias_341[96];
+    int8_t weight_342[1152];
+    int32_t multiplier_342[48];
+    int32_t exponent_342[48];
+    int32_t bias_342[48];
+    int8_t weight_343[4608];
     int32_t multiplier_343[96];
     int32_t exponent_343[96];
     int32_t bias_343[96];
-    int8_t weight_344[1152];
+    int8_t weight_344[2304];
     int32_t multiplier_344[48];
     int32_t exponent_344[48];
     int32_t bias_344[48];
-    int8_t weight_345[4608];
-    int32_t multiplier_345[96];
-    int32_t exponent_345[96];
-    int32_t bias_345[96];
-    int8_t weight_346[2304];
-    int32_t multiplier_346[48];
-    int32_t exponent_346[48];
-    int32_t bias_346[48];
-    int8_t table_348[256];
+    int8_t table_346[256];
     int32_t numbers_27[16];
-    int8_t weight_356[1152];
-    int32_t multiplier_356[24];
-    int32_t exponent_356[24];
-    int32_t bias_356[24];
-    int8_t table_352[256];
+    int8_t weight_354[1152];
+    int32_t multiplier_354[24];
+    int32_t exponent_354[24];
+    int32_t bias_354[24];
+    int8_t table_350[256];
     int32_t numbers_28[52];
-    int8_t table_357[256];
+    int8_t table_355[256];
     int32_t numbers_30[8];
-    int8_t weight_367[192];
-    int32_t multiplier_367[24];
-    int32_t exponent_367[24];
-    int32_t bias_367[24];
-    int8_t table_370[256];
-    int8_t weight_379[192];
-    int32_t multiplier_379[24];
-    int32_t exponent_379[24];
-    int32_t bias_379[192];
-    int8_t table_374[256];
+    int8_t weight_364[192];
+    int32_t multiplier_364[24];
+    int32_t exponent_364[24];
+    int32_t bias_364[24];
+    int8_t table_367[256];
+    int8_t weight_376[192];
+    int32_t multiplier_376[24];
+    int32_t exponent_376[24];
+    int32_t bias_376[192];
+    int8_t table_371[256];
     int32_t numbers_32[40];
-    int8_t table_383[256];
+    int8_t table_380[256];
     int32_t numbers_33[16];
-    int8_t table_387[256];
+    int8_t table_384[256];
     int32_t numbers_34[52];
-    int8_t weight_494[64];
-    int32_t multiplier_494[4];
-    int32_t exponent_494[4];
-    int32_t bias_494[4];
-    int8_t table_495[256];
-    int8_t weight_499[576];
-    int32_t multiplier_499[24];
-    int32_t exponent_499[24];
-    int32_t bias_499[24];
+    int8_t weight_491[64];
+    int32_t multiplier_491[4];
+    int32_t exponent_491[4];
+    int32_t bias_491[4];
+    int8_t table_492[256];
+    int8_t weight_496[576];
+    int32_t multiplier_496[24];
+    int32_t exponent_496[24];
+    int32_t bias_496[24];
     int32_t numbers_36[8];
-    int8_t weight_501[576];
-    int32_t multiplier_501[24];
-    int32_t exponent_501[24];
-    int32_t bias_501[24];
+    int8_t weight_498[576];
+    int32_t multiplier_498[24];
+    int32_t exponent_498[24];
+    int32_t bias_498[24];
     int32_t numbers_37[8];
-    int8_t weight_507[144];
-    int32_t multiplier_507[24];
-    int32_t exponent_507[24];
-    int32_t bias_507[24];
+    int8_t weight_504[144];
+    int32_t multiplier_504[24];
+    int32_t exponent_504[24];
+    int32_t bias_504[24];
     int32_t numbers_38[36];
-    int8_t weight_509[144];
-    int32_t multiplier_509[24];
-    int32_t exponent_509[24];
-    int32_t bias_509[24];
+    int8_t weight_506[144];
+    int32_t multiplier_506[24];
+    int32_t exponent_506[24];
+    int32_t bias_506[24];
     int32_t numbers_39[8];
-    int8_t table_513[256];
+    int8_t table_510[256];
     int32_t numbers_40[36];
-    int8_t weight_516[2304];
-    int32_t multiplier_516[96];
-    int32_t exponent_516[96];
-    int32_t bias_516[96];
-    int8_t weight_517[1152];
-    int32_t multiplier_517[48];
-    int32_t exponent_517[48];
-    int32_t bias_517[48];
-    int8_t weight_518[4608];
-    int32_t multiplier_518[96];
-    int32_t exponent_518[96];
-    int32_t bias_518[96];
-    int8_t weight_519[2304];
-    int32_t multiplier_519[48];
-    int32_t exponent_519[48];
-    int32_t bias_519[48];
-    int8_t table_521[256];
+    int8_t weight_512[2304];
+    int32_t multiplier_512[96];
+    int32_t exponent_512[96];
+    int32_t bias_512[96];
+    int8_t weight_513[1152];
+    int32_t multiplier_513[48];
+    int32_t exponent_513[48];
+    int32_t bias_513[48];
+    int8_t weight_514[4608];
+    int32_t multiplier_514[96];
+    int32_t exponent_514[96];
+    int32_t bias_514[96];
+    int8_t weight_515[2304];
+    int32_t multiplier_515[48];
+    int32_t exponent_515[48];
+    int32_t bias_515[48];
+    int8_t table_517[256];
     int32_t numbers_41[16];
-    int8_t weight_529[1152];
-    int32_t multiplier_529[24];
-    int32_t exponent_529[24];
-    int32_t bias_529[24];
-    int8_t table_525[256];
+    int8_t weight_525[1152];
+    int32_t multiplier_525[24];
+    int32_t exponent_525[24];
+    int32_t bias_525[24];
+    int8_t table_521[256];
     int32_t numbers_42[52];
-    int8_t table_530[256];
+    int8_t table_526[256];
     int32_t numbers_44[8];
-    int8_t weight_540[192];
-    int32_t multiplier_540[24];
-    int32_t exponent_540[24];
-    int32_t bias_540[24];
-    int8_t table_543[256];
-    int8_t weight_552[192];
-    int32_t multiplier_552[24];
-    int32_t exponent_552[24];
-    int32_t bias_552[192];
-    int8_t table_547[256];
+    int8_t weight_535[192];
+    int32_t multiplier_535[24];
+    int32_t exponent_535[24];
+    int32_t bias_535[24];
+    int8_t table_538[256];
+    int8_t weight_547[192];
+    int32_t multiplier_547[24];
+    int32_t exponent_547[24];
+    int32_t bias_547[192];
+    int8_t table_542[256];
     int32_t numbers_46[40];
-    int8_t table_556[256];
+    int8_t table_551[256];
     int32_t numbers_47[16];
-    int8_t table_560[256];
+    int8_t table_555[256];
     int32_t numbers_48[52];
-    int8_t weight_667[64];
-    int32_t multiplier_667[4];
-    int32_t exponent_667[4];
-    int32_t bias_667[4];
-    int8_t table_668[256];
-    int8_t weight_672[768];
-    int32_t multiplier_672[32];
-    int32_t exponent_672[32];
-    int32_t bias_672[32];
+    int8_t weight_662[64];
+    int32_t multiplier_662[4];
+    int32_t exponent_662[4];
+    int32_t bias_662[4];
+    int8_t table_663[256];
+    int8_t weight_667[768];
+    int32_t multiplier_667[32];
+    int32_t exponent_667[32];
+    int32_t bias_667[32];
     int32_t numbers_50[8];
-    int8_t weight_674[768];
-    int32_t multiplier_674[32];
-    int32_t exponent_674[32];
-    int32_t bias_674[32];
+    int8_t weight_669[768];
+    int32_t multiplier_669[32];
+    int32_t exponent_669[32];
+    int32_t bias_669[32];
     int32_t numbers_51[8];
-    int8_t weight_678[160];
-    int32_t multiplier_678[32];
-    int32_t exponent_678[32];
-    int32_t bias_678[32];
+    int8_t weight_673[160];
+    int32_t multiplier_673[32];
+    int32_t exponent_673[32];
+    int32_t bias_673[32];
     int32_t numbers_52[36];
-    int8_t weight_680[160];
-    int32_t multiplier_680[32];
-    int32_t exponent_680[32];
-    int32_t bias_680[32];
+    int8_t weight_675[160];
+    int32_t multiplier_675[32];
+    int32_t exponent_675[32];
+    int32_t bias_675[32];
     int32_t numbers_53[8];
-    int8_t weight_684[1024];
-    int32_t multiplier_684[32];
-    int32_t exponent_684[32];
-    int32_t bias_684[32];
+    int8_t weight_679[1024];
+    int32_t multiplier_679[32];
+    int32_t exponent_679[32];
+    int32_t bias_679[32];
     int32_t numbers_54[36];
-    int8_t table_685[256];
-    int8_t weight_688[4096];
-    int32_t multiplier_688[128];
-    int32_t exponent_688[128];
-    int32_t bias_688[128];
-    int8_t weight_689[2048];
-    int32_t multiplier_689[64];
-    int32_t exponent_689[64];
-    int32_t bias_689[64];
-    int8_t weight_690[8192];
-    int32_t multiplier_690[128];
-    int32_t exponent_690[128];
-    int32_t bias_690[128];
-    int8_t weight_691[4096];
-    int32_t multiplier_691[64];
-    int32_t exponent_691[64];
-    int32_t bias_691[64];
-    int8_t table_693[256];
+    int8_t table_680[256];
+    int8_t weight_682[4096];
+    int32_t multiplier_682[128];
+    int32_t exponent_682[128];
+    int32_t bias_682[128];
+    int8_t weight_683[2048];
+    int32_t multiplier_683[64];
+    int32_t exponent_683[64];
+    int32_t bias_683[64];
+    int8_t weight_684[8192];
+    int32_t multiplier_684[128];
+    int32_t exponent_684[128];
+    int32_t bias_684[128];
+    int8_t weight_685[4096];
+    int32_t multiplier_685[64];
+    int32_t exponent_685[64];
+    int32_t bias_685[64];
+    int8_t table_687[256];
     int32_t numbers_56[16];
-    int8_t weight_701[2048];
-    int32_t multiplier_701[32];
-    int32_t exponent_701[32];
-    int32_t bias_701[32];
-    int8_t table_697[256];
+    int8_t weight_695[2048];
+    int32_t multiplier_695[32];
+    int32_t exponent_695[32];
+    int32_t bias_695[32];
+    int8_t table_691[256];
     int32_t numbers_57[52];
-    int8_t table_702[256];
+    int8_t table_696[256];
     int32_t numbers_59[8];
-    int8_t weight_712[192];
-    int32_t multiplier_712[24];
-    int32_t exponent_712[24];
-    int32_t bias_712[24];
-    int8_t table_715[256];
-    int8_t weight_724[192];
-    int32_t multiplier_724[24];
-    int32_t exponent_724[24];
-    int32_t bias_724[192];
-    int8_t table_719[256];
+    int8_t weight_705[192];
+    int32_t multiplier_705[24];
+    int32_t exponent_705[24];
+    int32_t bias_705[24];
+    int8_t table_708[256];
+    int8_t weight_717[192];
+    int32_t multiplier_717[24];
+    int32_t exponent_717[24];
+    int32_t bias_717[192];
+    int8_t table_712[256];
     int32_t numbers_61[40];
-    int8_t table_728[256];
+    int8_t table_721[256];
     int32_t numbers_62[16];
-    int8_t table_732[256];
+    int8_t table_725[256];
     int32_t numbers_63[52];
-    int8_t weight_839[64];
-    int32_t multiplier_839[4];
-    int32_t exponent_839[4];
-    int32_t bias_839[4];
-    int8_t table_840[256];
-    int8_t weight_844[512];
-    int32_t multiplier_844[16];
-    int32_t exponent_844[16];
-    int32_t bias_844[16];
+    int8_t weight_832[64];
+    int32_t multiplier_832[4];
+    int32_t exponent_832[4];
+    int32_t bias_832[4];
+    int8_t table_833[256];
+    int8_t weight_837[512];
+    int32_t multiplier_837[16];
+    int32_t exponent_837[16];
+    int32_t bias_837[16];
     int32_t numbers_65[8];
-    int8_t weight_846[512];
-    int32_t multiplier_846[16];
-    int32_t exponent_846[16];
-    int32_t bias_846[16];
+    int8_t weight_839[512];
+    int32_t multiplier_839[16];
+    int32_t exponent_839[16];
+    int32_t bias_839[16];
     int32_t numbers_66[8];
-    int8_t weight_850[80];
-    int32_t multiplier_850[16];
-    int32_t exponent_850[16];
-    int32_t bias_850[16];
+    int8_t weight_843[80];
+    int32_t multiplier_843[16];
+    int32_t exponent_843[16];
+    int32_t bias_843[16];
     int32_t numbers_67[36];
-    int8_t weight_852[80];
-    int32_t multiplier_852[16];
-    int32_t exponent_852[16];
-    int32_t bias_852[16];
+    int8_t weight_845[80];
+    int32_t multiplier_845[16];
+    int32_t exponent_845[16];
+    int32_t bias_845[16];
     int32_t numbers_68[8];
-    int8_t table_856[256];
+    int8_t table_849[256];
     int32_t numbers_69[36];
-    int8_t weight_859[1024];
-    int32_t multiplier_859[64];
-    int32_t exponent_859[64];
-    int32_t bias_859[64];
-    int8_t weight_860[512];
-    int32_t multiplier_860[32];
-    int32_t exponent_860[32];
-    int32_t bias_860[32];
-    int8_t weight_861[2048];
-    int32_t multiplier_861[64];
-    int32_t exponent_861[64];
-    int32_t bias_861[64];
-    int8_t weight_862[1024];
-    int32_t multiplier_862[32];
-    int32_t exponent_862[32];
-    int32_t bias_862[32];
-    int8_t table_864[256];
+    int8_t weight_851[1024];
+    int32_t multiplier_851[64];
+    int32_t exponent_851[64];
+    int32_t bias_851[64];
+    int8_t weight_852[512];
+    int32_t multiplier_852[32];
+    int32_t exponent_852[32];
+    int32_t bias_852[32];
+    int8_t weight_853[2048];
+    int32_t multiplier_853[64];
+    int32_t exponent_853[64];
+    int32_t bias_853[64];
+    int8_t weight_854[1024];
+    int32_t multiplier_854[32];
+    int32_t exponent_854[32];
+    int32_t bias_854[32];
+    int8_t table_856[256];
     int32_t numbers_70[16];
-    int8_t weight_872[512];
-    int32_t multiplier_872[16];
-    int32_t exponent_872[16];
-    int32_t bias_872[16];
-    int8_t table_868[256];
+    int8_t weight_864[512];
+    int32_t multiplier_864[16];
+    int32_t exponent_864[16];
+    int32_t bias_864[16];
+    int8_t table_860[256];
     int32_t numbers_71[52];
-    int8_t table_873[256];
+    int8_t table_865[256];
     int32_t numbers_73[8];
-    int8_t weight_883[192];
-    int32_t multiplier_883[24];
-    int32_t exponent_883[24];
-    int32_t bias_883[24];
-    int8_t table_886[256];
-    int8_t weight_895[192];
-    int32_t multiplier_895[24];
-    int32_t exponent_895[24];
-    int32_t bias_895[192];
-    int8_t table_890[256];
+    int8_t weight_874[192];
+    int32_t multiplier_874[24];
+    int32_t exponent_874[24];
+    int32_t bias_874[24];
+    int8_t table_877[256];
+    int8_t weight_886[192];
+    int32_t multiplier_886[24];
+    int32_t exponent_886[24];
+    int32_t bias_886[192];
+    int8_t table_881[256];
     int32_t numbers_75[40];
-    int8_t table_899[256];
+    int8_t table_890[256];
     int32_t numbers_76[16];
-    int8_t table_903[256];
+    int8_t table_894[256];
     int32_t numbers_77[52];
-    int8_t weight_1010[64];
-    int32_t multiplier_1010[4];
-    int32_t exponent_1010[4];
-    int32_t bias_1010[4];
-    int8_t table_1011[256];
+    int8_t weight_1001[64];
+    int32_t multiplier_1001[4];
+    int32_t exponent_1001[4];
+    int32_t bias_1001[4];
+    int8_t table_1002[256];
     int32_t numbers_79[8];
-    int8_t weight_1020[1536];
-    int32_t multiplier_1020[48];
-    int32_t exponent_1020[48];
-    int32_t bias_1020[48];
-    int8_t table_1023[256];
-    int8_t weight_1032[768];
-    int32_t multiplier_1032[48];
-    int32_t exponent_1032[48];
-    int32_t bias_1032[1536];
-    int8_t table_1027[256];
+    int8_t weight_1010[1536];
+    int32_t multiplier_1010[48];
+    int32_t exponent_1010[48];
+    int32_t bias_1010[48];
+    int8_t table_1013[256];
+    int8_t weight_1022[768];
+    int32_t multiplier_1022[48];
+    int32_t exponent_1022[48];
+    int32_t bias_1022[1536];
+    int8_t table_1017[256];
     int32_t numbers_81[40];
-    int8_t table_1036[256];
+    int8_t table_1026[256];
     int32_t numbers_82[16];
-    int8_t table_1040[256];
+    int8_t table_1030[256];
     int32_t numbers_83[52];
-    int8_t weight_1495[512];
-    int32_t multiplier_1495[16];
-    int32_t exponent_1495[16];
-    int32_t bias_1495[16];
-    int8_t table_1498[256];
+    int8_t weight_1485[512];
+    int32_t multiplier_1485[16];
+    int32_t exponent_1485[16];
+    int32_t bias_1485[16];
+    int8_t table_1488[256];
     int32_t numbers_84[16];
-    int8_t table_1501[256];
+    int8_t table_1491[256];
     int32_t numbers_85[16];
-    int8_t weight_1506[512];
-    int32_t multiplier_1506[32];
-    int32_t exponent_1506[32];
-    int32_t bias_1506[32];
+    int8_t weight_1496[512];
+    int32_t multiplier_1496[32];
+    int32_t exponent_1496[32];
+    int32_t bias_1496[32];
     int32_t numbers_86[40];
-    int8_t weight_1507[256];
-    int32_t multiplier_1507[16];
-    int32_t exponent_1507[16];
-    int32_t bias_1507[16];
-    int8_t weight_1508[512];
-    int32_t multiplier_1508[32];
-    int32_t exponent_1508[32];
-    int32_t bias_1508[32];
+    int8_t weight_1497[256];
+    int32_t multiplier_1497[16];
+    int32_t exponent_1497[16];
+    int32_t bias_1497[16];
+    int8_t weight_1498[512];
+    int32_t multiplier_1498[32];
+    int32_t exponent_1498[32];
+    int32_t bias_1498[32];
+    int8_t weight_1499[256];
+    int32_t multiplier_1499[16];
+    int32_t exponent_1499[16];
+    int32_t bias_1499[16];
+    int8_t table_1501[256];
+    int32_t numbers_87[16];
     int8_t weight_1509[256];
     int32_t multiplier_1509[16];
     int32_t exponent_1509[16];
     int32_t bias_1509[16];
-    int8_t table_1511[256];
-    int32_t numbers_87[16];
-    int8_t weight_1519[256];
-    int32_t multiplier_1519[16];
-    int32_t exponent_1519[16];
-    int32_t bias_1519[16];
-    int8_t table_1515[256];
+    int8_t table_1505[256];
     int32_t numbers_88[52];
-    int8_t table_1522[256];
+    int8_t table_1512[256];
     int32_t numbers_89[16];
-    int8_t table_1525[256];
+    int8_t table_1515[256];
     int32_t numbers_90[16];
     int32_t numbers_91[40];
-    int8_t weight_1534[1536];
-    int32_t multiplier_1534[48];
-    int32_t exponent_1534[48];
-    int32_t bias_1534[48];
-    int8_t table_1537[256];
-    int8_t weight_1546[768];
-    int32_t multiplier_1546[48];
-    int32_t exponent_1546[48];
-    int32_t bias_1546[1536];
-    int8_t table_1541[256];
+    int8_t weight_1524[1536];
+    int32_t multiplier_1524[48];
+    int32_t exponent_1524[48];
+    int32_t bias_1524[48];
+    int8_t table_1527[256];
+    int8_t weight_1536[768];
+    int32_t multiplier_1536[48];
+    int32_t exponent_1536[48];
+    int32_t bias_1536[1536];
+    int8_t table_1531[256];
     int32_t numbers_93[40];
-    int8_t table_1550[256];
+    int8_t table_1540[256];
     int32_t numbers_94[16];
-    int8_t table_1554[256];
+    int8_t table_1544[256];
     int32_t numbers_95[52];
-    int8_t weight_2009[512];
-    int32_t multiplier_2009[16];
-    int32_t exponent_2009[16];
-    int32_t bias_2009[16];
-    int8_t table_2012[256];
+    int8_t weight_1999[512];
+    int32_t multiplier_1999[16];
+    int32_t exponent_1999[16];
+    int32_t bias_1999[16];
+    int8_t table_2002[256];
     int32_t numbers_96[16];
-    int8_t table_2015[256];
+    int8_t table_2005[256];
     int32_t numbers_97[16];
-    int8_t weight_2020[512];
-    int32_t multiplier_2020[32];
-    int32_t exponent_2020[32];
-    int32_t bias_2020[32];
+    int8_t weight_2010[512];
+    int32_t multiplier_2010[32];
+    int32_t exponent_2010[32];
+    int32_t bias_2010[32];
     int32_t numbers_98[40];
-    int8_t weight_2021[256];
-    int32_t multiplier_2021[16];
-    int32_t exponent_2021[16];
-    int32_t bias_2021[16];
-    int8_t weight_2022[512];
-    int32_t multiplier_2022[32];
-    int32_t exponent_2022[32];
-    int32_t bias_2022[32];
+    int8_t weight_2011[256];
+    int32_t multiplier_2011[16];
+    int32_t exponent_2011[16];
+    int32_t bias_2011[16];
+    int8_t weight_2012[512];
+    int32_t multiplier_2012[32];
+    int32_t exponent_2012[32];
+    int32_t bias_2012[32];
+    int8_t weight_2013[256];
+    int32_t multiplier_2013[16];
+    int32_t exponent_2013[16];
+    int32_t bias_2013[16];
+    int8_t table_2015[256];
+    int32_t numbers_99[16];
     int8_t weight_2023[256];
     int32_t multiplier_2023[16];
     int32_t exponent_2023[16];
     int32_t bias_2023[16];
-    int8_t table_2025[256];
-    int32_t numbers_99[16];
-    int8_t weight_2033[256];
-    int32_t multiplier_2033[16];
-    int32_t exponent_2033[16];
-    int32_t bias_2033[16];
-    int8_t table_2029[256];
+    int8_t table_2019[256];
     int32_t numbers_100[52];
-    int8_t table_2036[256];
+    int8_t table_2026[256];
     int32_t numbers_101[16];
-    int8_t table_2039[256];
+    int8_t table_2029[256];
     int32_t numbers_102[16];
-    int8_t weight_2046[512];
-    int32_t multiplier_2046[32];
-    int32_t exponent_2046[32];
-    int32_t bias_2046[32];
+    int8_t weight_2035[512];
+    int32_t multiplier_2035[32];
+    int32_t exponent_2035[32];
+    int32_t bias_2035[32];
     int32_t numbers_103[52];
-    int8_t weight_2048[512];
-    int32_t multiplier_2048[32];
-    int32_t exponent_2048[32];
-    int32_t bias_2048[32];
+    int8_t weight_2037[512];
+    int32_t multiplier_2037[32];
+    int32_t exponent_2037[32];
+    int32_t bias_2037[32];
     int32_t numbers_104[8];
-    int8_t weight_2052[160];
-    int32_t multiplier_2052[32];
-    int32_t exponent_2052[32];
-    int32_t bias_2052[32];
+    int8_t weight_2041[160];
+    int32_t multiplier_2041[32];
+    int32_t exponent_2041[32];
+    int32_t bias_2041[32];
     int32_t numbers_105[36];
-    int8_t weight_2054[160];
-    int32_t multiplier_2054[32];
-    int32_t exponent_2054[32];
-    int32_t bias_2054[32];
+    int8_t weight_2043[160];
+    int32_t multiplier_2043[32];
+    int32_t exponent_2043[32];
+    int32_t bias_2043[32];
     int32_t numbers_106[8];
-    int8_t table_2058[256];
+    int8_t table_2047[256];
     int32_t numbers_107[36];
-    int8_t weight_2061[4096];
-    int32_t multiplier_2061[128];
-    int32_t exponent_2061[128];
-    int32_t bias_2061[128];
-    int8_t weight_2062[2048];
-    int32_t multiplier_2062[64];
-    int32_t exponent_2062[64];
-    int32_t bias_2062[64];
-    int8_t weight_2063[8192];
-    int32_t multiplier_2063[128];
-    int32_t exponent_2063[128];
-    int32_t bias_2063[128];
-    int8_t weight_2064[4096];
-    int32_t multiplier_2064[64];
-    int32_t exponent_2064[64];
-    int32_t bias_2064[64];
-    int8_t table_2066[256];
+    int8_t weight_2049[4096];
+    int32_t multiplier_2049[128];
+    int32_t exponent_2049[128];
+    int32_t bias_2049[128];
+    int8_t weight_2050[2048];
+    int32_t multiplier_2050[64];
+    int32_t exponent_2050[64];
+    int32_t bias_2050[64];
+    int8_t weight_2051[8192];
+    int32_t multiplier_2051[128];
+    int32_t exponent_2051[128];
+    int32_t bias_2051[128];
+    int8_t weight_2052[4096];
+    int32_t multiplier_2052[64];
+    int32_t exponent_2052[64];
+    int32_t bias_2052[64];
+    int8_t table_2054[256];
     int32_t numbers_108[16];
-    int8_t weight_2074[2048];
-    int32_t multiplier_2074[32];
-    int32_t exponent_2074[32];
-    int32_t bias_2074[32];
-    int8_t table_2070[256];
+    int8_t weight_2062[2048];
+    int32_t multiplier_2062[32];
+    int32_t exponent_2062[32];
+    int32_t bias_2062[32];
+    int8_t table_2058[256];
     int32_t numbers_109[52];
-    int8_t table_2075[256];
+    int8_t table_2063[256];
     int32_t numbers_111[8];
-    int8_t weight_2085[192];
-    int32_t multiplier_2085[24];
-    int32_t exponent_2085[24];
-    int32_t bias_2085[24];
-    int8_t table_2088[256];
-    int8_t weight_2097[192];
-    int32_t multiplier_2097[24];
-    int32_t exponent_2097[24];
-    int32_t bias_2097[192];
-    int8_t table_2092[256];
+    int8_t weight_2072[192];
+    int32_t multiplier_2072[24];
+    int32_t exponent_2072[24];
+    int32_t bias_2072[24];
+    int8_t table_2075[256];
+    int8_t weight_2084[192];
+    int32_t multiplier_2084[24];
+    int32_t exponent_2084[24];
+    int32_t bias_2084[192];
+    int8_t table_2079[256];
     int32_t numbers_113[40];
-    int8_t table_2101[256];
+    int8_t table_2088[256];
     int32_t numbers_114[16];
-    int8_t table_2105[256];
+    int8_t table_2092[256];
     int32_t numbers_115[52];
-    int8_t weight_2212[64];
-    int32_t multiplier_2212[4];
-    int32_t exponent_2212[4];
-    int32_t bias_2212[4];
-    int8_t table_2213[256];
-    int8_t weight_2218[768];
-    int32_t multiplier_2218[24];
-    int32_t exponent_2218[24];
-    int32_t bias_2218[24];
+    int8_t weight_2199[64];
+    int32_t multiplier_2199[4];
+    int32_t exponent_2199[4];
+    int32_t bias_2199[4];
+    int8_t table_2200[256];
+    int8_t weight_2205[768];
+    int32_t multiplier_2205[24];
+    int32_t exponent_2205[24];
+    int32_t bias_2205[24];
     int32_t numbers_117[20];
-    int8_t weight_2220[768];
-    int32_t multiplier_2220[24];
-    int32_t exponent_2220[24];
-    int32_t bias_2220[24];
+    int8_t weight_2207[768];
+    int32_t multiplier_2207[24];
+    int32_t exponent_2207[24];
+    int32_t bias_2207[24];
     int32_t numbers_118[8];
-    int8_t weight_2224[128];
-    int32_t multiplier_2224[24];
-    int32_t exponent_2224[24];
-    int32_t bias_2224[24];
+    int8_t weight_2211[128];
+    int32_t multiplier_2211[24];
+    int32_t exponent_2211[24];
+    int32_t bias_2211[24];
     int32_t numbers_119[36];
-    int8_t weight_2226[128];
-    int32_t multiplier_2226[24];
-    int32_t exponent_2226[24];
-    int32_t bias_2226[24];
+    int8_t weight_2213[128];
+    int32_t multiplier_2213[24];
+    int32_t exponent_2213[24];
+    int32_t bias_2213[24];
     int32_t numbers_120[8];
-    int8_t weight_2230[576];
-    int32_t multiplier_2230[24];
-    int32_t exponent_2230[24];
-    int32_t bias_2230[24];
+    int8_t weight_2217[576];
+    int32_t multiplier_2217[24];
+    int32_t exponent_2217[24];
+    int32_t bias_2217[24];
     int32_t numbers_121[36];
-    int8_t table_2231[256];
-    int8_t weight_2234[2304];
-    int32_t multiplier_2234[96];
-    int32_t exponent_2234[96];
-    int32_t bias_2234[96];
-    int8_t weight_2235[1152];
-    int32_t multiplier_2235[48];
-    int32_t exponent_2235[48];
-    int32_t bias_2235[48];
-    int8_t weight_2236[4608];
-    int32_t multiplier_2236[96];
-    int32_t exponent_2236[96];
-    int32_t bias_2236[96];
-    int8_t weight_2237[2304];
-    int32_t multiplier_2237[48];
-    int32_t exponent_2237[48];
-    int32_t bias_2237[48];
-    int8_t table_2239[256];
+    int8_t table_2218[256];
+    int8_t weight_2220[2304];
+    int32_t multiplier_2220[96];
+    int32_t exponent_2220[96];
+    int32_t bias_2220[96];
+    int8_t weight_2221[1152];
+    int32_t multiplier_2221[48];
+    int32_t exponent_2221[48];
+    int32_t bias_2221[48];
+    int8_t weight_2222[4608];
+    int32_t multiplier_2222[96];
+    int32_t exponent_2222[96];
+    int32_t bias_2222[96];
+    int8_t weight_2223[2304];
+    int32_t multiplier_2223[48];
+    int32_t exponent_2223[48];
+    int32_t bias_2223[48];
+    int8_t table_2225[256];
     int32_t numbers_123[16];
-    int8_t weight_2247[1152];
-    int32_t multiplier_2247[24];
-    int32_t exponent_2247[24];
-    int32_t bias_2247[24];
-    int8_t table_2243[256];
+    int8_t weight_2233[1152];
+    int32_t multiplier_2233[24];
+    int32_t exponent_2233[24];
+    int32_t bias_2233[24];
+    int8_t table_2229[256];
     int32_t numbers_124[52];
-    int8_t table_2248[256];
+    int8_t table_2234[256];
     int32_t numbers_126[8];
-    int8_t weight_2258[192];
-    int32_t multiplier_2258[24];
-    int32_t exponent_2258[24];
-    int32_t bias_2258[24];
-    int8_t table_2261[256];
-    int8_t weight_2270[192];
-    int32_t multiplier_2270[24];
-    int32_t exponent_2270[24];
-    int32_t bias_2270[192];
-    int8_t table_2265[256];
+    int8_t weight_2243[192];
+    int32_t multiplier_2243[24];
+    int32_t exponent_2243[24];
+    int32_t bias_2243[24];
+    int8_t table_2246[256];
+    int8_t weight_2255[192];
+    int32_t multiplier_2255[24];
+    int32_t exponent_2255[24];
+    int32_t bias_2255[192];
+    int8_t table_2250[256];
     int32_t numbers_128[40];
-    int8_t table_2274[256];
+    int8_t table_2259[256];
     int32_t numbers_129[16];
-    int8_t table_2278[256];
+    int8_t table_2263[256];
     int32_t numbers_130[52];
-    int8_t weight_2385[64];
-    int32_t multiplier_2385[4];
-    int32_t exponent_2385[4];
-    int32_t bias_2385[4];
-    int8_t table_2386[256];
-    int8_t weight_2391[576];
-    int32_t multiplier_2391[24];
-    int32_t exponent_2391[24];
-    int32_t bias_2391[24];
+    int8_t weight_2370[64];
+    int32_t multiplier_2370[4];
+    int32_t exponent_2370[4];
+    int32_t bias_2370[4];
+    int8_t table_2371[256];
+    int8_t weight_2376[576];
+    int32_t multiplier_2376[24];
+    int32_t exponent_2376[24];
+    int32_t bias_2376[24];
     int32_t numbers_132[20];
-    int8_t weight_2393[576];
-    int32_t multiplier_2393[24];
-    int32_t exponent_2393[24];
-    int32_t bias_2393[24];
+    int8_t weight_2378[576];
+    int32_t multiplier_2378[24];
+    int32_t exponent_2378[24];
+    int32_t bias_2378[24];
     int32_t numbers_133[8];
-    int8_t weight_2399[144];
-    int32_t multiplier_2399[24];
-    int32_t exponent_2399[24];
-    int32_t bias_2399[24];
+    int8_t weight_2384[144];
+    int32_t multiplier_2384[24];
+    int32_t exponent_2384[24];
+    int32_t bias_2384[24];
     int32_t numbers_134[36];
-    int8_t weight_2401[144];
-    int32_t multiplier_2401[24];
-    int32_t exponent_2401[24];
-    int32_t bias_2401[24];
+    int8_t weight_2386[144];
+    int32_t multiplier_2386[24];
+    int32_t exponent_2386[24];
+    int32_t bias_2386[24];
     int32_t numbers_135[8];
-    int8_t table_2405[256];
+    int8_t table_2390[256];
     int32_t numbers_136[36];
-    int8_t weight_2408[2304];
-    int32_t multiplier_2408[96];
-    int32_t exponent_2408[96];
-    int32_t bias_2408[96];
-    int8_t weight_2409[1152];
-    int32_t multiplier_2409[48];
-    int32_t exponent_2409[48];
-    int32_t bias_2409[48];
-    int8_t weight_2410[4608];
-    int32_t multiplier_2410[96];
-    int32_t exponent_2410[96];
-    int32_t bias_2410[96];
-    int8_t weight_2411[2304];
-    int32_t multiplier_2411[48];
-    int32_t exponent_2411[48];
-    int32_t bias_2411[48];
-    int8_t table_2413[256];
+    int8_t weight_2392[2304];
+    int32_t multiplier_2392[96];
+    int32_t exponent_2392[96];
+    int32_t bias_2392[96];
+    int8_t weight_2393[1152];
+    int32_t multiplier_2393[48];
+    int32_t exponent_2393[48];
+    int32_t bias_2393[48];
+    int8_t weight_2394[4608];
+    int32_t multiplier_2394[96];
+    int32_t exponent_2394[96];
+    int32_t bias_2394[96];
+    int8_t weight_2395[2304];
+    int32_t multiplier_2395[48];
+    int32_t exponent_2395[48];
+    int32_t bias_2395[48];
+    int8_t table_2397[256];
     int32_t numbers_137[16];
-    int8_t weight_2421[1152];
-    int32_t multiplier_2421[24];
-    int32_t exponent_2421[24];
-    int32_t bias_2421[24];
-    int8_t table_2417[256];
+    int8_t weight_2405[1152];
+    int32_t multiplier_2405[24];
+    int32_t exponent_2405[24];
+    int32_t bias_2405[24];
+    int8_t table_2401[256];
     int32_t numbers_138[52];
-    int8_t table_2422[256];
+    int8_t table_2406[256];
     int32_t numbers_140[8];
-    int8_t weight_2432[192];
-    int32_t multiplier_2432[24];
-    int32_t exponent_2432[24];
-    int32_t bias_2432[24];
-    int8_t table_2435[256];
-    int8_t weight_2444[192];
-    int32_t multiplier_2444[24];
-    int32_t exponent_2444[24];
-    int32_t bias_2444[192];
-    int8_t table_2439[256];
+    int8_t weight_2415[192];
+    int32_t multiplier_2415[24];
+    int32_t exponent_2415[24];
+    int32_t bias_2415[24];
+    int8_t table_2418[256];
+    int8_t weight_2427[192];
+    int32_t multiplier_2427[24];
+    int32_t exponent_2427[24];
+    int32_t bias_2427[192];
+    int8_t table_2422[256];
     int32_t numbers_142[40];
-    int8_t table_2448[256];
+    int8_t table_2431[256];
     int32_t numbers_143[16];
-    int8_t table_2452[256];
+    int8_t table_2435[256];
     int32_t numbers_144[52];
-    int8_t weight_2559[64];
-    int32_t multiplier_2559[4];
-    int32_t exponent_2559[4];
-    int32_t bias_2559[4];
-    int8_t table_2560[256];
-    int8_t weight_2565[288];
-    int32_t multiplier_2565[12];
-    int32_t exponent_2565[12];
-    int32_t bias_2565[12];
+    int8_t weight_2542[64];
+    int32_t multiplier_2542[4];
+    int32_t exponent_2542[4];
+    int32_t bias_2542[4];
+    int8_t table_2543[256];
+    int8_t weight_2548[288];
+    int32_t multiplier_2548[12];
+    int32_t exponent_2548[12];
+    int32_t bias_2548[12];
     int32_t numbers_146[20];
-    int8_t weight_2567[288];
-    int32_t multiplier_2567[12];
-    int32_t exponent_2567[12];
-    int32_t bias_2567[12];
+    int8_t weight_2550[288];
+    int32_t multiplier_2550[12];
+    int32_t exponent_2550[12];
+    int32_t bias_2550[12];
     int32_t numbers_147[8];
-    int8_t weight_2573[1152];
-    int32_t multiplier_2573[24];
-    int32_t exponent_2573[24];
-    int32_t bias_2573[24];
+    int8_t weight_2556[1152];
+    int32_t multiplier_2556[24];
+    int32_t exponent_2556[24];
+    int32_t bias_2556[24];
     int32_t numbers_148[36];
-    int8_t weight_2575[1152];
-    int32_t multiplier_2575[24];
-    int32_t exponent_2575[24];
-    int32_t bias_2575[24];
+    int8_t weight_2558[1152];
+    int32_t multiplier_2558[24];
+    int32_t exponent_2558[24];
+    int32_t bias_2558[24];
     int32_t numbers_149[8];
-    int8_t weight_2581[192];
-    int32_t multiplier_2581[12];
-    int32_t exponent_2581[12];
-    int32_t bias_2581[12];
+    int8_t weight_2564[192];
+    int32_t multiplier_2564[12];
+    int32_t exponent_2564[12];
+    int32_t bias_2564[12];
     int32_t numbers_150[36];
-    int8_t table_2582[256];
-    int8_t weight_2585[768];
-    int32_t multiplier_2585[48];
-    int32_t exponent_2585[48];
-    int32_t bias_2585[48];
-    int8_t weight_2586[384];
-    int32_t multiplier_2586[24];
-    int32_t exponent_2586[24];
-    int32_t bias_2586[24];
-    int8_t weight_2587[1152];
-    int32_t multiplier_2587[48];
-    int32_t exponent_2587[48];
-    int32_t bias_2587[48];
-    int8_t weight_2588[576];
-    int32_t multiplier_2588[24];
-    int32_t exponent_2588[24];
-    int32_t bias_2588[24];
-    int8_t table_2590[256];
+    int8_t table_2565[256];
+    int8_t weight_2567[768];
+    int32_t multiplier_2567[48];
+    int32_t exponent_2567[48];
+    int32_t bias_2567[48];
+    int8_t weight_2568[384];
+    int32_t multiplier_2568[24];
+    int32_t exponent_2568[24];
+    int32_t bias_2568[24];
+    int8_t weight_2569[1152];
+    int32_t multiplier_2569[48];
+    int32_t exponent_2569[48];
+    int32_t bias_2569[48];
+    int8_t weight_2570[576];
+    int32_t multiplier_2570[24];
+    int32_t exponent_2570[24];
+    int32_t bias_2570[24];
+    int8_t table_2572[256];
     int32_t numbers_152[16];
-    int8_t weight_2598[288];
-    int32_t multiplier_2598[12];
-    int32_t exponent_2598[12];
-    int32_t bias_2598[12];
-    int8_t table_2594[256];
+    int8_t weight_2580[288];
+    int32_t multiplier_2580[12];
+    int32_t exponent_2580[12];
+    int32_t bias_2580[12];
+    int8_t table_2576[256];
     int32_t numbers_153[52];
-    int8_t table_2599[256];
+    int8_t table_2581[256];
     int32_t numbers_155[8];
-    int8_t weight_2609[192];
-    int32_t multiplier_2609[24];
-    int32_t exponent_2609[24];
-    int32_t bias_2609[24];
-    int8_t table_2612[256];
-    int8_t weight_2621[192];
-    int32_t multiplier_2621[24];
-    int32_t exponent_2621[24];
-    int32_t bias_2621[384];
-    int8_t table_2616[256];
+    int8_t weight_2590[192];
+    int32_t multiplier_2590[24];
+    int32_t exponent_2590[24];
+    int32_t bias_2590[24];
+    int8_t table_2593[256];
+    int8_t weight_2602[192];
+    int32_t multiplier_2602[24];
+    int32_t exponent_2602[24];
+    int32_t bias_2602[384];
+    int8_t table_2597[256];
     int32_t numbers_157[40];
-    int8_t table_2625[256];
+    int8_t table_2606[256];
     int32_t numbers_158[16];
-    int8_t table_2629[256];
+    int8_t table_2610[256];
     int32_t numbers_159[52];
-    int8_t weight_2852[64];
-    int32_t multiplier_2852[4];
-    int32_t exponent_2852[4];
-    int32_t bias_2852[4];
-    int8_t table_2853[256];
-    int8_t weight_2860[448];
-    int32_t multiplier_2860[4];
-    int32_t exponent_2860[4];
-    int32_t bias_2860[4];
+    int8_t weight_2833[64];
+    int32_t multiplier_2833[4];
+    int32_t exponent_2833[4];
+    int32_t bias_2833[4];
+    int8_t table_2834[256];
+    int8_t weight_2841[448];
+    int32_t multiplier_2841[4];
+    int32_t exponent_2841[4];
+    int32_t bias_2841[4];
     int32_t numbers_161[20];
-    int8_t table_2863[256];
-    int8_t weight_2866[32];
-    int32_t multiplier_2866[4];
-    int32_t exponent_2866[4];
-    int32_t bias_2866[4];
-    int8_t weight_2867[16];
-    int32_t multiplier_2867[4];
-    int32_t exponent_2867[4];
-    int32_t bias_2867[4];
-    int8_t weight_2868[32];
-    int32_t multiplier_2868[4];
-    int32_t exponent_2868[4];
-    int32_t bias_2868[4];
-    int8_t weight_2869[16];
-    int32_t multiplier_2869[4];
-    int32_t exponent_2869[4];
-    int32_t bias_2869[4];
-    int8_t table_2871[256];
+    int8_t table_2844[256];
+    int8_t weight_2846[32];
+    int32_t multiplier_2846[4];
+    int32_t exponent_2846[4];
+    int32_t bias_2846[4];
+    int8_t weight_2847[16];
+    int32_t multiplier_2847[4];
+    int32_t exponent_2847[4];
+    int32_t bias_2847[4];
+    int8_t weight_2848[32];
+    int32_t multiplier_2848[4];
+    int32_t exponent_2848[4];
+    int32_t bias_2848[4];
+    int8_t weight_2849[16];
+    int32_t multiplier_2849[4];
+    int32_t exponent_2849[4];
+    int32_t bias_2849[4];
+    int8_t table_2851[256];
     int32_t numbers_163[16];
-    int8_t weight_2879[16];
-    int32_t multiplier_2879[4];
-    int32_t exponent_2879[4];
-    int32_t bias_2879[4];
-    int8_t table_2875[256];
+    int8_t weight_2859[16];
+    int32_t multiplier_2859[4];
+    int32_t exponent_2859[4];
+    int32_t bias_2859[4];
+    int8_t table_2855[256];
     int32_t numbers_164[52];
-    int8_t table_2880[256];
+    int8_t table_2860[256];
     int32_t numbers_166[8];
-    int8_t weight_2890[192];
-    int32_t multiplier_2890[24];
-    int32_t exponent_2890[24];
-    int32_t bias_2890[24];
-    int8_t table_2893[256];
-    int8_t weight_2902[192];
-    int32_t multiplier_2902[24];
-    int32_t exponent_2902[24];
-    int32_t bias_2902[768];
-    int8_t table_2897[256];
+    int8_t weight_2869[192];
+    int32_t multiplier_2869[24];
+    int32_t exponent_2869[24];
+    int32_t bias_2869[24];
+    int8_t table_2872[256];
+    int8_t weight_2881[192];
+    int32_t multiplier_2881[24];
+    int32_t exponent_2881[24];
+    int32_t bias_2881[768];
+    int8_t table_2876[256];
     int32_t numbers_168[40];
-    int8_t table_2906[256];
+    int8_t table_2885[256];
     int32_t numbers_169[16];
-    int8_t table_2910[256];
+    int8_t table_2889[256];
     int32_t numbers_170[52];
-    int8_t weight_3365[64];
-    int32_t multiplier_3365[4];
-    int32_t exponent_3365[4];
-    int32_t bias_3365[4];
-    int8_t table_3366[256];
-    int8_t table_3370[256];
+    int8_t weight_3344[64];
+    int32_t multiplier_3344[4];
+    int32_t exponent_3344[4];
+    int32_t bias_3344[4];
+    int8_t table_3345[256];
+    int8_t table_3349[256];
     int32_t numbers_172[8];
     uint16_t split_first[192];
     int8_t split_weight[384];
@@ -845,7 +845,7 @@ struct ul_unas_int8_weights {
 
 typedef char weights_are_packed[sizeof(struct ul_unas_int8_weights) == 304992 ? 1 : -1];
 
-static const uint32_t layout[2] = {0x55cfad07u, 0xcd5029abu};
+static const uint32_t layout[2] = {0xa9d4e5d0u, 0xcd4575f1u};
 
 static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, zero), 262, INT32, -128, 127},
@@ -862,19 +862,19 @@ static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, largest), 1, INT32, 0, 7},
     {offsetof(struct ul_unas_int8_weights, enabled), 2, INT32, 0, 1},
     {offsetof(struct ul_unas_int8_weights, square), 1, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_28), 12, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_28), 12, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_30), 12, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_30), 12, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_32), 12, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_32), 12, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_38), 12, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_38), 12, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_29), 12, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_29), 12, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_31), 12, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_31), 12, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_33), 12, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_33), 12, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_39), 12, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_39), 12, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_7), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_40), 12, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_40), 12, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_42), 12, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_42), 12, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_41), 12, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_41), 12, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_43), 12, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_43), 12, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_11), 33, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_53), 48, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_53), 48, INT32, -31, -1},
@@ -889,382 +889,382 @@ static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, exponent_66), 12, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_13), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_15), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_77), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_77), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_89), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_89), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_76), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_76), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_88), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_88), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_17), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_18), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_19), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_320), 4, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_320), 4, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_325), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_325), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_319), 4, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_319), 4, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_324), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_324), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_21), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_327), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_327), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_326), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_326), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_22), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_333), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_333), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_332), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_332), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_23), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_335), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_335), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_334), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_334), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_24), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_339), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_339), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_338), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_338), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_25), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, multiplier_341), 96, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_341), 96, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_342), 48, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_342), 48, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_343), 96, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_343), 96, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_344), 48, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_344), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_345), 96, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_345), 96, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_346), 48, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_346), 48, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_27), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_356), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_356), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_354), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_354), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_28), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_30), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_367), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_367), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_379), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_379), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_364), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_364), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_376), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_376), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_32), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_33), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_34), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_494), 4, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_494), 4, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_499), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_499), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_491), 4, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_491), 4, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_496), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_496), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_36), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_501), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_501), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_498), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_498), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_37), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_507), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_507), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_504), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_504), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_38), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_509), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_509), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_506), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_506), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_39), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_40), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_516), 96, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_516), 96, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_517), 48, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_517), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_518), 96, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_518), 96, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_519), 48, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_519), 48, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_512), 96, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_512), 96, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_513), 48, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_513), 48, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_514), 96, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_514), 96, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_515), 48, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_515), 48, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_41), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_529), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_529), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_525), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_525), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_42), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_44), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_540), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_540), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_552), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_552), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_535), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_535), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_547), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_547), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_46), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_47), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_48), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_667), 4, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_667), 4, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_672), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_672), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_662), 4, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_662), 4, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_667), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_667), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_50), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_674), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_674), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_669), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_669), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_51), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_678), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_678), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_673), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_673), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_52), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_680), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_680), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_675), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_675), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_53), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_684), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_684), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_679), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_679), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_54), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_688), 128, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_688), 128, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_689), 64, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_689), 64, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_690), 128, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_690), 128, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_691), 64, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_691), 64, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_682), 128, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_682), 128, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_683), 64, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_683), 64, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_684), 128, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_684), 128, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_685), 64, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_685), 64, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_56), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_701), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_701), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_695), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_695), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_57), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_59), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_712), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_712), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_724), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_724), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_705), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_705), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_717), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_717), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_61), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_62), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_63), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_839), 4, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_839), 4, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_844), 16, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_844), 16, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_832), 4, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_832), 4, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_837), 16, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_837), 16, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_65), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_846), 16, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_846), 16, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_839), 16, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_839), 16, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_66), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_850), 16, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_850), 16, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_843), 16, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_843), 16, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_67), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_852), 16, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_852), 16, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_845), 16, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_845), 16, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_68), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_69), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_859), 64, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_859), 64, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_860), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_860), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_861), 64, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_861), 64, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_862), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_862), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_851), 64, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_851), 64, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_852), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_852), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_853), 64, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_853), 64, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_854), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_854), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_70), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_872), 16, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_872), 16, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_864), 16, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_864), 16, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_71), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_73), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_883), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_883), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_895), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_895), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_874), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_874), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_886), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_886), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_75), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_76), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_77), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_1010), 4, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_1010), 4, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_1001), 4, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_1001), 4, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_79), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_1020), 48, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_1020), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_1032), 48, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_1032), 48, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_1010), 48, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_1010), 48, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_1022), 48, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_1022), 48, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_81), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_82), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_83), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_1495), 16, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_1495), 16, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_1485), 16, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_1485), 16, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_84), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_85), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_1506), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_1506), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_1496), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_1496), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_86), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_1507), 16, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_1507), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_1508), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_1508), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_1497), 16, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_1497), 16, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_1498), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_1498), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_1499), 16, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_1499), 16, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, numbers_87), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_1509), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_1509), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_87), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_1519), 16, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_1519), 16, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_88), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_89), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_90), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_91), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_1534), 48, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_1534), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_1546), 48, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_1546), 48, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_1524), 48, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_1524), 48, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_1536), 48, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_1536), 48, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_93), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_94), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_95), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2009), 16, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2009), 16, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_1999), 16, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_1999), 16, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_96), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_97), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2020), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2020), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2010), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2010), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_98), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2021), 16, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2021), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2022), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2022), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2011), 16, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2011), 16, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2012), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2012), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2013), 16, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2013), 16, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, numbers_99), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2023), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2023), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_99), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2033), 16, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2033), 16, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_100), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_101), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_102), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2046), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2046), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2035), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2035), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_103), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2048), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2048), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2037), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2037), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_104), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2052), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2052), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2041), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2041), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_105), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2054), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2054), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2043), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2043), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_106), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_107), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2061), 128, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2061), 128, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2062), 64, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2062), 64, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2063), 128, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2063), 128, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2064), 64, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2064), 64, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2049), 128, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2049), 128, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2050), 64, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2050), 64, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2051), 128, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2051), 128, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2052), 64, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2052), 64, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_108), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2074), 32, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2074), 32, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2062), 32, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2062), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_109), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_111), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2085), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2085), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2097), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2097), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2072), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2072), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2084), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2084), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_113), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_114), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_115), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2212), 4, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2212), 4, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2218), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2218), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2199), 4, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2199), 4, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2205), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2205), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_117), 19, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2220), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2220), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2207), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2207), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_118), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2224), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2224), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2211), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2211), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_119), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2226), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2226), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2213), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2213), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_120), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2230), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2230), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2217), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2217), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_121), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2234), 96, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2234), 96, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2235), 48, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2235), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2236), 96, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2236), 96, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2237), 48, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2237), 48, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2220), 96, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2220), 96, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2221), 48, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2221), 48, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2222), 96, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2222), 96, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2223), 48, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2223), 48, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_123), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2247), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2247), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2233), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2233), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_124), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_126), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2258), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2258), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2270), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2270), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2243), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2243), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2255), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2255), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_128), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_129), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_130), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2385), 4, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2385), 4, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2391), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2391), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2370), 4, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2370), 4, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2376), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2376), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_132), 19, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2393), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2393), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2378), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2378), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_133), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2399), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2399), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2384), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2384), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_134), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2401), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2401), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2386), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2386), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_135), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_136), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2408), 96, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2408), 96, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2409), 48, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2409), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2410), 96, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2410), 96, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2411), 48, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2411), 48, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2392), 96, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2392), 96, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2393), 48, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2393), 48, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2394), 96, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2394), 96, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2395), 48, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2395), 48, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_137), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2421), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2421), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2405), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2405), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_138), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_140), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2432), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2432), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2444), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2444), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2415), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2415), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2427), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2427), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_142), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_143), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_144), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2559), 4, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2559), 4, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2565), 12, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2565), 12, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2542), 4, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2542), 4, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2548), 12, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2548), 12, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_146), 19, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2567), 12, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2567), 12, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2550), 12, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2550), 12, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_147), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2573), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2573), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2556), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2556), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_148), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2575), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2575), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2558), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2558), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_149), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2581), 12, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2581), 12, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2564), 12, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2564), 12, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_150), 33, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2585), 48, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2585), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2586), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2586), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2587), 48, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2587), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2588), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2588), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2567), 48, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2567), 48, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2568), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2568), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2569), 48, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2569), 48, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2570), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2570), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_152), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2598), 12, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2598), 12, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2580), 12, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2580), 12, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_153), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_155), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2609), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2609), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2621), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2621), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2590), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2590), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2602), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2602), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_157), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_158), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_159), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2852), 4, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2852), 4, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2860), 4, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2860), 4, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2833), 4, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2833), 4, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2841), 4, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2841), 4, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_161), 19, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2866), 4, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2866), 4, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2867), 2, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2867), 2, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2868), 4, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2868), 4, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2869), 2, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2869), 2, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2846), 4, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2846), 4, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2847), 2, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2847), 2, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2848), 4, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2848), 4, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2849), 2, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2849), 2, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_163), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2879), 1, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2879), 1, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2859), 1, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2859), 1, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_164), 52, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_166), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2890), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2890), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, multiplier_2902), 24, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_2902), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2869), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2869), 24, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_2881), 24, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_2881), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_168), 38, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_169), 14, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, numbers_170), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, multiplier_3365), 4, INT32, 0, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, exponent_3365), 4, INT32, -31, -1},
+    {offsetof(struct ul_unas_int8_weights, multiplier_3344), 4, INT32, 0, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, exponent_3344), 4, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, numbers_172), 5, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, split_first), 192, UINT16, 0, 127},
     {offsetof(struct ul_unas_int8_weights, split_multiplier), 192, INT32, 0, 2147483647},
@@ -1436,7 +1436,7 @@ APART void gather_frames_0(const int8_t *x, int8_t *restrict y)
 
 APART void apply_to_rows_0(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 12, 12, 0, a, x, y);
+    apply(33, 16, 16, 12, 12, a, x, y);
 }
 
 APART void rectify_0(int count, int32_t zero, int8_t *y)
@@ -1456,7 +1456,7 @@ APART void gather_frames_1(const int8_t *x, int8_t *restrict y)
 
 APART void apply_to_rows_1(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(17, 16, 16, 12, 12, 0, a, x, y);
+    apply(17, 16, 16, 12, 12, a, x, y);
 }
 
 APART void means_in_columns_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1466,27 +1466,27 @@ APART void means_in_columns_0(int32_t zero, int32_t multiplier, int32_t exponent
 
 APART void apply_to_rows_2(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 12, 16, 48, 48, 1, a, x, y);
+    apply(1, 12, 16, 48, 48, a, x, y);
 }
 
 APART void apply_to_rows_3(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 12, 16, 24, 24, 1, a, x, y);
+    apply(1, 12, 16, 24, 24, a, x, y);
 }
 
 APART void apply_to_rows_4(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 24, 24, 48, 48, 1, a, x, y);
+    apply(1, 24, 24, 48, 48, a, x, y);
 }
 
 APART void apply_to_rows_5(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 24, 24, 24, 24, 1, a, x, y);
+    apply(1, 24, 24, 24, 24, a, x, y);
 }
 
 APART void apply_to_rows_6(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 24, 24, 12, 12, 1, a, x, y);
+    apply(1, 24, 24, 12, 12, a, x, y);
 }
 
 APART void means_in_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1496,22 +1496,22 @@ APART void means_in_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, i
 
 APART void apply_to_rows_7(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(17, 8, 8, 24, 24, 1, a, x, y);
+    apply(17, 8, 8, 24, 24, a, x, y);
 }
 
 APART void apply_to_rows_8(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 8, 8, 24, 24, 1, a, x, y);
+    apply(1, 8, 8, 24, 24, a, x, y);
 }
 
 APART void apply_to_rows_9(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(17, 16, 16, 4, 4, 1, a, x, y);
+    apply(17, 16, 16, 4, 4, a, x, y);
 }
 
 APART void apply_to_rows_10(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(65, 12, 16, 24, 24, 0, a, x, y);
+    apply(65, 12, 16, 24, 24, a, x, y);
 }
 
 APART void pad_2(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1526,7 +1526,7 @@ APART void apply_over_frames_0(const struct affine a, const int8_t *x, int8_t *r
 
 APART void apply_to_rows_11(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 24, 24, 24, 24, 0, a, x, y);
+    apply(33, 24, 24, 24, 24, a, x, y);
 }
 
 APART void means_in_columns_1(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1536,22 +1536,22 @@ APART void means_in_columns_1(int32_t zero, int32_t multiplier, int32_t exponent
 
 APART void apply_to_rows_12(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 24, 24, 96, 96, 1, a, x, y);
+    apply(1, 24, 24, 96, 96, a, x, y);
 }
 
 APART void apply_to_rows_13(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 48, 48, 96, 96, 1, a, x, y);
+    apply(1, 48, 48, 96, 96, a, x, y);
 }
 
 APART void apply_to_rows_14(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 48, 48, 48, 48, 1, a, x, y);
+    apply(1, 48, 48, 48, 48, a, x, y);
 }
 
 APART void apply_to_rows_15(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 48, 48, 24, 24, 1, a, x, y);
+    apply(1, 48, 48, 24, 24, a, x, y);
 }
 
 APART void means_in_rows_1(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1561,12 +1561,12 @@ APART void means_in_rows_1(int32_t zero, int32_t multiplier, int32_t exponent, i
 
 APART void apply_to_rows_16(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(9, 8, 8, 24, 24, 1, a, x, y);
+    apply(9, 8, 8, 24, 24, a, x, y);
 }
 
 APART void apply_to_rows_17(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(9, 16, 16, 4, 4, 1, a, x, y);
+    apply(9, 16, 16, 4, 4, a, x, y);
 }
 
 APART void pad_3(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1581,7 +1581,7 @@ APART void apply_over_frames_1(const struct affine a, const int8_t *x, int8_t *r
 
 APART void apply_to_rows_18(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 24, 24, 32, 32, 0, a, x, y);
+    apply(33, 24, 24, 32, 32, a, x, y);
 }
 
 APART void pad_4(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1596,7 +1596,7 @@ APART void apply_over_frames_2(const struct affine a, const int8_t *x, int8_t *r
 
 APART void apply_to_rows_19(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 32, 32, 32, 32, 0, a, x, y);
+    apply(33, 32, 32, 32, 32, a, x, y);
 }
 
 APART void means_in_columns_2(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1606,27 +1606,27 @@ APART void means_in_columns_2(int32_t zero, int32_t multiplier, int32_t exponent
 
 APART void apply_to_rows_20(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 32, 32, 128, 128, 1, a, x, y);
+    apply(1, 32, 32, 128, 128, a, x, y);
 }
 
 APART void apply_to_rows_21(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 32, 32, 64, 64, 1, a, x, y);
+    apply(1, 32, 32, 64, 64, a, x, y);
 }
 
 APART void apply_to_rows_22(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 64, 64, 128, 128, 1, a, x, y);
+    apply(1, 64, 64, 128, 128, a, x, y);
 }
 
 APART void apply_to_rows_23(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 64, 64, 64, 64, 1, a, x, y);
+    apply(1, 64, 64, 64, 64, a, x, y);
 }
 
 APART void apply_to_rows_24(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 64, 64, 32, 32, 1, a, x, y);
+    apply(1, 64, 64, 32, 32, a, x, y);
 }
 
 APART void means_in_rows_2(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1636,7 +1636,7 @@ APART void means_in_rows_2(int32_t zero, int32_t multiplier, int32_t exponent, i
 
 APART void apply_to_rows_25(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 32, 32, 16, 16, 0, a, x, y);
+    apply(33, 32, 32, 16, 16, a, x, y);
 }
 
 APART void pad_5(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1656,22 +1656,22 @@ APART void means_in_columns_3(int32_t zero, int32_t multiplier, int32_t exponent
 
 APART void apply_to_rows_26(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 64, 64, 1, a, x, y);
+    apply(1, 16, 16, 64, 64, a, x, y);
 }
 
 APART void apply_to_rows_27(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 32, 32, 1, a, x, y);
+    apply(1, 16, 16, 32, 32, a, x, y);
 }
 
 APART void apply_to_rows_28(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 32, 32, 32, 32, 1, a, x, y);
+    apply(1, 32, 32, 32, 32, a, x, y);
 }
 
 APART void apply_to_rows_29(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 32, 32, 16, 16, 1, a, x, y);
+    apply(1, 32, 32, 16, 16, a, x, y);
 }
 
 APART void means_in_rows_3(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1681,17 +1681,12 @@ APART void means_in_rows_3(int32_t zero, int32_t multiplier, int32_t exponent, i
 
 APART void apply_to_rows_30(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 32, 32, 48, 48, 1, a, x, y);
+    apply(33, 32, 32, 48, 48, a, x, y);
 }
 
 APART void apply_to_rows_31(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 48, 48, 1, a, x, y);
-}
-
-APART void apply_to_rows_32(const struct affine a, const int8_t *x, int8_t *restrict y)
-{
-    apply(33, 32, 32, 16, 16, 1, a, x, y);
+    apply(1, 16, 16, 48, 48, a, x, y);
 }
 
 APART void mean_of_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1699,24 +1694,19 @@ APART void mean_of_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, in
     mean(528, 1, zero, multiplier, exponent, result_zero, x, y);
 }
 
+APART void apply_to_rows_32(const struct affine a, const int8_t *x, int8_t *restrict y)
+{
+    apply(33, 16, 16, 32, 32, a, x, y);
+}
+
 APART void apply_to_rows_33(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 32, 32, 1, a, x, y);
+    apply(33, 16, 16, 16, 16, a, x, y);
 }
 
 APART void apply_to_rows_34(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 16, 16, 1, a, x, y);
-}
-
-APART void apply_to_rows_35(const struct affine a, const int8_t *x, int8_t *restrict y)
-{
-    apply(33, 16, 16, 32, 32, 0, a, x, y);
-}
-
-APART void apply_to_rows_36(const struct affine a, const int8_t *x, int8_t *restrict y)
-{
-    apply(33, 32, 32, 24, 24, 0, a, x, y);
+    apply(33, 32, 32, 24, 24, a, x, y);
 }
 
 APART void pad_6(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1729,9 +1719,9 @@ APART void apply_over_frames_4(const struct affine a, const int8_t *x, int8_t *r
     apply_depthwise(33, 1, 1, 5, 24, 888, a, x, y);
 }
 
-APART void apply_to_rows_37(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_35(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 24, 24, 12, 12, 0, a, x, y);
+    apply(33, 24, 24, 12, 12, a, x, y);
 }
 
 APART void pad_7(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1744,14 +1734,14 @@ APART void gather_frames_2(const int8_t *x, int8_t *restrict y)
     gather(33, 2, 24, 12, 408, 48, x, y);
 }
 
-APART void apply_to_rows_38(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_36(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 48, 48, 24, 24, 0, a, x, y);
+    apply(33, 48, 48, 24, 24, a, x, y);
 }
 
-APART void apply_to_rows_39(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_37(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(65, 12, 16, 12, 12, 0, a, x, y);
+    apply(65, 12, 16, 12, 12, a, x, y);
 }
 
 APART void pad_8(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1764,9 +1754,9 @@ APART void gather_frames_3(const int8_t *x, int8_t *restrict y)
     gather(33, 3, 36, 24, 804, 112, x, y);
 }
 
-APART void apply_to_rows_40(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_38(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 112, 112, 4, 4, 0, a, x, y);
+    apply(33, 112, 112, 4, 4, a, x, y);
 }
 
 APART void means_in_columns_4(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1774,29 +1764,29 @@ APART void means_in_columns_4(int32_t zero, int32_t multiplier, int32_t exponent
     mean_in_columns(129, 1, zero, multiplier, exponent, result_zero, x, y);
 }
 
+APART void apply_to_rows_39(const struct affine a, const int8_t *x, int8_t *restrict y)
+{
+    apply(1, 1, 8, 4, 4, a, x, y);
+}
+
+APART void apply_to_rows_40(const struct affine a, const int8_t *x, int8_t *restrict y)
+{
+    apply(1, 1, 8, 2, 2, a, x, y);
+}
+
 APART void apply_to_rows_41(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 1, 8, 4, 4, 1, a, x, y);
+    apply(1, 2, 8, 4, 4, a, x, y);
 }
 
 APART void apply_to_rows_42(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 1, 8, 2, 2, 1, a, x, y);
+    apply(1, 2, 8, 2, 2, a, x, y);
 }
 
 APART void apply_to_rows_43(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 2, 8, 4, 4, 1, a, x, y);
-}
-
-APART void apply_to_rows_44(const struct affine a, const int8_t *x, int8_t *restrict y)
-{
-    apply(1, 2, 8, 2, 2, 1, a, x, y);
-}
-
-APART void apply_to_rows_45(const struct affine a, const int8_t *x, int8_t *restrict y)
-{
-    apply(1, 2, 8, 1, 1, 1, a, x, y);
+    apply(1, 2, 8, 1, 1, a, x, y);
 }
 
 APART void means_in_rows_4(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1804,14 +1794,14 @@ APART void means_in_rows_4(int32_t zero, int32_t multiplier, int32_t exponent, i
     mean_in_rows(129, 1, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_46(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_44(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 8, 8, 24, 24, 1, a, x, y);
+    apply(33, 8, 8, 24, 24, a, x, y);
 }
 
-APART void apply_to_rows_47(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_45(const struct affine a, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 4, 4, 1, a, x, y);
+    apply(33, 16, 16, 4, 4, a, x, y);
 }
 
 APART void split_rows_0(const uint16_t *first, const struct affine a, const int8_t *x, int8_t *restrict y)
@@ -2669,15 +2659,15 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     merge_bands_0(w->merge_first + 16, w->merge_until + 16, (struct affine){w->merge_weight, w->merge_bias + 16, w->merge_multiplier + 16, w->merge_exponent + 16, w->zero[1]}, k.features, k.values + 16);
     merge_bands_0(w->merge_first + 32, w->merge_until + 32, (struct affine){w->merge_weight, w->merge_bias + 32, w->merge_multiplier + 32, w->merge_exponent + 32, w->zero[2]}, k.features, k.values + 32);
     merge_bands_0(w->merge_first + 48, w->merge_until + 48, (struct affine){w->merge_weight, w->merge_bias + 48, w->merge_multiplier + 48, w->merge_exponent + 48, w->zero[3]}, k.features, k.values + 48);
-    chain_0(k.features + 63, w->table_11, k.values + 12800);
-    chain_1(k.values, w->table_12, k.values + 12816, k.values + 16, w->table_13, k.values + 12832);
-    chain_0(k.values + 30, w->table_17, k.values + 12848);
-    chain_1(k.values + 32, w->table_18, k.values + 12864, k.values + 48, w->table_19, k.values + 12880);
+    chain_0(k.features + 63, w->table_12, k.values + 12800);
+    chain_1(k.values, w->table_13, k.values + 12816, k.values + 16, w->table_14, k.values + 12832);
+    chain_0(k.values + 30, w->table_18, k.values + 12848);
+    chain_1(k.values + 32, w->table_19, k.values + 12864, k.values + 48, w->table_20, k.values + 12880);
     pad_0(w->zero[5], s->encoder_0_part0_cache, k.padded);
     pad_0(w->zero[5], s->encoder_0_part0_cache + 65, k.padded + 67);
     pad_0(w->zero[5], k.features, k.padded + 134);
     gather_frames_0(k.padded, k.gathered);
-    apply_to_rows_0((struct affine){w->weight_28, w->bias_28, w->multiplier_28, w->exponent_28, w->zero[4]}, k.gathered, k.values + 784);
+    apply_to_rows_0((struct affine){w->weight_29, w->bias_29, w->multiplier_29, w->exponent_29, w->zero[4]}, k.gathered, k.values + 784);
     rectify_0(396, w->zero[6], k.values + 784);
     pad_1(w->zero[8], s->encoder_0_part1_cache, k.padded);
     pad_1(w->zero[8], s->encoder_0_part1_cache + 34, k.padded + 35);
@@ -2686,7 +2676,7 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     copy_block_1(k.values + 12832, k.values + 1986);
     pad_1(w->zero[8], k.values + 1968, k.padded + 70);
     gather_frames_1(k.padded, k.gathered);
-    apply_to_rows_1((struct affine){w->weight_30, w->bias_30, w->multiplier_30, w->exponent_30, w->zero[7]}, k.gathered, k.values + 1184);
+    apply_to_rows_1((struct affine){w->weight_31, w->bias_31, w->multiplier_31, w->exponent_31, w->zero[7]}, k.gathered, k.values + 1184);
     rectify_0(204, w->zero[9], k.values + 1184);
     pad_1(w->zero[11], s->encoder_0_part2_cache, k.padded);
     pad_1(w->zero[11], s->encoder_0_part2_cache + 34, k.padded + 35);
@@ -2695,34 +2685,34 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     copy_block_1(k.values + 12880, k.values + 2194);
     pad_1(w->zero[11], k.values + 2176, k.padded + 70);
     gather_frames_1(k.padded, k.gathered);
-    apply_to_rows_1((struct affine){w->weight_32, w->bias_32, w->multiplier_32, w->exponent_32, w->zero[10]}, k.gathered, k.values + 1392);
+    apply_to_rows_1((struct affine){w->weight_33, w->bias_33, w->multiplier_33, w->exponent_33, w->zero[10]}, k.gathered, k.values + 1392);
     rectify_0(204, w->zero[12], k.values + 1392);
-    chain_2(k.values + 784, w->table_33, k.values, 384);
-    chain_2(k.values + 1184, w->table_34, k.values + 384, 192);
-    chain_2(k.values + 1392, w->table_35, k.values + 576, 204);
+    chain_2(k.values + 784, w->table_34, k.values, 384);
+    chain_2(k.values + 1184, w->table_35, k.values + 384, 192);
+    chain_2(k.values + 1392, w->table_36, k.values + 576, 204);
     chain_3(w->numbers_7, k.values, w->constants, k.values + 784, 780);
     pad_0(w->zero[5], s->encoder_0_part0_cache, k.padded);
     pad_0(w->zero[5], s->encoder_0_part0_cache + 65, k.padded + 67);
     pad_0(w->zero[5], k.features, k.padded + 134);
     gather_frames_0(k.padded, k.gathered);
-    apply_to_rows_0((struct affine){w->weight_38, w->bias_38, w->multiplier_38, w->exponent_38, w->zero[13]}, k.gathered, k.values + 1568);
+    apply_to_rows_0((struct affine){w->weight_39, w->bias_39, w->multiplier_39, w->exponent_39, w->zero[13]}, k.gathered, k.values + 1568);
     rectify_0(396, w->zero[14], k.values + 1568);
     pad_1(w->zero[8], s->encoder_0_part1_cache, k.padded);
     pad_1(w->zero[8], s->encoder_0_part1_cache + 34, k.padded + 35);
     pad_1(w->zero[8], k.values + 1968, k.padded + 70);
     gather_frames_1(k.padded, k.gathered);
-    apply_to_rows_1((struct affine){w->weight_40, w->bias_40, w->multiplier_40, w->exponent_40, w->zero[15]}, k.gathered, k.values + 1968);
+    apply_to_rows_1((struct affine){w->weight_41, w->bias_41, w->multiplier_41, w->exponent_41, w->zero[15]}, k.gathered, k.values + 1968);
     rectify_0(204, w->zero[16], k.values + 1968);
     pad_1(w->zero[11], s->encoder_0_part2_cache, k.padded);
     pad_1(w->zero[11], s->encoder_0_part2_cache + 34, k.padded + 35);
     pad_1(w->zero[11], k.values + 2176, k.padded + 70);
     gather_frames_1(k.padded, k.gathered);
-    apply_to_rows_1((struct affine){w->weight_42, w->bias_42, w->multiplier_42, w->exponent_42, w->zero[17]}, k.gathered, k.values + 2176);
+    apply_to_rows_1((struct affine){w->weight_43, w->bias_43, w->multiplier_43, w->exponent_43, w->zero[17]}, k.gathered, k.values + 2176);
     rectify_0(204, w->zero[18], k.values + 2176);
-    chain_2(k.values + 1568, w->table_43, k.values, 384);
-    chain_2(k.values + 1968, w->table_44, k.values + 384, 192);
-    chain_2(k.values + 2176, w->table_45, k.values + 576, 204);
-    chain_4(w->numbers_11, k.values, w->constants + 784, k.values + 784, w->constants + 1568, k.values + 1568, w->table_50, k.values + 2352, 780);
+    chain_2(k.values + 1568, w->table_44, k.values, 384);
+    chain_2(k.values + 1968, w->table_45, k.values + 384, 192);
+    chain_2(k.values + 2176, w->table_46, k.values + 576, 204);
+    chain_4(w->numbers_11, k.values, w->constants + 784, k.values + 784, w->constants + 1568, k.values + 1568, w->table_51, k.values + 2352, 780);
     means_in_columns_0(w->zero[19], w->multiplier[0], w->exponent[0], w->zero[20], k.values + 2352, k.values + 48);
     apply_to_rows_2((struct affine){w->weight_53, w->bias_53, w->multiplier_53, w->exponent_53, w->zero[21]}, k.values + 48, k.values);
     apply_to_rows_3((struct affine){w->weight_54, w->bias_54, w->multiplier_54, w->exponent_54, w->zero[22]}, k.values + 48, k.values + 144);
@@ -2739,45 +2729,45 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     copy_block_3(k.values, k.values + 80);
     copy_block_4(k.values + 80, k.values + 416);
     copy_block_5(k.values + 144, k.values + 420);
-    apply_to_rows_7((struct affine){w->weight_77, w->bias_77, w->multiplier_77, w->exponent_77, w->zero[27]}, k.values + 416, k.values);
-    chain_8(k.values, w->table_80, k.values + 560);
-    chain_9(w->numbers_17, k.values + 560, w->constants + 2352, k.values + 16, w->table_84, k.values + 568, k.values + 416);
+    apply_to_rows_7((struct affine){w->weight_76, w->bias_76, w->multiplier_76, w->exponent_76, w->zero[27]}, k.values + 416, k.values);
+    chain_8(k.values, w->table_79, k.values + 560);
+    chain_9(w->numbers_17, k.values + 560, w->constants + 2352, k.values + 16, w->table_83, k.values + 568, k.values + 416);
     ROLLED for (int n = 0; n < 16; n++) {
-        apply_to_rows_8((struct affine){w->weight_89, w->bias_89 + 24 * n, w->multiplier_89, w->exponent_89, w->zero[28]}, k.values + 416 + 8 * n, k.values + 560);
-        chain_10(w->numbers_18, k.values + 24 + 24 * n, k.values + 560, w->table_93, k.values + 592);
-        chain_11(w->numbers_19, k.values + 592, k.values + 576, k.values + 40 + 24 * n, w->table_97, k.values + 416 + 8 * n, k.values + 600, k.values + 424 + 8 * n);
+        apply_to_rows_8((struct affine){w->weight_88, w->bias_88 + 24 * n, w->multiplier_88, w->exponent_88, w->zero[28]}, k.values + 416 + 8 * n, k.values + 560);
+        chain_10(w->numbers_18, k.values + 24 + 24 * n, k.values + 560, w->table_92, k.values + 592);
+        chain_11(w->numbers_19, k.values + 592, k.values + 576, k.values + 40 + 24 * n, w->table_96, k.values + 416 + 8 * n, k.values + 600, k.values + 424 + 8 * n);
     }
     copy_block_6(k.values + 416, k.values);
     copy_block_7(k.values + 544, k.values + 8);
-    apply_to_rows_9((struct affine){w->weight_320, w->bias_320, w->multiplier_320, w->exponent_320, w->zero[29]}, k.values, k.values + 272);
-    chain_2(k.values + 272, w->table_321, k.values + 1568, 68);
+    apply_to_rows_9((struct affine){w->weight_319, w->bias_319, w->multiplier_319, w->exponent_319, w->zero[29]}, k.values, k.values + 272);
+    chain_2(k.values + 272, w->table_320, k.values + 1568, 68);
     copy_block_8(k.values + 1568, k.values);
     chain_3(w->numbers_21, k.values + 784, k.values, k.values + 10272, 780);
-    apply_to_rows_10((struct affine){w->weight_325, w->bias_325, w->multiplier_325, w->exponent_325, w->zero[30]}, k.values + 10272, k.values);
+    apply_to_rows_10((struct affine){w->weight_324, w->bias_324, w->multiplier_324, w->exponent_324, w->zero[30]}, k.values + 10272, k.values);
     rectify_0(1560, w->zero[31], k.values);
     chain_3(w->numbers_22, k.values, w->constants + 2368, k.values + 1568, 1560);
-    apply_to_rows_10((struct affine){w->weight_327, w->bias_327, w->multiplier_327, w->exponent_327, w->zero[32]}, k.values + 10272, k.values);
+    apply_to_rows_10((struct affine){w->weight_326, w->bias_326, w->multiplier_326, w->exponent_326, w->zero[32]}, k.values + 10272, k.values);
     rectify_0(1560, w->zero[33], k.values);
     chain_12(w->numbers_23, k.values, w->constants + 3936, k.values + 1568, w->constants + 5504, k.values + 3136, 1560);
     pad_2(w->zero[35], s->encoder_1_cache, k.padded);
     pad_2(w->zero[35], k.values + 3136, k.padded + 1608);
-    apply_over_frames_0((struct affine){w->weight_333, w->bias_333, w->multiplier_333, w->exponent_333, w->zero[34]}, k.padded, k.values);
+    apply_over_frames_0((struct affine){w->weight_332, w->bias_332, w->multiplier_332, w->exponent_332, w->zero[34]}, k.padded, k.values);
     rectify_0(792, w->zero[36], k.values);
     chain_3(w->numbers_24, k.values, w->constants + 7072, k.values + 800, 792);
-    apply_over_frames_0((struct affine){w->weight_335, w->bias_335, w->multiplier_335, w->exponent_335, w->zero[37]}, k.padded, k.values);
+    apply_over_frames_0((struct affine){w->weight_334, w->bias_334, w->multiplier_334, w->exponent_334, w->zero[37]}, k.padded, k.values);
     rectify_0(792, w->zero[38], k.values);
     chain_12(w->numbers_25, k.values, w->constants + 7872, k.values + 800, w->constants + 8672, k.values + 1600, 792);
-    apply_to_rows_11((struct affine){w->weight_339, w->bias_339, w->multiplier_339, w->exponent_339, w->zero[39]}, k.values + 1600, k.values);
-    chain_2(k.values, w->table_340, k.values + 800, 792);
+    apply_to_rows_11((struct affine){w->weight_338, w->bias_338, w->multiplier_338, w->exponent_338, w->zero[39]}, k.values + 1600, k.values);
+    chain_2(k.values, w->table_339, k.values + 800, 792);
     means_in_columns_1(w->zero[40], w->multiplier[2], w->exponent[2], w->zero[41], k.values + 800, k.values + 1696);
-    apply_to_rows_12((struct affine){w->weight_343, w->bias_343, w->multiplier_343, w->exponent_343, w->zero[42]}, k.values + 1696, k.values + 1600);
-    apply_to_rows_4((struct affine){w->weight_344, w->bias_344, w->multiplier_344, w->exponent_344, w->zero[43]}, k.values + 1696, k.values + 1888);
-    apply_to_rows_13((struct affine){w->weight_345, w->bias_345, w->multiplier_345, w->exponent_345, w->zero[44]}, s->encoder_1_attention_gru_memory, k.values + 1696);
-    apply_to_rows_14((struct affine){w->weight_346, w->bias_346, w->multiplier_346, w->exponent_346, w->zero[45]}, s->encoder_1_attention_gru_memory, k.values + 1936);
-    chain_5(w->numbers_27, k.values + 1600, k.values + 1696, w->table_348, k.values + 1792, 96);
-    chain_6(w->numbers_28, k.values + 1792, k.values + 1936, k.values + 1888, w->table_352, s->encoder_1_attention_gru_memory, k.values + 1840, k.values + 12640, 48);
-    apply_to_rows_15((struct affine){w->weight_356, w->bias_356, w->multiplier_356, w->exponent_356, w->zero[46]}, k.values + 12640, k.values + 1600);
-    chain_2(k.values + 1600, w->table_357, k.values + 2400, 24);
+    apply_to_rows_12((struct affine){w->weight_341, w->bias_341, w->multiplier_341, w->exponent_341, w->zero[42]}, k.values + 1696, k.values + 1600);
+    apply_to_rows_4((struct affine){w->weight_342, w->bias_342, w->multiplier_342, w->exponent_342, w->zero[43]}, k.values + 1696, k.values + 1888);
+    apply_to_rows_13((struct affine){w->weight_343, w->bias_343, w->multiplier_343, w->exponent_343, w->zero[44]}, s->encoder_1_attention_gru_memory, k.values + 1696);
+    apply_to_rows_14((struct affine){w->weight_344, w->bias_344, w->multiplier_344, w->exponent_344, w->zero[45]}, s->encoder_1_attention_gru_memory, k.values + 1936);
+    chain_5(w->numbers_27, k.values + 1600, k.values + 1696, w->table_346, k.values + 1792, 96);
+    chain_6(w->numbers_28, k.values + 1792, k.values + 1936, k.values + 1888, w->table_350, s->encoder_1_attention_gru_memory, k.values + 1840, k.values + 12640, 48);
+    apply_to_rows_15((struct affine){w->weight_354, w->bias_354, w->multiplier_354, w->exponent_354, w->zero[46]}, k.values + 12640, k.values + 1600);
+    chain_2(k.values + 1600, w->table_355, k.values + 2400, 24);
     copy_block_9(k.values + 2400, k.values + 1600);
     chain_3(w->numbers_30, k.values, k.values + 1600, k.values + 4704, 792);
     means_in_rows_1(w->zero[40], w->multiplier[3], w->exponent[3], w->zero[47], k.values + 800, k.values);
@@ -2785,43 +2775,43 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     copy_block_10(k.values, k.values + 48);
     copy_block_11(k.values + 48, k.values + 224);
     copy_block_12(k.values + 80, k.values + 228);
-    apply_to_rows_16((struct affine){w->weight_367, w->bias_367, w->multiplier_367, w->exponent_367, w->zero[48]}, k.values + 224, k.values);
-    chain_8(k.values, w->table_370, k.values + 304);
-    chain_9(w->numbers_32, k.values + 304, w->constants + 9472, k.values + 16, w->table_374, k.values + 312, k.values + 224);
+    apply_to_rows_16((struct affine){w->weight_364, w->bias_364, w->multiplier_364, w->exponent_364, w->zero[48]}, k.values + 224, k.values);
+    chain_8(k.values, w->table_367, k.values + 304);
+    chain_9(w->numbers_32, k.values + 304, w->constants + 9472, k.values + 16, w->table_371, k.values + 312, k.values + 224);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_379, w->bias_379 + 24 * n, w->multiplier_379, w->exponent_379, w->zero[49]}, k.values + 224 + 8 * n, k.values + 304);
-        chain_10(w->numbers_33, k.values + 24 + 24 * n, k.values + 304, w->table_383, k.values + 336);
-        chain_11(w->numbers_34, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_387, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
+        apply_to_rows_8((struct affine){w->weight_376, w->bias_376 + 24 * n, w->multiplier_376, w->exponent_376, w->zero[49]}, k.values + 224 + 8 * n, k.values + 304);
+        chain_10(w->numbers_33, k.values + 24 + 24 * n, k.values + 304, w->table_380, k.values + 336);
+        chain_11(w->numbers_34, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_384, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
     }
     copy_block_13(k.values + 224, k.values);
     copy_block_14(k.values + 288, k.values + 8);
-    apply_to_rows_17((struct affine){w->weight_494, w->bias_494, w->multiplier_494, w->exponent_494, w->zero[50]}, k.values, k.values + 144);
-    chain_2(k.values + 144, w->table_495, k.values + 800, 36);
+    apply_to_rows_17((struct affine){w->weight_491, w->bias_491, w->multiplier_491, w->exponent_491, w->zero[50]}, k.values, k.values + 144);
+    chain_2(k.values + 144, w->table_492, k.values + 800, 36);
     copy_block_15(k.values + 800, k.values);
     chain_3(w->numbers_36, k.values + 4704, k.values, k.values + 7872, 792);
-    apply_to_rows_11((struct affine){w->weight_499, w->bias_499, w->multiplier_499, w->exponent_499, w->zero[51]}, k.values + 7872, k.values);
+    apply_to_rows_11((struct affine){w->weight_496, w->bias_496, w->multiplier_496, w->exponent_496, w->zero[51]}, k.values + 7872, k.values);
     rectify_0(792, w->zero[52], k.values);
     chain_3(w->numbers_37, k.values, w->constants + 9488, k.values + 800, 792);
-    apply_to_rows_11((struct affine){w->weight_501, w->bias_501, w->multiplier_501, w->exponent_501, w->zero[53]}, k.values + 7872, k.values);
+    apply_to_rows_11((struct affine){w->weight_498, w->bias_498, w->multiplier_498, w->exponent_498, w->zero[53]}, k.values + 7872, k.values);
     rectify_0(792, w->zero[54], k.values);
     chain_12(w->numbers_38, k.values, w->constants + 10288, k.values + 800, w->constants + 11088, k.values + 8672, 792);
     pad_3(w->zero[56], s->encoder_2_cache, k.padded);
     pad_3(w->zero[56], k.values + 8672, k.padded + 840);
-    apply_over_frames_1((struct affine){w->weight_507, w->bias_507, w->multiplier_507, w->exponent_507, w->zero[55]}, k.padded, k.values);
+    apply_over_frames_1((struct affine){w->weight_504, w->bias_504, w->multiplier_504, w->exponent_504, w->zero[55]}, k.padded, k.values);
     rectify_0(792, w->zero[57], k.values);
     chain_3(w->numbers_39, k.values, w->constants + 11888, k.values + 800, 792);
-    apply_over_frames_1((struct affine){w->weight_509, w->bias_509, w->multiplier_509, w->exponent_509, w->zero[58]}, k.padded, k.values);
+    apply_over_frames_1((struct affine){w->weight_506, w->bias_506, w->multiplier_506, w->exponent_506, w->zero[58]}, k.padded, k.values);
     rectify_0(792, w->zero[59], k.values);
-    chain_4(w->numbers_40, k.values, w->constants + 12688, k.values + 800, w->constants + 13488, k.values + 1600, w->table_513, k.values + 4704, 792);
+    chain_4(w->numbers_40, k.values, w->constants + 12688, k.values + 800, w->constants + 13488, k.values + 1600, w->table_510, k.values + 4704, 792);
     means_in_columns_1(w->zero[60], w->multiplier[4], w->exponent[4], w->zero[61], k.values + 4704, k.values + 96);
-    apply_to_rows_12((struct affine){w->weight_516, w->bias_516, w->multiplier_516, w->exponent_516, w->zero[62]}, k.values + 96, k.values);
-    apply_to_rows_4((struct affine){w->weight_517, w->bias_517, w->multiplier_517, w->exponent_517, w->zero[63]}, k.values + 96, k.values + 288);
-    apply_to_rows_13((struct affine){w->weight_518, w->bias_518, w->multiplier_518, w->exponent_518, w->zero[64]}, s->encoder_2_attention_gru_memory, k.values + 96);
-    apply_to_rows_14((struct affine){w->weight_519, w->bias_519, w->multiplier_519, w->exponent_519, w->zero[65]}, s->encoder_2_attention_gru_memory, k.values + 336);
-    chain_5(w->numbers_41, k.values, k.values + 96, w->table_521, k.values + 192, 96);
-    chain_6(w->numbers_42, k.values + 192, k.values + 336, k.values + 288, w->table_525, s->encoder_2_attention_gru_memory, k.values + 240, k.values + 12688, 48);
-    apply_to_rows_15((struct affine){w->weight_529, w->bias_529, w->multiplier_529, w->exponent_529, w->zero[66]}, k.values + 12688, k.values);
-    chain_2(k.values, w->table_530, k.values + 800, 24);
+    apply_to_rows_12((struct affine){w->weight_512, w->bias_512, w->multiplier_512, w->exponent_512, w->zero[62]}, k.values + 96, k.values);
+    apply_to_rows_4((struct affine){w->weight_513, w->bias_513, w->multiplier_513, w->exponent_513, w->zero[63]}, k.values + 96, k.values + 288);
+    apply_to_rows_13((struct affine){w->weight_514, w->bias_514, w->multiplier_514, w->exponent_514, w->zero[64]}, s->encoder_2_attention_gru_memory, k.values + 96);
+    apply_to_rows_14((struct affine){w->weight_515, w->bias_515, w->multiplier_515, w->exponent_515, w->zero[65]}, s->encoder_2_attention_gru_memory, k.values + 336);
+    chain_5(w->numbers_41, k.values, k.values + 96, w->table_517, k.values + 192, 96);
+    chain_6(w->numbers_42, k.values + 192, k.values + 336, k.values + 288, w->table_521, s->encoder_2_attention_gru_memory, k.values + 240, k.values + 12688, 48);
+    apply_to_rows_15((struct affine){w->weight_525, w->bias_525, w->multiplier_525, w->exponent_525, w->zero[66]}, k.values + 12688, k.values);
+    chain_2(k.values, w->table_526, k.values + 800, 24);
     copy_block_9(k.values + 800, k.values);
     chain_3(w->numbers_44, k.values + 1600, k.values, k.values + 800, 792);
     means_in_rows_1(w->zero[60], w->multiplier[5], w->exponent[5], w->zero[67], k.values + 4704, k.values);
@@ -2829,232 +2819,232 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     copy_block_10(k.values, k.values + 48);
     copy_block_11(k.values + 48, k.values + 224);
     copy_block_12(k.values + 80, k.values + 228);
-    apply_to_rows_16((struct affine){w->weight_540, w->bias_540, w->multiplier_540, w->exponent_540, w->zero[68]}, k.values + 224, k.values);
-    chain_8(k.values, w->table_543, k.values + 304);
-    chain_9(w->numbers_46, k.values + 304, w->constants + 14288, k.values + 16, w->table_547, k.values + 312, k.values + 224);
+    apply_to_rows_16((struct affine){w->weight_535, w->bias_535, w->multiplier_535, w->exponent_535, w->zero[68]}, k.values + 224, k.values);
+    chain_8(k.values, w->table_538, k.values + 304);
+    chain_9(w->numbers_46, k.values + 304, w->constants + 14288, k.values + 16, w->table_542, k.values + 312, k.values + 224);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_552, w->bias_552 + 24 * n, w->multiplier_552, w->exponent_552, w->zero[69]}, k.values + 224 + 8 * n, k.values + 304);
-        chain_10(w->numbers_47, k.values + 24 + 24 * n, k.values + 304, w->table_556, k.values + 336);
-        chain_11(w->numbers_48, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_560, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
+        apply_to_rows_8((struct affine){w->weight_547, w->bias_547 + 24 * n, w->multiplier_547, w->exponent_547, w->zero[69]}, k.values + 224 + 8 * n, k.values + 304);
+        chain_10(w->numbers_47, k.values + 24 + 24 * n, k.values + 304, w->table_551, k.values + 336);
+        chain_11(w->numbers_48, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_555, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
     }
     copy_block_13(k.values + 224, k.values);
     copy_block_14(k.values + 288, k.values + 8);
-    apply_to_rows_17((struct affine){w->weight_667, w->bias_667, w->multiplier_667, w->exponent_667, w->zero[70]}, k.values, k.values + 144);
-    chain_2(k.values + 144, w->table_668, k.values + 1600, 36);
+    apply_to_rows_17((struct affine){w->weight_662, w->bias_662, w->multiplier_662, w->exponent_662, w->zero[70]}, k.values, k.values + 144);
+    chain_2(k.values + 144, w->table_663, k.values + 1600, 36);
     copy_block_15(k.values + 1600, k.values);
     chain_3(w->numbers_50, k.values + 800, k.values, k.values + 9472, 792);
-    apply_to_rows_18((struct affine){w->weight_672, w->bias_672, w->multiplier_672, w->exponent_672, w->zero[71]}, k.values + 9472, k.values);
+    apply_to_rows_18((struct affine){w->weight_667, w->bias_667, w->multiplier_667, w->exponent_667, w->zero[71]}, k.values + 9472, k.values);
     rectify_0(1056, w->zero[72], k.values);
     chain_3(w->numbers_51, k.values, w->constants + 14304, k.values + 1056, 1056);
-    apply_to_rows_18((struct affine){w->weight_674, w->bias_674, w->multiplier_674, w->exponent_674, w->zero[73]}, k.values + 9472, k.values);
+    apply_to_rows_18((struct affine){w->weight_669, w->bias_669, w->multiplier_669, w->exponent_669, w->zero[73]}, k.values + 9472, k.values);
     rectify_0(1056, w->zero[74], k.values);
     chain_12(w->numbers_52, k.values, w->constants + 15360, k.values + 1056, w->constants + 16416, k.values + 4704, 1056);
     pad_4(w->zero[76], k.values + 4704, k.padded);
-    apply_over_frames_2((struct affine){w->weight_678, w->bias_678, w->multiplier_678, w->exponent_678, w->zero[75]}, k.padded, k.values);
+    apply_over_frames_2((struct affine){w->weight_673, w->bias_673, w->multiplier_673, w->exponent_673, w->zero[75]}, k.padded, k.values);
     rectify_0(1056, w->zero[77], k.values);
     chain_3(w->numbers_53, k.values, w->constants + 17472, k.values + 1056, 1056);
-    apply_over_frames_2((struct affine){w->weight_680, w->bias_680, w->multiplier_680, w->exponent_680, w->zero[78]}, k.padded, k.values);
+    apply_over_frames_2((struct affine){w->weight_675, w->bias_675, w->multiplier_675, w->exponent_675, w->zero[78]}, k.padded, k.values);
     rectify_0(1056, w->zero[79], k.values);
     chain_12(w->numbers_54, k.values, w->constants + 18528, k.values + 1056, w->constants + 19584, k.values + 4704, 1056);
-    apply_to_rows_19((struct affine){w->weight_684, w->bias_684, w->multiplier_684, w->exponent_684, w->zero[80]}, k.values + 4704, k.values);
-    chain_2(k.values, w->table_685, k.values + 1056, 1056);
+    apply_to_rows_19((struct affine){w->weight_679, w->bias_679, w->multiplier_679, w->exponent_679, w->zero[80]}, k.values + 4704, k.values);
+    chain_2(k.values, w->table_680, k.values + 1056, 1056);
     means_in_columns_2(w->zero[81], w->multiplier[6], w->exponent[6], w->zero[82], k.values + 1056, k.values + 2240);
-    apply_to_rows_20((struct affine){w->weight_688, w->bias_688, w->multiplier_688, w->exponent_688, w->zero[83]}, k.values + 2240, k.values + 2112);
-    apply_to_rows_21((struct affine){w->weight_689, w->bias_689, w->multiplier_689, w->exponent_689, w->zero[84]}, k.values + 2240, k.values + 2496);
-    apply_to_rows_22((struct affine){w->weight_690, w->bias_690, w->multiplier_690, w->exponent_690, w->zero[85]}, s->encoder_3_attention_gru_memory, k.values + 2240);
-    apply_to_rows_23((struct affine){w->weight_691, w->bias_691, w->multiplier_691, w->exponent_691, w->zero[86]}, s->encoder_3_attention_gru_memory, k.values + 2560);
-    chain_5(w->numbers_56, k.values + 2112, k.values + 2240, w->table_693, k.values + 2368, 128);
-    chain_6(w->numbers_57, k.values + 2368, k.values + 2560, k.values + 2496, w->table_697, s->encoder_3_attention_gru_memory, k.values + 2432, k.values + 3072, 64);
-    apply_to_rows_24((struct affine){w->weight_701, w->bias_701, w->multiplier_701, w->exponent_701, w->zero[87]}, k.values + 3072, k.values + 2112);
-    chain_2(k.values + 2112, w->table_702, k.values + 2144, 32);
+    apply_to_rows_20((struct affine){w->weight_682, w->bias_682, w->multiplier_682, w->exponent_682, w->zero[83]}, k.values + 2240, k.values + 2112);
+    apply_to_rows_21((struct affine){w->weight_683, w->bias_683, w->multiplier_683, w->exponent_683, w->zero[84]}, k.values + 2240, k.values + 2496);
+    apply_to_rows_22((struct affine){w->weight_684, w->bias_684, w->multiplier_684, w->exponent_684, w->zero[85]}, s->encoder_3_attention_gru_memory, k.values + 2240);
+    apply_to_rows_23((struct affine){w->weight_685, w->bias_685, w->multiplier_685, w->exponent_685, w->zero[86]}, s->encoder_3_attention_gru_memory, k.values + 2560);
+    chain_5(w->numbers_56, k.values + 2112, k.values + 2240, w->table_687, k.values + 2368, 128);
+    chain_6(w->numbers_57, k.values + 2368, k.values + 2560, k.values + 2496, w->table_691, s->encoder_3_attention_gru_memory, k.values + 2432, k.values + 3072, 64);
+    apply_to_rows_24((struct affine){w->weight_695, w->bias_695, w->multiplier_695, w->exponent_695, w->zero[87]}, k.values + 3072, k.values + 2112);
+    chain_2(k.values + 2112, w->table_696, k.values + 2144, 32);
     chain_13(w->numbers_59, k.values, k.values + 2144, k.values + 4704);
     means_in_rows_2(w->zero[81], w->multiplier[7], w->exponent[7], w->zero[88], k.values + 1056, k.values);
     memset(k.values + 48, w->zero[88], 36);
     copy_block_10(k.values, k.values + 48);
     copy_block_11(k.values + 48, k.values + 224);
     copy_block_12(k.values + 80, k.values + 228);
-    apply_to_rows_16((struct affine){w->weight_712, w->bias_712, w->multiplier_712, w->exponent_712, w->zero[89]}, k.values + 224, k.values);
-    chain_8(k.values, w->table_715, k.values + 304);
-    chain_9(w->numbers_61, k.values + 304, w->constants + 20640, k.values + 16, w->table_719, k.values + 312, k.values + 224);
+    apply_to_rows_16((struct affine){w->weight_705, w->bias_705, w->multiplier_705, w->exponent_705, w->zero[89]}, k.values + 224, k.values);
+    chain_8(k.values, w->table_708, k.values + 304);
+    chain_9(w->numbers_61, k.values + 304, w->constants + 20640, k.values + 16, w->table_712, k.values + 312, k.values + 224);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_724, w->bias_724 + 24 * n, w->multiplier_724, w->exponent_724, w->zero[90]}, k.values + 224 + 8 * n, k.values + 304);
-        chain_10(w->numbers_62, k.values + 24 + 24 * n, k.values + 304, w->table_728, k.values + 336);
-        chain_11(w->numbers_63, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_732, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
+        apply_to_rows_8((struct affine){w->weight_717, w->bias_717 + 24 * n, w->multiplier_717, w->exponent_717, w->zero[90]}, k.values + 224 + 8 * n, k.values + 304);
+        chain_10(w->numbers_62, k.values + 24 + 24 * n, k.values + 304, w->table_721, k.values + 336);
+        chain_11(w->numbers_63, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_725, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
     }
     copy_block_13(k.values + 224, k.values);
     copy_block_14(k.values + 288, k.values + 8);
-    apply_to_rows_17((struct affine){w->weight_839, w->bias_839, w->multiplier_839, w->exponent_839, w->zero[91]}, k.values, k.values + 144);
-    chain_2(k.values + 144, w->table_840, k.values + 1056, 36);
+    apply_to_rows_17((struct affine){w->weight_832, w->bias_832, w->multiplier_832, w->exponent_832, w->zero[91]}, k.values, k.values + 144);
+    chain_2(k.values + 144, w->table_833, k.values + 1056, 36);
     copy_block_16(k.values + 1056, k.values);
     chain_14(w->numbers_65, k.values + 4704, k.values, k.values + 1584);
-    apply_to_rows_25((struct affine){w->weight_844, w->bias_844, w->multiplier_844, w->exponent_844, w->zero[92]}, k.values + 1584, k.values);
+    apply_to_rows_25((struct affine){w->weight_837, w->bias_837, w->multiplier_837, w->exponent_837, w->zero[92]}, k.values + 1584, k.values);
     rectify_0(528, w->zero[93], k.values);
     chain_3(w->numbers_66, k.values, w->constants + 20656, k.values + 528, 528);
-    apply_to_rows_25((struct affine){w->weight_846, w->bias_846, w->multiplier_846, w->exponent_846, w->zero[94]}, k.values + 1584, k.values);
+    apply_to_rows_25((struct affine){w->weight_839, w->bias_839, w->multiplier_839, w->exponent_839, w->zero[94]}, k.values + 1584, k.values);
     rectify_0(528, w->zero[95], k.values);
     chain_12(w->numbers_67, k.values, w->constants + 21184, k.values + 528, w->constants + 21712, k.values + 1056, 528);
     pad_5(w->zero[97], k.values + 1056, k.padded);
-    apply_over_frames_3((struct affine){w->weight_850, w->bias_850, w->multiplier_850, w->exponent_850, w->zero[96]}, k.padded, k.values);
+    apply_over_frames_3((struct affine){w->weight_843, w->bias_843, w->multiplier_843, w->exponent_843, w->zero[96]}, k.padded, k.values);
     rectify_0(528, w->zero[98], k.values);
     chain_3(w->numbers_68, k.values, w->constants + 22240, k.values + 528, 528);
-    apply_over_frames_3((struct affine){w->weight_852, w->bias_852, w->multiplier_852, w->exponent_852, w->zero[99]}, k.padded, k.values);
+    apply_over_frames_3((struct affine){w->weight_845, w->bias_845, w->multiplier_845, w->exponent_845, w->zero[99]}, k.padded, k.values);
     rectify_0(528, w->zero[100], k.values);
-    chain_4(w->numbers_69, k.values, w->constants + 22768, k.values + 528, w->constants + 23296, k.values + 1056, w->table_856, k.values + 4704, 528);
+    chain_4(w->numbers_69, k.values, w->constants + 22768, k.values + 528, w->constants + 23296, k.values + 1056, w->table_849, k.values + 4704, 528);
     means_in_columns_3(w->zero[101], w->multiplier[8], w->exponent[8], w->zero[102], k.values + 4704, k.values + 64);
-    apply_to_rows_26((struct affine){w->weight_859, w->bias_859, w->multiplier_859, w->exponent_859, w->zero[103]}, k.values + 64, k.values);
-    apply_to_rows_27((struct affine){w->weight_860, w->bias_860, w->multiplier_860, w->exponent_860, w->zero[104]}, k.values + 64, k.values + 192);
-    apply_to_rows_21((struct affine){w->weight_861, w->bias_861, w->multiplier_861, w->exponent_861, w->zero[105]}, s->encoder_4_attention_gru_memory, k.values + 64);
-    apply_to_rows_28((struct affine){w->weight_862, w->bias_862, w->multiplier_862, w->exponent_862, w->zero[106]}, s->encoder_4_attention_gru_memory, k.values + 224);
-    chain_5(w->numbers_70, k.values, k.values + 64, w->table_864, k.values + 128, 64);
-    chain_6(w->numbers_71, k.values + 128, k.values + 224, k.values + 192, w->table_868, s->encoder_4_attention_gru_memory, k.values + 160, k.values + 12768, 32);
-    apply_to_rows_29((struct affine){w->weight_872, w->bias_872, w->multiplier_872, w->exponent_872, w->zero[107]}, k.values + 12768, k.values);
-    chain_8(k.values, w->table_873, k.values + 528);
+    apply_to_rows_26((struct affine){w->weight_851, w->bias_851, w->multiplier_851, w->exponent_851, w->zero[103]}, k.values + 64, k.values);
+    apply_to_rows_27((struct affine){w->weight_852, w->bias_852, w->multiplier_852, w->exponent_852, w->zero[104]}, k.values + 64, k.values + 192);
+    apply_to_rows_21((struct affine){w->weight_853, w->bias_853, w->multiplier_853, w->exponent_853, w->zero[105]}, s->encoder_4_attention_gru_memory, k.values + 64);
+    apply_to_rows_28((struct affine){w->weight_854, w->bias_854, w->multiplier_854, w->exponent_854, w->zero[106]}, s->encoder_4_attention_gru_memory, k.values + 224);
+    chain_5(w->numbers_70, k.values, k.values + 64, w->table_856, k.values + 128, 64);
+    chain_6(w->numbers_71, k.values + 128, k.values + 224, k.values + 192, w->table_860, s->encoder_4_attention_gru_memory, k.values + 160, k.values + 12768, 32);
+    apply_to_rows_29((struct affine){w->weight_864, w->bias_864, w->multiplier_864, w->exponent_864, w->zero[107]}, k.values + 12768, k.values);
+    chain_8(k.values, w->table_865, k.values + 528);
     chain_15(w->numbers_73, k.values + 1056, k.values + 528, k.values);
     means_in_rows_3(w->zero[101], w->multiplier[9], w->exponent[9], w->zero[108], k.values + 4704, k.values + 528);
     memset(k.values + 576, w->zero[108], 36);
     copy_block_10(k.values + 528, k.values + 576);
     copy_block_11(k.values + 576, k.values + 752);
     copy_block_12(k.values + 608, k.values + 756);
-    apply_to_rows_16((struct affine){w->weight_883, w->bias_883, w->multiplier_883, w->exponent_883, w->zero[109]}, k.values + 752, k.values + 528);
-    chain_8(k.values + 528, w->table_886, k.values + 832);
-    chain_9(w->numbers_75, k.values + 832, w->constants + 23824, k.values + 544, w->table_890, k.values + 840, k.values + 752);
+    apply_to_rows_16((struct affine){w->weight_874, w->bias_874, w->multiplier_874, w->exponent_874, w->zero[109]}, k.values + 752, k.values + 528);
+    chain_8(k.values + 528, w->table_877, k.values + 832);
+    chain_9(w->numbers_75, k.values + 832, w->constants + 23824, k.values + 544, w->table_881, k.values + 840, k.values + 752);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_895, w->bias_895 + 24 * n, w->multiplier_895, w->exponent_895, w->zero[110]}, k.values + 752 + 8 * n, k.values + 832);
-        chain_10(w->numbers_76, k.values + 552 + 24 * n, k.values + 832, w->table_899, k.values + 864);
-        chain_11(w->numbers_77, k.values + 864, k.values + 848, k.values + 568 + 24 * n, w->table_903, k.values + 752 + 8 * n, k.values + 872, k.values + 760 + 8 * n);
+        apply_to_rows_8((struct affine){w->weight_886, w->bias_886 + 24 * n, w->multiplier_886, w->exponent_886, w->zero[110]}, k.values + 752 + 8 * n, k.values + 832);
+        chain_10(w->numbers_76, k.values + 552 + 24 * n, k.values + 832, w->table_890, k.values + 864);
+        chain_11(w->numbers_77, k.values + 864, k.values + 848, k.values + 568 + 24 * n, w->table_894, k.values + 752 + 8 * n, k.values + 872, k.values + 760 + 8 * n);
     }
     copy_block_13(k.values + 752, k.values + 528);
     copy_block_14(k.values + 816, k.values + 536);
-    apply_to_rows_17((struct affine){w->weight_1010, w->bias_1010, w->multiplier_1010, w->exponent_1010, w->zero[111]}, k.values + 528, k.values + 672);
-    chain_2(k.values + 672, w->table_1011, k.values + 1056, 36);
+    apply_to_rows_17((struct affine){w->weight_1001, w->bias_1001, w->multiplier_1001, w->exponent_1001, w->zero[111]}, k.values + 528, k.values + 672);
+    chain_2(k.values + 672, w->table_1002, k.values + 1056, 36);
     copy_block_17(k.values + 1056, k.values + 528);
     chain_16(w->numbers_79, k.values, k.values + 528, k.values + 6816);
     copy_block_18(k.values + 6816, k.values + 4704);
     copy_block_19(k.values + 7328, k.values + 4720);
-    apply_to_rows_30((struct affine){w->weight_1020, w->bias_1020, w->multiplier_1020, w->exponent_1020, w->zero[112]}, k.values + 4704, k.values);
-    chain_2(k.values, w->table_1023, k.values + 2640, 32);
-    chain_17(w->numbers_81, k.values + 2640, w->constants + 23840, k.values + 32, w->table_1027, k.values + 2656, k.values + 4704);
+    apply_to_rows_30((struct affine){w->weight_1010, w->bias_1010, w->multiplier_1010, w->exponent_1010, w->zero[112]}, k.values + 4704, k.values);
+    chain_2(k.values, w->table_1013, k.values + 2640, 32);
+    chain_17(w->numbers_81, k.values + 2640, w->constants + 23840, k.values + 32, w->table_1017, k.values + 2656, k.values + 4704);
     ROLLED for (int n = 0; n < 32; n++) {
-        apply_to_rows_31((struct affine){w->weight_1032, w->bias_1032 + 48 * n, w->multiplier_1032, w->exponent_1032, w->zero[113]}, k.values + 4704 + 16 * n, k.values + 2640);
-        chain_5(w->numbers_82, k.values + 48 + 48 * n, k.values + 2640, w->table_1036, k.values + 2688, 32);
-        chain_18(w->numbers_83, k.values + 2688, k.values + 2672, k.values + 80 + 48 * n, w->table_1040, k.values + 4704 + 16 * n, k.values + 2704, k.values + 4720 + 16 * n);
+        apply_to_rows_31((struct affine){w->weight_1022, w->bias_1022 + 48 * n, w->multiplier_1022, w->exponent_1022, w->zero[113]}, k.values + 4704 + 16 * n, k.values + 2640);
+        chain_5(w->numbers_82, k.values + 48 + 48 * n, k.values + 2640, w->table_1026, k.values + 2688, 32);
+        chain_18(w->numbers_83, k.values + 2688, k.values + 2672, k.values + 80 + 48 * n, w->table_1030, k.values + 4704 + 16 * n, k.values + 2704, k.values + 4720 + 16 * n);
     }
     copy_block_18(k.values + 4704, k.values);
     copy_block_19(k.values + 5216, k.values + 16);
-    apply_to_rows_32((struct affine){w->weight_1495, w->bias_1495, w->multiplier_1495, w->exponent_1495, w->zero[114]}, k.values, k.values + 1056);
+    apply_to_rows_25((struct affine){w->weight_1485, w->bias_1485, w->multiplier_1485, w->exponent_1485, w->zero[114]}, k.values, k.values + 1056);
     mean_of_rows_0(w->zero[115], w->multiplier[10], w->exponent[10], w->zero[116], k.values + 1056, k.values + 2640);
-    chain_19(w->numbers_84, k.values + 1056, k.values + 2640, k.values, w->table_1498, k.values + 528, 528);
+    chain_19(w->numbers_84, k.values + 1056, k.values + 2640, k.values, w->table_1488, k.values + 528, 528);
     mean_of_rows_0(w->zero[117], w->multiplier[11], w->exponent[11], w->zero[118], k.values + 528, k.values + 1056);
-    chain_20(w->numbers_85, k.values + 1056, w->constants + 23856, w->table_1501, k.values + 528);
+    chain_20(w->numbers_85, k.values + 1056, w->constants + 23856, w->table_1491, k.values + 528);
     chain_21(w->numbers_86, k.values, k.values + 528, w->constants + 23872, w->constants + 24400, k.values + 6816, k.values + 1056, 528);
-    apply_to_rows_33((struct affine){w->weight_1506, w->bias_1506, w->multiplier_1506, w->exponent_1506, w->zero[119]}, k.values + 1056, k.values);
-    apply_to_rows_34((struct affine){w->weight_1507, w->bias_1507, w->multiplier_1507, w->exponent_1507, w->zero[120]}, k.values + 1056, k.values + 7344);
-    apply_to_rows_33((struct affine){w->weight_1508, w->bias_1508, w->multiplier_1508, w->exponent_1508, w->zero[121]}, s->dpgrnn1_inter_memory, k.values + 4704);
-    apply_to_rows_34((struct affine){w->weight_1509, w->bias_1509, w->multiplier_1509, w->exponent_1509, w->zero[122]}, s->dpgrnn1_inter_memory, k.values + 11056);
-    chain_5(w->numbers_87, k.values, k.values + 4704, w->table_1511, k.values + 5760, 1056);
-    chain_22(w->numbers_88, k.values + 5760, k.values + 11056, k.values + 7344, w->table_1515, s->dpgrnn1_inter_memory, k.values + 5776, k.values + 11584);
-    apply_to_rows_34((struct affine){w->weight_1519, w->bias_1519, w->multiplier_1519, w->exponent_1519, w->zero[123]}, k.values + 11584, k.values);
+    apply_to_rows_32((struct affine){w->weight_1496, w->bias_1496, w->multiplier_1496, w->exponent_1496, w->zero[119]}, k.values + 1056, k.values);
+    apply_to_rows_33((struct affine){w->weight_1497, w->bias_1497, w->multiplier_1497, w->exponent_1497, w->zero[120]}, k.values + 1056, k.values + 7344);
+    apply_to_rows_32((struct affine){w->weight_1498, w->bias_1498, w->multiplier_1498, w->exponent_1498, w->zero[121]}, s->dpgrnn1_inter_memory, k.values + 4704);
+    apply_to_rows_33((struct affine){w->weight_1499, w->bias_1499, w->multiplier_1499, w->exponent_1499, w->zero[122]}, s->dpgrnn1_inter_memory, k.values + 11056);
+    chain_5(w->numbers_87, k.values, k.values + 4704, w->table_1501, k.values + 5760, 1056);
+    chain_22(w->numbers_88, k.values + 5760, k.values + 11056, k.values + 7344, w->table_1505, s->dpgrnn1_inter_memory, k.values + 5776, k.values + 11584);
+    apply_to_rows_33((struct affine){w->weight_1509, w->bias_1509, w->multiplier_1509, w->exponent_1509, w->zero[123]}, k.values + 11584, k.values);
     mean_of_rows_0(w->zero[124], w->multiplier[12], w->exponent[12], w->zero[125], k.values, k.values + 2640);
-    chain_19(w->numbers_89, k.values, k.values + 2640, k.values + 528, w->table_1522, k.values + 4704, 528);
+    chain_19(w->numbers_89, k.values, k.values + 2640, k.values + 528, w->table_1512, k.values + 4704, 528);
     mean_of_rows_0(w->zero[126], w->multiplier[13], w->exponent[13], w->zero[127], k.values + 4704, k.values);
-    chain_20(w->numbers_90, k.values, w->constants + 24928, w->table_1525, k.values + 16);
+    chain_20(w->numbers_90, k.values, w->constants + 24928, w->table_1515, k.values + 16);
     chain_21(w->numbers_91, k.values + 528, k.values + 16, w->constants + 24944, w->constants + 25472, k.values + 1056, k.values + 5760, 528);
     copy_block_18(k.values + 5760, k.values + 4704);
     copy_block_19(k.values + 6272, k.values + 4720);
-    apply_to_rows_30((struct affine){w->weight_1534, w->bias_1534, w->multiplier_1534, w->exponent_1534, w->zero[128]}, k.values + 4704, k.values);
-    chain_2(k.values, w->table_1537, k.values + 2640, 32);
-    chain_17(w->numbers_93, k.values + 2640, w->constants + 26000, k.values + 32, w->table_1541, k.values + 2656, k.values + 4704);
+    apply_to_rows_30((struct affine){w->weight_1524, w->bias_1524, w->multiplier_1524, w->exponent_1524, w->zero[128]}, k.values + 4704, k.values);
+    chain_2(k.values, w->table_1527, k.values + 2640, 32);
+    chain_17(w->numbers_93, k.values + 2640, w->constants + 26000, k.values + 32, w->table_1531, k.values + 2656, k.values + 4704);
     ROLLED for (int n = 0; n < 32; n++) {
-        apply_to_rows_31((struct affine){w->weight_1546, w->bias_1546 + 48 * n, w->multiplier_1546, w->exponent_1546, w->zero[129]}, k.values + 4704 + 16 * n, k.values + 2640);
-        chain_5(w->numbers_94, k.values + 48 + 48 * n, k.values + 2640, w->table_1550, k.values + 2688, 32);
-        chain_18(w->numbers_95, k.values + 2688, k.values + 2672, k.values + 80 + 48 * n, w->table_1554, k.values + 4704 + 16 * n, k.values + 2704, k.values + 4720 + 16 * n);
+        apply_to_rows_31((struct affine){w->weight_1536, w->bias_1536 + 48 * n, w->multiplier_1536, w->exponent_1536, w->zero[129]}, k.values + 4704 + 16 * n, k.values + 2640);
+        chain_5(w->numbers_94, k.values + 48 + 48 * n, k.values + 2640, w->table_1540, k.values + 2688, 32);
+        chain_18(w->numbers_95, k.values + 2688, k.values + 2672, k.values + 80 + 48 * n, w->table_1544, k.values + 4704 + 16 * n, k.values + 2704, k.values + 4720 + 16 * n);
     }
     copy_block_18(k.values + 4704, k.values);
     copy_block_19(k.values + 5216, k.values + 16);
-    apply_to_rows_32((struct affine){w->weight_2009, w->bias_2009, w->multiplier_2009, w->exponent_2009, w->zero[130]}, k.values, k.values + 1056);
+    apply_to_rows_25((struct affine){w->weight_1999, w->bias_1999, w->multiplier_1999, w->exponent_1999, w->zero[130]}, k.values, k.values + 1056);
     mean_of_rows_0(w->zero[131], w->multiplier[14], w->exponent[14], w->zero[132], k.values + 1056, k.values + 2640);
-    chain_19(w->numbers_96, k.values + 1056, k.values + 2640, k.values, w->table_2012, k.values + 528, 528);
+    chain_19(w->numbers_96, k.values + 1056, k.values + 2640, k.values, w->table_2002, k.values + 528, 528);
     mean_of_rows_0(w->zero[133], w->multiplier[15], w->exponent[15], w->zero[134], k.values + 528, k.values + 1056);
-    chain_20(w->numbers_97, k.values + 1056, w->constants + 26016, w->table_2015, k.values + 528);
+    chain_20(w->numbers_97, k.values + 1056, w->constants + 26016, w->table_2005, k.values + 528);
     chain_21(w->numbers_98, k.values, k.values + 528, w->constants + 26032, w->constants + 26560, k.values + 5760, k.values + 1056, 528);
-    apply_to_rows_33((struct affine){w->weight_2020, w->bias_2020, w->multiplier_2020, w->exponent_2020, w->zero[135]}, k.values + 1056, k.values);
-    apply_to_rows_34((struct affine){w->weight_2021, w->bias_2021, w->multiplier_2021, w->exponent_2021, w->zero[136]}, k.values + 1056, k.values + 7344);
-    apply_to_rows_33((struct affine){w->weight_2022, w->bias_2022, w->multiplier_2022, w->exponent_2022, w->zero[137]}, s->dpgrnn2_inter_memory, k.values + 4704);
-    apply_to_rows_34((struct affine){w->weight_2023, w->bias_2023, w->multiplier_2023, w->exponent_2023, w->zero[138]}, s->dpgrnn2_inter_memory, k.values + 11056);
-    chain_5(w->numbers_99, k.values, k.values + 4704, w->table_2025, k.values + 5760, 1056);
-    chain_22(w->numbers_100, k.values + 5760, k.values + 11056, k.values + 7344, w->table_2029, s->dpgrnn2_inter_memory, k.values + 5776, k.values + 12112);
-    apply_to_rows_34((struct affine){w->weight_2033, w->bias_2033, w->multiplier_2033, w->exponent_2033, w->zero[139]}, k.values + 12112, k.values);
+    apply_to_rows_32((struct affine){w->weight_2010, w->bias_2010, w->multiplier_2010, w->exponent_2010, w->zero[135]}, k.values + 1056, k.values);
+    apply_to_rows_33((struct affine){w->weight_2011, w->bias_2011, w->multiplier_2011, w->exponent_2011, w->zero[136]}, k.values + 1056, k.values + 7344);
+    apply_to_rows_32((struct affine){w->weight_2012, w->bias_2012, w->multiplier_2012, w->exponent_2012, w->zero[137]}, s->dpgrnn2_inter_memory, k.values + 4704);
+    apply_to_rows_33((struct affine){w->weight_2013, w->bias_2013, w->multiplier_2013, w->exponent_2013, w->zero[138]}, s->dpgrnn2_inter_memory, k.values + 11056);
+    chain_5(w->numbers_99, k.values, k.values + 4704, w->table_2015, k.values + 5760, 1056);
+    chain_22(w->numbers_100, k.values + 5760, k.values + 11056, k.values + 7344, w->table_2019, s->dpgrnn2_inter_memory, k.values + 5776, k.values + 12112);
+    apply_to_rows_33((struct affine){w->weight_2023, w->bias_2023, w->multiplier_2023, w->exponent_2023, w->zero[139]}, k.values + 12112, k.values);
     mean_of_rows_0(w->zero[140], w->multiplier[16], w->exponent[16], w->zero[141], k.values, k.values + 2640);
-    chain_19(w->numbers_101, k.values, k.values + 2640, k.values + 528, w->table_2036, k.values + 4704, 528);
+    chain_19(w->numbers_101, k.values, k.values + 2640, k.values + 528, w->table_2026, k.values + 4704, 528);
     mean_of_rows_0(w->zero[142], w->multiplier[17], w->exponent[17], w->zero[143], k.values + 4704, k.values);
-    chain_20(w->numbers_102, k.values, w->constants + 27088, w->table_2039, k.values + 16);
+    chain_20(w->numbers_102, k.values, w->constants + 27088, w->table_2029, k.values + 16);
     chain_23(w->numbers_103, k.values + 528, k.values + 16, w->constants + 27104, w->constants + 27632, k.values + 1056, k.values + 6816, k.values + 5760, 528);
-    apply_to_rows_35((struct affine){w->weight_2046, w->bias_2046, w->multiplier_2046, w->exponent_2046, w->zero[144]}, k.values + 5760, k.values);
+    apply_to_rows_32((struct affine){w->weight_2035, w->bias_2035, w->multiplier_2035, w->exponent_2035, w->zero[144]}, k.values + 5760, k.values);
     rectify_0(1056, w->zero[145], k.values);
     chain_3(w->numbers_104, k.values, w->constants + 28160, k.values + 4704, 1056);
-    apply_to_rows_35((struct affine){w->weight_2048, w->bias_2048, w->multiplier_2048, w->exponent_2048, w->zero[146]}, k.values + 5760, k.values);
+    apply_to_rows_32((struct affine){w->weight_2037, w->bias_2037, w->multiplier_2037, w->exponent_2037, w->zero[146]}, k.values + 5760, k.values);
     rectify_0(1056, w->zero[147], k.values);
     chain_12(w->numbers_105, k.values, w->constants + 29216, k.values + 4704, w->constants + 30272, k.values + 5760, 1056);
     pad_4(w->zero[149], k.values + 5760, k.padded);
-    apply_over_frames_2((struct affine){w->weight_2052, w->bias_2052, w->multiplier_2052, w->exponent_2052, w->zero[148]}, k.padded, k.values);
+    apply_over_frames_2((struct affine){w->weight_2041, w->bias_2041, w->multiplier_2041, w->exponent_2041, w->zero[148]}, k.padded, k.values);
     rectify_0(1056, w->zero[150], k.values);
     chain_3(w->numbers_106, k.values, w->constants + 31328, k.values + 4704, 1056);
-    apply_over_frames_2((struct affine){w->weight_2054, w->bias_2054, w->multiplier_2054, w->exponent_2054, w->zero[151]}, k.padded, k.values);
+    apply_over_frames_2((struct affine){w->weight_2043, w->bias_2043, w->multiplier_2043, w->exponent_2043, w->zero[151]}, k.padded, k.values);
     rectify_0(1056, w->zero[152], k.values);
-    chain_4(w->numbers_107, k.values, w->constants + 32384, k.values + 4704, w->constants + 33440, k.values + 5760, w->table_2058, k.values + 6816, 1056);
+    chain_4(w->numbers_107, k.values, w->constants + 32384, k.values + 4704, w->constants + 33440, k.values + 5760, w->table_2047, k.values + 6816, 1056);
     means_in_columns_2(w->zero[153], w->multiplier[18], w->exponent[18], w->zero[154], k.values + 6816, k.values + 128);
-    apply_to_rows_20((struct affine){w->weight_2061, w->bias_2061, w->multiplier_2061, w->exponent_2061, w->zero[155]}, k.values + 128, k.values);
-    apply_to_rows_21((struct affine){w->weight_2062, w->bias_2062, w->multiplier_2062, w->exponent_2062, w->zero[156]}, k.values + 128, k.values + 384);
-    apply_to_rows_22((struct affine){w->weight_2063, w->bias_2063, w->multiplier_2063, w->exponent_2063, w->zero[157]}, s->decoder_0_attention_gru_memory, k.values + 128);
-    apply_to_rows_23((struct affine){w->weight_2064, w->bias_2064, w->multiplier_2064, w->exponent_2064, w->zero[158]}, s->decoder_0_attention_gru_memory, k.values + 448);
-    chain_5(w->numbers_108, k.values, k.values + 128, w->table_2066, k.values + 256, 128);
-    chain_6(w->numbers_109, k.values + 256, k.values + 448, k.values + 384, w->table_2070, s->decoder_0_attention_gru_memory, k.values + 320, k.values + 11056, 64);
-    apply_to_rows_24((struct affine){w->weight_2074, w->bias_2074, w->multiplier_2074, w->exponent_2074, w->zero[159]}, k.values + 11056, k.values);
-    chain_2(k.values, w->table_2075, k.values + 1056, 32);
+    apply_to_rows_20((struct affine){w->weight_2049, w->bias_2049, w->multiplier_2049, w->exponent_2049, w->zero[155]}, k.values + 128, k.values);
+    apply_to_rows_21((struct affine){w->weight_2050, w->bias_2050, w->multiplier_2050, w->exponent_2050, w->zero[156]}, k.values + 128, k.values + 384);
+    apply_to_rows_22((struct affine){w->weight_2051, w->bias_2051, w->multiplier_2051, w->exponent_2051, w->zero[157]}, s->decoder_0_attention_gru_memory, k.values + 128);
+    apply_to_rows_23((struct affine){w->weight_2052, w->bias_2052, w->multiplier_2052, w->exponent_2052, w->zero[158]}, s->decoder_0_attention_gru_memory, k.values + 448);
+    chain_5(w->numbers_108, k.values, k.values + 128, w->table_2054, k.values + 256, 128);
+    chain_6(w->numbers_109, k.values + 256, k.values + 448, k.values + 384, w->table_2058, s->decoder_0_attention_gru_memory, k.values + 320, k.values + 11056, 64);
+    apply_to_rows_24((struct affine){w->weight_2062, w->bias_2062, w->multiplier_2062, w->exponent_2062, w->zero[159]}, k.values + 11056, k.values);
+    chain_2(k.values, w->table_2063, k.values + 1056, 32);
     chain_13(w->numbers_111, k.values + 5760, k.values + 1056, k.values);
     means_in_rows_2(w->zero[153], w->multiplier[19], w->exponent[19], w->zero[160], k.values + 6816, k.values + 1056);
     memset(k.values + 1104, w->zero[160], 36);
     copy_block_10(k.values + 1056, k.values + 1104);
     copy_block_11(k.values + 1104, k.values + 1280);
     copy_block_12(k.values + 1136, k.values + 1284);
-    apply_to_rows_16((struct affine){w->weight_2085, w->bias_2085, w->multiplier_2085, w->exponent_2085, w->zero[161]}, k.values + 1280, k.values + 1056);
-    chain_8(k.values + 1056, w->table_2088, k.values + 1360);
-    chain_9(w->numbers_113, k.values + 1360, w->constants + 34496, k.values + 1072, w->table_2092, k.values + 1368, k.values + 1280);
+    apply_to_rows_16((struct affine){w->weight_2072, w->bias_2072, w->multiplier_2072, w->exponent_2072, w->zero[161]}, k.values + 1280, k.values + 1056);
+    chain_8(k.values + 1056, w->table_2075, k.values + 1360);
+    chain_9(w->numbers_113, k.values + 1360, w->constants + 34496, k.values + 1072, w->table_2079, k.values + 1368, k.values + 1280);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_2097, w->bias_2097 + 24 * n, w->multiplier_2097, w->exponent_2097, w->zero[162]}, k.values + 1280 + 8 * n, k.values + 1360);
-        chain_10(w->numbers_114, k.values + 1080 + 24 * n, k.values + 1360, w->table_2101, k.values + 1392);
-        chain_11(w->numbers_115, k.values + 1392, k.values + 1376, k.values + 1096 + 24 * n, w->table_2105, k.values + 1280 + 8 * n, k.values + 1400, k.values + 1288 + 8 * n);
+        apply_to_rows_8((struct affine){w->weight_2084, w->bias_2084 + 24 * n, w->multiplier_2084, w->exponent_2084, w->zero[162]}, k.values + 1280 + 8 * n, k.values + 1360);
+        chain_10(w->numbers_114, k.values + 1080 + 24 * n, k.values + 1360, w->table_2088, k.values + 1392);
+        chain_11(w->numbers_115, k.values + 1392, k.values + 1376, k.values + 1096 + 24 * n, w->table_2092, k.values + 1280 + 8 * n, k.values + 1400, k.values + 1288 + 8 * n);
     }
     copy_block_13(k.values + 1280, k.values + 1056);
     copy_block_14(k.values + 1344, k.values + 1064);
-    apply_to_rows_17((struct affine){w->weight_2212, w->bias_2212, w->multiplier_2212, w->exponent_2212, w->zero[163]}, k.values + 1056, k.values + 1200);
-    chain_2(k.values + 1200, w->table_2213, k.values + 1056, 36);
+    apply_to_rows_17((struct affine){w->weight_2199, w->bias_2199, w->multiplier_2199, w->exponent_2199, w->zero[163]}, k.values + 1056, k.values + 1200);
+    chain_2(k.values + 1200, w->table_2200, k.values + 1056, 36);
     copy_block_16(k.values + 1056, k.values + 4704);
     chain_24(w->numbers_117, k.values, k.values + 4704, k.values + 1584, k.values + 5760);
-    apply_to_rows_36((struct affine){w->weight_2218, w->bias_2218, w->multiplier_2218, w->exponent_2218, w->zero[164]}, k.values + 5760, k.values);
+    apply_to_rows_34((struct affine){w->weight_2205, w->bias_2205, w->multiplier_2205, w->exponent_2205, w->zero[164]}, k.values + 5760, k.values);
     rectify_0(792, w->zero[165], k.values);
     chain_3(w->numbers_118, k.values, w->constants + 34512, k.values + 800, 792);
-    apply_to_rows_36((struct affine){w->weight_2220, w->bias_2220, w->multiplier_2220, w->exponent_2220, w->zero[166]}, k.values + 5760, k.values);
+    apply_to_rows_34((struct affine){w->weight_2207, w->bias_2207, w->multiplier_2207, w->exponent_2207, w->zero[166]}, k.values + 5760, k.values);
     rectify_0(792, w->zero[167], k.values);
     chain_12(w->numbers_119, k.values, w->constants + 35312, k.values + 800, w->constants + 36112, k.values + 1600, 792);
     pad_6(w->zero[169], k.values + 1600, k.padded);
-    apply_over_frames_4((struct affine){w->weight_2224, w->bias_2224, w->multiplier_2224, w->exponent_2224, w->zero[168]}, k.padded, k.values);
+    apply_over_frames_4((struct affine){w->weight_2211, w->bias_2211, w->multiplier_2211, w->exponent_2211, w->zero[168]}, k.padded, k.values);
     rectify_0(792, w->zero[170], k.values);
     chain_3(w->numbers_120, k.values, w->constants + 36912, k.values + 800, 792);
-    apply_over_frames_4((struct affine){w->weight_2226, w->bias_2226, w->multiplier_2226, w->exponent_2226, w->zero[171]}, k.padded, k.values);
+    apply_over_frames_4((struct affine){w->weight_2213, w->bias_2213, w->multiplier_2213, w->exponent_2213, w->zero[171]}, k.padded, k.values);
     rectify_0(792, w->zero[172], k.values);
     chain_12(w->numbers_121, k.values, w->constants + 37712, k.values + 800, w->constants + 38512, k.values + 1600, 792);
-    apply_to_rows_11((struct affine){w->weight_2230, w->bias_2230, w->multiplier_2230, w->exponent_2230, w->zero[173]}, k.values + 1600, k.values);
-    chain_2(k.values, w->table_2231, k.values + 800, 792);
+    apply_to_rows_11((struct affine){w->weight_2217, w->bias_2217, w->multiplier_2217, w->exponent_2217, w->zero[173]}, k.values + 1600, k.values);
+    chain_2(k.values, w->table_2218, k.values + 800, 792);
     means_in_columns_1(w->zero[174], w->multiplier[20], w->exponent[20], w->zero[175], k.values + 800, k.values + 1696);
-    apply_to_rows_12((struct affine){w->weight_2234, w->bias_2234, w->multiplier_2234, w->exponent_2234, w->zero[176]}, k.values + 1696, k.values + 1600);
-    apply_to_rows_4((struct affine){w->weight_2235, w->bias_2235, w->multiplier_2235, w->exponent_2235, w->zero[177]}, k.values + 1696, k.values + 1888);
-    apply_to_rows_13((struct affine){w->weight_2236, w->bias_2236, w->multiplier_2236, w->exponent_2236, w->zero[178]}, s->decoder_1_attention_gru_memory, k.values + 1696);
-    apply_to_rows_14((struct affine){w->weight_2237, w->bias_2237, w->multiplier_2237, w->exponent_2237, w->zero[179]}, s->decoder_1_attention_gru_memory, k.values + 1936);
-    chain_5(w->numbers_123, k.values + 1600, k.values + 1696, w->table_2239, k.values + 1792, 96);
-    chain_6(w->numbers_124, k.values + 1792, k.values + 1936, k.values + 1888, w->table_2243, s->decoder_1_attention_gru_memory, k.values + 1840, k.values + 6304, 48);
-    apply_to_rows_15((struct affine){w->weight_2247, w->bias_2247, w->multiplier_2247, w->exponent_2247, w->zero[180]}, k.values + 6304, k.values + 1600);
-    chain_2(k.values + 1600, w->table_2248, k.values + 2400, 24);
+    apply_to_rows_12((struct affine){w->weight_2220, w->bias_2220, w->multiplier_2220, w->exponent_2220, w->zero[176]}, k.values + 1696, k.values + 1600);
+    apply_to_rows_4((struct affine){w->weight_2221, w->bias_2221, w->multiplier_2221, w->exponent_2221, w->zero[177]}, k.values + 1696, k.values + 1888);
+    apply_to_rows_13((struct affine){w->weight_2222, w->bias_2222, w->multiplier_2222, w->exponent_2222, w->zero[178]}, s->decoder_1_attention_gru_memory, k.values + 1696);
+    apply_to_rows_14((struct affine){w->weight_2223, w->bias_2223, w->multiplier_2223, w->exponent_2223, w->zero[179]}, s->decoder_1_attention_gru_memory, k.values + 1936);
+    chain_5(w->numbers_123, k.values + 1600, k.values + 1696, w->table_2225, k.values + 1792, 96);
+    chain_6(w->numbers_124, k.values + 1792, k.values + 1936, k.values + 1888, w->table_2229, s->decoder_1_attention_gru_memory, k.values + 1840, k.values + 6304, 48);
+    apply_to_rows_15((struct affine){w->weight_2233, w->bias_2233, w->multiplier_2233, w->exponent_2233, w->zero[180]}, k.values + 6304, k.values + 1600);
+    chain_2(k.values + 1600, w->table_2234, k.values + 2400, 24);
     copy_block_9(k.values + 2400, k.values + 1600);
     chain_3(w->numbers_126, k.values, k.values + 1600, k.values + 4704, 792);
     means_in_rows_1(w->zero[174], w->multiplier[21], w->exponent[21], w->zero[181], k.values + 800, k.values);
@@ -3062,43 +3052,43 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     copy_block_10(k.values, k.values + 48);
     copy_block_11(k.values + 48, k.values + 224);
     copy_block_12(k.values + 80, k.values + 228);
-    apply_to_rows_16((struct affine){w->weight_2258, w->bias_2258, w->multiplier_2258, w->exponent_2258, w->zero[182]}, k.values + 224, k.values);
-    chain_8(k.values, w->table_2261, k.values + 304);
-    chain_9(w->numbers_128, k.values + 304, w->constants + 39312, k.values + 16, w->table_2265, k.values + 312, k.values + 224);
+    apply_to_rows_16((struct affine){w->weight_2243, w->bias_2243, w->multiplier_2243, w->exponent_2243, w->zero[182]}, k.values + 224, k.values);
+    chain_8(k.values, w->table_2246, k.values + 304);
+    chain_9(w->numbers_128, k.values + 304, w->constants + 39312, k.values + 16, w->table_2250, k.values + 312, k.values + 224);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_2270, w->bias_2270 + 24 * n, w->multiplier_2270, w->exponent_2270, w->zero[183]}, k.values + 224 + 8 * n, k.values + 304);
-        chain_10(w->numbers_129, k.values + 24 + 24 * n, k.values + 304, w->table_2274, k.values + 336);
-        chain_11(w->numbers_130, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_2278, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
+        apply_to_rows_8((struct affine){w->weight_2255, w->bias_2255 + 24 * n, w->multiplier_2255, w->exponent_2255, w->zero[183]}, k.values + 224 + 8 * n, k.values + 304);
+        chain_10(w->numbers_129, k.values + 24 + 24 * n, k.values + 304, w->table_2259, k.values + 336);
+        chain_11(w->numbers_130, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_2263, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
     }
     copy_block_13(k.values + 224, k.values);
     copy_block_14(k.values + 288, k.values + 8);
-    apply_to_rows_17((struct affine){w->weight_2385, w->bias_2385, w->multiplier_2385, w->exponent_2385, w->zero[184]}, k.values, k.values + 144);
-    chain_2(k.values + 144, w->table_2386, k.values + 800, 36);
+    apply_to_rows_17((struct affine){w->weight_2370, w->bias_2370, w->multiplier_2370, w->exponent_2370, w->zero[184]}, k.values, k.values + 144);
+    chain_2(k.values + 144, w->table_2371, k.values + 800, 36);
     copy_block_15(k.values + 800, k.values);
     chain_25(w->numbers_132, k.values + 4704, k.values, k.values + 9472, k.values + 800, 792);
-    apply_to_rows_11((struct affine){w->weight_2391, w->bias_2391, w->multiplier_2391, w->exponent_2391, w->zero[185]}, k.values + 800, k.values);
+    apply_to_rows_11((struct affine){w->weight_2376, w->bias_2376, w->multiplier_2376, w->exponent_2376, w->zero[185]}, k.values + 800, k.values);
     rectify_0(792, w->zero[186], k.values);
     chain_3(w->numbers_133, k.values, w->constants + 39328, k.values + 1600, 792);
-    apply_to_rows_11((struct affine){w->weight_2393, w->bias_2393, w->multiplier_2393, w->exponent_2393, w->zero[187]}, k.values + 800, k.values);
+    apply_to_rows_11((struct affine){w->weight_2378, w->bias_2378, w->multiplier_2378, w->exponent_2378, w->zero[187]}, k.values + 800, k.values);
     rectify_0(792, w->zero[188], k.values);
     chain_12(w->numbers_134, k.values, w->constants + 40128, k.values + 1600, w->constants + 40928, k.values + 800, 792);
     pad_3(w->zero[190], s->decoder_2_cache, k.padded);
     pad_3(w->zero[190], k.values + 800, k.padded + 840);
-    apply_over_frames_1((struct affine){w->weight_2399, w->bias_2399, w->multiplier_2399, w->exponent_2399, w->zero[189]}, k.padded, k.values);
+    apply_over_frames_1((struct affine){w->weight_2384, w->bias_2384, w->multiplier_2384, w->exponent_2384, w->zero[189]}, k.padded, k.values);
     rectify_0(792, w->zero[191], k.values);
     chain_3(w->numbers_135, k.values, w->constants + 41728, k.values + 1600, 792);
-    apply_over_frames_1((struct affine){w->weight_2401, w->bias_2401, w->multiplier_2401, w->exponent_2401, w->zero[192]}, k.padded, k.values);
+    apply_over_frames_1((struct affine){w->weight_2386, w->bias_2386, w->multiplier_2386, w->exponent_2386, w->zero[192]}, k.padded, k.values);
     rectify_0(792, w->zero[193], k.values);
-    chain_4(w->numbers_136, k.values, w->constants + 42528, k.values + 1600, w->constants + 43328, k.values + 4704, w->table_2405, k.values + 5504, 792);
+    chain_4(w->numbers_136, k.values, w->constants + 42528, k.values + 1600, w->constants + 43328, k.values + 4704, w->table_2390, k.values + 5504, 792);
     means_in_columns_1(w->zero[194], w->multiplier[22], w->exponent[22], w->zero[195], k.values + 5504, k.values + 96);
-    apply_to_rows_12((struct affine){w->weight_2408, w->bias_2408, w->multiplier_2408, w->exponent_2408, w->zero[196]}, k.values + 96, k.values);
-    apply_to_rows_4((struct affine){w->weight_2409, w->bias_2409, w->multiplier_2409, w->exponent_2409, w->zero[197]}, k.values + 96, k.values + 288);
-    apply_to_rows_13((struct affine){w->weight_2410, w->bias_2410, w->multiplier_2410, w->exponent_2410, w->zero[198]}, s->decoder_2_attention_gru_memory, k.values + 96);
-    apply_to_rows_14((struct affine){w->weight_2411, w->bias_2411, w->multiplier_2411, w->exponent_2411, w->zero[199]}, s->decoder_2_attention_gru_memory, k.values + 336);
-    chain_5(w->numbers_137, k.values, k.values + 96, w->table_2413, k.values + 192, 96);
-    chain_6(w->numbers_138, k.values + 192, k.values + 336, k.values + 288, w->table_2417, s->decoder_2_attention_gru_memory, k.values + 240, k.values + 6352, 48);
-    apply_to_rows_15((struct affine){w->weight_2421, w->bias_2421, w->multiplier_2421, w->exponent_2421, w->zero[200]}, k.values + 6352, k.values);
-    chain_2(k.values, w->table_2422, k.values + 1600, 24);
+    apply_to_rows_12((struct affine){w->weight_2392, w->bias_2392, w->multiplier_2392, w->exponent_2392, w->zero[196]}, k.values + 96, k.values);
+    apply_to_rows_4((struct affine){w->weight_2393, w->bias_2393, w->multiplier_2393, w->exponent_2393, w->zero[197]}, k.values + 96, k.values + 288);
+    apply_to_rows_13((struct affine){w->weight_2394, w->bias_2394, w->multiplier_2394, w->exponent_2394, w->zero[198]}, s->decoder_2_attention_gru_memory, k.values + 96);
+    apply_to_rows_14((struct affine){w->weight_2395, w->bias_2395, w->multiplier_2395, w->exponent_2395, w->zero[199]}, s->decoder_2_attention_gru_memory, k.values + 336);
+    chain_5(w->numbers_137, k.values, k.values + 96, w->table_2397, k.values + 192, 96);
+    chain_6(w->numbers_138, k.values + 192, k.values + 336, k.values + 288, w->table_2401, s->decoder_2_attention_gru_memory, k.values + 240, k.values + 6352, 48);
+    apply_to_rows_15((struct affine){w->weight_2405, w->bias_2405, w->multiplier_2405, w->exponent_2405, w->zero[200]}, k.values + 6352, k.values);
+    chain_2(k.values, w->table_2406, k.values + 1600, 24);
     copy_block_9(k.values + 1600, k.values);
     chain_3(w->numbers_140, k.values + 4704, k.values, k.values + 1600, 792);
     means_in_rows_1(w->zero[194], w->multiplier[23], w->exponent[23], w->zero[201], k.values + 5504, k.values);
@@ -3106,46 +3096,46 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     copy_block_10(k.values, k.values + 48);
     copy_block_11(k.values + 48, k.values + 224);
     copy_block_12(k.values + 80, k.values + 228);
-    apply_to_rows_16((struct affine){w->weight_2432, w->bias_2432, w->multiplier_2432, w->exponent_2432, w->zero[202]}, k.values + 224, k.values);
-    chain_8(k.values, w->table_2435, k.values + 304);
-    chain_9(w->numbers_142, k.values + 304, w->constants + 44128, k.values + 16, w->table_2439, k.values + 312, k.values + 224);
+    apply_to_rows_16((struct affine){w->weight_2415, w->bias_2415, w->multiplier_2415, w->exponent_2415, w->zero[202]}, k.values + 224, k.values);
+    chain_8(k.values, w->table_2418, k.values + 304);
+    chain_9(w->numbers_142, k.values + 304, w->constants + 44128, k.values + 16, w->table_2422, k.values + 312, k.values + 224);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_2444, w->bias_2444 + 24 * n, w->multiplier_2444, w->exponent_2444, w->zero[203]}, k.values + 224 + 8 * n, k.values + 304);
-        chain_10(w->numbers_143, k.values + 24 + 24 * n, k.values + 304, w->table_2448, k.values + 336);
-        chain_11(w->numbers_144, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_2452, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
+        apply_to_rows_8((struct affine){w->weight_2427, w->bias_2427 + 24 * n, w->multiplier_2427, w->exponent_2427, w->zero[203]}, k.values + 224 + 8 * n, k.values + 304);
+        chain_10(w->numbers_143, k.values + 24 + 24 * n, k.values + 304, w->table_2431, k.values + 336);
+        chain_11(w->numbers_144, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_2435, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
     }
     copy_block_13(k.values + 224, k.values);
     copy_block_14(k.values + 288, k.values + 8);
-    apply_to_rows_17((struct affine){w->weight_2559, w->bias_2559, w->multiplier_2559, w->exponent_2559, w->zero[204]}, k.values, k.values + 144);
-    chain_2(k.values + 144, w->table_2560, k.values + 2400, 36);
+    apply_to_rows_17((struct affine){w->weight_2542, w->bias_2542, w->multiplier_2542, w->exponent_2542, w->zero[204]}, k.values, k.values + 144);
+    chain_2(k.values + 144, w->table_2543, k.values + 2400, 36);
     copy_block_15(k.values + 2400, k.values);
     chain_25(w->numbers_146, k.values + 1600, k.values, k.values + 7872, k.values + 4704, 792);
-    apply_to_rows_37((struct affine){w->weight_2565, w->bias_2565, w->multiplier_2565, w->exponent_2565, w->zero[205]}, k.values + 4704, k.values);
+    apply_to_rows_35((struct affine){w->weight_2548, w->bias_2548, w->multiplier_2548, w->exponent_2548, w->zero[205]}, k.values + 4704, k.values);
     rectify_0(396, w->zero[206], k.values);
     chain_3(w->numbers_147, k.values, w->constants + 44144, k.values + 400, 396);
-    apply_to_rows_37((struct affine){w->weight_2567, w->bias_2567, w->multiplier_2567, w->exponent_2567, w->zero[207]}, k.values + 4704, k.values);
+    apply_to_rows_35((struct affine){w->weight_2550, w->bias_2550, w->multiplier_2550, w->exponent_2550, w->zero[207]}, k.values + 4704, k.values);
     rectify_0(396, w->zero[208], k.values);
     chain_12(w->numbers_148, k.values, w->constants + 44544, k.values + 400, w->constants + 44944, k.values + 2400, 396);
     pad_7(w->zero[210], s->decoder_3_cache, k.padded);
     pad_7(w->zero[210], k.values + 2400, k.padded + 408);
     gather_frames_2(k.padded, k.gathered);
-    apply_to_rows_38((struct affine){w->weight_2573, w->bias_2573, w->multiplier_2573, w->exponent_2573, w->zero[209]}, k.gathered, k.values);
+    apply_to_rows_36((struct affine){w->weight_2556, w->bias_2556, w->multiplier_2556, w->exponent_2556, w->zero[209]}, k.gathered, k.values);
     rectify_0(792, w->zero[211], k.values);
     chain_3(w->numbers_149, k.values, w->constants + 45344, k.values + 1600, 792);
-    apply_to_rows_38((struct affine){w->weight_2575, w->bias_2575, w->multiplier_2575, w->exponent_2575, w->zero[212]}, k.gathered, k.values);
+    apply_to_rows_36((struct affine){w->weight_2558, w->bias_2558, w->multiplier_2558, w->exponent_2558, w->zero[212]}, k.gathered, k.values);
     rectify_0(792, w->zero[213], k.values);
     chain_12(w->numbers_150, k.values, w->constants + 46144, k.values + 1600, w->constants + 46944, k.values + 4704, 792);
-    apply_to_rows_39((struct affine){w->weight_2581, w->bias_2581, w->multiplier_2581, w->exponent_2581, w->zero[214]}, k.values + 4704, k.values);
-    chain_2(k.values, w->table_2582, k.values + 1600, 780);
+    apply_to_rows_37((struct affine){w->weight_2564, w->bias_2564, w->multiplier_2564, w->exponent_2564, w->zero[214]}, k.values + 4704, k.values);
+    chain_2(k.values, w->table_2565, k.values + 1600, 780);
     means_in_columns_0(w->zero[215], w->multiplier[24], w->exponent[24], w->zero[216], k.values + 1600, k.values + 784);
-    apply_to_rows_2((struct affine){w->weight_2585, w->bias_2585, w->multiplier_2585, w->exponent_2585, w->zero[217]}, k.values + 784, k.values + 2800);
-    apply_to_rows_3((struct affine){w->weight_2586, w->bias_2586, w->multiplier_2586, w->exponent_2586, w->zero[218]}, k.values + 784, k.values + 2944);
-    apply_to_rows_4((struct affine){w->weight_2587, w->bias_2587, w->multiplier_2587, w->exponent_2587, w->zero[219]}, s->decoder_3_attention_gru_memory, k.values + 2848);
-    apply_to_rows_5((struct affine){w->weight_2588, w->bias_2588, w->multiplier_2588, w->exponent_2588, w->zero[220]}, s->decoder_3_attention_gru_memory, k.values + 2976);
-    chain_5(w->numbers_152, k.values + 2800, k.values + 2848, w->table_2590, k.values + 2896, 48);
-    chain_6(w->numbers_153, k.values + 2896, k.values + 2976, k.values + 2944, w->table_2594, s->decoder_3_attention_gru_memory, k.values + 2920, k.values + 6272, 24);
-    apply_to_rows_6((struct affine){w->weight_2598, w->bias_2598, w->multiplier_2598, w->exponent_2598, w->zero[221]}, k.values + 6272, k.values + 784);
-    chain_7(k.values + 784, w->table_2599, k.values + 2384);
+    apply_to_rows_2((struct affine){w->weight_2567, w->bias_2567, w->multiplier_2567, w->exponent_2567, w->zero[217]}, k.values + 784, k.values + 2800);
+    apply_to_rows_3((struct affine){w->weight_2568, w->bias_2568, w->multiplier_2568, w->exponent_2568, w->zero[218]}, k.values + 784, k.values + 2944);
+    apply_to_rows_4((struct affine){w->weight_2569, w->bias_2569, w->multiplier_2569, w->exponent_2569, w->zero[219]}, s->decoder_3_attention_gru_memory, k.values + 2848);
+    apply_to_rows_5((struct affine){w->weight_2570, w->bias_2570, w->multiplier_2570, w->exponent_2570, w->zero[220]}, s->decoder_3_attention_gru_memory, k.values + 2976);
+    chain_5(w->numbers_152, k.values + 2800, k.values + 2848, w->table_2572, k.values + 2896, 48);
+    chain_6(w->numbers_153, k.values + 2896, k.values + 2976, k.values + 2944, w->table_2576, s->decoder_3_attention_gru_memory, k.values + 2920, k.values + 6272, 24);
+    apply_to_rows_6((struct affine){w->weight_2580, w->bias_2580, w->multiplier_2580, w->exponent_2580, w->zero[221]}, k.values + 6272, k.values + 784);
+    chain_7(k.values + 784, w->table_2581, k.values + 2384);
     copy_block_2(k.values + 2384, k.values + 4704);
     chain_3(w->numbers_155, k.values, k.values + 4704, k.values + 5488, 780);
     means_in_rows_0(w->zero[215], w->multiplier[25], w->exponent[25], w->zero[222], k.values + 1600, k.values);
@@ -3153,54 +3143,54 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     copy_block_3(k.values, k.values + 80);
     copy_block_4(k.values + 80, k.values + 416);
     copy_block_5(k.values + 144, k.values + 420);
-    apply_to_rows_7((struct affine){w->weight_2609, w->bias_2609, w->multiplier_2609, w->exponent_2609, w->zero[223]}, k.values + 416, k.values);
-    chain_8(k.values, w->table_2612, k.values + 560);
-    chain_9(w->numbers_157, k.values + 560, w->constants + 47744, k.values + 16, w->table_2616, k.values + 568, k.values + 416);
+    apply_to_rows_7((struct affine){w->weight_2590, w->bias_2590, w->multiplier_2590, w->exponent_2590, w->zero[223]}, k.values + 416, k.values);
+    chain_8(k.values, w->table_2593, k.values + 560);
+    chain_9(w->numbers_157, k.values + 560, w->constants + 47744, k.values + 16, w->table_2597, k.values + 568, k.values + 416);
     ROLLED for (int n = 0; n < 16; n++) {
-        apply_to_rows_8((struct affine){w->weight_2621, w->bias_2621 + 24 * n, w->multiplier_2621, w->exponent_2621, w->zero[224]}, k.values + 416 + 8 * n, k.values + 560);
-        chain_10(w->numbers_158, k.values + 24 + 24 * n, k.values + 560, w->table_2625, k.values + 592);
-        chain_11(w->numbers_159, k.values + 592, k.values + 576, k.values + 40 + 24 * n, w->table_2629, k.values + 416 + 8 * n, k.values + 600, k.values + 424 + 8 * n);
+        apply_to_rows_8((struct affine){w->weight_2602, w->bias_2602 + 24 * n, w->multiplier_2602, w->exponent_2602, w->zero[224]}, k.values + 416 + 8 * n, k.values + 560);
+        chain_10(w->numbers_158, k.values + 24 + 24 * n, k.values + 560, w->table_2606, k.values + 592);
+        chain_11(w->numbers_159, k.values + 592, k.values + 576, k.values + 40 + 24 * n, w->table_2610, k.values + 416 + 8 * n, k.values + 600, k.values + 424 + 8 * n);
     }
     copy_block_6(k.values + 416, k.values);
     copy_block_7(k.values + 544, k.values + 8);
-    apply_to_rows_9((struct affine){w->weight_2852, w->bias_2852, w->multiplier_2852, w->exponent_2852, w->zero[225]}, k.values, k.values + 272);
-    chain_2(k.values + 272, w->table_2853, k.values + 1600, 68);
+    apply_to_rows_9((struct affine){w->weight_2833, w->bias_2833, w->multiplier_2833, w->exponent_2833, w->zero[225]}, k.values, k.values + 272);
+    chain_2(k.values + 272, w->table_2834, k.values + 1600, 68);
     copy_block_8(k.values + 1600, k.values);
     chain_25(w->numbers_161, k.values + 5488, k.values, k.values + 10272, k.values + 1600, 780);
     pad_8(w->zero[227], s->decoder_4_cache, k.padded);
     pad_8(w->zero[227], s->decoder_4_cache + 780, k.padded + 804);
     pad_8(w->zero[227], k.values + 1600, k.padded + 1608);
     gather_frames_3(k.padded, k.gathered);
-    apply_to_rows_40((struct affine){w->weight_2860, w->bias_2860, w->multiplier_2860, w->exponent_2860, w->zero[226]}, k.gathered, k.values);
-    chain_2(k.values, w->table_2863, k.values + 144, 129);
+    apply_to_rows_38((struct affine){w->weight_2841, w->bias_2841, w->multiplier_2841, w->exponent_2841, w->zero[226]}, k.gathered, k.values);
+    chain_2(k.values, w->table_2844, k.values + 144, 129);
     means_in_columns_4(w->zero[228], w->multiplier[26], w->exponent[26], w->zero[229], k.values + 144, k.values + 288);
-    apply_to_rows_41((struct affine){w->weight_2866, w->bias_2866, w->multiplier_2866, w->exponent_2866, w->zero[230]}, k.values + 288, k.values + 304);
-    apply_to_rows_42((struct affine){w->weight_2867, w->bias_2867, w->multiplier_2867, w->exponent_2867, w->zero[231]}, k.values + 288, k.values + 320);
-    apply_to_rows_43((struct affine){w->weight_2868, w->bias_2868, w->multiplier_2868, w->exponent_2868, w->zero[232]}, s->decoder_4_attention_gru_memory, k.values + 288);
-    apply_to_rows_44((struct affine){w->weight_2869, w->bias_2869, w->multiplier_2869, w->exponent_2869, w->zero[233]}, s->decoder_4_attention_gru_memory, k.values + 336);
-    chain_26(w->numbers_163, k.values + 304, k.values + 288, w->table_2871, k.values + 352);
-    chain_27(w->numbers_164, k.values + 352, k.values + 336, k.values + 320, w->table_2875, s->decoder_4_attention_gru_memory, k.values + 354, k.values + 2384);
-    apply_to_rows_45((struct affine){w->weight_2879, w->bias_2879, w->multiplier_2879, w->exponent_2879, w->zero[234]}, k.values + 2384, k.values + 288);
-    chain_28(k.values + 288, w->table_2880, k.values + 304);
+    apply_to_rows_39((struct affine){w->weight_2846, w->bias_2846, w->multiplier_2846, w->exponent_2846, w->zero[230]}, k.values + 288, k.values + 304);
+    apply_to_rows_40((struct affine){w->weight_2847, w->bias_2847, w->multiplier_2847, w->exponent_2847, w->zero[231]}, k.values + 288, k.values + 320);
+    apply_to_rows_41((struct affine){w->weight_2848, w->bias_2848, w->multiplier_2848, w->exponent_2848, w->zero[232]}, s->decoder_4_attention_gru_memory, k.values + 288);
+    apply_to_rows_42((struct affine){w->weight_2849, w->bias_2849, w->multiplier_2849, w->exponent_2849, w->zero[233]}, s->decoder_4_attention_gru_memory, k.values + 336);
+    chain_26(w->numbers_163, k.values + 304, k.values + 288, w->table_2851, k.values + 352);
+    chain_27(w->numbers_164, k.values + 352, k.values + 336, k.values + 320, w->table_2855, s->decoder_4_attention_gru_memory, k.values + 354, k.values + 2384);
+    apply_to_rows_43((struct affine){w->weight_2859, w->bias_2859, w->multiplier_2859, w->exponent_2859, w->zero[234]}, k.values + 2384, k.values + 288);
+    chain_28(k.values + 288, w->table_2860, k.values + 304);
     chain_29(w->numbers_166, k.values, k.values + 304, k.values + 4704, 129);
     means_in_rows_4(w->zero[228], w->multiplier[27], w->exponent[27], w->zero[235], k.values + 144, k.values);
     memset(k.values + 144, w->zero[235], 132);
     copy_block_20(k.values, k.values + 144);
     copy_block_21(k.values + 144, k.values + 2800);
     copy_block_22(k.values + 272, k.values + 2804);
-    apply_to_rows_46((struct affine){w->weight_2890, w->bias_2890, w->multiplier_2890, w->exponent_2890, w->zero[236]}, k.values + 2800, k.values);
-    chain_8(k.values, w->table_2893, k.values + 4848);
-    chain_9(w->numbers_168, k.values + 4848, w->constants + 47760, k.values + 16, w->table_2897, k.values + 4856, k.values + 2800);
+    apply_to_rows_44((struct affine){w->weight_2869, w->bias_2869, w->multiplier_2869, w->exponent_2869, w->zero[236]}, k.values + 2800, k.values);
+    chain_8(k.values, w->table_2872, k.values + 4848);
+    chain_9(w->numbers_168, k.values + 4848, w->constants + 47760, k.values + 16, w->table_2876, k.values + 4856, k.values + 2800);
     ROLLED for (int n = 0; n < 32; n++) {
-        apply_to_rows_8((struct affine){w->weight_2902, w->bias_2902 + 24 * n, w->multiplier_2902, w->exponent_2902, w->zero[237]}, k.values + 2800 + 8 * n, k.values + 4848);
-        chain_10(w->numbers_169, k.values + 24 + 24 * n, k.values + 4848, w->table_2906, k.values + 4880);
-        chain_11(w->numbers_170, k.values + 4880, k.values + 4864, k.values + 40 + 24 * n, w->table_2910, k.values + 2800 + 8 * n, k.values + 4888, k.values + 2808 + 8 * n);
+        apply_to_rows_8((struct affine){w->weight_2881, w->bias_2881 + 24 * n, w->multiplier_2881, w->exponent_2881, w->zero[237]}, k.values + 2800 + 8 * n, k.values + 4848);
+        chain_10(w->numbers_169, k.values + 24 + 24 * n, k.values + 4848, w->table_2885, k.values + 4880);
+        chain_11(w->numbers_170, k.values + 4880, k.values + 4864, k.values + 40 + 24 * n, w->table_2889, k.values + 2800 + 8 * n, k.values + 4888, k.values + 2808 + 8 * n);
     }
     copy_block_23(k.values + 2800, k.values);
     copy_block_24(k.values + 3056, k.values + 8);
-    apply_to_rows_47((struct affine){w->weight_3365, w->bias_3365, w->multiplier_3365, w->exponent_3365, w->zero[238]}, k.values, k.values + 528);
-    chain_2(k.values + 528, w->table_3366, k.values, 132);
-    chain_30(w->numbers_172, k.values + 4704, k.values, w->table_3370, k.values + 272, 129);
+    apply_to_rows_45((struct affine){w->weight_3344, w->bias_3344, w->multiplier_3344, w->exponent_3344, w->zero[238]}, k.values, k.values + 528);
+    chain_2(k.values + 528, w->table_3345, k.values, 132);
+    chain_30(w->numbers_172, k.values + 4704, k.values, w->table_3349, k.values + 272, 129);
     copy_block_3(k.values + 272, k.values);
     split_rows_0(w->split_first, (struct affine){w->split_weight, w->split_bias, w->split_multiplier, w->split_exponent, w->zero[239]}, k.values + 272, k.values + 65);
     copy_block_25(k.values, k.mask);

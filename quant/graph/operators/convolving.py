@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 # TFLite's numbers of them.
 _SAME_PADDING, VALID_PADDING = 0, 1
+# Options of a convolution of one tap.
+POINTWISE = {
+    "padding": VALID_PADDING,
+    **dict.fromkeys(("strideH", "strideW", "dilationHFactor", "dilationWFactor"), 1),
+}
 
 
 def same_padding(size: int, taps: int, stride: int, dilation: int) -> tuple[int, int]:

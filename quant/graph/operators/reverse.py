@@ -1,4 +1,4 @@
-"""A value backwards along an axis."""
+"""An image backwards along an axis."""
 
 from typing import TYPE_CHECKING
 
@@ -8,17 +8,17 @@ from quant.graph.encoding import Precision
 from quant.graph.graph import Graph, Operator, Value
 from quant.graph.kinds import Kind, register
 from quant.graph.operators.concat import concat
+from quant.graph.operators.convolving import POINTWISE
 
 if TYPE_CHECKING:
     from quant.graph.tflite import TFLiteWriter
 
 # As weights of 8 bits, a power of two, so that multiplying by it and its scale is exact.
 _ONE = 64
-_NO_BIAS = -1
 
 
 def reverse(graph: Graph, x: Value, axis: int, name: str) -> Value:
-    """Reverse the order along `axis`; rows that were joined are joined the other way round."""
+    """Reverse an image along `axis`; rows that were joined are joined the other way round."""
     joined = next((op for op in graph.operators if x in op.outputs), None)
     if joined is not None and _joins_rows(joined, axis):
         return concat(graph, joined.inputs[::-1], axis, name)
@@ -45,25 +45,26 @@ def _to_last(operator: Operator) -> tuple[int, ...]:
 def _tflite_inputs(writer: "TFLiteWriter", operator: Operator) -> list[int]:
     """The axis brought last and reversed; the operator itself brings it back.
 
-    Not every runtime has REVERSE_V2, and all multiply by a matrix: zeros and ones of it move values
-    as they are, in every precision.
+    Not every runtime has REVERSE_V2, and all have convolutions: zeros and ones of a weight move
+    values as they are, in every precision.
     """
     (x,) = writer.read_inputs(operator)
     permutation = _to_last(operator)
     shape = tuple(operator.inputs[0].shape[axis] for axis in permutation)
     turned = writer.constant(np.array(permutation, np.int32))
     x = writer.prepare("TRANSPOSE", [x, turned], shape, "TransposeOptions")
-    ones = np.eye(shape[-1], dtype=np.int8)[::-1]
-    if writer.encodings[operator.outputs[0]].precision is Precision.FLOAT:
-        matrix = writer.constant(ones.astype(np.float32))
+    ones, zeros = np.eye(shape[-1])[::-1, None, None], np.zeros(shape[-1])
+    encoding = writer.encodings[operator.outputs[0]]
+    if encoding.precision is Precision.FLOAT:
+        tensors = [writer.constant(constant.astype(np.float32)) for constant in (ones, zeros)]
     else:
-        matrix = writer.constant(ones * np.int8(_ONE), np.array([1 / _ONE], np.float32))
-    options = {"keepNumDims": len(shape) > 2}
-    return [
-        writer.prepare(
-            "FULLY_CONNECTED", [x, matrix, _NO_BIAS], shape, "FullyConnectedOptions", **options
-        )
-    ]
+        scales = np.array([1 / _ONE], np.float32), np.array([encoding.scale / _ONE], np.float32)
+        sums = np.int64 if encoding.precision is Precision.INT16 else np.int32
+        tensors = [
+            writer.constant((_ONE * ones).astype(np.int8), scales[0]),
+            writer.constant(zeros.astype(sums), scales[1]),
+        ]
+    return [writer.prepare("CONV_2D", [x, *tensors], shape, "Conv2DOptions", **POINTWISE)]
 
 
 def _onnx_block(operator: Operator) -> tuple[int, ...]:

@@ -41,13 +41,17 @@ def weight_scales(weight: np.ndarray, axis: int) -> np.ndarray:
     return np.maximum(largest, _SMALLEST_WEIGHT_SCALE).astype(np.float32)
 
 
-def tflite_inputs(writer: "TFLiteWriter", operator: Operator) -> list[int]:
-    """Input, weight and bias; the latter two as integers where the operator is quantized."""
+def tflite_inputs(writer: "TFLiteWriter", operator: Operator, between: int = 0) -> list[int]:
+    """Input, weight and bias; the latter two as integers where the operator is quantized.
+
+    The weight gets so many axes of one `between` its first one and the others.
+    """
     source, weight, bias = operator.inputs
     precision = writer.encodings[operator.outputs[0]].precision
     encoding = writer.encoding_at(source, precision)
     x = writer.read(source, encoding)
     kernel, offsets = weight.content, bias.content
+    kernel = kernel.reshape(kernel.shape[:1] + (1,) * between + kernel.shape[1:])
     if precision is Precision.FLOAT and writer.choose(operator) is not Precision.DYNAMIC:
         return [x, writer.constant(kernel), writer.constant(offsets)]
     axis = operator.rule.output_axis

@@ -1,7 +1,7 @@
 """One frame of GTCRN: features [3, bins] and states in, mask [2, bins] and new states out.
 
 Equal to `quant.networks.gtcrn.model.GTCRN.mask` frame by frame. Frequency runs along the width of
-[1, 1, width, channels] images and the rows of [width, channels] matrices. Shapes in the comments
+[1, 1, width, channels] images. Shapes in the comments
 are those of upstream's network: 257 bins, 129 bands, 33 of them between the coders, 16 channels.
 """
 
@@ -61,12 +61,9 @@ def describe_gtcrn(model: GTCRN, split: bool = False) -> Graph:
             else:
                 x = temporal_block(graph, x, cast(GTConvBlock, block))
         skips.append(x)
-    _, _, bands, channels = x.shape
-    rows = ops.reshape(graph, x, (bands, channels), "bottleneck")
     for name, paths in (("dpgrnn1", model.dpgrnn1), ("dpgrnn2", model.dpgrnn2)):
         with graph.scope(name):
-            rows = dual_path(graph, rows, paths)
-    x = ops.reshape(graph, rows, (1, 1, bands, channels), "bottleneck_image")
+            x = dual_path(graph, x, paths)
     for index, block in enumerate(model.decoder.de_convs):
         with graph.scope(f"decoder.{index}"):
             x = ops.add(graph, x, skips[-1 - index], "skip")
@@ -137,13 +134,14 @@ def merge_bands(graph: Graph, features: Value, erb: Bands) -> Value:
 
 
 def blocks_of_bands(graph: Graph, features: Value, erb: Bands) -> list[Value]:
-    """[R, 257] bins to their bands, the low ones [R, 65] and blocks of the others [R, 16]."""
-    rows, low_bands = features.shape[0], erb.low_bands
-    parts = [ops.slice(graph, features, (0, 0), (rows, low_bands), "low")]
+    """[..., 257] bins to their bands, the low ones [..., 65] and blocks of the others [..., 16]."""
+    rows, low_bands = features.shape[:-1], erb.low_bands
+    start = (0,) * len(rows)
+    parts = [ops.slice(graph, features, (*start, 0), (*rows, low_bands), "low")]
     for block, filters in enumerate(erb.merging.chunk(BAND_BLOCKS)):
         first, last = _nonzero_span(filters)
         with graph.scope(f"block{block}"):
-            begin, size = (0, low_bands + first), (rows, last - first)
+            begin, size = (*start, low_bands + first), (*rows, last - first)
             bins = ops.slice(graph, features, begin, size, "bins")
             parts.append(ops.linear(graph, bins, filters[:, first:last], None, "bands"))
     return parts
@@ -275,34 +273,25 @@ def temporal_block(graph: Graph, x: Value, block: GTConvBlock) -> Value:
         graph.mark(convolution=y, result=y)
     gate = (block.tra.att_fc.weight, block.tra.att_fc.bias)
     weights = merge_grus([(block.tra.att_gru, "", 0)], half)
-    y = recurrent_attention(
-        graph, ops.reshape(graph, y, (bands, half), "rows"), weights, gate, "attention"
-    )
+    y = recurrent_attention(graph, y, weights, gate, "attention")
 
     # Interleaving the channels of two images is transposing the pair of them.
     with graph.scope("shuffle"), graph.region("shuffle", first=y, second=passed):
-        flat = (1, bands * half)
-        pair = ops.concat(
-            graph,
-            [ops.reshape(graph, y, flat, "first"), ops.reshape(graph, passed, flat, "second")],
-            0,
-            "pair",
-            mixed=True,
-        )
-        image = ops.transpose(graph, pair, (1, 0), "transposed")
+        pair = ops.concat(graph, [y, passed], 1, "pair", mixed=True)
+        image = ops.transpose(graph, pair, (0, 2, 3, 1), "transposed")
         result = ops.reshape(graph, image, (1, 1, bands, channels), "image")
         graph.mark(result=result)
         return result
 
 
 def dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
-    """[33, 16] to the same shape.
+    """[1, 1, 33, 16] to the same shape.
 
     Both groups and both directions over frequency are one GRU, with the hidden units forward 1 and
     2, backward 1 and 2.
     """
     intra, inter = block.intra_rnn, block.inter_rnn
-    channels = x.shape[1]
+    channels = x.shape[3]
     half = channels // 2
     merged = merge_grus(
         [
@@ -334,7 +323,7 @@ def dual_path(graph: Graph, x: Value, block: DPGRNN) -> Value:
 
 
 def up_sampling(graph: Graph, x: Value, block: ConvBlock, last: bool) -> Value:
-    """[1, 1, W, C] to [1, 1, 2 W - 1, C'], or after the last block the mask's bands [2, 2 W].
+    """[1, 1, W, C] to [1, 1, 2 W - 1, C'], or after the last block the mask's bands [1, 1, 2, 2 W].
 
     The last position of the latter is past the end and never read.
     """
@@ -362,8 +351,8 @@ def transposed_convolution(
             grouped = ops.reshape(graph, y, (width, groups, 2, outputs // groups), "grouped")
             y = ops.transpose(graph, grouped, (0, 2, 1, 3), "phases")
         if last:
-            rows = ops.reshape(graph, y, (2 * width, outputs), "interleaved")
-            y = ops.transpose(graph, rows, (1, 0), "bands")
+            rows = ops.reshape(graph, y, (1, 1, 2 * width, outputs), "interleaved")
+            y = ops.transpose(graph, rows, (0, 1, 3, 2), "bands")
         else:
             image = ops.reshape(graph, y, (1, 1, 2 * width, outputs), "interleaved")
             y = ops.slice(graph, image, (0, 0, 0, 0), (1, 1, 2 * width - 1, outputs), "trimmed")
@@ -376,27 +365,29 @@ def transposed_convolution(
 
 
 def split_bands(graph: Graph, bands: Value, erb: Bands) -> Value:
-    """The mask of the bands [R, 130] to that of the bins [R, 257]; the last band is not read."""
-    rows_of_mask = bands.shape[0]
+    """The mask of the bands [1, 1, R, 130] to the bins' [R, 257]; the last band is not read."""
+    rows_of_mask = bands.shape[2]
     # Bins are cut where the blocks of bands begin.
     cuts = [_nonzero_span(rows)[0] for rows in erb.merging.chunk(BAND_BLOCKS)][1:]
     low_bands, high_bands = erb.low_bands, len(erb.merging)
     edges = [0, *cuts, erb.bins - low_bands]
     with graph.region("split_bands", {"alike": low_bands}, x=bands):
         with graph.scope("split"):
-            parts = [ops.slice(graph, bands, (0, 0), (rows_of_mask, low_bands), "low")]
+            low = (1, 1, rows_of_mask, low_bands)
+            parts = [ops.slice(graph, bands, (0, 0, 0, 0), low, "low")]
             for block in range(BAND_BLOCKS):
                 rows = erb.splitting[edges[block] : edges[block + 1]]
                 first, last = _nonzero_span(rows)
                 assert last <= high_bands
                 with graph.scope(f"block{block}"):
-                    begin, size = (0, low_bands + first), (rows_of_mask, last - first)
+                    begin, size = (0, 0, 0, low_bands + first), (1, 1, rows_of_mask, last - first)
                     part = ops.slice(graph, bands, begin, size, "bands")
                     # A weighted mean of bands: it has their range.
                     bins = ops.linear(graph, part, rows[:, first:last], None, "bins")
                     bins.fixed_range = bands.fixed_range
                     parts.append(bins)
-        mask = ops.concat(graph, parts, 1, "mask")
+        image = ops.concat(graph, parts, 3, "mask_image")
+        mask = ops.reshape(graph, image, (rows_of_mask, erb.bins), "mask")
         mask.fixed_range = bands.fixed_range
         graph.mark(result=mask)
         return mask

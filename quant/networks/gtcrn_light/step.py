@@ -43,7 +43,7 @@ from quant.networks.gtcrn_light.model import (
     SeparableBlock,
     TemporalGate,
 )
-from quant.networks.recurrent import gru_both_ways, gru_over_time, layer_norm
+from quant.networks.recurrent import FEATURES, gru_both_ways, gru_over_time, layer_norm
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _gate(graph: Graph, x: Lagging, gate: TemporalGate) -> Lagging:
         squared = ops.multiply(graph, x.value, x.value, "squared")
         energy = ops.mean(graph, squared, (2,), "energy")
         window = histories.history(graph, energy, GATE_FRAMES - 1, "cache")
-        energies = ops.reshape(graph, window, (1, GATE_FRAMES * channels), "energies")
+        energies = ops.reshape(graph, window, (1, 1, 1, GATE_FRAMES * channels), "energies")
         pointwise, depthwise = gate.pw.weight[:, :, 0], gate.dw.weight[:, 0]
         weight = (pointwise[:, None, :] * depthwise.T[None]).flatten(1)
         assert gate.dw.bias is not None and gate.pw.bias is not None
@@ -178,7 +178,6 @@ def _gate(graph: Graph, x: Lagging, gate: TemporalGate) -> Lagging:
         gated = x.value
         if gate.lookahead:
             gated = histories.delayed(graph, gated, gate.lookahead, "gated_cache")
-        opened = ops.reshape(graph, opened, (1, 1, 1, channels), "image")
         return Lagging(ops.multiply(graph, gated, opened, "gated"), x.lag + gate.lookahead)
 
 
@@ -186,22 +185,20 @@ def _dual_path(
     graph: Graph, x: Lagging, block: BottleneckedDualPath, presence: _Presence
 ) -> Lagging:
     """[1, 1, W, C] to the same shape; the projection into the bottleneck is part of the GRUs."""
-    image = x.value.shape
-    rows = ops.reshape(graph, x.value, (image[2], CHANNELS), "rows")
     into, twice = block.pre.weight, torch.block_diag(block.pre.weight, block.pre.weight)
 
     both = merge_grus([(block.intra, "", 0), (block.intra, "_reverse", BOTTLENECK)], 2 * BOTTLENECK)
     both = replace(both, input_weight=both.input_weight @ twice)
     forward, backward = block.post.weight.chunk(2, dim=1)
-    y = gru_both_ways(graph, rows, both, forward, backward, None, "intra")
+    y = gru_both_ways(graph, x.value, both, forward, backward, None, "intra")
     with graph.scope("intra_norm"), graph.region("layer_norm_of_sum", x=y):
-        rows = layer_norm(graph, ops.add(graph, rows, y, "sum"), block.ln1, (1,))
+        rows = layer_norm(graph, ops.add(graph, x.value, y, "sum"), block.ln1, (FEATURES,))
 
     over_time = merge_grus([(block.inter, "", 0)], BOTTLENECK)
     over_time = replace(over_time, input_weight=over_time.input_weight @ into)
-    flag = ops.reshape(graph, presence.flag(x.lag), (1, 1), "flag") if x.lag else None
+    flag = presence.flag(x.lag) if x.lag else None
     state = gru_over_time(graph, rows, over_time, "inter", flag)
     y = ops.linear(graph, state, block.post2.weight, None, "inter_linear")
     with graph.scope("inter_norm"), graph.region("layer_norm_of_sum", x=y):
-        rows = layer_norm(graph, ops.add(graph, rows, y, "sum"), block.ln2, (1,))
-    return presence.of(Lagging(ops.reshape(graph, rows, image, "image"), x.lag), "present")
+        rows = layer_norm(graph, ops.add(graph, rows, y, "sum"), block.ln2, (FEATURES,))
+    return presence.of(Lagging(rows, x.lag), "present")

@@ -9,7 +9,7 @@ from typing import cast
 from quant.graph import operators as ops
 from quant.graph.graph import Graph, Value
 from quant.networks.folding import channels_last
-from quant.networks.gtcrn.model import CHANNELS, ConvBlock, GTConvBlock
+from quant.networks.gtcrn.model import ConvBlock, GTConvBlock
 from quant.networks.gtcrn.step import (
     band_images,
     down_sampling,
@@ -36,12 +36,9 @@ def describe_gtcrn_unet(model: GTCRNUNet, split: bool = False) -> Graph:
                 skips.append(x)
             else:
                 x = down_sampling(graph, x, cast(ConvBlock, block))
-    bands = x.shape[2]
-    rows = ops.reshape(graph, x, (bands, CHANNELS), "bottleneck")
     for name, paths in (("dpgrnn1", model.dpgrnn1), ("dpgrnn2", model.dpgrnn2)):
         with graph.scope(name):
-            rows = dual_path(graph, rows, paths)
-    x = ops.reshape(graph, rows, (1, 1, bands, CHANNELS), "bottleneck_image")
+            x = dual_path(graph, x, paths)
     fusions = iter(model.fusions)
     for index, block in enumerate(model.decoder):
         with graph.scope(f"decoder.{index}"):

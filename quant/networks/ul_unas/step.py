@@ -1,7 +1,7 @@
 """One frame of UL-UNAS: features [1, bins] and states in, mask [1, bins] and new states out.
 
 Equal to `quant.networks.ul_unas.model.ULUNAS.mask` frame by frame. Bands run along the width of
-[1, 1, width, channels] images and the rows of [width, channels] matrices.
+[1, 1, width, channels] images.
 
 The 1x1 convolutions in groups are written as ones of all channels, with zeros between the groups;
 so shuffling their outputs is another order of their rows.
@@ -54,7 +54,8 @@ def describe_ul_unas(model: ULUNAS, split: bool = False) -> Graph:
     shape = {"alike": model.erb.low_bands, "padding": 0}
     with graph.region("merge_bands", shape, x=features):
         with graph.scope("merge"):
-            blocks = blocks_of_bands(graph, features, model.erb)
+            image = ops.reshape(graph, features, (1, 1, *features.shape), "image")
+            blocks = blocks_of_bands(graph, image, model.erb)
         with graph.scope("encoder.0"):
             images = _images(graph, blocks, cuts)
         graph.mark(result=images[-1])
@@ -64,25 +65,22 @@ def describe_ul_unas(model: ULUNAS, split: bool = False) -> Graph:
         with graph.scope(f"encoder.{index}"):
             skips.append(_block(graph, skips[-1], block))
     x = skips[-1]
-    _, _, width, channels = x.shape
-    rows = ops.reshape(graph, x, (width, channels), "bottleneck")
     for index, paths in enumerate(model.dpgrnn):
         with graph.scope(f"dpgrnn{index + 1}"):
-            rows = dual_path(graph, rows, cast(DPGRNN, paths))
-    x = ops.reshape(graph, rows, (1, 1, width, channels), "bottleneck_image")
+            x = dual_path(graph, x, cast(DPGRNN, paths))
     for index, block in enumerate(model.decoder.de_convs):
         with graph.scope(f"decoder.{index}"):
             x = _block(graph, ops.add(graph, x, skips[-1 - index], "skip"), block)
     gains = ops.sigmoid(graph, x, "gains")
-    mask = ops.reshape(graph, gains, (1, gains.shape[2]), "mask_bands")
+    mask = ops.reshape(graph, gains, (1, 1, 1, gains.shape[2]), "mask_bands")
     mask.fixed_range = gains.fixed_range
     graph.output(split_bands(graph, mask, model.erb))
     return graph
 
 
 def _images(graph: Graph, blocks: Sequence[Value], cuts: Sequence[int]) -> list[Value]:
-    """The bands [1, W] in blocks to images [1, 1, W', 1], one for each part of the first block."""
-    bands = sum(value.shape[1] for value in blocks)
+    """Bands [1, 1, 1, W] in blocks to images [1, 1, W', 1], one a part of the first block."""
+    bands = sum(value.shape[3] for value in blocks)
     images = []
     for part, (begin, end) in enumerate(itertools.pairwise([0, *cuts, (bands + 1) // 2])):
         with graph.scope(f"part{part}"):
@@ -132,18 +130,19 @@ def _first_block(
 
 
 def _bands_between(graph: Graph, blocks: Sequence[Value], first: int, last: int) -> Value:
-    """[1, last - first] of bands that lie in blocks."""
+    """[1, 1, 1, last - first] of bands that lie in blocks."""
     parts: list[Value] = []
     begin = 0
     for index, block in enumerate(blocks):
-        size = block.shape[1]
+        size = block.shape[3]
         start, end = max(first - begin, 0), min(last - begin, size)
         if (start, end) == (0, size):
             parts.append(block)
         elif start < end:
-            parts.append(ops.slice(graph, block, (0, start), (1, end - start), f"bands{index}"))
+            shape = (1, 1, 1, end - start)
+            parts.append(ops.slice(graph, block, (0, 0, 0, start), shape, f"bands{index}"))
         begin += size
-    return parts[0] if len(parts) == 1 else ops.concat(graph, parts, 1, "bands", mixed=True)
+    return parts[0] if len(parts) == 1 else ops.concat(graph, parts, 3, "bands", mixed=True)
 
 
 def _block(graph: Graph, x: Value, block: nn.Module) -> Value:
@@ -306,17 +305,15 @@ def _channel_gates(graph: Graph, squared: Value, attention: Attention, shuffled:
     channels = squared.shape[3]
     energy = ops.mean(graph, squared, (2,), "energy")
     graph.mark(energy=energy)
-    rows = ops.reshape(graph, energy, (1, channels), "energies")
     weights = merge_grus([(attention.ta_gru, "", 0)], channels)
     gate: tuple[Tensor, Tensor] = (attention.ta_fc.weight, attention.ta_fc.bias)
     if shuffled:
         weights = replace(weights, input_weight=_shuffle(weights.input_weight, 1))
         gate = _shuffle(gate[0], 0), _shuffle(gate[1], 0)
-    state = gru_over_time(graph, rows, weights, "gru")
+    state = gru_over_time(graph, energy, weights, "gru")
     gate_input = ops.linear(graph, state, *gate, "gate_input")
     graph.mark(gate_input=gate_input)
-    gates = ops.sigmoid(graph, gate_input, "gate")
-    return ops.reshape(graph, gates, (1, 1, 1, channels), "gate_image")
+    return ops.sigmoid(graph, gate_input, "gate")
 
 
 def _band_gates(graph: Graph, squared: Value, attention: Attention) -> Value:
@@ -329,7 +326,8 @@ def _band_gates(graph: Graph, squared: Value, attention: Attention) -> Value:
         if padded_bands > bands:
             amounts = ((0, 0), (0, 0), (0, padded_bands - bands), (0, 0))
             energy = ops.pad(graph, energy, amounts, "padded")
-        rows = ops.reshape(graph, energy, (padded_bands // GROUPED_BANDS, GROUPED_BANDS), "rows")
+        shape = (1, 1, padded_bands // GROUPED_BANDS, GROUPED_BANDS)
+        rows = ops.reshape(graph, energy, shape, "rows")
         both_ways = [(layers.gru, "", 0), (layers.gru, "_reverse", GROUPED_BANDS)]
         merged = merge_grus(both_ways, 2 * GROUPED_BANDS)
         forward, backward = layers.fc.weight.chunk(2, dim=1)

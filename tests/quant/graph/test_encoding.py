@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_se.quantized import dequantize, quantize
+from quant.c.int8_program import multiplier_of
 from quant.graph import histories
 from quant.graph import operators as ops
 from quant.graph.encoding import (
@@ -17,6 +18,7 @@ from quant.graph.encoding import (
     Precision,
     assign_encodings,
     encode_range,
+    encoding_at,
 )
 from quant.graph.graph import UNIT_RANGE, Graph, Operator, Value
 from tests.helpers.small_graphs import constant
@@ -230,3 +232,25 @@ def test_every_value_that_is_no_constant_is_encoded(graph):
 
     values = {v for op in graph.operators for v in (*op.inputs, *op.outputs)}
     assert set(encodings) == {value for value in values if value.constant is None}
+
+
+def test_runtimes_multiply_8_bit_products_by_one_factor():
+    """Whether they divide scales as floats, as LiteRT does, or in double, as TFLite Micro does."""
+    graph, ranges = Graph(), dict[str, tuple[float, float]]()
+    for index in range(40):
+        x = graph.input(f"x{index}", (1, 4))
+        squared = ops.multiply(graph, x, x, f"squared{index}")
+        factor = graph.constant(constant(1, 4, seed=index), f"by{index}")
+        graph.output(ops.multiply(graph, squared, factor, f"y{index}"))
+        ranges |= {f"x{index}": (-3.0, 3 + index / 7), f"squared{index}": (0.0, 9.1 + index)}
+        ranges[f"y{index}"] = (-20.0, 21.3)
+
+    encodings = assign_encodings(graph, lambda _: Precision.INT8, ranges, Precision.INT8)
+
+    for operator in graph.operators:
+        a, b = (encoding_at(v, encodings, Precision.INT8).scale for v in operator.inputs)
+        result = encodings[operator.outputs[0]].scale
+        in_float = np.float32(a) * np.float32(b) / np.float32(result)
+        assert multiplier_of(float(in_float)) == multiplier_of(a * b / result)
+        low, high = ranges[operator.scope]
+        assert result == pytest.approx(encode_range(low, high, Precision.INT8).scale, rel=1e-3)

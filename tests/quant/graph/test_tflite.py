@@ -286,22 +286,22 @@ def test_wide_concatenations_are_written_in_groups(count, operators, precision):
 @pytest.mark.parametrize("precision", Precision)
 def test_reversing_moves_every_value_as_it_is(precision):
     """By matrices, as no other operator does that all runtimes have; exactly, also the ends."""
-    graph = Graph()
-    x = graph.input("x", (33, 16))
-    graph.output(ops.reverse(graph, x, 0, "reversed"))
+    graph, shape = Graph(), (1, 1, 33, 16)
+    x = graph.input("x", shape)
+    graph.output(ops.reverse(graph, x, 2, "reversed"))
     encodings = assign_encodings(graph, everywhere(precision), {"x": (-4.0, 4.0)}, precision)
     low, high = (-4.0, 4.0) if encodings[x].scale == 0 else encodings[x].range
-    given = np.linspace(low, high, 33 * 16, dtype=np.float32).reshape(33, 16)
+    given = np.linspace(low, high, 33 * 16, dtype=np.float32).reshape(shape)
     straight = Graph()
-    same = straight.input("x", (33, 16))
-    straight.output(ops.reshape(straight, same, (33, 16), "same"))
+    same = straight.input("x", shape)
+    straight.output(ops.reshape(straight, same, shape, "same"))
 
     written = write(graph, everywhere(precision), precision, {"x": (-4.0, 4.0)})
     moved = write(straight, everywhere(precision), precision, {"x": (-4.0, 4.0)})
 
     (result,) = run_tflite(written, {x: given}, graph.outputs)
     (expected,) = run_tflite(moved, {same: given}, straight.outputs)
-    np.testing.assert_array_equal(result, expected[::-1])
+    np.testing.assert_array_equal(result, expected[:, :, ::-1])
     assert "REVERSE_V2" not in operators_of(written)
 
 

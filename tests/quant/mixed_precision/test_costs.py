@@ -124,7 +124,7 @@ def test_a_repeated_operator_runs_and_its_copies_agree(float_file):
 
     model = parse(float_file)
     entries = list(describe_operators(model))
-    position = next(i for i, entry in enumerate(entries) if entry.kind == "FULLY_CONNECTED")
+    position = next(i for i, entry in enumerate(entries) if entry.kind == "CONV_2D")
 
     interpreter = Interpreter(model_content=repeated(model, position, 3), num_threads=1)
 

@@ -25,7 +25,8 @@ RUNNERS = {
 
 @pytest.fixture(params=RUNNERS)
 def run(request):
-    return RUNNERS[request.param]
+    """Runs a graph of one image on rows [clips, frames, rows, features], and gives such rows."""
+    return lambda graph, x: RUNNERS[request.param](graph, x[:, :, None, None])[:, :, 0, 0]
 
 
 def frames(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -38,7 +39,7 @@ def test_gru_over_time(run):
     gru = randomize(nn.GRU(6, 5, batch_first=True), 0)
     graph = Graph()
     weights = merge_grus([(gru, "", 0)], 6)
-    graph.output(gru_over_time(graph, graph.input("x", (3, 6)), weights, "gru"))
+    graph.output(gru_over_time(graph, graph.input("x", (1, 1, 3, 6)), weights, "gru"))
     x = frames(3, 6)
 
     result = run(graph, x)
@@ -52,7 +53,7 @@ def test_gru_over_rows_starts_from_zero_in_every_frame(run):
     gru = randomize(nn.GRU(6, 5, batch_first=True), 0)
     graph = Graph()
     weights = merge_grus([(gru, "", 0)], 6)
-    graph.output(gru_over_rows(graph, graph.input("x", (9, 6)), weights, "gru"))
+    graph.output(gru_over_rows(graph, graph.input("x", (1, 1, 9, 6)), weights, "gru"))
     x = frames(9, 6)
 
     result = run(graph, x)
@@ -65,7 +66,7 @@ def test_gru_over_rows_starts_from_zero_in_every_frame(run):
 def test_layer_norm_with_residual(run):
     norm = randomize(nn.LayerNorm((7, 4), eps=1e-8), 0)
     graph = Graph()
-    x = graph.input("x", (7, 4))
+    x = graph.input("x", (1, 1, 7, 4))
     graph.output(layer_norm_residual(graph, x, x, norm, "norm"))
     inputs = 3 + 2 * frames(7, 4)
 
@@ -80,7 +81,7 @@ def test_recurrent_attention(run):
     graph = Graph()
     weights = merge_grus([(attention.att_gru, "", 0)], 4)
     gate = (attention.att_fc.weight, attention.att_fc.bias)
-    x = graph.input("x", (9, 4))
+    x = graph.input("x", (1, 1, 9, 4))
     graph.output(recurrent_attention(graph, x, weights, gate, "attention"))
     inputs = frames(9, 4)
 

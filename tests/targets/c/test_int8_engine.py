@@ -1,6 +1,6 @@
 """The int8 engine: the bits of a model file in TFLite's reference kernels."""
 
-import ctypes
+import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +11,12 @@ import pytest
 
 from calib_data import clips_folder
 from edge_se import Enhancer, core
-from edge_se.core.build import BuildError, compile_library, find_compiler
 from edge_se.engines import tflite
 from edge_se.engines.generated import GeneratedEngine, load_from_core, prefix
 from edge_se.engines.loop import FrameLoop
 from edge_se.engines.tflite_micro import MicroStep
 from edge_se.errors import UserError
 from edge_se.model_file import attach_manifest, attached_weights, default_model_path, manifest_of
-from quant.c import int8_chains
 from quant.c.engines import int8_engine
 from quant.c.int8_frame import Frame
 from quant.c.int8_loops import rolled
@@ -116,45 +114,36 @@ def test_minutes_have_the_bits_of_the_reference_kernels(pair, which, minutes):
 
 
 @pytest.fixture
-def micro_pair(tmp_path, monkeypatch, int8_file) -> tuple[FrameLoop, GeneratedEngine]:
-    """The frame loop on TFLite Micro, and the engine compiled to round as it does.
-
-    TFLite Micro rounds the sums of fully connected layers twice, and multiplies the scales of
-    products in double precision.
-    """
+def both_runtimes(tmp_path, monkeypatch, int8_file) -> tuple[FrameLoop, FrameLoop]:
+    """Frame loops of the embedded network, on TFLite's reference kernels and on TFLite Micro."""
     pytest.importorskip("tflite_micro", reason="tflite-micro is not installed")
     content, path = int8_file("embedded"), tmp_path / "model.tflite"
-    manifest = manifest_of(content, "embedded")
-    path.write_bytes(attach_manifest(content, manifest, {}))
-    monkeypatch.setattr(
-        int8_chains,
-        "product_multiplier",
-        lambda a, b, result: multiplier_of(a.scale * b.scale / result.scale),
-    )
-    files = [SOURCES / "gtcrn_int8.c", *SOURCES.parent.glob("*.c")]
-    options = ["-DROUND_TWICE=1", "-I", str(SOURCES.parent)]
-    try:
-        compile_library(tmp_path / "micro.so", files, find_compiler(), options)
-    except BuildError as error:
-        pytest.skip(str(error))
-    library = ctypes.CDLL(str(tmp_path / "micro.so"))
-    engine = GeneratedEngine(library, path, "int8", manifest, int8_engine(content).blob)
-    return FrameLoop(MicroStep(path)), engine
+    path.write_bytes(attach_manifest(content, manifest_of(content, "embedded"), {}))
+    micro = FrameLoop(MicroStep(path))
+    monkeypatch.setattr(tflite, "create_interpreter", reference_interpreter)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "XNNPACK took none")
+        return FrameLoop(tflite.TfliteStep(path, "ai_edge_litert")), micro
 
 
-def test_it_has_the_bits_of_tflite_micro_where_it_rounds_alike(micro_pair, noisy):
-    loop, engine = micro_pair
-    hops = as_hops(np.concatenate([noisy[0], 8 * noisy[1]]))
+def require_same_masks(loops: tuple[FrameLoop, FrameLoop], hops: np.ndarray) -> None:
+    """Every value of the mask, frame after frame, and what comes out."""
+    results = [np.empty_like(hop) for hop, _ in itertools.product(hops[:1], loops)]
+    for hop in hops:
+        for loop, result in zip(loops, results, strict=True):
+            loop.process(hop, result)
+        np.testing.assert_array_equal(loops[1]._step.mask, loops[0]._step.mask)
+        np.testing.assert_array_equal(results[1], results[0])
 
-    np.testing.assert_array_equal(enhanced(engine, hops), enhanced(loop, hops))
+
+def test_tflite_micro_has_the_masks_of_the_reference_kernels(both_runtimes, noisy):
+    require_same_masks(both_runtimes, as_hops(np.concatenate([noisy[0], 8 * noisy[1]])))
 
 
 @pytest.mark.slow
-def test_minutes_have_the_bits_of_tflite_micro(micro_pair):
-    loop, engine = micro_pair
-
-    for hops in mixtures(1):
-        np.testing.assert_array_equal(enhanced(engine, hops), enhanced(loop, hops))
+def test_ten_minutes_have_the_masks_of_the_reference_kernels_in_tflite_micro(both_runtimes):
+    for hops in mixtures(10):
+        require_same_masks(both_runtimes, hops)
 
 
 @pytest.mark.slow
