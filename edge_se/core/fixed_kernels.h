@@ -393,7 +393,7 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
 }
 
 /* tanh of sums, eight at least. */
-INLINE void bound(int count, const int16_t *sums, const int16_t *tanh_table, int16_t *y)
+INLINE void bound(int count, const int16_t *sums, const coefficient *tanh_table, int16_t *y)
 {
 #if WORD_PAIRS
     ROLLED for (int i = 0; i < count; i++) y[i] = (int16_t)tanh_of(sums[i], tanh_table);
@@ -474,7 +474,7 @@ struct gates {
 };
 
 /* New states of some vectors of units. */
-SHARED void renew(int count, const struct gates *sums, const int16_t *tanh_table, h8 *states)
+SHARED void renew(int count, const struct gates *sums, const coefficient *tanh_table, h8 *states)
 {
     h8 resets[GATES_LIMIT], updates[GATES_LIMIT], proposals[GATES_LIMIT];
     MAYBE_UNROLL for (int n = 0; n < count; n++) resets[n] = sums[n].reset;
@@ -507,7 +507,7 @@ struct levels {
    affine maps are [group][gate: reset, update, candidate][unit]. */
 INLINE void recur(const struct recurrence r, const struct affine input, int input_shift,
                   const struct affine hidden, int hidden_shift, const int16_t *x,
-                  int32_t *projected, int16_t *state, const int16_t *tanh_table, int group)
+                  int32_t *projected, int16_t *state, const coefficient *tanh_table, int group)
 {
     const int quads = r.units / 4, gate_count = 3 * r.units;
     const struct convolution project = {r.rows,  r.block,
@@ -569,7 +569,7 @@ INLINE void recur(const struct recurrence r, const struct affine input, int inpu
 /* Groups of four units over the rows of one frame, from zero, some from the last row to the first.
    `projected` [rows][group][3][4] are the inputs' projections, groups in the order `place`. */
 INLINE void scan(int rows, int groups, int shift, const struct affine hidden, const int *place,
-                 const int *backward, const int32_t *projected, const int16_t *tanh_table,
+                 const int *backward, const int32_t *projected, const coefficient *tanh_table,
                  int16_t *states)
 {
 #if WORD_PAIRS
@@ -625,8 +625,8 @@ INLINE void scan(int rows, int groups, int shift, const struct affine hidden, co
     }
 }
 
-/* residual + scale * (x - mean) / deviation + shift, over all elements; 528 at most. */
-INLINE void normalize(int count, const struct normalization *n, const int16_t *x,
+/* residual + scale * (x - mean) / deviation + shift, over all elements; 528 at most. x may change. */
+INLINE void normalize(int count, const struct normalization *n, int16_t *x,
                       const int16_t *residual, const int16_t *scale, const int16_t *shift,
                       int16_t *y)
 {
@@ -691,7 +691,7 @@ struct attention {
 INLINE void attend(const struct attention a, const struct levels *levels,
                    const struct affine input, const struct affine hidden, const struct affine gate,
                    const int16_t *x, const int16_t *passed, int16_t *state,
-                   const int16_t *tanh_table, int16_t *y)
+                   const coefficient *tanh_table, int16_t *y)
 {
     const struct recurrence once = {1, 1, 1, a.channels, a.units};
     const struct convolution project = {1, 1, a.units, 1, a.units, a.units, 1, a.channels,
@@ -781,8 +781,8 @@ INLINE void merge(int bands, int bins, int alike, int16_t weight_alike, int32_t 
 {
 #if WORD_PAIRS
     merge_rows(bands, bins, alike, weight_alike, multiplier_alike, first, until, weight, multiplier,
-               shift, features, y);
-    (void)interleaved;
+               features, y);
+    (void)shift, (void)interleaved;
     return;
 #endif
     ROLLED for (int from = 0; from < bins; from += 8) {

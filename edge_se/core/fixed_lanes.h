@@ -25,6 +25,17 @@
 #define SPANS 32
 #define SPAN_BITS 11
 #define CUBICS_LIMIT 8
+/* Coefficients of all spans by power; in frames of little memory of all powers by span, the third
+   power's doubled. */
+#if defined(LEAN)
+typedef int32_t coefficient;
+#define OF_SPAN 4
+#define OF_POWER 1
+#else
+typedef int16_t coefficient;
+#define OF_SPAN 1
+#define OF_POWER SPANS
+#endif
 
 #if (defined(__aarch64__) || defined(__SSE2__)) && defined(__GNUC__) && !defined(LEAN)
 #define i4_scale_layer i4_scale
@@ -540,17 +551,17 @@ INLINE l2 l2_add_squares(l2 sum, h8 a)
     return sum;
 }
 INLINE int64_t l2_total(l2 a) { return a; }
-INLINE int16_t cubic(int16_t x, const int16_t *table)
+INLINE int16_t cubic(int16_t x, const coefficient *table)
 {
     const uint16_t bits = (uint16_t)x;
-    const int16_t *c = table + (bits >> SPAN_BITS);
+    const coefficient *c = table + OF_SPAN * (bits >> SPAN_BITS);
     const int32_t d = (int16_t)((uint16_t)(bits << (16 - SPAN_BITS)) ^ 0x8000u);
-    int32_t y = c[3 * SPANS];
+    int32_t y = c[3 * OF_POWER] >> BY_TWOS;
     UNROLL for (int power = 2; power >= 0; power--)
-        y = c[SPANS * power] + ((y * d + (1 << 14)) >> 15);
+        y = c[OF_POWER * power] + ((y * d + (1 << 14)) >> 15);
     return (int16_t)y;
 }
-INLINE void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
+INLINE void h8_cubics(int count, const h8 *x, const coefficient *table, h8 *y)
 {
     ROLLED for (int n = 0; n < count; n++)
         ROLLED for (int i = 0; i < 8; i++) y[n].at[i] = cubic(x[n].at[i], table);

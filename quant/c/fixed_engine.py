@@ -153,7 +153,9 @@ class FixedEngine(LayerEngine):
             "features": ("int16_t", FEATURE_ROWS[self.signal.features] * BINS),
             "mask": ("int16_t", MASK_PARTS * BINS + EIGHT - 1),
         }
-        self.source.table("tanh_table", tanh_table().astype(np.int16))
+        powers = tanh_table()
+        by_span = (powers * [[1], [1], [1], [2]]).T
+        self.source.table("tanh_table", powers.astype(np.int16), lean=by_span.astype(np.int32))
         low, high = limits(np.int16)
         fields = {
             "feature_bytes": 2,

@@ -232,7 +232,7 @@ static const struct bounds bounds[] = {{
 {_bounds(engine, p)}
 }};
 
-{engine.source.tables}
+{engine.source.tables(lean)}
 
 {engine.source.functions}
 
