@@ -81,6 +81,61 @@ INLINE int32_t of_sign(int32_t x, int32_t m, int32_t more)
 }
 INLINE int32_t difference(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
 
+/* Two values as one word. */
+INLINE uint32_t paired(int32_t low, int32_t high)
+{
+    uint32_t y;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(y) : "r"(low), "r"(high));
+    return y;
+}
+INLINE void store_pair(int16_t *y, int32_t low, int32_t high)
+{
+    *(word_in_memory *)y = paired(low, high);
+}
+INLINE int32_t half_of(int bits) { return bits > 0 ? (int32_t)(1u << (bits - 1)) : 0; }
+
+/* The end of attend for a pair of channels: gates, and what is passed along beside them. */
+INLINE void open_pairs(int rows, int channels, int row, int32_t low, int32_t high, int32_t through,
+                       int bits, const int16_t *x, const int16_t *passed, int16_t *y)
+{
+    const int32_t half = half_of(bits);
+    const uint32_t gains = paired(low, high), others = paired(through, through);
+    ROLLED for (int p = 0; p < rows; p++) {
+        const uint32_t given = word_at(x + p * channels), other = word_at(passed + p * row);
+        int16_t *to = y + 2 * p * channels;
+        store_pair(to, narrowed(add_product(half, given, gains) >> bits),
+                   narrowed(add_product(half, other, others) >> bits));
+        store_pair(to + 2, narrowed(add_upper_product(half, given, gains) >> bits),
+                   narrowed(add_upper_product(half, other, others) >> bits));
+    }
+}
+
+/* What merge does. No sum of all bins times the largest weights has 30 bits. */
+INLINE void merge_rows(int bands, int bins, int alike, int16_t weight_alike, int32_t multiplier_alike,
+                       const uint16_t *first, const uint16_t *until, const int8_t *weight,
+                       const int32_t *multiplier, const int16_t *features, int16_t *y)
+{
+    ROLLED for (int b = 0; b < bands; b++) {
+        const int16_t *x = features + (b < alike ? b : alike + first[b - alike]);
+        int32_t sums[3] = {x[0] * weight_alike, x[bins] * weight_alike, x[2 * bins] * weight_alike};
+        const int32_t m = b < alike ? multiplier_alike : multiplier[b - alike];
+        if (b >= alike) {
+            const int8_t *w = weight + until[b - alike], *const end = weight + until[b - alike + 1];
+            UNROLL for (int n = 0; n < 3; n++) sums[n] = 0;
+            ROLLED for (; w < end; w++, x++)
+                UNROLL for (int n = 0; n < 3; n++) sums[n] += x[n * bins] * *w;
+        }
+        UNROLL for (int n = 0; n < 3; n++) {
+            y[4 * b + n] = (int16_t)narrowed(scaled_once(2 * sums[n], m));
+        }
+        y[4 * b + 3] = 0;
+    }
+}
+
+#if HELIUM
+#include "helium.h"
+#else
+
 /* Sums of a tile, with what they begin with. Written out, since compilers spill sums. */
 INLINE void add_whole_tile(const struct extent e, const int16_t *x, const int8_t *weight,
                            int32_t sums[TILE][2])
@@ -320,19 +375,6 @@ INLINE void scan_units(int rows, int groups, const struct affine hidden, const i
     }
 }
 
-/* Two values as one word. */
-INLINE uint32_t paired(int32_t low, int32_t high)
-{
-    uint32_t y;
-    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(y) : "r"(low), "r"(high));
-    return y;
-}
-INLINE void store_pair(int16_t *y, int32_t low, int32_t high)
-{
-    *(word_in_memory *)y = paired(low, high);
-}
-INLINE int32_t half_of(int bits) { return bits > 0 ? (int32_t)(1u << (bits - 1)) : 0; }
-
 /* What add does. */
 INLINE void add_pairs(int count, const int16_t *a, int32_t of_a, const int16_t *b, int32_t of_b,
                       int bits, int16_t *y)
@@ -394,42 +436,5 @@ INLINE void spread_evenly(int count, int32_t start, int32_t gain, int32_t invers
     }
 }
 
-/* The end of attend for a pair of channels: gates, and what is passed along beside them. */
-INLINE void open_pairs(int rows, int channels, int row, int32_t low, int32_t high, int32_t through,
-                       int bits, const int16_t *x, const int16_t *passed, int16_t *y)
-{
-    const int32_t half = half_of(bits);
-    const uint32_t gains = paired(low, high), others = paired(through, through);
-    ROLLED for (int p = 0; p < rows; p++) {
-        const uint32_t given = word_at(x + p * channels), other = word_at(passed + p * row);
-        int16_t *to = y + 2 * p * channels;
-        store_pair(to, narrowed(add_product(half, given, gains) >> bits),
-                   narrowed(add_product(half, other, others) >> bits));
-        store_pair(to + 2, narrowed(add_upper_product(half, given, gains) >> bits),
-                   narrowed(add_upper_product(half, other, others) >> bits));
-    }
-}
-
-/* What merge does. No sum of all bins times the largest weights has 30 bits. */
-INLINE void merge_rows(int bands, int bins, int alike, int16_t weight_alike, int32_t multiplier_alike,
-                       const uint16_t *first, const uint16_t *until, const int8_t *weight,
-                       const int32_t *multiplier, const int16_t *features, int16_t *y)
-{
-    ROLLED for (int b = 0; b < bands; b++) {
-        const int16_t *x = features + (b < alike ? b : alike + first[b - alike]);
-        int32_t sums[3] = {x[0] * weight_alike, x[bins] * weight_alike, x[2 * bins] * weight_alike};
-        const int32_t m = b < alike ? multiplier_alike : multiplier[b - alike];
-        if (b >= alike) {
-            const int8_t *w = weight + until[b - alike], *const end = weight + until[b - alike + 1];
-            UNROLL for (int n = 0; n < 3; n++) sums[n] = 0;
-            ROLLED for (; w < end; w++, x++)
-                UNROLL for (int n = 0; n < 3; n++) sums[n] += x[n * bins] * *w;
-        }
-        UNROLL for (int n = 0; n < 3; n++) {
-            y[4 * b + n] = (int16_t)narrowed(scaled_once(2 * sums[n], m));
-        }
-        y[4 * b + 3] = 0;
-    }
-}
-
+#endif
 #endif

@@ -256,13 +256,18 @@ INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *we
 INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
                        const struct biases bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
+#if defined(BY_OUTPUT)
+    const int next = 4, apart = e.taps * e.inputs, next_quad = 4 * apart;
+#else
+    const int next = 16 * e.quads, apart = 4, next_quad = 16;
+#endif
     ROLLED for (int p = 0; p < e.block; p++) {
         ROLLED for (int o = 0; o < e.quads; o++) {
             i4 sum = start_of(bias, e, p, 4 * o);
+            const int8_t *w = weight + o * next_quad;
             ROLLED for (int t = 0; t < e.taps; t++)
-                ROLLED for (int i = 0; i < e.inputs; i += 4)
-                    sum = i4_weigh_four(sum, weight + 4 * ((t * e.inputs + i) * e.quads + 4 * o),
-                                        x + p * e.step + t * e.row + i);
+                ROLLED for (int i = 0; i < e.inputs; i += 4, w += next)
+                    sum = i4_weigh_four(sum, w, apart, x + p * e.step + t * e.row + i);
             sums[p][o] = sum;
         }
     }

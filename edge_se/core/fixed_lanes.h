@@ -428,14 +428,24 @@ typedef int64_t l2;
 
 /* Frames of little memory have weights of four inputs in the order 0, 2, 1, 3, as instructions for pairs of
    16-bit numbers want them: Cortex-M4, M7, M33. */
-#if defined(LEAN)
+#if defined(LEAN) && !defined(BY_OUTPUT)
 #define BY_TWOS 1
 #else
 #define BY_TWOS 0
 #endif
 /* Their multipliers of layers are twice as large. */
-#define LAYER_BITS (31 + BY_TWOS)
-#if defined(__ARM_FEATURE_DSP) && defined(LEAN) && defined(__GNUC__)
+#if defined(LEAN)
+#define LAYER_BITS 32
+#else
+#define LAYER_BITS 31
+#endif
+/* Where there is Helium, weights lie by output. */
+#if defined(BY_OUTPUT) && defined(__ARM_FEATURE_MVE) && defined(__GNUC__)
+#define HELIUM 1
+#else
+#define HELIUM 0
+#endif
+#if HELIUM || (BY_TWOS && defined(__ARM_FEATURE_DSP) && defined(__GNUC__))
 #define WORD_PAIRS 1
 #include <arm_acle.h>
 #else
@@ -516,12 +526,12 @@ INLINE void h8_store_threes(int16_t *x, h8 a, h8 b, h8 c)
     }
 }
 INLINE h8 h8_weights(const int8_t *x) { H8_EACH(x[i]); }
-/* sum + the products of four weights for each lane with the values */
-INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, const int16_t *x)
+/* sum + the products of four weights for each lane, so many apart, with the values */
+INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, int apart, const int16_t *x)
 {
     I4_EACH((uint32_t)sum.at[i] +
-            (uint32_t)(weights[4 * i] * x[0] + weights[4 * i + 1] * x[1 + BY_TWOS] +
-                       weights[4 * i + 2] * x[2 - BY_TWOS] + weights[4 * i + 3] * x[3]));
+            (uint32_t)(weights[apart * i] * x[0] + weights[apart * i + 1] * x[1 + BY_TWOS] +
+                       weights[apart * i + 2] * x[2 - BY_TWOS] + weights[apart * i + 3] * x[3]));
 }
 INLINE h8 h8_all(int16_t x) { H8_EACH(x); }
 INLINE h8 h8_add(h8 a, h8 b) { H8_EACH(narrow(a.at[i] + b.at[i])); }
@@ -556,7 +566,7 @@ INLINE int16_t cubic(int16_t x, const coefficient *table)
     const uint16_t bits = (uint16_t)x;
     const coefficient *c = table + OF_SPAN * (bits >> SPAN_BITS);
     const int32_t d = (int16_t)((uint16_t)(bits << (16 - SPAN_BITS)) ^ 0x8000u);
-    int32_t y = c[3 * OF_POWER] >> BY_TWOS;
+    int32_t y = c[3 * OF_POWER] >> (LAYER_BITS - 31);
     UNROLL for (int power = 2; power >= 0; power--)
         y = c[OF_POWER * power] + ((y * d + (1 << 14)) >> 15);
     return (int16_t)y;
