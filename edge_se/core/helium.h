@@ -11,7 +11,7 @@
 INLINE int32x4_t four_at(const int16_t *x) { return vldrhq_s32(x); }
 INLINE void store_four(int16_t *y, int32x4_t a)
 {
-    vstrhq_s32(y, vreinterpretq_s32_s16(vqmovnbq_s32(vdupq_n_s16(0), a)));
+    vstrhq_s32(y, vreinterpretq_s32_s16(vqmovnbq_s32(vreinterpretq_s16_s32(a), a)));
 }
 INLINE int32x4_t four_narrowed(int32x4_t a)
 {
@@ -25,9 +25,10 @@ INLINE int32x4_t add_four_scaled(int32x4_t a, int32x4_t b, int32x4_t c)
 /* A layer's results from its sums. */
 INLINE int32x4_t four_scaled(int32x4_t sums, const int32_t *above, const int32_t *below)
 {
-    int32x4_t by = vldrwq_s32(above);
-    if (below) by = vpselq_s32(vldrwq_s32(below), by, vcmpltq_n_s32(sums, 0));
-    return vrmulhq_s32(sums, by);
+    const int32x4_t by = vldrwq_s32(above);
+    if (!below) return vrmulhq_s32(sums, by);
+    const int32x4_t more = vandq_s32(vsubq_s32(vldrwq_s32(below), by), vshrq_n_s32(sums, 31));
+    return vrmulhq_s32(sums, vaddq_s32(by, more));
 }
 /* tanh_of each. */
 INLINE int32x4_t four_tanh(int32x4_t x, const coefficient *table)
@@ -47,17 +48,20 @@ INLINE int32x4_t four_sums(const struct extent e, const int16_t *x, const int8_t
                            const int32_t *bias)
 {
     const int all = e.taps * e.inputs;
-    int32_t sums[4] = {0, 0, 0, 0};
+    int32_t sums[4];
     UNROLL for (int t = 0; t < e.taps; t++) {
         UNROLL for (int i = 0; i < e.inputs; i += 8) {
             const int16_t *given = x + t * e.row + i;
-            const int8_t *w = weight + t * e.inputs + i;
+            const int8_t *w = weight + t * e.inputs + i + 2 * all;
+            OPAQUE(w); /* in the middle: addresses of loads reach 127 bytes to both sides */
             const mve_pred16_t some = vctp16q((uint32_t)(e.inputs - i));
             const int whole = i + 8 <= e.inputs;
             const int16x8_t eight = whole ? vldrhq_s16(given) : vldrhq_z_s16(given, some);
-            UNROLL for (int o = 0; o < 4; o++)
-                sums[o] = vmladavaq_s16(sums[o], eight,
-                                        whole ? vldrbq_s16(w + o * all) : vldrbq_z_s16(w + o * all, some));
+            UNROLL for (int o = 0; o < 4; o++) {
+                const int8_t *of = w + (o - 2) * all;
+                const int16x8_t weights = whole ? vldrbq_s16(of) : vldrbq_z_s16(of, some);
+                sums[o] = t || i ? vmladavaq_s16(sums[o], eight, weights) : vmladavq_s16(eight, weights);
+            }
         }
     }
     const int32x4_t four = {sums[0], sums[1], sums[2], sums[3]};
@@ -89,14 +93,22 @@ INLINE void convolve_frames_in_pairs(int rows, int channels, const int16_t *cons
                                      const struct affine a, int16_t *y)
 {
     ROLLED for (int c = 0; c < channels; c += 4) {
+        const int16_t *x[3] = {frames[0] + c, frames[1] + c, frames[2] + c};
+        const int8_t *weight = a.weight + c;
+        const int32_t *bias = a.rows + c;
         ROLLED for (int p = 0; p < rows; p++) {
-            int32x4_t sums = vldrwq_s32(a.rows + c);
-            UNROLL for (int k = 0; k < 9; k++) {
-                const int32x4_t given = four_at(frames[k / 3] + (p + k % 3) * channels + c);
-                sums = vaddq_s32(sums, vmulq_s32(given, vldrbq_s32(a.weight + k * channels + c)));
+            OPAQUE(weight);
+            OPAQUE(bias);
+            int32x4_t sums = vldrwq_s32(bias);
+            UNROLL for (int t = 0; t < 3; t++) {
+                UNROLL for (int k = 0; k < 3; k++) {
+                    const int32x4_t weights = vldrbq_s32(weight + (3 * t + k) * channels);
+                    sums = vaddq_s32(sums, vmulq_s32(four_at(x[t] + k * channels), weights));
+                }
+                x[t] += channels;
+                __asm__("" : "+w"(sums)); /* products are added before there are more of them */
             }
-            store_four(y + p * channels + c,
-                       four_scaled(sums, a.rows + channels + c, a.rows + 2 * channels + c));
+            store_four(y + p * channels + c, four_scaled(sums, bias + channels, bias + 2 * channels));
         }
     }
 }
@@ -145,7 +157,7 @@ INLINE void scan_units(int rows, int groups, const struct affine hidden, const i
 {
     ROLLED for (int g = 0; g < groups; g++) {
         const int8_t *weight = hidden.weight + g * 48;
-        const int32_t *bias = hidden.rows + g * 12, *multiplier = bias + groups * 12;
+        const int32_t *bias = hidden.rows + g * 12;
         const int16_t zero[4] = {0};
         const int16_t *before = zero;
         ROLLED for (int k = 0; k < rows; k++) {
@@ -153,11 +165,13 @@ INLINE void scan_units(int rows, int groups, const struct affine hidden, const i
             const int32_t *given = projected + (row * groups + place[g]) * 12;
             int16_t *now = states + (row * groups + g) * 4;
             int32x4_t all[3];
+            OPAQUE(weight);
+            OPAQUE(bias);
             UNROLL for (int gate = 0; gate < 3; gate++) {
                 int32x4_t sums = vldrwq_s32(bias + 4 * gate);
                 UNROLL for (int i = 0; i < 4; i++)
                     sums = vmlaq_n_s32(sums, vldrbq_s32(weight + 12 * i + 4 * gate), before[i]);
-                all[gate] = four_scaled(sums, multiplier + 4 * gate, 0);
+                all[gate] = four_scaled(sums, bias + (groups * 3 + gate) * 4, 0);
             }
             renew_four(vaddq_s32(all[0], vldrwq_s32(given)), vaddq_s32(all[1], vldrwq_s32(given + 4)),
                        vldrwq_s32(given + 8), all[2], before, now, tanh_table);
