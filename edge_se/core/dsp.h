@@ -1,5 +1,5 @@
 /* Kernels of fixed_kernels.h for processors with instructions for pairs of 16-bit numbers and without
-   vectors: Cortex-M4, M7, M33. The same bits.
+   vectors: Cortex-M4, M7, M33. The same bits. helium.h has others for those with vectors.
 
    Tiles of three positions by two outputs fill the registers: weights are widened once for three
    positions, inputs are loaded once for two outputs. What enters has to lie at multiples of 4 bytes, and
@@ -110,7 +110,7 @@ INLINE void open_pairs(int rows, int channels, int row, int32_t low, int32_t hig
     }
 }
 
-/* What merge does. No sum of all bins times the largest weights has 30 bits. */
+/* What merge does, whose sums have less than 30 bits. */
 INLINE void merge_rows(int bands, int bins, int alike, int16_t weight_alike, int32_t multiplier_alike,
                        const uint16_t *first, const uint16_t *until, const int8_t *weight,
                        const int32_t *multiplier, const int16_t *features, int16_t *y)
@@ -125,9 +125,8 @@ INLINE void merge_rows(int bands, int bins, int alike, int16_t weight_alike, int
             ROLLED for (; w < end; w++, x++)
                 UNROLL for (int n = 0; n < 3; n++) sums[n] += x[n * bins] * *w;
         }
-        UNROLL for (int n = 0; n < 3; n++) {
+        UNROLL for (int n = 0; n < 3; n++)
             y[4 * b + n] = (int16_t)narrowed(scaled_once(2 * sums[n], m));
-        }
         y[4 * b + 3] = 0;
     }
 }
@@ -301,12 +300,12 @@ INLINE int16_t renewed(int32_t reset, int32_t update, int32_t candidate, int32_t
                        int32_t state, const coefficient *tanh_table)
 {
     const int32_t twice_opened = (tanh_of(narrowed(reset), tanh_table) + INT16_MAX) & ~1;
-    const int32_t kept = add_scaled(candidate, narrowed(remembered) << 16, twice_opened);
+    const int32_t kept = add_scaled(candidate, narrowed(remembered) * 65536, twice_opened);
     const int32_t proposal = tanh_of(narrowed(kept), tanh_table);
     const int32_t gate = tanh_of(narrowed(update), tanh_table);
     /* (s + p + 1) / 2 is what (s - p) / 2 leaves of s, both rounded down. */
     const int32_t twice_half = (state - proposal) & ~1;
-    return (int16_t)narrowed(add_scaled(state - (twice_half >> 1), twice_half, gate << 16));
+    return (int16_t)narrowed(add_scaled(state - (twice_half >> 1), twice_half, gate * 65536));
 }
 
 /* What recur does after the projection: hidden sums of a tile of rows, then their units one by one. */

@@ -24,7 +24,7 @@
 #define LOGARITHM_BITS 6
 #define LOGARITHM_EXPONENT (OCTAVE_BITS - SCALE_BITS)
 #define STRENGTH_BITS 8 /* that a mask gains where its strength is limited */
-#define SMALL_SHIFT 34   /* of products below 2^62, to within 32 bits with a zero point */
+#define SMALL_SHIFT 34  /* of products below 2^62, to within 32 bits with a zero point */
 
 #include "level.h"
 

@@ -49,9 +49,7 @@ class Source:
         self._functions: dict[str, str] = {}
         self.statements: list[str] = []
 
-    def table(
-        self, name: str, content: NDArray[Any], lean: NDArray[Any] | None = None
-    ) -> str:
+    def table(self, name: str, content: NDArray[Any], lean: NDArray[Any] | None = None) -> str:
         """Add a constant table (flattened), if need be another one for lean frames; its name."""
         self._tables[name] = self._lean_tables[name] = _table(name, content)
         if lean is not None:
