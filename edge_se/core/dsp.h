@@ -1,5 +1,5 @@
 /* Kernels of fixed_kernels.h for processors with instructions for pairs of 16-bit numbers and without
-   vectors: Cortex-M4, M7, M33. The same bits.
+   vectors: Cortex-M4, M7, M33. The same bits. helium.h has others for those with vectors.
 
    Tiles of three positions by two outputs fill the registers: weights are widened once for three
    positions, inputs are loaded once for two outputs. What enters has to lie at multiples of 4 bytes, and
@@ -34,6 +34,13 @@ INLINE int32_t add_upper_product(int32_t sum, uint32_t a, uint32_t b)
     __asm__("smlatt %0, %1, %2, %3" : "=r"(y) : "r"(a), "r"(b), "r"(sum));
     return y;
 }
+/* The upper halves as one word. */
+INLINE uint32_t upper_pair(uint32_t low, uint32_t high)
+{
+    uint32_t y;
+    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(y) : "r"(high), "r"(low));
+    return y;
+}
 /* (x m + 2^31) / 2^32, rounded down */
 INLINE int32_t scaled_once(int32_t x, int32_t m)
 {
@@ -56,13 +63,16 @@ INLINE int32_t add_scaled(int32_t c, int32_t a, int32_t b)
     return y;
 }
 /* tanh of 16 bits, as `cubic` has it: twice the sum so far times half of 2^32 the distance. */
-INLINE int32_t tanh_of(int32_t x, const int16_t *table)
+INLINE int32_t tanh_of(int32_t x, const coefficient *table)
 {
-    const int16_t *c = table + (((uint32_t)x >> SPAN_BITS) & (SPANS - 1));
+    const coefficient *c = table + 4 * (((uint32_t)x >> SPAN_BITS) & (SPANS - 1));
     const int32_t d = (int32_t)((uint32_t)x << (32 - SPAN_BITS) ^ 0x80000000u);
-    int32_t y = c[3 * SPANS];
-    UNROLL for (int power = 2; power >= 0; power--) y = add_scaled(c[SPANS * power], 2 * y, d);
-    return y;
+    int32_t by_power[4];
+    __asm__("ldrd %0, %1, [%2]" : "=r"(by_power[0]), "=r"(by_power[1]) : "r"(c));
+    __asm__("ldrd %0, %1, [%2, #8]" : "=r"(by_power[2]), "=r"(by_power[3]) : "r"(c));
+    int32_t y = add_scaled(by_power[2], by_power[3], d); /* which the table has twice */
+    y = add_scaled(by_power[1], 2 * y, d);
+    return add_scaled(by_power[0], 2 * y, d);
 }
 /* m, or for a negative x another one, which is `more` larger. */
 INLINE int32_t of_sign(int32_t x, int32_t m, int32_t more)
@@ -70,6 +80,60 @@ INLINE int32_t of_sign(int32_t x, int32_t m, int32_t more)
     return (int32_t)((uint32_t)m + (uint32_t)(more & x >> 31));
 }
 INLINE int32_t difference(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
+
+/* Two values as one word. */
+INLINE uint32_t paired(int32_t low, int32_t high)
+{
+    uint32_t y;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(y) : "r"(low), "r"(high));
+    return y;
+}
+INLINE void store_pair(int16_t *y, int32_t low, int32_t high)
+{
+    *(word_in_memory *)y = paired(low, high);
+}
+INLINE int32_t half_of(int bits) { return bits > 0 ? (int32_t)(1u << (bits - 1)) : 0; }
+
+/* The end of attend for a pair of channels: gates, and what is passed along beside them. */
+INLINE void open_pairs(int rows, int channels, int row, int32_t low, int32_t high, int32_t through,
+                       int bits, const int16_t *x, const int16_t *passed, int16_t *y)
+{
+    const int32_t half = half_of(bits);
+    const uint32_t gains = paired(low, high), others = paired(through, through);
+    ROLLED for (int p = 0; p < rows; p++) {
+        const uint32_t given = word_at(x + p * channels), other = word_at(passed + p * row);
+        int16_t *to = y + 2 * p * channels;
+        store_pair(to, narrowed(add_product(half, given, gains) >> bits),
+                   narrowed(add_product(half, other, others) >> bits));
+        store_pair(to + 2, narrowed(add_upper_product(half, given, gains) >> bits),
+                   narrowed(add_upper_product(half, other, others) >> bits));
+    }
+}
+
+/* What merge does, whose sums have less than 30 bits. */
+INLINE void merge_rows(int bands, int bins, int alike, int16_t weight_alike, int32_t multiplier_alike,
+                       const uint16_t *first, const uint16_t *until, const int8_t *weight,
+                       const int32_t *multiplier, const int16_t *features, int16_t *y)
+{
+    ROLLED for (int b = 0; b < bands; b++) {
+        const int16_t *x = features + (b < alike ? b : alike + first[b - alike]);
+        int32_t sums[3] = {x[0] * weight_alike, x[bins] * weight_alike, x[2 * bins] * weight_alike};
+        const int32_t m = b < alike ? multiplier_alike : multiplier[b - alike];
+        if (b >= alike) {
+            const int8_t *w = weight + until[b - alike], *const end = weight + until[b - alike + 1];
+            UNROLL for (int n = 0; n < 3; n++) sums[n] = 0;
+            ROLLED for (; w < end; w++, x++)
+                UNROLL for (int n = 0; n < 3; n++) sums[n] += x[n * bins] * *w;
+        }
+        UNROLL for (int n = 0; n < 3; n++)
+            y[4 * b + n] = (int16_t)narrowed(scaled_once(2 * sums[n], m));
+        y[4 * b + 3] = 0;
+    }
+}
+
+#if HELIUM
+#include "helium.h"
+#else
 
 /* Sums of a tile, with what they begin with. Written out, since compilers spill sums. */
 INLINE void add_whole_tile(const struct extent e, const int16_t *x, const int8_t *weight,
@@ -233,20 +297,21 @@ INLINE void convolve_frames_in_pairs(int rows, int channels,
 /* One unit's new state: sums before the gates, those of reset and update halved, and the candidate's
    from the input and from the state. */
 INLINE int16_t renewed(int32_t reset, int32_t update, int32_t candidate, int32_t remembered,
-                       int32_t state, const int16_t *tanh_table)
+                       int32_t state, const coefficient *tanh_table)
 {
-    const int32_t opened = (tanh_of(narrowed(reset), tanh_table) + INT16_MAX) >> 1;
-    const int32_t kept = (narrowed(remembered) * opened + (1 << 14)) >> 15;
-    const int32_t proposal = tanh_of(narrowed(candidate + kept), tanh_table);
+    const int32_t twice_opened = (tanh_of(narrowed(reset), tanh_table) + INT16_MAX) & ~1;
+    const int32_t kept = add_scaled(candidate, narrowed(remembered) * 65536, twice_opened);
+    const int32_t proposal = tanh_of(narrowed(kept), tanh_table);
     const int32_t gate = tanh_of(narrowed(update), tanh_table);
-    const int32_t change = (((state - proposal) >> 1) * gate + (1 << 14)) >> 15;
-    return (int16_t)narrowed(((state + proposal + 1) >> 1) + change);
+    /* (s + p + 1) / 2 is what (s - p) / 2 leaves of s, both rounded down. */
+    const int32_t twice_half = (state - proposal) & ~1;
+    return (int16_t)narrowed(add_scaled(state - (twice_half >> 1), twice_half, gate * 65536));
 }
 
 /* What recur does after the projection: hidden sums of a tile of rows, then their units one by one. */
 INLINE void recur_in_tiles(const struct recurrence r, const struct extent e, int positions,
                            const int8_t *weight, const int32_t *rows, const int32_t *projected, int16_t *state,
-                           const int16_t *tanh_table)
+                           const coefficient *tanh_table)
 {
     const int gate_count = 3 * r.units, multipliers = 2 * r.groups * gate_count;
     ROLLED for (int first = 0; first < r.rows; first += positions) {
@@ -275,7 +340,7 @@ INLINE void recur_in_tiles(const struct recurrence r, const struct extent e, int
 
 /* What scan does. */
 INLINE void scan_units(int rows, int groups, const struct affine hidden, const int *place,
-                       const int *backward, const int32_t *projected, const int16_t *tanh_table,
+                       const int *backward, const int32_t *projected, const coefficient *tanh_table,
                        int16_t *states)
 {
     ROLLED for (int g = 0; g < groups; g++) {
@@ -309,19 +374,6 @@ INLINE void scan_units(int rows, int groups, const struct affine hidden, const i
     }
 }
 
-/* Two values as one word. */
-INLINE uint32_t paired(int32_t low, int32_t high)
-{
-    uint32_t y;
-    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(y) : "r"(low), "r"(high));
-    return y;
-}
-INLINE void store_pair(int16_t *y, int32_t low, int32_t high)
-{
-    *(word_in_memory *)y = paired(low, high);
-}
-INLINE int32_t half_of(int bits) { return bits > 0 ? (int32_t)(1u << (bits - 1)) : 0; }
-
 /* What add does. */
 INLINE void add_pairs(int count, const int16_t *a, int32_t of_a, const int16_t *b, int32_t of_b,
                       int bits, int16_t *y)
@@ -352,69 +404,36 @@ INLINE int32_t add_up(int count, const int16_t *x, int64_t *squares)
 }
 
 /* The second half of normalize: what is centred times its deviation's inverse, which has 31 bits; so its
-   double lacks 2^32 to be one without a sign. */
+   double lacks 2^32 to be one without a sign. x becomes what is normalized. */
 INLINE void spread_evenly(int count, int32_t start, int32_t gain, int32_t inverse, int left, int right,
-                          const struct normalization *n, const int16_t *x, const int16_t *residual,
+                          const struct normalization *n, int16_t *x, const int16_t *residual,
                           const int16_t *scale, const int16_t *shift, int16_t *y)
 {
     const int bits = n->bits;
     const int32_t nearest = half_of(right), half = half_of(bits), twice = (int32_t)((uint32_t)inverse << 1);
     const uint32_t gains = paired(gain, gain), factors = paired(n->step, n->residual);
+    /* Two loops, whose pointers and constants registers hold. */
     ROLLED for (int i = 0; i < count; i += 2) {
-        const uint32_t given = word_at(x + i), before = word_at(residual + i);
-        const uint32_t scales = word_at(scale + i), shifts = word_at(shift + i);
-        int32_t results[2];
+        const uint32_t given = word_at(x + i);
+        int32_t normal[2];
         UNROLL for (int h = 0; h < 2; h++) {
             const int32_t centred = h ? add_upper_product(start, given, gains)
                                       : add_product(start, given, gains);
             const int32_t scaled = add_scaled(centred, centred, twice);
-            const int32_t normal =
-                narrowed((int32_t)(((uint32_t)scaled << left) + (uint32_t)nearest) >> right);
-            const uint32_t both = h ? shifts >> 16 | (before & 0xffff0000u) : paired((int32_t)shifts, (int32_t)before);
-            const int32_t factor = h ? (int32_t)scales >> 16 : (int16_t)scales;
-            results[h] = narrowed(__smlad((int16x2_t)both, (int16x2_t)factors, normal * factor + half) >> bits);
+            normal[h] = narrowed((int32_t)(((uint32_t)scaled << left) + (uint32_t)nearest) >> right);
         }
-        store_pair(y + i, results[0], results[1]);
+        store_pair(x + i, normal[0], normal[1]);
+    }
+    ROLLED for (int i = 0; i < count; i += 2) {
+        const uint32_t normal = word_at(x + i), before = word_at(residual + i);
+        const uint32_t scales = word_at(scale + i), shifts = word_at(shift + i);
+        const uint32_t low = paired((int32_t)shifts, (int32_t)before), high = upper_pair(shifts, before);
+        const int32_t of_low = __smlad((int16x2_t)low, (int16x2_t)factors, add_product(half, normal, scales));
+        const int32_t of_high =
+            __smlad((int16x2_t)high, (int16x2_t)factors, add_upper_product(half, normal, scales));
+        store_pair(y + i, narrowed(of_low >> bits), narrowed(of_high >> bits));
     }
 }
 
-/* The end of attend for a pair of channels: gates, and what is passed along beside them. */
-INLINE void open_pairs(int rows, int channels, int row, int32_t low, int32_t high, int32_t through,
-                       int bits, const int16_t *x, const int16_t *passed, int16_t *y)
-{
-    const int32_t half = half_of(bits);
-    const uint32_t gains = paired(low, high), others = paired(through, through);
-    ROLLED for (int p = 0; p < rows; p++) {
-        const uint32_t given = word_at(x + p * channels), other = word_at(passed + p * row);
-        int16_t *to = y + 2 * p * channels;
-        store_pair(to, narrowed(add_product(half, given, gains) >> bits),
-                   narrowed(add_product(half, other, others) >> bits));
-        store_pair(to + 2, narrowed(add_upper_product(half, given, gains) >> bits),
-                   narrowed(add_upper_product(half, other, others) >> bits));
-    }
-}
-
-/* What merge does. */
-INLINE void merge_rows(int bands, int bins, int alike, int16_t weight_alike, int32_t multiplier_alike,
-                       const uint16_t *first, const uint16_t *until, const int8_t *weight,
-                       const int32_t *multiplier, int shift, const int16_t *features, int16_t *y)
-{
-    ROLLED for (int b = 0; b < bands; b++) {
-        const int16_t *x = features + (b < alike ? b : alike + first[b - alike]);
-        int32_t sums[3] = {x[0] * weight_alike, x[bins] * weight_alike, x[2 * bins] * weight_alike};
-        const int32_t m = b < alike ? multiplier_alike : multiplier[b - alike];
-        if (b >= alike) {
-            const int8_t *w = weight + until[b - alike], *const end = weight + until[b - alike + 1];
-            UNROLL for (int n = 0; n < 3; n++) sums[n] = 0;
-            ROLLED for (; w < end; w++, x++)
-                UNROLL for (int n = 0; n < 3; n++) sums[n] += x[n * bins] * *w;
-        }
-        UNROLL for (int n = 0; n < 3; n++) {
-            const int32_t sum = shift ? shifted_left(sums[n], shift) : sums[n];
-            y[4 * b + n] = (int16_t)narrowed((int32_t)(((int64_t)sum * m + (1 << 30)) >> 31));
-        }
-        y[4 * b + 3] = 0;
-    }
-}
-
+#endif
 #endif

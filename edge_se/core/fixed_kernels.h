@@ -256,13 +256,18 @@ INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *we
 INLINE void accumulate(const struct extent e, const int16_t *x, const int8_t *weight,
                        const struct biases bias, i4 sums[BLOCK_LIMIT][QUAD_LIMIT])
 {
+#if defined(BY_OUTPUT)
+    const int next = 4, apart = e.taps * e.inputs, next_quad = 4 * apart;
+#else
+    const int next = 16 * e.quads, apart = 4, next_quad = 16;
+#endif
     ROLLED for (int p = 0; p < e.block; p++) {
         ROLLED for (int o = 0; o < e.quads; o++) {
             i4 sum = start_of(bias, e, p, 4 * o);
+            const int8_t *w = weight + o * next_quad;
             ROLLED for (int t = 0; t < e.taps; t++)
-                ROLLED for (int i = 0; i < e.inputs; i += 4)
-                    sum = i4_weigh_four(sum, weight + 4 * ((t * e.inputs + i) * e.quads + 4 * o),
-                                        x + p * e.step + t * e.row + i);
+                ROLLED for (int i = 0; i < e.inputs; i += 4, w += next)
+                    sum = i4_weigh_four(sum, w, apart, x + p * e.step + t * e.row + i);
             sums[p][o] = sum;
         }
     }
@@ -393,7 +398,7 @@ INLINE void convolve(const struct convolution c, const int16_t *x, const struct 
 }
 
 /* tanh of sums, eight at least. */
-INLINE void bound(int count, const int16_t *sums, const int16_t *tanh_table, int16_t *y)
+INLINE void bound(int count, const int16_t *sums, const coefficient *tanh_table, int16_t *y)
 {
 #if WORD_PAIRS
     ROLLED for (int i = 0; i < count; i++) y[i] = (int16_t)tanh_of(sums[i], tanh_table);
@@ -474,7 +479,7 @@ struct gates {
 };
 
 /* New states of some vectors of units. */
-SHARED void renew(int count, const struct gates *sums, const int16_t *tanh_table, h8 *states)
+SHARED void renew(int count, const struct gates *sums, const coefficient *tanh_table, h8 *states)
 {
     h8 resets[GATES_LIMIT], updates[GATES_LIMIT], proposals[GATES_LIMIT];
     MAYBE_UNROLL for (int n = 0; n < count; n++) resets[n] = sums[n].reset;
@@ -507,7 +512,7 @@ struct levels {
    affine maps are [group][gate: reset, update, candidate][unit]. */
 INLINE void recur(const struct recurrence r, const struct affine input, int input_shift,
                   const struct affine hidden, int hidden_shift, const int16_t *x,
-                  int32_t *projected, int16_t *state, const int16_t *tanh_table, int group)
+                  int32_t *projected, int16_t *state, const coefficient *tanh_table, int group)
 {
     const int quads = r.units / 4, gate_count = 3 * r.units;
     const struct convolution project = {r.rows,  r.block,
@@ -569,7 +574,7 @@ INLINE void recur(const struct recurrence r, const struct affine input, int inpu
 /* Groups of four units over the rows of one frame, from zero, some from the last row to the first.
    `projected` [rows][group][3][4] are the inputs' projections, groups in the order `place`. */
 INLINE void scan(int rows, int groups, int shift, const struct affine hidden, const int *place,
-                 const int *backward, const int32_t *projected, const int16_t *tanh_table,
+                 const int *backward, const int32_t *projected, const coefficient *tanh_table,
                  int16_t *states)
 {
 #if WORD_PAIRS
@@ -625,8 +630,8 @@ INLINE void scan(int rows, int groups, int shift, const struct affine hidden, co
     }
 }
 
-/* residual + scale * (x - mean) / deviation + shift, over all elements; 528 at most. */
-INLINE void normalize(int count, const struct normalization *n, const int16_t *x,
+/* residual + scale * (x - mean) / deviation + shift, over all elements; 528 at most. x may change. */
+INLINE void normalize(int count, const struct normalization *n, int16_t *x,
                       const int16_t *residual, const int16_t *scale, const int16_t *shift,
                       int16_t *y)
 {
@@ -691,7 +696,7 @@ struct attention {
 INLINE void attend(const struct attention a, const struct levels *levels,
                    const struct affine input, const struct affine hidden, const struct affine gate,
                    const int16_t *x, const int16_t *passed, int16_t *state,
-                   const int16_t *tanh_table, int16_t *y)
+                   const coefficient *tanh_table, int16_t *y)
 {
     const struct recurrence once = {1, 1, 1, a.channels, a.units};
     const struct convolution project = {1, 1, a.units, 1, a.units, a.units, 1, a.channels,
@@ -781,8 +786,8 @@ INLINE void merge(int bands, int bins, int alike, int16_t weight_alike, int32_t 
 {
 #if WORD_PAIRS
     merge_rows(bands, bins, alike, weight_alike, multiplier_alike, first, until, weight, multiplier,
-               shift, features, y);
-    (void)interleaved;
+               features, y);
+    (void)shift, (void)interleaved;
     return;
 #endif
     ROLLED for (int from = 0; from < bins; from += 8) {

@@ -25,6 +25,17 @@
 #define SPANS 32
 #define SPAN_BITS 11
 #define CUBICS_LIMIT 8
+/* Coefficients of all spans by power; in frames of little memory of all powers by span, the third
+   power's doubled. */
+#if defined(LEAN)
+typedef int32_t coefficient;
+#define OF_SPAN 4
+#define OF_POWER 1
+#else
+typedef int16_t coefficient;
+#define OF_SPAN 1
+#define OF_POWER SPANS
+#endif
 
 #if (defined(__aarch64__) || defined(__SSE2__)) && defined(__GNUC__) && !defined(LEAN)
 #define i4_scale_layer i4_scale
@@ -417,14 +428,24 @@ typedef int64_t l2;
 
 /* Frames of little memory have weights of four inputs in the order 0, 2, 1, 3, as instructions for pairs of
    16-bit numbers want them: Cortex-M4, M7, M33. */
-#if defined(LEAN)
+#if defined(LEAN) && !defined(BY_OUTPUT)
 #define BY_TWOS 1
 #else
 #define BY_TWOS 0
 #endif
 /* Their multipliers of layers are twice as large. */
-#define LAYER_BITS (31 + BY_TWOS)
-#if defined(__ARM_FEATURE_DSP) && defined(LEAN) && defined(__GNUC__)
+#if defined(LEAN)
+#define LAYER_BITS 32
+#else
+#define LAYER_BITS 31
+#endif
+/* Where there is Helium, weights lie by output. */
+#if defined(BY_OUTPUT) && defined(__ARM_FEATURE_MVE) && defined(__GNUC__)
+#define HELIUM 1
+#else
+#define HELIUM 0
+#endif
+#if HELIUM || (BY_TWOS && defined(__ARM_FEATURE_DSP) && defined(__GNUC__))
 #define WORD_PAIRS 1
 #include <arm_acle.h>
 #else
@@ -505,12 +526,12 @@ INLINE void h8_store_threes(int16_t *x, h8 a, h8 b, h8 c)
     }
 }
 INLINE h8 h8_weights(const int8_t *x) { H8_EACH(x[i]); }
-/* sum + the products of four weights for each lane with the values */
-INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, const int16_t *x)
+/* sum + the products of four weights for each lane, so many apart, with the values */
+INLINE i4 i4_weigh_four(i4 sum, const int8_t *weights, int apart, const int16_t *x)
 {
     I4_EACH((uint32_t)sum.at[i] +
-            (uint32_t)(weights[4 * i] * x[0] + weights[4 * i + 1] * x[1 + BY_TWOS] +
-                       weights[4 * i + 2] * x[2 - BY_TWOS] + weights[4 * i + 3] * x[3]));
+            (uint32_t)(weights[apart * i] * x[0] + weights[apart * i + 1] * x[1 + BY_TWOS] +
+                       weights[apart * i + 2] * x[2 - BY_TWOS] + weights[apart * i + 3] * x[3]));
 }
 INLINE h8 h8_all(int16_t x) { H8_EACH(x); }
 INLINE h8 h8_add(h8 a, h8 b) { H8_EACH(narrow(a.at[i] + b.at[i])); }
@@ -540,17 +561,17 @@ INLINE l2 l2_add_squares(l2 sum, h8 a)
     return sum;
 }
 INLINE int64_t l2_total(l2 a) { return a; }
-INLINE int16_t cubic(int16_t x, const int16_t *table)
+INLINE int16_t cubic(int16_t x, const coefficient *table)
 {
     const uint16_t bits = (uint16_t)x;
-    const int16_t *c = table + (bits >> SPAN_BITS);
+    const coefficient *c = table + OF_SPAN * (bits >> SPAN_BITS);
     const int32_t d = (int16_t)((uint16_t)(bits << (16 - SPAN_BITS)) ^ 0x8000u);
-    int32_t y = c[3 * SPANS];
+    int32_t y = c[3 * OF_POWER] >> (LAYER_BITS - 31);
     UNROLL for (int power = 2; power >= 0; power--)
-        y = c[SPANS * power] + ((y * d + (1 << 14)) >> 15);
+        y = c[OF_POWER * power] + ((y * d + (1 << 14)) >> 15);
     return (int16_t)y;
 }
-INLINE void h8_cubics(int count, const h8 *x, const int16_t *table, h8 *y)
+INLINE void h8_cubics(int count, const h8 *x, const coefficient *table, h8 *y)
 {
     ROLLED for (int n = 0; n < count; n++)
         ROLLED for (int i = 0; i < 8; i++) y[n].at[i] = cubic(x[n].at[i], table);

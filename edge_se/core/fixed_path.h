@@ -20,13 +20,11 @@
 #define LONGEST_SHIFT 63
 #define BAND_WEIGHT_BITS 15
 #define BAND_HEADROOM 4 /* bits by which sums of bins may exceed bins */
-#define SEGMENT_LIMIT (1 << 30)
 #define OCTAVE_BITS 16
 #define LOGARITHM_BITS 6
 #define LOGARITHM_EXPONENT (OCTAVE_BITS - SCALE_BITS)
 #define STRENGTH_BITS 8 /* that a mask gains where its strength is limited */
-#define WIDE_LIMIT (1 << 29) /* beyond what a feature can hold */
-#define SMALL_SHIFT 34       /* of products below 2^62, to below WIDE_LIMIT with a zero point */
+#define SMALL_SHIFT 34  /* of products below 2^62, to within 32 bits with a zero point */
 
 #include "level.h"
 
@@ -124,25 +122,27 @@ static inline void quantize(const struct context *c, const int32_t *restrict val
     const int32_t multiplier = c->feature_multiplier, zero_point = c->feature_zero_point;
     const lanes multipliers = lanes_all(multiplier), zero_points = lanes_all(zero_point);
     const int32_t low = c->feature_low, high = c->feature_high;
-    int32_t unbounded[BINS];
+    int8_t *const bytes = (int8_t *)c->features + row * count;
+    int16_t *const shorts = (int16_t *)c->features + row * count;
     if (shift >= SMALL_SHIFT && count >= LANES) {
         BY_LANES for (int from = 0; from < count; from += LANES) {
             const int k = lanes_from(from, count);
             const wide scaled = wide_product(lanes_load(values + k), multipliers);
-            lanes_store(unbounded + k, wide_narrow_shifted(scaled, shift) + zero_points);
+            const lanes y = lanes_within(wide_narrow_shifted(scaled, shift) + zero_points, low, high);
+            if (c->feature_bytes == 1)
+                lanes_store_bytes(bytes + k, y);
+            else
+                lanes_store_short(shorts + k, y);
         }
     } else {
         for (int k = 0; k < count; k++) {
             const int64_t scaled = ((int64_t)values[k] * multiplier + half) >> shift;
-            unbounded[k] = (int32_t)saturate(scaled + zero_point, -WIDE_LIMIT, WIDE_LIMIT);
+            const int32_t y = (int32_t)saturate(scaled + zero_point, low, high);
+            if (c->feature_bytes == 1)
+                bytes[k] = (int8_t)y;
+            else
+                shorts[k] = (int16_t)y;
         }
-    }
-    if (c->feature_bytes == 1) {
-        int8_t *restrict y = (int8_t *)c->features + row * count;
-        LOOPED for (int k = 0; k < count; k++) y[k] = (int8_t)clamp(unbounded[k], low, high);
-    } else {
-        int16_t *restrict y = (int16_t *)c->features + row * count;
-        LOOPED for (int k = 0; k < count; k++) y[k] = (int16_t)clamp(unbounded[k], low, high);
     }
 }
 
@@ -307,18 +307,20 @@ static inline int32_t probability_of_speech(int bins, const int32_t *spectrum, i
         peak |= (uint32_t)(spectrum[k] < 0 ? -spectrum[k] : spectrum[k]);
     }
     const int bits = bit_length(peak), shift = bits > 14 ? bits - 14 : 0;
-    uint64_t heard = 0, left = 0;
+    int64_t heard = 0, left = 0;
     LOOPED for (int k = 0; k < bins; k++) {
         const int32_t re = spectrum[k] >> shift, im = spectrum[bins + k] >> shift;
         const int32_t mask_re = mask[k] >> 5, mask_im = mask[bins + k] >> 5;
-        const uint32_t energy = (uint32_t)(re * re + im * im);
+        const int32_t energy = re * re + im * im;
         heard += energy;
-        left += (uint64_t)energy * (uint32_t)(mask_re * mask_re + mask_im * mask_im);
+        left += (int64_t)energy * (mask_re * mask_re + mask_im * mask_im);
     }
     const int finer = 2 * (exponent + 31 - shift) - 40;
     if (finer > 20) return 0; /* all of it is too soft */
-    heard += finer > 0 ? soft << finer : finer > -63 ? soft >> -finer : 0;
-    const uint64_t share = left / (heard ? heard : 1) * square; /* 30 fractional bits */
+    const uint64_t all = (uint64_t)heard + (finer > 0    ? soft << finer
+                                            : finer > -63 ? soft >> -finer
+                                                          : 0);
+    const uint64_t share = (uint64_t)left / (all ? all : 1) * square; /* 30 fractional bits */
     const uint64_t root = square_root(share), odds = (21 * root * square_root(root << 15)) >> 15;
     return (int32_t)((odds << 15) / (odds + 32768));
 }
@@ -370,10 +372,8 @@ static inline void write_segment(const struct context *c, const int32_t *re, con
     lanes even, odd;
     lanes_load_pairs(c->synthesis + 2 * n, &even, &odd);
     even = lanes_scale(even, c->mask_multiplier), odd = lanes_scale(odd, c->mask_multiplier);
-    const wide first = wide_shift(wide_product(lanes_load(re + n), even), shift);
-    const wide second = wide_shift(wide_product(lanes_load(im + n), odd), shift);
-    lanes_store_pairs(segment, wide_narrow_saturated(first, SEGMENT_LIMIT),
-                      wide_narrow_saturated(second, SEGMENT_LIMIT));
+    lanes_store_pairs(segment, lanes_product_shifted(lanes_load(re + n), even, shift),
+                      lanes_product_shifted(lanes_load(im + n), odd, shift));
 }
 
 /* The mask applied; the finished hop is in `output`. */

@@ -53,7 +53,7 @@ INLINE void rectify(int count, int16_t step, int bits, const int16_t *x, const i
 }
 
 /* Of halves of sums, eight at least. */
-INLINE void sigmoids(int count, const int16_t *x, const int16_t *tanh_table, int16_t *y)
+INLINE void sigmoids(int count, const int16_t *x, const coefficient *tanh_table, int16_t *y)
 {
     ROLLED for (int first = 0; first < count; first += 8) {
         const int i = tile_from(first, 8, count);
@@ -203,7 +203,7 @@ INLINE void project_eight(const struct extent e, const struct affine a, int shif
 /* `recur` of fixed_kernels.h for one row and many units: outputs of both maps are [eight units][gate][8]. */
 INLINE void recur_once(int inputs, int units, const struct affine input, int input_shift,
                        const struct affine hidden, int hidden_shift, const int16_t *x,
-                       const int16_t *tanh_table, int16_t *state)
+                       const coefficient *tanh_table, int16_t *state)
 {
     const struct extent given = {1, 6, 1, inputs, 4, 0, 0}, kept = {1, 6, 1, units, 4, 0, 0};
     int16_t after[UNIT_LIMIT] ALIGNED;
@@ -287,7 +287,7 @@ INLINE void add_squares(const struct both_ways a, const int16_t *x, int32_t *of_
 
 INLINE void attend_both_ways(const struct both_ways a, const struct both_maps *maps,
                              const struct both_levels *levels, const int16_t *x, int16_t *state,
-                             const int16_t *tanh_table, int16_t *y)
+                             const coefficient *tanh_table, int16_t *y)
 {
     static const int place[2] = {0, 1}, backward[2] = {0, 1};
     const struct convolution opening = {1, 1, a.units, 1, a.units, a.units, 1, a.inputs,

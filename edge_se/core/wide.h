@@ -21,19 +21,19 @@ typedef int32_t value;
 static inline uint32_t square_root(uint64_t x)
 {
     if (x == 0) return 0;
-    const int shift = (64 - bit_length(x)) & ~1; /* an even one, so that the root shifts by half */
-    const uint64_t scaled = x << shift;          /* 2^62 to 2^64 */
-    const uint32_t top = (uint32_t)(scaled >> 32);
-    /* A line within 5 % and two Newton steps give the root of the upper half, or one more; then, by a
+    const int shift = (62 - bit_length(x)) & ~1; /* an even one, so that the root shifts by half */
+    const uint64_t scaled = x << shift;          /* 2^60 to 2^62 */
+    const uint32_t top = (uint32_t)(scaled >> 30);
+    /* A line within 5 % and two Newton steps give the root of the upper 32 bits, or one more; then, by a
        division of 32 bits, that of `scaled` or one more, and so at most one above that of x. */
-    uint32_t root = (uint32_t)(((uint64_t)top * 43691 >> 32) + 23211);
+    uint32_t root = ((top >> 16) * 43691 >> 16) + 23211;
     root = (root + top / root) >> 1;
     root = (root + top / root) >> 1;
-    root -= (uint64_t)root * root > top;
-    const uint64_t rest = scaled - ((uint64_t)root * root << 32);
-    uint64_t longer = ((uint64_t)root << 16) + (uint32_t)(rest >> 17) / root;
-    longer >>= shift / 2;
-    return (uint32_t)(longer - (longer * longer > x));
+    uint32_t beyond = top - root * root; /* within 2^18 of nothing, modulo 2^32 */
+    if (beyond >> 31) beyond += 2 * root-- - 1;
+    const uint32_t rest = beyond << 14 | ((uint32_t)scaled >> 16 & 0x3fff); /* of 2^16 */
+    const uint32_t longer = ((root << 15) + rest / root) >> (shift / 2);
+    return longer - ((uint64_t)longer * longer > x);
 }
 
 #if defined(__aarch64__) && defined(__GNUC__)
@@ -82,6 +82,24 @@ static inline lanes lanes_all(int32_t x)
 static inline void lanes_store(int32_t *x, lanes a)
 {
     vst1q_s32(x, a);
+}
+
+static inline lanes lanes_within(lanes a, int32_t low, int32_t high)
+{
+    return vmaxq_s32(vminq_s32(a, vdupq_n_s32(high)), vdupq_n_s32(low));
+}
+
+/* What fits 16 or 8 bits. */
+static inline void lanes_store_short(int16_t *x, lanes a)
+{
+    vst1_s16(x, vmovn_s32(a));
+}
+
+static inline void lanes_store_bytes(int8_t *x, lanes a)
+{
+    const int16x4_t narrow = vmovn_s32(a);
+    const int8x8_t bytes = vmovn_s16(vcombine_s16(narrow, narrow));
+    vst1_lane_s32((int32_t *)x, vreinterpret_s32_s8(bytes), 0);
 }
 
 /* a0, b0, a1, b1 and so on */
@@ -168,11 +186,13 @@ static inline lanes wide_narrow_shifted(wide a, int bits)
     return wide_narrow(wide_shift(a, bits));
 }
 
-/* Within -limit and limit. */
-static inline lanes wide_narrow_saturated(wide a, int32_t limit)
+/* Products, shifted, within 2^30. */
+static inline lanes lanes_product_shifted(lanes a, lanes b, int bits)
 {
-    const lanes narrow = vqmovn_high_s64(vqmovn_s64(a.low), a.high);
-    return vmaxq_s32(vminq_s32(narrow, vdupq_n_s32(limit)), vdupq_n_s32(-limit));
+    const wide product = wide_shift(wide_product(a, b), bits);
+    const lanes narrow = vqmovn_high_s64(vqmovn_s64(product.low), product.high);
+    const lanes limit = vdupq_n_s32(1 << 30);
+    return vmaxq_s32(vminq_s32(narrow, limit), vnegq_s32(limit));
 }
 
 /* (a + b) / 2^bits, bits constant, in 16 bits. */
@@ -293,6 +313,21 @@ static inline void lanes_store(int32_t *x, lanes a)
     *x = a;
 }
 
+static inline lanes lanes_within(lanes a, int32_t low, int32_t high)
+{
+    return a < low ? low : a > high ? high : a;
+}
+
+static inline void lanes_store_short(int16_t *x, lanes a)
+{
+    *x = (int16_t)a;
+}
+
+static inline void lanes_store_bytes(int8_t *x, lanes a)
+{
+    *x = (int8_t)a;
+}
+
 static inline void lanes_store_pairs(int32_t *x, lanes a, lanes b)
 {
     x[0] = a, x[1] = b;
@@ -305,7 +340,12 @@ static inline void lanes_store_fours(int32_t *x, lanes a, lanes b, lanes c, lane
 
 static inline lanes lanes_scale(lanes a, int32_t b)
 {
+#if UINTPTR_MAX == UINT32_MAX
+    /* The upper half alone, of a that has 31 bits. */
+    return (lanes)(((wide)(2 * a) * (lanes)((uint32_t)b << 16) + ((wide)1 << 31)) >> 32);
+#else
     return (lanes)(((wide)a * b + (1 << 14)) >> 15);
+#endif
 }
 
 static inline wide wide_load(const int64_t *x)
@@ -376,9 +416,22 @@ static inline lanes wide_narrow_saturated(wide a, int32_t limit)
     return (lanes)(a < -limit ? -limit : a > limit ? limit : a);
 }
 
+/* Products, shifted, within 2^30; b has 16 bits without a sign. */
+static inline lanes lanes_product_shifted(lanes a, lanes b, int bits)
+{
+#if UINTPTR_MAX == UINT32_MAX
+    /* Half of the product of two numbers of 32 bits is within 2^30. */
+    if (bits >= 17 && bits <= 32)
+        return (lanes)(((wide)a * (lanes)((uint32_t)b << (32 - bits)) + ((wide)1 << 31)) >> 32);
+#endif
+    return wide_narrow_saturated(wide_shift(wide_product(a, b), bits), 1 << 30);
+}
+
 static inline void lanes_store_sum(int16_t *x, lanes a, lanes b, int bits)
 {
-    const int64_t sum = ((int64_t)a + b + ((int64_t)1 << (bits - 1))) >> bits;
+    /* Half of each, and what both lost. */
+    const int32_t half_sum = (a >> 1) + (b >> 1) + (a & b & 1);
+    const int32_t sum = (half_sum + (1 << (bits - 2))) >> (bits - 1);
     *x = (int16_t)(sum < INT16_MIN ? INT16_MIN : sum > INT16_MAX ? INT16_MAX : sum);
 }
 

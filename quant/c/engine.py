@@ -130,9 +130,12 @@ class Engine:
         engine = self.name + self.revision
         return self.weights.blob(engine, self.signal.sample_rate, self.checkpoint)
 
-    @property
-    def lean_blob(self) -> bytes:
-        """The same for a frame of little memory."""
+    def lean_blob(self, by_output: bool) -> bytes:
+        """The same for a frame of little memory.
+
+        Args:
+            by_output: for processors that multiply vectors, where the engine has such weights.
+        """
         return self.blob
 
 

@@ -87,7 +87,9 @@ class FixedEngine(LayerEngine):
     arithmetic = "fixed"
     element = samples = "int16_t"
     included = ("fixed_lanes.h", "fixed_path.h", "fixed_kernels.h", "fixed_spread.h", "weights.h")
-    included_by_these = ("compiler.h", "dsp.h", "wide.h", "bits.h", "fft.h", "level.h")
+    included_by_these = (
+        *("compiler.h", "dsp.h", "helium.h", "wide.h", "bits.h", "fft.h", "level.h"),
+    )
 
     def __init__(
         self,
@@ -103,20 +105,22 @@ class FixedEngine(LayerEngine):
             ValueError: A layer's sums could leave 32 bits, or the kernels don't serve it.
         """
         fixed = quantize_layers(layers, encodings, signal)
-        self._fours: list[str] = []
+        self._outputs: dict[str, tuple[int, int]] = {}
         self._doubled: dict[str, Change] = {}
         self._fixed = dict(zip(layers_by_result(layers), fixed, strict=True))
         super().__init__(layers, signal, network, checkpoint)
 
-    @property
-    def lean_blob(self) -> bytes:
-        """Weights of four inputs in the order 0, 2, 1, 3, and multipliers twice as large.
+    def lean_blob(self, by_output: bool) -> bytes:
+        """Weights as instructions want them, and multipliers twice as large.
 
-        See `edge_se/core/dsp.h`.
+        See `edge_se/core/dsp.h` and, for weights by output, `edge_se/core/helium.h`.
         """
         if any(self.weights.numbers(SHIFT)):
             raise UserError(TOO_FINE)
-        changes: dict[str, Change] = dict.fromkeys(self._fours, _by_twos)
+        changes: dict[str, Change] = {
+            name: partial(_by_output, *shape) if by_output else _by_twos
+            for name, shape in self._outputs.items()
+        }
         arranged = self.weights.changed(changes | self._doubled)
         return arranged.blob(self.name, self.signal.sample_rate, self.checkpoint)
 
@@ -153,7 +157,9 @@ class FixedEngine(LayerEngine):
             "features": ("int16_t", FEATURE_ROWS[self.signal.features] * BINS),
             "mask": ("int16_t", MASK_PARTS * BINS + EIGHT - 1),
         }
-        self.source.table("tanh_table", tanh_table().astype(np.int16))
+        powers = tanh_table()
+        by_span = (powers * [[1], [1], [1], [2]]).T
+        self.source.table("tanh_table", powers.astype(np.int16), lean=by_span.astype(np.int32))
         low, high = limits(np.int16)
         fields = {
             "feature_bytes": 2,
@@ -505,7 +511,7 @@ class FixedEngine(LayerEngine):
         groups = len(affine.bias.ravel()) // outputs
         bias, sums = affine.bias.ravel(), weight.reshape(groups, -1, outputs).sum(axis=1).ravel()
         # Where products of bytes are added up, the lower one of an input counts from -128.
-        self._fours.append(f"{name}_weight")
+        self._outputs[f"{name}_weight"] = groups, outputs
         return self._tables(name, fours, affine, [bias, bias + 128 * sums], leaky)
 
     def depthwise(
@@ -552,6 +558,10 @@ def _double(first: int, rows: NDArray[Any]) -> NDArray[Any]:
     if np.abs(larger[first:]).max() >= 2**31:
         raise UserError(TOO_FINE)
     return larger.astype(np.int32)
+
+
+def _by_output(groups: int, outputs: int, weight: NDArray[Any]) -> NDArray[Any]:
+    return weight.reshape(groups, -1, outputs, FOUR).swapaxes(1, 2).ravel()
 
 
 def _by_twos(weight: NDArray[Any]) -> NDArray[Any]:

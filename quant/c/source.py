@@ -45,15 +45,15 @@ class Source:
 
     def __init__(self) -> None:
         self._tables: dict[str, str] = {}
+        self._lean_tables: dict[str, str] = {}
         self._functions: dict[str, str] = {}
         self.statements: list[str] = []
 
-    def table(self, name: str, content: NDArray[Any]) -> str:
-        """Add a constant table (flattened); its name."""
-        kind, numbers = C_TYPES[content.dtype], [number(value) for value in content.ravel()]
-        lines = textwrap.wrap(", ".join(numbers), WIDTH, break_long_words=False)
-        body = "\n".join(lines).replace(", ", ",")
-        self._tables[name] = f"static const {kind} {name}[{len(numbers)}] ALIGNED = {{\n{body}}};"
+    def table(self, name: str, content: NDArray[Any], lean: NDArray[Any] | None = None) -> str:
+        """Add a constant table (flattened), if need be another one for lean frames; its name."""
+        self._tables[name] = self._lean_tables[name] = _table(name, content)
+        if lean is not None:
+            self._lean_tables[name] = _table(name, lean)
         return name
 
     def function(self, stem: str, parameters: str, body: str, quick: str = "") -> str:
@@ -87,10 +87,9 @@ class Source:
         """Add a call of a function as a statement of the frame."""
         self.say(f"{function}({', '.join(arguments)});")
 
-    @property
-    def tables(self) -> str:
-        """All tables as C."""
-        return "\n".join(self._tables.values())
+    def tables(self, lean: bool) -> str:
+        """All tables as C, of a lean frame or of others."""
+        return "\n".join((self._lean_tables if lean else self._tables).values())
 
     @property
     def functions(self) -> str:
@@ -101,6 +100,13 @@ class Source:
     def body(self) -> str:
         """The frame's statements."""
         return indented(self.statements)
+
+
+def _table(name: str, content: NDArray[Any]) -> str:
+    kind, numbers = C_TYPES[content.dtype], [number(value) for value in content.ravel()]
+    lines = textwrap.wrap(", ".join(numbers), WIDTH, break_long_words=False)
+    body = "\n".join(lines).replace(", ", ",")
+    return f"static const {kind} {name}[{len(numbers)}] ALIGNED = {{\n{body}}};"
 
 
 def _braced(body: str) -> str:

@@ -50,7 +50,9 @@ def generate(
     return frame_sources(engine, prefix) | weights_sources(engine, checkpoint.name, prefix)
 
 
-def frame_sources(engine: Engine, prefix: str, lean: bool = False) -> dict[str, str]:
+def frame_sources(
+    engine: Engine, prefix: str, lean: bool = False, by_output: bool = False
+) -> dict[str, str]:
     """C sources, by file name, of an engine: a header, the frame, and what they include.
 
     Args:
@@ -58,17 +60,18 @@ def frame_sources(engine: Engine, prefix: str, lean: bool = False) -> dict[str, 
         prefix: of files, functions and types.
         lean: for little memory: nothing is kept to be restored after a knock, and all states share
             the frame's memory, which is not on the stack then.
+        by_output: of a lean one: for weights that lie by output.
     """
     files = {
         f"{prefix}.h": _header(engine, prefix, lean),
-        f"{prefix}.c": _frame(engine, prefix, lean),
+        f"{prefix}.c": _frame(engine, prefix, lean, by_output),
     }
     headers = (*engine.included, *engine.included_by_these)
     return files | {name: (CORE / name).read_text(encoding="utf-8") for name in headers}
 
 
 def weights_sources(
-    engine: Engine, checkpoint: str, prefix: str, lean: bool = False
+    engine: Engine, checkpoint: str, prefix: str, lean: bool = False, by_output: bool = False
 ) -> dict[str, str]:
     """C sources, by file name, of a checkpoint's weights as a constant table.
 
@@ -77,8 +80,9 @@ def weights_sources(
         checkpoint: what they are from.
         prefix: of files and names.
         lean: for a lean frame, and no other.
+        by_output: of a lean one, where its weights lie by output.
     """
-    p, blob = prefix, engine.lean_blob if lean else engine.blob
+    p, blob = prefix, engine.lean_blob(by_output) if lean else engine.blob
     numbers = textwrap.fill(", ".join(map(str, blob)), WIDTH).replace(", ", ",")
     header = f"""\
 /* The weights of {checkpoint}, for {p}_load. */
@@ -204,10 +208,11 @@ def _bounds(engine: Engine, p: str) -> str:
     return textwrap.indent("\n".join(lines), "    ")
 
 
-def _frame(engine: Engine, p: str, lean: bool) -> str:
+def _frame(engine: Engine, p: str, lean: bool, by_output: bool) -> str:
     upper = p.upper()
     kind, hop = engine.samples, engine.signal.hop
-    macros = {**engine.defined, **({"LEAN": 1} if lean else {})}
+    macros: dict[str, str | int] = {**engine.defined}
+    macros |= {name: 1 for name, on in (("LEAN", lean), ("BY_OUTPUT", by_output)) if on}
     defined = "".join(f"#define {name} {value}\n" for name, value in macros.items())
     includes = defined + "\n".join(f'#include "{name}"' for name in engine.included)
     first, second = engine.layout
@@ -232,7 +237,7 @@ static const struct bounds bounds[] = {{
 {_bounds(engine, p)}
 }};
 
-{engine.source.tables}
+{engine.source.tables(lean)}
 
 {engine.source.functions}
 

@@ -32,11 +32,13 @@ class Core:
         key: By which users name it.
         flags: Of gcc.
         machine: That emulates it.
+        has_vectors: Whether it has Helium, for which weights lie by output.
     """
 
     key: str
     flags: str
     machine: Machine
+    has_vectors: bool = False
 
     @property
     def name(self) -> str:
@@ -66,6 +68,7 @@ CORES = {
             "cortex-m55",
             "-mcpu=cortex-m55 -mthumb -mfloat-abi=hard",
             Machine("mps3-an547", 0x00000000, 0x20000000, 32),
+            has_vectors=True,
         ),
     )
 }

@@ -97,9 +97,9 @@ def package_files(engine: Engine, core: Core, source: str) -> dict[str, str]:
     for name, text in files.items():
         if not name.endswith((".c", ".h")):
             files[name] = Template(text).substitute(names)
-    sources = frame_sources(engine, ENGINE, lean=True) | weights_sources(
-        engine, source, ENGINE, lean=True
-    )
+    kind = {"lean": True, "by_output": core.has_vectors}
+    sources = frame_sources(engine, ENGINE, **kind)
+    sources |= weights_sources(engine, source, ENGINE, **kind)
     files |= {f"src/{name}": text for name, text in sources.items()}
     return files | {"test/self_test_vector.h": _vector(engine, files)}
 

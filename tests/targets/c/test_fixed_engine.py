@@ -3,8 +3,9 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -122,17 +123,27 @@ def test_it_gives_the_same_bits_on_arm(engine, sources, noisy, core, options):
 
 
 @pytest.fixture(scope="session")
-def package(layers, checkpoint, tmp_path_factory) -> Path:
-    """A package for a Cortex-M33."""
+def packages(layers, checkpoint, tmp_path_factory) -> Callable[[str], Path]:
+    """Packages by core, each made once."""
     values, encodings = layers
     names = (checkpoint.signal, checkpoint.architecture, checkpoint.sha256)
-    engine = FixedEngine(values, *names, encodings)
-    folder = tmp_path_factory.mktemp("microcontroller") / "package"
-    core = find_core("cortex-m33")
-    with unless_missing():
-        write_package(folder, engine, core, "a checkpoint")
-    assert [path.name for path in folder.parent.iterdir()] == ["package"]
-    return folder
+
+    @cache
+    def make(core: str) -> Path:
+        folder = tmp_path_factory.mktemp("microcontroller") / "package"
+        engine = FixedEngine(values, *names, encodings)
+        with unless_missing():
+            write_package(folder, engine, find_core(core), "a checkpoint")
+        assert [path.name for path in folder.parent.iterdir()] == ["package"]
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def package(packages) -> Path:
+    """A package for a Cortex-M33."""
+    return packages("cortex-m33")
 
 
 @contextmanager
@@ -186,10 +197,12 @@ def test_its_header_knows_no_network(package):
 
 
 @pytest.mark.slow
-def test_a_package_gives_the_same_bits_on_a_bare_cortex_m33(engine, package, noisy, tmp_path):
+@pytest.mark.parametrize("core", ["cortex-m33", "cortex-m55"])
+def test_a_package_gives_the_same_bits_on_a_bare_core(engine, packages, noisy, tmp_path, core):
+    package = packages(core)
     signal = difficult(noisy)[22 * HOP : 30 * HOP]
     with unless_missing():
-        report = emulate(package, find_core("cortex-m33"), signal, tmp_path)
+        report = emulate(package, find_core(core), signal, tmp_path)
 
     np.testing.assert_array_equal(report.enhanced, engine("fixed").process(signal))
     written = (package / "MEMORY.md").read_text().replace(",", "")
