@@ -160,7 +160,7 @@ def test_what_auto_chose_is_a_recipe_that_gives_the_same_file(tmp_path, noisy):
         (
             'default = "int8"\noverrides = [{pattern = "^encodr", precision = "float"}]',
             "the pattern '^encodr' of the recipe mine matches no operator of this gtcrn; their "
-            "names begin as in features, features_in_bands, merge, fine, excess, encoder, bottle",
+            "names begin as in features, features_in_bands, merge, fine, excess, encoder, dpgrnn1",
         ),
     ],
 )
