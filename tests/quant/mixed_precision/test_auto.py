@@ -167,7 +167,9 @@ def test_recovery_is_spent_only_where_it_can_change_the_choice():
     assert worth_recovering([hopeless, dear], dear, 0.02, 200) is None
 
 
-def test_out_of_reach_the_nearest_is_taken_and_a_static_one_tried_again_recovered(default_checkpoint, clips, monkeypatch):
+def test_out_of_reach_the_nearest_is_taken_and_a_static_one_tried_recovered(
+    default_checkpoint, clips, monkeypatch
+):
     def recovery(calibrated, recipe, ranges) -> Recovered:
         return Recovered(calibrated, 80, 60, 1.0, 0.5)
 
