@@ -1,6 +1,7 @@
 """Signals that ask for an end: what runs is unwound by an exception."""
 
 import math
+import os
 import signal
 import threading
 import time
@@ -33,14 +34,19 @@ class _Put:
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Let a signal that asks for an end raise `Ended`; others at once are the same wish."""
-    came = -math.inf
+    """Let a signal that asks for an end raise `Ended`; others at once are the same wish.
+
+    One that comes later than that, when all is unwound, ends the process at once.
+    """
+    came, unwound = -math.inf, False
 
     def end(number: int, frame: Any) -> None:
         nonlocal came
         again, came = time.monotonic() - came < AT_ONCE_S, time.monotonic()
         if again:
             return
+        if unwound:  # nobody would catch it
+            os._exit(128 + number)
         if not _Put.off:
             raise Ended(number)
         _Put.number = number
@@ -50,6 +56,7 @@ def ending_on_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        unwound = True
         if came < 0:
             for number, handler in previous.items():
                 signal.signal(number, handler)

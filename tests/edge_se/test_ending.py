@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -64,3 +66,23 @@ def test_other_threads_put_nothing_off():
         leave.wait(0.2)  # Python looks for signals between calls
     leave.set()
     thread.join()
+
+
+@pytest.mark.parametrize(("at_once", "code", "told"), [(60, 0, "lives\n"), (0, 130, "")])
+def test_a_late_signal_after_the_end_ends_without_a_traceback(at_once, code, told):
+    program = f"""
+import signal
+import subprocess
+import sys
+from edge_se import ending
+ending.AT_ONCE_S = {at_once}
+try:
+    with ending.ending_on_signals():
+        signal.raise_signal(signal.SIGTERM)
+except ending.Ended:
+    signal.raise_signal(signal.SIGINT)
+print("lives")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout, done.stderr) == (code, told, "")
