@@ -411,11 +411,6 @@ static inline lanes wide_narrow_shifted(wide a, int bits)
     return wide_narrow(wide_shift(a, bits));
 }
 
-static inline lanes wide_narrow_saturated(wide a, int32_t limit)
-{
-    return (lanes)(a < -limit ? -limit : a > limit ? limit : a);
-}
-
 /* Products, shifted, within 2^30; b has 16 bits without a sign. */
 static inline lanes lanes_product_shifted(lanes a, lanes b, int bits)
 {
@@ -424,7 +419,8 @@ static inline lanes lanes_product_shifted(lanes a, lanes b, int bits)
     if (bits >= 17 && bits <= 32)
         return (lanes)(((wide)a * (lanes)((uint32_t)b << (32 - bits)) + ((wide)1 << 31)) >> 32);
 #endif
-    return wide_narrow_saturated(wide_shift(wide_product(a, b), bits), 1 << 30);
+    const wide product = wide_shift(wide_product(a, b), bits), limit = (wide)1 << 30;
+    return (lanes)(product < -limit ? -limit : product > limit ? limit : product);
 }
 
 static inline void lanes_store_sum(int16_t *x, lanes a, lanes b, int bits)

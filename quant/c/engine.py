@@ -122,13 +122,12 @@ class Engine:
     @property
     def layout(self) -> tuple[int, int]:
         """What tells its weights from others."""
-        return self.weights.layout(self.name + self.revision)
+        return self.weights.layout(self._kind)
 
     @property
     def blob(self) -> bytes:
         """The checkpoint's weights, to be loaded."""
-        engine = self.name + self.revision
-        return self.weights.blob(engine, self.signal.sample_rate, self.checkpoint)
+        return self._loadable(self.weights)
 
     def lean_blob(self, by_output: bool) -> bytes:
         """The same for a frame of little memory.
@@ -137,6 +136,14 @@ class Engine:
             by_output: for processors that multiply vectors, where the engine has such weights.
         """
         return self.blob
+
+    @property
+    def _kind(self) -> str:
+        """What its weights are for."""
+        return self.name + self.revision
+
+    def _loadable(self, weights: Weights) -> bytes:
+        return weights.blob(self._kind, self.signal.sample_rate, self.checkpoint)
 
 
 class LayerEngine(Engine, ABC):

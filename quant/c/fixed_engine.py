@@ -121,8 +121,7 @@ class FixedEngine(LayerEngine):
             name: partial(_by_output, *shape) if by_output else _by_twos
             for name, shape in self._outputs.items()
         }
-        arranged = self.weights.changed(changes | self._doubled)
-        return arranged.blob(self.name, self.signal.sample_rate, self.checkpoint)
+        return self._loadable(self.weights.changed(changes | self._doubled))
 
     def _writers(self) -> dict[type, Callable[[Any], None]]:
         further: dict[type, Callable[[FixedEngine, Any, Any], None]] = {

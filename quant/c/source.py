@@ -45,13 +45,13 @@ class Source:
 
     def __init__(self) -> None:
         self._tables: dict[str, str] = {}
-        self._lean_tables: dict[str, str] = {}
+        self._lean_tables: dict[str, str] = {}  # in place of those of these names
         self._functions: dict[str, str] = {}
         self.statements: list[str] = []
 
     def table(self, name: str, content: NDArray[Any], lean: NDArray[Any] | None = None) -> str:
         """Add a constant table (flattened), if need be another one for lean frames; its name."""
-        self._tables[name] = self._lean_tables[name] = _table(name, content)
+        self._tables[name] = _table(name, content)
         if lean is not None:
             self._lean_tables[name] = _table(name, lean)
         return name
@@ -89,7 +89,8 @@ class Source:
 
     def tables(self, lean: bool) -> str:
         """All tables as C, of a lean frame or of others."""
-        return "\n".join((self._lean_tables if lean else self._tables).values())
+        tables = self._tables | self._lean_tables if lean else self._tables
+        return "\n".join(tables.values())
 
     @property
     def functions(self) -> str:
