@@ -72,7 +72,7 @@ BENCHMARKED := $(PRECISIONS:%=$(DEMO)/gtcrn_%.tflite)
 benchmark: $(INSTALLED) $(BENCHMARKED)
 	$(BIN)/edge-se benchmark --model $(firstword $(BENCHMARKED)) --seconds 60 \
 		--json $(DEMO)/comparison.json --compare $(wordlist 2,9,$(BENCHMARKED)) c $(PEERS)
-	for model in $(BENCHMARKED:%="--model %") "--engine c"; do \
+	for model in $(BENCHMARKED:%="--model %") "--model gtcrn --engine c"; do \
 		$(BIN)/edge-se boards emulate pi4 -- benchmark $$model --seconds 0.5 || exit 0; \
 	done
 
@@ -95,11 +95,11 @@ quality: $(INSTALLED)
 costs: $(INSTALLED)
 	$(BIN)/python -m targets.emulation.costs
 
-# Make the model file, its weights for C and the C engines in the wheel again, after training or a
-# change of the graph.
+# Make the built-in model files, GTCRN's weights for C and the C engines in the wheel again, after
+# training or a change of the graph.
 default-model: $(INSTALLED)
-	$(BIN)/edge-se quantize --precision int8_float_ends \
-		--out edge_se/models/gtcrn.tflite
+	$(BIN)/edge-se quantize gtcrn --precision int8_float_ends --out edge_se/models/gtcrn.tflite
+	$(BIN)/edge-se quantize ul_unas --precision int8 --out edge_se/models/ul_unas.tflite
 	$(BIN)/python -m targets.engines
 	$(BIN)/python -m edge_se.core.build
 

@@ -1,4 +1,6 @@
-"""Write docs/results.md from the JSON files in benchmarks/results/: python -m benchmarks.results.
+"""Write docs/results.md, and a table of the README, from the JSON files in benchmarks/results/.
+
+The command is `python -m benchmarks.results`.
 
 Every published figure stands in one table of one of these files, beside the command that measures
 it. To publish a figure, run that command, which puts the table there itself (`put`) or says what
@@ -14,6 +16,7 @@ Cells are text, so that a figure keeps the digits that it was measured with. `me
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,8 @@ from edge_se.files import write_whole
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDER = Path(__file__).resolve().parent / "results"
-PAGE = REPOSITORY / "docs" / "results.md"
+PAGE, README = REPOSITORY / "docs" / "results.md", REPOSITORY / "README.md"
+BUILT_IN = "The built-in networks"  # title of the table that the README has too
 
 HEAD = (
     "# Results",
@@ -92,9 +96,20 @@ def main() -> int:
     """Write the page."""
     summary = (__doc__ or "").partition("\n")[0]
     argparse.ArgumentParser(description=summary).parse_args()
-    PAGE.write_text(render(FOLDER), encoding="utf-8")
-    print(f"wrote {PAGE}")
+    page = render(FOLDER)
+    readme = with_table(README.read_text(encoding="utf-8"), page)
+    for path, text in ((PAGE, page), (README, readme)):
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote {path}")
     return 0
+
+
+def with_table(readme: str, page: str) -> str:
+    """The README, whose table of the built-in networks becomes that of the page of results."""
+    pattern = re.compile(rf"(?<=# {BUILT_IN}\n\n)(?:(?!^#).*\n)*?((?:^\|.*\n)+)", re.MULTILINE)
+    there, here = pattern.search(page), pattern.search(readme)
+    assert there and here, f"no table below {BUILT_IN!r}"
+    return readme[: here.start(1)] + there[1] + readme[here.end(1) :]
 
 
 def section(content: Content, name: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ from edge_se.model_file import has_manifest
 from edge_se.signal import Signal
 from edge_se.stft import Samples, Stft
 
-# Names that stand for what is installed: our own C engine, RNNoise, WebRTC's noise suppressor.
+# Names that stand for what is installed: GTCRN in our C engine, RNNoise, WebRTC's noise suppressor.
 BUILT_IN, RNNOISE, WEBRTC = "c", "rnnoise", "webrtc"
 DTLN_STAGES = ("model_quant_1.tflite", "model_quant_2.tflite")
 
@@ -53,7 +53,7 @@ def load_peer(path: Path) -> Peer:
     Args:
         path: A model of ours, the authors' streaming ONNX of GTCRN, a folder with DTLN's stages,
             RNNoise's shared library (librnnoise*.so), or `RNNOISE` for the installed one;
-            `WEBRTC`; or `BUILT_IN` for our own C engine.
+            `WEBRTC`; or `BUILT_IN` for the built-in GTCRN in our C engine, in float.
 
     Raises:
         UserError: It is none of these, or its runtime is not installed.
@@ -63,7 +63,7 @@ def load_peer(path: Path) -> Peer:
     if str(path) == WEBRTC:
         return WebRtc()
     if str(path) == BUILT_IN:
-        return Ours(Enhancer(engine=BUILT_IN))
+        return Ours(Enhancer("gtcrn", engine=BUILT_IN))
     if path.name.startswith("librnnoise"):
         return Rnnoise(path)
     if path.is_dir():

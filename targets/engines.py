@@ -1,6 +1,6 @@
 """Generated C engines as shared libraries: those in the compiled core, and a user's own.
 
-`python -m targets.engines` writes the core's sources anew, and the weights into the built-in model.
+`python -m targets.engines` writes the core's sources anew, and weights into the built-in GTCRN.
 """
 
 import sys
@@ -17,10 +17,10 @@ from edge_se.core.build import FOLDER, BuildError, compile_library
 from edge_se.engines.generated import ARITHMETICS, engine_manifest, prefix
 from edge_se.errors import UserError
 from edge_se.files import written_beside
-from edge_se.model_file import attach_manifest, default_model_path, read_model
+from edge_se.model_file import attach_manifest, find_model, read_model
 from quant.c.engine import Engine
 from quant.c.engines import make_engine
-from quant.checkpoints import default_checkpoint_path
+from quant.checkpoints import DEFAULT, default_checkpoint_path
 from quant.commands.progress import ProgressBars
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.registry import find_network
@@ -29,7 +29,7 @@ from targets.c.generate import frame_sources
 
 SOURCES = FOLDER / "engine"
 NOISE = 16000  # samples that stand for clips
-# Networks of which users bring checkpoints, and in what the core computes them.
+# Further networks, whose frames alone are made, and in what the core computes them.
 ONLY_FRAMES = {"ul_unas": tuple(ARITHMETICS)}
 
 
@@ -38,13 +38,13 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 def built_in_engines(progress: Progress = silent) -> list[Engine]:
-    """Engines of the built-in network; their frames serve every checkpoint of it."""
+    """Engines of the built-in GTCRN; their frames serve every checkpoint of it."""
     checkpoint = load_checkpoint(default_checkpoint_path())
     return [make_engine(checkpoint, arithmetic, None, progress) for arithmetic in ARITHMETICS]
 
 
 def frame_engines() -> list[Engine]:
-    """Engines of networks that none is built in of; their frames are those of any checkpoint."""
+    """Engines of further networks; their frames are those of any checkpoint."""
     engines, noise = [], 0.1 * np.random.default_rng(0).standard_normal(NOISE).astype(np.float32)
     for name, arithmetics in ONLY_FRAMES.items():
         network = find_network(name)
@@ -62,7 +62,7 @@ def core_sources(engine: Engine) -> dict[str, str]:
 
 
 def write_built_in() -> None:
-    """Write the core's engines anew, and the weights into the built-in model."""
+    """Write the core's engines anew, and weights into the built-in GTCRN."""
     with ProgressBars() as progress:
         engines = built_in_engines(progress)
     files = {
@@ -77,10 +77,11 @@ def write_built_in() -> None:
     for other in SOURCES.iterdir():
         if other.name not in files:
             other.unlink()
-    data, manifest = read_model(default_model_path())
-    # The built-in model is not in 8 bits throughout: those of the int8 engine are another file's.
+    path = find_model(DEFAULT)
+    data, manifest = read_model(path)
+    # The file is not in 8 bits throughout: those of the int8 engine are another file's.
     weights = {e.arithmetic: e.blob for e in engines if e.arithmetic != "int8"}
-    with written_beside(default_model_path()) as temporary:
+    with written_beside(path) as temporary:
         temporary.write_bytes(attach_manifest(data, manifest, weights))
 
 

@@ -40,6 +40,12 @@ def test_the_page_is_what_the_command_writes():
     assert page == results.render(results.FOLDER), "run python -m benchmarks.results"
 
 
+def test_the_readme_has_the_table_of_the_built_in_networks():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+    assert readme == results.with_table(readme, results.render(results.FOLDER))
+
+
 def test_a_table_has_its_command_beside_it(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"title": "Files", "tables": [TABLE]}))
 

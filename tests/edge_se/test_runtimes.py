@@ -12,7 +12,7 @@ import soundfile
 
 from calib_data import clips_folder
 from edge_se import Enhancer
-from edge_se.model_file import default_model_path
+from edge_se.model_file import find_model
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = """
@@ -59,7 +59,7 @@ def test_a_runtime_gives_the_same_output(environment, tiny_float, tiny_int8, noi
     # Signal to noise at least, in dB. Kernels of other versions round 8-bit values elsewhere, by a
     # step or two, and a recurrent network carries that on: the default model then differs about as
     # much as quantization itself changed it.
-    models = {tiny_float: 100, tiny_int8: 30, default_model_path(): 20}
+    models = {tiny_float: 100, tiny_int8: 30, find_model("gtcrn"): 20}
     speech, _ = soundfile.read(sorted(clips_folder().glob("clean/*.flac"))[0], dtype="float32")
     noisy = speech + np.resize(noise, len(speech)) * 0.1 * np.std(speech) / np.std(noise)
     np.save(tmp_path / "noisy.npy", noisy.astype(np.float32))

@@ -116,12 +116,12 @@ def other_audio() -> Seeds:
 
 def tflite() -> Seeds:
     """The built-in model and the tiny ones, of an enhancer and of a separator."""
-    from edge_se.model_file import default_model_path
+    from edge_se.model_file import find_model
     from tests.helpers.tiny_model import write_tiny
 
     write_models()
     write_tiny(FIXTURES / "float.tflite")
-    (FIXTURES / "gtcrn.tflite").write_bytes(default_model_path().read_bytes())
+    (FIXTURES / "gtcrn.tflite").write_bytes(find_model("gtcrn").read_bytes())
     enhancers = ("gtcrn.tflite", "tiny.tflite", "float.tflite")
     enhance_by(*enhancers)
     names = (*enhancers, SEPARATOR.name)

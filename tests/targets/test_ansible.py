@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import targets
-from edge_se.model_file import attach_manifest, default_model_path, read_model
+from edge_se.model_file import attach_manifest, find_model, read_model
 from targets.boards import find_board
 from targets.bundle import build_bundle, write_bundle
 
@@ -70,8 +70,8 @@ def current(board) -> str | None:
 
 
 def test_the_role_installs_once_and_stops_at_the_first_failure(boards, play, tmp_path):
-    bundle = bundle_of(default_model_path())
-    data, manifest = read_model(default_model_path())
+    bundle = bundle_of(find_model("gtcrn"))
+    data, manifest = read_model(find_model("gtcrn"))
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(attach_manifest(data[:8] + bytes(len(data) - 8), manifest))
 

@@ -18,7 +18,7 @@ import pytest
 
 from edge_se.core import LIBRARY
 from edge_se.errors import UserError
-from edge_se.model_file import default_model_path
+from edge_se.model_file import find_model
 from quant.checkpoints import default_checkpoint_path
 from quant.networks.checkpoint import load_checkpoint
 from targets import bundle as bundles
@@ -32,7 +32,7 @@ from targets.remote import Connection
 from targets.wheels import runtime_wheel
 from tests.helpers.releases import BARE_BOARD
 
-MODEL = default_model_path()
+MODEL = find_model("gtcrn")
 
 
 def wheel(path):

@@ -12,13 +12,13 @@ import textwrap
 import pytest
 
 from edge_se.manifest import Manifest
-from edge_se.model_file import attach_manifest, default_model_path, read_model
+from edge_se.model_file import attach_manifest, find_model, read_model
 from targets.boards import find_board
 from targets.bundle import build_bundle, write_bundle
 from targets.deployment import SCRIPT
 from targets.remote import Connection, RefusedError
 
-MODEL = default_model_path()
+MODEL = find_model("gtcrn")
 
 
 @pytest.fixture(scope="module")

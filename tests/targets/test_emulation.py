@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_se.errors import UserError
-from edge_se.model_file import default_model_path
+from edge_se.model_file import find_model
 from targets.boards import find_board, load_boards
 from targets.emulation.emulator import CLASSES, build_counter, read_counts
 from targets.emulation.report import project
@@ -141,6 +141,6 @@ def test_any_command_of_the_runtime_runs_on_an_emulated_board(tool, edge_se):
     for name in ("apt-get", "dpkg-deb"):
         tool(name)
 
-    result = edge_se("boards", "emulate", "zero2", "--", "inspect", default_model_path())
+    result = edge_se("boards", "emulate", "zero2", "--", "inspect", find_model("gtcrn"))
 
     assert "gtcrn, int8" in result.stdout

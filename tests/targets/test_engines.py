@@ -24,7 +24,7 @@ from edge_se.engines import generated, load_engine, tflite
 from edge_se.engines.generated import GeneratedEngine, load_compiled, prefix, read_compiled
 from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
-from edge_se.model_file import attach_manifest, attached_weights, default_model_path, read_model
+from edge_se.model_file import attach_manifest, attached_weights, find_model, read_model
 from edge_se.strength import Strength
 from quant.c.engines import float_engine, make_engine
 from quant.checkpoints import default_checkpoint_path
@@ -76,7 +76,7 @@ def signal() -> np.ndarray:
 
 def with_weights(folder: Path, weights: dict[str, bytes]) -> Path:
     """The built-in model with other weights for the C engine."""
-    data, manifest = read_model(default_model_path())
+    data, manifest = read_model(find_model("gtcrn"))
     path = folder / "other.tflite"
     path.write_bytes(attach_manifest(data, manifest, weights))
     return path
@@ -100,7 +100,7 @@ def test_the_core_has_the_frame_that_every_checkpoint_has(arithmetic, noisy):
 
 
 def test_the_built_in_model_carries_weights_of_its_checkpoint():
-    data, manifest = read_model(default_model_path())
+    data, manifest = read_model(find_model("gtcrn"))
     checkpoint = load_checkpoint(default_checkpoint_path())
     wanted = float_engine(checkpoint, RECIPES["float"]).blob
 
@@ -172,9 +172,9 @@ def test_the_float_engine_has_the_float_model_s_front_end(library, float_model, 
 def test_a_knock_and_dc_leave_no_trace_in_c(library, in_the_world, stft):
     begin, until = 36000, len(in_the_world) // 2
     plain = np.concatenate([in_the_world[:32000], in_the_world[begin:until] - np.float32(0.1)])
-    expected = Enhancer(engine="c", stft=stft).enhance(plain)[32000 + 9600 :]
+    expected = Enhancer("gtcrn", engine="c", stft=stft).enhance(plain)[32000 + 9600 :]
 
-    found = Enhancer(engine="c", stft=stft).enhance(in_the_world)[begin + 9600 : until]
+    found = Enhancer("gtcrn", engine="c", stft=stft).enhance(in_the_world)[begin + 9600 : until]
 
     error = np.square(found - expected).sum() / np.square(expected).sum()
     assert 10 * np.log10(error) < -15
@@ -183,8 +183,8 @@ def test_a_knock_and_dc_leave_no_trace_in_c(library, in_the_world, stft):
 def test_the_fixed_engine_takes_and_gives_int16(library):
     speech, _ = soundfile.read(clips_folder() / "clean" / "en_03.flac", dtype="float32")
     speech += 0.005 * np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32)
-    enhancer = Enhancer(engine="c", stft="fixed")
-    expected = Enhancer(engine="c").enhance(speech)
+    enhancer = Enhancer("gtcrn", engine="c", stft="fixed")
+    expected = Enhancer("gtcrn", engine="c").enhance(speech)
 
     found = enhancer.enhance(speech)
 
@@ -208,7 +208,7 @@ def test_the_engine_built_in_takes_less_away_as_the_float_model_does(
 
 @pytest.mark.parametrize(("arithmetic", "tolerance"), [("float", 1e-6), ("fixed", 2 / 32768)])
 def test_an_engine_mixes_the_input_in_to_the_sample(library, signal, arithmetic, tolerance):
-    enhancer = Enhancer(engine="c", stft=arithmetic)
+    enhancer = Enhancer("gtcrn", engine="c", stft=arithmetic)
     full = enhancer.enhance(signal)
     enhancer.mix = 0.25
 
@@ -219,7 +219,7 @@ def test_an_engine_mixes_the_input_in_to_the_sample(library, signal, arithmetic,
 
 @pytest.mark.parametrize("arithmetic", ["float", "fixed"])
 def test_an_engine_keeps_its_strength_across_resets(library, signal, arithmetic):
-    enhancer = Enhancer(engine="c", stft=arithmetic)
+    enhancer = Enhancer("gtcrn", engine="c", stft=arithmetic)
     enhancer.max_attenuation_db, enhancer.mix = 6, 0.5
 
     first = enhancer.enhance(signal)
@@ -228,10 +228,10 @@ def test_an_engine_keeps_its_strength_across_resets(library, signal, arithmetic)
 
 
 def test_a_models_strength_holds_in_c_too(library, tmp_path, signal):
-    data, manifest = read_model(default_model_path())
+    data, manifest = read_model(find_model("gtcrn"))
     path = tmp_path / "soft.tflite"
     path.write_bytes(attach_manifest(data, replace(manifest, strength=Strength(6.0))))
-    asked = Enhancer(engine="c")
+    asked = Enhancer("gtcrn", engine="c")
     asked.max_attenuation_db = 6
 
     found = Enhancer(path, engine="c").enhance(signal)
@@ -242,7 +242,7 @@ def test_a_models_strength_holds_in_c_too(library, tmp_path, signal):
 @pytest.mark.parametrize("steps", [(-1, -(2**31)), (32769, 2**31 - 1)])
 def test_steps_out_of_reach_are_the_nearest_within(library, signal, steps):
     """As C callers may give them."""
-    engine = load_engine(default_model_path(), "c", stft="fixed")
+    engine = load_engine(find_model("gtcrn"), "c", stft="fixed")
     assert isinstance(engine, GeneratedEngine)
     hops = (30000 * signal[:1024]).astype(np.int16).reshape(4, 256)
     outputs = np.zeros((2, *hops.shape), np.int16)
@@ -261,7 +261,7 @@ def test_an_engine_tells_speech_as_the_float_model_does(
 ):
     speech, _ = soundfile.read(clips_folder() / "clean" / "en_03.flac", dtype="float32")
     noisy = speech + 0.01 * np.random.default_rng(0).standard_normal(len(speech)).astype("f")
-    here, there = Enhancer(engine="c", stft=arithmetic), Enhancer(float_model)
+    here, there = Enhancer("gtcrn", engine="c", stft=arithmetic), Enhancer(float_model)
     here.mix = 0.5  # which changes nothing
 
     def heard(enhancer: Enhancer) -> np.ndarray:
@@ -278,7 +278,7 @@ def test_an_engine_tells_speech_as_the_float_model_does(
 @pytest.mark.parametrize("which", ["float", "default", "c float", "c fixed"])
 def test_finite_samples_give_finite_samples(library, float_model, which):
     engine, _, stft = which.rpartition(" ") if which.startswith("c ") else ("", "", "")
-    model = float_model if which == "float" else None
+    model = float_model if which == "float" else "gtcrn"
     enhancer = Enhancer(model, engine=engine or None, stft=stft or None)
     random = np.random.default_rng(0)
     with warnings.catch_warnings():
@@ -292,13 +292,14 @@ def test_finite_samples_give_finite_samples(library, float_model, which):
 
 
 def test_c_runs_by_default_what_it_computes_alike(library, float_model):
-    def engines(model: Path | None) -> list[str]:
+    def engines(model: Path | str) -> list[str]:
         asked = (None, "auto", "c", "tflite")
         return [Enhancer(model, engine=engine).describe()["engine"] for engine in asked]
 
     assert engines(float_model) == ["c", "c", "c", "tflite"]
-    # The built-in file is partly in 8 bits, and carries weights of other arithmetics.
-    assert engines(None) == ["tflite", "tflite", "c", "tflite"]
+    assert engines("ul_unas") == ["c", "c", "c", "tflite"]
+    # It is partly in 8 bits, and carries weights of other arithmetics.
+    assert engines("gtcrn") == ["tflite", "tflite", "c", "tflite"]
     assert Enhancer(float_model, runtime="ai_edge_litert").describe()["engine"] == "tflite"
 
 
@@ -317,11 +318,11 @@ def test_inspect_needs_no_tflite_runtime_for_what_runs_in_c(library, float_model
     assert described["engines"]["tflite"].startswith("no: a TFLite runtime is not installed")
     assert "operators" not in format_description(described)
     with pytest.raises(UserError, match="not installed"):
-        inspect_model(default_model_path())
+        inspect_model(find_model("gtcrn"))
 
 
 def test_reset_forgets_everything(library, signal):
-    enhancer = Enhancer(engine="c")
+    enhancer = Enhancer("gtcrn", engine="c")
     first = enhancer.process(signal[:256])
     for start in range(256, 4096, 256):
         enhancer.process(signal[start : start + 256])
@@ -336,8 +337,8 @@ def test_a_users_float_file_runs_in_c_beside_the_built_in_one(library, tmp_path,
     checkpoint = Checkpoint(GTCRN().eval(), find_network("gtcrn"), "random", "0" * 64)
     path = tmp_path / "own.tflite"
     quant.quantize(checkpoint, precision="float").save(path)
-    expected = [Enhancer(path).enhance(signal), Enhancer(engine="c").enhance(signal)]
-    own, built_in = Enhancer(path, engine="c"), Enhancer(engine="c")
+    expected = [Enhancer(path).enhance(signal), Enhancer("gtcrn", engine="c").enhance(signal)]
+    own, built_in = Enhancer(path, engine="c"), Enhancer("gtcrn", engine="c")
 
     found = np.array(
         [
@@ -363,7 +364,7 @@ def test_a_users_16_bit_file_runs_in_integers(library, tmp_path, noisy):
 
     enhancer = Enhancer(path, engine="c")
     assert set(attached_weights(path.read_bytes())) == {"fixed"}
-    expected = Enhancer(engine="c").enhance(noisy[0])
+    expected = Enhancer("gtcrn", engine="c").enhance(noisy[0])
     error = np.square(enhancer.enhance(noisy[0]) - expected).sum() / np.square(expected).sum()
     assert 10 * np.log10(error) < -20
 
@@ -419,7 +420,7 @@ def spoiled(blob: bytes, offset: int, content: bytes, checked: bool = True) -> b
     ],
 )
 def test_weights_that_are_not_the_engines_are_refused(library, tmp_path, spoil, message):
-    weights = attached_weights(default_model_path().read_bytes())
+    weights = attached_weights(find_model("gtcrn").read_bytes())
     path = with_weights(tmp_path, {"float": spoil(weights["float"], weights["fixed"])})
 
     with pytest.raises(UserError, match=rf"other.tflite can't run in C: it has {message}"):
@@ -444,13 +445,13 @@ def test_without_the_core_there_is_no_engine(monkeypatch):
     monkeypatch.setattr(generated, "load_core", lambda: None)
 
     with pytest.raises(UserError, match="part of the compiled core, which this installation has"):
-        Enhancer(engine="c")
+        Enhancer("gtcrn", engine="c")
 
 
 def test_inspect_says_which_engines_run_a_model(library, tmp_path):
     own, other = (
         inspect_model(path)["engines"]
-        for path in (default_model_path(), with_weights(tmp_path, {}))
+        for path in (find_model("gtcrn"), with_weights(tmp_path, {}))
     )
 
     assert own["tflite"] == other["tflite"] == "by default"
@@ -506,7 +507,7 @@ def test_a_library_that_is_not_what_its_manifest_says_is_refused(
 
 
 def test_an_engine_built_in_does_not_run_a_model_of_another_signal(library, tmp_path):
-    data, manifest = read_model(default_model_path())
+    data, manifest = read_model(find_model("gtcrn"))
     signal = replace(manifest.signal, hop=128)
     path = tmp_path / "m.tflite"
     path.write_bytes(attach_manifest(data, replace(manifest, signal=signal)))
@@ -624,10 +625,10 @@ def test_the_engine_computes_the_same_on_emulated_32_bit_arm(
 ):
     for name in ("apt-get", "dpkg-deb"):
         tool(name)
-    here = Enhancer(engine="c", stft=arithmetic)
+    here = Enhancer("gtcrn", engine="c", stft=arithmetic)
     frames = frames_of(signal, 256, here.sample_dtype)
     expected = np.stack([here.process(frame) for frame in frames])
-    weights = attached_weights(default_model_path().read_bytes())[arithmetic]
+    weights = attached_weights(find_model("gtcrn").read_bytes())[arithmetic]
 
     enhanced = run_engine(SOURCES / f"{prefix('gtcrn', arithmetic)}.c", weights, frames, "armv7l")
 
@@ -641,8 +642,8 @@ def test_the_engine_computes_the_same_on_an_emulated_pi4(tool, edge_se, tmp_path
         tool(name)
 
     result = edge_se(
-        *("boards", "emulate", "pi4", "--", "benchmark", "--engine", "c", "--stft", arithmetic),
-        *("--seconds", 0.5, "--json", "report.json"),
+        *("boards", "emulate", "pi4", "--", "benchmark", "--model", "gtcrn", "--engine", "c"),
+        *("--stft", arithmetic, "--seconds", 0.5, "--json", "report.json"),
     )
 
     assert result.returncode == 0, result.stderr

@@ -16,7 +16,7 @@ from edge_se.engines.generated import GeneratedEngine, load_from_core, prefix
 from edge_se.engines.loop import FrameLoop
 from edge_se.engines.tflite_micro import MicroStep
 from edge_se.errors import UserError
-from edge_se.model_file import attach_manifest, attached_weights, default_model_path, manifest_of
+from edge_se.model_file import attach_manifest, attached_weights, find_model, manifest_of
 from quant.c.engines import int8_engine
 from quant.c.int8_frame import Frame
 from quant.c.int8_loops import rolled
@@ -187,7 +187,7 @@ def test_weights_of_another_arithmetic_are_no_int8_weights(tmp_path, int8_file):
     if core.load_core() is None:
         pytest.skip("this installation has no compiled core (no C compiler)")
     content, path = int8_file("embedded"), tmp_path / "model.tflite"
-    other = attached_weights(default_model_path().read_bytes())["fixed"]
+    other = attached_weights(find_model("gtcrn").read_bytes())["fixed"]
     path.write_bytes(attach_manifest(content, manifest_of(content, "it"), {"int8": other}))
 
     with pytest.raises(UserError, match="weights of another network or arithmetic"):
@@ -243,7 +243,7 @@ def test_parts_are_joined_where_whole_blocks_of_them_can_be_written(sizes, order
 
 
 def test_a_file_with_floats_is_refused():
-    content = default_model_path().read_bytes()
+    content = find_model("gtcrn").read_bytes()
 
     with pytest.raises(UserError, match="not in 8 bits"):
         int8_engine(content)

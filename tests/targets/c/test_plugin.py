@@ -116,7 +116,7 @@ def test_at_the_networks_rate_it_gives_what_enhance_does(library, noisy, blocks)
     enhanced = one.aligned(noisy[0], blocks)
 
     assert one.latency == 512
-    np.testing.assert_allclose(enhanced, Enhancer(engine="c").enhance(noisy[0]), atol=1e-6)
+    np.testing.assert_allclose(enhanced, Enhancer("gtcrn", engine="c").enhance(noisy[0]), atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [8000, 32000, 48000])
@@ -126,7 +126,7 @@ def test_at_other_rates_it_gives_what_a_live_stream_does(library, noisy, rate):
 
     enhanced = Plugin(library, rate).aligned(heard)
 
-    path = LivePath(Enhancer(engine="c"), rate, 1)
+    path = LivePath(Enhancer("gtcrn", engine="c"), rate, 1)
     # The same frames: the plugin's begin with the first sample, whatever filters delay.
     lead = (-round(path._down.delay_s * 16000)) % 256 * rate // 16000
     pushed = path.push(np.concatenate([np.zeros(lead, np.float32), heard])[:, None])
@@ -143,12 +143,12 @@ def test_at_other_rates_it_is_near_what_enhance_gives(library, rate):
 
     enhanced = Plugin(library, rate).aligned(heard)
 
-    assert snr_db(Enhancer(engine="c").enhance(heard, rate), enhanced) > 35
+    assert snr_db(Enhancer("gtcrn", engine="c").enhance(heard, rate), enhanced) > 35
 
 
 @pytest.mark.parametrize(("control", "value"), [(MAX_ATTENUATION, 12.0), (MIX, 0.3)])
 def test_strength_is_that_of_enhance(library, noisy, control, value):
-    one, enhancer = Plugin(library, 16000), Enhancer(engine="c")
+    one, enhancer = Plugin(library, 16000), Enhancer("gtcrn", engine="c")
     one.controls[control] = value
 
     enhanced = one.aligned(noisy[0])
@@ -419,7 +419,7 @@ def test_ffmpeg_hears_what_enhance_gives(folder, library, noisy, kind, tmp_path,
     heard = subprocess.run(command, input=noisy[0].tobytes(), capture_output=True, timeout=60)
 
     assert not heard.returncode, heard.stderr
-    enhancer = Enhancer(engine="c")
+    enhancer = Enhancer("gtcrn", engine="c")
     enhancer.mix = 0.25
     out = np.frombuffer(heard.stdout, np.float32)[512:]
     np.testing.assert_allclose(out, enhancer.enhance(noisy[0])[: len(out)], atol=1e-6)
