@@ -29,7 +29,7 @@ def instructions(enhancer: Enhancer, core: str) -> float:
     cost = predict(enhancer.model_path.read_bytes(), core)
     if told["engine"] == cost.engine:
         return cost.instructions
-    return load_table().engines[prefix(told["architecture"], told["stft"])][core]
+    return load_table().engines[prefix(told["architecture"], told["arithmetic"])][core]
 
 
 def what_it_costs(enhancer: Enhancer) -> list[str]:
@@ -55,9 +55,7 @@ def main() -> int:
     asked.append(("gtcrn --engine c", Enhancer("gtcrn", engine="c")))
 
     def scores(enhance: Enhance) -> list[str]:
-        summary = evaluate_pairs(
-            pairs, enhance, dnsmos=arguments.dnsmos, score_noisy=False
-        ).overall
+        summary = evaluate_pairs(enhance, pairs, dnsmos=arguments.dnsmos, score_noisy=False).overall
         means = summary.means["enhanced"]
         return [f"{means[name]:.{metric.decimals}f}" for name, metric in METRICS.items()]
 
@@ -68,6 +66,7 @@ def main() -> int:
     headings = [metric.heading for metric in METRICS.values()]
     table = {
         "title": BUILT_IN,
+        "measured": "As they run by default, or by the options; instructions are of the whole loop.",
         "command": ["python -m benchmarks.built_in --noisy NOISY --clean CLEAN --dnsmos FILE"],
         "columns": [
             *("`--model`", "KB", f"K instructions a hop of 16 ms, {', '.join(CORES)}"),

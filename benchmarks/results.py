@@ -26,7 +26,7 @@ from edge_se.files import write_whole
 REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDER = Path(__file__).resolve().parent / "results"
 PAGE, README = REPOSITORY / "docs" / "results.md", REPOSITORY / "README.md"
-BUILT_IN = "The built-in networks"  # title of the table that the README has too
+BUILT_IN = "What is built in"  # title of the table that the README has too
 
 HEAD = (
     "# Results",
@@ -105,8 +105,8 @@ def main() -> int:
 
 
 def with_table(readme: str, page: str) -> str:
-    """The README, whose table of the built-in networks becomes that of the page of results."""
-    pattern = re.compile(rf"(?<=# {BUILT_IN}\n\n)(?:(?!^#).*\n)*?((?:^\|.*\n)+)", re.MULTILINE)
+    """The README, whose table of what is built in becomes that of the page of results."""
+    pattern = re.compile(rf"{BUILT_IN}[^|]*?\n\n((?:^\|.*\n)+)", re.MULTILINE)
     there, here = pattern.search(page), pattern.search(readme)
     assert there and here, f"no table below {BUILT_IN!r}"
     return readme[: here.start(1)] + there[1] + readme[here.end(1) :]

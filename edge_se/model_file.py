@@ -132,8 +132,8 @@ _KINDS = {".tflite": _TFLITE, ".onnx": _ONNX, ".so": _LIBRARY}
 _BY_CONTENT = {"a TFLite model": _TFLITE, "a compiled library": _LIBRARY, "an ONNX model": _ONNX}
 
 
-# Which built-in model runs where none is named: the one that sounds best.
-DEFAULT = "ul_unas"
+# Which built-in model runs where none is named.
+DEFAULT = "gtcrn"
 
 
 def built_in_models() -> Mapping[str, Path]:

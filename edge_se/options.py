@@ -194,7 +194,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         type=model_path,
         metavar="FILE",
         help="model made by `edge-se quantize` or `edge-se convert`, or the name of a built-in one "
-        "(default: ul_unas)",
+        "(default: gtcrn)",
     )
     parser.add_argument(
         "--engine",

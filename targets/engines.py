@@ -20,7 +20,7 @@ from edge_se.files import written_beside
 from edge_se.model_file import attach_manifest, find_model, read_model
 from quant.c.engine import Engine
 from quant.c.engines import make_engine
-from quant.checkpoints import DEFAULT, default_checkpoint_path
+from quant.checkpoints import default_checkpoint_path
 from quant.commands.progress import ProgressBars
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.registry import find_network
@@ -77,7 +77,7 @@ def write_built_in() -> None:
     for other in SOURCES.iterdir():
         if other.name not in files:
             other.unlink()
-    path = find_model(DEFAULT)
+    path = find_model("gtcrn")
     data, manifest = read_model(path)
     # The file is not in 8 bits throughout: those of the int8 engine are another file's.
     weights = {e.arithmetic: e.blob for e in engines if e.arithmetic != "int8"}

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge_se.files import find_named
-
-# Which checkpoint is taken where none is named: of the network that this project is for.
-DEFAULT = "gtcrn"
+from edge_se.model_file import DEFAULT
 
 
 def built_in_checkpoints() -> Mapping[str, Path]:

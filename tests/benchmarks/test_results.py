@@ -40,7 +40,7 @@ def test_the_page_is_what_the_command_writes():
     assert page == results.render(results.FOLDER), "run python -m benchmarks.results"
 
 
-def test_the_readme_has_the_table_of_the_built_in_networks():
+def test_the_readme_has_the_table_of_what_is_built_in():
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
     assert readme == results.with_table(readme, results.render(results.FOLDER))

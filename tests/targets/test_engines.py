@@ -297,7 +297,6 @@ def test_c_runs_by_default_what_it_computes_alike(library, float_model):
         return [Enhancer(model, engine=engine).describe()["engine"] for engine in asked]
 
     assert engines(float_model) == ["c", "c", "c", "tflite"]
-    assert engines("ul_unas") == ["c", "c", "c", "tflite"]
     # It is partly in 8 bits, and carries weights of other arithmetics.
     assert engines("gtcrn") == ["tflite", "tflite", "c", "tflite"]
     assert Enhancer(float_model, runtime="ai_edge_litert").describe()["engine"] == "tflite"
