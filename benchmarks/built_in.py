@@ -66,7 +66,7 @@ def main() -> int:
     headings = [metric.heading for metric in METRICS.values()]
     table = {
         "title": BUILT_IN,
-        "measured": "As they run by default, or by the options; instructions are of the whole loop.",
+        "measured": "As it runs by default, or by options; instructions are of the whole loop.",
         "command": ["python -m benchmarks.built_in --noisy NOISY --clean CLEAN --dnsmos FILE"],
         "columns": [
             *("`--model`", "KB", f"K instructions a hop of 16 ms, {', '.join(CORES)}"),
