@@ -449,8 +449,7 @@ def test_without_the_core_there_is_no_engine(monkeypatch):
 
 def test_inspect_says_which_engines_run_a_model(library, tmp_path):
     own, other = (
-        inspect_model(path)["engines"]
-        for path in (find_model("gtcrn"), with_weights(tmp_path, {}))
+        inspect_model(path)["engines"] for path in (find_model("gtcrn"), with_weights(tmp_path, {}))
     )
 
     assert own["tflite"] == other["tflite"] == "by default"
