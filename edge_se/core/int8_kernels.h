@@ -289,8 +289,9 @@ INLINE block multiply(int quick, const struct product *p, block a, block b)
 
 /* Weighted sums -------------------------------------------------------------------------------- */
 
-/* Tables of a layer: weights [outputs][inputs], a multiple of 8 inputs, or by fours; biases, which make up for
-   the input's zero point, multipliers and exponents of each output. */
+/* Tables of a layer: weights by fours, [outputs / 4][inputs / 4][4][4], where outputs are a multiple of 4, else
+   [outputs][inputs]; biases, which make up for the input's zero point, multipliers and exponents of each
+   output. */
 struct affine {
     const int8_t *weight;
     const int32_t *bias, *multiplier, *exponent;
@@ -322,106 +323,60 @@ INLINE void quad_store_two(int8_t *y, quad a, quad b, int32_t zero)
     const int16x8_t both = vqmovn_high_s32(vqmovn_s32(a), b);
     vst1_s8(y, vqmovn_s16(vqaddq_s16(both, vdupq_n_s16((int16_t)zero))));
 }
-/* Sum + products of four outputs, whose weights lie side by side for each four inputs. */
-INLINE quad quad_of_fours(int inputs, const int8_t *w, const int8_t *x, quad sum)
+/* Weights of four outputs and four inputs. */
+typedef int8x16_t fours;
+INLINE fours fours_load(const int8_t *w) { return vld1q_s8(w); }
+/* Up to 16 inputs, by fours. */
+INLINE int8x16_t inputs_load(int count, const int8_t *x)
 {
+    int32_t last = 0;
+    if (count >= 16) return vld1q_s8(x);
+    if (count != 8) memcpy(&last, x + count - 4, sizeof last);
+    if (count == 4) return (int8x16_t)vdupq_n_s32(last);
+    return vcombine_s8(vld1_s8(x), (int8x8_t)vdup_n_s32(last));
+}
 #if defined(__ARM_FEATURE_DOTPROD)
-    UNROLL for (int n = 0; n < inputs; n += 8) {
-        const int8x8_t given = vld1_s8(x + n);
-        sum = vdotq_lane_s32(sum, vld1q_s8(w + 4 * n), given, 0);
-        sum = vdotq_lane_s32(sum, vld1q_s8(w + 4 * n + 16), given, 1);
+#define EACH_LANE(lane) return vdotq_laneq_s32(sum, w, x, lane)
+INLINE quad quad_dot(quad sum, fours w, int8x16_t x, int lane)
+#else
+#define EACH_LANE(lane) return (int8x16_t)vdupq_laneq_s32((int32x4_t)x, lane)
+INLINE int8x16_t four_times(int8x16_t x, int lane)
+#endif
+{
+    switch (lane) {
+    case 0: EACH_LANE(0);
+    case 1: EACH_LANE(1);
+    case 2: EACH_LANE(2);
+    default: EACH_LANE(3);
+    }
+}
+/* Sum + products of four outputs. */
+INLINE quad quad_of_fours(int count, const fours *w, const int8_t *x, quad sum)
+{
+    int8x16_t given = vdupq_n_s8(0);
+#if defined(__ARM_FEATURE_DOTPROD)
+    UNROLL for (int n = 0; n < count / 4; n++) {
+        if (n % 4 == 0) given = inputs_load(count - 4 * n, x + 4 * n);
+        sum = quad_dot(sum, w[n], given, n % 4);
     }
     return sum;
 #else
     quad first = vdupq_n_s32(0), last = first; /* halves of two outputs each */
-    UNROLL for (int n = 0; n < inputs; n += 8) {
-        const int32x2_t given = (int32x2_t)vld1_s8(x + n);
-        const int8x16_t a = (int8x16_t)vdupq_lane_s32(given, 0), b = (int8x16_t)vdupq_lane_s32(given, 1);
-        const int8x16_t w_a = vld1q_s8(w + 4 * n), w_b = vld1q_s8(w + 4 * n + 16);
-        const int16x8_t low = vmull_s8(vget_low_s8(w_a), vget_low_s8(a));
-        first = vpadalq_s16(first, vmlal_s8(low, vget_low_s8(w_b), vget_low_s8(b)));
-        last = vpadalq_s16(last, vmlal_high_s8(vmull_high_s8(w_a, a), w_b, b));
+    UNROLL for (int n = 0; n < count / 4; n += 2) {
+        if (n % 4 == 0) given = inputs_load(count - 4 * n, x + 4 * n);
+        const int8x16_t here = four_times(given, n % 4);
+        int16x8_t low = vmull_s8(vget_low_s8(w[n]), vget_low_s8(here)), high = vmull_high_s8(w[n], here);
+        if (n + 1 < count / 4) { /* two products fit 16 bits */
+            const int8x16_t next = four_times(given, n % 4 + 1);
+            low = vmlal_s8(low, vget_low_s8(w[n + 1]), vget_low_s8(next));
+            high = vmlal_high_s8(high, w[n + 1], next);
+        }
+        first = n ? vpadalq_s16(first, low) : vpaddlq_s16(low);
+        last = n ? vpadalq_s16(last, high) : vpaddlq_s16(high);
     }
     return vaddq_s32(sum, vpaddq_s32(first, last));
 #endif
 }
-/* The same of a weight that stays in registers, four times 48 inputs at most. */
-#if defined(__ARM_FEATURE_DOTPROD)
-/* Of each four inputs, those of four outputs side by side. */
-typedef struct {
-    int8x16_t of[12];
-} quad_weight;
-INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
-{
-    quad_weight held;
-    UNROLL for (int n = 0; n < inputs / 16; n++) {
-        int32x4_t row[4];
-        UNROLL for (int o = 0; o < 4; o++) row[o] = (int32x4_t)vld1q_s8(w + o * inputs + 16 * n);
-        const int64x2_t low_a = (int64x2_t)vzip1q_s32(row[0], row[1]);
-        const int64x2_t low_b = (int64x2_t)vzip1q_s32(row[2], row[3]);
-        const int64x2_t high_a = (int64x2_t)vzip2q_s32(row[0], row[1]);
-        const int64x2_t high_b = (int64x2_t)vzip2q_s32(row[2], row[3]);
-        held.of[4 * n] = (int8x16_t)vzip1q_s64(low_a, low_b);
-        held.of[4 * n + 1] = (int8x16_t)vzip2q_s64(low_a, low_b);
-        held.of[4 * n + 2] = (int8x16_t)vzip1q_s64(high_a, high_b);
-        held.of[4 * n + 3] = (int8x16_t)vzip2q_s64(high_a, high_b);
-    }
-    if (inputs % 16) {
-        int32x2_t row[4];
-        UNROLL for (int o = 0; o < 4; o++) row[o] = (int32x2_t)vld1_s8(w + (o + 1) * inputs - 8);
-        const int32x2_t first = vzip1_s32(row[2], row[3]), last = vzip2_s32(row[2], row[3]);
-        held.of[inputs / 4 - 2] = (int8x16_t)vcombine_s32(vzip1_s32(row[0], row[1]), first);
-        held.of[inputs / 4 - 1] = (int8x16_t)vcombine_s32(vzip2_s32(row[0], row[1]), last);
-    }
-    return held;
-}
-INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
-{
-    UNROLL for (int n = 0; n < inputs / 16; n++) {
-        const int8x16_t given = vld1q_s8(x + 16 * n);
-        sum = vdotq_laneq_s32(sum, w.of[4 * n], given, 0);
-        sum = vdotq_laneq_s32(sum, w.of[4 * n + 1], given, 1);
-        sum = vdotq_laneq_s32(sum, w.of[4 * n + 2], given, 2);
-        sum = vdotq_laneq_s32(sum, w.of[4 * n + 3], given, 3);
-    }
-    if (inputs % 16) {
-        const int8x8_t given = vld1_s8(x + inputs - 8);
-        sum = vdotq_lane_s32(sum, w.of[inputs / 4 - 2], given, 0);
-        sum = vdotq_lane_s32(sum, w.of[inputs / 4 - 1], given, 1);
-    }
-    return sum;
-}
-#else
-/* sum + products of 16 bytes, of which two fit 16 bits */
-INLINE quad quad_dot(quad sum, int8x16_t w, int8x16_t x)
-{
-    return vpadalq_s16(sum, vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), w, x));
-}
-typedef struct {
-    int8x16_t whole[4][3];
-    int8x8_t half[4];
-} quad_weight;
-INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
-{
-    quad_weight held;
-    UNROLL for (int o = 0; o < 4; o++) {
-        UNROLL for (int n = 0; n < inputs / 16; n++) held.whole[o][n] = vld1q_s8(w + o * inputs + 16 * n);
-        if (inputs % 16) held.half[o] = vld1_s8(w + (o + 1) * inputs - 8);
-    }
-    return held;
-}
-INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
-{
-    quad sums[4];
-    UNROLL for (int o = 0; o < 4; o++) {
-        sums[o] = vdupq_n_s32(0);
-        UNROLL for (int n = 0; n < inputs / 16; n++)
-            sums[o] = quad_dot(sums[o], w.whole[o][n], vld1q_s8(x + 16 * n));
-        if (inputs % 16) sums[o] = vpadalq_s16(sums[o], vmull_s8(w.half[o], vld1_s8(x + inputs - 8)));
-    }
-    return vaddq_s32(sum, vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3])));
-}
-#endif
 /* Sums of 16 channels + products of one tap or of two, which fit 16 bits. */
 INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x, const int8_t *other_w,
                            const int8_t *other_x)
@@ -438,7 +393,6 @@ INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x
     sums[2] = vaddw_s16(sums[2], vget_low_s16(high));
     sums[3] = vaddw_high_s16(sums[3], high);
 }
-#define HELD 2 /* quads whose weights stay in registers */
 INLINE quad quad_add(quad a, quad b) { return vaddq_s32(a, b); }
 INLINE quad quad_subtract(quad a, quad b) { return vsubq_s32(a, b); }
 /* Sums of eight outputs, their weights [planes][TAPS][8], of x in planes. */
@@ -513,14 +467,6 @@ INLINE void quad_store_two(int8_t *y, quad a, quad b, int32_t zero)
 {
     _mm_storel_epi64((__m128i *)y, quads_narrowed(a, b, zero));
 }
-INLINE __m256i widened(const int8_t *x)
-{
-    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)x));
-}
-INLINE __m128i half_widened(const int8_t *x)
-{
-    return _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)x));
-}
 INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x, const int8_t *other_w,
                            const int8_t *other_x)
 {
@@ -537,50 +483,17 @@ INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x
     sums[2] = _mm_add_epi32(sums[2], _mm256_castsi256_si128(high));
     sums[3] = _mm_add_epi32(sums[3], _mm256_extracti128_si256(high, 1));
 }
-#define HELD 1
-typedef struct {
-    __m256i whole[4][3];
-    __m128i half[4];
-} quad_weight;
-INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
-{
-    quad_weight held;
-    UNROLL for (int o = 0; o < 4; o++) {
-        UNROLL for (int n = 0; n < inputs / 16; n++) held.whole[o][n] = widened(w + o * inputs + 16 * n);
-        if (inputs % 16) held.half[o] = half_widened(w + (o + 1) * inputs - 8);
-    }
-    return held;
-}
-INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
-{
-    __m256i sums[4];
-    UNROLL for (int n = 0; n < inputs / 16; n++) {
-        const __m256i given = widened(x + 16 * n);
-        UNROLL for (int o = 0; o < 4; o++) {
-            const __m256i products = _mm256_madd_epi16(w.whole[o][n], given);
-            sums[o] = n ? _mm256_add_epi32(sums[o], products) : products;
-        }
-    }
-    if (inputs % 16) {
-        const __m128i given = half_widened(x + inputs - 8);
-        UNROLL for (int o = 0; o < 4; o++) {
-            const __m256i products = _mm256_zextsi128_si256(_mm_madd_epi16(w.half[o], given));
-            sums[o] = inputs > 16 ? _mm256_add_epi32(sums[o], products) : products;
-        }
-    }
-    const __m256i first = _mm256_hadd_epi32(sums[0], sums[1]), last = _mm256_hadd_epi32(sums[2], sums[3]);
-    const __m256i both = _mm256_hadd_epi32(first, last);
-    sum = _mm_add_epi32(sum, _mm256_castsi256_si128(both));
-    return _mm_add_epi32(sum, _mm256_extracti128_si256(both, 1));
-}
-INLINE quad quad_of_fours(int inputs, const int8_t *w, const int8_t *x, quad sum)
+/* Weights of four outputs and four inputs. */
+typedef __m256i fours;
+INLINE fours fours_load(const int8_t *w) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)w)); }
+INLINE quad quad_of_fours(int count, const fours *w, const int8_t *x, quad sum)
 {
     __m256i sums = _mm256_setzero_si256(); /* two of each output */
-    UNROLL for (int n = 0; n < inputs; n += 4) {
+    UNROLL for (int n = 0; n < count / 4; n++) {
         int32_t four;
-        memcpy(&four, x + n, sizeof four);
+        memcpy(&four, x + 4 * n, sizeof four);
         const __m256i given = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));
-        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(widened(w + 4 * n), given));
+        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(w[n], given));
     }
     const __m256i found = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums, sums), 8);
     return _mm_add_epi32(sum, _mm256_castsi256_si128(found));
@@ -588,7 +501,6 @@ INLINE quad quad_of_fours(int inputs, const int8_t *w, const int8_t *x, quad sum
 #else
 #define QUADS 0
 #endif
-
 
 /* One output, from its sum. */
 INLINE int8_t finished(struct affine a, int o, int32_t sum)
@@ -602,22 +514,41 @@ INLINE quad quad_finished(struct affine a, int o, quad sum)
 {
     return quad_rescale(sum, quad_load(a.multiplier + o), quad_load(a.exponent + o));
 }
-/* One or two times four outputs of all rows, by weights that stay in registers. */
-INLINE void apply_held(int quads, int rows, int step, int inputs, int outputs, int row,
-                       struct affine a, const int8_t *x, int8_t *y)
+#endif
+
+#define MOST_FOURS 32 /* of a layer's inputs */
+
+/* What a layer's outputs are made of: so many inputs, a multiple of 4 unless outputs are none. Those of each
+   `alike` outputs are `apart` from those of the outputs before them, and of the first again after `groups`. */
+struct inputs {
+    int count, groups, apart, alike;
+};
+INLINE const int8_t *inputs_of(struct inputs i, int output, const int8_t *x)
 {
-    ROLLED for (int o = 0; o < outputs; o += 4 * quads) {
-        quad_weight held[2];
+    return i.groups > 1 ? x + output / i.alike % i.groups * i.apart : x;
+}
+
+/* So many times four outputs of all rows, by weights that stay in registers. */
+INLINE void apply_quads(int quads, int from, int until, int rows, int step, struct inputs i, int row,
+                        struct affine a, const int8_t *x, int8_t *restrict y)
+{
+    ROLLED for (int o = from; o < until; o += 4 * quads) {
+#if QUADS
+        fours w[2][MOST_FOURS];
         quad bias[2], m[2], exponent[2], z[2];
+        const int8_t *given[2];
         UNROLL for (int q = 0; q < quads; q++) {
-            held[q] = quad_weight_load(inputs, a.weight + (o + 4 * q) * inputs);
-            bias[q] = quad_load(a.bias + o + 4 * q);
-            m[q] = quad_load(a.multiplier + o + 4 * q);
-            exponent[q] = quad_load(a.exponent + o + 4 * q);
+            const int first = o + 4 * q;
+            UNROLL for (int n = 0; n < i.count / 4; n++)
+                w[q][n] = fours_load(a.weight + first * i.count + 16 * n);
+            bias[q] = quad_load(a.bias + first);
+            m[q] = quad_load(a.multiplier + first);
+            exponent[q] = quad_load(a.exponent + first);
+            given[q] = inputs_of(i, first, x);
         }
         ROLLED for (int r = 0; r < rows; r++) {
             UNROLL for (int q = 0; q < quads; q++) {
-                const quad sums = quad_of_held(inputs, held[q], x + r * step, bias[q]);
+                const quad sums = quad_of_fours(i.count, w[q], given[q] + r * step, bias[q]);
                 z[q] = quad_rescale(sums, m[q], exponent[q]);
             }
             if (quads == 2)
@@ -625,51 +556,37 @@ INLINE void apply_held(int quads, int rows, int step, int inputs, int outputs, i
             else
                 quad_store(y + r * row + o, z[0], a.zero);
         }
+#else
+        for (int q = o; q < o + 4 * quads; q += 4) {
+            const int8_t *given = inputs_of(i, q, x);
+            ROLLED for (int r = 0; r < rows; r++) {
+                const int8_t *w = a.weight + q * i.count;
+                int32_t sums[4] = {0};
+                ROLLED for (int n = 0; n < i.count; n += 4, w += 16) {
+                    UNROLL for (int k = 0; k < 16; k++) sums[k / 4] += w[k] * given[r * step + n + k % 4];
+                }
+                UNROLL for (int k = 0; k < 4; k++) y[r * row + q + k] = finished(a, q + k, sums[k]);
+            }
+        }
+#endif
     }
 }
-#endif
 
-/* Whether weights of a layer are by fours: [outputs / 4][inputs / 4][4][4]. */
-#define BY_FOURS(rows, inputs, outputs) ((outputs) % 4 == 0 && ((rows) < 3 || (inputs) > 48))
-
-/* Rows, `step` apart, of inputs, a multiple of 8, times weights; results `row` apart. */
-INLINE void apply(int rows, int step, int inputs, int outputs, int row, struct affine a,
-                  const int8_t *x, int8_t *restrict y)
+/* Rows, `step` apart, of inputs times weights; results `row` apart. */
+INLINE void apply(int rows, int step, struct inputs i, int outputs, int row, struct affine a, const int8_t *x,
+                  int8_t *restrict y)
 {
-    const int by_fours = BY_FOURS(rows, inputs, outputs);
-#if QUADS
-    if (outputs % 4 == 0 && !by_fours) {
-        if (outputs % (4 * HELD) == 0)
-            apply_held(HELD, rows, step, inputs, outputs, row, a, x, y);
-        else
-            apply_held(1, rows, step, inputs, outputs, row, a, x, y);
+    if (outputs % 4 == 0) {
+        const int paired = outputs / 8 * 8;
+        apply_quads(2, 0, paired, rows, step, i, row, a, x, y);
+        apply_quads(1, paired, outputs, rows, step, i, row, a, x, y);
         return;
     }
-#endif
     ROLLED for (int r = 0; r < rows; r++) {
-        const int8_t *given = x + r * step;
-        int8_t *result = y + r * row;
-        int o = 0;
-#if QUADS
-        ROLLED for (; o + 8 <= outputs; o += 8) {
-            const int8_t *w = a.weight + o * inputs;
-            const quad low = quad_of_fours(inputs, w, given, quad_load(a.bias + o));
-            const quad high = quad_of_fours(inputs, w + 4 * inputs, given, quad_load(a.bias + o + 4));
-            quad_store_two(result + o, quad_finished(a, o, low),
-                           quad_finished(a, o + 4, high), a.zero);
-        }
-        ROLLED for (; o + 4 <= outputs; o += 4) {
-            const quad sums = quad_of_fours(inputs, a.weight + o * inputs, given, quad_load(a.bias + o));
-            quad_store(result + o, quad_finished(a, o, sums), a.zero);
-        }
-#endif
-        for (; o < outputs; o++) {
+        for (int o = 0; o < outputs; o++) {
             int32_t sum = 0;
-            for (int n = 0; n < inputs; n++) {
-                const int place = by_fours ? o / 4 * 4 * inputs + n / 4 * 16 + o % 4 * 4 + n % 4 : o * inputs + n;
-                sum += a.weight[place] * given[n];
-            }
-            result[o] = finished(a, o, sum);
+            for (int n = 0; n < i.count; n++) sum += a.weight[o * i.count + n] * x[r * step + n];
+            y[r * row + o] = finished(a, o, sum);
         }
     }
 }

@@ -20,10 +20,11 @@ from quant.c.source import Source
 from quant.c.weights import Kind, Weights
 from quant.graph.operators.convolving import same_padding
 
-INPUTS = 8  # of which layers have a multiple
+INPUTS = 4  # of which layers have a multiple
+OUTPUTS = 4  # that kernels make at once, of the same inputs
+MOST_INPUTS = 128
 TAPS, OCTET = 8, 8  # of a convolution along planes, and outputs of it at once
 POINTERS = "const int8_t *x, int8_t *restrict y"
-MOST_HELD = 48  # inputs of layers whose weights the kernels hold in registers, for several rows
 
 ZERO = Kind("zero", low=-128, high=127)
 MULTIPLIER = Kind("multiplier", high=2**31 - 1)
@@ -101,11 +102,11 @@ class Layers:
             # Where blocks of bands begin depends on the checkpoint, and all of them together don't.
             self._split[result.index] = operation
             return
-        first, step = self._frame.rows(places)
-        rows = len(places)
-        padded = ordered(np.pad(kernel, ((0, 0), (0, -inputs % INPUTS))), rows, outputs)
-        tables = self._affine(operation, padded, kernel.sum(axis=1, dtype=np.int64))
-        shape = f"{rows}, {step}, {padded.shape[1]}, {outputs}, {outputs}"
+        used = _used_inputs(kernel)
+        kernel, (first, step) = kernel[:, used], self._frame.rows(places[:, used])
+        weight, given = ordered(kernel)
+        tables = self._affine(operation, weight, kernel.sum(axis=1, dtype=np.int64))
+        shape = f"{len(places)}, {step}, {given}, {outputs}, {outputs}"
         self._apply(shape, tables, lambda at: at(first), [first], self._frame.define(result).number)
 
     def join_bins(self, operation: Operation) -> bool:
@@ -205,12 +206,11 @@ class Layers:
         if groups == 1 and self._along_planes(operation, rows, before, stride):
             return
         flat = kernel.reshape(outputs, taps * inputs)
-        padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % INPUTS)))
-        padded = ordered(padded, positions, outputs // groups)
-        tables = self._affine(operation, padded, flat.sum(axis=1, dtype=np.int64))
+        weight, inputs_given = ordered(flat, whole=True)
+        tables = self._affine(operation, weight, flat.sum(axis=1, dtype=np.int64))
         buffer, of_group = self._frame.define(result).number, outputs // groups
         first, row = self._frame.rows(rows)
-        count, width = len(rows), padded.shape[1]
+        count, width = len(rows), weight.shape[1]
         for group in range(groups):
             given = first + group * inputs
             part = [
@@ -220,7 +220,7 @@ class Layers:
                 for n, name in enumerate(tables)
             ]
             step = stride * inputs
-            shape = f"{positions}, {step}, {width}, {of_group}, {outputs}"
+            shape = f"{positions}, {step}, {inputs_given}, {of_group}, {outputs}"
             self._pad(count, inputs, row, before, after, operation.input(0), given, 0)
             self._apply(shape, part, lambda at: "k.padded", [], buffer, group * of_group)
 
@@ -427,12 +427,48 @@ def bias_of(operation: Operation, sums: Any, together: int) -> Any:
     return bias - operation.input(0).zero_point * sums
 
 
-def ordered(weight: Any, rows: int, outputs: int) -> Any:
-    """A layer's weights [outputs, inputs] in the kernel's order, which depends on how many rows."""
-    if outputs % 4 or (rows > 2 and weight.shape[1] <= MOST_HELD):
-        return weight
-    fours = weight.reshape(-1, 4, weight.shape[1] // 4, 4)
-    return fours.transpose(0, 2, 1, 3).reshape(weight.shape)
+def ordered(weight: Any, whole: bool = False) -> tuple[Any, str]:
+    """A layer's weights [outputs, inputs] in the kernel's order, and what makes up its outputs in C.
+
+    Outputs that come in turns are made of an equal share of the inputs each, unless they are to be
+    made of the `whole` of them.
+    """
+    outputs, inputs = weight.shape
+    groups, alike = (1, outputs) if whole else _turns(weight)
+    apart = inputs // groups
+    begins = np.arange(outputs) // alike % groups * apart
+    count = -(-apart // INPUTS) * INPUTS
+    if count > MOST_INPUTS:
+        raise ValueError(f"it has a layer of {count} inputs")
+    padded = np.pad(weight, ((0, 0), (0, count)))
+    own = np.take_along_axis(padded, begins[:, None] + np.arange(count), 1)
+    own[:, apart:] = 0  # of those of the next
+    if outputs % OUTPUTS == 0:
+        fours = own.reshape(-1, OUTPUTS, count // INPUTS, INPUTS)
+        own = fours.transpose(0, 2, 1, 3).reshape(own.shape)
+    return own, f"(struct inputs){{{count}, {groups}, {apart}, {alike}}}"
+
+
+def _turns(weight: Any) -> tuple[int, int]:
+    """How many groups of inputs outputs are made of in turns, and how many follow each other."""
+    outputs, inputs = weight.shape
+    for groups in range(inputs // INPUTS, 1, -1):
+        for alike in range(OUTPUTS, outputs // groups + 1, OUTPUTS):
+            if inputs % groups or outputs % (groups * alike):
+                continue
+            turn = np.arange(outputs) // alike % groups
+            others = turn[:, None] != np.arange(inputs) // (inputs // groups)
+            if not weight[others].any():
+                return groups, alike
+    return 1, outputs
+
+
+def _used_inputs(kernel: Any) -> Any:
+    """Which inputs of a layer [outputs, inputs] some output is made of, by fours."""
+    _, inputs = kernel.shape
+    fours = np.arange(inputs) // INPUTS
+    used = [kernel[:, fours == n].any() for n in range(fours[-1] + 1)]
+    return np.array(used)[fours]
 
 
 def _selection(operation: Operation) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 from quant.c.int8_frame import BLOCK
 from quant.c.int8_layers import (
     EXPONENT,
-    INPUTS,
     MULTIPLIER,
+    OUTPUTS,
     POINTERS,
     RIGHT,
     ZERO,
@@ -29,8 +29,6 @@ from quant.c.int8_program import (
     numbers_of,
     weighted_multipliers,
 )
-
-OUTPUTS = 4  # that kernels make at once
 
 
 class SpreadLayers(Layers):
@@ -128,10 +126,10 @@ class SpreadLayers(Layers):
         after = max((positions * together - 1) * stride + taps - before - count, 0)
         size, frame = reach * inputs, (before + count + after) * inputs
         flat = wide.reshape(together * outputs, frames * size)
-        padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % INPUTS)))
-        width, made = padded.shape[1], together * outputs
+        weight, given = ordered(flat)
+        width, made = weight.shape[1], together * outputs
         sums = flat.sum(axis=1, dtype=np.int64)
-        tables = self._affine(operation, ordered(padded, positions, made), sums, together)
+        tables = self._affine(operation, weight, sums, together)
         buffer = self._frame.define(result).number
         if self._is_new(x, places, (frame, size, width, positions)):
             self._pad_frames(places, x, before, after)
@@ -144,7 +142,7 @@ class SpreadLayers(Layers):
                 f"gather({positions}, {frames}, {size}, {step}, {frame}, {width}, x, y);",
             )
             self._frame.emit([], [], lambda _: f"{function}(k.padded, k.gathered);")
-        shape = f"{positions}, {width}, {width}, {made}, {made}"
+        shape = f"{positions}, {width}, {given}, {made}, {made}"
         self._apply(shape, tables, lambda _: "k.gathered", [], buffer)
 
     def depthwise(self, operation: Operation) -> None:
