@@ -45,8 +45,8 @@ INLINE int32_t rescaled(int32_t x, int32_t m, int exponent)
 /* Blocks -------------------------------------------------------------------------------------- */
 
 /* Numbers of a sum or a difference: of both terms and of the result as TFLite has them, and the same
-   as (first a + second b + offset) / 2^shift, rounded down, which the generator tried with all values
-   of a and b. Where it found none, `shift` is 0. */
+   as (first (a + 128) + second (b + 128) + offset) / 2^shift, rounded down, which the generator tried with
+   all values of a and b. Where it found none, `shift` is 0. */
 struct sum {
     int32_t zero[3], lowest, multiplier[3], right[3];
     int32_t first, second, offset, shift;
@@ -87,64 +87,52 @@ APART void multiply_slowly(const struct product *p, const int8_t *a, const int8_
 
 #if defined(__aarch64__) && defined(__GNUC__)
 #include <arm_neon.h>
-typedef int8x16_t block;
-INLINE block block_load(const int8_t *x) { return vld1q_s8(x); }
-INLINE block block_all(int8_t x) { return vdupq_n_s8(x); }
-INLINE void block_store(int8_t *y, block x) { vst1q_s8(y, x); }
-/* Values of a table, from that of -128 on. */
+/* Values from 0 on, which tables and wider lanes take as they are. */
+typedef uint8x16_t block;
+INLINE block block_from(int8x16_t x) { return veorq_u8((uint8x16_t)x, vdupq_n_u8(128)); }
+INLINE block block_load(const int8_t *x) { return block_from(vld1q_s8(x)); }
+INLINE block block_all(int8_t x) { return block_from(vdupq_n_s8(x)); }
+INLINE void block_store(int8_t *y, block x) { vst1q_s8(y, (int8x16_t)block_from((int8x16_t)x)); }
 INLINE block block_look_up(const int8_t *table, block x)
 {
-    uint8x16_t index = veorq_u8((uint8x16_t)x, vdupq_n_u8(128)); /* from 0 on */
     const uint8x16_t quarter = vdupq_n_u8(64);
-    int8x16_t y = vqtbl4q_s8(vld1q_s8_x4(table), index);
+    int8x16_t y = vqtbl4q_s8(vld1q_s8_x4(table), x);
     UNROLL for (int n = 1; n < 4; n++) {
-        index = vsubq_u8(index, quarter);
-        y = vqtbx4q_s8(y, vld1q_s8_x4(table + 64 * n), index);
+        x = vsubq_u8(x, quarter);
+        y = vqtbx4q_s8(y, vld1q_s8_x4(table + 64 * n), x);
     }
-    return y;
+    return block_from(y);
 }
-/* A sum + products of four of a block's numbers and the number of 24 bits in a lane. */
-#if defined(__ARM_FEATURE_QRDMX)
-#define FACTOR_SHIFT 7
-INLINE int32x4_t block_quarter(block x, int n) /* in the uppermost bytes of four zeros */
-{
-    const uint8x16_t places = {128, 128, 128, 0, 128, 128, 128, 1, 128, 128, 128, 2, 128, 128, 128, 3};
-    return (int32x4_t)vqtbl1q_s8(x, vaddq_u8(places, vdupq_n_u8((uint8_t)(4 * n))));
-}
-#define plus_products(sum, x, factors, lane) vqrdmlahq_laneq_s32(sum, x, factors, lane)
-#else
-#define FACTOR_SHIFT 0
 INLINE int32x4_t block_quarter(block x, int n)
 {
-    const int16x8_t half = n / 2 ? vmovl_high_s8(x) : vmovl_s8(vget_low_s8(x));
-    return n % 2 ? vmovl_high_s16(half) : vmovl_s16(vget_low_s16(half));
+    const uint8x16_t places = {0, 128, 128, 128, 1, 128, 128, 128, 2, 128, 128, 128, 3, 128, 128, 128};
+    return (int32x4_t)vqtbl1q_u8(x, vaddq_u8(places, vdupq_n_u8((uint8_t)(4 * n))));
 }
-#define plus_products(sum, x, factors, lane) vmlaq_laneq_s32(sum, x, factors, lane)
-#endif
 INLINE block block_sum(const struct sum *s, block a, block b)
 {
-    const int32x4_t numbers = vld1q_s32(&s->first), factors = vshlq_n_s32(numbers, FACTOR_SHIFT);
-    const int16x8_t by = vsubq_s16(vdupq_n_s16(16), vdupq_laneq_s16((int16x8_t)numbers, 6));
-    int16x8_t y[4];
+    const int32x4_t numbers = vld1q_s32(&s->first);
+    const int32x4_t offset = vdupq_n_s32(s->offset);
+    const int16x8_t by = vsubq_s16(vdupq_n_s16(16), vdupq_n_s16((int16_t)s->shift));
+    int32x4_t y[4];
     UNROLL for (int n = 0; n < 4; n++) {
-        int32x4_t sum = vdupq_laneq_s32(numbers, 2);
-        sum = plus_products(sum, block_quarter(a, n), factors, 0);
-        y[n] = (int16x8_t)plus_products(sum, block_quarter(b, n), factors, 1);
+        y[n] = vmulq_laneq_s32(block_quarter(a, n), numbers, 0);
+        y[n] = vmlaq_laneq_s32(y[n], block_quarter(b, n), numbers, 1);
     }
-    const int16x8_t low = vshlq_s16(vuzp2q_s16(y[0], y[1]), by);
-    const int16x8_t high = vshlq_s16(vuzp2q_s16(y[2], y[3]), by);
-    return vqmovn_high_s16(vqmovn_s16(low), high);
+    const int16x8_t low = vaddhn_high_s32(vaddhn_s32(y[0], offset), y[1], offset);
+    const int16x8_t high = vaddhn_high_s32(vaddhn_s32(y[2], offset), y[3], offset);
+    return block_from(vqmovn_high_s16(vqmovn_s16(vshlq_s16(low, by)), vshlq_s16(high, by)));
 }
-INLINE block block_largest(block a, block b) { return vmaxq_s8(a, b); }
+INLINE block block_largest(block a, block b) { return vmaxq_u8(a, b); }
 INLINE block block_product(const struct product *p, block a, block b)
 {
     const int32x4_t m = vdupq_n_s32(p->multiplier);
-    const int16x8_t by = vdupq_n_s16((int16_t)(LEAST_RIGHT - 1 - p->right)), zero = vdupq_n_s16((int16_t)p->zero[2]);
-    const int8x8_t of_a = vdup_n_s8((int8_t)p->zero[0]), of_b = vdup_n_s8((int8_t)p->zero[1]);
+    const int16x8_t by = vsubq_s16(vdupq_n_s16(LEAST_RIGHT - 1), vdupq_n_s16((int16_t)p->right));
+    const int16x8_t zero = vaddq_s16(vdupq_n_s16((int16_t)p->zero[2]), vdupq_n_s16(128));
+    const block of_a = block_all((int8_t)p->zero[0]), of_b = block_all((int8_t)p->zero[1]);
     int16x8_t y[2];
     UNROLL for (int n = 0; n < 2; n++) {
-        const int16x8_t x = vsubl_s8(n ? vget_high_s8(a) : vget_low_s8(a), of_a);
-        const int16x8_t z = vsubl_s8(n ? vget_high_s8(b) : vget_low_s8(b), of_b);
+        const int16x8_t x = (int16x8_t)(n ? vsubl_high_u8(a, of_a) : vsubl_u8(vget_low_u8(a), vget_low_u8(of_a)));
+        const int16x8_t z = (int16x8_t)(n ? vsubl_high_u8(b, of_b) : vsubl_u8(vget_low_u8(b), vget_low_u8(of_b)));
         const int32x4_t low = vqrdmulhq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(z)), m);
         const int32x4_t high = vqrdmulhq_s32(vmull_high_s16(x, z), m);
         /* minus one for negative numbers, then halves up; the last bits decide nothing any more */
@@ -152,7 +140,7 @@ INLINE block block_product(const struct product *p, block a, block b)
         const int16x8_t both = vqshrn_high_n_s32(first, vsraq_n_s32(high, high, 31), LEAST_RIGHT - 1);
         y[n] = vqaddq_s16(vrshlq_s16(both, by), zero);
     }
-    return vqmovn_high_s16(vqmovn_s16(y[0]), y[1]);
+    return vqmovun_high_s16(vqmovun_s16(y[0]), y[1]);
 }
 #elif defined(__AVX2__)
 #include <immintrin.h>
@@ -176,7 +164,7 @@ INLINE __m256i octet(block x, int n) { return _mm256_cvtepi8_epi32(n ? _mm_srli_
 INLINE block block_sum(const struct sum *s, block a, block b)
 {
     const __m256i first = _mm256_set1_epi32(s->first), second = _mm256_set1_epi32(s->second);
-    const __m256i offset = _mm256_set1_epi32(s->offset);
+    const __m256i offset = _mm256_set1_epi32(plus(s->offset, shifted_left(plus(s->first, s->second), 7)));
     const __m128i by = _mm_cvtsi32_si128(s->shift);
     __m128i y[2];
     UNROLL for (int n = 0; n < 2; n++) {
@@ -231,7 +219,8 @@ INLINE block block_look_up(const int8_t *table, block x)
 INLINE block block_sum(const struct sum *s, block a, block b)
 {
     ROLLED for (int n = 0; n < BLOCK; n++) {
-        const uint32_t x = (uint32_t)a.at[n] * (uint32_t)s->first, z = (uint32_t)b.at[n] * (uint32_t)s->second;
+        const uint32_t x = (uint32_t)(a.at[n] + 128) * (uint32_t)s->first;
+        const uint32_t z = (uint32_t)(b.at[n] + 128) * (uint32_t)s->second;
         a.at[n] = clipped((int32_t)(x + z + (uint32_t)s->offset) >> (s->shift & 31), LOWEST);
     }
     return a;
@@ -248,14 +237,8 @@ INLINE block block_product(const struct product *p, block a, block b)
 }
 #endif
 
-/* Whether all of a chain's operators are quick is looked at once, so that its loop calls nothing and
-   keeps its numbers in registers. */
-INLINE int quick_sum(const struct sum *s) { return s->shift != 0; }
-INLINE int quick_product(const struct product *p)
-{
-    return p->right >= LEAST_RIGHT && p->right <= MOST_RIGHT;
-}
-
+/* Whether all of a chain's operators are quick is the first of its numbers, so that its loop calls nothing
+   and keeps all others in registers. */
 INLINE block add_either(int quick, const struct sum *s, int sign, block a, block b)
 {
     if (quick) return block_sum(s, a, b);

@@ -23,7 +23,7 @@ INLINE void at_least(int count, int32_t zero, int8_t *y)
 {
     ROLLED for (int n = 0; n < count; n += BLOCK) {
 #if defined(__aarch64__) && defined(__GNUC__)
-        block_store(y + n, vmaxq_s8(block_load(y + n), block_all((int8_t)zero)));
+        block_store(y + n, block_largest(block_load(y + n), block_all((int8_t)zero)));
 #else
         for (int i = 0; i < BLOCK; i++) y[n + i] = y[n + i] < zero ? (int8_t)zero : y[n + i];
 #endif
