@@ -279,7 +279,9 @@ struct affine {
     const int8_t *weight;
     const int32_t *bias, *multiplier, *exponent;
     int32_t zero; /* of the result */
+    int rectified; /* what is below it becomes it */
 };
+INLINE int8_t lowest_of(struct affine a) { return (int8_t)(a.rectified ? a.zero : LOWEST); }
 
 #define TAPS 8 /* of a convolution along planes, of which the last ones may be zero */
 
@@ -295,17 +297,19 @@ INLINE quad quad_rescale(quad x, quad m, quad exponent)
     const int32x4_t z = vqrdmulhq_s32(x, m);
     return vrshlq_s32(vsraq_n_s32(z, z, 31), exponent);
 }
-INLINE void quad_store(int8_t *y, quad x, int32_t zero)
-{
-    const int16x4_t half = vqadd_s16(vqmovn_s32(x), vdup_n_s16((int16_t)zero));
-    const int32_t bytes = vget_lane_s32((int32x2_t)vqmovn_s16(vcombine_s16(half, half)), 0);
-    memcpy(y, &bytes, sizeof bytes);
-}
-INLINE void quad_store_two(int8_t *y, quad a, quad b, int32_t zero)
+/* Results of a layer from both quads. */
+INLINE int8x8_t quads_narrowed(struct affine of, quad a, quad b)
 {
     const int16x8_t both = vqmovn_high_s32(vqmovn_s32(a), b);
-    vst1_s8(y, vqmovn_s16(vqaddq_s16(both, vdupq_n_s16((int16_t)zero))));
+    const int8x8_t y = vqmovn_s16(vqaddq_s16(both, vdupq_n_s16((int16_t)of.zero)));
+    return vmax_s8(y, vdup_n_s8(lowest_of(of)));
 }
+INLINE void quad_store(int8_t *y, struct affine of, quad a)
+{
+    const int32_t bytes = vget_lane_s32((int32x2_t)quads_narrowed(of, a, a), 0);
+    memcpy(y, &bytes, sizeof bytes);
+}
+INLINE void quad_store_two(int8_t *y, struct affine of, quad a, quad b) { vst1_s8(y, quads_narrowed(of, a, b)); }
 /* Weights of four outputs and four inputs. */
 typedef int8x16_t fours;
 INLINE fours fours_load(const int8_t *w) { return vld1q_s8(w); }
@@ -376,6 +380,13 @@ INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x
     sums[2] = vaddw_s16(sums[2], vget_low_s16(high));
     sums[3] = vaddw_high_s16(sums[3], high);
 }
+/* Sums of eight outputs of two inputs each, which lie side by side as their weights do. */
+INLINE void quads_of_pairs(const int8_t *w, const int16_t *x, quad *sums)
+{
+    const int8x16_t of_w = vld1q_s8(w), given = (int8x16_t)vld1q_s16(x);
+    sums[0] = vpaddlq_s16(vmull_s8(vget_low_s8(of_w), vget_low_s8(given)));
+    sums[1] = vpaddlq_s16(vmull_high_s8(of_w, given));
+}
 INLINE quad quad_add(quad a, quad b) { return vaddq_s32(a, b); }
 INLINE quad quad_subtract(quad a, quad b) { return vsubq_s32(a, b); }
 /* Sums of eight outputs, their weights [planes][TAPS][8], of x in planes. */
@@ -384,14 +395,23 @@ INLINE void quads_of_planes(int planes, int taps, int width, const int16_t *w, c
     sums[0] = sums[1] = vdupq_n_s32(0);
     UNROLL for (int f = 0; f < planes; f++) {
         const int16x8_t given = vld1q_s16(x + f * width);
-        const int16x8_t turned = vextq_s16(given, given, 4);
         UNROLL for (int t = 0; t < taps; t++) {
             const int16x8_t of_w = vld1q_s16(w + (f * TAPS + t) * 8);
-            const int16x4_t half = vget_low_s16(t < 4 ? given : turned);
-#define PLUS(n) (sums[0] = vmlal_lane_s16(sums[0], vget_low_s16(of_w), half, n), \
-                 sums[1] = vmlal_high_lane_s16(sums[1], of_w, half, n))
-            t % 4 == 0 ? PLUS(0) : t % 4 == 1 ? PLUS(1) : t % 4 == 2 ? PLUS(2) : PLUS(3);
+            switch (t) {
+#define PLUS(n)                                                             \
+    sums[0] = vmlal_laneq_s16(sums[0], vget_low_s16(of_w), given, n);       \
+    sums[1] = vmlal_high_laneq_s16(sums[1], of_w, given, n);                \
+    break
+            case 0: PLUS(0);
+            case 1: PLUS(1);
+            case 2: PLUS(2);
+            case 3: PLUS(3);
+            case 4: PLUS(4);
+            case 5: PLUS(5);
+            case 6: PLUS(6);
+            default: PLUS(7);
 #undef PLUS
+            }
         }
     }
 }
@@ -436,19 +456,27 @@ INLINE quad quad_rescale(quad x, quad m, quad exponent)
     const __m128i z = quad_scale(x, m, _mm_set1_epi64x(1 << 30));
     return quad_halve(_mm_add_epi32(z, _mm_srai_epi32(z, 31)), exponent);
 }
-INLINE __m128i quads_narrowed(quad a, quad b, int32_t zero)
+INLINE __m128i quads_narrowed(struct affine of, quad a, quad b)
 {
-    const __m128i both = _mm_adds_epi16(_mm_packs_epi32(a, b), _mm_set1_epi16((int16_t)zero));
-    return _mm_packs_epi16(both, both);
+    const __m128i both = _mm_adds_epi16(_mm_packs_epi32(a, b), _mm_set1_epi16((int16_t)of.zero));
+    return _mm_max_epi8(_mm_packs_epi16(both, both), _mm_set1_epi8(lowest_of(of)));
 }
-INLINE void quad_store(int8_t *y, quad x, int32_t zero)
+INLINE void quad_store(int8_t *y, struct affine of, quad a)
 {
-    const int32_t bytes = _mm_cvtsi128_si32(quads_narrowed(x, x, zero));
+    const int32_t bytes = _mm_cvtsi128_si32(quads_narrowed(of, a, a));
     memcpy(y, &bytes, sizeof bytes);
 }
-INLINE void quad_store_two(int8_t *y, quad a, quad b, int32_t zero)
+INLINE void quad_store_two(int8_t *y, struct affine of, quad a, quad b)
 {
-    _mm_storel_epi64((__m128i *)y, quads_narrowed(a, b, zero));
+    _mm_storel_epi64((__m128i *)y, quads_narrowed(of, a, b));
+}
+INLINE void quads_of_pairs(const int8_t *w, const int16_t *x, quad *sums)
+{
+    const __m256i of_w = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)w));
+    const __m256i given = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)x));
+    const __m256i both = _mm256_madd_epi16(of_w, given);
+    sums[0] = _mm256_castsi256_si128(both);
+    sums[1] = _mm256_extracti128_si256(both, 1);
 }
 INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x, const int8_t *other_w,
                            const int8_t *other_x)
@@ -488,7 +516,7 @@ INLINE quad quad_of_fours(int count, const fours *w, const int8_t *x, quad sum)
 /* One output, from its sum. */
 INLINE int8_t finished(struct affine a, int o, int32_t sum)
 {
-    return clipped(plus(rescaled(plus(a.bias[o], sum), a.multiplier[o], a.exponent[o]), a.zero), LOWEST);
+    return clipped(plus(rescaled(plus(a.bias[o], sum), a.multiplier[o], a.exponent[o]), a.zero), lowest_of(a));
 }
 
 #if QUADS
@@ -535,9 +563,9 @@ INLINE void apply_quads(int quads, int from, int until, int rows, int step, stru
                 z[q] = quad_rescale(sums, m[q], exponent[q]);
             }
             if (quads == 2)
-                quad_store_two(y + r * row + o, z[0], z[1], a.zero);
+                quad_store_two(y + r * row + o, a, z[0], z[1]);
             else
-                quad_store(y + r * row + o, z[0], a.zero);
+                quad_store(y + r * row + o, a, z[0]);
         }
 #else
         for (int q = o; q < o + 4 * quads; q += 4) {
@@ -617,8 +645,8 @@ INLINE void convolve_planes(int positions, int stride, int planes, int taps, int
                     down[q] = quad_finished(negative, from,
                                             quad_subtract(quad_load(negative.bias + from), sums[q]));
                 }
-                quad_store_two(y + at, up[0], up[1], a.zero);
-                quad_store_two(z + at, down[0], down[1], negative.zero);
+                quad_store_two(y + at, a, up[0], up[1]);
+                quad_store_two(z + at, negative, down[0], down[1]);
 #else
                 for (int i = 0; i < 8; i++) {
                     int32_t sum = 0;
@@ -654,8 +682,8 @@ INLINE void apply_depthwise(int positions, int stride, int frames, int taps, int
                                w + more * channels, given + more / taps * frame + more % taps * channels);
             }
             UNROLL for (int i = 0; i < 4; i++) sums[i] = quad_finished(a, c + 4 * i, sums[i]);
-            quad_store_two(result, sums[0], sums[1], a.zero);
-            quad_store_two(result + 8, sums[2], sums[3], a.zero);
+            quad_store_two(result, a, sums[0], sums[1]);
+            quad_store_two(result + 8, a, sums[2], sums[3]);
 #else
             int32_t sums[BLOCK] = {0};
             UNROLL for (int n = 0; n < frames * taps; n++) {
@@ -669,7 +697,7 @@ INLINE void apply_depthwise(int positions, int stride, int frames, int taps, int
 }
 
 /* Bins, each of two neighbouring bands: a layer of mostly zeros. Weights are those of
-   the first of both bands, and then of the second. */
+   both bands, side by side. */
 INLINE void split_bands(int rows, int step, int bins, int row, const uint16_t *first, struct affine a,
                         const int8_t *x, int8_t *restrict y)
 {
@@ -678,32 +706,51 @@ INLINE void split_bands(int rows, int step, int bins, int row, const uint16_t *f
         int n = 0;
 #if QUADS
         ROLLED for (; n + 8 <= bins; n += 8) {
-            int8_t low[8], high[8];
-            int32_t sums[8];
-            UNROLL for (int i = 0; i < 8; i++) low[i] = bands[first[n + i]], high[i] = bands[first[n + i] + 1];
-            UNROLL for (int i = 0; i < 8; i++) sums[i] = plus(a.bias[n + i], low[i] * a.weight[n + i] + high[i] * a.weight[bins + n + i]);
-            quad_store_two(y + r * row + n, quad_finished(a, n, quad_load(sums)),
-                           quad_finished(a, n + 4, quad_load(sums + 4)), a.zero);
+            int16_t pairs[8];
+            quad sums[2], z[2];
+            UNROLL for (int i = 0; i < 8; i++) memcpy(pairs + i, bands + first[n + i], sizeof *pairs);
+            quads_of_pairs(a.weight + 2 * n, pairs, sums);
+            UNROLL for (int q = 0; q < 2; q++)
+                z[q] = quad_finished(a, n + 4 * q, quad_add(quad_load(a.bias + n + 4 * q), sums[q]));
+            quad_store_two(y + r * row + n, a, z[0], z[1]);
         }
 #endif
         for (; n < bins; n++) {
             const int8_t *band = bands + first[n];
-            const int32_t sum = band[0] * a.weight[n] + band[1] * a.weight[bins + n];
+            const int32_t sum = band[0] * a.weight[2 * n] + band[1] * a.weight[2 * n + 1];
             y[r * row + n] = finished(a, n, sum);
         }
     }
 }
 
-/* The mean of columns of rows, which are 1, 2, 4, 8, or 16. */
+/* Sums of 16 columns of up to 256 rows, `step` apart. */
+INLINE void add_up_columns(int rows, int step, const int8_t *x, int16_t *sums)
+{
+#if defined(__aarch64__) && defined(__GNUC__)
+    int16x8_t low = vdupq_n_s16(0), high = low;
+    ROLLED for (int r = 0; r < rows; r++) {
+        const int8x16_t given = vld1q_s8(x + r * step);
+        low = vaddw_s8(low, vget_low_s8(given));
+        high = vaddw_high_s8(high, given);
+    }
+    vst1q_s16(sums, low);
+    vst1q_s16(sums + 8, high);
+#else
+    memset(sums, 0, sizeof *sums * BLOCK);
+    ROLLED for (int r = 0; r < rows; r++) {
+        for (int i = 0; i < BLOCK; i++) sums[i] = (int16_t)(sums[i] + x[r * step + i]);
+    }
+#endif
+}
+
+/* The mean of columns of rows, which are 1, 2, 4, 8, or 16; of 4096 values at most. */
 INLINE void mean(int rows, int columns, int32_t zero, int32_t multiplier, int32_t exponent,
                  int32_t result_zero, const int8_t *x, int8_t *y)
 {
     const int size = rows * columns, whole = size / BLOCK * BLOCK;
-    int32_t sums[BLOCK] = {0};
-    ROLLED for (int n = 0; n < whole; n += BLOCK) {
-        UNROLL for (int i = 0; i < BLOCK; i++) sums[i] += x[n + i];
-    }
-    for (int n = whole; n < size; n++) sums[n % BLOCK] += x[n];
+    int16_t sums[BLOCK];
+    add_up_columns(size / BLOCK, BLOCK, x, sums);
+    for (int n = whole; n < size; n++) sums[n % BLOCK] = (int16_t)(sums[n % BLOCK] + x[n]);
     for (int c = 0; c < columns; c++) {
         int32_t sum = minus(0, zero * rows);
         for (int i = c; i < BLOCK; i += columns) sum = plus(sum, sums[i]);

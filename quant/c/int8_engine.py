@@ -181,7 +181,6 @@ class Int8Engine(Engine):
         if operation.kind not in kernels:
             raise ValueError(f"it has a {operation.kind}")
         kernels[operation.kind](operation)
-        self._layers.rectify(operation)
 
     def _read_by(self, operation: Operation) -> set[str]:
         """Kinds of operators that read an operator's results."""

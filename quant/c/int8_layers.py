@@ -23,8 +23,14 @@ from quant.graph.operators.convolving import same_padding
 INPUTS = 4  # of which layers have a multiple
 OUTPUTS = 4  # that kernels make at once, of the same inputs
 MOST_INPUTS = 128
+MOST_ADDED = 4096  # values of a mean, 256 times 16 columns
 TAPS, OCTET = 8, 8  # of a convolution along planes, and outputs of it at once
 POINTERS = "const int8_t *x, int8_t *restrict y"
+# Tables of a layer as a function is given them, in registers.
+TABLES = (
+    "const int8_t *weight, const int32_t *bias, const int32_t *multiplier, "
+    "const int32_t *exponent, int32_t zero"
+)
 
 ZERO = Kind("zero", low=-128, high=127)
 MULTIPLIER = Kind("multiplier", high=2**31 - 1)
@@ -107,7 +113,8 @@ class Layers:
         weight, given = ordered(kernel)
         tables = self._affine(operation, weight, kernel.sum(axis=1, dtype=np.int64))
         shape = f"{len(places)}, {step}, {given}, {outputs}, {outputs}"
-        self._apply(shape, tables, lambda at: at(first), [first], self._frame.define(result).number)
+        buffer, rectified = self._frame.define(result).number, operation.is_rectified
+        self._apply(shape, tables, lambda at: at(first), [first], buffer, 0, rectified)
 
     def join_bins(self, operation: Operation) -> bool:
         """Join bins that are split from bands with what comes before them, if it does so."""
@@ -134,7 +141,7 @@ class Layers:
             )
             sums = pairs.sum(axis=0, dtype=np.int64)
             first += (offset_of(places[0, 0]) + begins).tolist()
-            weight.append(pairs)
+            weight.append(pairs.T)
             bias += (np.array(op.input(2).content).ravel() - x.zero_point * sums).tolist()
             scales = weighted_multipliers(x, op.input(1), op.outputs[0])
             multiplier += [m for m, _ in scales]
@@ -148,7 +155,7 @@ class Layers:
         table = self._weights.table
         index = table("split_first", np.array(first, np.uint16), 0, step - 2)
         tables = (
-            table("split_weight", np.concatenate(weight, axis=1).astype(np.int8)),
+            table("split_weight", np.concatenate(weight).astype(np.int8)),
             table("split_bias", np.array(bias, np.int32)),
             table("split_multiplier", np.array(multiplier, np.int32), 0, MULTIPLIER.high),
             table("split_exponent", np.array(exponent, np.int32), RIGHT.low, RIGHT.high),
@@ -158,10 +165,10 @@ class Layers:
         shape = f"{rows}, {step}, {len(first)}, {columns}"
         function = self._source.function(
             "split_rows",
-            f"const uint16_t *first, const struct affine a, {POINTERS}",
-            f"split_bands({shape}, first, a, x, y);",
+            f"const uint16_t *first, {TABLES}, {POINTERS}",
+            f"split_bands({shape}, first, {affine()}, x, y);",
         )
-        given = f"{index}, (struct affine){{{', '.join(tables)}}}"
+        given = ", ".join([index, *tables])
         self._frame.needed.add(buffer.number)
         self._frame.emit(
             [source], [begin], lambda at: f"{function}({given}, {at(source)}, {at(begin)});"
@@ -176,17 +183,18 @@ class Layers:
         reads: Sequence[int],
         result: int,
         begin: int = 0,
+        rectified: bool = False,
     ) -> None:
         function = self._source.function(
             "apply_to_rows",
-            f"const struct affine a, {POINTERS}",
-            f"apply({shape}, a, x, y);",
+            f"{TABLES}, {POINTERS}",
+            f"apply({shape}, {affine(rectified)}, x, y);",
         )
         place = (result << BITS) + begin
         self._frame.emit(
             reads,
             [place],
-            lambda at: f"{function}((struct affine){{{', '.join(tables)}}}, {x(at)}, {at(place)});",
+            lambda at: f"{function}({', '.join(tables)}, {x(at)}, {at(place)});",
         )
 
     def convolution(self, operation: Operation) -> None:
@@ -222,7 +230,8 @@ class Layers:
             step = stride * inputs
             shape = f"{positions}, {step}, {inputs_given}, {of_group}, {outputs}"
             self._pad(count, inputs, row, before, after, operation.input(0), given, 0)
-            self._apply(shape, part, lambda at: "k.padded", [], buffer, group * of_group)
+            begin, rectified = group * of_group, operation.is_rectified
+            self._apply(shape, part, lambda at: "k.padded", [], buffer, begin, rectified)
 
     def _along_planes(self, operation: Operation, rows: Places, before: int, stride: int) -> bool:
         """A convolution and its negative, if its inputs [H, C] are neighbours in some planes.
@@ -235,7 +244,7 @@ class Layers:
             operation.outputs,
         )
         planes = find_planes(rows, self._is_zero_of(x))
-        if negative is None or planes is None:
+        if negative is None or planes is None or operation.is_rectified:
             return False
         kernel = content_of(operation.input(1))[:, 0]
         outputs, positions = kernel.shape[0], result.shape[2]
@@ -254,7 +263,7 @@ class Layers:
         size = f"{len(planes.first)}, {planes.count}, {planes.step}, {left}, {width}, {zero}"
         self._frame.emit([source], [], lambda at: f"widen_planes({size}, {at(source)}, k.planes);")
         given = [
-            f"(struct affine){{{', '.join(self._affine(op, None, np.zeros(outputs, np.int64)))}}}"
+            f"(struct affine){{{', '.join(self._affine(op, None, np.zeros(outputs, np.int64)))}, 0}}"
             for op in (operation, negative)
         ]
         places = [self._frame.define(op.outputs[0]).number << BITS for op in (operation, negative)]
@@ -350,16 +359,19 @@ class Layers:
             begin = number * frame
             self._pad(count, channels, row, before, after, operation.input(0), first, begin)
         positions = result.shape[2]
-        self._over_frames(f"{positions}, 1, {frames}, {taps}, {channels}, {frame}", tables, buffer)
+        shape = f"{positions}, 1, {frames}, {taps}, {channels}, {frame}"
+        self._over_frames(shape, tables, buffer, operation.is_rectified)
 
-    def _over_frames(self, shape: str, tables: Sequence[str], buffer: int) -> None:
+    def _over_frames(
+        self, shape: str, tables: Sequence[str], buffer: int, rectified: bool
+    ) -> None:
         """Emit a convolution of each channel of the padded rows, into a buffer."""
         function = self._source.function(
             "apply_over_frames",
-            f"const struct affine a, {POINTERS}",
-            f"apply_depthwise({shape}, a, x, y);",
+            f"{TABLES}, {POINTERS}",
+            f"apply_depthwise({shape}, {affine(rectified)}, x, y);",
         )
-        given = f"(struct affine){{{', '.join(tables)}}}"
+        given = ", ".join(tables)
         self._frame.emit(
             [],
             [buffer << BITS],
@@ -382,8 +394,8 @@ class Layers:
             self._weights.number(EXPONENT, exponent),
             self._weights.number(ZERO, result.zero_point),
         )
-        if columns not in (1, 2, 4, 8, 16):
-            raise ValueError(f"it has a mean of {columns} columns")
+        if columns not in (1, 2, 4, 8, 16) or rows * columns > MOST_ADDED:
+            raise ValueError(f"it has a mean of {rows} x {columns} values")
         place = self._frame.define(result).number << BITS
         names = ("zero", "multiplier", "exponent", "result_zero")
         function = self._source.function(
@@ -396,6 +408,11 @@ class Layers:
             [place],
             lambda at: f"{function}({', '.join(numbers)}, {at(first)}, {at(place)});",
         )
+
+
+def affine(rectified: bool = False) -> str:
+    """A layer's tables in C, of what a function was given."""
+    return f"(struct affine){{weight, bias, multiplier, exponent, zero, {int(rectified)}}}"
 
 
 def _negatives(operations: Iterable[Operation]) -> dict[Operation, Operation]:

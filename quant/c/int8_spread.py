@@ -14,8 +14,10 @@ from quant.c.int8_layers import (
     OUTPUTS,
     POINTERS,
     RIGHT,
+    TABLES,
     ZERO,
     Layers,
+    affine,
     bias_of,
     matrix_of,
     ordered,
@@ -59,13 +61,13 @@ class SpreadLayers(Layers):
         place = self._frame.define(result).number << BITS
         function = self._source.function(
             "merge_bands",
-            f"const uint16_t *first, const uint16_t *until, const struct affine a, {POINTERS}",
-            f"merge_bands({result.shape[-1]}, first, until, a, x, y);",
+            f"const uint16_t *first, const uint16_t *until, {TABLES}, {POINTERS}",
+            f"merge_bands({result.shape[-1]}, first, until, {affine()}, x, y);",
         )
         spans = ", ".join(f"w->merge_{name} + {done}" for name in ("first", "until"))
         numbers = ", ".join(f"w->merge_{name} + {done}" for name in ("bias", "multiplier"))
         zero, features = self._zero(result), bins - offset_of(bins)
-        given = f"(struct affine){{w->merge_weight, {numbers}, w->merge_exponent + {done}, {zero}}}"
+        given = f"w->merge_weight, {numbers}, w->merge_exponent + {done}, {zero}"
         self._frame.emit(
             [features],
             [place],
@@ -143,7 +145,8 @@ class SpreadLayers(Layers):
             )
             self._frame.emit([], [], lambda _: f"{function}(k.padded, k.gathered);")
         shape = f"{positions}, {width}, {given}, {made}, {made}"
-        self._apply(shape, tables, lambda _: "k.gathered", [], buffer)
+        rectified = operation.is_rectified
+        self._apply(shape, tables, lambda _: "k.gathered", [], buffer, 0, rectified)
 
     def depthwise(self, operation: Operation) -> None:
         """A convolution of each channel over frames and rows."""
@@ -151,7 +154,7 @@ class SpreadLayers(Layers):
         frames, taps, channels = kernel.shape
         places, before, after, stride = self._padded_rows(operation, taps)
         dilation, (result,) = operation.options["dilationHFactor"], operation.outputs
-        if dilation != 1 or (channels % BLOCK == 0 and stride == 1 and not operation.is_rectified):
+        if dilation != 1 or (channels % BLOCK == 0 and stride == 1):
             super().depthwise(operation)
             return
         served = channels >= BLOCK and channels % OUTPUTS == 0 and len(places) == frames
@@ -163,7 +166,7 @@ class SpreadLayers(Layers):
         if self._is_new(x, places, (frame, before)):
             self._pad_frames(places, x, before, after)
         shape = f"{result.shape[2]}, {stride}, {frames}, {taps}, {channels}, {frame}"
-        self._over_frames(shape, tables, buffer)
+        self._over_frames(shape, tables, buffer, operation.is_rectified)
 
     def _pad(self, *given: Any) -> None:
         self._held = None
@@ -184,18 +187,6 @@ class SpreadLayers(Layers):
             begin = number * (before + count + after) * channels
             self._pad(count, channels, row, before, after, tensor, first, begin)
         self._held = self._next
-
-    def rectify(self, operation: Operation) -> None:
-        """Hold what an operator gave at its zero point at least, where it is rectified."""
-        if not operation.is_rectified:
-            return
-        (result,) = operation.outputs
-        place = int(self._frame.at(result).flat[0])
-        zero, count = self._zero(result), int(np.prod(result.shape))
-        function = self._source.function(
-            "rectify", "int count, int32_t zero, int8_t *y", "at_least(count, zero, y);"
-        )
-        self._frame.emit([place], [place], lambda at: f"{function}({count}, {zero}, {at(place)});")
 
     def filled(self, operation: Operation) -> None:
         """A value between zeros, for what reads it as it is."""
