@@ -87,52 +87,61 @@ APART void multiply_slowly(const struct product *p, const int8_t *a, const int8_
 
 #if defined(__aarch64__) && defined(__GNUC__)
 #include <arm_neon.h>
+typedef int8x16_t block;
+INLINE block block_load(const int8_t *x) { return vld1q_s8(x); }
+INLINE block block_all(int8_t x)
+{
+    block y = vdupq_n_s8(x);
+#if defined(__clang__)
+    __asm__("" : "+w"(y)); /* which would take halves of others apart to subtract half of this */
+#endif
+    return y;
+}
+INLINE void block_store(int8_t *y, block x) { vst1q_s8(y, x); }
 /* Values from 0 on, which tables and wider lanes take as they are. */
-typedef uint8x16_t block;
-INLINE block block_from(int8x16_t x) { return veorq_u8((uint8x16_t)x, vdupq_n_u8(128)); }
-INLINE block block_load(const int8_t *x) { return block_from(vld1q_s8(x)); }
-INLINE block block_all(int8_t x) { return block_from(vdupq_n_s8(x)); }
-INLINE void block_store(int8_t *y, block x) { vst1q_s8(y, (int8x16_t)block_from((int8x16_t)x)); }
+INLINE uint8x16_t block_from_zero(block x) { return veorq_u8((uint8x16_t)x, vdupq_n_u8(128)); }
 INLINE block block_look_up(const int8_t *table, block x)
 {
+    uint8x16_t index = block_from_zero(x);
     const uint8x16_t quarter = vdupq_n_u8(64);
-    int8x16_t y = vqtbl4q_s8(vld1q_s8_x4(table), x);
+    int8x16_t y = vqtbl4q_s8(vld1q_s8_x4(table), index);
     UNROLL for (int n = 1; n < 4; n++) {
-        x = vsubq_u8(x, quarter);
-        y = vqtbx4q_s8(y, vld1q_s8_x4(table + 64 * n), x);
+        index = vsubq_u8(index, quarter);
+        y = vqtbx4q_s8(y, vld1q_s8_x4(table + 64 * n), index);
     }
-    return block_from(y);
+    return y;
 }
-INLINE int32x4_t block_quarter(block x, int n)
+INLINE int32x4_t block_quarter(uint8x16_t x, int n)
 {
     const uint8x16_t places = {0, 128, 128, 128, 1, 128, 128, 128, 2, 128, 128, 128, 3, 128, 128, 128};
     return (int32x4_t)vqtbl1q_u8(x, vaddq_u8(places, vdupq_n_u8((uint8_t)(4 * n))));
 }
 INLINE block block_sum(const struct sum *s, block a, block b)
 {
+    const uint8x16_t x = block_from_zero(a), z = block_from_zero(b);
     const int32x4_t numbers = vld1q_s32(&s->first);
     const int32x4_t offset = vdupq_n_s32(s->offset);
     const int16x8_t by = vsubq_s16(vdupq_n_s16(16), vdupq_n_s16((int16_t)s->shift));
     int32x4_t y[4];
     UNROLL for (int n = 0; n < 4; n++) {
-        y[n] = vmulq_laneq_s32(block_quarter(a, n), numbers, 0);
-        y[n] = vmlaq_laneq_s32(y[n], block_quarter(b, n), numbers, 1);
+        y[n] = vmulq_laneq_s32(block_quarter(x, n), numbers, 0);
+        y[n] = vmlaq_laneq_s32(y[n], block_quarter(z, n), numbers, 1);
     }
     const int16x8_t low = vaddhn_high_s32(vaddhn_s32(y[0], offset), y[1], offset);
     const int16x8_t high = vaddhn_high_s32(vaddhn_s32(y[2], offset), y[3], offset);
-    return block_from(vqmovn_high_s16(vqmovn_s16(vshlq_s16(low, by)), vshlq_s16(high, by)));
+    return vqmovn_high_s16(vqmovn_s16(vshlq_s16(low, by)), vshlq_s16(high, by));
 }
-INLINE block block_largest(block a, block b) { return vmaxq_u8(a, b); }
+INLINE block block_largest(block a, block b) { return vmaxq_s8(a, b); }
 INLINE block block_product(const struct product *p, block a, block b)
 {
     const int32x4_t m = vdupq_n_s32(p->multiplier);
     const int16x8_t by = vsubq_s16(vdupq_n_s16(LEAST_RIGHT - 1), vdupq_n_s16((int16_t)p->right));
-    const int16x8_t zero = vaddq_s16(vdupq_n_s16((int16_t)p->zero[2]), vdupq_n_s16(128));
+    const int16x8_t zero = vdupq_n_s16((int16_t)p->zero[2]);
     const block of_a = block_all((int8_t)p->zero[0]), of_b = block_all((int8_t)p->zero[1]);
     int16x8_t y[2];
     UNROLL for (int n = 0; n < 2; n++) {
-        const int16x8_t x = (int16x8_t)(n ? vsubl_high_u8(a, of_a) : vsubl_u8(vget_low_u8(a), vget_low_u8(of_a)));
-        const int16x8_t z = (int16x8_t)(n ? vsubl_high_u8(b, of_b) : vsubl_u8(vget_low_u8(b), vget_low_u8(of_b)));
+        const int16x8_t x = n ? vsubl_high_s8(a, of_a) : vsubl_s8(vget_low_s8(a), vget_low_s8(of_a));
+        const int16x8_t z = n ? vsubl_high_s8(b, of_b) : vsubl_s8(vget_low_s8(b), vget_low_s8(of_b));
         const int32x4_t low = vqrdmulhq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(z)), m);
         const int32x4_t high = vqrdmulhq_s32(vmull_high_s16(x, z), m);
         /* minus one for negative numbers, then halves up; the last bits decide nothing any more */
@@ -140,7 +149,7 @@ INLINE block block_product(const struct product *p, block a, block b)
         const int16x8_t both = vqshrn_high_n_s32(first, vsraq_n_s32(high, high, 31), LEAST_RIGHT - 1);
         y[n] = vqaddq_s16(vrshlq_s16(both, by), zero);
     }
-    return vqmovun_high_s16(vqmovun_s16(y[0]), y[1]);
+    return vqmovn_high_s16(vqmovn_s16(y[0]), y[1]);
 }
 #elif defined(__AVX2__)
 #include <immintrin.h>
