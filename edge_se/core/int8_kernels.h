@@ -93,7 +93,7 @@ INLINE block block_all(int8_t x)
 {
     block y = vdupq_n_s8(x);
 #if defined(__clang__)
-    __asm__("" : "+w"(y)); /* which would take halves of others apart to subtract half of this */
+    __asm__("" : "+w"(y)); /* which would take others apart to subtract half of this from halves */
 #endif
     return y;
 }
@@ -319,17 +319,23 @@ INLINE void quad_store(int8_t *y, struct affine of, quad a)
     memcpy(y, &bytes, sizeof bytes);
 }
 INLINE void quad_store_two(int8_t *y, struct affine of, quad a, quad b) { vst1_s8(y, quads_narrowed(of, a, b)); }
+/* The same by turns. */
+INLINE void quad_store_pairs(int8_t *y, struct affine of, quad a, quad b)
+{
+    const int8x8_t both = quads_narrowed(of, a, b);
+    vst1_s8(y, vzip1_s8(both, vext_s8(both, both, 4)));
+}
 /* Weights of four outputs and four inputs. */
 typedef int8x16_t fours;
 INLINE fours fours_load(const int8_t *w) { return vld1q_s8(w); }
-/* Up to 16 inputs, by fours. */
+/* Up to 16 inputs, by fours; for twelve what comes after them is read too. */
 INLINE int8x16_t inputs_load(int count, const int8_t *x)
 {
-    int32_t last = 0;
-    if (count >= 16) return vld1q_s8(x);
-    if (count != 8) memcpy(&last, x + count - 4, sizeof last);
-    if (count == 4) return (int8x16_t)vdupq_n_s32(last);
-    return vcombine_s8(vld1_s8(x), (int8x8_t)vdup_n_s32(last));
+    int32_t four;
+    if (count > 8) return vld1q_s8(x);
+    if (count == 8) return vcombine_s8(vld1_s8(x), vdup_n_s8(0));
+    memcpy(&four, x, sizeof four);
+    return (int8x16_t)vdupq_n_s32(four);
 }
 #if defined(__ARM_FEATURE_DOTPROD)
 #define EACH_LANE(lane) return vdotq_laneq_s32(sum, w, x, lane)
@@ -347,22 +353,23 @@ INLINE int8x16_t four_times(int8x16_t x, int lane)
     }
 }
 /* Sum + products of four outputs. */
-INLINE quad quad_of_fours(int count, const fours *w, const int8_t *x, quad sum)
+INLINE quad quad_of_fours(int count, int step, const fours *w, const int8_t *x, quad sum)
 {
     int8x16_t given = vdupq_n_s8(0);
 #if defined(__ARM_FEATURE_DOTPROD)
     UNROLL for (int n = 0; n < count / 4; n++) {
-        if (n % 4 == 0) given = inputs_load(count - 4 * n, x + 4 * n);
+        if (n % 4 == 0 || step > 4) given = inputs_load(step > 4 ? 4 : count - 4 * n, x + step * n);
         sum = quad_dot(sum, w[n], given, n % 4);
     }
     return sum;
 #else
     quad first = vdupq_n_s32(0), last = first; /* halves of two outputs each */
     UNROLL for (int n = 0; n < count / 4; n += 2) {
-        if (n % 4 == 0) given = inputs_load(count - 4 * n, x + 4 * n);
+        if (n % 4 == 0 || step > 4) given = inputs_load(step > 4 ? 4 : count - 4 * n, x + step * n);
         const int8x16_t here = four_times(given, n % 4);
         int16x8_t low = vmull_s8(vget_low_s8(w[n]), vget_low_s8(here)), high = vmull_high_s8(w[n], here);
         if (n + 1 < count / 4) { /* two products fit 16 bits */
+            if (step > 4) given = inputs_load(4, x + step * (n + 1));
             const int8x16_t next = four_times(given, n % 4 + 1);
             low = vmlal_s8(low, vget_low_s8(w[n + 1]), vget_low_s8(next));
             high = vmlal_high_s8(high, w[n + 1], next);
@@ -479,6 +486,11 @@ INLINE void quad_store_two(int8_t *y, struct affine of, quad a, quad b)
 {
     _mm_storel_epi64((__m128i *)y, quads_narrowed(of, a, b));
 }
+INLINE void quad_store_pairs(int8_t *y, struct affine of, quad a, quad b)
+{
+    const __m128i both = quads_narrowed(of, a, b);
+    _mm_storel_epi64((__m128i *)y, _mm_unpacklo_epi8(both, _mm_srli_si128(both, 4)));
+}
 INLINE void quads_of_pairs(const int8_t *w, const int16_t *x, quad *sums)
 {
     const __m256i of_w = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)w));
@@ -506,12 +518,12 @@ INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x
 /* Weights of four outputs and four inputs. */
 typedef __m256i fours;
 INLINE fours fours_load(const int8_t *w) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)w)); }
-INLINE quad quad_of_fours(int count, const fours *w, const int8_t *x, quad sum)
+INLINE quad quad_of_fours(int count, int step, const fours *w, const int8_t *x, quad sum)
 {
     __m256i sums = _mm256_setzero_si256(); /* two of each output */
     UNROLL for (int n = 0; n < count / 4; n++) {
         int32_t four;
-        memcpy(&four, x + 4 * n, sizeof four);
+        memcpy(&four, x + step * n, sizeof four);
         const __m256i given = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));
         sums = _mm256_add_epi32(sums, _mm256_madd_epi16(w[n], given));
     }
@@ -538,14 +550,15 @@ INLINE quad quad_finished(struct affine a, int o, quad sum)
 
 #define MOST_FOURS 32 /* of a layer's inputs */
 
-/* What a layer's outputs are made of: so many inputs, a multiple of 4 unless outputs are none. Those of each
-   `alike` outputs are `apart` from those of the outputs before them, and of the first again after `groups`. */
+/* What a layer's outputs are made of: so many inputs, each four of them `step` from those before. Those of each
+   `alike` outputs are `apart` from those of the outputs before, and of the first again after `groups`. Where
+   outputs take turns one by one (`alike` is 1), tables have the even ones of eight first, and then the odd ones. */
 struct inputs {
-    int count, groups, apart, alike;
+    int count, step, groups, apart, alike;
 };
 INLINE const int8_t *inputs_of(struct inputs i, int output, const int8_t *x)
 {
-    return i.groups > 1 ? x + output / i.alike % i.groups * i.apart : x;
+    return i.groups > 1 ? x + output / (i.alike > 1 ? i.alike : 4) % i.groups * i.apart : x;
 }
 
 /* So many times four outputs of all rows, by weights that stay in registers. */
@@ -568,13 +581,16 @@ INLINE void apply_quads(int quads, int from, int until, int rows, int step, stru
         }
         ROLLED for (int r = 0; r < rows; r++) {
             UNROLL for (int q = 0; q < quads; q++) {
-                const quad sums = quad_of_fours(i.count, w[q], given[q] + r * step, bias[q]);
+                const quad sums = quad_of_fours(i.count, i.step, w[q], given[q] + r * step, bias[q]);
                 z[q] = quad_rescale(sums, m[q], exponent[q]);
             }
-            if (quads == 2)
-                quad_store_two(y + r * row + o, a, z[0], z[1]);
+            int8_t *const result = y + r * row + o;
+            if (quads == 1)
+                quad_store(result, a, z[0]);
+            else if (i.alike == 1)
+                quad_store_pairs(result, a, z[0], z[1]);
             else
-                quad_store(y + r * row + o, a, z[0]);
+                quad_store_two(result, a, z[0], z[1]);
         }
 #else
         for (int q = o; q < o + 4 * quads; q += 4) {
@@ -583,9 +599,13 @@ INLINE void apply_quads(int quads, int from, int until, int rows, int step, stru
                 const int8_t *w = a.weight + q * i.count;
                 int32_t sums[4] = {0};
                 ROLLED for (int n = 0; n < i.count; n += 4, w += 16) {
-                    UNROLL for (int k = 0; k < 16; k++) sums[k / 4] += w[k] * given[r * step + n + k % 4];
+                    const int8_t *four = given + r * step + n / 4 * i.step;
+                    UNROLL for (int k = 0; k < 16; k++) sums[k / 4] += w[k] * four[k % 4];
                 }
-                UNROLL for (int k = 0; k < 4; k++) y[r * row + q + k] = finished(a, q + k, sums[k]);
+                UNROLL for (int k = 0; k < 4; k++) {
+                    const int place = i.alike == 1 ? o + (q - o) / 4 + 2 * k : q + k;
+                    y[r * row + place] = finished(a, q + k, sums[k]);
+                }
             }
         }
 #endif
@@ -638,6 +658,7 @@ INLINE void convolve_planes(int positions, int stride, int planes, int taps, int
                             const int16_t *weight, struct affine a, struct affine negative,
                             const int16_t *x, int8_t *restrict y, int8_t *restrict z)
 {
+    a.rectified = negative.rectified = 0;
     ROLLED for (int part = 0; part < 3; part++) {
         const int begin = part == 2 ? positions - 1 : part, end = part == 1 ? positions - 1 : begin + 1;
         ROLLED for (int o = 0; o < outputs; o += 8) {

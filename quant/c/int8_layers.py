@@ -1,6 +1,7 @@
 """Weighted sums: an operator each, with its weights as tables."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -63,12 +64,16 @@ class Layers:
         self._split: dict[int, Operation] = {}  # by what splits bands, until it is joined
         self._negatives = _negatives(sites)
 
-    def _affine(self, operation: Operation, weight: Any, sums: Any, together: int = 1) -> list[str]:
+    def _affine(
+        self, operation: Operation, weight: Any, sums: Any, together: int = 1, order: Any = None
+    ) -> list[str]:
         """Tables of a layer by name, weight [outputs, ...] as the kernel reads it.
 
         Sums of weights are what the input's zero point is taken off by; none where that was before.
-        Of so many positions `together`, whose outputs follow each other.
+        Of so many positions `together`, whose outputs follow each other. Other tables than that of
+        weights get the `order` of outputs that these are in.
         """
+        order = np.arange(len(sums)) if order is None else order
         x, (result,), site = operation.input(0), operation.outputs, self._sites[operation]
         if ("affine", site) not in self._known:
             scales = weighted_multipliers(x, operation.input(1), result) * together
@@ -79,7 +84,7 @@ class Layers:
                 ("multiplier", MULTIPLIER, [multiplier for multiplier, _ in scales]),
                 ("exponent", RIGHT, [exponent if m else RIGHT.high for m, exponent in scales]),
             ):
-                found = np.array(values, np.int32)
+                found = np.array(values, np.int32)[order]
                 if not ((found >= kind.low) & (found <= kind.high)).all():
                     raise ValueError(f"it has a {operation.kind} whose scales differ by too much")
                 table = self._weights.table(f"{name}_{site}", found, kind.low, kind.high)
@@ -87,7 +92,7 @@ class Layers:
             zero = self._weights.number(ZERO, result.zero_point)
             # Of all the operators that share these, one after the other.
             sharing = [operation for operation, other in self._sites.items() if other == site]
-            biases = np.stack([bias_of(op, sums, together) for op in sharing]).astype(np.int32)
+            biases = np.stack([bias_of(op, sums, together)[order] for op in sharing]).astype(np.int32)
             bias = self._weights.table(f"bias_{site}", biases)
             self._known["affine", site] = (*tables, zero, bias, sharing)
         weights, multiplier, exponent, zero, bias, sharing = self._known["affine", site]
@@ -111,7 +116,8 @@ class Layers:
         used = _used_inputs(kernel)
         kernel, (first, step) = kernel[:, used], self._frame.rows(places[:, used])
         weight, given = ordered(kernel)
-        tables = self._affine(operation, weight, kernel.sum(axis=1, dtype=np.int64))
+        sums, order = kernel.sum(axis=1, dtype=np.int64), given.order(outputs)
+        tables = self._affine(operation, weight, sums, order=order)
         shape = f"{len(places)}, {step}, {given}, {outputs}, {outputs}"
         buffer, rectified = self._frame.define(result).number, operation.is_rectified
         self._apply(shape, tables, lambda at: at(first), [first], buffer, 0, rectified)
@@ -444,40 +450,79 @@ def bias_of(operation: Operation, sums: Any, together: int) -> Any:
     return bias - operation.input(0).zero_point * sums
 
 
-def ordered(weight: Any, whole: bool = False) -> tuple[Any, str]:
-    """A layer's weights [outputs, inputs] in the kernel's order, and what makes up its outputs in C.
+@dataclass(frozen=True)
+class Inputs:
+    """What a layer's outputs are made of, as the kernels' struct has it.
 
-    Outputs that come in turns are made of an equal share of the inputs each, unless they are to be
-    made of the `whole` of them.
+    Attributes:
+        count: of them, a multiple of `INPUTS`.
+        step: from each `INPUTS` of them to those after.
+        groups: that outputs take turns with.
+        apart: how far inputs of one group are from those of the one before.
+        alike: outputs, one after the other, that have the same inputs.
+    """
+
+    count: int
+    step: int
+    groups: int
+    apart: int
+    alike: int
+
+    def of(self, outputs: int) -> Any:
+        """Inputs of each output, [outputs, count]."""
+        n = np.arange(self.count)
+        begins = np.arange(outputs) // self.alike % self.groups * self.apart
+        return begins[:, None] + n // INPUTS * self.step + n % INPUTS
+
+    def order(self, outputs: int) -> Any:
+        """Outputs as tables have them, [outputs]: of eight that take turns the even ones first."""
+        numbers = np.arange(outputs)
+        if self.groups == 1 or self.alike > 1:
+            return numbers
+        return numbers.reshape(-1, OUTPUTS, 2).transpose(0, 2, 1).ravel()
+
+    def __str__(self) -> str:
+        fields = self.count, self.step, self.groups, self.apart, self.alike
+        return f"(struct inputs){{{', '.join(map(str, fields))}}}"
+
+
+def ordered(weight: Any, whole: bool = False) -> tuple[Any, Inputs]:
+    """A layer's weights [outputs, inputs] in the kernel's order, and of what its outputs are made.
+
+    That is all inputs, if they are to be `whole`, or as few as each four outputs have weights for.
     """
     outputs, inputs = weight.shape
-    groups, alike = (1, outputs) if whole else _turns(weight)
-    apart = inputs // groups
-    begins = np.arange(outputs) // alike % groups * apart
-    count = -(-apart // INPUTS) * INPUTS
-    if count > MOST_INPUTS:
-        raise ValueError(f"it has a layer of {count} inputs")
-    padded = np.pad(weight, ((0, 0), (0, count)))
-    own = np.take_along_axis(padded, begins[:, None] + np.arange(count), 1)
-    own[:, apart:] = 0  # of those of the next
+    padded = np.pad(weight, ((0, 0), (0, inputs + INPUTS)))
+    ways = sorted(_ways(outputs, inputs, whole), key=lambda way: way.count)
+    for found in ways:
+        own = found.of(outputs)
+        others = padded.copy()
+        np.put_along_axis(others, own, 0, 1)
+        if not others.any():
+            break
+    if found.count > MOST_INPUTS:
+        raise ValueError(f"it has a layer of {found.count} inputs")
+    own = np.take_along_axis(padded, own, 1)[found.order(outputs)]
     if outputs % OUTPUTS == 0:
-        fours = own.reshape(-1, OUTPUTS, count // INPUTS, INPUTS)
+        fours = own.reshape(-1, OUTPUTS, found.count // INPUTS, INPUTS)
         own = fours.transpose(0, 2, 1, 3).reshape(own.shape)
-    return own, f"(struct inputs){{{count}, {groups}, {apart}, {alike}}}"
+    return own, found
 
 
-def _turns(weight: Any) -> tuple[int, int]:
-    """How many groups of inputs outputs are made of in turns, and how many follow each other."""
-    outputs, inputs = weight.shape
-    for groups in range(inputs // INPUTS, 1, -1):
+def _ways(outputs: int, inputs: int, whole: bool) -> Iterator[Inputs]:
+    """Of what outputs may be made; of all inputs they always may."""
+    for apart in range(INPUTS, inputs // 2 + 1):
+        groups, count = inputs // apart, -(-apart // INPUTS) * INPUTS
+        if whole or inputs % apart or outputs % OUTPUTS:
+            continue
         for alike in range(OUTPUTS, outputs // groups + 1, OUTPUTS):
-            if inputs % groups or outputs % (groups * alike):
-                continue
-            turn = np.arange(outputs) // alike % groups
-            others = turn[:, None] != np.arange(inputs) // (inputs // groups)
-            if not weight[others].any():
-                return groups, alike
-    return 1, outputs
+            if outputs % (groups * alike) == 0:
+                yield Inputs(count, INPUTS, groups, apart, alike)
+        if groups == 2 and outputs % (2 * OUTPUTS) == 0:
+            yield Inputs(count, INPUTS, groups, apart, 1)
+        if apart > INPUTS and apart % INPUTS == 0 and outputs % apart == 0:
+            yield Inputs(groups * INPUTS, apart, apart // INPUTS, INPUTS, OUTPUTS)
+    yield Inputs(-(-inputs // INPUTS) * INPUTS, INPUTS, 1, inputs, outputs)
 
 
 def _used_inputs(kernel: Any) -> Any:

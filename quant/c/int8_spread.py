@@ -129,14 +129,14 @@ class SpreadLayers(Layers):
         size, frame = reach * inputs, (before + count + after) * inputs
         flat = wide.reshape(together * outputs, frames * size)
         weight, given = ordered(flat)
-        width, made = weight.shape[1], together * outputs
+        width, made = frames * size, together * outputs
         sums = flat.sum(axis=1, dtype=np.int64)
-        tables = self._affine(operation, weight, sums, together)
+        tables = self._affine(operation, weight, sums, together, given.order(made))
         buffer = self._frame.define(result).number
         if self._is_new(x, places, (frame, size, width, positions)):
             self._pad_frames(places, x, before, after)
             _, most = self._scratch.get("gathered", ("", 0))
-            self._scratch["gathered"] = ("int8_t", max(most, positions * width))
+            self._scratch["gathered"] = ("int8_t", max(most, positions * width + BLOCK))
             step = together * stride * inputs
             function = self._source.function(
                 "gather_frames",
