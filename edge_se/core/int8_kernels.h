@@ -159,27 +159,41 @@ INLINE block block_all(int8_t x) { return _mm_set1_epi8(x); }
 INLINE void block_store(int8_t *y, block x) { _mm_storeu_si128((__m128i *)y, x); }
 INLINE block block_look_up(const int8_t *table, block x)
 {
-    int8_t bytes[BLOCK];
-    block_store(bytes, x);
-    UNROLL for (int n = 0; n < BLOCK; n++) bytes[n] = table[bytes[n] + 128];
-    return block_load(bytes);
+    /* Two rows of 16 at once: an index beyond its row has its uppermost bit set, which gives 0. */
+    const __m256i begins = _mm256_set_m128i(_mm_set1_epi8(16 - 128), _mm_set1_epi8(-128));
+    __m256i index = _mm256_sub_epi8(_mm256_broadcastsi128_si256(x), begins), y = _mm256_setzero_si256();
+    UNROLL for (int n = 0; n < 256; n += 32) {
+        const __m256i rows = _mm256_loadu_si256((const __m256i *)(table + n));
+        y = _mm256_or_si256(y, _mm256_shuffle_epi8(rows, _mm256_adds_epu8(index, _mm256_set1_epi8(0x70))));
+        index = _mm256_sub_epi8(index, _mm256_set1_epi8(32));
+    }
+    return _mm_or_si128(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
 }
-/* Eight numbers to 16 bits, and 16 to bytes. */
+#define FACTOR_BITS 12 /* of 24 */
+/* Eight numbers to 16 bits. */
 INLINE __m128i octet_narrowed(__m256i x)
 {
     return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
 }
 INLINE __m256i octet(block x, int n) { return _mm256_cvtepi8_epi32(n ? _mm_srli_si128(x, 8) : x); }
+/* Both factors' upper or lower bits by turns. */
+INLINE __m256i pair_of_factors(int32_t first, int32_t second)
+{
+    return _mm256_set1_epi32((int32_t)((uint32_t)second << 16 | ((uint32_t)first & 0xffff)));
+}
 INLINE block block_sum(const struct sum *s, block a, block b)
 {
-    const __m256i first = _mm256_set1_epi32(s->first), second = _mm256_set1_epi32(s->second);
+    const int low = (1 << FACTOR_BITS) - 1;
+    const __m256i upper = pair_of_factors(s->first >> FACTOR_BITS, s->second >> FACTOR_BITS);
+    const __m256i lower = pair_of_factors(s->first & low, s->second & low);
     const __m256i offset = _mm256_set1_epi32(plus(s->offset, shifted_left(plus(s->first, s->second), 7)));
     const __m128i by = _mm_cvtsi32_si128(s->shift);
     __m128i y[2];
     UNROLL for (int n = 0; n < 2; n++) {
-        const __m256i x = _mm256_mullo_epi32(octet(a, n), first);
-        const __m256i z = _mm256_mullo_epi32(octet(b, n), second);
-        y[n] = octet_narrowed(_mm256_sra_epi32(_mm256_add_epi32(_mm256_add_epi32(x, z), offset), by));
+        const __m256i pairs = _mm256_cvtepi8_epi16(n ? _mm_unpackhi_epi8(a, b) : _mm_unpacklo_epi8(a, b));
+        const __m256i high = _mm256_slli_epi32(_mm256_madd_epi16(pairs, upper), FACTOR_BITS);
+        const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(high, offset), _mm256_madd_epi16(pairs, lower));
+        y[n] = octet_narrowed(_mm256_sra_epi32(sum, by));
     }
     return _mm_packs_epi16(y[0], y[1]);
 }
