@@ -92,8 +92,8 @@ class Layers:
             zero = self._weights.number(ZERO, result.zero_point)
             # Of all the operators that share these, one after the other.
             sharing = [operation for operation, other in self._sites.items() if other == site]
-            biases = np.stack([bias_of(op, sums, together)[order] for op in sharing]).astype(np.int32)
-            bias = self._weights.table(f"bias_{site}", biases)
+            biases = np.stack([bias_of(op, sums, together)[order] for op in sharing])
+            bias = self._weights.table(f"bias_{site}", biases.astype(np.int32))
             self._known["affine", site] = (*tables, zero, bias, sharing)
         weights, multiplier, exponent, zero, bias, sharing = self._known["affine", site]
         begin = sharing.index(operation) * len(sums)
@@ -108,7 +108,7 @@ class Layers:
         if order is not None:
             self._frame.places[result.index] = places[:, order].reshape(result.shape)
             return
-        outputs, inputs = kernel.shape
+        outputs = len(kernel)
         if _splits_bands(kernel):
             # Where blocks of bands begin depends on the checkpoint, and all of them together don't.
             self._split[result.index] = operation
@@ -268,10 +268,8 @@ class Layers:
         self._frame.read(rows)
         size = f"{len(planes.first)}, {planes.count}, {planes.step}, {left}, {width}, {zero}"
         self._frame.emit([source], [], lambda at: f"widen_planes({size}, {at(source)}, k.planes);")
-        given = [
-            f"(struct affine){{{', '.join(self._affine(op, None, np.zeros(outputs, np.int64)))}, 0}}"
-            for op in (operation, negative)
-        ]
+        both = [self._affine(op, None, np.zeros(outputs, np.int64)) for op in (operation, negative)]
+        given = [f"(struct affine){{{', '.join(tables)}, 0}}" for tables in both]
         places = [self._frame.define(op.outputs[0]).number << BITS for op in (operation, negative)]
         shape = f"{positions}, {stride}, {len(planes.first)}, {taps}, {width}, {outputs}"
         function = self._source.function(
@@ -368,9 +366,7 @@ class Layers:
         shape = f"{positions}, 1, {frames}, {taps}, {channels}, {frame}"
         self._over_frames(shape, tables, buffer, operation.is_rectified)
 
-    def _over_frames(
-        self, shape: str, tables: Sequence[str], buffer: int, rectified: bool
-    ) -> None:
+    def _over_frames(self, shape: str, tables: Sequence[str], buffer: int, rectified: bool) -> None:
         """Emit a convolution of each channel of the padded rows, into a buffer."""
         function = self._source.function(
             "apply_over_frames",
