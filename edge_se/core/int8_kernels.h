@@ -45,8 +45,8 @@ INLINE int32_t rescaled(int32_t x, int32_t m, int exponent)
 /* Blocks -------------------------------------------------------------------------------------- */
 
 /* Numbers of a sum or a difference: of both terms and of the result as TFLite has them, and the same
-   as (first a + second b + offset) / 2^shift, rounded down, which the generator tried with all values
-   of a and b. Where it found none, `shift` is 0. */
+   as (first (a + 128) + second (b + 128) + offset) / 2^shift, rounded down, which the generator tried with
+   all values of a and b. Where it found none, `shift` is 0. */
 struct sum {
     int32_t zero[3], lowest, multiplier[3], right[3];
     int32_t first, second, offset, shift;
@@ -89,12 +89,20 @@ APART void multiply_slowly(const struct product *p, const int8_t *a, const int8_
 #include <arm_neon.h>
 typedef int8x16_t block;
 INLINE block block_load(const int8_t *x) { return vld1q_s8(x); }
-INLINE block block_all(int8_t x) { return vdupq_n_s8(x); }
+INLINE block block_all(int8_t x)
+{
+    block y = vdupq_n_s8(x);
+#if defined(__clang__)
+    __asm__("" : "+w"(y)); /* which would take others apart to subtract half of this from halves */
+#endif
+    return y;
+}
 INLINE void block_store(int8_t *y, block x) { vst1q_s8(y, x); }
-/* Values of a table, from that of -128 on. */
+/* Values from 0 on, which tables and wider lanes take as they are. */
+INLINE uint8x16_t block_from_zero(block x) { return veorq_u8((uint8x16_t)x, vdupq_n_u8(128)); }
 INLINE block block_look_up(const int8_t *table, block x)
 {
-    uint8x16_t index = veorq_u8((uint8x16_t)x, vdupq_n_u8(128)); /* from 0 on */
+    uint8x16_t index = block_from_zero(x);
     const uint8x16_t quarter = vdupq_n_u8(64);
     int8x16_t y = vqtbl4q_s8(vld1q_s8_x4(table), index);
     UNROLL for (int n = 1; n < 4; n++) {
@@ -103,48 +111,37 @@ INLINE block block_look_up(const int8_t *table, block x)
     }
     return y;
 }
-/* A sum + products of four of a block's numbers and the number of 24 bits in a lane. */
-#if defined(__ARM_FEATURE_QRDMX)
-#define FACTOR_SHIFT 7
-INLINE int32x4_t block_quarter(block x, int n) /* in the uppermost bytes of four zeros */
+INLINE int32x4_t block_quarter(uint8x16_t x, int n)
 {
-    const uint8x16_t places = {128, 128, 128, 0, 128, 128, 128, 1, 128, 128, 128, 2, 128, 128, 128, 3};
-    return (int32x4_t)vqtbl1q_s8(x, vaddq_u8(places, vdupq_n_u8((uint8_t)(4 * n))));
+    const uint8x16_t places = {0, 128, 128, 128, 1, 128, 128, 128, 2, 128, 128, 128, 3, 128, 128, 128};
+    return (int32x4_t)vqtbl1q_u8(x, vaddq_u8(places, vdupq_n_u8((uint8_t)(4 * n))));
 }
-#define plus_products(sum, x, factors, lane) vqrdmlahq_laneq_s32(sum, x, factors, lane)
-#else
-#define FACTOR_SHIFT 0
-INLINE int32x4_t block_quarter(block x, int n)
-{
-    const int16x8_t half = n / 2 ? vmovl_high_s8(x) : vmovl_s8(vget_low_s8(x));
-    return n % 2 ? vmovl_high_s16(half) : vmovl_s16(vget_low_s16(half));
-}
-#define plus_products(sum, x, factors, lane) vmlaq_laneq_s32(sum, x, factors, lane)
-#endif
 INLINE block block_sum(const struct sum *s, block a, block b)
 {
-    const int32x4_t numbers = vld1q_s32(&s->first), factors = vshlq_n_s32(numbers, FACTOR_SHIFT);
-    const int16x8_t by = vsubq_s16(vdupq_n_s16(16), vdupq_laneq_s16((int16x8_t)numbers, 6));
-    int16x8_t y[4];
+    const uint8x16_t x = block_from_zero(a), z = block_from_zero(b);
+    const int32x4_t numbers = vld1q_s32(&s->first);
+    const int32x4_t offset = vdupq_n_s32(s->offset);
+    const int16x8_t by = vsubq_s16(vdupq_n_s16(16), vdupq_n_s16((int16_t)s->shift));
+    int32x4_t y[4];
     UNROLL for (int n = 0; n < 4; n++) {
-        int32x4_t sum = vdupq_laneq_s32(numbers, 2);
-        sum = plus_products(sum, block_quarter(a, n), factors, 0);
-        y[n] = (int16x8_t)plus_products(sum, block_quarter(b, n), factors, 1);
+        y[n] = vmulq_laneq_s32(block_quarter(x, n), numbers, 0);
+        y[n] = vmlaq_laneq_s32(y[n], block_quarter(z, n), numbers, 1);
     }
-    const int16x8_t low = vshlq_s16(vuzp2q_s16(y[0], y[1]), by);
-    const int16x8_t high = vshlq_s16(vuzp2q_s16(y[2], y[3]), by);
-    return vqmovn_high_s16(vqmovn_s16(low), high);
+    const int16x8_t low = vaddhn_high_s32(vaddhn_s32(y[0], offset), y[1], offset);
+    const int16x8_t high = vaddhn_high_s32(vaddhn_s32(y[2], offset), y[3], offset);
+    return vqmovn_high_s16(vqmovn_s16(vshlq_s16(low, by)), vshlq_s16(high, by));
 }
 INLINE block block_largest(block a, block b) { return vmaxq_s8(a, b); }
 INLINE block block_product(const struct product *p, block a, block b)
 {
     const int32x4_t m = vdupq_n_s32(p->multiplier);
-    const int16x8_t by = vdupq_n_s16((int16_t)(LEAST_RIGHT - 1 - p->right)), zero = vdupq_n_s16((int16_t)p->zero[2]);
-    const int8x8_t of_a = vdup_n_s8((int8_t)p->zero[0]), of_b = vdup_n_s8((int8_t)p->zero[1]);
+    const int16x8_t by = vsubq_s16(vdupq_n_s16(LEAST_RIGHT - 1), vdupq_n_s16((int16_t)p->right));
+    const int16x8_t zero = vdupq_n_s16((int16_t)p->zero[2]);
+    const block of_a = block_all((int8_t)p->zero[0]), of_b = block_all((int8_t)p->zero[1]);
     int16x8_t y[2];
     UNROLL for (int n = 0; n < 2; n++) {
-        const int16x8_t x = vsubl_s8(n ? vget_high_s8(a) : vget_low_s8(a), of_a);
-        const int16x8_t z = vsubl_s8(n ? vget_high_s8(b) : vget_low_s8(b), of_b);
+        const int16x8_t x = n ? vsubl_high_s8(a, of_a) : vsubl_s8(vget_low_s8(a), vget_low_s8(of_a));
+        const int16x8_t z = n ? vsubl_high_s8(b, of_b) : vsubl_s8(vget_low_s8(b), vget_low_s8(of_b));
         const int32x4_t low = vqrdmulhq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(z)), m);
         const int32x4_t high = vqrdmulhq_s32(vmull_high_s16(x, z), m);
         /* minus one for negative numbers, then halves up; the last bits decide nothing any more */
@@ -162,27 +159,41 @@ INLINE block block_all(int8_t x) { return _mm_set1_epi8(x); }
 INLINE void block_store(int8_t *y, block x) { _mm_storeu_si128((__m128i *)y, x); }
 INLINE block block_look_up(const int8_t *table, block x)
 {
-    int8_t bytes[BLOCK];
-    block_store(bytes, x);
-    UNROLL for (int n = 0; n < BLOCK; n++) bytes[n] = table[bytes[n] + 128];
-    return block_load(bytes);
+    /* Two rows of 16 at once: an index beyond its row has its uppermost bit set, which gives 0. */
+    const __m256i begins = _mm256_set_m128i(_mm_set1_epi8(16 - 128), _mm_set1_epi8(-128));
+    __m256i index = _mm256_sub_epi8(_mm256_broadcastsi128_si256(x), begins), y = _mm256_setzero_si256();
+    UNROLL for (int n = 0; n < 256; n += 32) {
+        const __m256i rows = _mm256_loadu_si256((const __m256i *)(table + n));
+        y = _mm256_or_si256(y, _mm256_shuffle_epi8(rows, _mm256_adds_epu8(index, _mm256_set1_epi8(0x70))));
+        index = _mm256_sub_epi8(index, _mm256_set1_epi8(32));
+    }
+    return _mm_or_si128(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
 }
-/* Eight numbers to 16 bits, and 16 to bytes. */
+#define FACTOR_BITS 12 /* of 24 */
+/* Eight numbers to 16 bits. */
 INLINE __m128i octet_narrowed(__m256i x)
 {
     return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
 }
 INLINE __m256i octet(block x, int n) { return _mm256_cvtepi8_epi32(n ? _mm_srli_si128(x, 8) : x); }
+/* Both factors' upper or lower bits by turns. */
+INLINE __m256i pair_of_factors(int32_t first, int32_t second)
+{
+    return _mm256_set1_epi32((int32_t)((uint32_t)second << 16 | ((uint32_t)first & 0xffff)));
+}
 INLINE block block_sum(const struct sum *s, block a, block b)
 {
-    const __m256i first = _mm256_set1_epi32(s->first), second = _mm256_set1_epi32(s->second);
-    const __m256i offset = _mm256_set1_epi32(s->offset);
+    const int low = (1 << FACTOR_BITS) - 1;
+    const __m256i upper = pair_of_factors(s->first >> FACTOR_BITS, s->second >> FACTOR_BITS);
+    const __m256i lower = pair_of_factors(s->first & low, s->second & low);
+    const __m256i offset = _mm256_set1_epi32(plus(s->offset, shifted_left(plus(s->first, s->second), 7)));
     const __m128i by = _mm_cvtsi32_si128(s->shift);
     __m128i y[2];
     UNROLL for (int n = 0; n < 2; n++) {
-        const __m256i x = _mm256_mullo_epi32(octet(a, n), first);
-        const __m256i z = _mm256_mullo_epi32(octet(b, n), second);
-        y[n] = octet_narrowed(_mm256_sra_epi32(_mm256_add_epi32(_mm256_add_epi32(x, z), offset), by));
+        const __m256i pairs = _mm256_cvtepi8_epi16(n ? _mm_unpackhi_epi8(a, b) : _mm_unpacklo_epi8(a, b));
+        const __m256i high = _mm256_slli_epi32(_mm256_madd_epi16(pairs, upper), FACTOR_BITS);
+        const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(high, offset), _mm256_madd_epi16(pairs, lower));
+        y[n] = octet_narrowed(_mm256_sra_epi32(sum, by));
     }
     return _mm_packs_epi16(y[0], y[1]);
 }
@@ -231,7 +242,8 @@ INLINE block block_look_up(const int8_t *table, block x)
 INLINE block block_sum(const struct sum *s, block a, block b)
 {
     ROLLED for (int n = 0; n < BLOCK; n++) {
-        const uint32_t x = (uint32_t)a.at[n] * (uint32_t)s->first, z = (uint32_t)b.at[n] * (uint32_t)s->second;
+        const uint32_t x = (uint32_t)(a.at[n] + 128) * (uint32_t)s->first;
+        const uint32_t z = (uint32_t)(b.at[n] + 128) * (uint32_t)s->second;
         a.at[n] = clipped((int32_t)(x + z + (uint32_t)s->offset) >> (s->shift & 31), LOWEST);
     }
     return a;
@@ -248,14 +260,8 @@ INLINE block block_product(const struct product *p, block a, block b)
 }
 #endif
 
-/* Whether all of a chain's operators are quick is looked at once, so that its loop calls nothing and
-   keeps its numbers in registers. */
-INLINE int quick_sum(const struct sum *s) { return s->shift != 0; }
-INLINE int quick_product(const struct product *p)
-{
-    return p->right >= LEAST_RIGHT && p->right <= MOST_RIGHT;
-}
-
+/* Whether all of a chain's operators are quick is the first of its numbers, so that its loop calls nothing
+   and keeps all others in registers. */
 INLINE block add_either(int quick, const struct sum *s, int sign, block a, block b)
 {
     if (quick) return block_sum(s, a, b);
@@ -289,13 +295,16 @@ INLINE block multiply(int quick, const struct product *p, block a, block b)
 
 /* Weighted sums -------------------------------------------------------------------------------- */
 
-/* Tables of a layer: weights [outputs][inputs], a multiple of 8 inputs, or by fours; biases, which make up for
-   the input's zero point, multipliers and exponents of each output. */
+/* Tables of a layer: weights by fours, [outputs / 4][inputs / 4][4][4], where outputs are a multiple of 4, else
+   [outputs][inputs]; biases, which make up for the input's zero point, multipliers and exponents of each
+   output. */
 struct affine {
     const int8_t *weight;
     const int32_t *bias, *multiplier, *exponent;
     int32_t zero; /* of the result */
+    int rectified; /* what is below it becomes it */
 };
+INLINE int8_t lowest_of(struct affine a) { return (int8_t)(a.rectified ? a.zero : LOWEST); }
 
 #define TAPS 8 /* of a convolution along planes, of which the last ones may be zero */
 
@@ -311,117 +320,80 @@ INLINE quad quad_rescale(quad x, quad m, quad exponent)
     const int32x4_t z = vqrdmulhq_s32(x, m);
     return vrshlq_s32(vsraq_n_s32(z, z, 31), exponent);
 }
-INLINE void quad_store(int8_t *y, quad x, int32_t zero)
-{
-    const int16x4_t half = vqadd_s16(vqmovn_s32(x), vdup_n_s16((int16_t)zero));
-    const int32_t bytes = vget_lane_s32((int32x2_t)vqmovn_s16(vcombine_s16(half, half)), 0);
-    memcpy(y, &bytes, sizeof bytes);
-}
-INLINE void quad_store_two(int8_t *y, quad a, quad b, int32_t zero)
+/* Results of a layer from both quads. */
+INLINE int8x8_t quads_narrowed(struct affine of, quad a, quad b)
 {
     const int16x8_t both = vqmovn_high_s32(vqmovn_s32(a), b);
-    vst1_s8(y, vqmovn_s16(vqaddq_s16(both, vdupq_n_s16((int16_t)zero))));
+    const int8x8_t y = vqmovn_s16(vqaddq_s16(both, vdupq_n_s16((int16_t)of.zero)));
+    return vmax_s8(y, vdup_n_s8(lowest_of(of)));
 }
-/* Sum + products of four outputs, whose weights lie side by side for each four inputs. */
-INLINE quad quad_of_fours(int inputs, const int8_t *w, const int8_t *x, quad sum)
+INLINE void quad_store(int8_t *y, struct affine of, quad a)
 {
+    const int32_t bytes = vget_lane_s32((int32x2_t)quads_narrowed(of, a, a), 0);
+    memcpy(y, &bytes, sizeof bytes);
+}
+INLINE void quad_store_two(int8_t *y, struct affine of, quad a, quad b) { vst1_s8(y, quads_narrowed(of, a, b)); }
+/* The same by turns. */
+INLINE void quad_store_pairs(int8_t *y, struct affine of, quad a, quad b)
+{
+    const int8x8_t both = quads_narrowed(of, a, b);
+    vst1_s8(y, vzip1_s8(both, vext_s8(both, both, 4)));
+}
+/* Weights of four outputs and four inputs. */
+typedef int8x16_t fours;
+INLINE fours fours_load(const int8_t *w) { return vld1q_s8(w); }
+/* Up to 16 inputs, by fours; for twelve what comes after them is read too. */
+INLINE int8x16_t inputs_load(int count, const int8_t *x)
+{
+    int32_t four;
+    if (count > 8) return vld1q_s8(x);
+    if (count == 8) return vcombine_s8(vld1_s8(x), vdup_n_s8(0));
+    memcpy(&four, x, sizeof four);
+    return (int8x16_t)vdupq_n_s32(four);
+}
 #if defined(__ARM_FEATURE_DOTPROD)
-    UNROLL for (int n = 0; n < inputs; n += 8) {
-        const int8x8_t given = vld1_s8(x + n);
-        sum = vdotq_lane_s32(sum, vld1q_s8(w + 4 * n), given, 0);
-        sum = vdotq_lane_s32(sum, vld1q_s8(w + 4 * n + 16), given, 1);
+#define EACH_LANE(lane) return vdotq_laneq_s32(sum, w, x, lane)
+INLINE quad quad_dot(quad sum, fours w, int8x16_t x, int lane)
+#else
+#define EACH_LANE(lane) return (int8x16_t)vdupq_laneq_s32((int32x4_t)x, lane)
+INLINE int8x16_t four_times(int8x16_t x, int lane)
+#endif
+{
+    switch (lane) {
+    case 0: EACH_LANE(0);
+    case 1: EACH_LANE(1);
+    case 2: EACH_LANE(2);
+    default: EACH_LANE(3);
+    }
+}
+/* Sum + products of four outputs. */
+INLINE quad quad_of_fours(int count, int step, const fours *w, const int8_t *x, quad sum)
+{
+    int8x16_t given = vdupq_n_s8(0);
+#if defined(__ARM_FEATURE_DOTPROD)
+    UNROLL for (int n = 0; n < count / 4; n++) {
+        if (n % 4 == 0 || step > 4) given = inputs_load(step > 4 ? 4 : count - 4 * n, x + step * n);
+        sum = quad_dot(sum, w[n], given, n % 4);
     }
     return sum;
 #else
     quad first = vdupq_n_s32(0), last = first; /* halves of two outputs each */
-    UNROLL for (int n = 0; n < inputs; n += 8) {
-        const int32x2_t given = (int32x2_t)vld1_s8(x + n);
-        const int8x16_t a = (int8x16_t)vdupq_lane_s32(given, 0), b = (int8x16_t)vdupq_lane_s32(given, 1);
-        const int8x16_t w_a = vld1q_s8(w + 4 * n), w_b = vld1q_s8(w + 4 * n + 16);
-        const int16x8_t low = vmull_s8(vget_low_s8(w_a), vget_low_s8(a));
-        first = vpadalq_s16(first, vmlal_s8(low, vget_low_s8(w_b), vget_low_s8(b)));
-        last = vpadalq_s16(last, vmlal_high_s8(vmull_high_s8(w_a, a), w_b, b));
+    UNROLL for (int n = 0; n < count / 4; n += 2) {
+        if (n % 4 == 0 || step > 4) given = inputs_load(step > 4 ? 4 : count - 4 * n, x + step * n);
+        const int8x16_t here = four_times(given, n % 4);
+        int16x8_t low = vmull_s8(vget_low_s8(w[n]), vget_low_s8(here)), high = vmull_high_s8(w[n], here);
+        if (n + 1 < count / 4) { /* two products fit 16 bits */
+            if (step > 4) given = inputs_load(4, x + step * (n + 1));
+            const int8x16_t next = four_times(given, n % 4 + 1);
+            low = vmlal_s8(low, vget_low_s8(w[n + 1]), vget_low_s8(next));
+            high = vmlal_high_s8(high, w[n + 1], next);
+        }
+        first = n ? vpadalq_s16(first, low) : vpaddlq_s16(low);
+        last = n ? vpadalq_s16(last, high) : vpaddlq_s16(high);
     }
     return vaddq_s32(sum, vpaddq_s32(first, last));
 #endif
 }
-/* The same of a weight that stays in registers, four times 48 inputs at most. */
-#if defined(__ARM_FEATURE_DOTPROD)
-/* Of each four inputs, those of four outputs side by side. */
-typedef struct {
-    int8x16_t of[12];
-} quad_weight;
-INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
-{
-    quad_weight held;
-    UNROLL for (int n = 0; n < inputs / 16; n++) {
-        int32x4_t row[4];
-        UNROLL for (int o = 0; o < 4; o++) row[o] = (int32x4_t)vld1q_s8(w + o * inputs + 16 * n);
-        const int64x2_t low_a = (int64x2_t)vzip1q_s32(row[0], row[1]);
-        const int64x2_t low_b = (int64x2_t)vzip1q_s32(row[2], row[3]);
-        const int64x2_t high_a = (int64x2_t)vzip2q_s32(row[0], row[1]);
-        const int64x2_t high_b = (int64x2_t)vzip2q_s32(row[2], row[3]);
-        held.of[4 * n] = (int8x16_t)vzip1q_s64(low_a, low_b);
-        held.of[4 * n + 1] = (int8x16_t)vzip2q_s64(low_a, low_b);
-        held.of[4 * n + 2] = (int8x16_t)vzip1q_s64(high_a, high_b);
-        held.of[4 * n + 3] = (int8x16_t)vzip2q_s64(high_a, high_b);
-    }
-    if (inputs % 16) {
-        int32x2_t row[4];
-        UNROLL for (int o = 0; o < 4; o++) row[o] = (int32x2_t)vld1_s8(w + (o + 1) * inputs - 8);
-        const int32x2_t first = vzip1_s32(row[2], row[3]), last = vzip2_s32(row[2], row[3]);
-        held.of[inputs / 4 - 2] = (int8x16_t)vcombine_s32(vzip1_s32(row[0], row[1]), first);
-        held.of[inputs / 4 - 1] = (int8x16_t)vcombine_s32(vzip2_s32(row[0], row[1]), last);
-    }
-    return held;
-}
-INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
-{
-    UNROLL for (int n = 0; n < inputs / 16; n++) {
-        const int8x16_t given = vld1q_s8(x + 16 * n);
-        sum = vdotq_laneq_s32(sum, w.of[4 * n], given, 0);
-        sum = vdotq_laneq_s32(sum, w.of[4 * n + 1], given, 1);
-        sum = vdotq_laneq_s32(sum, w.of[4 * n + 2], given, 2);
-        sum = vdotq_laneq_s32(sum, w.of[4 * n + 3], given, 3);
-    }
-    if (inputs % 16) {
-        const int8x8_t given = vld1_s8(x + inputs - 8);
-        sum = vdotq_lane_s32(sum, w.of[inputs / 4 - 2], given, 0);
-        sum = vdotq_lane_s32(sum, w.of[inputs / 4 - 1], given, 1);
-    }
-    return sum;
-}
-#else
-/* sum + products of 16 bytes, of which two fit 16 bits */
-INLINE quad quad_dot(quad sum, int8x16_t w, int8x16_t x)
-{
-    return vpadalq_s16(sum, vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), w, x));
-}
-typedef struct {
-    int8x16_t whole[4][3];
-    int8x8_t half[4];
-} quad_weight;
-INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
-{
-    quad_weight held;
-    UNROLL for (int o = 0; o < 4; o++) {
-        UNROLL for (int n = 0; n < inputs / 16; n++) held.whole[o][n] = vld1q_s8(w + o * inputs + 16 * n);
-        if (inputs % 16) held.half[o] = vld1_s8(w + (o + 1) * inputs - 8);
-    }
-    return held;
-}
-INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
-{
-    quad sums[4];
-    UNROLL for (int o = 0; o < 4; o++) {
-        sums[o] = vdupq_n_s32(0);
-        UNROLL for (int n = 0; n < inputs / 16; n++)
-            sums[o] = quad_dot(sums[o], w.whole[o][n], vld1q_s8(x + 16 * n));
-        if (inputs % 16) sums[o] = vpadalq_s16(sums[o], vmull_s8(w.half[o], vld1_s8(x + inputs - 8)));
-    }
-    return vaddq_s32(sum, vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3])));
-}
-#endif
 /* Sums of 16 channels + products of one tap or of two, which fit 16 bits. */
 INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x, const int8_t *other_w,
                            const int8_t *other_x)
@@ -438,7 +410,13 @@ INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x
     sums[2] = vaddw_s16(sums[2], vget_low_s16(high));
     sums[3] = vaddw_high_s16(sums[3], high);
 }
-#define HELD 2 /* quads whose weights stay in registers */
+/* Sums of eight outputs of two inputs each, which lie side by side as their weights do. */
+INLINE void quads_of_pairs(const int8_t *w, const int16_t *x, quad *sums)
+{
+    const int8x16_t of_w = vld1q_s8(w), given = (int8x16_t)vld1q_s16(x);
+    sums[0] = vpaddlq_s16(vmull_s8(vget_low_s8(of_w), vget_low_s8(given)));
+    sums[1] = vpaddlq_s16(vmull_high_s8(of_w, given));
+}
 INLINE quad quad_add(quad a, quad b) { return vaddq_s32(a, b); }
 INLINE quad quad_subtract(quad a, quad b) { return vsubq_s32(a, b); }
 /* Sums of eight outputs, their weights [planes][TAPS][8], of x in planes. */
@@ -447,14 +425,23 @@ INLINE void quads_of_planes(int planes, int taps, int width, const int16_t *w, c
     sums[0] = sums[1] = vdupq_n_s32(0);
     UNROLL for (int f = 0; f < planes; f++) {
         const int16x8_t given = vld1q_s16(x + f * width);
-        const int16x8_t turned = vextq_s16(given, given, 4);
         UNROLL for (int t = 0; t < taps; t++) {
             const int16x8_t of_w = vld1q_s16(w + (f * TAPS + t) * 8);
-            const int16x4_t half = vget_low_s16(t < 4 ? given : turned);
-#define PLUS(n) (sums[0] = vmlal_lane_s16(sums[0], vget_low_s16(of_w), half, n), \
-                 sums[1] = vmlal_high_lane_s16(sums[1], of_w, half, n))
-            t % 4 == 0 ? PLUS(0) : t % 4 == 1 ? PLUS(1) : t % 4 == 2 ? PLUS(2) : PLUS(3);
+            switch (t) {
+#define PLUS(n)                                                             \
+    sums[0] = vmlal_laneq_s16(sums[0], vget_low_s16(of_w), given, n);       \
+    sums[1] = vmlal_high_laneq_s16(sums[1], of_w, given, n);                \
+    break
+            case 0: PLUS(0);
+            case 1: PLUS(1);
+            case 2: PLUS(2);
+            case 3: PLUS(3);
+            case 4: PLUS(4);
+            case 5: PLUS(5);
+            case 6: PLUS(6);
+            default: PLUS(7);
 #undef PLUS
+            }
         }
     }
 }
@@ -499,27 +486,32 @@ INLINE quad quad_rescale(quad x, quad m, quad exponent)
     const __m128i z = quad_scale(x, m, _mm_set1_epi64x(1 << 30));
     return quad_halve(_mm_add_epi32(z, _mm_srai_epi32(z, 31)), exponent);
 }
-INLINE __m128i quads_narrowed(quad a, quad b, int32_t zero)
+INLINE __m128i quads_narrowed(struct affine of, quad a, quad b)
 {
-    const __m128i both = _mm_adds_epi16(_mm_packs_epi32(a, b), _mm_set1_epi16((int16_t)zero));
-    return _mm_packs_epi16(both, both);
+    const __m128i both = _mm_adds_epi16(_mm_packs_epi32(a, b), _mm_set1_epi16((int16_t)of.zero));
+    return _mm_max_epi8(_mm_packs_epi16(both, both), _mm_set1_epi8(lowest_of(of)));
 }
-INLINE void quad_store(int8_t *y, quad x, int32_t zero)
+INLINE void quad_store(int8_t *y, struct affine of, quad a)
 {
-    const int32_t bytes = _mm_cvtsi128_si32(quads_narrowed(x, x, zero));
+    const int32_t bytes = _mm_cvtsi128_si32(quads_narrowed(of, a, a));
     memcpy(y, &bytes, sizeof bytes);
 }
-INLINE void quad_store_two(int8_t *y, quad a, quad b, int32_t zero)
+INLINE void quad_store_two(int8_t *y, struct affine of, quad a, quad b)
 {
-    _mm_storel_epi64((__m128i *)y, quads_narrowed(a, b, zero));
+    _mm_storel_epi64((__m128i *)y, quads_narrowed(of, a, b));
 }
-INLINE __m256i widened(const int8_t *x)
+INLINE void quad_store_pairs(int8_t *y, struct affine of, quad a, quad b)
 {
-    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)x));
+    const __m128i both = quads_narrowed(of, a, b);
+    _mm_storel_epi64((__m128i *)y, _mm_unpacklo_epi8(both, _mm_srli_si128(both, 4)));
 }
-INLINE __m128i half_widened(const int8_t *x)
+INLINE void quads_of_pairs(const int8_t *w, const int16_t *x, quad *sums)
 {
-    return _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)x));
+    const __m256i of_w = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)w));
+    const __m256i given = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)x));
+    const __m256i both = _mm256_madd_epi16(of_w, given);
+    sums[0] = _mm256_castsi256_si128(both);
+    sums[1] = _mm256_extracti128_si256(both, 1);
 }
 INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x, const int8_t *other_w,
                            const int8_t *other_x)
@@ -537,50 +529,17 @@ INLINE void quads_add_taps(quad *sums, int two, const int8_t *w, const int8_t *x
     sums[2] = _mm_add_epi32(sums[2], _mm256_castsi256_si128(high));
     sums[3] = _mm_add_epi32(sums[3], _mm256_extracti128_si256(high, 1));
 }
-#define HELD 1
-typedef struct {
-    __m256i whole[4][3];
-    __m128i half[4];
-} quad_weight;
-INLINE quad_weight quad_weight_load(int inputs, const int8_t *w)
-{
-    quad_weight held;
-    UNROLL for (int o = 0; o < 4; o++) {
-        UNROLL for (int n = 0; n < inputs / 16; n++) held.whole[o][n] = widened(w + o * inputs + 16 * n);
-        if (inputs % 16) held.half[o] = half_widened(w + (o + 1) * inputs - 8);
-    }
-    return held;
-}
-INLINE quad quad_of_held(int inputs, quad_weight w, const int8_t *x, quad sum)
-{
-    __m256i sums[4];
-    UNROLL for (int n = 0; n < inputs / 16; n++) {
-        const __m256i given = widened(x + 16 * n);
-        UNROLL for (int o = 0; o < 4; o++) {
-            const __m256i products = _mm256_madd_epi16(w.whole[o][n], given);
-            sums[o] = n ? _mm256_add_epi32(sums[o], products) : products;
-        }
-    }
-    if (inputs % 16) {
-        const __m128i given = half_widened(x + inputs - 8);
-        UNROLL for (int o = 0; o < 4; o++) {
-            const __m256i products = _mm256_zextsi128_si256(_mm_madd_epi16(w.half[o], given));
-            sums[o] = inputs > 16 ? _mm256_add_epi32(sums[o], products) : products;
-        }
-    }
-    const __m256i first = _mm256_hadd_epi32(sums[0], sums[1]), last = _mm256_hadd_epi32(sums[2], sums[3]);
-    const __m256i both = _mm256_hadd_epi32(first, last);
-    sum = _mm_add_epi32(sum, _mm256_castsi256_si128(both));
-    return _mm_add_epi32(sum, _mm256_extracti128_si256(both, 1));
-}
-INLINE quad quad_of_fours(int inputs, const int8_t *w, const int8_t *x, quad sum)
+/* Weights of four outputs and four inputs. */
+typedef __m256i fours;
+INLINE fours fours_load(const int8_t *w) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)w)); }
+INLINE quad quad_of_fours(int count, int step, const fours *w, const int8_t *x, quad sum)
 {
     __m256i sums = _mm256_setzero_si256(); /* two of each output */
-    UNROLL for (int n = 0; n < inputs; n += 4) {
+    UNROLL for (int n = 0; n < count / 4; n++) {
         int32_t four;
-        memcpy(&four, x + n, sizeof four);
+        memcpy(&four, x + step * n, sizeof four);
         const __m256i given = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));
-        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(widened(w + 4 * n), given));
+        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(w[n], given));
     }
     const __m256i found = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums, sums), 8);
     return _mm_add_epi32(sum, _mm256_castsi256_si128(found));
@@ -589,11 +548,10 @@ INLINE quad quad_of_fours(int inputs, const int8_t *w, const int8_t *x, quad sum
 #define QUADS 0
 #endif
 
-
 /* One output, from its sum. */
 INLINE int8_t finished(struct affine a, int o, int32_t sum)
 {
-    return clipped(plus(rescaled(plus(a.bias[o], sum), a.multiplier[o], a.exponent[o]), a.zero), LOWEST);
+    return clipped(plus(rescaled(plus(a.bias[o], sum), a.multiplier[o], a.exponent[o]), a.zero), lowest_of(a));
 }
 
 #if QUADS
@@ -602,74 +560,87 @@ INLINE quad quad_finished(struct affine a, int o, quad sum)
 {
     return quad_rescale(sum, quad_load(a.multiplier + o), quad_load(a.exponent + o));
 }
-/* One or two times four outputs of all rows, by weights that stay in registers. */
-INLINE void apply_held(int quads, int rows, int step, int inputs, int outputs, int row,
-                       struct affine a, const int8_t *x, int8_t *y)
+#endif
+
+#define MOST_FOURS 32 /* of a layer's inputs */
+
+/* What a layer's outputs are made of: so many inputs, each four of them `step` from those before. Those of each
+   `alike` outputs are `apart` from those of the outputs before, and of the first again after `groups`. Where
+   outputs take turns one by one (`alike` is 1), tables have the even ones of eight first, and then the odd ones. */
+struct inputs {
+    int count, step, groups, apart, alike;
+};
+INLINE const int8_t *inputs_of(struct inputs i, int output, const int8_t *x)
 {
-    ROLLED for (int o = 0; o < outputs; o += 4 * quads) {
-        quad_weight held[2];
+    return i.groups > 1 ? x + output / (i.alike > 1 ? i.alike : 4) % i.groups * i.apart : x;
+}
+
+/* So many times four outputs of all rows, by weights that stay in registers. */
+INLINE void apply_quads(int quads, int from, int until, int rows, int step, struct inputs i, int row,
+                        struct affine a, const int8_t *x, int8_t *restrict y)
+{
+    ROLLED for (int o = from; o < until; o += 4 * quads) {
+#if QUADS
+        fours w[2][MOST_FOURS];
         quad bias[2], m[2], exponent[2], z[2];
+        const int8_t *given[2];
         UNROLL for (int q = 0; q < quads; q++) {
-            held[q] = quad_weight_load(inputs, a.weight + (o + 4 * q) * inputs);
-            bias[q] = quad_load(a.bias + o + 4 * q);
-            m[q] = quad_load(a.multiplier + o + 4 * q);
-            exponent[q] = quad_load(a.exponent + o + 4 * q);
+            const int first = o + 4 * q;
+            UNROLL for (int n = 0; n < i.count / 4; n++)
+                w[q][n] = fours_load(a.weight + first * i.count + 16 * n);
+            bias[q] = quad_load(a.bias + first);
+            m[q] = quad_load(a.multiplier + first);
+            exponent[q] = quad_load(a.exponent + first);
+            given[q] = inputs_of(i, first, x);
         }
         ROLLED for (int r = 0; r < rows; r++) {
             UNROLL for (int q = 0; q < quads; q++) {
-                const quad sums = quad_of_held(inputs, held[q], x + r * step, bias[q]);
+                const quad sums = quad_of_fours(i.count, i.step, w[q], given[q] + r * step, bias[q]);
                 z[q] = quad_rescale(sums, m[q], exponent[q]);
             }
-            if (quads == 2)
-                quad_store_two(y + r * row + o, z[0], z[1], a.zero);
+            int8_t *const result = y + r * row + o;
+            if (quads == 1)
+                quad_store(result, a, z[0]);
+            else if (i.alike == 1)
+                quad_store_pairs(result, a, z[0], z[1]);
             else
-                quad_store(y + r * row + o, z[0], a.zero);
+                quad_store_two(result, a, z[0], z[1]);
         }
+#else
+        for (int q = o; q < o + 4 * quads; q += 4) {
+            const int8_t *given = inputs_of(i, q, x);
+            ROLLED for (int r = 0; r < rows; r++) {
+                const int8_t *w = a.weight + q * i.count;
+                int32_t sums[4] = {0};
+                ROLLED for (int n = 0; n < i.count; n += 4, w += 16) {
+                    const int8_t *four = given + r * step + n / 4 * i.step;
+                    UNROLL for (int k = 0; k < 16; k++) sums[k / 4] += w[k] * four[k % 4];
+                }
+                UNROLL for (int k = 0; k < 4; k++) {
+                    const int place = i.alike == 1 ? o + (q - o) / 4 + 2 * k : q + k;
+                    y[r * row + place] = finished(a, q + k, sums[k]);
+                }
+            }
+        }
+#endif
     }
 }
-#endif
 
-/* Whether weights of a layer are by fours: [outputs / 4][inputs / 4][4][4]. */
-#define BY_FOURS(rows, inputs, outputs) ((outputs) % 4 == 0 && ((rows) < 3 || (inputs) > 48))
-
-/* Rows, `step` apart, of inputs, a multiple of 8, times weights; results `row` apart. */
-INLINE void apply(int rows, int step, int inputs, int outputs, int row, struct affine a,
-                  const int8_t *x, int8_t *restrict y)
+/* Rows, `step` apart, of inputs times weights; results `row` apart. */
+INLINE void apply(int rows, int step, struct inputs i, int outputs, int row, struct affine a, const int8_t *x,
+                  int8_t *restrict y)
 {
-    const int by_fours = BY_FOURS(rows, inputs, outputs);
-#if QUADS
-    if (outputs % 4 == 0 && !by_fours) {
-        if (outputs % (4 * HELD) == 0)
-            apply_held(HELD, rows, step, inputs, outputs, row, a, x, y);
-        else
-            apply_held(1, rows, step, inputs, outputs, row, a, x, y);
+    if (outputs % 4 == 0) {
+        const int paired = outputs / 8 * 8;
+        apply_quads(2, 0, paired, rows, step, i, row, a, x, y);
+        apply_quads(1, paired, outputs, rows, step, i, row, a, x, y);
         return;
     }
-#endif
     ROLLED for (int r = 0; r < rows; r++) {
-        const int8_t *given = x + r * step;
-        int8_t *result = y + r * row;
-        int o = 0;
-#if QUADS
-        ROLLED for (; o + 8 <= outputs; o += 8) {
-            const int8_t *w = a.weight + o * inputs;
-            const quad low = quad_of_fours(inputs, w, given, quad_load(a.bias + o));
-            const quad high = quad_of_fours(inputs, w + 4 * inputs, given, quad_load(a.bias + o + 4));
-            quad_store_two(result + o, quad_finished(a, o, low),
-                           quad_finished(a, o + 4, high), a.zero);
-        }
-        ROLLED for (; o + 4 <= outputs; o += 4) {
-            const quad sums = quad_of_fours(inputs, a.weight + o * inputs, given, quad_load(a.bias + o));
-            quad_store(result + o, quad_finished(a, o, sums), a.zero);
-        }
-#endif
-        for (; o < outputs; o++) {
+        for (int o = 0; o < outputs; o++) {
             int32_t sum = 0;
-            for (int n = 0; n < inputs; n++) {
-                const int place = by_fours ? o / 4 * 4 * inputs + n / 4 * 16 + o % 4 * 4 + n % 4 : o * inputs + n;
-                sum += a.weight[place] * given[n];
-            }
-            result[o] = finished(a, o, sum);
+            for (int n = 0; n < i.count; n++) sum += a.weight[o * i.count + n] * x[r * step + n];
+            y[r * row + o] = finished(a, o, sum);
         }
     }
 }
@@ -701,6 +672,7 @@ INLINE void convolve_planes(int positions, int stride, int planes, int taps, int
                             const int16_t *weight, struct affine a, struct affine negative,
                             const int16_t *x, int8_t *restrict y, int8_t *restrict z)
 {
+    a.rectified = negative.rectified = 0;
     ROLLED for (int part = 0; part < 3; part++) {
         const int begin = part == 2 ? positions - 1 : part, end = part == 1 ? positions - 1 : begin + 1;
         ROLLED for (int o = 0; o < outputs; o += 8) {
@@ -717,8 +689,8 @@ INLINE void convolve_planes(int positions, int stride, int planes, int taps, int
                     down[q] = quad_finished(negative, from,
                                             quad_subtract(quad_load(negative.bias + from), sums[q]));
                 }
-                quad_store_two(y + at, up[0], up[1], a.zero);
-                quad_store_two(z + at, down[0], down[1], negative.zero);
+                quad_store_two(y + at, a, up[0], up[1]);
+                quad_store_two(z + at, negative, down[0], down[1]);
 #else
                 for (int i = 0; i < 8; i++) {
                     int32_t sum = 0;
@@ -754,8 +726,8 @@ INLINE void apply_depthwise(int positions, int stride, int frames, int taps, int
                                w + more * channels, given + more / taps * frame + more % taps * channels);
             }
             UNROLL for (int i = 0; i < 4; i++) sums[i] = quad_finished(a, c + 4 * i, sums[i]);
-            quad_store_two(result, sums[0], sums[1], a.zero);
-            quad_store_two(result + 8, sums[2], sums[3], a.zero);
+            quad_store_two(result, a, sums[0], sums[1]);
+            quad_store_two(result + 8, a, sums[2], sums[3]);
 #else
             int32_t sums[BLOCK] = {0};
             UNROLL for (int n = 0; n < frames * taps; n++) {
@@ -769,7 +741,7 @@ INLINE void apply_depthwise(int positions, int stride, int frames, int taps, int
 }
 
 /* Bins, each of two neighbouring bands: a layer of mostly zeros. Weights are those of
-   the first of both bands, and then of the second. */
+   both bands, side by side. */
 INLINE void split_bands(int rows, int step, int bins, int row, const uint16_t *first, struct affine a,
                         const int8_t *x, int8_t *restrict y)
 {
@@ -778,32 +750,51 @@ INLINE void split_bands(int rows, int step, int bins, int row, const uint16_t *f
         int n = 0;
 #if QUADS
         ROLLED for (; n + 8 <= bins; n += 8) {
-            int8_t low[8], high[8];
-            int32_t sums[8];
-            UNROLL for (int i = 0; i < 8; i++) low[i] = bands[first[n + i]], high[i] = bands[first[n + i] + 1];
-            UNROLL for (int i = 0; i < 8; i++) sums[i] = plus(a.bias[n + i], low[i] * a.weight[n + i] + high[i] * a.weight[bins + n + i]);
-            quad_store_two(y + r * row + n, quad_finished(a, n, quad_load(sums)),
-                           quad_finished(a, n + 4, quad_load(sums + 4)), a.zero);
+            int16_t pairs[8];
+            quad sums[2], z[2];
+            UNROLL for (int i = 0; i < 8; i++) memcpy(pairs + i, bands + first[n + i], sizeof *pairs);
+            quads_of_pairs(a.weight + 2 * n, pairs, sums);
+            UNROLL for (int q = 0; q < 2; q++)
+                z[q] = quad_finished(a, n + 4 * q, quad_add(quad_load(a.bias + n + 4 * q), sums[q]));
+            quad_store_two(y + r * row + n, a, z[0], z[1]);
         }
 #endif
         for (; n < bins; n++) {
             const int8_t *band = bands + first[n];
-            const int32_t sum = band[0] * a.weight[n] + band[1] * a.weight[bins + n];
+            const int32_t sum = band[0] * a.weight[2 * n] + band[1] * a.weight[2 * n + 1];
             y[r * row + n] = finished(a, n, sum);
         }
     }
 }
 
-/* The mean of columns of rows, which are 1, 2, 4, 8, or 16. */
+/* Sums of 16 columns of up to 256 rows, `step` apart. */
+INLINE void add_up_columns(int rows, int step, const int8_t *x, int16_t *sums)
+{
+#if defined(__aarch64__) && defined(__GNUC__)
+    int16x8_t low = vdupq_n_s16(0), high = low;
+    ROLLED for (int r = 0; r < rows; r++) {
+        const int8x16_t given = vld1q_s8(x + r * step);
+        low = vaddw_s8(low, vget_low_s8(given));
+        high = vaddw_high_s8(high, given);
+    }
+    vst1q_s16(sums, low);
+    vst1q_s16(sums + 8, high);
+#else
+    memset(sums, 0, sizeof *sums * BLOCK);
+    ROLLED for (int r = 0; r < rows; r++) {
+        for (int i = 0; i < BLOCK; i++) sums[i] = (int16_t)(sums[i] + x[r * step + i]);
+    }
+#endif
+}
+
+/* The mean of columns of rows, which are 1, 2, 4, 8, or 16; of 4096 values at most. */
 INLINE void mean(int rows, int columns, int32_t zero, int32_t multiplier, int32_t exponent,
                  int32_t result_zero, const int8_t *x, int8_t *y)
 {
     const int size = rows * columns, whole = size / BLOCK * BLOCK;
-    int32_t sums[BLOCK] = {0};
-    ROLLED for (int n = 0; n < whole; n += BLOCK) {
-        UNROLL for (int i = 0; i < BLOCK; i++) sums[i] += x[n + i];
-    }
-    for (int n = whole; n < size; n++) sums[n % BLOCK] += x[n];
+    int16_t sums[BLOCK];
+    add_up_columns(size / BLOCK, BLOCK, x, sums);
+    for (int n = whole; n < size; n++) sums[n % BLOCK] = (int16_t)(sums[n % BLOCK] + x[n]);
     for (int c = 0; c < columns; c++) {
         int32_t sum = minus(0, zero * rows);
         for (int i = c; i < BLOCK; i += columns) sum = plus(sum, sums[i]);

@@ -1,5 +1,5 @@
 /* The 8-bit operators that UL-UNAS has and GTCRN has not, as int8_kernels.h has the others: sums over
-   frames, means in rows, what is below zero made zero. */
+   frames and means in rows. */
 
 #ifndef INT8_SPREAD_H
 #define INT8_SPREAD_H
@@ -15,18 +15,6 @@ INLINE void merge_bands(int bands, const uint16_t *first, const uint16_t *until,
         int32_t sum = 0;
         for (int n = until[b]; n < until[b + 1]; n++) sum += a.weight[n] * given[n];
         y[b] = finished(a, b, sum);
-    }
-}
-
-/* Values held at a zero point at least; in whole blocks. */
-INLINE void at_least(int count, int32_t zero, int8_t *y)
-{
-    ROLLED for (int n = 0; n < count; n += BLOCK) {
-#if defined(__aarch64__) && defined(__GNUC__)
-        block_store(y + n, vmaxq_s8(block_load(y + n), block_all((int8_t)zero)));
-#else
-        for (int i = 0; i < BLOCK; i++) y[n + i] = y[n + i] < zero ? (int8_t)zero : y[n + i];
-#endif
     }
 }
 
@@ -53,7 +41,7 @@ INLINE int8_t mean_finished(int count, int32_t sum, int32_t zero, int32_t multip
     return clipped(plus(rescaled(x, multiplier, exponent), result_zero), LOWEST);
 }
 
-/* The mean of each column, blocks of which may reach into the next row. */
+/* The mean of each column of up to 256 rows, blocks of which may reach into the next row. */
 INLINE void mean_in_columns(int rows, int columns, int32_t zero, int32_t multiplier, int32_t exponent,
                             int32_t result_zero, const int8_t *x, int8_t *y)
 {
@@ -65,11 +53,8 @@ INLINE void mean_in_columns(int rows, int columns, int32_t zero, int32_t multipl
     }
     ROLLED for (int from = 0; from < columns; from += BLOCK) {
         const int begin = from + BLOCK <= columns || columns < BLOCK ? from : columns - BLOCK;
-        int32_t sums[BLOCK] = {0};
-        ROLLED for (int r = 0; r < rows; r++) {
-            const int8_t *given = x + r * columns + begin;
-            for (int i = 0; i < BLOCK; i++) sums[i] += given[i];
-        }
+        int16_t sums[BLOCK];
+        add_up_columns(rows, columns, x + begin, sums);
         for (int c = begin; c < columns && c < begin + BLOCK; c++)
             y[c] = mean_finished(rows, sums[c - begin], zero, multiplier, exponent, result_zero);
     }

@@ -14,6 +14,8 @@ from quant.c.weights import Weights
 
 # int32 numbers of an operator, of which an engine takes any.
 SUM_SIZE, PRODUCT_SIZE = 14, 5
+# Of a product, by which it is shifted where it is quick.
+LEAST_RIGHT, MOST_RIGHT = 3, 9
 ANY = -(2**31), 2**31 - 1
 
 
@@ -161,13 +163,16 @@ class Chains:
     def _chain_numbers(self, chain: Chain) -> dict[str, str]:
         """Tables of a chain's operators, and the numbers of those that have none."""
         found: dict[str, str] = {}
-        numbers: list[int] = []
+        numbers = [1]  # whether all are quick
         for position, (operation, _, _) in enumerate(chain.operators):
             if operation.is_unary:
                 found[f"table{position}"] = self._table(operation)
                 continue
-            numbers += _product(operation) if operation.kind == "MUL" else _sum(operation)
-        if numbers:
+            own = _product(operation) if operation.kind == "MUL" else _sum(operation)
+            quick = LEAST_RIGHT <= own[-1] <= MOST_RIGHT if operation.kind == "MUL" else own[-1]
+            numbers[0] &= bool(quick)
+            numbers += own
+        if len(numbers) > 1:
             name = f"numbers_{len(self._known)}"
             found["numbers"] = self._weights.table(name, np.array(numbers, np.int32), *ANY)
         return found
@@ -182,11 +187,11 @@ class Chains:
     def _written_chain(
         self, chain: Chain, numbers: dict[str, str], at: Callable[[int], str]
     ) -> str:
-        parameters, arguments, before, inside, quick = [], [], [], [], []
+        parameters, arguments, before, inside = [], [], [], []
         if "numbers" in numbers:
             parameters.append("const int32_t *numbers")
             arguments.append(numbers["numbers"])
-        count = 0
+        count = 1
         operands: dict[Operand, str] = {}
 
         def operand(given: Operand) -> str:
@@ -225,7 +230,6 @@ class Chains:
                 place = f"(const struct {struct} *)(numbers + {count})"
                 before.append(f"const struct {struct} *n{position} = {place};")
                 count += size
-                quick.append(f"quick_{struct}({place})")
                 inside.append(
                     f"const block v{position} = {function}(quick, n{position}, {values});"
                 )
@@ -246,7 +250,8 @@ class Chains:
             body.append(f"for (int r = 0; r < {chain.rows}; r++)")
         body += [loop, *(f"    {line}" for line in (*inside, *stores)), "}"]
         function = self._source.function(
-            "chain", ", ".join(parameters), "\n".join(body), " && ".join(quick)
+            *("chain", ", ".join(parameters), "\n".join(body)),
+            "*numbers" if "numbers" in numbers else "",
         )
         return f"{function}({', '.join(arguments)});"
 

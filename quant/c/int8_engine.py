@@ -62,7 +62,7 @@ class Int8Engine(Engine):
     """What an `int8` model file computes, to the bit; see `Engine`."""
 
     arithmetic = "int8"
-    revision = "all rounded twice"
+    revision = "sums from zero on"
     element, samples = "int8_t", "int16_t"
     included = ("fixed_path.h", "int8_kernels.h", "int8_spread.h", "weights.h")
     included_by_these = ("compiler.h", "wide.h", "bits.h", "fft.h", "level.h")
@@ -181,7 +181,6 @@ class Int8Engine(Engine):
         if operation.kind not in kernels:
             raise ValueError(f"it has a {operation.kind}")
         kernels[operation.kind](operation)
-        self._layers.rectify(operation)
 
     def _read_by(self, operation: Operation) -> set[str]:
         """Kinds of operators that read an operator's results."""

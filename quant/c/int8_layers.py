@@ -1,6 +1,7 @@
 """Weighted sums: an operator each, with its weights as tables."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,17 @@ from quant.c.source import Source
 from quant.c.weights import Kind, Weights
 from quant.graph.operators.convolving import same_padding
 
-INPUTS = 8  # of which layers have a multiple
+INPUTS = 4  # of which layers have a multiple
+OUTPUTS = 4  # that kernels make at once, of the same inputs
+MOST_INPUTS = 128
+MOST_ADDED = 4096  # values of a mean, 256 times 16 columns
 TAPS, OCTET = 8, 8  # of a convolution along planes, and outputs of it at once
 POINTERS = "const int8_t *x, int8_t *restrict y"
-MOST_HELD = 48  # inputs of layers whose weights the kernels hold in registers, for several rows
+# Tables of a layer as a function is given them, in registers.
+TABLES = (
+    "const int8_t *weight, const int32_t *bias, const int32_t *multiplier, "
+    "const int32_t *exponent, int32_t zero"
+)
 
 ZERO = Kind("zero", low=-128, high=127)
 MULTIPLIER = Kind("multiplier", high=2**31 - 1)
@@ -56,12 +64,16 @@ class Layers:
         self._split: dict[int, Operation] = {}  # by what splits bands, until it is joined
         self._negatives = _negatives(sites)
 
-    def _affine(self, operation: Operation, weight: Any, sums: Any, together: int = 1) -> list[str]:
+    def _affine(
+        self, operation: Operation, weight: Any, sums: Any, together: int = 1, order: Any = None
+    ) -> list[str]:
         """Tables of a layer by name, weight [outputs, ...] as the kernel reads it.
 
         Sums of weights are what the input's zero point is taken off by; none where that was before.
-        Of so many positions `together`, whose outputs follow each other.
+        Of so many positions `together`, whose outputs follow each other. Other tables than that of
+        weights get the `order` of outputs that these are in.
         """
+        order = np.arange(len(sums)) if order is None else order
         x, (result,), site = operation.input(0), operation.outputs, self._sites[operation]
         if ("affine", site) not in self._known:
             scales = weighted_multipliers(x, operation.input(1), result) * together
@@ -72,7 +84,7 @@ class Layers:
                 ("multiplier", MULTIPLIER, [multiplier for multiplier, _ in scales]),
                 ("exponent", RIGHT, [exponent if m else RIGHT.high for m, exponent in scales]),
             ):
-                found = np.array(values, np.int32)
+                found = np.array(values, np.int32)[order]
                 if not ((found >= kind.low) & (found <= kind.high)).all():
                     raise ValueError(f"it has a {operation.kind} whose scales differ by too much")
                 table = self._weights.table(f"{name}_{site}", found, kind.low, kind.high)
@@ -80,8 +92,8 @@ class Layers:
             zero = self._weights.number(ZERO, result.zero_point)
             # Of all the operators that share these, one after the other.
             sharing = [operation for operation, other in self._sites.items() if other == site]
-            biases = np.stack([bias_of(op, sums, together) for op in sharing]).astype(np.int32)
-            bias = self._weights.table(f"bias_{site}", biases)
+            biases = np.stack([bias_of(op, sums, together)[order] for op in sharing])
+            bias = self._weights.table(f"bias_{site}", biases.astype(np.int32))
             self._known["affine", site] = (*tables, zero, bias, sharing)
         weights, multiplier, exponent, zero, bias, sharing = self._known["affine", site]
         begin = sharing.index(operation) * len(sums)
@@ -96,17 +108,19 @@ class Layers:
         if order is not None:
             self._frame.places[result.index] = places[:, order].reshape(result.shape)
             return
-        outputs, inputs = kernel.shape
+        outputs = len(kernel)
         if _splits_bands(kernel):
             # Where blocks of bands begin depends on the checkpoint, and all of them together don't.
             self._split[result.index] = operation
             return
-        first, step = self._frame.rows(places)
-        rows = len(places)
-        padded = ordered(np.pad(kernel, ((0, 0), (0, -inputs % INPUTS))), rows, outputs)
-        tables = self._affine(operation, padded, kernel.sum(axis=1, dtype=np.int64))
-        shape = f"{rows}, {step}, {padded.shape[1]}, {outputs}, {outputs}"
-        self._apply(shape, tables, lambda at: at(first), [first], self._frame.define(result).number)
+        used = _used_inputs(kernel)
+        kernel, (first, step) = kernel[:, used], self._frame.rows(places[:, used])
+        weight, given = ordered(kernel)
+        sums, order = kernel.sum(axis=1, dtype=np.int64), given.order(outputs)
+        tables = self._affine(operation, weight, sums, order=order)
+        shape = f"{len(places)}, {step}, {given}, {outputs}, {outputs}"
+        buffer, rectified = self._frame.define(result).number, operation.is_rectified
+        self._apply(shape, tables, lambda at: at(first), [first], buffer, 0, rectified)
 
     def join_bins(self, operation: Operation) -> bool:
         """Join bins that are split from bands with what comes before them, if it does so."""
@@ -133,7 +147,7 @@ class Layers:
             )
             sums = pairs.sum(axis=0, dtype=np.int64)
             first += (offset_of(places[0, 0]) + begins).tolist()
-            weight.append(pairs)
+            weight.append(pairs.T)
             bias += (np.array(op.input(2).content).ravel() - x.zero_point * sums).tolist()
             scales = weighted_multipliers(x, op.input(1), op.outputs[0])
             multiplier += [m for m, _ in scales]
@@ -147,7 +161,7 @@ class Layers:
         table = self._weights.table
         index = table("split_first", np.array(first, np.uint16), 0, step - 2)
         tables = (
-            table("split_weight", np.concatenate(weight, axis=1).astype(np.int8)),
+            table("split_weight", np.concatenate(weight).astype(np.int8)),
             table("split_bias", np.array(bias, np.int32)),
             table("split_multiplier", np.array(multiplier, np.int32), 0, MULTIPLIER.high),
             table("split_exponent", np.array(exponent, np.int32), RIGHT.low, RIGHT.high),
@@ -157,10 +171,10 @@ class Layers:
         shape = f"{rows}, {step}, {len(first)}, {columns}"
         function = self._source.function(
             "split_rows",
-            f"const uint16_t *first, const struct affine a, {POINTERS}",
-            f"split_bands({shape}, first, a, x, y);",
+            f"const uint16_t *first, {TABLES}, {POINTERS}",
+            f"split_bands({shape}, first, {affine()}, x, y);",
         )
-        given = f"{index}, (struct affine){{{', '.join(tables)}}}"
+        given = ", ".join([index, *tables])
         self._frame.needed.add(buffer.number)
         self._frame.emit(
             [source], [begin], lambda at: f"{function}({given}, {at(source)}, {at(begin)});"
@@ -175,17 +189,18 @@ class Layers:
         reads: Sequence[int],
         result: int,
         begin: int = 0,
+        rectified: bool = False,
     ) -> None:
         function = self._source.function(
             "apply_to_rows",
-            f"const struct affine a, {POINTERS}",
-            f"apply({shape}, a, x, y);",
+            f"{TABLES}, {POINTERS}",
+            f"apply({shape}, {affine(rectified)}, x, y);",
         )
         place = (result << BITS) + begin
         self._frame.emit(
             reads,
             [place],
-            lambda at: f"{function}((struct affine){{{', '.join(tables)}}}, {x(at)}, {at(place)});",
+            lambda at: f"{function}({', '.join(tables)}, {x(at)}, {at(place)});",
         )
 
     def convolution(self, operation: Operation) -> None:
@@ -205,12 +220,11 @@ class Layers:
         if groups == 1 and self._along_planes(operation, rows, before, stride):
             return
         flat = kernel.reshape(outputs, taps * inputs)
-        padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % INPUTS)))
-        padded = ordered(padded, positions, outputs // groups)
-        tables = self._affine(operation, padded, flat.sum(axis=1, dtype=np.int64))
+        weight, inputs_given = ordered(flat, whole=True)
+        tables = self._affine(operation, weight, flat.sum(axis=1, dtype=np.int64))
         buffer, of_group = self._frame.define(result).number, outputs // groups
         first, row = self._frame.rows(rows)
-        count, width = len(rows), padded.shape[1]
+        count, width = len(rows), weight.shape[1]
         for group in range(groups):
             given = first + group * inputs
             part = [
@@ -220,9 +234,10 @@ class Layers:
                 for n, name in enumerate(tables)
             ]
             step = stride * inputs
-            shape = f"{positions}, {step}, {width}, {of_group}, {outputs}"
+            shape = f"{positions}, {step}, {inputs_given}, {of_group}, {outputs}"
             self._pad(count, inputs, row, before, after, operation.input(0), given, 0)
-            self._apply(shape, part, lambda at: "k.padded", [], buffer, group * of_group)
+            begin, rectified = group * of_group, operation.is_rectified
+            self._apply(shape, part, lambda at: "k.padded", [], buffer, begin, rectified)
 
     def _along_planes(self, operation: Operation, rows: Places, before: int, stride: int) -> bool:
         """A convolution and its negative, if its inputs [H, C] are neighbours in some planes.
@@ -235,7 +250,7 @@ class Layers:
             operation.outputs,
         )
         planes = find_planes(rows, self._is_zero_of(x))
-        if negative is None or planes is None:
+        if negative is None or planes is None or operation.is_rectified:
             return False
         kernel = content_of(operation.input(1))[:, 0]
         outputs, positions = kernel.shape[0], result.shape[2]
@@ -253,10 +268,8 @@ class Layers:
         self._frame.read(rows)
         size = f"{len(planes.first)}, {planes.count}, {planes.step}, {left}, {width}, {zero}"
         self._frame.emit([source], [], lambda at: f"widen_planes({size}, {at(source)}, k.planes);")
-        given = [
-            f"(struct affine){{{', '.join(self._affine(op, None, np.zeros(outputs, np.int64)))}}}"
-            for op in (operation, negative)
-        ]
+        both = [self._affine(op, None, np.zeros(outputs, np.int64)) for op in (operation, negative)]
+        given = [f"(struct affine){{{', '.join(tables)}, 0}}" for tables in both]
         places = [self._frame.define(op.outputs[0]).number << BITS for op in (operation, negative)]
         shape = f"{positions}, {stride}, {len(planes.first)}, {taps}, {width}, {outputs}"
         function = self._source.function(
@@ -350,16 +363,17 @@ class Layers:
             begin = number * frame
             self._pad(count, channels, row, before, after, operation.input(0), first, begin)
         positions = result.shape[2]
-        self._over_frames(f"{positions}, 1, {frames}, {taps}, {channels}, {frame}", tables, buffer)
+        shape = f"{positions}, 1, {frames}, {taps}, {channels}, {frame}"
+        self._over_frames(shape, tables, buffer, operation.is_rectified)
 
-    def _over_frames(self, shape: str, tables: Sequence[str], buffer: int) -> None:
+    def _over_frames(self, shape: str, tables: Sequence[str], buffer: int, rectified: bool) -> None:
         """Emit a convolution of each channel of the padded rows, into a buffer."""
         function = self._source.function(
             "apply_over_frames",
-            f"const struct affine a, {POINTERS}",
-            f"apply_depthwise({shape}, a, x, y);",
+            f"{TABLES}, {POINTERS}",
+            f"apply_depthwise({shape}, {affine(rectified)}, x, y);",
         )
-        given = f"(struct affine){{{', '.join(tables)}}}"
+        given = ", ".join(tables)
         self._frame.emit(
             [],
             [buffer << BITS],
@@ -382,8 +396,8 @@ class Layers:
             self._weights.number(EXPONENT, exponent),
             self._weights.number(ZERO, result.zero_point),
         )
-        if columns not in (1, 2, 4, 8, 16):
-            raise ValueError(f"it has a mean of {columns} columns")
+        if columns not in (1, 2, 4, 8, 16) or rows * columns > MOST_ADDED:
+            raise ValueError(f"it has a mean of {rows} x {columns} values")
         place = self._frame.define(result).number << BITS
         names = ("zero", "multiplier", "exponent", "result_zero")
         function = self._source.function(
@@ -396,6 +410,11 @@ class Layers:
             [place],
             lambda at: f"{function}({', '.join(numbers)}, {at(first)}, {at(place)});",
         )
+
+
+def affine(rectified: bool = False) -> str:
+    """A layer's tables in C, of what a function was given."""
+    return f"(struct affine){{weight, bias, multiplier, exponent, zero, {int(rectified)}}}"
 
 
 def _negatives(operations: Iterable[Operation]) -> dict[Operation, Operation]:
@@ -427,12 +446,87 @@ def bias_of(operation: Operation, sums: Any, together: int) -> Any:
     return bias - operation.input(0).zero_point * sums
 
 
-def ordered(weight: Any, rows: int, outputs: int) -> Any:
-    """A layer's weights [outputs, inputs] in the kernel's order, which depends on how many rows."""
-    if outputs % 4 or (rows > 2 and weight.shape[1] <= MOST_HELD):
-        return weight
-    fours = weight.reshape(-1, 4, weight.shape[1] // 4, 4)
-    return fours.transpose(0, 2, 1, 3).reshape(weight.shape)
+@dataclass(frozen=True)
+class Inputs:
+    """What a layer's outputs are made of, as the kernels' struct has it.
+
+    Attributes:
+        count: of them, a multiple of `INPUTS`.
+        step: from each `INPUTS` of them to those after.
+        groups: that outputs take turns with.
+        apart: how far inputs of one group are from those of the one before.
+        alike: outputs, one after the other, that have the same inputs.
+    """
+
+    count: int
+    step: int
+    groups: int
+    apart: int
+    alike: int
+
+    def of(self, outputs: int) -> Any:
+        """Inputs of each output, [outputs, count]."""
+        n = np.arange(self.count)
+        begins = np.arange(outputs) // self.alike % self.groups * self.apart
+        return begins[:, None] + n // INPUTS * self.step + n % INPUTS
+
+    def order(self, outputs: int) -> Any:
+        """Outputs as tables have them, [outputs]: of eight that take turns the even ones first."""
+        numbers = np.arange(outputs)
+        if self.groups == 1 or self.alike > 1:
+            return numbers
+        return numbers.reshape(-1, OUTPUTS, 2).transpose(0, 2, 1).ravel()
+
+    def __str__(self) -> str:
+        fields = self.count, self.step, self.groups, self.apart, self.alike
+        return f"(struct inputs){{{', '.join(map(str, fields))}}}"
+
+
+def ordered(weight: Any, whole: bool = False) -> tuple[Any, Inputs]:
+    """A layer's weights [outputs, inputs] in the kernel's order, and of what its outputs are made.
+
+    That is all inputs, if they are to be `whole`, or as few as each four outputs have weights for.
+    """
+    outputs, inputs = weight.shape
+    padded = np.pad(weight, ((0, 0), (0, inputs + INPUTS)))
+    ways = sorted(_ways(outputs, inputs, whole), key=lambda way: way.count)
+    for found in ways:
+        own = found.of(outputs)
+        others = padded.copy()
+        np.put_along_axis(others, own, 0, 1)
+        if not others.any():
+            break
+    if found.count > MOST_INPUTS:
+        raise ValueError(f"it has a layer of {found.count} inputs")
+    own = np.take_along_axis(padded, own, 1)[found.order(outputs)]
+    if outputs % OUTPUTS == 0:
+        fours = own.reshape(-1, OUTPUTS, found.count // INPUTS, INPUTS)
+        own = fours.transpose(0, 2, 1, 3).reshape(own.shape)
+    return own, found
+
+
+def _ways(outputs: int, inputs: int, whole: bool) -> Iterator[Inputs]:
+    """Of what outputs may be made; of all inputs they always may."""
+    for apart in range(INPUTS, inputs // 2 + 1):
+        groups, count = inputs // apart, -(-apart // INPUTS) * INPUTS
+        if whole or inputs % apart or outputs % OUTPUTS:
+            continue
+        for alike in range(OUTPUTS, outputs // groups + 1, OUTPUTS):
+            if outputs % (groups * alike) == 0:
+                yield Inputs(count, INPUTS, groups, apart, alike)
+        if groups == 2 and outputs % (2 * OUTPUTS) == 0:
+            yield Inputs(count, INPUTS, groups, apart, 1)
+        if apart > INPUTS and apart % INPUTS == 0 and outputs % apart == 0:
+            yield Inputs(groups * INPUTS, apart, apart // INPUTS, INPUTS, OUTPUTS)
+    yield Inputs(-(-inputs // INPUTS) * INPUTS, INPUTS, 1, inputs, outputs)
+
+
+def _used_inputs(kernel: Any) -> Any:
+    """Which inputs of a layer [outputs, inputs] some output is made of, by fours."""
+    _, inputs = kernel.shape
+    fours = np.arange(inputs) // INPUTS
+    used = [kernel[:, fours == n].any() for n in range(fours[-1] + 1)]
+    return np.array(used)[fours]
 
 
 def _selection(operation: Operation) -> Any:

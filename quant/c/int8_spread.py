@@ -10,12 +10,14 @@ import numpy as np
 from quant.c.int8_frame import BLOCK
 from quant.c.int8_layers import (
     EXPONENT,
-    INPUTS,
     MULTIPLIER,
+    OUTPUTS,
     POINTERS,
     RIGHT,
+    TABLES,
     ZERO,
     Layers,
+    affine,
     bias_of,
     matrix_of,
     ordered,
@@ -29,8 +31,6 @@ from quant.c.int8_program import (
     numbers_of,
     weighted_multipliers,
 )
-
-OUTPUTS = 4  # that kernels make at once
 
 
 class SpreadLayers(Layers):
@@ -61,13 +61,13 @@ class SpreadLayers(Layers):
         place = self._frame.define(result).number << BITS
         function = self._source.function(
             "merge_bands",
-            f"const uint16_t *first, const uint16_t *until, const struct affine a, {POINTERS}",
-            f"merge_bands({result.shape[-1]}, first, until, a, x, y);",
+            f"const uint16_t *first, const uint16_t *until, {TABLES}, {POINTERS}",
+            f"merge_bands({result.shape[-1]}, first, until, {affine()}, x, y);",
         )
         spans = ", ".join(f"w->merge_{name} + {done}" for name in ("first", "until"))
         numbers = ", ".join(f"w->merge_{name} + {done}" for name in ("bias", "multiplier"))
         zero, features = self._zero(result), bins - offset_of(bins)
-        given = f"(struct affine){{w->merge_weight, {numbers}, w->merge_exponent + {done}, {zero}}}"
+        given = f"w->merge_weight, {numbers}, w->merge_exponent + {done}, {zero}"
         self._frame.emit(
             [features],
             [place],
@@ -128,15 +128,15 @@ class SpreadLayers(Layers):
         after = max((positions * together - 1) * stride + taps - before - count, 0)
         size, frame = reach * inputs, (before + count + after) * inputs
         flat = wide.reshape(together * outputs, frames * size)
-        padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % INPUTS)))
-        width, made = padded.shape[1], together * outputs
+        weight, given = ordered(flat)
+        width, made = frames * size, together * outputs
         sums = flat.sum(axis=1, dtype=np.int64)
-        tables = self._affine(operation, ordered(padded, positions, made), sums, together)
+        tables = self._affine(operation, weight, sums, together, given.order(made))
         buffer = self._frame.define(result).number
         if self._is_new(x, places, (frame, size, width, positions)):
             self._pad_frames(places, x, before, after)
             _, most = self._scratch.get("gathered", ("", 0))
-            self._scratch["gathered"] = ("int8_t", max(most, positions * width))
+            self._scratch["gathered"] = ("int8_t", max(most, positions * width + BLOCK))
             step = together * stride * inputs
             function = self._source.function(
                 "gather_frames",
@@ -144,8 +144,9 @@ class SpreadLayers(Layers):
                 f"gather({positions}, {frames}, {size}, {step}, {frame}, {width}, x, y);",
             )
             self._frame.emit([], [], lambda _: f"{function}(k.padded, k.gathered);")
-        shape = f"{positions}, {width}, {width}, {made}, {made}"
-        self._apply(shape, tables, lambda _: "k.gathered", [], buffer)
+        shape = f"{positions}, {width}, {given}, {made}, {made}"
+        rectified = operation.is_rectified
+        self._apply(shape, tables, lambda _: "k.gathered", [], buffer, 0, rectified)
 
     def depthwise(self, operation: Operation) -> None:
         """A convolution of each channel over frames and rows."""
@@ -153,7 +154,7 @@ class SpreadLayers(Layers):
         frames, taps, channels = kernel.shape
         places, before, after, stride = self._padded_rows(operation, taps)
         dilation, (result,) = operation.options["dilationHFactor"], operation.outputs
-        if dilation != 1 or (channels % BLOCK == 0 and stride == 1 and not operation.is_rectified):
+        if dilation != 1 or (channels % BLOCK == 0 and stride == 1):
             super().depthwise(operation)
             return
         served = channels >= BLOCK and channels % OUTPUTS == 0 and len(places) == frames
@@ -165,7 +166,7 @@ class SpreadLayers(Layers):
         if self._is_new(x, places, (frame, before)):
             self._pad_frames(places, x, before, after)
         shape = f"{result.shape[2]}, {stride}, {frames}, {taps}, {channels}, {frame}"
-        self._over_frames(shape, tables, buffer)
+        self._over_frames(shape, tables, buffer, operation.is_rectified)
 
     def _pad(self, *given: Any) -> None:
         self._held = None
@@ -186,18 +187,6 @@ class SpreadLayers(Layers):
             begin = number * (before + count + after) * channels
             self._pad(count, channels, row, before, after, tensor, first, begin)
         self._held = self._next
-
-    def rectify(self, operation: Operation) -> None:
-        """Hold what an operator gave at its zero point at least, where it is rectified."""
-        if not operation.is_rectified:
-            return
-        (result,) = operation.outputs
-        place = int(self._frame.at(result).flat[0])
-        zero, count = self._zero(result), int(np.prod(result.shape))
-        function = self._source.function(
-            "rectify", "int count, int32_t zero, int8_t *y", "at_least(count, zero, y);"
-        )
-        self._frame.emit([place], [place], lambda at: f"{function}({count}, {zero}, {at(place)});")
 
     def filled(self, operation: Operation) -> None:
         """A value between zeros, for what reads it as it is."""

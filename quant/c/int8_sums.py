@@ -1,7 +1,7 @@
 """Sums of two 8-bit values as one weighted sum of 32 bits, tried with all values of both.
 
 TFLite rounds a sum three times, each with a multiplication. Its result is nearly always that of
-(first a + second b + offset) >> shift, with numbers that make up for how it rounds.
+(first (a + 128) + second (b + 128) + offset) >> shift, with numbers that make up for how it rounds.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,10 @@ class Sum:
 
 @lru_cache(maxsize=4096)
 def weighted_sum(found: Sum) -> tuple[int, int, int, int]:
-    """First and second factor, offset and shift that give the same; zeros where there are none."""
+    """First and second factor, offset and shift that give the same; zeros where there are none.
+
+    Factors are of values from 0 on, 32 bits of which wrap around.
+    """
     results = found.results()
     above, below = results > found.lowest, results < HIGHEST
     a, b = found.factors
@@ -79,5 +82,6 @@ def weighted_sum(found: Sum) -> tuple[int, int, int, int]:
             ):
                 break
             if low <= high:
-                return first, second, offset, shift
+                from_zero = offset + LOWEST * (first + second)
+                return first, second, (from_zero + 2**31) % 2**32 - 2**31, shift
     return 0, 0, 0, 0

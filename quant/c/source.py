@@ -69,9 +69,11 @@ class Source:
         code = _braced(body)
         if quick:
             names = ", ".join(re.findall(r"(\w+)(?:,|$)", parameters))
-            ways = f"if ({quick})\n    NAME_either(1, {names});\nelse\n    NAME_either(0, {names});"
+            ways = f"if ({quick})\n    NAME_either(1, {names});\nelse\n    NAME_slowly({names});"
             both = f"INLINE void NAME_either(int quick, {parameters}){code}"
-            code = f"{both}\n\nAPART void NAME({parameters}){_braced(ways)}"
+            # A function of its own, for which the other one saves no registers.
+            slow = f"APART void NAME_slowly({parameters}){_braced(f'NAME_either(0, {names});')}"
+            code = f"{both}\n\n{slow}\n\nAPART void NAME({parameters}){_braced(ways)}"
         else:
             code = f"APART void NAME({parameters}){code}"
         if code not in self._functions:

@@ -84,7 +84,7 @@ struct gtcrn_int8_weights {
     int32_t exponent_46[8];
     int32_t bias_46[8];
     int8_t table_42[256];
-    int32_t numbers_6[52];
+    int32_t numbers_6[56];
     int8_t table_47[256];
     int8_t table_49[256];
     int32_t numbers_8[8];
@@ -127,7 +127,7 @@ struct gtcrn_int8_weights {
     int32_t exponent_79[8];
     int32_t bias_79[8];
     int8_t table_75[256];
-    int32_t numbers_14[52];
+    int32_t numbers_14[56];
     int8_t table_80[256];
     int8_t table_82[256];
     int32_t numbers_16[8];
@@ -170,17 +170,17 @@ struct gtcrn_int8_weights {
     int32_t exponent_112[8];
     int32_t bias_112[8];
     int8_t table_108[256];
-    int32_t numbers_22[52];
+    int32_t numbers_22[56];
     int8_t table_113[256];
     int8_t table_115[256];
     int32_t numbers_24[8];
     int8_t table_116[256];
-    int8_t weight_124[1536];
+    int8_t weight_124[384];
     int32_t multiplier_124[48];
     int32_t exponent_124[48];
     int32_t bias_124[48];
     int8_t table_127[256];
-    int8_t weight_136[768];
+    int8_t weight_136[192];
     int32_t multiplier_136[48];
     int32_t exponent_136[48];
     int32_t bias_136[1536];
@@ -189,8 +189,8 @@ struct gtcrn_int8_weights {
     int8_t table_140[256];
     int32_t numbers_28[16];
     int8_t table_144[256];
-    int32_t numbers_29[52];
-    int8_t weight_599[512];
+    int32_t numbers_29[56];
+    int8_t weight_599[256];
     int32_t multiplier_599[16];
     int32_t exponent_599[16];
     int32_t bias_599[16];
@@ -198,21 +198,21 @@ struct gtcrn_int8_weights {
     int32_t numbers_30[16];
     int8_t table_605[256];
     int32_t numbers_31[16];
-    int32_t numbers_32[24];
-    int8_t weight_610[512];
+    int32_t numbers_32[28];
+    int8_t weight_610[256];
     int32_t multiplier_610[32];
     int32_t exponent_610[32];
     int32_t bias_610[32];
     int32_t numbers_33[16];
-    int8_t weight_611[256];
+    int8_t weight_611[128];
     int32_t multiplier_611[16];
     int32_t exponent_611[16];
     int32_t bias_611[16];
-    int8_t weight_612[512];
+    int8_t weight_612[256];
     int32_t multiplier_612[32];
     int32_t exponent_612[32];
     int32_t bias_612[32];
-    int8_t weight_613[256];
+    int8_t weight_613[128];
     int32_t multiplier_613[16];
     int32_t exponent_613[16];
     int32_t bias_613[16];
@@ -223,18 +223,18 @@ struct gtcrn_int8_weights {
     int32_t exponent_623[16];
     int32_t bias_623[16];
     int8_t table_619[256];
-    int32_t numbers_35[52];
+    int32_t numbers_35[56];
     int8_t table_626[256];
     int32_t numbers_36[16];
     int8_t table_629[256];
     int32_t numbers_37[16];
     int32_t numbers_38[40];
-    int8_t weight_638[1536];
+    int8_t weight_638[384];
     int32_t multiplier_638[48];
     int32_t exponent_638[48];
     int32_t bias_638[48];
     int8_t table_641[256];
-    int8_t weight_650[768];
+    int8_t weight_650[192];
     int32_t multiplier_650[48];
     int32_t exponent_650[48];
     int32_t bias_650[1536];
@@ -243,8 +243,8 @@ struct gtcrn_int8_weights {
     int8_t table_654[256];
     int32_t numbers_41[16];
     int8_t table_658[256];
-    int32_t numbers_42[52];
-    int8_t weight_1113[512];
+    int32_t numbers_42[56];
+    int8_t weight_1113[256];
     int32_t multiplier_1113[16];
     int32_t exponent_1113[16];
     int32_t bias_1113[16];
@@ -252,20 +252,20 @@ struct gtcrn_int8_weights {
     int32_t numbers_43[16];
     int8_t table_1119[256];
     int32_t numbers_44[16];
-    int8_t weight_1124[512];
+    int8_t weight_1124[256];
     int32_t multiplier_1124[32];
     int32_t exponent_1124[32];
     int32_t bias_1124[32];
     int32_t numbers_45[40];
-    int8_t weight_1125[256];
+    int8_t weight_1125[128];
     int32_t multiplier_1125[16];
     int32_t exponent_1125[16];
     int32_t bias_1125[16];
-    int8_t weight_1126[512];
+    int8_t weight_1126[256];
     int32_t multiplier_1126[32];
     int32_t exponent_1126[32];
     int32_t bias_1126[32];
-    int8_t weight_1127[256];
+    int8_t weight_1127[128];
     int32_t multiplier_1127[16];
     int32_t exponent_1127[16];
     int32_t bias_1127[16];
@@ -276,7 +276,7 @@ struct gtcrn_int8_weights {
     int32_t exponent_1137[16];
     int32_t bias_1137[16];
     int8_t table_1133[256];
-    int32_t numbers_47[52];
+    int32_t numbers_47[56];
     int8_t table_1140[256];
     int32_t numbers_48[16];
     int8_t table_1143[256];
@@ -285,7 +285,7 @@ struct gtcrn_int8_weights {
     int32_t multiplier_1151[16];
     int32_t exponent_1151[16];
     int32_t bias_1151[16];
-    int32_t numbers_50[52];
+    int32_t numbers_50[56];
     int8_t weight_1156[144];
     int32_t multiplier_1156[16];
     int32_t exponent_1156[16];
@@ -320,7 +320,7 @@ struct gtcrn_int8_weights {
     int32_t exponent_1174[8];
     int32_t bias_1174[8];
     int8_t table_1170[256];
-    int32_t numbers_55[52];
+    int32_t numbers_55[56];
     int8_t table_1175[256];
     int8_t table_1177[256];
     int32_t numbers_57[8];
@@ -364,7 +364,7 @@ struct gtcrn_int8_weights {
     int32_t exponent_1208[8];
     int32_t bias_1208[8];
     int8_t table_1204[256];
-    int32_t numbers_64[52];
+    int32_t numbers_64[56];
     int8_t table_1209[256];
     int8_t table_1211[256];
     int32_t numbers_66[8];
@@ -408,7 +408,7 @@ struct gtcrn_int8_weights {
     int32_t exponent_1241[8];
     int32_t bias_1241[8];
     int8_t table_1237[256];
-    int32_t numbers_73[52];
+    int32_t numbers_73[56];
     int8_t table_1242[256];
     int8_t table_1244[256];
     int32_t numbers_75[8];
@@ -436,9 +436,9 @@ struct gtcrn_int8_weights {
     int32_t band_weight[708];
 };
 
-typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 90800 ? 1 : -1];
+typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 85488 ? 1 : -1];
 
-static const uint32_t layout[2] = {0xb0346629u, 0x65476fbau};
+static const uint32_t layout[2] = {0xb0b4802au, 0xec2b6f45u};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, zero), 133, INT32, -128, 127},
@@ -467,7 +467,7 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_17), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_20), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_20), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_0), 42, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_0), 43, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_24), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_24), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_28), 16, INT32, 0, 2147483647},
@@ -482,11 +482,11 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_35), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_36), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_36), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_5), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_5), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_46), 8, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_46), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_6), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_8), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_6), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_8), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_56), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_56), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_61), 16, INT32, 0, 2147483647},
@@ -501,11 +501,11 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_68), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_69), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_69), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_13), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_13), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_79), 8, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_79), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_14), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_16), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_14), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_16), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_89), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_89), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_94), 16, INT32, 0, 2147483647},
@@ -520,68 +520,68 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_101), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_102), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_102), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_21), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_21), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_112), 8, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_112), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_22), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_24), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_22), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_24), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_124), 48, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_124), 48, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_136), 48, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_136), 48, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_27), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_28), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_29), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_27), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_28), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_29), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_599), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_599), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_30), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_31), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_32), 24, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_30), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_31), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_32), 25, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_610), 32, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_610), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_33), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_33), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_611), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_611), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_612), 32, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_612), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_613), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_613), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_34), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_34), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_623), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_623), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_35), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_36), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_37), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_38), 38, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_35), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_36), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_37), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_38), 39, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_638), 48, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_638), 48, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_650), 48, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_650), 48, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_40), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_41), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_42), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_40), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_41), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_42), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1113), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1113), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_43), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_44), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_43), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_44), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1124), 32, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1124), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_45), 38, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_45), 39, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1125), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1125), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1126), 32, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1126), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1127), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1127), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_46), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_46), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1137), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1137), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_47), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_48), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_49), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_47), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_48), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_49), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1151), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1151), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_50), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_50), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1156), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1156), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1158), 8, INT32, 0, 2147483647},
@@ -594,14 +594,14 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_1163), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1164), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1164), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_54), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_54), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1174), 8, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1174), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_55), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_57), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_55), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_57), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1185), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1185), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_59), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_59), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1190), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1190), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1192), 8, INT32, 0, 2147483647},
@@ -614,14 +614,14 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_1197), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1198), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1198), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_63), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_63), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1208), 8, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1208), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_64), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_66), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_64), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_66), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1219), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1219), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_68), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_68), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1223), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1223), 16, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1225), 8, INT32, 0, 2147483647},
@@ -634,17 +634,17 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, exponent_1230), 32, INT32, -31, -1},
     {offsetof(struct gtcrn_int8_weights, multiplier_1231), 16, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1231), 16, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_72), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_72), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1241), 8, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1241), 8, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_73), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct gtcrn_int8_weights, numbers_75), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_73), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_75), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1250), 32, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1250), 32, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_77), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_77), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, multiplier_1257), 4, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, exponent_1257), 4, INT32, -31, -1},
-    {offsetof(struct gtcrn_int8_weights, numbers_78), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct gtcrn_int8_weights, numbers_78), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct gtcrn_int8_weights, split_first), 192, UINT16, 0, 128},
     {offsetof(struct gtcrn_int8_weights, split_multiplier), 192, INT32, 0, 2147483647},
     {offsetof(struct gtcrn_int8_weights, split_exponent), 192, INT32, -31, -1},
@@ -732,9 +732,9 @@ APART void pad_0(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(65, 8, 16, 2, 2, zero, x, padded);
 }
 
-APART void apply_to_rows_0(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_0(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 40, 8, 16, a, x, y);
+    apply(33, 16, (struct inputs){40, 4, 1, 40, 16}, 8, 16, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void pad_1(int32_t zero, const int8_t *x, int8_t *padded)
@@ -742,9 +742,9 @@ APART void pad_1(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(33, 8, 16, 1, 1, zero, x, padded);
 }
 
-APART void apply_to_rows_1(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_1(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 8, 24, 16, 16, a, x, y);
+    apply(33, 8, (struct inputs){24, 4, 1, 24, 16}, 16, 16, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void pad_2(int32_t zero, const int8_t *x, int8_t *padded)
@@ -752,14 +752,14 @@ APART void pad_2(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(33, 16, 16, 1, 1, zero, x, padded);
 }
 
-APART void apply_over_frames_0(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_over_frames_0(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply_depthwise(33, 1, 3, 3, 16, 560, a, x, y);
+    apply_depthwise(33, 1, 3, 3, 16, 560, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_2(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_2(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 8, 8, a, x, y);
+    apply(33, 16, (struct inputs){16, 4, 1, 16, 8}, 8, 8, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void means_in_columns_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -767,29 +767,29 @@ APART void means_in_columns_0(int32_t zero, int32_t multiplier, int32_t exponent
     mean_in_columns(33, 8, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_3(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_3(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 8, 8, 32, 32, a, x, y);
+    apply(1, 8, (struct inputs){8, 4, 1, 8, 32}, 32, 32, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_4(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_4(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 8, 8, 16, 16, a, x, y);
+    apply(1, 8, (struct inputs){8, 4, 1, 8, 16}, 16, 16, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_5(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_5(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 32, 32, a, x, y);
+    apply(1, 16, (struct inputs){16, 4, 1, 16, 32}, 32, 32, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_6(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_6(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 16, 16, a, x, y);
+    apply(1, 16, (struct inputs){16, 4, 1, 16, 16}, 16, 16, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_7(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_7(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 8, 8, a, x, y);
+    apply(1, 16, (struct inputs){16, 4, 1, 16, 8}, 8, 8, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void pad_3(int32_t zero, const int8_t *x, int8_t *padded)
@@ -797,19 +797,19 @@ APART void pad_3(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(33, 8, 8, 1, 1, zero, x, padded);
 }
 
-APART void apply_to_rows_8(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_8(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 32, 32, 48, 48, a, x, y);
+    apply(33, 32, (struct inputs){8, 4, 4, 8, 4}, 48, 48, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_9(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_9(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 48, 48, a, x, y);
+    apply(1, 16, (struct inputs){4, 4, 4, 4, 4}, 48, 48, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_10(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_10(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 32, 32, 16, 16, a, x, y);
+    apply(33, 16, (struct inputs){16, 4, 1, 16, 16}, 16, 16, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void mean_of_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -817,19 +817,19 @@ APART void mean_of_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, in
     mean(528, 1, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_11(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_11(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 32, 32, a, x, y);
+    apply(33, 16, (struct inputs){8, 4, 2, 8, 8}, 32, 32, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_12(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_12(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 16, 16, a, x, y);
+    apply(33, 16, (struct inputs){8, 4, 2, 8, 8}, 16, 16, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_13(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_13(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 8, 24, 16, 32, a, x, y);
+    apply(33, 8, (struct inputs){24, 4, 1, 24, 32}, 16, 32, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void pad_4(int32_t zero, const int8_t *x, int8_t *padded)
@@ -837,21 +837,21 @@ APART void pad_4(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(65, 16, 16, 1, 1, zero, x, padded);
 }
 
-APART void apply_to_rows_14(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_14(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(65, 16, 48, 4, 4, a, x, y);
+    apply(65, 16, (struct inputs){48, 4, 1, 48, 4}, 4, 4, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void split_rows_0(const uint16_t *first, const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void split_rows_0(const uint16_t *first, const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    split_bands(2, 130, 192, 257, first, a, x, y);
+    split_bands(2, 130, 192, 257, first, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 INLINE void chain_0_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2, int count)
 {
-    const struct sum *n0 = (const struct sum *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 14);
-    const struct sum *n2 = (const struct sum *)(numbers + 28);
+    const struct sum *n0 = (const struct sum *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 15);
+    const struct sum *n2 = (const struct sum *)(numbers + 29);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -864,12 +864,17 @@ INLINE void chain_0_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
+APART void chain_0_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2, int count)
+{
+    chain_0_either(0, numbers, x0, x1, x2, x3, y2, count);
+}
+
 APART void chain_0(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2, int count)
 {
-    if (quick_sum((const struct sum *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 14)) && quick_sum((const struct sum *)(numbers + 28)))
+    if (*numbers)
         chain_0_either(1, numbers, x0, x1, x2, x3, y2, count);
     else
-        chain_0_either(0, numbers, x0, x1, x2, x3, y2, count);
+        chain_0_slowly(numbers, x0, x1, x2, x3, y2, count);
 }
 
 APART void chain_1(const int8_t *x0, const int8_t *table0, int8_t *restrict y0, int count)
@@ -883,7 +888,7 @@ APART void chain_1(const int8_t *x0, const int8_t *table0, int8_t *restrict y0, 
 
 INLINE void chain_2_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
 {
-    const struct sum *n0 = (const struct sum *)(numbers + 0);
+    const struct sum *n0 = (const struct sum *)(numbers + 1);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -893,21 +898,26 @@ INLINE void chain_2_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
+APART void chain_2_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
+{
+    chain_2_either(0, numbers, x0, x1, table1, y1, count);
+}
+
 APART void chain_2(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
 {
-    if (quick_sum((const struct sum *)(numbers + 0)))
+    if (*numbers)
         chain_2_either(1, numbers, x0, x1, table1, y1, count);
     else
-        chain_2_either(0, numbers, x0, x1, table1, y1, count);
+        chain_2_slowly(numbers, x0, x1, table1, y1, count);
 }
 
 INLINE void chain_3_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
-    const struct sum *n3 = (const struct sum *)(numbers + 19);
-    const struct product *n4 = (const struct product *)(numbers + 33);
-    const struct sum *n5 = (const struct sum *)(numbers + 38);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
+    const struct sum *n3 = (const struct sum *)(numbers + 20);
+    const struct product *n4 = (const struct product *)(numbers + 34);
+    const struct sum *n5 = (const struct sum *)(numbers + 39);
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -924,12 +934,17 @@ INLINE void chain_3_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
+APART void chain_3_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+{
+    chain_3_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+}
+
 APART void chain_3(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)) && quick_product((const struct product *)(numbers + 33)) && quick_sum((const struct sum *)(numbers + 38)))
+    if (*numbers)
         chain_3_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
     else
-        chain_3_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+        chain_3_slowly(numbers, x0, x1, x2, table2, x3, x4, y5);
 }
 
 APART void chain_4(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
@@ -949,7 +964,7 @@ APART void copy_block_0(const int8_t *x, int8_t *y)
 INLINE void chain_5_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
 {
     const block of_x1 = block_load(x1);
-    const struct product *n0 = (const struct product *)(numbers + 0);
+    const struct product *n0 = (const struct product *)(numbers + 1);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block v0 = multiply(quick, n0, of_x0, of_x1);
@@ -958,12 +973,17 @@ INLINE void chain_5_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
+APART void chain_5_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
+{
+    chain_5_either(0, numbers, x0, x1, table1, y1, count);
+}
+
 APART void chain_5(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
 {
-    if (quick_product((const struct product *)(numbers + 0)))
+    if (*numbers)
         chain_5_either(1, numbers, x0, x1, table1, y1, count);
     else
-        chain_5_either(0, numbers, x0, x1, table1, y1, count);
+        chain_5_slowly(numbers, x0, x1, table1, y1, count);
 }
 
 APART void copy_block_1(const int8_t *x, int8_t *y)
@@ -988,10 +1008,10 @@ APART void copy_pairs_2(const int8_t *a, const int8_t *b, int8_t *y)
 
 INLINE void chain_6_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
-    const struct product *n3 = (const struct product *)(numbers + 19);
-    const struct sum *n4 = (const struct sum *)(numbers + 24);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
+    const struct product *n3 = (const struct product *)(numbers + 20);
+    const struct sum *n4 = (const struct sum *)(numbers + 25);
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -1006,28 +1026,33 @@ INLINE void chain_6_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
+APART void chain_6_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
+{
+    chain_6_either(0, numbers, x0, x1, x2, table2, x3, y4);
+}
+
 APART void chain_6(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_product((const struct product *)(numbers + 19)) && quick_sum((const struct sum *)(numbers + 24)))
+    if (*numbers)
         chain_6_either(1, numbers, x0, x1, x2, table2, x3, y4);
     else
-        chain_6_either(0, numbers, x0, x1, x2, table2, x3, y4);
+        chain_6_slowly(numbers, x0, x1, x2, table2, x3, y4);
 }
 
 APART void copy_block_2(const int8_t *x, int8_t *y)
 {
-    copy(1, 33, 16, x, 0, 16, 1, y, 0, 32, 1);
+    copy(1, 33, 8, x, 0, 16, 1, y, 0, 16, 1);
 }
 
 APART void copy_block_3(const int8_t *x, int8_t *y)
 {
-    copy(1, 33, 16, x, 0, -16, 1, y, 0, 32, 1);
+    copy(1, 33, 8, x, 0, -16, 1, y, 0, 16, 1);
 }
 
 INLINE void chain_7_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1, int count)
 {
     const block of_x1 = block_all(*x1);
-    const struct sum *n0 = (const struct sum *)(numbers + 0);
+    const struct sum *n0 = (const struct sum *)(numbers + 1);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block v0 = subtract(quick, n0, of_x0, of_x1);
@@ -1037,19 +1062,24 @@ INLINE void chain_7_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
+APART void chain_7_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1, int count)
+{
+    chain_7_either(0, numbers, x0, x1, y0, table1, y1, count);
+}
+
 APART void chain_7(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1, int count)
 {
-    if (quick_sum((const struct sum *)(numbers + 0)))
+    if (*numbers)
         chain_7_either(1, numbers, x0, x1, y0, table1, y1, count);
     else
-        chain_7_either(0, numbers, x0, x1, y0, table1, y1, count);
+        chain_7_slowly(numbers, x0, x1, y0, table1, y1, count);
 }
 
 INLINE void chain_8_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
     const block of_x0 = block_all(*x0);
     const block of_x1 = block_all(*x1);
-    const struct sum *n0 = (const struct sum *)(numbers + 0);
+    const struct sum *n0 = (const struct sum *)(numbers + 1);
     for (int c = 0; c < 1; c += BLOCK) {
         const block v0 = add(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
@@ -1057,20 +1087,25 @@ INLINE void chain_8_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
+APART void chain_8_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+{
+    chain_8_either(0, numbers, x0, x1, table1, y1);
+}
+
 APART void chain_8(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
-    if (quick_sum((const struct sum *)(numbers + 0)))
+    if (*numbers)
         chain_8_either(1, numbers, x0, x1, table1, y1);
     else
-        chain_8_either(0, numbers, x0, x1, table1, y1);
+        chain_8_slowly(numbers, x0, x1, table1, y1);
 }
 
 INLINE void chain_9_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
 {
     const block of_x1 = block_all(*x1);
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct product *n1 = (const struct product *)(numbers + 5);
-    const struct sum *n2 = (const struct sum *)(numbers + 10);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct product *n1 = (const struct product *)(numbers + 6);
+    const struct sum *n2 = (const struct sum *)(numbers + 11);
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 16 + c);
@@ -1083,12 +1118,17 @@ INLINE void chain_9_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
+APART void chain_9_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
+{
+    chain_9_either(0, numbers, x0, x1, x2, x3, y2);
+}
+
 APART void chain_9(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)))
+    if (*numbers)
         chain_9_either(1, numbers, x0, x1, x2, x3, y2);
     else
-        chain_9_either(0, numbers, x0, x1, x2, x3, y2);
+        chain_9_slowly(numbers, x0, x1, x2, x3, y2);
 }
 
 APART void copy_pairs_3(const int8_t *a, const int8_t *b, int8_t *y)
@@ -1098,7 +1138,7 @@ APART void copy_pairs_3(const int8_t *a, const int8_t *b, int8_t *y)
 
 INLINE void chain_10_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
-    const struct sum *n0 = (const struct sum *)(numbers + 0);
+    const struct sum *n0 = (const struct sum *)(numbers + 1);
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 16 + c);
@@ -1108,21 +1148,26 @@ INLINE void chain_10_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_10_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
+{
+    chain_10_either(0, numbers, x0, x1, y0);
+}
+
 APART void chain_10(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
-    if (quick_sum((const struct sum *)(numbers + 0)))
+    if (*numbers)
         chain_10_either(1, numbers, x0, x1, y0);
     else
-        chain_10_either(0, numbers, x0, x1, y0);
+        chain_10_slowly(numbers, x0, x1, y0);
 }
 
 INLINE void chain_11_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
-    const struct sum *n3 = (const struct sum *)(numbers + 19);
-    const struct product *n4 = (const struct product *)(numbers + 33);
-    const struct sum *n5 = (const struct sum *)(numbers + 38);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
+    const struct sum *n3 = (const struct sum *)(numbers + 20);
+    const struct product *n4 = (const struct product *)(numbers + 34);
+    const struct sum *n5 = (const struct sum *)(numbers + 39);
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 32 + c);
@@ -1140,21 +1185,26 @@ INLINE void chain_11_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_11_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+{
+    chain_11_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+}
+
 APART void chain_11(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)) && quick_product((const struct product *)(numbers + 33)) && quick_sum((const struct sum *)(numbers + 38)))
+    if (*numbers)
         chain_11_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
     else
-        chain_11_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+        chain_11_slowly(numbers, x0, x1, x2, table2, x3, x4, y5);
 }
 
 INLINE void chain_12_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3, int count)
 {
     const block of_x1 = block_all(*x1);
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct product *n1 = (const struct product *)(numbers + 5);
-    const struct sum *n2 = (const struct sum *)(numbers + 10);
-    const struct sum *n3 = (const struct sum *)(numbers + 24);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct product *n1 = (const struct product *)(numbers + 6);
+    const struct sum *n2 = (const struct sum *)(numbers + 11);
+    const struct sum *n3 = (const struct sum *)(numbers + 25);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block v0 = multiply(quick, n0, of_x0, of_x1);
@@ -1168,22 +1218,37 @@ INLINE void chain_12_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_12_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3, int count)
+{
+    chain_12_either(0, numbers, x0, x1, x2, x3, x4, y3, count);
+}
+
 APART void chain_12(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3, int count)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)) && quick_sum((const struct sum *)(numbers + 24)))
+    if (*numbers)
         chain_12_either(1, numbers, x0, x1, x2, x3, x4, y3, count);
     else
-        chain_12_either(0, numbers, x0, x1, x2, x3, x4, y3, count);
+        chain_12_slowly(numbers, x0, x1, x2, x3, x4, y3, count);
+}
+
+APART void copy_block_4(const int8_t *x, int8_t *y)
+{
+    copy(1, 33, 16, x, 0, 16, 1, y, 0, 32, 1);
+}
+
+APART void copy_block_5(const int8_t *x, int8_t *y)
+{
+    copy(1, 33, 16, x, 0, -16, 1, y, 0, 32, 1);
 }
 
 INLINE void chain_13_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
 {
     const block of_x1 = block_all(*x1);
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct product *n1 = (const struct product *)(numbers + 5);
-    const struct sum *n2 = (const struct sum *)(numbers + 10);
-    const struct sum *n3 = (const struct sum *)(numbers + 24);
-    const struct sum *n4 = (const struct sum *)(numbers + 38);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct product *n1 = (const struct product *)(numbers + 6);
+    const struct sum *n2 = (const struct sum *)(numbers + 11);
+    const struct sum *n3 = (const struct sum *)(numbers + 25);
+    const struct sum *n4 = (const struct sum *)(numbers + 39);
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 16 + c);
@@ -1200,27 +1265,32 @@ INLINE void chain_13_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
-APART void chain_13(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
+APART void chain_13_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)) && quick_sum((const struct sum *)(numbers + 24)) && quick_sum((const struct sum *)(numbers + 38)))
-        chain_13_either(1, numbers, x0, x1, x2, x3, x4, x5, y4);
-    else
-        chain_13_either(0, numbers, x0, x1, x2, x3, x4, x5, y4);
+    chain_13_either(0, numbers, x0, x1, x2, x3, x4, x5, y4);
 }
 
-APART void copy_block_4(const int8_t *x, int8_t *y)
+APART void chain_13(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4)
+{
+    if (*numbers)
+        chain_13_either(1, numbers, x0, x1, x2, x3, x4, x5, y4);
+    else
+        chain_13_slowly(numbers, x0, x1, x2, x3, x4, x5, y4);
+}
+
+APART void copy_block_6(const int8_t *x, int8_t *y)
 {
     copy(32, 2, 8, x, 32, 16, 1, y, 32, 8, 1);
 }
 
-APART void copy_block_5(const int8_t *x, int8_t *y)
+APART void copy_block_7(const int8_t *x, int8_t *y)
 {
     copy(1, 2, 8, x, 0, 16, 1, y, 0, 8, 1);
 }
 
 INLINE void chain_14_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
 {
-    const struct sum *n1 = (const struct sum *)(numbers + 0);
+    const struct sum *n1 = (const struct sum *)(numbers + 1);
     for (int r = 0; r < 65; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 16 + c);
@@ -1231,25 +1301,30 @@ INLINE void chain_14_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
-APART void chain_14(const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
+APART void chain_14_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
 {
-    if (quick_sum((const struct sum *)(numbers + 0)))
-        chain_14_either(1, numbers, x0, table0, x1, y1);
-    else
-        chain_14_either(0, numbers, x0, table0, x1, y1);
+    chain_14_either(0, numbers, x0, table0, x1, y1);
 }
 
-APART void copy_block_6(const int8_t *x, int8_t *y)
+APART void chain_14(const int32_t *numbers, const int8_t *x0, const int8_t *table0, const int8_t *x1, int8_t *restrict y1)
+{
+    if (*numbers)
+        chain_14_either(1, numbers, x0, table0, x1, y1);
+    else
+        chain_14_slowly(numbers, x0, table0, x1, y1);
+}
+
+APART void copy_block_8(const int8_t *x, int8_t *y)
 {
     copy(1, 2, 130, x, 0, 1, 2, y, 0, 130, 1);
 }
 
-APART void copy_block_7(const int8_t *x, int8_t *y)
+APART void copy_block_9(const int8_t *x, int8_t *y)
 {
     copy(1, 2, 65, x, 0, 130, 1, y, 0, 257, 1);
 }
 
-APART void copy_block_8(const int8_t *x, int8_t *y)
+APART void copy_block_10(const int8_t *x, int8_t *y)
 {
     copy(1, 1, 514, x, 0, 0, 1, y, 0, 0, 1);
 }
@@ -1297,33 +1372,33 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     if (s->level[19] == KNOCK_BEGAN) keep_states(s);
     if (s->level[19] == KNOCK_ENDED) restore_states(s);
     widen_planes(3, 129, 129, 3, 136, w->zero[0], k.features, k.planes);
-    apply_along_planes_0(w->weight_13, (struct affine){0, w->bias_13, w->multiplier_13, w->exponent_13, w->zero[1]}, (struct affine){0, w->bias_16, w->multiplier_16, w->exponent_16, w->zero[2]}, k.planes, k.values, k.values + 1040);
+    apply_along_planes_0(w->weight_13, (struct affine){0, w->bias_13, w->multiplier_13, w->exponent_13, w->zero[1], 0}, (struct affine){0, w->bias_16, w->multiplier_16, w->exponent_16, w->zero[2], 0}, k.planes, k.values, k.values + 1040);
     widen_planes(3, 129, 129, 3, 136, w->zero[3], k.features + 387, k.planes);
-    apply_along_planes_0(w->weight_14, (struct affine){0, w->bias_14, w->multiplier_14, w->exponent_14, w->zero[4]}, (struct affine){0, w->bias_17, w->multiplier_17, w->exponent_17, w->zero[5]}, k.planes, k.values + 2080, k.values + 3120);
+    apply_along_planes_0(w->weight_14, (struct affine){0, w->bias_14, w->multiplier_14, w->exponent_14, w->zero[4], 0}, (struct affine){0, w->bias_17, w->multiplier_17, w->exponent_17, w->zero[5], 0}, k.planes, k.values + 2080, k.values + 3120);
     chain_0(w->numbers_0, k.values, k.values + 2080, k.values + 1040, k.values + 3120, k.values + 4160, 1040);
     pad_0(w->zero[7], k.values + 4160, k.padded);
-    apply_to_rows_0((struct affine){w->weight_20, w->bias_20, w->multiplier_20, w->exponent_20, w->zero[6]}, k.padded, k.values);
+    apply_to_rows_0(w->weight_20, w->bias_20, w->multiplier_20, w->exponent_20, w->zero[6], k.padded, k.values);
     pad_0(w->zero[7], k.values + 4168, k.padded);
-    apply_to_rows_0((struct affine){w->weight_20 + 320, w->bias_20 + 8, w->multiplier_20 + 8, w->exponent_20 + 8, w->zero[6]}, k.padded, k.values + 8);
+    apply_to_rows_0(w->weight_20 + 320, w->bias_20 + 8, w->multiplier_20 + 8, w->exponent_20 + 8, w->zero[6], k.padded, k.values + 8);
     chain_1(k.values, w->table_21, k.values + 3168, 528);
     pad_1(w->zero[9], k.values + 3168, k.padded);
-    apply_to_rows_1((struct affine){w->weight_24, w->bias_24, w->multiplier_24, w->exponent_24, w->zero[8]}, k.padded, k.values);
+    apply_to_rows_1(w->weight_24, w->bias_24, w->multiplier_24, w->exponent_24, w->zero[8], k.padded, k.values);
     chain_1(k.values, w->table_25, s->encoder_2_cache + 1056, 528);
     ROLLED for (int n = 0; n < 3; n++) {
         pad_2(w->zero[11], s->encoder_2_cache + 528 * n, k.padded + 560 * n);
     }
-    apply_over_frames_0((struct affine){w->weight_28, w->bias_28, w->multiplier_28, w->exponent_28, w->zero[10]}, k.padded, k.values);
+    apply_over_frames_0(w->weight_28, w->bias_28, w->multiplier_28, w->exponent_28, w->zero[10], k.padded, k.values);
     chain_1(k.values, w->table_29, k.values + 528, 528);
-    apply_to_rows_2((struct affine){w->weight_30, w->bias_30, w->multiplier_30, w->exponent_30, w->zero[12]}, k.values + 528, k.values);
+    apply_to_rows_2(w->weight_30, w->bias_30, w->multiplier_30, w->exponent_30, w->zero[12], k.values + 528, k.values);
     chain_1(k.values, w->table_31, k.values + 272, 264);
     means_in_columns_0(w->zero[13], w->multiplier[0], w->exponent[0], w->zero[14], k.values + 272, k.values + 544);
-    apply_to_rows_3((struct affine){w->weight_33, w->bias_33, w->multiplier_33, w->exponent_33, w->zero[15]}, k.values + 544, k.values + 272);
-    apply_to_rows_4((struct affine){w->weight_34, w->bias_34, w->multiplier_34, w->exponent_34, w->zero[16]}, k.values + 544, k.values + 368);
-    apply_to_rows_5((struct affine){w->weight_35, w->bias_35, w->multiplier_35, w->exponent_35, w->zero[17]}, s->encoder_2_attention_gru_memory, k.values + 304);
-    apply_to_rows_6((struct affine){w->weight_36, w->bias_36, w->multiplier_36, w->exponent_36, w->zero[18]}, s->encoder_2_attention_gru_memory, k.values + 384);
+    apply_to_rows_3(w->weight_33, w->bias_33, w->multiplier_33, w->exponent_33, w->zero[15], k.values + 544, k.values + 272);
+    apply_to_rows_4(w->weight_34, w->bias_34, w->multiplier_34, w->exponent_34, w->zero[16], k.values + 544, k.values + 368);
+    apply_to_rows_5(w->weight_35, w->bias_35, w->multiplier_35, w->exponent_35, w->zero[17], s->encoder_2_attention_gru_memory, k.values + 304);
+    apply_to_rows_6(w->weight_36, w->bias_36, w->multiplier_36, w->exponent_36, w->zero[18], s->encoder_2_attention_gru_memory, k.values + 384);
     chain_2(w->numbers_5, k.values + 272, k.values + 304, w->table_38, k.values + 336, 32);
     chain_3(w->numbers_6, k.values + 336, k.values + 384, k.values + 368, w->table_42, s->encoder_2_attention_gru_memory, k.values + 352, k.values + 3968);
-    apply_to_rows_7((struct affine){w->weight_46, w->bias_46, w->multiplier_46, w->exponent_46, w->zero[19]}, k.values + 3968, k.values + 272);
+    apply_to_rows_7(w->weight_46, w->bias_46, w->multiplier_46, w->exponent_46, w->zero[19], k.values + 3968, k.values + 272);
     chain_4(k.values + 272, w->table_47, k.values + 288);
     copy_block_0(k.values + 288, k.values + 272);
     chain_5(w->numbers_8, k.values, k.values + 272, w->table_49, k.values + 3696, 264);
@@ -1331,23 +1406,23 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     chain_1(k.values, w->table_50, k.values + 8368, 264);
     copy_pairs_0(k.values + 3696, k.values + 8368, k.values);
     pad_3(w->zero[21], k.values, k.padded);
-    apply_to_rows_1((struct affine){w->weight_56, w->bias_56, w->multiplier_56, w->exponent_56, w->zero[20]}, k.padded, k.values);
+    apply_to_rows_1(w->weight_56, w->bias_56, w->multiplier_56, w->exponent_56, w->zero[20], k.padded, k.values);
     chain_1(k.values, w->table_57, s->encoder_3_cache + 2112, 528);
     ROLLED for (int n = 0; n < 3; n++) {
         pad_2(w->zero[23], s->encoder_3_cache + 1056 * n, k.padded + 560 * n);
     }
-    apply_over_frames_0((struct affine){w->weight_61, w->bias_61, w->multiplier_61, w->exponent_61, w->zero[22]}, k.padded, k.values);
+    apply_over_frames_0(w->weight_61, w->bias_61, w->multiplier_61, w->exponent_61, w->zero[22], k.padded, k.values);
     chain_1(k.values, w->table_62, k.values + 528, 528);
-    apply_to_rows_2((struct affine){w->weight_63, w->bias_63, w->multiplier_63, w->exponent_63, w->zero[24]}, k.values + 528, k.values);
+    apply_to_rows_2(w->weight_63, w->bias_63, w->multiplier_63, w->exponent_63, w->zero[24], k.values + 528, k.values);
     chain_1(k.values, w->table_64, k.values + 272, 264);
     means_in_columns_0(w->zero[25], w->multiplier[1], w->exponent[1], w->zero[26], k.values + 272, k.values + 544);
-    apply_to_rows_3((struct affine){w->weight_66, w->bias_66, w->multiplier_66, w->exponent_66, w->zero[27]}, k.values + 544, k.values + 272);
-    apply_to_rows_4((struct affine){w->weight_67, w->bias_67, w->multiplier_67, w->exponent_67, w->zero[28]}, k.values + 544, k.values + 368);
-    apply_to_rows_5((struct affine){w->weight_68, w->bias_68, w->multiplier_68, w->exponent_68, w->zero[29]}, s->encoder_3_attention_gru_memory, k.values + 304);
-    apply_to_rows_6((struct affine){w->weight_69, w->bias_69, w->multiplier_69, w->exponent_69, w->zero[30]}, s->encoder_3_attention_gru_memory, k.values + 384);
+    apply_to_rows_3(w->weight_66, w->bias_66, w->multiplier_66, w->exponent_66, w->zero[27], k.values + 544, k.values + 272);
+    apply_to_rows_4(w->weight_67, w->bias_67, w->multiplier_67, w->exponent_67, w->zero[28], k.values + 544, k.values + 368);
+    apply_to_rows_5(w->weight_68, w->bias_68, w->multiplier_68, w->exponent_68, w->zero[29], s->encoder_3_attention_gru_memory, k.values + 304);
+    apply_to_rows_6(w->weight_69, w->bias_69, w->multiplier_69, w->exponent_69, w->zero[30], s->encoder_3_attention_gru_memory, k.values + 384);
     chain_2(w->numbers_13, k.values + 272, k.values + 304, w->table_71, k.values + 336, 32);
     chain_3(w->numbers_14, k.values + 336, k.values + 384, k.values + 368, w->table_75, s->encoder_3_attention_gru_memory, k.values + 352, k.values + 3984);
-    apply_to_rows_7((struct affine){w->weight_79, w->bias_79, w->multiplier_79, w->exponent_79, w->zero[31]}, k.values + 3984, k.values + 272);
+    apply_to_rows_7(w->weight_79, w->bias_79, w->multiplier_79, w->exponent_79, w->zero[31], k.values + 3984, k.values + 272);
     chain_4(k.values + 272, w->table_80, k.values + 288);
     copy_block_0(k.values + 288, k.values + 272);
     chain_5(w->numbers_16, k.values, k.values + 272, w->table_82, k.values + 8640, 264);
@@ -1355,23 +1430,23 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     chain_1(k.values, w->table_83, k.values + 8912, 264);
     copy_pairs_0(k.values + 8640, k.values + 8912, k.values);
     pad_3(w->zero[33], k.values, k.padded);
-    apply_to_rows_1((struct affine){w->weight_89, w->bias_89, w->multiplier_89, w->exponent_89, w->zero[32]}, k.padded, k.values);
+    apply_to_rows_1(w->weight_89, w->bias_89, w->multiplier_89, w->exponent_89, w->zero[32], k.padded, k.values);
     chain_1(k.values, w->table_90, s->encoder_4_cache + 5280, 528);
     ROLLED for (int n = 0; n < 3; n++) {
         pad_2(w->zero[35], s->encoder_4_cache + 2640 * n, k.padded + 560 * n);
     }
-    apply_over_frames_0((struct affine){w->weight_94, w->bias_94, w->multiplier_94, w->exponent_94, w->zero[34]}, k.padded, k.values);
+    apply_over_frames_0(w->weight_94, w->bias_94, w->multiplier_94, w->exponent_94, w->zero[34], k.padded, k.values);
     chain_1(k.values, w->table_95, k.values + 528, 528);
-    apply_to_rows_2((struct affine){w->weight_96, w->bias_96, w->multiplier_96, w->exponent_96, w->zero[36]}, k.values + 528, k.values);
+    apply_to_rows_2(w->weight_96, w->bias_96, w->multiplier_96, w->exponent_96, w->zero[36], k.values + 528, k.values);
     chain_1(k.values, w->table_97, k.values + 272, 264);
     means_in_columns_0(w->zero[37], w->multiplier[2], w->exponent[2], w->zero[38], k.values + 272, k.values + 544);
-    apply_to_rows_3((struct affine){w->weight_99, w->bias_99, w->multiplier_99, w->exponent_99, w->zero[39]}, k.values + 544, k.values + 272);
-    apply_to_rows_4((struct affine){w->weight_100, w->bias_100, w->multiplier_100, w->exponent_100, w->zero[40]}, k.values + 544, k.values + 368);
-    apply_to_rows_5((struct affine){w->weight_101, w->bias_101, w->multiplier_101, w->exponent_101, w->zero[41]}, s->encoder_4_attention_gru_memory, k.values + 304);
-    apply_to_rows_6((struct affine){w->weight_102, w->bias_102, w->multiplier_102, w->exponent_102, w->zero[42]}, s->encoder_4_attention_gru_memory, k.values + 384);
+    apply_to_rows_3(w->weight_99, w->bias_99, w->multiplier_99, w->exponent_99, w->zero[39], k.values + 544, k.values + 272);
+    apply_to_rows_4(w->weight_100, w->bias_100, w->multiplier_100, w->exponent_100, w->zero[40], k.values + 544, k.values + 368);
+    apply_to_rows_5(w->weight_101, w->bias_101, w->multiplier_101, w->exponent_101, w->zero[41], s->encoder_4_attention_gru_memory, k.values + 304);
+    apply_to_rows_6(w->weight_102, w->bias_102, w->multiplier_102, w->exponent_102, w->zero[42], s->encoder_4_attention_gru_memory, k.values + 384);
     chain_2(w->numbers_21, k.values + 272, k.values + 304, w->table_104, k.values + 336, 32);
     chain_3(w->numbers_22, k.values + 336, k.values + 384, k.values + 368, w->table_108, s->encoder_4_attention_gru_memory, k.values + 352, k.values + 4000);
-    apply_to_rows_7((struct affine){w->weight_112, w->bias_112, w->multiplier_112, w->exponent_112, w->zero[43]}, k.values + 4000, k.values + 272);
+    apply_to_rows_7(w->weight_112, w->bias_112, w->multiplier_112, w->exponent_112, w->zero[43], k.values + 4000, k.values + 272);
     chain_4(k.values + 272, w->table_113, k.values + 288);
     copy_block_0(k.values + 288, k.values + 272);
     chain_5(w->numbers_24, k.values, k.values + 272, w->table_115, k.values + 2640, 264);
@@ -1379,84 +1454,84 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     chain_1(k.values, w->table_116, k.values + 5728, 264);
     copy_pairs_1(k.values + 2640, k.values + 5728, k.values + 1584);
     copy_pairs_2(k.values + 2896, k.values + 5984, k.values + 1600);
-    apply_to_rows_8((struct affine){w->weight_124, w->bias_124, w->multiplier_124, w->exponent_124, w->zero[44]}, k.values + 1584, k.values);
+    apply_to_rows_8(w->weight_124, w->bias_124, w->multiplier_124, w->exponent_124, w->zero[44], k.values + 1584, k.values);
     chain_1(k.values, w->table_127, k.values + 2112, 32);
     chain_6(w->numbers_27, k.values + 2112, w->constants + 32, k.values + 32, w->table_131, k.values + 2128, k.values + 1584);
     ROLLED for (int n = 0; n < 32; n++) {
-        apply_to_rows_9((struct affine){w->weight_136, w->bias_136 + 48 * n, w->multiplier_136, w->exponent_136, w->zero[45]}, k.values + 1584 + 16 * n, k.values + 2112);
+        apply_to_rows_9(w->weight_136, w->bias_136 + 48 * n, w->multiplier_136, w->exponent_136, w->zero[45], k.values + 1584 + 16 * n, k.values + 2112);
         chain_2(w->numbers_28, k.values + 48 + 48 * n, k.values + 2112, w->table_140, k.values + 2160, 32);
         chain_3(w->numbers_29, k.values + 2160, k.values + 2144, k.values + 80 + 48 * n, w->table_144, k.values + 1584 + 16 * n, k.values + 2176, k.values + 1600 + 16 * n);
     }
     copy_block_2(k.values + 1584, k.values);
-    copy_block_3(k.values + 2096, k.values + 16);
-    apply_to_rows_10((struct affine){w->weight_599, w->bias_599, w->multiplier_599, w->exponent_599, w->zero[46]}, k.values, k.values + 1056);
-    mean_of_rows_0(w->zero[47], w->multiplier[3], w->exponent[3], w->zero[48], k.values + 1056, k.values + 1584);
-    chain_7(w->numbers_30, k.values + 1056, k.values + 1584, k.values, w->table_602, k.values + 528, 528);
-    mean_of_rows_0(w->zero[49], w->multiplier[4], w->exponent[4], w->zero[50], k.values + 528, k.values + 1056);
-    chain_8(w->numbers_31, k.values + 1056, w->constants + 48, w->table_605, k.values + 1072);
-    chain_9(w->numbers_32, k.values, k.values + 1072, w->constants + 64, w->constants + 592, k.values + 528);
+    copy_block_3(k.values + 2104, k.values + 8);
+    apply_to_rows_10(w->weight_599, w->bias_599, w->multiplier_599, w->exponent_599, w->zero[46], k.values, k.values + 528);
+    mean_of_rows_0(w->zero[47], w->multiplier[3], w->exponent[3], w->zero[48], k.values + 528, k.values + 1584);
+    chain_7(w->numbers_30, k.values + 528, k.values + 1584, k.values, w->table_602, k.values + 1056, 528);
+    mean_of_rows_0(w->zero[49], w->multiplier[4], w->exponent[4], w->zero[50], k.values + 1056, k.values + 528);
+    chain_8(w->numbers_31, k.values + 528, w->constants + 48, w->table_605, k.values + 1056);
+    chain_9(w->numbers_32, k.values, k.values + 1056, w->constants + 64, w->constants + 592, k.values + 528);
     copy_pairs_3(k.values + 2640, k.values + 5728, k.values + 5200);
     chain_10(w->numbers_33, k.values + 5200, k.values + 528, k.values + 5728);
-    apply_to_rows_11((struct affine){w->weight_610, w->bias_610, w->multiplier_610, w->exponent_610, w->zero[51]}, k.values + 5728, k.values);
-    apply_to_rows_12((struct affine){w->weight_611, w->bias_611, w->multiplier_611, w->exponent_611, w->zero[52]}, k.values + 5728, k.values + 6256);
-    apply_to_rows_11((struct affine){w->weight_612, w->bias_612, w->multiplier_612, w->exponent_612, w->zero[53]}, s->dpgrnn1_inter_memory, k.values + 1056);
-    apply_to_rows_12((struct affine){w->weight_613, w->bias_613, w->multiplier_613, w->exponent_613, w->zero[54]}, s->dpgrnn1_inter_memory, k.values + 6784);
+    apply_to_rows_11(w->weight_610, w->bias_610, w->multiplier_610, w->exponent_610, w->zero[51], k.values + 5728, k.values);
+    apply_to_rows_12(w->weight_611, w->bias_611, w->multiplier_611, w->exponent_611, w->zero[52], k.values + 5728, k.values + 6256);
+    apply_to_rows_11(w->weight_612, w->bias_612, w->multiplier_612, w->exponent_612, w->zero[53], s->dpgrnn1_inter_memory, k.values + 1056);
+    apply_to_rows_12(w->weight_613, w->bias_613, w->multiplier_613, w->exponent_613, w->zero[54], s->dpgrnn1_inter_memory, k.values + 6784);
     chain_2(w->numbers_34, k.values, k.values + 1056, w->table_615, k.values + 2112, 1056);
     chain_11(w->numbers_35, k.values + 2112, k.values + 6784, k.values + 6256, w->table_619, s->dpgrnn1_inter_memory, k.values + 2128, k.values + 7312);
-    apply_to_rows_12((struct affine){w->weight_623, w->bias_623, w->multiplier_623, w->exponent_623, w->zero[55]}, k.values + 7312, k.values);
+    apply_to_rows_10(w->weight_623, w->bias_623, w->multiplier_623, w->exponent_623, w->zero[55], k.values + 7312, k.values);
     mean_of_rows_0(w->zero[56], w->multiplier[5], w->exponent[5], w->zero[57], k.values, k.values + 1584);
     chain_7(w->numbers_36, k.values, k.values + 1584, k.values + 528, w->table_626, k.values + 1056, 528);
     mean_of_rows_0(w->zero[58], w->multiplier[6], w->exponent[6], w->zero[59], k.values + 1056, k.values);
     chain_8(w->numbers_37, k.values, w->constants + 1120, w->table_629, k.values + 16);
     chain_12(w->numbers_38, k.values + 528, k.values + 16, w->constants + 1136, w->constants + 1664, k.values + 5728, k.values + 2640, 528);
-    copy_block_2(k.values + 2640, k.values + 1584);
-    copy_block_3(k.values + 3152, k.values + 1600);
-    apply_to_rows_8((struct affine){w->weight_638, w->bias_638, w->multiplier_638, w->exponent_638, w->zero[60]}, k.values + 1584, k.values);
+    copy_block_4(k.values + 2640, k.values + 1584);
+    copy_block_5(k.values + 3152, k.values + 1600);
+    apply_to_rows_8(w->weight_638, w->bias_638, w->multiplier_638, w->exponent_638, w->zero[60], k.values + 1584, k.values);
     chain_1(k.values, w->table_641, k.values + 2112, 32);
     chain_6(w->numbers_40, k.values + 2112, w->constants + 2192, k.values + 32, w->table_645, k.values + 2128, k.values + 1584);
     ROLLED for (int n = 0; n < 32; n++) {
-        apply_to_rows_9((struct affine){w->weight_650, w->bias_650 + 48 * n, w->multiplier_650, w->exponent_650, w->zero[61]}, k.values + 1584 + 16 * n, k.values + 2112);
+        apply_to_rows_9(w->weight_650, w->bias_650 + 48 * n, w->multiplier_650, w->exponent_650, w->zero[61], k.values + 1584 + 16 * n, k.values + 2112);
         chain_2(w->numbers_41, k.values + 48 + 48 * n, k.values + 2112, w->table_654, k.values + 2160, 32);
         chain_3(w->numbers_42, k.values + 2160, k.values + 2144, k.values + 80 + 48 * n, w->table_658, k.values + 1584 + 16 * n, k.values + 2176, k.values + 1600 + 16 * n);
     }
     copy_block_2(k.values + 1584, k.values);
-    copy_block_3(k.values + 2096, k.values + 16);
-    apply_to_rows_10((struct affine){w->weight_1113, w->bias_1113, w->multiplier_1113, w->exponent_1113, w->zero[62]}, k.values, k.values + 1056);
-    mean_of_rows_0(w->zero[63], w->multiplier[7], w->exponent[7], w->zero[64], k.values + 1056, k.values + 1584);
-    chain_7(w->numbers_43, k.values + 1056, k.values + 1584, k.values, w->table_1116, k.values + 528, 528);
-    mean_of_rows_0(w->zero[65], w->multiplier[8], w->exponent[8], w->zero[66], k.values + 528, k.values + 1056);
-    chain_8(w->numbers_44, k.values + 1056, w->constants + 2208, w->table_1119, k.values + 528);
-    chain_12(w->numbers_45, k.values, k.values + 528, w->constants + 2224, w->constants + 2752, k.values + 2640, k.values + 5728, 528);
-    apply_to_rows_11((struct affine){w->weight_1124, w->bias_1124, w->multiplier_1124, w->exponent_1124, w->zero[67]}, k.values + 5728, k.values);
-    apply_to_rows_12((struct affine){w->weight_1125, w->bias_1125, w->multiplier_1125, w->exponent_1125, w->zero[68]}, k.values + 5728, k.values + 6256);
-    apply_to_rows_11((struct affine){w->weight_1126, w->bias_1126, w->multiplier_1126, w->exponent_1126, w->zero[69]}, s->dpgrnn2_inter_memory, k.values + 1056);
-    apply_to_rows_12((struct affine){w->weight_1127, w->bias_1127, w->multiplier_1127, w->exponent_1127, w->zero[70]}, s->dpgrnn2_inter_memory, k.values + 6784);
+    copy_block_3(k.values + 2104, k.values + 8);
+    apply_to_rows_10(w->weight_1113, w->bias_1113, w->multiplier_1113, w->exponent_1113, w->zero[62], k.values, k.values + 528);
+    mean_of_rows_0(w->zero[63], w->multiplier[7], w->exponent[7], w->zero[64], k.values + 528, k.values + 1584);
+    chain_7(w->numbers_43, k.values + 528, k.values + 1584, k.values, w->table_1116, k.values + 1056, 528);
+    mean_of_rows_0(w->zero[65], w->multiplier[8], w->exponent[8], w->zero[66], k.values + 1056, k.values + 528);
+    chain_8(w->numbers_44, k.values + 528, w->constants + 2208, w->table_1119, k.values + 544);
+    chain_12(w->numbers_45, k.values, k.values + 544, w->constants + 2224, w->constants + 2752, k.values + 2640, k.values + 5728, 528);
+    apply_to_rows_11(w->weight_1124, w->bias_1124, w->multiplier_1124, w->exponent_1124, w->zero[67], k.values + 5728, k.values);
+    apply_to_rows_12(w->weight_1125, w->bias_1125, w->multiplier_1125, w->exponent_1125, w->zero[68], k.values + 5728, k.values + 6256);
+    apply_to_rows_11(w->weight_1126, w->bias_1126, w->multiplier_1126, w->exponent_1126, w->zero[69], s->dpgrnn2_inter_memory, k.values + 1056);
+    apply_to_rows_12(w->weight_1127, w->bias_1127, w->multiplier_1127, w->exponent_1127, w->zero[70], s->dpgrnn2_inter_memory, k.values + 6784);
     chain_2(w->numbers_46, k.values, k.values + 1056, w->table_1129, k.values + 2112, 1056);
     chain_11(w->numbers_47, k.values + 2112, k.values + 6784, k.values + 6256, w->table_1133, s->dpgrnn2_inter_memory, k.values + 2128, k.values + 7840);
-    apply_to_rows_12((struct affine){w->weight_1137, w->bias_1137, w->multiplier_1137, w->exponent_1137, w->zero[71]}, k.values + 7840, k.values);
+    apply_to_rows_10(w->weight_1137, w->bias_1137, w->multiplier_1137, w->exponent_1137, w->zero[71], k.values + 7840, k.values);
     mean_of_rows_0(w->zero[72], w->multiplier[9], w->exponent[9], w->zero[73], k.values, k.values + 1584);
     chain_7(w->numbers_48, k.values, k.values + 1584, k.values + 528, w->table_1140, k.values + 1056, 528);
     mean_of_rows_0(w->zero[74], w->multiplier[10], w->exponent[10], w->zero[75], k.values + 1056, k.values);
     chain_8(w->numbers_49, k.values, w->constants + 3280, w->table_1143, k.values + 1056);
     chain_13(w->numbers_50, k.values + 528, k.values + 1056, w->constants + 3296, w->constants + 3824, k.values + 5728, k.values + 5200, k.values);
     pad_1(w->zero[77], k.values, k.padded);
-    apply_to_rows_1((struct affine){w->weight_1151, w->bias_1151, w->multiplier_1151, w->exponent_1151, w->zero[76]}, k.padded, k.values + 528);
+    apply_to_rows_1(w->weight_1151, w->bias_1151, w->multiplier_1151, w->exponent_1151, w->zero[76], k.padded, k.values + 528);
     chain_1(k.values + 528, w->table_1152, s->decoder_0_cache + 5280, 528);
     ROLLED for (int n = 0; n < 3; n++) {
         pad_2(w->zero[79], s->decoder_0_cache + 2640 * n, k.padded + 560 * n);
     }
-    apply_over_frames_0((struct affine){w->weight_1156, w->bias_1156, w->multiplier_1156, w->exponent_1156, w->zero[78]}, k.padded, k.values + 528);
+    apply_over_frames_0(w->weight_1156, w->bias_1156, w->multiplier_1156, w->exponent_1156, w->zero[78], k.padded, k.values + 528);
     chain_1(k.values + 528, w->table_1157, k.values + 1056, 528);
-    apply_to_rows_2((struct affine){w->weight_1158, w->bias_1158, w->multiplier_1158, w->exponent_1158, w->zero[80]}, k.values + 1056, k.values + 528);
+    apply_to_rows_2(w->weight_1158, w->bias_1158, w->multiplier_1158, w->exponent_1158, w->zero[80], k.values + 1056, k.values + 528);
     chain_1(k.values + 528, w->table_1159, k.values + 800, 264);
     means_in_columns_0(w->zero[81], w->multiplier[11], w->exponent[11], w->zero[82], k.values + 800, k.values + 1072);
-    apply_to_rows_3((struct affine){w->weight_1161, w->bias_1161, w->multiplier_1161, w->exponent_1161, w->zero[83]}, k.values + 1072, k.values + 800);
-    apply_to_rows_4((struct affine){w->weight_1162, w->bias_1162, w->multiplier_1162, w->exponent_1162, w->zero[84]}, k.values + 1072, k.values + 896);
-    apply_to_rows_5((struct affine){w->weight_1163, w->bias_1163, w->multiplier_1163, w->exponent_1163, w->zero[85]}, s->decoder_0_attention_gru_memory, k.values + 832);
-    apply_to_rows_6((struct affine){w->weight_1164, w->bias_1164, w->multiplier_1164, w->exponent_1164, w->zero[86]}, s->decoder_0_attention_gru_memory, k.values + 912);
+    apply_to_rows_3(w->weight_1161, w->bias_1161, w->multiplier_1161, w->exponent_1161, w->zero[83], k.values + 1072, k.values + 800);
+    apply_to_rows_4(w->weight_1162, w->bias_1162, w->multiplier_1162, w->exponent_1162, w->zero[84], k.values + 1072, k.values + 896);
+    apply_to_rows_5(w->weight_1163, w->bias_1163, w->multiplier_1163, w->exponent_1163, w->zero[85], s->decoder_0_attention_gru_memory, k.values + 832);
+    apply_to_rows_6(w->weight_1164, w->bias_1164, w->multiplier_1164, w->exponent_1164, w->zero[86], s->decoder_0_attention_gru_memory, k.values + 912);
     chain_2(w->numbers_54, k.values + 800, k.values + 832, w->table_1166, k.values + 864, 32);
     chain_3(w->numbers_55, k.values + 864, k.values + 912, k.values + 896, w->table_1170, s->decoder_0_attention_gru_memory, k.values + 880, k.values + 2096);
-    apply_to_rows_7((struct affine){w->weight_1174, w->bias_1174, w->multiplier_1174, w->exponent_1174, w->zero[87]}, k.values + 2096, k.values + 800);
+    apply_to_rows_7(w->weight_1174, w->bias_1174, w->multiplier_1174, w->exponent_1174, w->zero[87], k.values + 2096, k.values + 800);
     chain_4(k.values + 800, w->table_1175, k.values + 816);
     copy_block_0(k.values + 816, k.values + 1072);
     chain_5(w->numbers_57, k.values + 528, k.values + 1072, w->table_1177, k.values + 800, 264);
@@ -1466,23 +1541,23 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     copy_pairs_3(k.values + 8640, k.values + 8912, k.values + 528);
     chain_10(w->numbers_59, k.values, k.values + 528, k.values + 1056);
     pad_1(w->zero[89], k.values + 1056, k.padded);
-    apply_to_rows_1((struct affine){w->weight_1185, w->bias_1185, w->multiplier_1185, w->exponent_1185, w->zero[88]}, k.padded, k.values);
+    apply_to_rows_1(w->weight_1185, w->bias_1185, w->multiplier_1185, w->exponent_1185, w->zero[88], k.padded, k.values);
     chain_1(k.values, w->table_1186, s->decoder_1_cache + 2112, 528);
     ROLLED for (int n = 0; n < 3; n++) {
         pad_2(w->zero[91], s->decoder_1_cache + 1056 * n, k.padded + 560 * n);
     }
-    apply_over_frames_0((struct affine){w->weight_1190, w->bias_1190, w->multiplier_1190, w->exponent_1190, w->zero[90]}, k.padded, k.values);
+    apply_over_frames_0(w->weight_1190, w->bias_1190, w->multiplier_1190, w->exponent_1190, w->zero[90], k.padded, k.values);
     chain_1(k.values, w->table_1191, k.values + 528, 528);
-    apply_to_rows_2((struct affine){w->weight_1192, w->bias_1192, w->multiplier_1192, w->exponent_1192, w->zero[92]}, k.values + 528, k.values);
+    apply_to_rows_2(w->weight_1192, w->bias_1192, w->multiplier_1192, w->exponent_1192, w->zero[92], k.values + 528, k.values);
     chain_1(k.values, w->table_1193, k.values + 272, 264);
     means_in_columns_0(w->zero[93], w->multiplier[12], w->exponent[12], w->zero[94], k.values + 272, k.values + 544);
-    apply_to_rows_3((struct affine){w->weight_1195, w->bias_1195, w->multiplier_1195, w->exponent_1195, w->zero[95]}, k.values + 544, k.values + 272);
-    apply_to_rows_4((struct affine){w->weight_1196, w->bias_1196, w->multiplier_1196, w->exponent_1196, w->zero[96]}, k.values + 544, k.values + 368);
-    apply_to_rows_5((struct affine){w->weight_1197, w->bias_1197, w->multiplier_1197, w->exponent_1197, w->zero[97]}, s->decoder_1_attention_gru_memory, k.values + 304);
-    apply_to_rows_6((struct affine){w->weight_1198, w->bias_1198, w->multiplier_1198, w->exponent_1198, w->zero[98]}, s->decoder_1_attention_gru_memory, k.values + 384);
+    apply_to_rows_3(w->weight_1195, w->bias_1195, w->multiplier_1195, w->exponent_1195, w->zero[95], k.values + 544, k.values + 272);
+    apply_to_rows_4(w->weight_1196, w->bias_1196, w->multiplier_1196, w->exponent_1196, w->zero[96], k.values + 544, k.values + 368);
+    apply_to_rows_5(w->weight_1197, w->bias_1197, w->multiplier_1197, w->exponent_1197, w->zero[97], s->decoder_1_attention_gru_memory, k.values + 304);
+    apply_to_rows_6(w->weight_1198, w->bias_1198, w->multiplier_1198, w->exponent_1198, w->zero[98], s->decoder_1_attention_gru_memory, k.values + 384);
     chain_2(w->numbers_63, k.values + 272, k.values + 304, w->table_1200, k.values + 336, 32);
     chain_3(w->numbers_64, k.values + 336, k.values + 384, k.values + 368, w->table_1204, s->decoder_1_attention_gru_memory, k.values + 352, k.values + 2112);
-    apply_to_rows_7((struct affine){w->weight_1208, w->bias_1208, w->multiplier_1208, w->exponent_1208, w->zero[99]}, k.values + 2112, k.values + 272);
+    apply_to_rows_7(w->weight_1208, w->bias_1208, w->multiplier_1208, w->exponent_1208, w->zero[99], k.values + 2112, k.values + 272);
     chain_4(k.values + 272, w->table_1209, k.values + 288);
     copy_block_0(k.values + 288, k.values + 272);
     chain_5(w->numbers_66, k.values, k.values + 272, w->table_1211, k.values + 528, 264);
@@ -1492,23 +1567,23 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     copy_pairs_3(k.values + 3696, k.values + 8368, k.values + 528);
     chain_10(w->numbers_68, k.values, k.values + 528, k.values + 1056);
     pad_1(w->zero[101], k.values + 1056, k.padded);
-    apply_to_rows_1((struct affine){w->weight_1219, w->bias_1219, w->multiplier_1219, w->exponent_1219, w->zero[100]}, k.padded, k.values);
+    apply_to_rows_1(w->weight_1219, w->bias_1219, w->multiplier_1219, w->exponent_1219, w->zero[100], k.padded, k.values);
     chain_1(k.values, w->table_1220, s->decoder_2_cache + 1056, 528);
     ROLLED for (int n = 0; n < 3; n++) {
         pad_2(w->zero[103], s->decoder_2_cache + 528 * n, k.padded + 560 * n);
     }
-    apply_over_frames_0((struct affine){w->weight_1223, w->bias_1223, w->multiplier_1223, w->exponent_1223, w->zero[102]}, k.padded, k.values);
+    apply_over_frames_0(w->weight_1223, w->bias_1223, w->multiplier_1223, w->exponent_1223, w->zero[102], k.padded, k.values);
     chain_1(k.values, w->table_1224, k.values + 528, 528);
-    apply_to_rows_2((struct affine){w->weight_1225, w->bias_1225, w->multiplier_1225, w->exponent_1225, w->zero[104]}, k.values + 528, k.values);
+    apply_to_rows_2(w->weight_1225, w->bias_1225, w->multiplier_1225, w->exponent_1225, w->zero[104], k.values + 528, k.values);
     chain_1(k.values, w->table_1226, k.values + 272, 264);
     means_in_columns_0(w->zero[105], w->multiplier[13], w->exponent[13], w->zero[106], k.values + 272, k.values + 544);
-    apply_to_rows_3((struct affine){w->weight_1228, w->bias_1228, w->multiplier_1228, w->exponent_1228, w->zero[107]}, k.values + 544, k.values + 272);
-    apply_to_rows_4((struct affine){w->weight_1229, w->bias_1229, w->multiplier_1229, w->exponent_1229, w->zero[108]}, k.values + 544, k.values + 368);
-    apply_to_rows_5((struct affine){w->weight_1230, w->bias_1230, w->multiplier_1230, w->exponent_1230, w->zero[109]}, s->decoder_2_attention_gru_memory, k.values + 304);
-    apply_to_rows_6((struct affine){w->weight_1231, w->bias_1231, w->multiplier_1231, w->exponent_1231, w->zero[110]}, s->decoder_2_attention_gru_memory, k.values + 384);
+    apply_to_rows_3(w->weight_1228, w->bias_1228, w->multiplier_1228, w->exponent_1228, w->zero[107], k.values + 544, k.values + 272);
+    apply_to_rows_4(w->weight_1229, w->bias_1229, w->multiplier_1229, w->exponent_1229, w->zero[108], k.values + 544, k.values + 368);
+    apply_to_rows_5(w->weight_1230, w->bias_1230, w->multiplier_1230, w->exponent_1230, w->zero[109], s->decoder_2_attention_gru_memory, k.values + 304);
+    apply_to_rows_6(w->weight_1231, w->bias_1231, w->multiplier_1231, w->exponent_1231, w->zero[110], s->decoder_2_attention_gru_memory, k.values + 384);
     chain_2(w->numbers_72, k.values + 272, k.values + 304, w->table_1233, k.values + 336, 32);
     chain_3(w->numbers_73, k.values + 336, k.values + 384, k.values + 368, w->table_1237, s->decoder_2_attention_gru_memory, k.values + 352, k.values + 2128);
-    apply_to_rows_7((struct affine){w->weight_1241, w->bias_1241, w->multiplier_1241, w->exponent_1241, w->zero[111]}, k.values + 2128, k.values + 272);
+    apply_to_rows_7(w->weight_1241, w->bias_1241, w->multiplier_1241, w->exponent_1241, w->zero[111], k.values + 2128, k.values + 272);
     chain_4(k.values + 272, w->table_1242, k.values + 288);
     copy_block_0(k.values + 288, k.values + 272);
     chain_5(w->numbers_75, k.values, k.values + 272, w->table_1244, k.values + 528, 264);
@@ -1517,20 +1592,20 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
     copy_pairs_3(k.values + 528, k.values + 800, k.values);
     chain_10(w->numbers_77, k.values, k.values + 3168, k.values + 1056);
     pad_1(w->zero[113], k.values + 1056, k.padded);
-    apply_to_rows_13((struct affine){w->weight_1250, w->bias_1250, w->multiplier_1250, w->exponent_1250, w->zero[112]}, k.padded, k.values);
+    apply_to_rows_13(w->weight_1250, w->bias_1250, w->multiplier_1250, w->exponent_1250, w->zero[112], k.padded, k.values);
     pad_1(w->zero[113], k.values + 1064, k.padded);
-    apply_to_rows_13((struct affine){w->weight_1250 + 384, w->bias_1250 + 16, w->multiplier_1250 + 16, w->exponent_1250 + 16, w->zero[112]}, k.padded, k.values + 16);
-    copy_block_4(k.values, k.values + 1056);
-    copy_block_4(k.values + 8, k.values + 1072);
-    copy_block_5(k.values + 1024, k.values + 2080);
+    apply_to_rows_13(w->weight_1250 + 384, w->bias_1250 + 16, w->multiplier_1250 + 16, w->exponent_1250 + 16, w->zero[112], k.padded, k.values + 16);
+    copy_block_6(k.values, k.values + 1056);
+    copy_block_6(k.values + 8, k.values + 1072);
+    copy_block_7(k.values + 1024, k.values + 2080);
     chain_14(w->numbers_78, k.values + 1056, w->table_1255, k.values + 4160, k.values);
     pad_4(w->zero[115], k.values, k.padded);
-    apply_to_rows_14((struct affine){w->weight_1257, w->bias_1257, w->multiplier_1257, w->exponent_1257, w->zero[114]}, k.padded, k.values);
-    copy_block_6(k.values, k.values + 272);
+    apply_to_rows_14(w->weight_1257, w->bias_1257, w->multiplier_1257, w->exponent_1257, w->zero[114], k.padded, k.values);
+    copy_block_8(k.values, k.values + 272);
     chain_1(k.values + 272, w->table_1260, k.values + 544, 260);
-    copy_block_7(k.values + 544, k.values);
-    split_rows_0(w->split_first, (struct affine){w->split_weight, w->split_bias, w->split_multiplier, w->split_exponent, w->zero[116]}, k.values + 544, k.values + 65);
-    copy_block_8(k.values, k.mask);
+    copy_block_9(k.values + 544, k.values);
+    split_rows_0(w->split_first, w->split_weight, w->split_bias, w->split_multiplier, w->split_exponent, w->zero[116], k.values + 544, k.values + 65);
+    copy_block_10(k.values, k.mask);
     memmove(s->encoder_2_cache, s->encoder_2_cache + 528, 1056);
     memmove(s->encoder_2_attention_gru_memory, k.values + 3968, 16);
     memmove(s->encoder_3_cache, s->encoder_3_cache + 528, 2112);

@@ -10,7 +10,7 @@
 /* What depends on the checkpoint. Arrays begin at multiples of 16 bytes. */
 struct ul_unas_int8_weights {
     struct weights_header header;
-    int32_t zero[264];
+    int32_t zero[224];
     int32_t multiplier[32];
     int32_t exponent[28];
     int32_t feature_exponent[4];
@@ -28,33 +28,33 @@ struct ul_unas_int8_weights {
     int8_t table_13[256];
     int8_t table_14[256];
     int8_t table_18[256];
-    int8_t weight_29[192];
+    int8_t weight_29[144];
     int32_t multiplier_29[12];
     int32_t exponent_29[12];
     int32_t bias_29[12];
     int8_t table_19[256];
     int8_t table_20[256];
-    int8_t weight_31[192];
+    int8_t weight_31[144];
     int32_t multiplier_31[12];
     int32_t exponent_31[12];
     int32_t bias_31[12];
-    int8_t weight_33[192];
+    int8_t weight_33[144];
     int32_t multiplier_33[12];
     int32_t exponent_33[12];
     int32_t bias_33[12];
     int8_t table_34[256];
     int8_t table_35[256];
     int8_t table_36[256];
-    int8_t weight_39[192];
+    int8_t weight_39[144];
     int32_t multiplier_39[12];
     int32_t exponent_39[12];
     int32_t bias_39[12];
     int32_t numbers_7[8];
-    int8_t weight_41[192];
+    int8_t weight_41[144];
     int32_t multiplier_41[12];
     int32_t exponent_41[12];
     int32_t bias_41[12];
-    int8_t weight_43[192];
+    int8_t weight_43[144];
     int32_t multiplier_43[12];
     int32_t exponent_43[12];
     int32_t bias_43[12];
@@ -63,11 +63,11 @@ struct ul_unas_int8_weights {
     int8_t table_46[256];
     int8_t table_51[256];
     int32_t numbers_11[36];
-    int8_t weight_53[768];
+    int8_t weight_53[576];
     int32_t multiplier_53[48];
     int32_t exponent_53[48];
     int32_t bias_53[48];
-    int8_t weight_54[384];
+    int8_t weight_54[288];
     int32_t multiplier_54[24];
     int32_t exponent_54[24];
     int32_t bias_54[24];
@@ -86,15 +86,15 @@ struct ul_unas_int8_weights {
     int32_t exponent_66[12];
     int32_t bias_66[12];
     int8_t table_62[256];
-    int32_t numbers_13[52];
+    int32_t numbers_13[56];
     int8_t table_67[256];
     int32_t numbers_15[8];
-    int8_t weight_76[192];
+    int8_t weight_76[96];
     int32_t multiplier_76[24];
     int32_t exponent_76[24];
     int32_t bias_76[24];
     int8_t table_79[256];
-    int8_t weight_88[192];
+    int8_t weight_88[96];
     int32_t multiplier_88[24];
     int32_t exponent_88[24];
     int32_t bias_88[384];
@@ -103,18 +103,18 @@ struct ul_unas_int8_weights {
     int8_t table_92[256];
     int32_t numbers_18[16];
     int8_t table_96[256];
-    int32_t numbers_19[52];
-    int8_t weight_319[64];
+    int32_t numbers_19[56];
+    int8_t weight_319[32];
     int32_t multiplier_319[4];
     int32_t exponent_319[4];
     int32_t bias_319[4];
     int8_t table_320[256];
-    int8_t weight_324[384];
+    int8_t weight_324[192];
     int32_t multiplier_324[24];
     int32_t exponent_324[24];
     int32_t bias_324[24];
     int32_t numbers_21[8];
-    int8_t weight_326[384];
+    int8_t weight_326[192];
     int32_t multiplier_326[24];
     int32_t exponent_326[24];
     int32_t bias_326[24];
@@ -129,7 +129,7 @@ struct ul_unas_int8_weights {
     int32_t exponent_334[24];
     int32_t bias_334[24];
     int32_t numbers_24[8];
-    int8_t weight_338[576];
+    int8_t weight_338[288];
     int32_t multiplier_338[24];
     int32_t exponent_338[24];
     int32_t bias_338[24];
@@ -158,15 +158,15 @@ struct ul_unas_int8_weights {
     int32_t exponent_354[24];
     int32_t bias_354[24];
     int8_t table_350[256];
-    int32_t numbers_28[52];
+    int32_t numbers_28[56];
     int8_t table_355[256];
     int32_t numbers_30[8];
-    int8_t weight_364[192];
+    int8_t weight_364[96];
     int32_t multiplier_364[24];
     int32_t exponent_364[24];
     int32_t bias_364[24];
     int8_t table_367[256];
-    int8_t weight_376[192];
+    int8_t weight_376[96];
     int32_t multiplier_376[24];
     int32_t exponent_376[24];
     int32_t bias_376[192];
@@ -175,18 +175,18 @@ struct ul_unas_int8_weights {
     int8_t table_380[256];
     int32_t numbers_33[16];
     int8_t table_384[256];
-    int32_t numbers_34[52];
-    int8_t weight_491[64];
+    int32_t numbers_34[56];
+    int8_t weight_491[32];
     int32_t multiplier_491[4];
     int32_t exponent_491[4];
     int32_t bias_491[4];
     int8_t table_492[256];
-    int8_t weight_496[576];
+    int8_t weight_496[288];
     int32_t multiplier_496[24];
     int32_t exponent_496[24];
     int32_t bias_496[24];
     int32_t numbers_36[8];
-    int8_t weight_498[576];
+    int8_t weight_498[288];
     int32_t multiplier_498[24];
     int32_t exponent_498[24];
     int32_t bias_498[24];
@@ -226,15 +226,15 @@ struct ul_unas_int8_weights {
     int32_t exponent_525[24];
     int32_t bias_525[24];
     int8_t table_521[256];
-    int32_t numbers_42[52];
+    int32_t numbers_42[56];
     int8_t table_526[256];
     int32_t numbers_44[8];
-    int8_t weight_535[192];
+    int8_t weight_535[96];
     int32_t multiplier_535[24];
     int32_t exponent_535[24];
     int32_t bias_535[24];
     int8_t table_538[256];
-    int8_t weight_547[192];
+    int8_t weight_547[96];
     int32_t multiplier_547[24];
     int32_t exponent_547[24];
     int32_t bias_547[192];
@@ -243,18 +243,18 @@ struct ul_unas_int8_weights {
     int8_t table_551[256];
     int32_t numbers_47[16];
     int8_t table_555[256];
-    int32_t numbers_48[52];
-    int8_t weight_662[64];
+    int32_t numbers_48[56];
+    int8_t weight_662[32];
     int32_t multiplier_662[4];
     int32_t exponent_662[4];
     int32_t bias_662[4];
     int8_t table_663[256];
-    int8_t weight_667[768];
+    int8_t weight_667[384];
     int32_t multiplier_667[32];
     int32_t exponent_667[32];
     int32_t bias_667[32];
     int32_t numbers_50[8];
-    int8_t weight_669[768];
+    int8_t weight_669[384];
     int32_t multiplier_669[32];
     int32_t exponent_669[32];
     int32_t bias_669[32];
@@ -269,7 +269,7 @@ struct ul_unas_int8_weights {
     int32_t exponent_675[32];
     int32_t bias_675[32];
     int32_t numbers_53[8];
-    int8_t weight_679[1024];
+    int8_t weight_679[512];
     int32_t multiplier_679[32];
     int32_t exponent_679[32];
     int32_t bias_679[32];
@@ -298,15 +298,15 @@ struct ul_unas_int8_weights {
     int32_t exponent_695[32];
     int32_t bias_695[32];
     int8_t table_691[256];
-    int32_t numbers_57[52];
+    int32_t numbers_57[56];
     int8_t table_696[256];
     int32_t numbers_59[8];
-    int8_t weight_705[192];
+    int8_t weight_705[96];
     int32_t multiplier_705[24];
     int32_t exponent_705[24];
     int32_t bias_705[24];
     int8_t table_708[256];
-    int8_t weight_717[192];
+    int8_t weight_717[96];
     int32_t multiplier_717[24];
     int32_t exponent_717[24];
     int32_t bias_717[192];
@@ -315,18 +315,18 @@ struct ul_unas_int8_weights {
     int8_t table_721[256];
     int32_t numbers_62[16];
     int8_t table_725[256];
-    int32_t numbers_63[52];
-    int8_t weight_832[64];
+    int32_t numbers_63[56];
+    int8_t weight_832[32];
     int32_t multiplier_832[4];
     int32_t exponent_832[4];
     int32_t bias_832[4];
     int8_t table_833[256];
-    int8_t weight_837[512];
+    int8_t weight_837[256];
     int32_t multiplier_837[16];
     int32_t exponent_837[16];
     int32_t bias_837[16];
     int32_t numbers_65[8];
-    int8_t weight_839[512];
+    int8_t weight_839[256];
     int32_t multiplier_839[16];
     int32_t exponent_839[16];
     int32_t bias_839[16];
@@ -366,15 +366,15 @@ struct ul_unas_int8_weights {
     int32_t exponent_864[16];
     int32_t bias_864[16];
     int8_t table_860[256];
-    int32_t numbers_71[52];
+    int32_t numbers_71[56];
     int8_t table_865[256];
     int32_t numbers_73[8];
-    int8_t weight_874[192];
+    int8_t weight_874[96];
     int32_t multiplier_874[24];
     int32_t exponent_874[24];
     int32_t bias_874[24];
     int8_t table_877[256];
-    int8_t weight_886[192];
+    int8_t weight_886[96];
     int32_t multiplier_886[24];
     int32_t exponent_886[24];
     int32_t bias_886[192];
@@ -383,19 +383,19 @@ struct ul_unas_int8_weights {
     int8_t table_890[256];
     int32_t numbers_76[16];
     int8_t table_894[256];
-    int32_t numbers_77[52];
-    int8_t weight_1001[64];
+    int32_t numbers_77[56];
+    int8_t weight_1001[32];
     int32_t multiplier_1001[4];
     int32_t exponent_1001[4];
     int32_t bias_1001[4];
     int8_t table_1002[256];
     int32_t numbers_79[8];
-    int8_t weight_1010[1536];
+    int8_t weight_1010[384];
     int32_t multiplier_1010[48];
     int32_t exponent_1010[48];
     int32_t bias_1010[48];
     int8_t table_1013[256];
-    int8_t weight_1022[768];
+    int8_t weight_1022[192];
     int32_t multiplier_1022[48];
     int32_t exponent_1022[48];
     int32_t bias_1022[1536];
@@ -404,8 +404,8 @@ struct ul_unas_int8_weights {
     int8_t table_1026[256];
     int32_t numbers_82[16];
     int8_t table_1030[256];
-    int32_t numbers_83[52];
-    int8_t weight_1485[512];
+    int32_t numbers_83[56];
+    int8_t weight_1485[256];
     int32_t multiplier_1485[16];
     int32_t exponent_1485[16];
     int32_t bias_1485[16];
@@ -413,20 +413,20 @@ struct ul_unas_int8_weights {
     int32_t numbers_84[16];
     int8_t table_1491[256];
     int32_t numbers_85[16];
-    int8_t weight_1496[512];
+    int8_t weight_1496[256];
     int32_t multiplier_1496[32];
     int32_t exponent_1496[32];
     int32_t bias_1496[32];
     int32_t numbers_86[40];
-    int8_t weight_1497[256];
+    int8_t weight_1497[128];
     int32_t multiplier_1497[16];
     int32_t exponent_1497[16];
     int32_t bias_1497[16];
-    int8_t weight_1498[512];
+    int8_t weight_1498[256];
     int32_t multiplier_1498[32];
     int32_t exponent_1498[32];
     int32_t bias_1498[32];
-    int8_t weight_1499[256];
+    int8_t weight_1499[128];
     int32_t multiplier_1499[16];
     int32_t exponent_1499[16];
     int32_t bias_1499[16];
@@ -437,18 +437,18 @@ struct ul_unas_int8_weights {
     int32_t exponent_1509[16];
     int32_t bias_1509[16];
     int8_t table_1505[256];
-    int32_t numbers_88[52];
+    int32_t numbers_88[56];
     int8_t table_1512[256];
     int32_t numbers_89[16];
     int8_t table_1515[256];
     int32_t numbers_90[16];
     int32_t numbers_91[40];
-    int8_t weight_1524[1536];
+    int8_t weight_1524[384];
     int32_t multiplier_1524[48];
     int32_t exponent_1524[48];
     int32_t bias_1524[48];
     int8_t table_1527[256];
-    int8_t weight_1536[768];
+    int8_t weight_1536[192];
     int32_t multiplier_1536[48];
     int32_t exponent_1536[48];
     int32_t bias_1536[1536];
@@ -457,8 +457,8 @@ struct ul_unas_int8_weights {
     int8_t table_1540[256];
     int32_t numbers_94[16];
     int8_t table_1544[256];
-    int32_t numbers_95[52];
-    int8_t weight_1999[512];
+    int32_t numbers_95[56];
+    int8_t weight_1999[256];
     int32_t multiplier_1999[16];
     int32_t exponent_1999[16];
     int32_t bias_1999[16];
@@ -466,20 +466,20 @@ struct ul_unas_int8_weights {
     int32_t numbers_96[16];
     int8_t table_2005[256];
     int32_t numbers_97[16];
-    int8_t weight_2010[512];
+    int8_t weight_2010[256];
     int32_t multiplier_2010[32];
     int32_t exponent_2010[32];
     int32_t bias_2010[32];
     int32_t numbers_98[40];
-    int8_t weight_2011[256];
+    int8_t weight_2011[128];
     int32_t multiplier_2011[16];
     int32_t exponent_2011[16];
     int32_t bias_2011[16];
-    int8_t weight_2012[512];
+    int8_t weight_2012[256];
     int32_t multiplier_2012[32];
     int32_t exponent_2012[32];
     int32_t bias_2012[32];
-    int8_t weight_2013[256];
+    int8_t weight_2013[128];
     int32_t multiplier_2013[16];
     int32_t exponent_2013[16];
     int32_t bias_2013[16];
@@ -490,17 +490,17 @@ struct ul_unas_int8_weights {
     int32_t exponent_2023[16];
     int32_t bias_2023[16];
     int8_t table_2019[256];
-    int32_t numbers_100[52];
+    int32_t numbers_100[56];
     int8_t table_2026[256];
     int32_t numbers_101[16];
     int8_t table_2029[256];
     int32_t numbers_102[16];
-    int8_t weight_2035[512];
+    int8_t weight_2035[256];
     int32_t multiplier_2035[32];
     int32_t exponent_2035[32];
     int32_t bias_2035[32];
-    int32_t numbers_103[52];
-    int8_t weight_2037[512];
+    int32_t numbers_103[56];
+    int8_t weight_2037[256];
     int32_t multiplier_2037[32];
     int32_t exponent_2037[32];
     int32_t bias_2037[32];
@@ -540,15 +540,15 @@ struct ul_unas_int8_weights {
     int32_t exponent_2062[32];
     int32_t bias_2062[32];
     int8_t table_2058[256];
-    int32_t numbers_109[52];
+    int32_t numbers_109[56];
     int8_t table_2063[256];
     int32_t numbers_111[8];
-    int8_t weight_2072[192];
+    int8_t weight_2072[96];
     int32_t multiplier_2072[24];
     int32_t exponent_2072[24];
     int32_t bias_2072[24];
     int8_t table_2075[256];
-    int8_t weight_2084[192];
+    int8_t weight_2084[96];
     int32_t multiplier_2084[24];
     int32_t exponent_2084[24];
     int32_t bias_2084[192];
@@ -557,18 +557,18 @@ struct ul_unas_int8_weights {
     int8_t table_2088[256];
     int32_t numbers_114[16];
     int8_t table_2092[256];
-    int32_t numbers_115[52];
-    int8_t weight_2199[64];
+    int32_t numbers_115[56];
+    int8_t weight_2199[32];
     int32_t multiplier_2199[4];
     int32_t exponent_2199[4];
     int32_t bias_2199[4];
     int8_t table_2200[256];
-    int8_t weight_2205[768];
+    int8_t weight_2205[384];
     int32_t multiplier_2205[24];
     int32_t exponent_2205[24];
     int32_t bias_2205[24];
     int32_t numbers_117[20];
-    int8_t weight_2207[768];
+    int8_t weight_2207[384];
     int32_t multiplier_2207[24];
     int32_t exponent_2207[24];
     int32_t bias_2207[24];
@@ -583,7 +583,7 @@ struct ul_unas_int8_weights {
     int32_t exponent_2213[24];
     int32_t bias_2213[24];
     int32_t numbers_120[8];
-    int8_t weight_2217[576];
+    int8_t weight_2217[288];
     int32_t multiplier_2217[24];
     int32_t exponent_2217[24];
     int32_t bias_2217[24];
@@ -612,15 +612,15 @@ struct ul_unas_int8_weights {
     int32_t exponent_2233[24];
     int32_t bias_2233[24];
     int8_t table_2229[256];
-    int32_t numbers_124[52];
+    int32_t numbers_124[56];
     int8_t table_2234[256];
     int32_t numbers_126[8];
-    int8_t weight_2243[192];
+    int8_t weight_2243[96];
     int32_t multiplier_2243[24];
     int32_t exponent_2243[24];
     int32_t bias_2243[24];
     int8_t table_2246[256];
-    int8_t weight_2255[192];
+    int8_t weight_2255[96];
     int32_t multiplier_2255[24];
     int32_t exponent_2255[24];
     int32_t bias_2255[192];
@@ -629,18 +629,18 @@ struct ul_unas_int8_weights {
     int8_t table_2259[256];
     int32_t numbers_129[16];
     int8_t table_2263[256];
-    int32_t numbers_130[52];
-    int8_t weight_2370[64];
+    int32_t numbers_130[56];
+    int8_t weight_2370[32];
     int32_t multiplier_2370[4];
     int32_t exponent_2370[4];
     int32_t bias_2370[4];
     int8_t table_2371[256];
-    int8_t weight_2376[576];
+    int8_t weight_2376[288];
     int32_t multiplier_2376[24];
     int32_t exponent_2376[24];
     int32_t bias_2376[24];
     int32_t numbers_132[20];
-    int8_t weight_2378[576];
+    int8_t weight_2378[288];
     int32_t multiplier_2378[24];
     int32_t exponent_2378[24];
     int32_t bias_2378[24];
@@ -680,15 +680,15 @@ struct ul_unas_int8_weights {
     int32_t exponent_2405[24];
     int32_t bias_2405[24];
     int8_t table_2401[256];
-    int32_t numbers_138[52];
+    int32_t numbers_138[56];
     int8_t table_2406[256];
     int32_t numbers_140[8];
-    int8_t weight_2415[192];
+    int8_t weight_2415[96];
     int32_t multiplier_2415[24];
     int32_t exponent_2415[24];
     int32_t bias_2415[24];
     int8_t table_2418[256];
-    int8_t weight_2427[192];
+    int8_t weight_2427[96];
     int32_t multiplier_2427[24];
     int32_t exponent_2427[24];
     int32_t bias_2427[192];
@@ -697,8 +697,8 @@ struct ul_unas_int8_weights {
     int8_t table_2431[256];
     int32_t numbers_143[16];
     int8_t table_2435[256];
-    int32_t numbers_144[52];
-    int8_t weight_2542[64];
+    int32_t numbers_144[56];
+    int8_t weight_2542[32];
     int32_t multiplier_2542[4];
     int32_t exponent_2542[4];
     int32_t bias_2542[4];
@@ -713,27 +713,27 @@ struct ul_unas_int8_weights {
     int32_t exponent_2550[12];
     int32_t bias_2550[12];
     int32_t numbers_147[8];
-    int8_t weight_2556[1152];
+    int8_t weight_2556[384];
     int32_t multiplier_2556[24];
     int32_t exponent_2556[24];
     int32_t bias_2556[24];
     int32_t numbers_148[36];
-    int8_t weight_2558[1152];
+    int8_t weight_2558[384];
     int32_t multiplier_2558[24];
     int32_t exponent_2558[24];
     int32_t bias_2558[24];
     int32_t numbers_149[8];
-    int8_t weight_2564[192];
+    int8_t weight_2564[144];
     int32_t multiplier_2564[12];
     int32_t exponent_2564[12];
     int32_t bias_2564[12];
     int32_t numbers_150[36];
     int8_t table_2565[256];
-    int8_t weight_2567[768];
+    int8_t weight_2567[576];
     int32_t multiplier_2567[48];
     int32_t exponent_2567[48];
     int32_t bias_2567[48];
-    int8_t weight_2568[384];
+    int8_t weight_2568[288];
     int32_t multiplier_2568[24];
     int32_t exponent_2568[24];
     int32_t bias_2568[24];
@@ -752,15 +752,15 @@ struct ul_unas_int8_weights {
     int32_t exponent_2580[12];
     int32_t bias_2580[12];
     int8_t table_2576[256];
-    int32_t numbers_153[52];
+    int32_t numbers_153[56];
     int8_t table_2581[256];
     int32_t numbers_155[8];
-    int8_t weight_2590[192];
+    int8_t weight_2590[96];
     int32_t multiplier_2590[24];
     int32_t exponent_2590[24];
     int32_t bias_2590[24];
     int8_t table_2593[256];
-    int8_t weight_2602[192];
+    int8_t weight_2602[96];
     int32_t multiplier_2602[24];
     int32_t exponent_2602[24];
     int32_t bias_2602[384];
@@ -769,19 +769,19 @@ struct ul_unas_int8_weights {
     int8_t table_2606[256];
     int32_t numbers_158[16];
     int8_t table_2610[256];
-    int32_t numbers_159[52];
-    int8_t weight_2833[64];
+    int32_t numbers_159[56];
+    int8_t weight_2833[32];
     int32_t multiplier_2833[4];
     int32_t exponent_2833[4];
     int32_t bias_2833[4];
     int8_t table_2834[256];
-    int8_t weight_2841[448];
+    int8_t weight_2841[432];
     int32_t multiplier_2841[4];
     int32_t exponent_2841[4];
     int32_t bias_2841[4];
     int32_t numbers_161[20];
     int8_t table_2844[256];
-    int8_t weight_2846[32];
+    int8_t weight_2846[16];
     int32_t multiplier_2846[4];
     int32_t exponent_2846[4];
     int32_t bias_2846[4];
@@ -789,7 +789,7 @@ struct ul_unas_int8_weights {
     int32_t multiplier_2847[4];
     int32_t exponent_2847[4];
     int32_t bias_2847[4];
-    int8_t weight_2848[32];
+    int8_t weight_2848[16];
     int32_t multiplier_2848[4];
     int32_t exponent_2848[4];
     int32_t bias_2848[4];
@@ -804,15 +804,15 @@ struct ul_unas_int8_weights {
     int32_t exponent_2859[4];
     int32_t bias_2859[4];
     int8_t table_2855[256];
-    int32_t numbers_164[52];
+    int32_t numbers_164[56];
     int8_t table_2860[256];
     int32_t numbers_166[8];
-    int8_t weight_2869[192];
+    int8_t weight_2869[96];
     int32_t multiplier_2869[24];
     int32_t exponent_2869[24];
     int32_t bias_2869[24];
     int8_t table_2872[256];
-    int8_t weight_2881[192];
+    int8_t weight_2881[96];
     int32_t multiplier_2881[24];
     int32_t exponent_2881[24];
     int32_t bias_2881[768];
@@ -821,8 +821,8 @@ struct ul_unas_int8_weights {
     int8_t table_2885[256];
     int32_t numbers_169[16];
     int8_t table_2889[256];
-    int32_t numbers_170[52];
-    int8_t weight_3344[64];
+    int32_t numbers_170[56];
+    int8_t weight_3344[32];
     int32_t multiplier_3344[4];
     int32_t exponent_3344[4];
     int32_t bias_3344[4];
@@ -843,12 +843,12 @@ struct ul_unas_int8_weights {
     int8_t constants[47776];
 };
 
-typedef char weights_are_packed[sizeof(struct ul_unas_int8_weights) == 304992 ? 1 : -1];
+typedef char weights_are_packed[sizeof(struct ul_unas_int8_weights) == 289808 ? 1 : -1];
 
-static const uint32_t layout[2] = {0xa9d4e5d0u, 0xcd4575f1u};
+static const uint32_t layout[2] = {0xfe15bbb1u, 0x7912be16u};
 
 static const struct bounds bounds[] = {
-    {offsetof(struct ul_unas_int8_weights, zero), 262, INT32, -128, 127},
+    {offsetof(struct ul_unas_int8_weights, zero), 224, INT32, -128, 127},
     {offsetof(struct ul_unas_int8_weights, multiplier), 29, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent), 28, INT32, -31, 30},
     {offsetof(struct ul_unas_int8_weights, feature_exponent), 1, INT32, -64, 38},
@@ -870,12 +870,12 @@ static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, exponent_33), 12, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_39), 12, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_39), 12, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_7), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_7), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_41), 12, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_41), 12, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_43), 12, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_43), 12, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_11), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_11), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_53), 48, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_53), 48, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_54), 24, INT32, 0, 2147483647},
@@ -884,35 +884,35 @@ static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, exponent_55), 48, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_56), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_56), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_12), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_12), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_66), 12, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_66), 12, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_13), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_15), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_13), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_15), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_76), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_76), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_88), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_88), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_17), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_18), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_19), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_17), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_18), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_19), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_319), 4, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_319), 4, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_324), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_324), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_21), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_21), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_326), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_326), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_22), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_22), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_332), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_332), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_23), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_23), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_334), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_334), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_24), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_24), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_338), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_338), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_25), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_25), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_341), 96, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_341), 96, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_342), 48, INT32, 0, 2147483647},
@@ -921,33 +921,33 @@ static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, exponent_343), 96, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_344), 48, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_344), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_27), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_27), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_354), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_354), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_28), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_30), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_28), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_30), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_364), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_364), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_376), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_376), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_32), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_33), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_34), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_32), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_33), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_34), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_491), 4, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_491), 4, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_496), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_496), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_36), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_36), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_498), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_498), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_37), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_37), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_504), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_504), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_38), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_38), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_506), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_506), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_39), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_40), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_39), 6, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_40), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_512), 96, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_512), 96, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_513), 48, INT32, 0, 2147483647},
@@ -956,35 +956,35 @@ static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, exponent_514), 96, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_515), 48, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_515), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_41), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_41), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_525), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_525), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_42), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_44), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_42), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_44), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_535), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_535), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_547), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_547), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_46), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_47), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_48), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_46), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_47), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_48), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_662), 4, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_662), 4, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_667), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_667), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_50), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_50), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_669), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_669), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_51), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_51), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_673), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_673), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_52), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_52), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_675), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_675), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_53), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_53), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_679), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_679), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_54), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_54), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_682), 128, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_682), 128, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_683), 64, INT32, 0, 2147483647},
@@ -993,33 +993,33 @@ static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, exponent_684), 128, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_685), 64, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_685), 64, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_56), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_56), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_695), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_695), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_57), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_59), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_57), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_59), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_705), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_705), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_717), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_717), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_61), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_62), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_63), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_61), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_62), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_63), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_832), 4, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_832), 4, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_837), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_837), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_65), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_65), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_839), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_839), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_66), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_66), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_843), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_843), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_67), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_67), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_845), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_845), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_68), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_69), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_68), 6, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_69), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_851), 64, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_851), 64, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_852), 32, INT32, 0, 2147483647},
@@ -1028,87 +1028,87 @@ static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, exponent_853), 64, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_854), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_854), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_70), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_70), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_864), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_864), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_71), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_73), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_71), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_73), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_874), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_874), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_886), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_886), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_75), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_76), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_77), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_75), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_76), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_77), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_1001), 4, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_1001), 4, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_79), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_79), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_1010), 48, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_1010), 48, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_1022), 48, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_1022), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_81), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_82), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_83), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_81), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_82), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_83), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_1485), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_1485), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_84), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_85), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_84), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_85), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_1496), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_1496), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_86), 38, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_86), 39, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_1497), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_1497), 16, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_1498), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_1498), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_1499), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_1499), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_87), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_87), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_1509), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_1509), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_88), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_89), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_90), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_91), 38, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_88), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_89), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_90), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_91), 39, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_1524), 48, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_1524), 48, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_1536), 48, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_1536), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_93), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_94), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_95), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_93), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_94), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_95), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_1999), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_1999), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_96), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_97), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_96), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_97), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2010), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2010), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_98), 38, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_98), 39, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2011), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2011), 16, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2012), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2012), 32, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2013), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2013), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_99), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_99), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2023), 16, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2023), 16, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_100), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_101), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_102), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_100), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_101), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_102), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2035), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2035), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_103), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_103), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2037), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2037), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_104), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_104), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2041), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2041), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_105), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_105), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2043), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2043), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_106), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_107), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_106), 6, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_107), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2049), 128, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2049), 128, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2050), 64, INT32, 0, 2147483647},
@@ -1117,35 +1117,35 @@ static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, exponent_2051), 128, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2052), 64, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2052), 64, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_108), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_108), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2062), 32, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2062), 32, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_109), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_111), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_109), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_111), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2072), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2072), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2084), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2084), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_113), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_114), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_115), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_113), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_114), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_115), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2199), 4, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2199), 4, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2205), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2205), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_117), 19, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_117), 20, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2207), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2207), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_118), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_118), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2211), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2211), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_119), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_119), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2213), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2213), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_120), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_120), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2217), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2217), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_121), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_121), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2220), 96, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2220), 96, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2221), 48, INT32, 0, 2147483647},
@@ -1154,33 +1154,33 @@ static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, exponent_2222), 96, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2223), 48, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2223), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_123), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_123), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2233), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2233), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_124), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_126), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_124), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_126), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2243), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2243), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2255), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2255), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_128), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_129), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_130), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_128), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_129), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_130), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2370), 4, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2370), 4, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2376), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2376), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_132), 19, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_132), 20, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2378), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2378), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_133), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_133), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2384), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2384), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_134), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_134), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2386), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2386), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_135), 5, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_136), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_135), 6, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_136), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2392), 96, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2392), 96, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2393), 48, INT32, 0, 2147483647},
@@ -1189,35 +1189,35 @@ static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, exponent_2394), 96, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2395), 48, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2395), 48, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_137), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_137), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2405), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2405), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_138), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_140), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_138), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_140), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2415), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2415), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2427), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2427), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_142), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_143), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_144), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_142), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_143), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_144), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2542), 4, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2542), 4, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2548), 12, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2548), 12, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_146), 19, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_146), 20, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2550), 12, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2550), 12, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_147), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_147), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2556), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2556), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_148), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_148), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2558), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2558), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_149), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_149), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2564), 12, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2564), 12, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_150), 33, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_150), 34, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2567), 48, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2567), 48, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2568), 24, INT32, 0, 2147483647},
@@ -1226,23 +1226,23 @@ static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, exponent_2569), 48, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2570), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2570), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_152), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_152), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2580), 12, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2580), 12, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_153), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_155), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_153), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_155), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2590), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2590), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2602), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2602), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_157), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_158), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_159), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_157), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_158), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_159), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2833), 4, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2833), 4, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2841), 4, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2841), 4, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_161), 19, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_161), 20, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2846), 4, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2846), 4, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2847), 2, INT32, 0, 2147483647},
@@ -1251,21 +1251,21 @@ static const struct bounds bounds[] = {
     {offsetof(struct ul_unas_int8_weights, exponent_2848), 4, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2849), 2, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2849), 2, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_163), 14, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_163), 15, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2859), 1, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2859), 1, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_164), 52, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_166), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_164), 53, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_166), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_2869), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2869), 24, INT32, -31, -1},
     {offsetof(struct ul_unas_int8_weights, multiplier_2881), 24, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_2881), 24, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_168), 38, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_169), 14, INT32, -2147483648, 2147483647},
-    {offsetof(struct ul_unas_int8_weights, numbers_170), 52, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_168), 39, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_169), 15, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_170), 53, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, multiplier_3344), 4, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, exponent_3344), 4, INT32, -31, -1},
-    {offsetof(struct ul_unas_int8_weights, numbers_172), 5, INT32, -2147483648, 2147483647},
+    {offsetof(struct ul_unas_int8_weights, numbers_172), 6, INT32, -2147483648, 2147483647},
     {offsetof(struct ul_unas_int8_weights, split_first), 192, UINT16, 0, 127},
     {offsetof(struct ul_unas_int8_weights, split_multiplier), 192, INT32, 0, 2147483647},
     {offsetof(struct ul_unas_int8_weights, split_exponent), 192, INT32, -31, -1},
@@ -1419,9 +1419,9 @@ static const int32_t logarithms[65] ALIGNED = {
 49472,50344,51207,52063,52911,53751,54584,55410,56229,57040,57845,58643,59434,60219,
 60997,61769,62534,63294,64047,64794,65536};
 
-APART void merge_bands_0(const uint16_t *first, const uint16_t *until, const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void merge_bands_0(const uint16_t *first, const uint16_t *until, const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    merge_bands(16, first, until, a, x, y);
+    merge_bands(16, first, until, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void pad_0(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1431,17 +1431,12 @@ APART void pad_0(int32_t zero, const int8_t *x, int8_t *padded)
 
 APART void gather_frames_0(const int8_t *x, int8_t *restrict y)
 {
-    gather(33, 3, 3, 2, 67, 16, x, y);
+    gather(33, 3, 3, 2, 67, 9, x, y);
 }
 
-APART void apply_to_rows_0(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_0(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 12, 12, a, x, y);
-}
-
-APART void rectify_0(int count, int32_t zero, int8_t *y)
-{
-    at_least(count, zero, y);
+    apply(33, 9, (struct inputs){12, 4, 1, 9, 12}, 12, 12, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
 APART void pad_1(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1451,12 +1446,12 @@ APART void pad_1(int32_t zero, const int8_t *x, int8_t *padded)
 
 APART void gather_frames_1(const int8_t *x, int8_t *restrict y)
 {
-    gather(17, 3, 3, 2, 35, 16, x, y);
+    gather(17, 3, 3, 2, 35, 9, x, y);
 }
 
-APART void apply_to_rows_1(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_1(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(17, 16, 16, 12, 12, a, x, y);
+    apply(17, 9, (struct inputs){12, 4, 1, 9, 12}, 12, 12, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
 APART void means_in_columns_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1464,29 +1459,29 @@ APART void means_in_columns_0(int32_t zero, int32_t multiplier, int32_t exponent
     mean_in_columns(65, 12, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_2(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_2(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 12, 16, 48, 48, a, x, y);
+    apply(1, 12, (struct inputs){12, 4, 1, 12, 48}, 48, 48, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_3(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_3(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 12, 16, 24, 24, a, x, y);
+    apply(1, 12, (struct inputs){12, 4, 1, 12, 24}, 24, 24, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_4(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_4(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 24, 24, 48, 48, a, x, y);
+    apply(1, 24, (struct inputs){24, 4, 1, 24, 48}, 48, 48, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_5(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_5(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 24, 24, 24, 24, a, x, y);
+    apply(1, 24, (struct inputs){24, 4, 1, 24, 24}, 24, 24, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_6(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_6(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 24, 24, 12, 12, a, x, y);
+    apply(1, 24, (struct inputs){24, 4, 1, 24, 12}, 12, 12, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void means_in_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1494,24 +1489,24 @@ APART void means_in_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, i
     mean_in_rows(65, 12, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_7(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_7(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(17, 8, 8, 24, 24, a, x, y);
+    apply(17, 8, (struct inputs){4, 4, 2, 4, 4}, 24, 24, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_8(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_8(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 8, 8, 24, 24, a, x, y);
+    apply(1, 8, (struct inputs){4, 4, 2, 4, 4}, 24, 24, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_9(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_9(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(17, 16, 16, 4, 4, a, x, y);
+    apply(17, 8, (struct inputs){8, 4, 1, 8, 4}, 4, 4, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_10(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_10(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(65, 12, 16, 24, 24, a, x, y);
+    apply(65, 12, (struct inputs){8, 4, 2, 6, 1}, 24, 24, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
 APART void pad_2(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1519,14 +1514,14 @@ APART void pad_2(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(65, 24, 24, 1, 1, zero, x, padded);
 }
 
-APART void apply_over_frames_0(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_over_frames_0(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply_depthwise(33, 2, 2, 3, 24, 1608, a, x, y);
+    apply_depthwise(33, 2, 2, 3, 24, 1608, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
-APART void apply_to_rows_11(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_11(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 24, 24, 24, 24, a, x, y);
+    apply(33, 24, (struct inputs){12, 4, 2, 12, 1}, 24, 24, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void means_in_columns_1(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1534,24 +1529,24 @@ APART void means_in_columns_1(int32_t zero, int32_t multiplier, int32_t exponent
     mean_in_columns(33, 24, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_12(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_12(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 24, 24, 96, 96, a, x, y);
+    apply(1, 24, (struct inputs){24, 4, 1, 24, 96}, 96, 96, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_13(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_13(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 48, 48, 96, 96, a, x, y);
+    apply(1, 48, (struct inputs){48, 4, 1, 48, 96}, 96, 96, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_14(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_14(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 48, 48, 48, 48, a, x, y);
+    apply(1, 48, (struct inputs){48, 4, 1, 48, 48}, 48, 48, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_15(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_15(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 48, 48, 24, 24, a, x, y);
+    apply(1, 48, (struct inputs){48, 4, 1, 48, 24}, 24, 24, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void means_in_rows_1(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1559,14 +1554,19 @@ APART void means_in_rows_1(int32_t zero, int32_t multiplier, int32_t exponent, i
     mean_in_rows(33, 24, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_16(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_16(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(9, 8, 8, 24, 24, a, x, y);
+    apply(9, 8, (struct inputs){4, 4, 2, 4, 4}, 24, 24, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_17(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_17(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(9, 16, 16, 4, 4, a, x, y);
+    apply(9, 8, (struct inputs){8, 4, 1, 8, 4}, 4, 4, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
+}
+
+APART void apply_to_rows_18(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
+{
+    apply(33, 24, (struct inputs){12, 4, 2, 12, 1}, 24, 24, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
 APART void pad_3(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1574,14 +1574,14 @@ APART void pad_3(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(33, 24, 24, 1, 1, zero, x, padded);
 }
 
-APART void apply_over_frames_1(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_over_frames_1(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply_depthwise(33, 1, 2, 3, 24, 840, a, x, y);
+    apply_depthwise(33, 1, 2, 3, 24, 840, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
-APART void apply_to_rows_18(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_19(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 24, 24, 32, 32, a, x, y);
+    apply(33, 24, (struct inputs){12, 4, 2, 12, 1}, 32, 32, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
 APART void pad_4(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1589,14 +1589,14 @@ APART void pad_4(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(33, 32, 32, 2, 2, zero, x, padded);
 }
 
-APART void apply_over_frames_2(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_over_frames_2(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply_depthwise(33, 1, 1, 5, 32, 1184, a, x, y);
+    apply_depthwise(33, 1, 1, 5, 32, 1184, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
-APART void apply_to_rows_19(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_20(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 32, 32, 32, 32, a, x, y);
+    apply(33, 32, (struct inputs){16, 4, 2, 16, 1}, 32, 32, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void means_in_columns_2(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1604,29 +1604,29 @@ APART void means_in_columns_2(int32_t zero, int32_t multiplier, int32_t exponent
     mean_in_columns(33, 32, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_20(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_21(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 32, 32, 128, 128, a, x, y);
+    apply(1, 32, (struct inputs){32, 4, 1, 32, 128}, 128, 128, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_21(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_22(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 32, 32, 64, 64, a, x, y);
+    apply(1, 32, (struct inputs){32, 4, 1, 32, 64}, 64, 64, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_22(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_23(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 64, 64, 128, 128, a, x, y);
+    apply(1, 64, (struct inputs){64, 4, 1, 64, 128}, 128, 128, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_23(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_24(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 64, 64, 64, 64, a, x, y);
+    apply(1, 64, (struct inputs){64, 4, 1, 64, 64}, 64, 64, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_24(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_25(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 64, 64, 32, 32, a, x, y);
+    apply(1, 64, (struct inputs){64, 4, 1, 64, 32}, 32, 32, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void means_in_rows_2(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1634,9 +1634,9 @@ APART void means_in_rows_2(int32_t zero, int32_t multiplier, int32_t exponent, i
     mean_in_rows(33, 32, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_25(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_26(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 32, 32, 16, 16, a, x, y);
+    apply(33, 32, (struct inputs){16, 4, 2, 16, 1}, 16, 16, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
 APART void pad_5(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1644,9 +1644,9 @@ APART void pad_5(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(33, 16, 16, 2, 2, zero, x, padded);
 }
 
-APART void apply_over_frames_3(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_over_frames_3(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply_depthwise(33, 1, 1, 5, 16, 592, a, x, y);
+    apply_depthwise(33, 1, 1, 5, 16, 592, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
 APART void means_in_columns_3(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1654,24 +1654,24 @@ APART void means_in_columns_3(int32_t zero, int32_t multiplier, int32_t exponent
     mean_in_columns(33, 16, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_26(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_27(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 64, 64, a, x, y);
+    apply(1, 16, (struct inputs){16, 4, 1, 16, 64}, 64, 64, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_27(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_28(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 32, 32, a, x, y);
+    apply(1, 16, (struct inputs){16, 4, 1, 16, 32}, 32, 32, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_28(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_29(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 32, 32, 32, 32, a, x, y);
+    apply(1, 32, (struct inputs){32, 4, 1, 32, 32}, 32, 32, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_29(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_30(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 32, 32, 16, 16, a, x, y);
+    apply(1, 32, (struct inputs){32, 4, 1, 32, 16}, 16, 16, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void means_in_rows_3(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1679,14 +1679,19 @@ APART void means_in_rows_3(int32_t zero, int32_t multiplier, int32_t exponent, i
     mean_in_rows(33, 16, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_30(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_31(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 32, 32, 48, 48, a, x, y);
+    apply(33, 32, (struct inputs){8, 4, 4, 8, 4}, 48, 48, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_31(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_32(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 16, 16, 48, 48, a, x, y);
+    apply(1, 16, (struct inputs){4, 4, 4, 4, 4}, 48, 48, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
+}
+
+APART void apply_to_rows_33(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
+{
+    apply(33, 16, (struct inputs){16, 4, 1, 16, 16}, 16, 16, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void mean_of_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1694,19 +1699,24 @@ APART void mean_of_rows_0(int32_t zero, int32_t multiplier, int32_t exponent, in
     mean(528, 1, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_32(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_34(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 32, 32, a, x, y);
+    apply(33, 16, (struct inputs){8, 4, 2, 8, 8}, 32, 32, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_33(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_35(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 16, 16, a, x, y);
+    apply(33, 16, (struct inputs){8, 4, 2, 8, 8}, 16, 16, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_34(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_36(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 32, 32, 24, 24, a, x, y);
+    apply(33, 16, (struct inputs){8, 4, 2, 8, 1}, 32, 32, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
+}
+
+APART void apply_to_rows_37(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
+{
+    apply(33, 32, (struct inputs){16, 4, 2, 16, 1}, 24, 24, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
 APART void pad_6(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1714,14 +1724,14 @@ APART void pad_6(int32_t zero, const int8_t *x, int8_t *padded)
     pad_rows(33, 24, 24, 2, 2, zero, x, padded);
 }
 
-APART void apply_over_frames_4(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_over_frames_4(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply_depthwise(33, 1, 1, 5, 24, 888, a, x, y);
+    apply_depthwise(33, 1, 1, 5, 24, 888, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
-APART void apply_to_rows_35(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_38(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 24, 24, 12, 12, a, x, y);
+    apply(33, 24, (struct inputs){24, 4, 1, 24, 12}, 12, 12, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
 APART void pad_7(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1734,14 +1744,14 @@ APART void gather_frames_2(const int8_t *x, int8_t *restrict y)
     gather(33, 2, 24, 12, 408, 48, x, y);
 }
 
-APART void apply_to_rows_36(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_39(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 48, 48, 24, 24, a, x, y);
+    apply(33, 48, (struct inputs){16, 12, 3, 4, 4}, 24, 24, (struct affine){weight, bias, multiplier, exponent, zero, 1}, x, y);
 }
 
-APART void apply_to_rows_37(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_40(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(65, 12, 16, 12, 12, a, x, y);
+    apply(65, 12, (struct inputs){12, 4, 1, 12, 12}, 12, 12, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void pad_8(int32_t zero, const int8_t *x, int8_t *padded)
@@ -1751,12 +1761,12 @@ APART void pad_8(int32_t zero, const int8_t *x, int8_t *padded)
 
 APART void gather_frames_3(const int8_t *x, int8_t *restrict y)
 {
-    gather(33, 3, 36, 24, 804, 112, x, y);
+    gather(33, 3, 36, 24, 804, 108, x, y);
 }
 
-APART void apply_to_rows_38(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_41(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 112, 112, 4, 4, a, x, y);
+    apply(33, 108, (struct inputs){108, 4, 1, 108, 4}, 4, 4, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void means_in_columns_4(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1764,29 +1774,29 @@ APART void means_in_columns_4(int32_t zero, int32_t multiplier, int32_t exponent
     mean_in_columns(129, 1, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_39(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_42(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 1, 8, 4, 4, a, x, y);
+    apply(1, 1, (struct inputs){4, 4, 1, 1, 4}, 4, 4, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_40(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_43(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 1, 8, 2, 2, a, x, y);
+    apply(1, 1, (struct inputs){4, 4, 1, 1, 2}, 2, 2, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_41(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_44(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 2, 8, 4, 4, a, x, y);
+    apply(1, 2, (struct inputs){4, 4, 1, 2, 4}, 4, 4, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_42(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_45(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 2, 8, 2, 2, a, x, y);
+    apply(1, 2, (struct inputs){4, 4, 1, 2, 2}, 2, 2, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_43(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_46(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(1, 2, 8, 1, 1, a, x, y);
+    apply(1, 2, (struct inputs){4, 4, 1, 2, 1}, 1, 1, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void means_in_rows_4(int32_t zero, int32_t multiplier, int32_t exponent, int32_t result_zero, const int8_t *x, int8_t *restrict y)
@@ -1794,19 +1804,19 @@ APART void means_in_rows_4(int32_t zero, int32_t multiplier, int32_t exponent, i
     mean_in_rows(129, 1, zero, multiplier, exponent, result_zero, x, y);
 }
 
-APART void apply_to_rows_44(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_47(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 8, 8, 24, 24, a, x, y);
+    apply(33, 8, (struct inputs){4, 4, 2, 4, 4}, 24, 24, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void apply_to_rows_45(const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void apply_to_rows_48(const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    apply(33, 16, 16, 4, 4, a, x, y);
+    apply(33, 8, (struct inputs){8, 4, 1, 8, 4}, 4, 4, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
-APART void split_rows_0(const uint16_t *first, const struct affine a, const int8_t *x, int8_t *restrict y)
+APART void split_rows_0(const uint16_t *first, const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int32_t *exponent, int32_t zero, const int8_t *x, int8_t *restrict y)
 {
-    split_bands(1, 129, 192, 257, first, a, x, y);
+    split_bands(1, 129, 192, 257, first, (struct affine){weight, bias, multiplier, exponent, zero, 0}, x, y);
 }
 
 APART void chain_0(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
@@ -1851,7 +1861,7 @@ APART void chain_2(const int8_t *x0, const int8_t *table0, int8_t *restrict y0, 
 
 INLINE void chain_3_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, int count)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
+    const struct product *n0 = (const struct product *)(numbers + 1);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -1860,19 +1870,24 @@ INLINE void chain_3_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
+APART void chain_3_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, int count)
+{
+    chain_3_either(0, numbers, x0, x1, y0, count);
+}
+
 APART void chain_3(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, int count)
 {
-    if (quick_product((const struct product *)(numbers + 0)))
+    if (*numbers)
         chain_3_either(1, numbers, x0, x1, y0, count);
     else
-        chain_3_either(0, numbers, x0, x1, y0, count);
+        chain_3_slowly(numbers, x0, x1, y0, count);
 }
 
 INLINE void chain_4_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2, const int8_t *table3, int8_t *restrict y3, int count)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
-    const struct sum *n2 = (const struct sum *)(numbers + 19);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
+    const struct sum *n2 = (const struct sum *)(numbers + 20);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -1887,17 +1902,22 @@ INLINE void chain_4_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
+APART void chain_4_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2, const int8_t *table3, int8_t *restrict y3, int count)
+{
+    chain_4_either(0, numbers, x0, x1, x2, x3, y2, table3, y3, count);
+}
+
 APART void chain_4(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2, const int8_t *table3, int8_t *restrict y3, int count)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)))
+    if (*numbers)
         chain_4_either(1, numbers, x0, x1, x2, x3, y2, table3, y3, count);
     else
-        chain_4_either(0, numbers, x0, x1, x2, x3, y2, table3, y3, count);
+        chain_4_slowly(numbers, x0, x1, x2, x3, y2, table3, y3, count);
 }
 
 INLINE void chain_5_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
 {
-    const struct sum *n0 = (const struct sum *)(numbers + 0);
+    const struct sum *n0 = (const struct sum *)(numbers + 1);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -1907,21 +1927,26 @@ INLINE void chain_5_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
+APART void chain_5_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
+{
+    chain_5_either(0, numbers, x0, x1, table1, y1, count);
+}
+
 APART void chain_5(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
 {
-    if (quick_sum((const struct sum *)(numbers + 0)))
+    if (*numbers)
         chain_5_either(1, numbers, x0, x1, table1, y1, count);
     else
-        chain_5_either(0, numbers, x0, x1, table1, y1, count);
+        chain_5_slowly(numbers, x0, x1, table1, y1, count);
 }
 
 INLINE void chain_6_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5, int count)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
-    const struct sum *n3 = (const struct sum *)(numbers + 19);
-    const struct product *n4 = (const struct product *)(numbers + 33);
-    const struct sum *n5 = (const struct sum *)(numbers + 38);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
+    const struct sum *n3 = (const struct sum *)(numbers + 20);
+    const struct product *n4 = (const struct product *)(numbers + 34);
+    const struct sum *n5 = (const struct sum *)(numbers + 39);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -1938,12 +1963,17 @@ INLINE void chain_6_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
+APART void chain_6_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5, int count)
+{
+    chain_6_either(0, numbers, x0, x1, x2, table2, x3, x4, y5, count);
+}
+
 APART void chain_6(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5, int count)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)) && quick_product((const struct product *)(numbers + 33)) && quick_sum((const struct sum *)(numbers + 38)))
+    if (*numbers)
         chain_6_either(1, numbers, x0, x1, x2, table2, x3, x4, y5, count);
     else
-        chain_6_either(0, numbers, x0, x1, x2, table2, x3, x4, y5, count);
+        chain_6_slowly(numbers, x0, x1, x2, table2, x3, x4, y5, count);
 }
 
 APART void chain_7(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
@@ -1986,10 +2016,10 @@ APART void chain_8(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
 
 INLINE void chain_9_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
-    const struct product *n3 = (const struct product *)(numbers + 19);
-    const struct sum *n4 = (const struct sum *)(numbers + 24);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
+    const struct product *n3 = (const struct product *)(numbers + 20);
+    const struct sum *n4 = (const struct sum *)(numbers + 25);
     for (int c = 0; c < 8; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -2004,17 +2034,22 @@ INLINE void chain_9_either(int quick, const int32_t *numbers, const int8_t *x0, 
     }
 }
 
+APART void chain_9_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
+{
+    chain_9_either(0, numbers, x0, x1, x2, table2, x3, y4);
+}
+
 APART void chain_9(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_product((const struct product *)(numbers + 19)) && quick_sum((const struct sum *)(numbers + 24)))
+    if (*numbers)
         chain_9_either(1, numbers, x0, x1, x2, table2, x3, y4);
     else
-        chain_9_either(0, numbers, x0, x1, x2, table2, x3, y4);
+        chain_9_slowly(numbers, x0, x1, x2, table2, x3, y4);
 }
 
 INLINE void chain_10_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
-    const struct sum *n0 = (const struct sum *)(numbers + 0);
+    const struct sum *n0 = (const struct sum *)(numbers + 1);
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -2024,21 +2059,26 @@ INLINE void chain_10_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_10_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+{
+    chain_10_either(0, numbers, x0, x1, table1, y1);
+}
+
 APART void chain_10(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
-    if (quick_sum((const struct sum *)(numbers + 0)))
+    if (*numbers)
         chain_10_either(1, numbers, x0, x1, table1, y1);
     else
-        chain_10_either(0, numbers, x0, x1, table1, y1);
+        chain_10_slowly(numbers, x0, x1, table1, y1);
 }
 
 INLINE void chain_11_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
-    const struct sum *n3 = (const struct sum *)(numbers + 19);
-    const struct product *n4 = (const struct product *)(numbers + 33);
-    const struct sum *n5 = (const struct sum *)(numbers + 38);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
+    const struct sum *n3 = (const struct sum *)(numbers + 20);
+    const struct product *n4 = (const struct product *)(numbers + 34);
+    const struct sum *n5 = (const struct sum *)(numbers + 39);
     for (int c = 0; c < 8; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -2055,22 +2095,27 @@ INLINE void chain_11_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_11_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+{
+    chain_11_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+}
+
 APART void chain_11(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)) && quick_product((const struct product *)(numbers + 33)) && quick_sum((const struct sum *)(numbers + 38)))
+    if (*numbers)
         chain_11_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
     else
-        chain_11_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+        chain_11_slowly(numbers, x0, x1, x2, table2, x3, x4, y5);
 }
 
 APART void copy_block_6(const int8_t *x, int8_t *y)
 {
-    copy(1, 17, 8, x, 0, 8, 1, y, 0, 16, 1);
+    copy(1, 17, 4, x, 0, 8, 1, y, 0, 8, 1);
 }
 
 APART void copy_block_7(const int8_t *x, int8_t *y)
 {
-    copy(1, 17, 8, x, 0, -8, 1, y, 0, 16, 1);
+    copy(1, 17, 4, x, 0, -8, 1, y, 0, 8, 1);
 }
 
 APART void copy_block_8(const int8_t *x, int8_t *y)
@@ -2080,9 +2125,9 @@ APART void copy_block_8(const int8_t *x, int8_t *y)
 
 INLINE void chain_12_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2, int count)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
-    const struct sum *n2 = (const struct sum *)(numbers + 19);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
+    const struct sum *n2 = (const struct sum *)(numbers + 20);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -2095,12 +2140,17 @@ INLINE void chain_12_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_12_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2, int count)
+{
+    chain_12_either(0, numbers, x0, x1, x2, x3, y2, count);
+}
+
 APART void chain_12(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, int8_t *restrict y2, int count)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)))
+    if (*numbers)
         chain_12_either(1, numbers, x0, x1, x2, x3, y2, count);
     else
-        chain_12_either(0, numbers, x0, x1, x2, x3, y2, count);
+        chain_12_slowly(numbers, x0, x1, x2, x3, y2, count);
 }
 
 APART void copy_block_9(const int8_t *x, int8_t *y)
@@ -2125,12 +2175,12 @@ APART void copy_block_12(const int8_t *x, int8_t *y)
 
 APART void copy_block_13(const int8_t *x, int8_t *y)
 {
-    copy(1, 9, 8, x, 0, 8, 1, y, 0, 16, 1);
+    copy(1, 9, 4, x, 0, 8, 1, y, 0, 8, 1);
 }
 
 APART void copy_block_14(const int8_t *x, int8_t *y)
 {
-    copy(1, 9, 8, x, 0, -8, 1, y, 0, 16, 1);
+    copy(1, 9, 4, x, 0, -8, 1, y, 0, 8, 1);
 }
 
 APART void copy_block_15(const int8_t *x, int8_t *y)
@@ -2140,7 +2190,7 @@ APART void copy_block_15(const int8_t *x, int8_t *y)
 
 INLINE void chain_13_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
+    const struct product *n0 = (const struct product *)(numbers + 1);
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 32; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 32 + c);
@@ -2150,12 +2200,17 @@ INLINE void chain_13_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_13_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
+{
+    chain_13_either(0, numbers, x0, x1, y0);
+}
+
 APART void chain_13(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
-    if (quick_product((const struct product *)(numbers + 0)))
+    if (*numbers)
         chain_13_either(1, numbers, x0, x1, y0);
     else
-        chain_13_either(0, numbers, x0, x1, y0);
+        chain_13_slowly(numbers, x0, x1, y0);
 }
 
 APART void copy_block_16(const int8_t *x, int8_t *y)
@@ -2165,7 +2220,7 @@ APART void copy_block_16(const int8_t *x, int8_t *y)
 
 INLINE void chain_14_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
+    const struct product *n0 = (const struct product *)(numbers + 1);
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 32; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 32 + c);
@@ -2175,17 +2230,22 @@ INLINE void chain_14_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_14_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
+{
+    chain_14_either(0, numbers, x0, x1, y0);
+}
+
 APART void chain_14(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
-    if (quick_product((const struct product *)(numbers + 0)))
+    if (*numbers)
         chain_14_either(1, numbers, x0, x1, y0);
     else
-        chain_14_either(0, numbers, x0, x1, y0);
+        chain_14_slowly(numbers, x0, x1, y0);
 }
 
 INLINE void chain_15_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
+    const struct product *n0 = (const struct product *)(numbers + 1);
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 16 + c);
@@ -2195,12 +2255,17 @@ INLINE void chain_15_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_15_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
+{
+    chain_15_either(0, numbers, x0, x1, y0);
+}
+
 APART void chain_15(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
-    if (quick_product((const struct product *)(numbers + 0)))
+    if (*numbers)
         chain_15_either(1, numbers, x0, x1, y0);
     else
-        chain_15_either(0, numbers, x0, x1, y0);
+        chain_15_slowly(numbers, x0, x1, y0);
 }
 
 APART void copy_block_17(const int8_t *x, int8_t *y)
@@ -2210,7 +2275,7 @@ APART void copy_block_17(const int8_t *x, int8_t *y)
 
 INLINE void chain_16_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
+    const struct product *n0 = (const struct product *)(numbers + 1);
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 16 + c);
@@ -2220,12 +2285,17 @@ INLINE void chain_16_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_16_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
+{
+    chain_16_either(0, numbers, x0, x1, y0);
+}
+
 APART void chain_16(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0)
 {
-    if (quick_product((const struct product *)(numbers + 0)))
+    if (*numbers)
         chain_16_either(1, numbers, x0, x1, y0);
     else
-        chain_16_either(0, numbers, x0, x1, y0);
+        chain_16_slowly(numbers, x0, x1, y0);
 }
 
 APART void copy_block_18(const int8_t *x, int8_t *y)
@@ -2240,10 +2310,10 @@ APART void copy_block_19(const int8_t *x, int8_t *y)
 
 INLINE void chain_17_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
-    const struct product *n3 = (const struct product *)(numbers + 19);
-    const struct sum *n4 = (const struct sum *)(numbers + 24);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
+    const struct product *n3 = (const struct product *)(numbers + 20);
+    const struct sum *n4 = (const struct sum *)(numbers + 25);
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -2258,21 +2328,26 @@ INLINE void chain_17_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_17_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
+{
+    chain_17_either(0, numbers, x0, x1, x2, table2, x3, y4);
+}
+
 APART void chain_17(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, int8_t *restrict y4)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_product((const struct product *)(numbers + 19)) && quick_sum((const struct sum *)(numbers + 24)))
+    if (*numbers)
         chain_17_either(1, numbers, x0, x1, x2, table2, x3, y4);
     else
-        chain_17_either(0, numbers, x0, x1, x2, table2, x3, y4);
+        chain_17_slowly(numbers, x0, x1, x2, table2, x3, y4);
 }
 
 INLINE void chain_18_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
-    const struct sum *n3 = (const struct sum *)(numbers + 19);
-    const struct product *n4 = (const struct product *)(numbers + 33);
-    const struct sum *n5 = (const struct sum *)(numbers + 38);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
+    const struct sum *n3 = (const struct sum *)(numbers + 20);
+    const struct product *n4 = (const struct product *)(numbers + 34);
+    const struct sum *n5 = (const struct sum *)(numbers + 39);
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -2289,18 +2364,33 @@ INLINE void chain_18_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_18_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+{
+    chain_18_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+}
+
 APART void chain_18(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)) && quick_product((const struct product *)(numbers + 33)) && quick_sum((const struct sum *)(numbers + 38)))
+    if (*numbers)
         chain_18_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
     else
-        chain_18_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+        chain_18_slowly(numbers, x0, x1, x2, table2, x3, x4, y5);
+}
+
+APART void copy_block_20(const int8_t *x, int8_t *y)
+{
+    copy(1, 33, 8, x, 0, 16, 1, y, 0, 16, 1);
+}
+
+APART void copy_block_21(const int8_t *x, int8_t *y)
+{
+    copy(1, 33, 8, x, 0, -16, 1, y, 0, 16, 1);
 }
 
 INLINE void chain_19_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1, int count)
 {
     const block of_x1 = block_all(*x1);
-    const struct sum *n0 = (const struct sum *)(numbers + 0);
+    const struct sum *n0 = (const struct sum *)(numbers + 1);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block v0 = subtract(quick, n0, of_x0, of_x1);
@@ -2310,19 +2400,24 @@ INLINE void chain_19_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_19_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1, int count)
+{
+    chain_19_either(0, numbers, x0, x1, y0, table1, y1, count);
+}
+
 APART void chain_19(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, const int8_t *table1, int8_t *restrict y1, int count)
 {
-    if (quick_sum((const struct sum *)(numbers + 0)))
+    if (*numbers)
         chain_19_either(1, numbers, x0, x1, y0, table1, y1, count);
     else
-        chain_19_either(0, numbers, x0, x1, y0, table1, y1, count);
+        chain_19_slowly(numbers, x0, x1, y0, table1, y1, count);
 }
 
 INLINE void chain_20_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
     const block of_x0 = block_all(*x0);
     const block of_x1 = block_all(*x1);
-    const struct sum *n0 = (const struct sum *)(numbers + 0);
+    const struct sum *n0 = (const struct sum *)(numbers + 1);
     for (int c = 0; c < 1; c += BLOCK) {
         const block v0 = add(quick, n0, of_x0, of_x1);
         const block v1 = block_look_up(table1, v0);
@@ -2330,21 +2425,26 @@ INLINE void chain_20_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_20_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+{
+    chain_20_either(0, numbers, x0, x1, table1, y1);
+}
+
 APART void chain_20(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
-    if (quick_sum((const struct sum *)(numbers + 0)))
+    if (*numbers)
         chain_20_either(1, numbers, x0, x1, table1, y1);
     else
-        chain_20_either(0, numbers, x0, x1, table1, y1);
+        chain_20_slowly(numbers, x0, x1, table1, y1);
 }
 
 INLINE void chain_21_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3, int count)
 {
     const block of_x1 = block_all(*x1);
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct product *n1 = (const struct product *)(numbers + 5);
-    const struct sum *n2 = (const struct sum *)(numbers + 10);
-    const struct sum *n3 = (const struct sum *)(numbers + 24);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct product *n1 = (const struct product *)(numbers + 6);
+    const struct sum *n2 = (const struct sum *)(numbers + 11);
+    const struct sum *n3 = (const struct sum *)(numbers + 25);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block v0 = multiply(quick, n0, of_x0, of_x1);
@@ -2358,21 +2458,26 @@ INLINE void chain_21_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_21_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3, int count)
+{
+    chain_21_either(0, numbers, x0, x1, x2, x3, x4, y3, count);
+}
+
 APART void chain_21(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, int8_t *restrict y3, int count)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)) && quick_sum((const struct sum *)(numbers + 24)))
+    if (*numbers)
         chain_21_either(1, numbers, x0, x1, x2, x3, x4, y3, count);
     else
-        chain_21_either(0, numbers, x0, x1, x2, x3, x4, y3, count);
+        chain_21_slowly(numbers, x0, x1, x2, x3, x4, y3, count);
 }
 
 INLINE void chain_22_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
-    const struct sum *n3 = (const struct sum *)(numbers + 19);
-    const struct product *n4 = (const struct product *)(numbers + 33);
-    const struct sum *n5 = (const struct sum *)(numbers + 38);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
+    const struct sum *n3 = (const struct sum *)(numbers + 20);
+    const struct product *n4 = (const struct product *)(numbers + 34);
+    const struct sum *n5 = (const struct sum *)(numbers + 39);
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 16; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 32 + c);
@@ -2390,22 +2495,27 @@ INLINE void chain_22_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_22_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+{
+    chain_22_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+}
+
 APART void chain_22(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)) && quick_product((const struct product *)(numbers + 33)) && quick_sum((const struct sum *)(numbers + 38)))
+    if (*numbers)
         chain_22_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
     else
-        chain_22_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+        chain_22_slowly(numbers, x0, x1, x2, table2, x3, x4, y5);
 }
 
 INLINE void chain_23_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4, int count)
 {
     const block of_x1 = block_all(*x1);
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct product *n1 = (const struct product *)(numbers + 5);
-    const struct sum *n2 = (const struct sum *)(numbers + 10);
-    const struct sum *n3 = (const struct sum *)(numbers + 24);
-    const struct sum *n4 = (const struct sum *)(numbers + 38);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct product *n1 = (const struct product *)(numbers + 6);
+    const struct sum *n2 = (const struct sum *)(numbers + 11);
+    const struct sum *n3 = (const struct sum *)(numbers + 25);
+    const struct sum *n4 = (const struct sum *)(numbers + 39);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block v0 = multiply(quick, n0, of_x0, of_x1);
@@ -2421,18 +2531,23 @@ INLINE void chain_23_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_23_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4, int count)
+{
+    chain_23_either(0, numbers, x0, x1, x2, x3, x4, x5, y4, count);
+}
+
 APART void chain_23(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *x3, const int8_t *x4, const int8_t *x5, int8_t *restrict y4, int count)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_product((const struct product *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 10)) && quick_sum((const struct sum *)(numbers + 24)) && quick_sum((const struct sum *)(numbers + 38)))
+    if (*numbers)
         chain_23_either(1, numbers, x0, x1, x2, x3, x4, x5, y4, count);
     else
-        chain_23_either(0, numbers, x0, x1, x2, x3, x4, x5, y4, count);
+        chain_23_slowly(numbers, x0, x1, x2, x3, x4, x5, y4, count);
 }
 
 INLINE void chain_24_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, int8_t *restrict y1)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
     for (int r = 0; r < 33; r++)
     for (int c = 0; c < 32; c += BLOCK) {
         const block of_x0 = block_load(x0 + r * 32 + c);
@@ -2444,18 +2559,23 @@ INLINE void chain_24_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_24_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, int8_t *restrict y1)
+{
+    chain_24_either(0, numbers, x0, x1, x2, y1);
+}
+
 APART void chain_24(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, int8_t *restrict y1)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)))
+    if (*numbers)
         chain_24_either(1, numbers, x0, x1, x2, y1);
     else
-        chain_24_either(0, numbers, x0, x1, x2, y1);
+        chain_24_slowly(numbers, x0, x1, x2, y1);
 }
 
 INLINE void chain_25_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, int8_t *restrict y1, int count)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -2466,17 +2586,22 @@ INLINE void chain_25_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_25_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, int8_t *restrict y1, int count)
+{
+    chain_25_either(0, numbers, x0, x1, x2, y1, count);
+}
+
 APART void chain_25(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, int8_t *restrict y1, int count)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)))
+    if (*numbers)
         chain_25_either(1, numbers, x0, x1, x2, y1, count);
     else
-        chain_25_either(0, numbers, x0, x1, x2, y1, count);
+        chain_25_slowly(numbers, x0, x1, x2, y1, count);
 }
 
 INLINE void chain_26_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
-    const struct sum *n0 = (const struct sum *)(numbers + 0);
+    const struct sum *n0 = (const struct sum *)(numbers + 1);
     for (int c = 0; c < 4; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -2486,21 +2611,26 @@ INLINE void chain_26_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_26_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
+{
+    chain_26_either(0, numbers, x0, x1, table1, y1);
+}
+
 APART void chain_26(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1)
 {
-    if (quick_sum((const struct sum *)(numbers + 0)))
+    if (*numbers)
         chain_26_either(1, numbers, x0, x1, table1, y1);
     else
-        chain_26_either(0, numbers, x0, x1, table1, y1);
+        chain_26_slowly(numbers, x0, x1, table1, y1);
 }
 
 INLINE void chain_27_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
-    const struct sum *n1 = (const struct sum *)(numbers + 5);
-    const struct sum *n3 = (const struct sum *)(numbers + 19);
-    const struct product *n4 = (const struct product *)(numbers + 33);
-    const struct sum *n5 = (const struct sum *)(numbers + 38);
+    const struct product *n0 = (const struct product *)(numbers + 1);
+    const struct sum *n1 = (const struct sum *)(numbers + 6);
+    const struct sum *n3 = (const struct sum *)(numbers + 20);
+    const struct product *n4 = (const struct product *)(numbers + 34);
+    const struct sum *n5 = (const struct sum *)(numbers + 39);
     for (int c = 0; c < 2; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -2517,12 +2647,17 @@ INLINE void chain_27_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_27_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
+{
+    chain_27_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+}
+
 APART void chain_27(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *x2, const int8_t *table2, const int8_t *x3, const int8_t *x4, int8_t *restrict y5)
 {
-    if (quick_product((const struct product *)(numbers + 0)) && quick_sum((const struct sum *)(numbers + 5)) && quick_sum((const struct sum *)(numbers + 19)) && quick_product((const struct product *)(numbers + 33)) && quick_sum((const struct sum *)(numbers + 38)))
+    if (*numbers)
         chain_27_either(1, numbers, x0, x1, x2, table2, x3, x4, y5);
     else
-        chain_27_either(0, numbers, x0, x1, x2, table2, x3, x4, y5);
+        chain_27_slowly(numbers, x0, x1, x2, table2, x3, x4, y5);
 }
 
 APART void chain_28(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
@@ -2537,7 +2672,7 @@ APART void chain_28(const int8_t *x0, const int8_t *table0, int8_t *restrict y0)
 INLINE void chain_29_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, int count)
 {
     const block of_x1 = block_all(*x1);
-    const struct product *n0 = (const struct product *)(numbers + 0);
+    const struct product *n0 = (const struct product *)(numbers + 1);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block v0 = multiply(quick, n0, of_x0, of_x1);
@@ -2545,42 +2680,47 @@ INLINE void chain_29_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
+APART void chain_29_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, int count)
+{
+    chain_29_either(0, numbers, x0, x1, y0, count);
+}
+
 APART void chain_29(const int32_t *numbers, const int8_t *x0, const int8_t *x1, int8_t *restrict y0, int count)
 {
-    if (quick_product((const struct product *)(numbers + 0)))
+    if (*numbers)
         chain_29_either(1, numbers, x0, x1, y0, count);
     else
-        chain_29_either(0, numbers, x0, x1, y0, count);
-}
-
-APART void copy_block_20(const int8_t *x, int8_t *y)
-{
-    copy(1, 1, 129, x, 0, 0, 1, y, 0, 0, 1);
-}
-
-APART void copy_block_21(const int8_t *x, int8_t *y)
-{
-    copy(1, 33, 4, x, 0, 4, 1, y, 0, 8, 1);
+        chain_29_slowly(numbers, x0, x1, y0, count);
 }
 
 APART void copy_block_22(const int8_t *x, int8_t *y)
 {
-    copy(1, 33, 4, x, 0, -4, 1, y, 0, 8, 1);
+    copy(1, 1, 129, x, 0, 0, 1, y, 0, 0, 1);
 }
 
 APART void copy_block_23(const int8_t *x, int8_t *y)
 {
-    copy(1, 33, 8, x, 0, 8, 1, y, 0, 16, 1);
+    copy(1, 33, 4, x, 0, 4, 1, y, 0, 8, 1);
 }
 
 APART void copy_block_24(const int8_t *x, int8_t *y)
 {
-    copy(1, 33, 8, x, 0, -8, 1, y, 0, 16, 1);
+    copy(1, 33, 4, x, 0, -4, 1, y, 0, 8, 1);
+}
+
+APART void copy_block_25(const int8_t *x, int8_t *y)
+{
+    copy(1, 33, 4, x, 0, 8, 1, y, 0, 8, 1);
+}
+
+APART void copy_block_26(const int8_t *x, int8_t *y)
+{
+    copy(1, 33, 4, x, 0, -8, 1, y, 0, 8, 1);
 }
 
 INLINE void chain_30_either(int quick, const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
 {
-    const struct product *n0 = (const struct product *)(numbers + 0);
+    const struct product *n0 = (const struct product *)(numbers + 1);
     for (int c = 0; c < count; c += BLOCK) {
         const block of_x0 = block_load(x0 + c);
         const block of_x1 = block_load(x1 + c);
@@ -2590,32 +2730,37 @@ INLINE void chain_30_either(int quick, const int32_t *numbers, const int8_t *x0,
     }
 }
 
-APART void chain_30(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
+APART void chain_30_slowly(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
 {
-    if (quick_product((const struct product *)(numbers + 0)))
-        chain_30_either(1, numbers, x0, x1, table1, y1, count);
-    else
-        chain_30_either(0, numbers, x0, x1, table1, y1, count);
+    chain_30_either(0, numbers, x0, x1, table1, y1, count);
 }
 
-APART void copy_block_25(const int8_t *x, int8_t *y)
+APART void chain_30(const int32_t *numbers, const int8_t *x0, const int8_t *x1, const int8_t *table1, int8_t *restrict y1, int count)
+{
+    if (*numbers)
+        chain_30_either(1, numbers, x0, x1, table1, y1, count);
+    else
+        chain_30_slowly(numbers, x0, x1, table1, y1, count);
+}
+
+APART void copy_block_27(const int8_t *x, int8_t *y)
 {
     copy(1, 1, 257, x, 0, 0, 1, y, 0, 0, 1);
 }
 
-APART void copy_block_26(const int8_t *x, int8_t *y)
+APART void copy_block_28(const int8_t *x, int8_t *y)
 {
     copy(1, 1, 34, x, 0, 0, 1, y, 0, 0, 1);
 }
 
-APART void copy_block_27(const int8_t *x, int8_t *y)
+APART void copy_block_29(const int8_t *x, int8_t *y)
 {
     copy(1, 1, 780, x, 0, 0, 1, y, 0, 0, 1);
 }
 
 struct scratch {
     int8_t padded[3232];
-    int8_t gathered[3696];
+    int8_t gathered[3580];
     int8_t values[12912];
     int8_t features[272];
     int8_t mask[272];
@@ -2650,15 +2795,15 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
         memset(out, 0, sizeof(int16_t) * 256);
         return;
     }
-    struct context context = {.sines = sines, .window = window, .synthesis = synthesis, .twiddles = twiddles, .logarithms = logarithms, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .mask_rows = 1, .least_logarithm = -2612471, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 1, .feature_multiplier = w->multiplier[28], .feature_exponent = w->feature_exponent[0], .feature_zero_point = w->zero[241], .feature_low = -128, .feature_high = 127, .mask_bytes = 1, .mask_multiplier = w->mask_multiplier[0], .mask_exponent = w->mask_exponent[0], .mask_zero_point = w->zero[240], .mask_unit = w->unit[0]};
+    struct context context = {.sines = sines, .window = window, .synthesis = synthesis, .twiddles = twiddles, .logarithms = logarithms, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .mask_rows = 1, .least_logarithm = -2612471, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 1, .feature_multiplier = w->multiplier[28], .feature_exponent = w->feature_exponent[0], .feature_zero_point = w->zero[203], .feature_low = -128, .feature_high = 127, .mask_bytes = 1, .mask_multiplier = w->mask_multiplier[0], .mask_exponent = w->mask_exponent[0], .mask_zero_point = w->zero[202], .mask_unit = w->unit[0]};
     memcpy(s->samples + 256, in, sizeof(int16_t) * 256);
     fixed_analyse(&context);
     if (s->level[19] == KNOCK_BEGAN) keep_states(s);
     if (s->level[19] == KNOCK_ENDED) restore_states(s);
-    merge_bands_0(w->merge_first + 0, w->merge_until + 0, (struct affine){w->merge_weight, w->merge_bias + 0, w->merge_multiplier + 0, w->merge_exponent + 0, w->zero[0]}, k.features, k.values);
-    merge_bands_0(w->merge_first + 16, w->merge_until + 16, (struct affine){w->merge_weight, w->merge_bias + 16, w->merge_multiplier + 16, w->merge_exponent + 16, w->zero[1]}, k.features, k.values + 16);
-    merge_bands_0(w->merge_first + 32, w->merge_until + 32, (struct affine){w->merge_weight, w->merge_bias + 32, w->merge_multiplier + 32, w->merge_exponent + 32, w->zero[2]}, k.features, k.values + 32);
-    merge_bands_0(w->merge_first + 48, w->merge_until + 48, (struct affine){w->merge_weight, w->merge_bias + 48, w->merge_multiplier + 48, w->merge_exponent + 48, w->zero[3]}, k.features, k.values + 48);
+    merge_bands_0(w->merge_first + 0, w->merge_until + 0, w->merge_weight, w->merge_bias + 0, w->merge_multiplier + 0, w->merge_exponent + 0, w->zero[0], k.features, k.values);
+    merge_bands_0(w->merge_first + 16, w->merge_until + 16, w->merge_weight, w->merge_bias + 16, w->merge_multiplier + 16, w->merge_exponent + 16, w->zero[1], k.features, k.values + 16);
+    merge_bands_0(w->merge_first + 32, w->merge_until + 32, w->merge_weight, w->merge_bias + 32, w->merge_multiplier + 32, w->merge_exponent + 32, w->zero[2], k.features, k.values + 32);
+    merge_bands_0(w->merge_first + 48, w->merge_until + 48, w->merge_weight, w->merge_bias + 48, w->merge_multiplier + 48, w->merge_exponent + 48, w->zero[3], k.features, k.values + 48);
     chain_0(k.features + 63, w->table_12, k.values + 12800);
     chain_1(k.values, w->table_13, k.values + 12816, k.values + 16, w->table_14, k.values + 12832);
     chain_0(k.values + 30, w->table_18, k.values + 12848);
@@ -2667,26 +2812,23 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     pad_0(w->zero[5], s->encoder_0_part0_cache + 65, k.padded + 67);
     pad_0(w->zero[5], k.features, k.padded + 134);
     gather_frames_0(k.padded, k.gathered);
-    apply_to_rows_0((struct affine){w->weight_29, w->bias_29, w->multiplier_29, w->exponent_29, w->zero[4]}, k.gathered, k.values + 784);
-    rectify_0(396, w->zero[6], k.values + 784);
-    pad_1(w->zero[8], s->encoder_0_part1_cache, k.padded);
-    pad_1(w->zero[8], s->encoder_0_part1_cache + 34, k.padded + 35);
+    apply_to_rows_0(w->weight_29, w->bias_29, w->multiplier_29, w->exponent_29, w->zero[4], k.gathered, k.values + 784);
+    pad_1(w->zero[7], s->encoder_0_part1_cache, k.padded);
+    pad_1(w->zero[7], s->encoder_0_part1_cache + 34, k.padded + 35);
     copy_block_0(k.values + 12800, k.values + 1968);
     copy_block_1(k.values + 12816, k.values + 1970);
     copy_block_1(k.values + 12832, k.values + 1986);
-    pad_1(w->zero[8], k.values + 1968, k.padded + 70);
+    pad_1(w->zero[7], k.values + 1968, k.padded + 70);
     gather_frames_1(k.padded, k.gathered);
-    apply_to_rows_1((struct affine){w->weight_31, w->bias_31, w->multiplier_31, w->exponent_31, w->zero[7]}, k.gathered, k.values + 1184);
-    rectify_0(204, w->zero[9], k.values + 1184);
-    pad_1(w->zero[11], s->encoder_0_part2_cache, k.padded);
-    pad_1(w->zero[11], s->encoder_0_part2_cache + 34, k.padded + 35);
+    apply_to_rows_1(w->weight_31, w->bias_31, w->multiplier_31, w->exponent_31, w->zero[6], k.gathered, k.values + 1184);
+    pad_1(w->zero[9], s->encoder_0_part2_cache, k.padded);
+    pad_1(w->zero[9], s->encoder_0_part2_cache + 34, k.padded + 35);
     copy_block_0(k.values + 12848, k.values + 2176);
     copy_block_1(k.values + 12864, k.values + 2178);
     copy_block_1(k.values + 12880, k.values + 2194);
-    pad_1(w->zero[11], k.values + 2176, k.padded + 70);
+    pad_1(w->zero[9], k.values + 2176, k.padded + 70);
     gather_frames_1(k.padded, k.gathered);
-    apply_to_rows_1((struct affine){w->weight_33, w->bias_33, w->multiplier_33, w->exponent_33, w->zero[10]}, k.gathered, k.values + 1392);
-    rectify_0(204, w->zero[12], k.values + 1392);
+    apply_to_rows_1(w->weight_33, w->bias_33, w->multiplier_33, w->exponent_33, w->zero[8], k.gathered, k.values + 1392);
     chain_2(k.values + 784, w->table_34, k.values, 384);
     chain_2(k.values + 1184, w->table_35, k.values + 384, 192);
     chain_2(k.values + 1392, w->table_36, k.values + 576, 204);
@@ -2695,517 +2837,485 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     pad_0(w->zero[5], s->encoder_0_part0_cache + 65, k.padded + 67);
     pad_0(w->zero[5], k.features, k.padded + 134);
     gather_frames_0(k.padded, k.gathered);
-    apply_to_rows_0((struct affine){w->weight_39, w->bias_39, w->multiplier_39, w->exponent_39, w->zero[13]}, k.gathered, k.values + 1568);
-    rectify_0(396, w->zero[14], k.values + 1568);
-    pad_1(w->zero[8], s->encoder_0_part1_cache, k.padded);
-    pad_1(w->zero[8], s->encoder_0_part1_cache + 34, k.padded + 35);
-    pad_1(w->zero[8], k.values + 1968, k.padded + 70);
+    apply_to_rows_0(w->weight_39, w->bias_39, w->multiplier_39, w->exponent_39, w->zero[10], k.gathered, k.values + 1568);
+    pad_1(w->zero[7], s->encoder_0_part1_cache, k.padded);
+    pad_1(w->zero[7], s->encoder_0_part1_cache + 34, k.padded + 35);
+    pad_1(w->zero[7], k.values + 1968, k.padded + 70);
     gather_frames_1(k.padded, k.gathered);
-    apply_to_rows_1((struct affine){w->weight_41, w->bias_41, w->multiplier_41, w->exponent_41, w->zero[15]}, k.gathered, k.values + 1968);
-    rectify_0(204, w->zero[16], k.values + 1968);
-    pad_1(w->zero[11], s->encoder_0_part2_cache, k.padded);
-    pad_1(w->zero[11], s->encoder_0_part2_cache + 34, k.padded + 35);
-    pad_1(w->zero[11], k.values + 2176, k.padded + 70);
+    apply_to_rows_1(w->weight_41, w->bias_41, w->multiplier_41, w->exponent_41, w->zero[11], k.gathered, k.values + 1968);
+    pad_1(w->zero[9], s->encoder_0_part2_cache, k.padded);
+    pad_1(w->zero[9], s->encoder_0_part2_cache + 34, k.padded + 35);
+    pad_1(w->zero[9], k.values + 2176, k.padded + 70);
     gather_frames_1(k.padded, k.gathered);
-    apply_to_rows_1((struct affine){w->weight_43, w->bias_43, w->multiplier_43, w->exponent_43, w->zero[17]}, k.gathered, k.values + 2176);
-    rectify_0(204, w->zero[18], k.values + 2176);
+    apply_to_rows_1(w->weight_43, w->bias_43, w->multiplier_43, w->exponent_43, w->zero[12], k.gathered, k.values + 2176);
     chain_2(k.values + 1568, w->table_44, k.values, 384);
     chain_2(k.values + 1968, w->table_45, k.values + 384, 192);
     chain_2(k.values + 2176, w->table_46, k.values + 576, 204);
     chain_4(w->numbers_11, k.values, w->constants + 784, k.values + 784, w->constants + 1568, k.values + 1568, w->table_51, k.values + 2352, 780);
-    means_in_columns_0(w->zero[19], w->multiplier[0], w->exponent[0], w->zero[20], k.values + 2352, k.values + 48);
-    apply_to_rows_2((struct affine){w->weight_53, w->bias_53, w->multiplier_53, w->exponent_53, w->zero[21]}, k.values + 48, k.values);
-    apply_to_rows_3((struct affine){w->weight_54, w->bias_54, w->multiplier_54, w->exponent_54, w->zero[22]}, k.values + 48, k.values + 144);
-    apply_to_rows_4((struct affine){w->weight_55, w->bias_55, w->multiplier_55, w->exponent_55, w->zero[23]}, s->encoder_0_attention_gru_memory, k.values + 48);
-    apply_to_rows_5((struct affine){w->weight_56, w->bias_56, w->multiplier_56, w->exponent_56, w->zero[24]}, s->encoder_0_attention_gru_memory, k.values + 176);
+    means_in_columns_0(w->zero[13], w->multiplier[0], w->exponent[0], w->zero[14], k.values + 2352, k.values + 48);
+    apply_to_rows_2(w->weight_53, w->bias_53, w->multiplier_53, w->exponent_53, w->zero[15], k.values + 48, k.values);
+    apply_to_rows_3(w->weight_54, w->bias_54, w->multiplier_54, w->exponent_54, w->zero[16], k.values + 48, k.values + 144);
+    apply_to_rows_4(w->weight_55, w->bias_55, w->multiplier_55, w->exponent_55, w->zero[17], s->encoder_0_attention_gru_memory, k.values + 48);
+    apply_to_rows_5(w->weight_56, w->bias_56, w->multiplier_56, w->exponent_56, w->zero[18], s->encoder_0_attention_gru_memory, k.values + 176);
     chain_5(w->numbers_12, k.values, k.values + 48, w->table_58, k.values + 96, 48);
     chain_6(w->numbers_13, k.values + 96, k.values + 176, k.values + 144, w->table_62, s->encoder_0_attention_gru_memory, k.values + 120, k.values + 12736, 24);
-    apply_to_rows_6((struct affine){w->weight_66, w->bias_66, w->multiplier_66, w->exponent_66, w->zero[25]}, k.values + 12736, k.values);
+    apply_to_rows_6(w->weight_66, w->bias_66, w->multiplier_66, w->exponent_66, w->zero[19], k.values + 12736, k.values);
     chain_7(k.values, w->table_67, k.values + 784);
     copy_block_2(k.values + 784, k.values);
     chain_3(w->numbers_15, k.values + 1568, k.values, k.values + 784, 780);
-    means_in_rows_0(w->zero[19], w->multiplier[1], w->exponent[1], w->zero[26], k.values + 2352, k.values);
-    memset(k.values + 80, w->zero[26], 68);
+    means_in_rows_0(w->zero[13], w->multiplier[1], w->exponent[1], w->zero[20], k.values + 2352, k.values);
+    memset(k.values + 80, w->zero[20], 68);
     copy_block_3(k.values, k.values + 80);
     copy_block_4(k.values + 80, k.values + 416);
     copy_block_5(k.values + 144, k.values + 420);
-    apply_to_rows_7((struct affine){w->weight_76, w->bias_76, w->multiplier_76, w->exponent_76, w->zero[27]}, k.values + 416, k.values);
+    apply_to_rows_7(w->weight_76, w->bias_76, w->multiplier_76, w->exponent_76, w->zero[21], k.values + 416, k.values);
     chain_8(k.values, w->table_79, k.values + 560);
     chain_9(w->numbers_17, k.values + 560, w->constants + 2352, k.values + 16, w->table_83, k.values + 568, k.values + 416);
     ROLLED for (int n = 0; n < 16; n++) {
-        apply_to_rows_8((struct affine){w->weight_88, w->bias_88 + 24 * n, w->multiplier_88, w->exponent_88, w->zero[28]}, k.values + 416 + 8 * n, k.values + 560);
+        apply_to_rows_8(w->weight_88, w->bias_88 + 24 * n, w->multiplier_88, w->exponent_88, w->zero[22], k.values + 416 + 8 * n, k.values + 560);
         chain_10(w->numbers_18, k.values + 24 + 24 * n, k.values + 560, w->table_92, k.values + 592);
         chain_11(w->numbers_19, k.values + 592, k.values + 576, k.values + 40 + 24 * n, w->table_96, k.values + 416 + 8 * n, k.values + 600, k.values + 424 + 8 * n);
     }
     copy_block_6(k.values + 416, k.values);
-    copy_block_7(k.values + 544, k.values + 8);
-    apply_to_rows_9((struct affine){w->weight_319, w->bias_319, w->multiplier_319, w->exponent_319, w->zero[29]}, k.values, k.values + 272);
-    chain_2(k.values + 272, w->table_320, k.values + 1568, 68);
+    copy_block_7(k.values + 548, k.values + 4);
+    apply_to_rows_9(w->weight_319, w->bias_319, w->multiplier_319, w->exponent_319, w->zero[23], k.values, k.values + 144);
+    chain_2(k.values + 144, w->table_320, k.values + 1568, 68);
     copy_block_8(k.values + 1568, k.values);
     chain_3(w->numbers_21, k.values + 784, k.values, k.values + 10272, 780);
-    apply_to_rows_10((struct affine){w->weight_324, w->bias_324, w->multiplier_324, w->exponent_324, w->zero[30]}, k.values + 10272, k.values);
-    rectify_0(1560, w->zero[31], k.values);
+    apply_to_rows_10(w->weight_324, w->bias_324, w->multiplier_324, w->exponent_324, w->zero[24], k.values + 10272, k.values);
     chain_3(w->numbers_22, k.values, w->constants + 2368, k.values + 1568, 1560);
-    apply_to_rows_10((struct affine){w->weight_326, w->bias_326, w->multiplier_326, w->exponent_326, w->zero[32]}, k.values + 10272, k.values);
-    rectify_0(1560, w->zero[33], k.values);
+    apply_to_rows_10(w->weight_326, w->bias_326, w->multiplier_326, w->exponent_326, w->zero[25], k.values + 10272, k.values);
     chain_12(w->numbers_23, k.values, w->constants + 3936, k.values + 1568, w->constants + 5504, k.values + 3136, 1560);
-    pad_2(w->zero[35], s->encoder_1_cache, k.padded);
-    pad_2(w->zero[35], k.values + 3136, k.padded + 1608);
-    apply_over_frames_0((struct affine){w->weight_332, w->bias_332, w->multiplier_332, w->exponent_332, w->zero[34]}, k.padded, k.values);
-    rectify_0(792, w->zero[36], k.values);
+    pad_2(w->zero[27], s->encoder_1_cache, k.padded);
+    pad_2(w->zero[27], k.values + 3136, k.padded + 1608);
+    apply_over_frames_0(w->weight_332, w->bias_332, w->multiplier_332, w->exponent_332, w->zero[26], k.padded, k.values);
     chain_3(w->numbers_24, k.values, w->constants + 7072, k.values + 800, 792);
-    apply_over_frames_0((struct affine){w->weight_334, w->bias_334, w->multiplier_334, w->exponent_334, w->zero[37]}, k.padded, k.values);
-    rectify_0(792, w->zero[38], k.values);
+    apply_over_frames_0(w->weight_334, w->bias_334, w->multiplier_334, w->exponent_334, w->zero[28], k.padded, k.values);
     chain_12(w->numbers_25, k.values, w->constants + 7872, k.values + 800, w->constants + 8672, k.values + 1600, 792);
-    apply_to_rows_11((struct affine){w->weight_338, w->bias_338, w->multiplier_338, w->exponent_338, w->zero[39]}, k.values + 1600, k.values);
+    apply_to_rows_11(w->weight_338, w->bias_338, w->multiplier_338, w->exponent_338, w->zero[29], k.values + 1600, k.values);
     chain_2(k.values, w->table_339, k.values + 800, 792);
-    means_in_columns_1(w->zero[40], w->multiplier[2], w->exponent[2], w->zero[41], k.values + 800, k.values + 1696);
-    apply_to_rows_12((struct affine){w->weight_341, w->bias_341, w->multiplier_341, w->exponent_341, w->zero[42]}, k.values + 1696, k.values + 1600);
-    apply_to_rows_4((struct affine){w->weight_342, w->bias_342, w->multiplier_342, w->exponent_342, w->zero[43]}, k.values + 1696, k.values + 1888);
-    apply_to_rows_13((struct affine){w->weight_343, w->bias_343, w->multiplier_343, w->exponent_343, w->zero[44]}, s->encoder_1_attention_gru_memory, k.values + 1696);
-    apply_to_rows_14((struct affine){w->weight_344, w->bias_344, w->multiplier_344, w->exponent_344, w->zero[45]}, s->encoder_1_attention_gru_memory, k.values + 1936);
+    means_in_columns_1(w->zero[30], w->multiplier[2], w->exponent[2], w->zero[31], k.values + 800, k.values + 1696);
+    apply_to_rows_12(w->weight_341, w->bias_341, w->multiplier_341, w->exponent_341, w->zero[32], k.values + 1696, k.values + 1600);
+    apply_to_rows_4(w->weight_342, w->bias_342, w->multiplier_342, w->exponent_342, w->zero[33], k.values + 1696, k.values + 1888);
+    apply_to_rows_13(w->weight_343, w->bias_343, w->multiplier_343, w->exponent_343, w->zero[34], s->encoder_1_attention_gru_memory, k.values + 1696);
+    apply_to_rows_14(w->weight_344, w->bias_344, w->multiplier_344, w->exponent_344, w->zero[35], s->encoder_1_attention_gru_memory, k.values + 1936);
     chain_5(w->numbers_27, k.values + 1600, k.values + 1696, w->table_346, k.values + 1792, 96);
     chain_6(w->numbers_28, k.values + 1792, k.values + 1936, k.values + 1888, w->table_350, s->encoder_1_attention_gru_memory, k.values + 1840, k.values + 12640, 48);
-    apply_to_rows_15((struct affine){w->weight_354, w->bias_354, w->multiplier_354, w->exponent_354, w->zero[46]}, k.values + 12640, k.values + 1600);
+    apply_to_rows_15(w->weight_354, w->bias_354, w->multiplier_354, w->exponent_354, w->zero[36], k.values + 12640, k.values + 1600);
     chain_2(k.values + 1600, w->table_355, k.values + 2400, 24);
     copy_block_9(k.values + 2400, k.values + 1600);
     chain_3(w->numbers_30, k.values, k.values + 1600, k.values + 4704, 792);
-    means_in_rows_1(w->zero[40], w->multiplier[3], w->exponent[3], w->zero[47], k.values + 800, k.values);
-    memset(k.values + 48, w->zero[47], 36);
+    means_in_rows_1(w->zero[30], w->multiplier[3], w->exponent[3], w->zero[37], k.values + 800, k.values);
+    memset(k.values + 48, w->zero[37], 36);
     copy_block_10(k.values, k.values + 48);
     copy_block_11(k.values + 48, k.values + 224);
     copy_block_12(k.values + 80, k.values + 228);
-    apply_to_rows_16((struct affine){w->weight_364, w->bias_364, w->multiplier_364, w->exponent_364, w->zero[48]}, k.values + 224, k.values);
+    apply_to_rows_16(w->weight_364, w->bias_364, w->multiplier_364, w->exponent_364, w->zero[38], k.values + 224, k.values);
     chain_8(k.values, w->table_367, k.values + 304);
     chain_9(w->numbers_32, k.values + 304, w->constants + 9472, k.values + 16, w->table_371, k.values + 312, k.values + 224);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_376, w->bias_376 + 24 * n, w->multiplier_376, w->exponent_376, w->zero[49]}, k.values + 224 + 8 * n, k.values + 304);
+        apply_to_rows_8(w->weight_376, w->bias_376 + 24 * n, w->multiplier_376, w->exponent_376, w->zero[39], k.values + 224 + 8 * n, k.values + 304);
         chain_10(w->numbers_33, k.values + 24 + 24 * n, k.values + 304, w->table_380, k.values + 336);
         chain_11(w->numbers_34, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_384, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
     }
     copy_block_13(k.values + 224, k.values);
-    copy_block_14(k.values + 288, k.values + 8);
-    apply_to_rows_17((struct affine){w->weight_491, w->bias_491, w->multiplier_491, w->exponent_491, w->zero[50]}, k.values, k.values + 144);
-    chain_2(k.values + 144, w->table_492, k.values + 800, 36);
+    copy_block_14(k.values + 292, k.values + 4);
+    apply_to_rows_17(w->weight_491, w->bias_491, w->multiplier_491, w->exponent_491, w->zero[40], k.values, k.values + 80);
+    chain_2(k.values + 80, w->table_492, k.values + 800, 36);
     copy_block_15(k.values + 800, k.values);
     chain_3(w->numbers_36, k.values + 4704, k.values, k.values + 7872, 792);
-    apply_to_rows_11((struct affine){w->weight_496, w->bias_496, w->multiplier_496, w->exponent_496, w->zero[51]}, k.values + 7872, k.values);
-    rectify_0(792, w->zero[52], k.values);
+    apply_to_rows_18(w->weight_496, w->bias_496, w->multiplier_496, w->exponent_496, w->zero[41], k.values + 7872, k.values);
     chain_3(w->numbers_37, k.values, w->constants + 9488, k.values + 800, 792);
-    apply_to_rows_11((struct affine){w->weight_498, w->bias_498, w->multiplier_498, w->exponent_498, w->zero[53]}, k.values + 7872, k.values);
-    rectify_0(792, w->zero[54], k.values);
+    apply_to_rows_18(w->weight_498, w->bias_498, w->multiplier_498, w->exponent_498, w->zero[42], k.values + 7872, k.values);
     chain_12(w->numbers_38, k.values, w->constants + 10288, k.values + 800, w->constants + 11088, k.values + 8672, 792);
-    pad_3(w->zero[56], s->encoder_2_cache, k.padded);
-    pad_3(w->zero[56], k.values + 8672, k.padded + 840);
-    apply_over_frames_1((struct affine){w->weight_504, w->bias_504, w->multiplier_504, w->exponent_504, w->zero[55]}, k.padded, k.values);
-    rectify_0(792, w->zero[57], k.values);
+    pad_3(w->zero[44], s->encoder_2_cache, k.padded);
+    pad_3(w->zero[44], k.values + 8672, k.padded + 840);
+    apply_over_frames_1(w->weight_504, w->bias_504, w->multiplier_504, w->exponent_504, w->zero[43], k.padded, k.values);
     chain_3(w->numbers_39, k.values, w->constants + 11888, k.values + 800, 792);
-    apply_over_frames_1((struct affine){w->weight_506, w->bias_506, w->multiplier_506, w->exponent_506, w->zero[58]}, k.padded, k.values);
-    rectify_0(792, w->zero[59], k.values);
+    apply_over_frames_1(w->weight_506, w->bias_506, w->multiplier_506, w->exponent_506, w->zero[45], k.padded, k.values);
     chain_4(w->numbers_40, k.values, w->constants + 12688, k.values + 800, w->constants + 13488, k.values + 1600, w->table_510, k.values + 4704, 792);
-    means_in_columns_1(w->zero[60], w->multiplier[4], w->exponent[4], w->zero[61], k.values + 4704, k.values + 96);
-    apply_to_rows_12((struct affine){w->weight_512, w->bias_512, w->multiplier_512, w->exponent_512, w->zero[62]}, k.values + 96, k.values);
-    apply_to_rows_4((struct affine){w->weight_513, w->bias_513, w->multiplier_513, w->exponent_513, w->zero[63]}, k.values + 96, k.values + 288);
-    apply_to_rows_13((struct affine){w->weight_514, w->bias_514, w->multiplier_514, w->exponent_514, w->zero[64]}, s->encoder_2_attention_gru_memory, k.values + 96);
-    apply_to_rows_14((struct affine){w->weight_515, w->bias_515, w->multiplier_515, w->exponent_515, w->zero[65]}, s->encoder_2_attention_gru_memory, k.values + 336);
+    means_in_columns_1(w->zero[46], w->multiplier[4], w->exponent[4], w->zero[47], k.values + 4704, k.values + 96);
+    apply_to_rows_12(w->weight_512, w->bias_512, w->multiplier_512, w->exponent_512, w->zero[48], k.values + 96, k.values);
+    apply_to_rows_4(w->weight_513, w->bias_513, w->multiplier_513, w->exponent_513, w->zero[49], k.values + 96, k.values + 288);
+    apply_to_rows_13(w->weight_514, w->bias_514, w->multiplier_514, w->exponent_514, w->zero[50], s->encoder_2_attention_gru_memory, k.values + 96);
+    apply_to_rows_14(w->weight_515, w->bias_515, w->multiplier_515, w->exponent_515, w->zero[51], s->encoder_2_attention_gru_memory, k.values + 336);
     chain_5(w->numbers_41, k.values, k.values + 96, w->table_517, k.values + 192, 96);
     chain_6(w->numbers_42, k.values + 192, k.values + 336, k.values + 288, w->table_521, s->encoder_2_attention_gru_memory, k.values + 240, k.values + 12688, 48);
-    apply_to_rows_15((struct affine){w->weight_525, w->bias_525, w->multiplier_525, w->exponent_525, w->zero[66]}, k.values + 12688, k.values);
+    apply_to_rows_15(w->weight_525, w->bias_525, w->multiplier_525, w->exponent_525, w->zero[52], k.values + 12688, k.values);
     chain_2(k.values, w->table_526, k.values + 800, 24);
     copy_block_9(k.values + 800, k.values);
     chain_3(w->numbers_44, k.values + 1600, k.values, k.values + 800, 792);
-    means_in_rows_1(w->zero[60], w->multiplier[5], w->exponent[5], w->zero[67], k.values + 4704, k.values);
-    memset(k.values + 48, w->zero[67], 36);
+    means_in_rows_1(w->zero[46], w->multiplier[5], w->exponent[5], w->zero[53], k.values + 4704, k.values);
+    memset(k.values + 48, w->zero[53], 36);
     copy_block_10(k.values, k.values + 48);
     copy_block_11(k.values + 48, k.values + 224);
     copy_block_12(k.values + 80, k.values + 228);
-    apply_to_rows_16((struct affine){w->weight_535, w->bias_535, w->multiplier_535, w->exponent_535, w->zero[68]}, k.values + 224, k.values);
+    apply_to_rows_16(w->weight_535, w->bias_535, w->multiplier_535, w->exponent_535, w->zero[54], k.values + 224, k.values);
     chain_8(k.values, w->table_538, k.values + 304);
     chain_9(w->numbers_46, k.values + 304, w->constants + 14288, k.values + 16, w->table_542, k.values + 312, k.values + 224);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_547, w->bias_547 + 24 * n, w->multiplier_547, w->exponent_547, w->zero[69]}, k.values + 224 + 8 * n, k.values + 304);
+        apply_to_rows_8(w->weight_547, w->bias_547 + 24 * n, w->multiplier_547, w->exponent_547, w->zero[55], k.values + 224 + 8 * n, k.values + 304);
         chain_10(w->numbers_47, k.values + 24 + 24 * n, k.values + 304, w->table_551, k.values + 336);
         chain_11(w->numbers_48, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_555, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
     }
     copy_block_13(k.values + 224, k.values);
-    copy_block_14(k.values + 288, k.values + 8);
-    apply_to_rows_17((struct affine){w->weight_662, w->bias_662, w->multiplier_662, w->exponent_662, w->zero[70]}, k.values, k.values + 144);
-    chain_2(k.values + 144, w->table_663, k.values + 1600, 36);
+    copy_block_14(k.values + 292, k.values + 4);
+    apply_to_rows_17(w->weight_662, w->bias_662, w->multiplier_662, w->exponent_662, w->zero[56], k.values, k.values + 80);
+    chain_2(k.values + 80, w->table_663, k.values + 1600, 36);
     copy_block_15(k.values + 1600, k.values);
     chain_3(w->numbers_50, k.values + 800, k.values, k.values + 9472, 792);
-    apply_to_rows_18((struct affine){w->weight_667, w->bias_667, w->multiplier_667, w->exponent_667, w->zero[71]}, k.values + 9472, k.values);
-    rectify_0(1056, w->zero[72], k.values);
+    apply_to_rows_19(w->weight_667, w->bias_667, w->multiplier_667, w->exponent_667, w->zero[57], k.values + 9472, k.values);
     chain_3(w->numbers_51, k.values, w->constants + 14304, k.values + 1056, 1056);
-    apply_to_rows_18((struct affine){w->weight_669, w->bias_669, w->multiplier_669, w->exponent_669, w->zero[73]}, k.values + 9472, k.values);
-    rectify_0(1056, w->zero[74], k.values);
+    apply_to_rows_19(w->weight_669, w->bias_669, w->multiplier_669, w->exponent_669, w->zero[58], k.values + 9472, k.values);
     chain_12(w->numbers_52, k.values, w->constants + 15360, k.values + 1056, w->constants + 16416, k.values + 4704, 1056);
-    pad_4(w->zero[76], k.values + 4704, k.padded);
-    apply_over_frames_2((struct affine){w->weight_673, w->bias_673, w->multiplier_673, w->exponent_673, w->zero[75]}, k.padded, k.values);
-    rectify_0(1056, w->zero[77], k.values);
+    pad_4(w->zero[60], k.values + 4704, k.padded);
+    apply_over_frames_2(w->weight_673, w->bias_673, w->multiplier_673, w->exponent_673, w->zero[59], k.padded, k.values);
     chain_3(w->numbers_53, k.values, w->constants + 17472, k.values + 1056, 1056);
-    apply_over_frames_2((struct affine){w->weight_675, w->bias_675, w->multiplier_675, w->exponent_675, w->zero[78]}, k.padded, k.values);
-    rectify_0(1056, w->zero[79], k.values);
+    pad_4(w->zero[60], k.values + 4704, k.padded);
+    apply_over_frames_2(w->weight_675, w->bias_675, w->multiplier_675, w->exponent_675, w->zero[61], k.padded, k.values);
     chain_12(w->numbers_54, k.values, w->constants + 18528, k.values + 1056, w->constants + 19584, k.values + 4704, 1056);
-    apply_to_rows_19((struct affine){w->weight_679, w->bias_679, w->multiplier_679, w->exponent_679, w->zero[80]}, k.values + 4704, k.values);
+    apply_to_rows_20(w->weight_679, w->bias_679, w->multiplier_679, w->exponent_679, w->zero[62], k.values + 4704, k.values);
     chain_2(k.values, w->table_680, k.values + 1056, 1056);
-    means_in_columns_2(w->zero[81], w->multiplier[6], w->exponent[6], w->zero[82], k.values + 1056, k.values + 2240);
-    apply_to_rows_20((struct affine){w->weight_682, w->bias_682, w->multiplier_682, w->exponent_682, w->zero[83]}, k.values + 2240, k.values + 2112);
-    apply_to_rows_21((struct affine){w->weight_683, w->bias_683, w->multiplier_683, w->exponent_683, w->zero[84]}, k.values + 2240, k.values + 2496);
-    apply_to_rows_22((struct affine){w->weight_684, w->bias_684, w->multiplier_684, w->exponent_684, w->zero[85]}, s->encoder_3_attention_gru_memory, k.values + 2240);
-    apply_to_rows_23((struct affine){w->weight_685, w->bias_685, w->multiplier_685, w->exponent_685, w->zero[86]}, s->encoder_3_attention_gru_memory, k.values + 2560);
+    means_in_columns_2(w->zero[63], w->multiplier[6], w->exponent[6], w->zero[64], k.values + 1056, k.values + 2240);
+    apply_to_rows_21(w->weight_682, w->bias_682, w->multiplier_682, w->exponent_682, w->zero[65], k.values + 2240, k.values + 2112);
+    apply_to_rows_22(w->weight_683, w->bias_683, w->multiplier_683, w->exponent_683, w->zero[66], k.values + 2240, k.values + 2496);
+    apply_to_rows_23(w->weight_684, w->bias_684, w->multiplier_684, w->exponent_684, w->zero[67], s->encoder_3_attention_gru_memory, k.values + 2240);
+    apply_to_rows_24(w->weight_685, w->bias_685, w->multiplier_685, w->exponent_685, w->zero[68], s->encoder_3_attention_gru_memory, k.values + 2560);
     chain_5(w->numbers_56, k.values + 2112, k.values + 2240, w->table_687, k.values + 2368, 128);
     chain_6(w->numbers_57, k.values + 2368, k.values + 2560, k.values + 2496, w->table_691, s->encoder_3_attention_gru_memory, k.values + 2432, k.values + 3072, 64);
-    apply_to_rows_24((struct affine){w->weight_695, w->bias_695, w->multiplier_695, w->exponent_695, w->zero[87]}, k.values + 3072, k.values + 2112);
+    apply_to_rows_25(w->weight_695, w->bias_695, w->multiplier_695, w->exponent_695, w->zero[69], k.values + 3072, k.values + 2112);
     chain_2(k.values + 2112, w->table_696, k.values + 2144, 32);
     chain_13(w->numbers_59, k.values, k.values + 2144, k.values + 4704);
-    means_in_rows_2(w->zero[81], w->multiplier[7], w->exponent[7], w->zero[88], k.values + 1056, k.values);
-    memset(k.values + 48, w->zero[88], 36);
+    means_in_rows_2(w->zero[63], w->multiplier[7], w->exponent[7], w->zero[70], k.values + 1056, k.values);
+    memset(k.values + 48, w->zero[70], 36);
     copy_block_10(k.values, k.values + 48);
     copy_block_11(k.values + 48, k.values + 224);
     copy_block_12(k.values + 80, k.values + 228);
-    apply_to_rows_16((struct affine){w->weight_705, w->bias_705, w->multiplier_705, w->exponent_705, w->zero[89]}, k.values + 224, k.values);
+    apply_to_rows_16(w->weight_705, w->bias_705, w->multiplier_705, w->exponent_705, w->zero[71], k.values + 224, k.values);
     chain_8(k.values, w->table_708, k.values + 304);
     chain_9(w->numbers_61, k.values + 304, w->constants + 20640, k.values + 16, w->table_712, k.values + 312, k.values + 224);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_717, w->bias_717 + 24 * n, w->multiplier_717, w->exponent_717, w->zero[90]}, k.values + 224 + 8 * n, k.values + 304);
+        apply_to_rows_8(w->weight_717, w->bias_717 + 24 * n, w->multiplier_717, w->exponent_717, w->zero[72], k.values + 224 + 8 * n, k.values + 304);
         chain_10(w->numbers_62, k.values + 24 + 24 * n, k.values + 304, w->table_721, k.values + 336);
         chain_11(w->numbers_63, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_725, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
     }
     copy_block_13(k.values + 224, k.values);
-    copy_block_14(k.values + 288, k.values + 8);
-    apply_to_rows_17((struct affine){w->weight_832, w->bias_832, w->multiplier_832, w->exponent_832, w->zero[91]}, k.values, k.values + 144);
-    chain_2(k.values + 144, w->table_833, k.values + 1056, 36);
+    copy_block_14(k.values + 292, k.values + 4);
+    apply_to_rows_17(w->weight_832, w->bias_832, w->multiplier_832, w->exponent_832, w->zero[73], k.values, k.values + 80);
+    chain_2(k.values + 80, w->table_833, k.values + 1056, 36);
     copy_block_16(k.values + 1056, k.values);
     chain_14(w->numbers_65, k.values + 4704, k.values, k.values + 1584);
-    apply_to_rows_25((struct affine){w->weight_837, w->bias_837, w->multiplier_837, w->exponent_837, w->zero[92]}, k.values + 1584, k.values);
-    rectify_0(528, w->zero[93], k.values);
+    apply_to_rows_26(w->weight_837, w->bias_837, w->multiplier_837, w->exponent_837, w->zero[74], k.values + 1584, k.values);
     chain_3(w->numbers_66, k.values, w->constants + 20656, k.values + 528, 528);
-    apply_to_rows_25((struct affine){w->weight_839, w->bias_839, w->multiplier_839, w->exponent_839, w->zero[94]}, k.values + 1584, k.values);
-    rectify_0(528, w->zero[95], k.values);
+    apply_to_rows_26(w->weight_839, w->bias_839, w->multiplier_839, w->exponent_839, w->zero[75], k.values + 1584, k.values);
     chain_12(w->numbers_67, k.values, w->constants + 21184, k.values + 528, w->constants + 21712, k.values + 1056, 528);
-    pad_5(w->zero[97], k.values + 1056, k.padded);
-    apply_over_frames_3((struct affine){w->weight_843, w->bias_843, w->multiplier_843, w->exponent_843, w->zero[96]}, k.padded, k.values);
-    rectify_0(528, w->zero[98], k.values);
+    pad_5(w->zero[77], k.values + 1056, k.padded);
+    apply_over_frames_3(w->weight_843, w->bias_843, w->multiplier_843, w->exponent_843, w->zero[76], k.padded, k.values);
     chain_3(w->numbers_68, k.values, w->constants + 22240, k.values + 528, 528);
-    apply_over_frames_3((struct affine){w->weight_845, w->bias_845, w->multiplier_845, w->exponent_845, w->zero[99]}, k.padded, k.values);
-    rectify_0(528, w->zero[100], k.values);
+    pad_5(w->zero[77], k.values + 1056, k.padded);
+    apply_over_frames_3(w->weight_845, w->bias_845, w->multiplier_845, w->exponent_845, w->zero[78], k.padded, k.values);
     chain_4(w->numbers_69, k.values, w->constants + 22768, k.values + 528, w->constants + 23296, k.values + 1056, w->table_849, k.values + 4704, 528);
-    means_in_columns_3(w->zero[101], w->multiplier[8], w->exponent[8], w->zero[102], k.values + 4704, k.values + 64);
-    apply_to_rows_26((struct affine){w->weight_851, w->bias_851, w->multiplier_851, w->exponent_851, w->zero[103]}, k.values + 64, k.values);
-    apply_to_rows_27((struct affine){w->weight_852, w->bias_852, w->multiplier_852, w->exponent_852, w->zero[104]}, k.values + 64, k.values + 192);
-    apply_to_rows_21((struct affine){w->weight_853, w->bias_853, w->multiplier_853, w->exponent_853, w->zero[105]}, s->encoder_4_attention_gru_memory, k.values + 64);
-    apply_to_rows_28((struct affine){w->weight_854, w->bias_854, w->multiplier_854, w->exponent_854, w->zero[106]}, s->encoder_4_attention_gru_memory, k.values + 224);
+    means_in_columns_3(w->zero[79], w->multiplier[8], w->exponent[8], w->zero[80], k.values + 4704, k.values + 64);
+    apply_to_rows_27(w->weight_851, w->bias_851, w->multiplier_851, w->exponent_851, w->zero[81], k.values + 64, k.values);
+    apply_to_rows_28(w->weight_852, w->bias_852, w->multiplier_852, w->exponent_852, w->zero[82], k.values + 64, k.values + 192);
+    apply_to_rows_22(w->weight_853, w->bias_853, w->multiplier_853, w->exponent_853, w->zero[83], s->encoder_4_attention_gru_memory, k.values + 64);
+    apply_to_rows_29(w->weight_854, w->bias_854, w->multiplier_854, w->exponent_854, w->zero[84], s->encoder_4_attention_gru_memory, k.values + 224);
     chain_5(w->numbers_70, k.values, k.values + 64, w->table_856, k.values + 128, 64);
     chain_6(w->numbers_71, k.values + 128, k.values + 224, k.values + 192, w->table_860, s->encoder_4_attention_gru_memory, k.values + 160, k.values + 12768, 32);
-    apply_to_rows_29((struct affine){w->weight_864, w->bias_864, w->multiplier_864, w->exponent_864, w->zero[107]}, k.values + 12768, k.values);
+    apply_to_rows_30(w->weight_864, w->bias_864, w->multiplier_864, w->exponent_864, w->zero[85], k.values + 12768, k.values);
     chain_8(k.values, w->table_865, k.values + 528);
     chain_15(w->numbers_73, k.values + 1056, k.values + 528, k.values);
-    means_in_rows_3(w->zero[101], w->multiplier[9], w->exponent[9], w->zero[108], k.values + 4704, k.values + 528);
-    memset(k.values + 576, w->zero[108], 36);
+    means_in_rows_3(w->zero[79], w->multiplier[9], w->exponent[9], w->zero[86], k.values + 4704, k.values + 528);
+    memset(k.values + 576, w->zero[86], 36);
     copy_block_10(k.values + 528, k.values + 576);
     copy_block_11(k.values + 576, k.values + 752);
     copy_block_12(k.values + 608, k.values + 756);
-    apply_to_rows_16((struct affine){w->weight_874, w->bias_874, w->multiplier_874, w->exponent_874, w->zero[109]}, k.values + 752, k.values + 528);
+    apply_to_rows_16(w->weight_874, w->bias_874, w->multiplier_874, w->exponent_874, w->zero[87], k.values + 752, k.values + 528);
     chain_8(k.values + 528, w->table_877, k.values + 832);
     chain_9(w->numbers_75, k.values + 832, w->constants + 23824, k.values + 544, w->table_881, k.values + 840, k.values + 752);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_886, w->bias_886 + 24 * n, w->multiplier_886, w->exponent_886, w->zero[110]}, k.values + 752 + 8 * n, k.values + 832);
+        apply_to_rows_8(w->weight_886, w->bias_886 + 24 * n, w->multiplier_886, w->exponent_886, w->zero[88], k.values + 752 + 8 * n, k.values + 832);
         chain_10(w->numbers_76, k.values + 552 + 24 * n, k.values + 832, w->table_890, k.values + 864);
         chain_11(w->numbers_77, k.values + 864, k.values + 848, k.values + 568 + 24 * n, w->table_894, k.values + 752 + 8 * n, k.values + 872, k.values + 760 + 8 * n);
     }
     copy_block_13(k.values + 752, k.values + 528);
-    copy_block_14(k.values + 816, k.values + 536);
-    apply_to_rows_17((struct affine){w->weight_1001, w->bias_1001, w->multiplier_1001, w->exponent_1001, w->zero[111]}, k.values + 528, k.values + 672);
-    chain_2(k.values + 672, w->table_1002, k.values + 1056, 36);
+    copy_block_14(k.values + 820, k.values + 532);
+    apply_to_rows_17(w->weight_1001, w->bias_1001, w->multiplier_1001, w->exponent_1001, w->zero[89], k.values + 528, k.values + 608);
+    chain_2(k.values + 608, w->table_1002, k.values + 1056, 36);
     copy_block_17(k.values + 1056, k.values + 528);
     chain_16(w->numbers_79, k.values, k.values + 528, k.values + 6816);
     copy_block_18(k.values + 6816, k.values + 4704);
     copy_block_19(k.values + 7328, k.values + 4720);
-    apply_to_rows_30((struct affine){w->weight_1010, w->bias_1010, w->multiplier_1010, w->exponent_1010, w->zero[112]}, k.values + 4704, k.values);
+    apply_to_rows_31(w->weight_1010, w->bias_1010, w->multiplier_1010, w->exponent_1010, w->zero[90], k.values + 4704, k.values);
     chain_2(k.values, w->table_1013, k.values + 2640, 32);
     chain_17(w->numbers_81, k.values + 2640, w->constants + 23840, k.values + 32, w->table_1017, k.values + 2656, k.values + 4704);
     ROLLED for (int n = 0; n < 32; n++) {
-        apply_to_rows_31((struct affine){w->weight_1022, w->bias_1022 + 48 * n, w->multiplier_1022, w->exponent_1022, w->zero[113]}, k.values + 4704 + 16 * n, k.values + 2640);
+        apply_to_rows_32(w->weight_1022, w->bias_1022 + 48 * n, w->multiplier_1022, w->exponent_1022, w->zero[91], k.values + 4704 + 16 * n, k.values + 2640);
         chain_5(w->numbers_82, k.values + 48 + 48 * n, k.values + 2640, w->table_1026, k.values + 2688, 32);
         chain_18(w->numbers_83, k.values + 2688, k.values + 2672, k.values + 80 + 48 * n, w->table_1030, k.values + 4704 + 16 * n, k.values + 2704, k.values + 4720 + 16 * n);
     }
-    copy_block_18(k.values + 4704, k.values);
-    copy_block_19(k.values + 5216, k.values + 16);
-    apply_to_rows_25((struct affine){w->weight_1485, w->bias_1485, w->multiplier_1485, w->exponent_1485, w->zero[114]}, k.values, k.values + 1056);
-    mean_of_rows_0(w->zero[115], w->multiplier[10], w->exponent[10], w->zero[116], k.values + 1056, k.values + 2640);
-    chain_19(w->numbers_84, k.values + 1056, k.values + 2640, k.values, w->table_1488, k.values + 528, 528);
-    mean_of_rows_0(w->zero[117], w->multiplier[11], w->exponent[11], w->zero[118], k.values + 528, k.values + 1056);
-    chain_20(w->numbers_85, k.values + 1056, w->constants + 23856, w->table_1491, k.values + 528);
-    chain_21(w->numbers_86, k.values, k.values + 528, w->constants + 23872, w->constants + 24400, k.values + 6816, k.values + 1056, 528);
-    apply_to_rows_32((struct affine){w->weight_1496, w->bias_1496, w->multiplier_1496, w->exponent_1496, w->zero[119]}, k.values + 1056, k.values);
-    apply_to_rows_33((struct affine){w->weight_1497, w->bias_1497, w->multiplier_1497, w->exponent_1497, w->zero[120]}, k.values + 1056, k.values + 7344);
-    apply_to_rows_32((struct affine){w->weight_1498, w->bias_1498, w->multiplier_1498, w->exponent_1498, w->zero[121]}, s->dpgrnn1_inter_memory, k.values + 4704);
-    apply_to_rows_33((struct affine){w->weight_1499, w->bias_1499, w->multiplier_1499, w->exponent_1499, w->zero[122]}, s->dpgrnn1_inter_memory, k.values + 11056);
+    copy_block_20(k.values + 4704, k.values);
+    copy_block_21(k.values + 5224, k.values + 8);
+    apply_to_rows_33(w->weight_1485, w->bias_1485, w->multiplier_1485, w->exponent_1485, w->zero[92], k.values, k.values + 528);
+    mean_of_rows_0(w->zero[93], w->multiplier[10], w->exponent[10], w->zero[94], k.values + 528, k.values + 2640);
+    chain_19(w->numbers_84, k.values + 528, k.values + 2640, k.values, w->table_1488, k.values + 1056, 528);
+    mean_of_rows_0(w->zero[95], w->multiplier[11], w->exponent[11], w->zero[96], k.values + 1056, k.values + 528);
+    chain_20(w->numbers_85, k.values + 528, w->constants + 23856, w->table_1491, k.values + 544);
+    chain_21(w->numbers_86, k.values, k.values + 544, w->constants + 23872, w->constants + 24400, k.values + 6816, k.values + 1056, 528);
+    apply_to_rows_34(w->weight_1496, w->bias_1496, w->multiplier_1496, w->exponent_1496, w->zero[97], k.values + 1056, k.values);
+    apply_to_rows_35(w->weight_1497, w->bias_1497, w->multiplier_1497, w->exponent_1497, w->zero[98], k.values + 1056, k.values + 7344);
+    apply_to_rows_34(w->weight_1498, w->bias_1498, w->multiplier_1498, w->exponent_1498, w->zero[99], s->dpgrnn1_inter_memory, k.values + 4704);
+    apply_to_rows_35(w->weight_1499, w->bias_1499, w->multiplier_1499, w->exponent_1499, w->zero[100], s->dpgrnn1_inter_memory, k.values + 11056);
     chain_5(w->numbers_87, k.values, k.values + 4704, w->table_1501, k.values + 5760, 1056);
     chain_22(w->numbers_88, k.values + 5760, k.values + 11056, k.values + 7344, w->table_1505, s->dpgrnn1_inter_memory, k.values + 5776, k.values + 11584);
-    apply_to_rows_33((struct affine){w->weight_1509, w->bias_1509, w->multiplier_1509, w->exponent_1509, w->zero[123]}, k.values + 11584, k.values);
-    mean_of_rows_0(w->zero[124], w->multiplier[12], w->exponent[12], w->zero[125], k.values, k.values + 2640);
+    apply_to_rows_33(w->weight_1509, w->bias_1509, w->multiplier_1509, w->exponent_1509, w->zero[101], k.values + 11584, k.values);
+    mean_of_rows_0(w->zero[102], w->multiplier[12], w->exponent[12], w->zero[103], k.values, k.values + 2640);
     chain_19(w->numbers_89, k.values, k.values + 2640, k.values + 528, w->table_1512, k.values + 4704, 528);
-    mean_of_rows_0(w->zero[126], w->multiplier[13], w->exponent[13], w->zero[127], k.values + 4704, k.values);
+    mean_of_rows_0(w->zero[104], w->multiplier[13], w->exponent[13], w->zero[105], k.values + 4704, k.values);
     chain_20(w->numbers_90, k.values, w->constants + 24928, w->table_1515, k.values + 16);
     chain_21(w->numbers_91, k.values + 528, k.values + 16, w->constants + 24944, w->constants + 25472, k.values + 1056, k.values + 5760, 528);
     copy_block_18(k.values + 5760, k.values + 4704);
     copy_block_19(k.values + 6272, k.values + 4720);
-    apply_to_rows_30((struct affine){w->weight_1524, w->bias_1524, w->multiplier_1524, w->exponent_1524, w->zero[128]}, k.values + 4704, k.values);
+    apply_to_rows_31(w->weight_1524, w->bias_1524, w->multiplier_1524, w->exponent_1524, w->zero[106], k.values + 4704, k.values);
     chain_2(k.values, w->table_1527, k.values + 2640, 32);
     chain_17(w->numbers_93, k.values + 2640, w->constants + 26000, k.values + 32, w->table_1531, k.values + 2656, k.values + 4704);
     ROLLED for (int n = 0; n < 32; n++) {
-        apply_to_rows_31((struct affine){w->weight_1536, w->bias_1536 + 48 * n, w->multiplier_1536, w->exponent_1536, w->zero[129]}, k.values + 4704 + 16 * n, k.values + 2640);
+        apply_to_rows_32(w->weight_1536, w->bias_1536 + 48 * n, w->multiplier_1536, w->exponent_1536, w->zero[107], k.values + 4704 + 16 * n, k.values + 2640);
         chain_5(w->numbers_94, k.values + 48 + 48 * n, k.values + 2640, w->table_1540, k.values + 2688, 32);
         chain_18(w->numbers_95, k.values + 2688, k.values + 2672, k.values + 80 + 48 * n, w->table_1544, k.values + 4704 + 16 * n, k.values + 2704, k.values + 4720 + 16 * n);
     }
-    copy_block_18(k.values + 4704, k.values);
-    copy_block_19(k.values + 5216, k.values + 16);
-    apply_to_rows_25((struct affine){w->weight_1999, w->bias_1999, w->multiplier_1999, w->exponent_1999, w->zero[130]}, k.values, k.values + 1056);
-    mean_of_rows_0(w->zero[131], w->multiplier[14], w->exponent[14], w->zero[132], k.values + 1056, k.values + 2640);
-    chain_19(w->numbers_96, k.values + 1056, k.values + 2640, k.values, w->table_2002, k.values + 528, 528);
-    mean_of_rows_0(w->zero[133], w->multiplier[15], w->exponent[15], w->zero[134], k.values + 528, k.values + 1056);
-    chain_20(w->numbers_97, k.values + 1056, w->constants + 26016, w->table_2005, k.values + 528);
-    chain_21(w->numbers_98, k.values, k.values + 528, w->constants + 26032, w->constants + 26560, k.values + 5760, k.values + 1056, 528);
-    apply_to_rows_32((struct affine){w->weight_2010, w->bias_2010, w->multiplier_2010, w->exponent_2010, w->zero[135]}, k.values + 1056, k.values);
-    apply_to_rows_33((struct affine){w->weight_2011, w->bias_2011, w->multiplier_2011, w->exponent_2011, w->zero[136]}, k.values + 1056, k.values + 7344);
-    apply_to_rows_32((struct affine){w->weight_2012, w->bias_2012, w->multiplier_2012, w->exponent_2012, w->zero[137]}, s->dpgrnn2_inter_memory, k.values + 4704);
-    apply_to_rows_33((struct affine){w->weight_2013, w->bias_2013, w->multiplier_2013, w->exponent_2013, w->zero[138]}, s->dpgrnn2_inter_memory, k.values + 11056);
+    copy_block_20(k.values + 4704, k.values);
+    copy_block_21(k.values + 5224, k.values + 8);
+    apply_to_rows_33(w->weight_1999, w->bias_1999, w->multiplier_1999, w->exponent_1999, w->zero[108], k.values, k.values + 528);
+    mean_of_rows_0(w->zero[109], w->multiplier[14], w->exponent[14], w->zero[110], k.values + 528, k.values + 2640);
+    chain_19(w->numbers_96, k.values + 528, k.values + 2640, k.values, w->table_2002, k.values + 1056, 528);
+    mean_of_rows_0(w->zero[111], w->multiplier[15], w->exponent[15], w->zero[112], k.values + 1056, k.values + 528);
+    chain_20(w->numbers_97, k.values + 528, w->constants + 26016, w->table_2005, k.values + 544);
+    chain_21(w->numbers_98, k.values, k.values + 544, w->constants + 26032, w->constants + 26560, k.values + 5760, k.values + 1056, 528);
+    apply_to_rows_34(w->weight_2010, w->bias_2010, w->multiplier_2010, w->exponent_2010, w->zero[113], k.values + 1056, k.values);
+    apply_to_rows_35(w->weight_2011, w->bias_2011, w->multiplier_2011, w->exponent_2011, w->zero[114], k.values + 1056, k.values + 7344);
+    apply_to_rows_34(w->weight_2012, w->bias_2012, w->multiplier_2012, w->exponent_2012, w->zero[115], s->dpgrnn2_inter_memory, k.values + 4704);
+    apply_to_rows_35(w->weight_2013, w->bias_2013, w->multiplier_2013, w->exponent_2013, w->zero[116], s->dpgrnn2_inter_memory, k.values + 11056);
     chain_5(w->numbers_99, k.values, k.values + 4704, w->table_2015, k.values + 5760, 1056);
     chain_22(w->numbers_100, k.values + 5760, k.values + 11056, k.values + 7344, w->table_2019, s->dpgrnn2_inter_memory, k.values + 5776, k.values + 12112);
-    apply_to_rows_33((struct affine){w->weight_2023, w->bias_2023, w->multiplier_2023, w->exponent_2023, w->zero[139]}, k.values + 12112, k.values);
-    mean_of_rows_0(w->zero[140], w->multiplier[16], w->exponent[16], w->zero[141], k.values, k.values + 2640);
+    apply_to_rows_33(w->weight_2023, w->bias_2023, w->multiplier_2023, w->exponent_2023, w->zero[117], k.values + 12112, k.values);
+    mean_of_rows_0(w->zero[118], w->multiplier[16], w->exponent[16], w->zero[119], k.values, k.values + 2640);
     chain_19(w->numbers_101, k.values, k.values + 2640, k.values + 528, w->table_2026, k.values + 4704, 528);
-    mean_of_rows_0(w->zero[142], w->multiplier[17], w->exponent[17], w->zero[143], k.values + 4704, k.values);
+    mean_of_rows_0(w->zero[120], w->multiplier[17], w->exponent[17], w->zero[121], k.values + 4704, k.values);
     chain_20(w->numbers_102, k.values, w->constants + 27088, w->table_2029, k.values + 16);
     chain_23(w->numbers_103, k.values + 528, k.values + 16, w->constants + 27104, w->constants + 27632, k.values + 1056, k.values + 6816, k.values + 5760, 528);
-    apply_to_rows_32((struct affine){w->weight_2035, w->bias_2035, w->multiplier_2035, w->exponent_2035, w->zero[144]}, k.values + 5760, k.values);
-    rectify_0(1056, w->zero[145], k.values);
+    apply_to_rows_36(w->weight_2035, w->bias_2035, w->multiplier_2035, w->exponent_2035, w->zero[122], k.values + 5760, k.values);
     chain_3(w->numbers_104, k.values, w->constants + 28160, k.values + 4704, 1056);
-    apply_to_rows_32((struct affine){w->weight_2037, w->bias_2037, w->multiplier_2037, w->exponent_2037, w->zero[146]}, k.values + 5760, k.values);
-    rectify_0(1056, w->zero[147], k.values);
+    apply_to_rows_36(w->weight_2037, w->bias_2037, w->multiplier_2037, w->exponent_2037, w->zero[123], k.values + 5760, k.values);
     chain_12(w->numbers_105, k.values, w->constants + 29216, k.values + 4704, w->constants + 30272, k.values + 5760, 1056);
-    pad_4(w->zero[149], k.values + 5760, k.padded);
-    apply_over_frames_2((struct affine){w->weight_2041, w->bias_2041, w->multiplier_2041, w->exponent_2041, w->zero[148]}, k.padded, k.values);
-    rectify_0(1056, w->zero[150], k.values);
+    pad_4(w->zero[125], k.values + 5760, k.padded);
+    apply_over_frames_2(w->weight_2041, w->bias_2041, w->multiplier_2041, w->exponent_2041, w->zero[124], k.padded, k.values);
     chain_3(w->numbers_106, k.values, w->constants + 31328, k.values + 4704, 1056);
-    apply_over_frames_2((struct affine){w->weight_2043, w->bias_2043, w->multiplier_2043, w->exponent_2043, w->zero[151]}, k.padded, k.values);
-    rectify_0(1056, w->zero[152], k.values);
+    pad_4(w->zero[125], k.values + 5760, k.padded);
+    apply_over_frames_2(w->weight_2043, w->bias_2043, w->multiplier_2043, w->exponent_2043, w->zero[126], k.padded, k.values);
     chain_4(w->numbers_107, k.values, w->constants + 32384, k.values + 4704, w->constants + 33440, k.values + 5760, w->table_2047, k.values + 6816, 1056);
-    means_in_columns_2(w->zero[153], w->multiplier[18], w->exponent[18], w->zero[154], k.values + 6816, k.values + 128);
-    apply_to_rows_20((struct affine){w->weight_2049, w->bias_2049, w->multiplier_2049, w->exponent_2049, w->zero[155]}, k.values + 128, k.values);
-    apply_to_rows_21((struct affine){w->weight_2050, w->bias_2050, w->multiplier_2050, w->exponent_2050, w->zero[156]}, k.values + 128, k.values + 384);
-    apply_to_rows_22((struct affine){w->weight_2051, w->bias_2051, w->multiplier_2051, w->exponent_2051, w->zero[157]}, s->decoder_0_attention_gru_memory, k.values + 128);
-    apply_to_rows_23((struct affine){w->weight_2052, w->bias_2052, w->multiplier_2052, w->exponent_2052, w->zero[158]}, s->decoder_0_attention_gru_memory, k.values + 448);
+    means_in_columns_2(w->zero[127], w->multiplier[18], w->exponent[18], w->zero[128], k.values + 6816, k.values + 128);
+    apply_to_rows_21(w->weight_2049, w->bias_2049, w->multiplier_2049, w->exponent_2049, w->zero[129], k.values + 128, k.values);
+    apply_to_rows_22(w->weight_2050, w->bias_2050, w->multiplier_2050, w->exponent_2050, w->zero[130], k.values + 128, k.values + 384);
+    apply_to_rows_23(w->weight_2051, w->bias_2051, w->multiplier_2051, w->exponent_2051, w->zero[131], s->decoder_0_attention_gru_memory, k.values + 128);
+    apply_to_rows_24(w->weight_2052, w->bias_2052, w->multiplier_2052, w->exponent_2052, w->zero[132], s->decoder_0_attention_gru_memory, k.values + 448);
     chain_5(w->numbers_108, k.values, k.values + 128, w->table_2054, k.values + 256, 128);
     chain_6(w->numbers_109, k.values + 256, k.values + 448, k.values + 384, w->table_2058, s->decoder_0_attention_gru_memory, k.values + 320, k.values + 11056, 64);
-    apply_to_rows_24((struct affine){w->weight_2062, w->bias_2062, w->multiplier_2062, w->exponent_2062, w->zero[159]}, k.values + 11056, k.values);
+    apply_to_rows_25(w->weight_2062, w->bias_2062, w->multiplier_2062, w->exponent_2062, w->zero[133], k.values + 11056, k.values);
     chain_2(k.values, w->table_2063, k.values + 1056, 32);
     chain_13(w->numbers_111, k.values + 5760, k.values + 1056, k.values);
-    means_in_rows_2(w->zero[153], w->multiplier[19], w->exponent[19], w->zero[160], k.values + 6816, k.values + 1056);
-    memset(k.values + 1104, w->zero[160], 36);
+    means_in_rows_2(w->zero[127], w->multiplier[19], w->exponent[19], w->zero[134], k.values + 6816, k.values + 1056);
+    memset(k.values + 1104, w->zero[134], 36);
     copy_block_10(k.values + 1056, k.values + 1104);
     copy_block_11(k.values + 1104, k.values + 1280);
     copy_block_12(k.values + 1136, k.values + 1284);
-    apply_to_rows_16((struct affine){w->weight_2072, w->bias_2072, w->multiplier_2072, w->exponent_2072, w->zero[161]}, k.values + 1280, k.values + 1056);
+    apply_to_rows_16(w->weight_2072, w->bias_2072, w->multiplier_2072, w->exponent_2072, w->zero[135], k.values + 1280, k.values + 1056);
     chain_8(k.values + 1056, w->table_2075, k.values + 1360);
     chain_9(w->numbers_113, k.values + 1360, w->constants + 34496, k.values + 1072, w->table_2079, k.values + 1368, k.values + 1280);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_2084, w->bias_2084 + 24 * n, w->multiplier_2084, w->exponent_2084, w->zero[162]}, k.values + 1280 + 8 * n, k.values + 1360);
+        apply_to_rows_8(w->weight_2084, w->bias_2084 + 24 * n, w->multiplier_2084, w->exponent_2084, w->zero[136], k.values + 1280 + 8 * n, k.values + 1360);
         chain_10(w->numbers_114, k.values + 1080 + 24 * n, k.values + 1360, w->table_2088, k.values + 1392);
         chain_11(w->numbers_115, k.values + 1392, k.values + 1376, k.values + 1096 + 24 * n, w->table_2092, k.values + 1280 + 8 * n, k.values + 1400, k.values + 1288 + 8 * n);
     }
     copy_block_13(k.values + 1280, k.values + 1056);
-    copy_block_14(k.values + 1344, k.values + 1064);
-    apply_to_rows_17((struct affine){w->weight_2199, w->bias_2199, w->multiplier_2199, w->exponent_2199, w->zero[163]}, k.values + 1056, k.values + 1200);
-    chain_2(k.values + 1200, w->table_2200, k.values + 1056, 36);
+    copy_block_14(k.values + 1348, k.values + 1060);
+    apply_to_rows_17(w->weight_2199, w->bias_2199, w->multiplier_2199, w->exponent_2199, w->zero[137], k.values + 1056, k.values + 1136);
+    chain_2(k.values + 1136, w->table_2200, k.values + 1056, 36);
     copy_block_16(k.values + 1056, k.values + 4704);
     chain_24(w->numbers_117, k.values, k.values + 4704, k.values + 1584, k.values + 5760);
-    apply_to_rows_34((struct affine){w->weight_2205, w->bias_2205, w->multiplier_2205, w->exponent_2205, w->zero[164]}, k.values + 5760, k.values);
-    rectify_0(792, w->zero[165], k.values);
+    apply_to_rows_37(w->weight_2205, w->bias_2205, w->multiplier_2205, w->exponent_2205, w->zero[138], k.values + 5760, k.values);
     chain_3(w->numbers_118, k.values, w->constants + 34512, k.values + 800, 792);
-    apply_to_rows_34((struct affine){w->weight_2207, w->bias_2207, w->multiplier_2207, w->exponent_2207, w->zero[166]}, k.values + 5760, k.values);
-    rectify_0(792, w->zero[167], k.values);
+    apply_to_rows_37(w->weight_2207, w->bias_2207, w->multiplier_2207, w->exponent_2207, w->zero[139], k.values + 5760, k.values);
     chain_12(w->numbers_119, k.values, w->constants + 35312, k.values + 800, w->constants + 36112, k.values + 1600, 792);
-    pad_6(w->zero[169], k.values + 1600, k.padded);
-    apply_over_frames_4((struct affine){w->weight_2211, w->bias_2211, w->multiplier_2211, w->exponent_2211, w->zero[168]}, k.padded, k.values);
-    rectify_0(792, w->zero[170], k.values);
+    pad_6(w->zero[141], k.values + 1600, k.padded);
+    apply_over_frames_4(w->weight_2211, w->bias_2211, w->multiplier_2211, w->exponent_2211, w->zero[140], k.padded, k.values);
     chain_3(w->numbers_120, k.values, w->constants + 36912, k.values + 800, 792);
-    apply_over_frames_4((struct affine){w->weight_2213, w->bias_2213, w->multiplier_2213, w->exponent_2213, w->zero[171]}, k.padded, k.values);
-    rectify_0(792, w->zero[172], k.values);
+    apply_over_frames_4(w->weight_2213, w->bias_2213, w->multiplier_2213, w->exponent_2213, w->zero[142], k.padded, k.values);
     chain_12(w->numbers_121, k.values, w->constants + 37712, k.values + 800, w->constants + 38512, k.values + 1600, 792);
-    apply_to_rows_11((struct affine){w->weight_2217, w->bias_2217, w->multiplier_2217, w->exponent_2217, w->zero[173]}, k.values + 1600, k.values);
+    apply_to_rows_11(w->weight_2217, w->bias_2217, w->multiplier_2217, w->exponent_2217, w->zero[143], k.values + 1600, k.values);
     chain_2(k.values, w->table_2218, k.values + 800, 792);
-    means_in_columns_1(w->zero[174], w->multiplier[20], w->exponent[20], w->zero[175], k.values + 800, k.values + 1696);
-    apply_to_rows_12((struct affine){w->weight_2220, w->bias_2220, w->multiplier_2220, w->exponent_2220, w->zero[176]}, k.values + 1696, k.values + 1600);
-    apply_to_rows_4((struct affine){w->weight_2221, w->bias_2221, w->multiplier_2221, w->exponent_2221, w->zero[177]}, k.values + 1696, k.values + 1888);
-    apply_to_rows_13((struct affine){w->weight_2222, w->bias_2222, w->multiplier_2222, w->exponent_2222, w->zero[178]}, s->decoder_1_attention_gru_memory, k.values + 1696);
-    apply_to_rows_14((struct affine){w->weight_2223, w->bias_2223, w->multiplier_2223, w->exponent_2223, w->zero[179]}, s->decoder_1_attention_gru_memory, k.values + 1936);
+    means_in_columns_1(w->zero[144], w->multiplier[20], w->exponent[20], w->zero[145], k.values + 800, k.values + 1696);
+    apply_to_rows_12(w->weight_2220, w->bias_2220, w->multiplier_2220, w->exponent_2220, w->zero[146], k.values + 1696, k.values + 1600);
+    apply_to_rows_4(w->weight_2221, w->bias_2221, w->multiplier_2221, w->exponent_2221, w->zero[147], k.values + 1696, k.values + 1888);
+    apply_to_rows_13(w->weight_2222, w->bias_2222, w->multiplier_2222, w->exponent_2222, w->zero[148], s->decoder_1_attention_gru_memory, k.values + 1696);
+    apply_to_rows_14(w->weight_2223, w->bias_2223, w->multiplier_2223, w->exponent_2223, w->zero[149], s->decoder_1_attention_gru_memory, k.values + 1936);
     chain_5(w->numbers_123, k.values + 1600, k.values + 1696, w->table_2225, k.values + 1792, 96);
     chain_6(w->numbers_124, k.values + 1792, k.values + 1936, k.values + 1888, w->table_2229, s->decoder_1_attention_gru_memory, k.values + 1840, k.values + 6304, 48);
-    apply_to_rows_15((struct affine){w->weight_2233, w->bias_2233, w->multiplier_2233, w->exponent_2233, w->zero[180]}, k.values + 6304, k.values + 1600);
+    apply_to_rows_15(w->weight_2233, w->bias_2233, w->multiplier_2233, w->exponent_2233, w->zero[150], k.values + 6304, k.values + 1600);
     chain_2(k.values + 1600, w->table_2234, k.values + 2400, 24);
     copy_block_9(k.values + 2400, k.values + 1600);
     chain_3(w->numbers_126, k.values, k.values + 1600, k.values + 4704, 792);
-    means_in_rows_1(w->zero[174], w->multiplier[21], w->exponent[21], w->zero[181], k.values + 800, k.values);
-    memset(k.values + 48, w->zero[181], 36);
+    means_in_rows_1(w->zero[144], w->multiplier[21], w->exponent[21], w->zero[151], k.values + 800, k.values);
+    memset(k.values + 48, w->zero[151], 36);
     copy_block_10(k.values, k.values + 48);
     copy_block_11(k.values + 48, k.values + 224);
     copy_block_12(k.values + 80, k.values + 228);
-    apply_to_rows_16((struct affine){w->weight_2243, w->bias_2243, w->multiplier_2243, w->exponent_2243, w->zero[182]}, k.values + 224, k.values);
+    apply_to_rows_16(w->weight_2243, w->bias_2243, w->multiplier_2243, w->exponent_2243, w->zero[152], k.values + 224, k.values);
     chain_8(k.values, w->table_2246, k.values + 304);
     chain_9(w->numbers_128, k.values + 304, w->constants + 39312, k.values + 16, w->table_2250, k.values + 312, k.values + 224);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_2255, w->bias_2255 + 24 * n, w->multiplier_2255, w->exponent_2255, w->zero[183]}, k.values + 224 + 8 * n, k.values + 304);
+        apply_to_rows_8(w->weight_2255, w->bias_2255 + 24 * n, w->multiplier_2255, w->exponent_2255, w->zero[153], k.values + 224 + 8 * n, k.values + 304);
         chain_10(w->numbers_129, k.values + 24 + 24 * n, k.values + 304, w->table_2259, k.values + 336);
         chain_11(w->numbers_130, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_2263, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
     }
     copy_block_13(k.values + 224, k.values);
-    copy_block_14(k.values + 288, k.values + 8);
-    apply_to_rows_17((struct affine){w->weight_2370, w->bias_2370, w->multiplier_2370, w->exponent_2370, w->zero[184]}, k.values, k.values + 144);
-    chain_2(k.values + 144, w->table_2371, k.values + 800, 36);
+    copy_block_14(k.values + 292, k.values + 4);
+    apply_to_rows_17(w->weight_2370, w->bias_2370, w->multiplier_2370, w->exponent_2370, w->zero[154], k.values, k.values + 80);
+    chain_2(k.values + 80, w->table_2371, k.values + 800, 36);
     copy_block_15(k.values + 800, k.values);
     chain_25(w->numbers_132, k.values + 4704, k.values, k.values + 9472, k.values + 800, 792);
-    apply_to_rows_11((struct affine){w->weight_2376, w->bias_2376, w->multiplier_2376, w->exponent_2376, w->zero[185]}, k.values + 800, k.values);
-    rectify_0(792, w->zero[186], k.values);
+    apply_to_rows_18(w->weight_2376, w->bias_2376, w->multiplier_2376, w->exponent_2376, w->zero[155], k.values + 800, k.values);
     chain_3(w->numbers_133, k.values, w->constants + 39328, k.values + 1600, 792);
-    apply_to_rows_11((struct affine){w->weight_2378, w->bias_2378, w->multiplier_2378, w->exponent_2378, w->zero[187]}, k.values + 800, k.values);
-    rectify_0(792, w->zero[188], k.values);
+    apply_to_rows_18(w->weight_2378, w->bias_2378, w->multiplier_2378, w->exponent_2378, w->zero[156], k.values + 800, k.values);
     chain_12(w->numbers_134, k.values, w->constants + 40128, k.values + 1600, w->constants + 40928, k.values + 800, 792);
-    pad_3(w->zero[190], s->decoder_2_cache, k.padded);
-    pad_3(w->zero[190], k.values + 800, k.padded + 840);
-    apply_over_frames_1((struct affine){w->weight_2384, w->bias_2384, w->multiplier_2384, w->exponent_2384, w->zero[189]}, k.padded, k.values);
-    rectify_0(792, w->zero[191], k.values);
+    pad_3(w->zero[158], s->decoder_2_cache, k.padded);
+    pad_3(w->zero[158], k.values + 800, k.padded + 840);
+    apply_over_frames_1(w->weight_2384, w->bias_2384, w->multiplier_2384, w->exponent_2384, w->zero[157], k.padded, k.values);
     chain_3(w->numbers_135, k.values, w->constants + 41728, k.values + 1600, 792);
-    apply_over_frames_1((struct affine){w->weight_2386, w->bias_2386, w->multiplier_2386, w->exponent_2386, w->zero[192]}, k.padded, k.values);
-    rectify_0(792, w->zero[193], k.values);
+    apply_over_frames_1(w->weight_2386, w->bias_2386, w->multiplier_2386, w->exponent_2386, w->zero[159], k.padded, k.values);
     chain_4(w->numbers_136, k.values, w->constants + 42528, k.values + 1600, w->constants + 43328, k.values + 4704, w->table_2390, k.values + 5504, 792);
-    means_in_columns_1(w->zero[194], w->multiplier[22], w->exponent[22], w->zero[195], k.values + 5504, k.values + 96);
-    apply_to_rows_12((struct affine){w->weight_2392, w->bias_2392, w->multiplier_2392, w->exponent_2392, w->zero[196]}, k.values + 96, k.values);
-    apply_to_rows_4((struct affine){w->weight_2393, w->bias_2393, w->multiplier_2393, w->exponent_2393, w->zero[197]}, k.values + 96, k.values + 288);
-    apply_to_rows_13((struct affine){w->weight_2394, w->bias_2394, w->multiplier_2394, w->exponent_2394, w->zero[198]}, s->decoder_2_attention_gru_memory, k.values + 96);
-    apply_to_rows_14((struct affine){w->weight_2395, w->bias_2395, w->multiplier_2395, w->exponent_2395, w->zero[199]}, s->decoder_2_attention_gru_memory, k.values + 336);
+    means_in_columns_1(w->zero[160], w->multiplier[22], w->exponent[22], w->zero[161], k.values + 5504, k.values + 96);
+    apply_to_rows_12(w->weight_2392, w->bias_2392, w->multiplier_2392, w->exponent_2392, w->zero[162], k.values + 96, k.values);
+    apply_to_rows_4(w->weight_2393, w->bias_2393, w->multiplier_2393, w->exponent_2393, w->zero[163], k.values + 96, k.values + 288);
+    apply_to_rows_13(w->weight_2394, w->bias_2394, w->multiplier_2394, w->exponent_2394, w->zero[164], s->decoder_2_attention_gru_memory, k.values + 96);
+    apply_to_rows_14(w->weight_2395, w->bias_2395, w->multiplier_2395, w->exponent_2395, w->zero[165], s->decoder_2_attention_gru_memory, k.values + 336);
     chain_5(w->numbers_137, k.values, k.values + 96, w->table_2397, k.values + 192, 96);
     chain_6(w->numbers_138, k.values + 192, k.values + 336, k.values + 288, w->table_2401, s->decoder_2_attention_gru_memory, k.values + 240, k.values + 6352, 48);
-    apply_to_rows_15((struct affine){w->weight_2405, w->bias_2405, w->multiplier_2405, w->exponent_2405, w->zero[200]}, k.values + 6352, k.values);
+    apply_to_rows_15(w->weight_2405, w->bias_2405, w->multiplier_2405, w->exponent_2405, w->zero[166], k.values + 6352, k.values);
     chain_2(k.values, w->table_2406, k.values + 1600, 24);
     copy_block_9(k.values + 1600, k.values);
     chain_3(w->numbers_140, k.values + 4704, k.values, k.values + 1600, 792);
-    means_in_rows_1(w->zero[194], w->multiplier[23], w->exponent[23], w->zero[201], k.values + 5504, k.values);
-    memset(k.values + 48, w->zero[201], 36);
+    means_in_rows_1(w->zero[160], w->multiplier[23], w->exponent[23], w->zero[167], k.values + 5504, k.values);
+    memset(k.values + 48, w->zero[167], 36);
     copy_block_10(k.values, k.values + 48);
     copy_block_11(k.values + 48, k.values + 224);
     copy_block_12(k.values + 80, k.values + 228);
-    apply_to_rows_16((struct affine){w->weight_2415, w->bias_2415, w->multiplier_2415, w->exponent_2415, w->zero[202]}, k.values + 224, k.values);
+    apply_to_rows_16(w->weight_2415, w->bias_2415, w->multiplier_2415, w->exponent_2415, w->zero[168], k.values + 224, k.values);
     chain_8(k.values, w->table_2418, k.values + 304);
     chain_9(w->numbers_142, k.values + 304, w->constants + 44128, k.values + 16, w->table_2422, k.values + 312, k.values + 224);
     ROLLED for (int n = 0; n < 8; n++) {
-        apply_to_rows_8((struct affine){w->weight_2427, w->bias_2427 + 24 * n, w->multiplier_2427, w->exponent_2427, w->zero[203]}, k.values + 224 + 8 * n, k.values + 304);
+        apply_to_rows_8(w->weight_2427, w->bias_2427 + 24 * n, w->multiplier_2427, w->exponent_2427, w->zero[169], k.values + 224 + 8 * n, k.values + 304);
         chain_10(w->numbers_143, k.values + 24 + 24 * n, k.values + 304, w->table_2431, k.values + 336);
         chain_11(w->numbers_144, k.values + 336, k.values + 320, k.values + 40 + 24 * n, w->table_2435, k.values + 224 + 8 * n, k.values + 344, k.values + 232 + 8 * n);
     }
     copy_block_13(k.values + 224, k.values);
-    copy_block_14(k.values + 288, k.values + 8);
-    apply_to_rows_17((struct affine){w->weight_2542, w->bias_2542, w->multiplier_2542, w->exponent_2542, w->zero[204]}, k.values, k.values + 144);
-    chain_2(k.values + 144, w->table_2543, k.values + 2400, 36);
+    copy_block_14(k.values + 292, k.values + 4);
+    apply_to_rows_17(w->weight_2542, w->bias_2542, w->multiplier_2542, w->exponent_2542, w->zero[170], k.values, k.values + 80);
+    chain_2(k.values + 80, w->table_2543, k.values + 2400, 36);
     copy_block_15(k.values + 2400, k.values);
     chain_25(w->numbers_146, k.values + 1600, k.values, k.values + 7872, k.values + 4704, 792);
-    apply_to_rows_35((struct affine){w->weight_2548, w->bias_2548, w->multiplier_2548, w->exponent_2548, w->zero[205]}, k.values + 4704, k.values);
-    rectify_0(396, w->zero[206], k.values);
+    apply_to_rows_38(w->weight_2548, w->bias_2548, w->multiplier_2548, w->exponent_2548, w->zero[171], k.values + 4704, k.values);
     chain_3(w->numbers_147, k.values, w->constants + 44144, k.values + 400, 396);
-    apply_to_rows_35((struct affine){w->weight_2550, w->bias_2550, w->multiplier_2550, w->exponent_2550, w->zero[207]}, k.values + 4704, k.values);
-    rectify_0(396, w->zero[208], k.values);
+    apply_to_rows_38(w->weight_2550, w->bias_2550, w->multiplier_2550, w->exponent_2550, w->zero[172], k.values + 4704, k.values);
     chain_12(w->numbers_148, k.values, w->constants + 44544, k.values + 400, w->constants + 44944, k.values + 2400, 396);
-    pad_7(w->zero[210], s->decoder_3_cache, k.padded);
-    pad_7(w->zero[210], k.values + 2400, k.padded + 408);
+    pad_7(w->zero[174], s->decoder_3_cache, k.padded);
+    pad_7(w->zero[174], k.values + 2400, k.padded + 408);
     gather_frames_2(k.padded, k.gathered);
-    apply_to_rows_36((struct affine){w->weight_2556, w->bias_2556, w->multiplier_2556, w->exponent_2556, w->zero[209]}, k.gathered, k.values);
-    rectify_0(792, w->zero[211], k.values);
+    apply_to_rows_39(w->weight_2556, w->bias_2556, w->multiplier_2556, w->exponent_2556, w->zero[173], k.gathered, k.values);
     chain_3(w->numbers_149, k.values, w->constants + 45344, k.values + 1600, 792);
-    apply_to_rows_36((struct affine){w->weight_2558, w->bias_2558, w->multiplier_2558, w->exponent_2558, w->zero[212]}, k.gathered, k.values);
-    rectify_0(792, w->zero[213], k.values);
+    apply_to_rows_39(w->weight_2558, w->bias_2558, w->multiplier_2558, w->exponent_2558, w->zero[175], k.gathered, k.values);
     chain_12(w->numbers_150, k.values, w->constants + 46144, k.values + 1600, w->constants + 46944, k.values + 4704, 792);
-    apply_to_rows_37((struct affine){w->weight_2564, w->bias_2564, w->multiplier_2564, w->exponent_2564, w->zero[214]}, k.values + 4704, k.values);
+    apply_to_rows_40(w->weight_2564, w->bias_2564, w->multiplier_2564, w->exponent_2564, w->zero[176], k.values + 4704, k.values);
     chain_2(k.values, w->table_2565, k.values + 1600, 780);
-    means_in_columns_0(w->zero[215], w->multiplier[24], w->exponent[24], w->zero[216], k.values + 1600, k.values + 784);
-    apply_to_rows_2((struct affine){w->weight_2567, w->bias_2567, w->multiplier_2567, w->exponent_2567, w->zero[217]}, k.values + 784, k.values + 2800);
-    apply_to_rows_3((struct affine){w->weight_2568, w->bias_2568, w->multiplier_2568, w->exponent_2568, w->zero[218]}, k.values + 784, k.values + 2944);
-    apply_to_rows_4((struct affine){w->weight_2569, w->bias_2569, w->multiplier_2569, w->exponent_2569, w->zero[219]}, s->decoder_3_attention_gru_memory, k.values + 2848);
-    apply_to_rows_5((struct affine){w->weight_2570, w->bias_2570, w->multiplier_2570, w->exponent_2570, w->zero[220]}, s->decoder_3_attention_gru_memory, k.values + 2976);
+    means_in_columns_0(w->zero[177], w->multiplier[24], w->exponent[24], w->zero[178], k.values + 1600, k.values + 784);
+    apply_to_rows_2(w->weight_2567, w->bias_2567, w->multiplier_2567, w->exponent_2567, w->zero[179], k.values + 784, k.values + 2800);
+    apply_to_rows_3(w->weight_2568, w->bias_2568, w->multiplier_2568, w->exponent_2568, w->zero[180], k.values + 784, k.values + 2944);
+    apply_to_rows_4(w->weight_2569, w->bias_2569, w->multiplier_2569, w->exponent_2569, w->zero[181], s->decoder_3_attention_gru_memory, k.values + 2848);
+    apply_to_rows_5(w->weight_2570, w->bias_2570, w->multiplier_2570, w->exponent_2570, w->zero[182], s->decoder_3_attention_gru_memory, k.values + 2976);
     chain_5(w->numbers_152, k.values + 2800, k.values + 2848, w->table_2572, k.values + 2896, 48);
     chain_6(w->numbers_153, k.values + 2896, k.values + 2976, k.values + 2944, w->table_2576, s->decoder_3_attention_gru_memory, k.values + 2920, k.values + 6272, 24);
-    apply_to_rows_6((struct affine){w->weight_2580, w->bias_2580, w->multiplier_2580, w->exponent_2580, w->zero[221]}, k.values + 6272, k.values + 784);
+    apply_to_rows_6(w->weight_2580, w->bias_2580, w->multiplier_2580, w->exponent_2580, w->zero[183], k.values + 6272, k.values + 784);
     chain_7(k.values + 784, w->table_2581, k.values + 2384);
     copy_block_2(k.values + 2384, k.values + 4704);
     chain_3(w->numbers_155, k.values, k.values + 4704, k.values + 5488, 780);
-    means_in_rows_0(w->zero[215], w->multiplier[25], w->exponent[25], w->zero[222], k.values + 1600, k.values);
-    memset(k.values + 80, w->zero[222], 68);
+    means_in_rows_0(w->zero[177], w->multiplier[25], w->exponent[25], w->zero[184], k.values + 1600, k.values);
+    memset(k.values + 80, w->zero[184], 68);
     copy_block_3(k.values, k.values + 80);
     copy_block_4(k.values + 80, k.values + 416);
     copy_block_5(k.values + 144, k.values + 420);
-    apply_to_rows_7((struct affine){w->weight_2590, w->bias_2590, w->multiplier_2590, w->exponent_2590, w->zero[223]}, k.values + 416, k.values);
+    apply_to_rows_7(w->weight_2590, w->bias_2590, w->multiplier_2590, w->exponent_2590, w->zero[185], k.values + 416, k.values);
     chain_8(k.values, w->table_2593, k.values + 560);
     chain_9(w->numbers_157, k.values + 560, w->constants + 47744, k.values + 16, w->table_2597, k.values + 568, k.values + 416);
     ROLLED for (int n = 0; n < 16; n++) {
-        apply_to_rows_8((struct affine){w->weight_2602, w->bias_2602 + 24 * n, w->multiplier_2602, w->exponent_2602, w->zero[224]}, k.values + 416 + 8 * n, k.values + 560);
+        apply_to_rows_8(w->weight_2602, w->bias_2602 + 24 * n, w->multiplier_2602, w->exponent_2602, w->zero[186], k.values + 416 + 8 * n, k.values + 560);
         chain_10(w->numbers_158, k.values + 24 + 24 * n, k.values + 560, w->table_2606, k.values + 592);
         chain_11(w->numbers_159, k.values + 592, k.values + 576, k.values + 40 + 24 * n, w->table_2610, k.values + 416 + 8 * n, k.values + 600, k.values + 424 + 8 * n);
     }
     copy_block_6(k.values + 416, k.values);
-    copy_block_7(k.values + 544, k.values + 8);
-    apply_to_rows_9((struct affine){w->weight_2833, w->bias_2833, w->multiplier_2833, w->exponent_2833, w->zero[225]}, k.values, k.values + 272);
-    chain_2(k.values + 272, w->table_2834, k.values + 1600, 68);
+    copy_block_7(k.values + 548, k.values + 4);
+    apply_to_rows_9(w->weight_2833, w->bias_2833, w->multiplier_2833, w->exponent_2833, w->zero[187], k.values, k.values + 144);
+    chain_2(k.values + 144, w->table_2834, k.values + 1600, 68);
     copy_block_8(k.values + 1600, k.values);
     chain_25(w->numbers_161, k.values + 5488, k.values, k.values + 10272, k.values + 1600, 780);
-    pad_8(w->zero[227], s->decoder_4_cache, k.padded);
-    pad_8(w->zero[227], s->decoder_4_cache + 780, k.padded + 804);
-    pad_8(w->zero[227], k.values + 1600, k.padded + 1608);
+    pad_8(w->zero[189], s->decoder_4_cache, k.padded);
+    pad_8(w->zero[189], s->decoder_4_cache + 780, k.padded + 804);
+    pad_8(w->zero[189], k.values + 1600, k.padded + 1608);
     gather_frames_3(k.padded, k.gathered);
-    apply_to_rows_38((struct affine){w->weight_2841, w->bias_2841, w->multiplier_2841, w->exponent_2841, w->zero[226]}, k.gathered, k.values);
+    apply_to_rows_41(w->weight_2841, w->bias_2841, w->multiplier_2841, w->exponent_2841, w->zero[188], k.gathered, k.values);
     chain_2(k.values, w->table_2844, k.values + 144, 129);
-    means_in_columns_4(w->zero[228], w->multiplier[26], w->exponent[26], w->zero[229], k.values + 144, k.values + 288);
-    apply_to_rows_39((struct affine){w->weight_2846, w->bias_2846, w->multiplier_2846, w->exponent_2846, w->zero[230]}, k.values + 288, k.values + 304);
-    apply_to_rows_40((struct affine){w->weight_2847, w->bias_2847, w->multiplier_2847, w->exponent_2847, w->zero[231]}, k.values + 288, k.values + 320);
-    apply_to_rows_41((struct affine){w->weight_2848, w->bias_2848, w->multiplier_2848, w->exponent_2848, w->zero[232]}, s->decoder_4_attention_gru_memory, k.values + 288);
-    apply_to_rows_42((struct affine){w->weight_2849, w->bias_2849, w->multiplier_2849, w->exponent_2849, w->zero[233]}, s->decoder_4_attention_gru_memory, k.values + 336);
+    means_in_columns_4(w->zero[190], w->multiplier[26], w->exponent[26], w->zero[191], k.values + 144, k.values + 288);
+    apply_to_rows_42(w->weight_2846, w->bias_2846, w->multiplier_2846, w->exponent_2846, w->zero[192], k.values + 288, k.values + 304);
+    apply_to_rows_43(w->weight_2847, w->bias_2847, w->multiplier_2847, w->exponent_2847, w->zero[193], k.values + 288, k.values + 320);
+    apply_to_rows_44(w->weight_2848, w->bias_2848, w->multiplier_2848, w->exponent_2848, w->zero[194], s->decoder_4_attention_gru_memory, k.values + 288);
+    apply_to_rows_45(w->weight_2849, w->bias_2849, w->multiplier_2849, w->exponent_2849, w->zero[195], s->decoder_4_attention_gru_memory, k.values + 336);
     chain_26(w->numbers_163, k.values + 304, k.values + 288, w->table_2851, k.values + 352);
     chain_27(w->numbers_164, k.values + 352, k.values + 336, k.values + 320, w->table_2855, s->decoder_4_attention_gru_memory, k.values + 354, k.values + 2384);
-    apply_to_rows_43((struct affine){w->weight_2859, w->bias_2859, w->multiplier_2859, w->exponent_2859, w->zero[234]}, k.values + 2384, k.values + 288);
+    apply_to_rows_46(w->weight_2859, w->bias_2859, w->multiplier_2859, w->exponent_2859, w->zero[196], k.values + 2384, k.values + 288);
     chain_28(k.values + 288, w->table_2860, k.values + 304);
     chain_29(w->numbers_166, k.values, k.values + 304, k.values + 4704, 129);
-    means_in_rows_4(w->zero[228], w->multiplier[27], w->exponent[27], w->zero[235], k.values + 144, k.values);
-    memset(k.values + 144, w->zero[235], 132);
-    copy_block_20(k.values, k.values + 144);
-    copy_block_21(k.values + 144, k.values + 2800);
-    copy_block_22(k.values + 272, k.values + 2804);
-    apply_to_rows_44((struct affine){w->weight_2869, w->bias_2869, w->multiplier_2869, w->exponent_2869, w->zero[236]}, k.values + 2800, k.values);
+    means_in_rows_4(w->zero[190], w->multiplier[27], w->exponent[27], w->zero[197], k.values + 144, k.values);
+    memset(k.values + 144, w->zero[197], 132);
+    copy_block_22(k.values, k.values + 144);
+    copy_block_23(k.values + 144, k.values + 2800);
+    copy_block_24(k.values + 272, k.values + 2804);
+    apply_to_rows_47(w->weight_2869, w->bias_2869, w->multiplier_2869, w->exponent_2869, w->zero[198], k.values + 2800, k.values);
     chain_8(k.values, w->table_2872, k.values + 4848);
     chain_9(w->numbers_168, k.values + 4848, w->constants + 47760, k.values + 16, w->table_2876, k.values + 4856, k.values + 2800);
     ROLLED for (int n = 0; n < 32; n++) {
-        apply_to_rows_8((struct affine){w->weight_2881, w->bias_2881 + 24 * n, w->multiplier_2881, w->exponent_2881, w->zero[237]}, k.values + 2800 + 8 * n, k.values + 4848);
+        apply_to_rows_8(w->weight_2881, w->bias_2881 + 24 * n, w->multiplier_2881, w->exponent_2881, w->zero[199], k.values + 2800 + 8 * n, k.values + 4848);
         chain_10(w->numbers_169, k.values + 24 + 24 * n, k.values + 4848, w->table_2885, k.values + 4880);
         chain_11(w->numbers_170, k.values + 4880, k.values + 4864, k.values + 40 + 24 * n, w->table_2889, k.values + 2800 + 8 * n, k.values + 4888, k.values + 2808 + 8 * n);
     }
-    copy_block_23(k.values + 2800, k.values);
-    copy_block_24(k.values + 3056, k.values + 8);
-    apply_to_rows_45((struct affine){w->weight_3344, w->bias_3344, w->multiplier_3344, w->exponent_3344, w->zero[238]}, k.values, k.values + 528);
-    chain_2(k.values + 528, w->table_3345, k.values, 132);
+    copy_block_25(k.values + 2800, k.values);
+    copy_block_26(k.values + 3060, k.values + 4);
+    apply_to_rows_48(w->weight_3344, w->bias_3344, w->multiplier_3344, w->exponent_3344, w->zero[200], k.values, k.values + 272);
+    chain_2(k.values + 272, w->table_3345, k.values, 132);
     chain_30(w->numbers_172, k.values + 4704, k.values, w->table_3349, k.values + 272, 129);
     copy_block_3(k.values + 272, k.values);
-    split_rows_0(w->split_first, (struct affine){w->split_weight, w->split_bias, w->split_multiplier, w->split_exponent, w->zero[239]}, k.values + 272, k.values + 65);
-    copy_block_25(k.values, k.mask);
+    split_rows_0(w->split_first, w->split_weight, w->split_bias, w->split_multiplier, w->split_exponent, w->zero[201], k.values + 272, k.values + 65);
+    copy_block_27(k.values, k.mask);
     copy_block_3(s->encoder_0_part0_cache + 65, s->encoder_0_part0_cache);
     copy_block_3(k.features, s->encoder_0_part0_cache + 65);
-    copy_block_26(s->encoder_0_part1_cache + 34, s->encoder_0_part1_cache);
+    copy_block_28(s->encoder_0_part1_cache + 34, s->encoder_0_part1_cache);
     copy_block_0(k.values + 12800, s->encoder_0_part1_cache + 34);
     copy_block_1(k.values + 12816, s->encoder_0_part1_cache + 36);
     copy_block_1(k.values + 12832, s->encoder_0_part1_cache + 52);
-    copy_block_26(s->encoder_0_part2_cache + 34, s->encoder_0_part2_cache);
+    copy_block_28(s->encoder_0_part2_cache + 34, s->encoder_0_part2_cache);
     copy_block_0(k.values + 12848, s->encoder_0_part2_cache + 34);
     copy_block_1(k.values + 12864, s->encoder_0_part2_cache + 36);
     copy_block_1(k.values + 12880, s->encoder_0_part2_cache + 52);
-    copy_block_27(s->decoder_4_cache + 780, s->decoder_4_cache);
-    copy_block_27(k.values + 1600, s->decoder_4_cache + 780);
+    copy_block_29(s->decoder_4_cache + 780, s->decoder_4_cache);
+    copy_block_29(k.values + 1600, s->decoder_4_cache + 780);
     memmove(s->encoder_0_attention_gru_memory, k.values + 12736, 24);
     memmove(s->encoder_1_cache, k.values + 3136, 1560);
     memmove(s->encoder_1_attention_gru_memory, k.values + 12640, 48);
@@ -3223,7 +3333,7 @@ void ul_unas_int8_process(ul_unas_int8_state *s, const int16_t in[256], int16_t 
     memmove(s->decoder_3_attention_gru_memory, k.values + 6272, 24);
     memmove(s->decoder_4_attention_gru_memory, k.values + 2384, 2);
     int16_t parts[514];
-    widen(257, k.mask, w->zero[240], parts);
+    widen(257, k.mask, w->zero[202], parts);
     memset(parts + 257, 0, sizeof(int16_t) * 257);
     s->speech = probability_of_speech(257, k.spectrum, k.exponent, parts, (uint64_t)w->square[0], 17089958990);
     fixed_synthesise(&context);
@@ -3250,26 +3360,26 @@ void ul_unas_int8_reset(ul_unas_int8_state *s)
     s->level[10] = w->enabled[0];
     s->level[11] = w->level[0];
     s->level[12] = w->level[0];
-    memset(s->encoder_0_part0_cache, w->zero[242], sizeof s->encoder_0_part0_cache);
-    memset(s->encoder_0_part1_cache, w->zero[243], sizeof s->encoder_0_part1_cache);
-    memset(s->encoder_0_part2_cache, w->zero[244], sizeof s->encoder_0_part2_cache);
-    memset(s->encoder_0_attention_gru_memory, w->zero[245], sizeof s->encoder_0_attention_gru_memory);
-    memset(s->encoder_1_cache, w->zero[246], sizeof s->encoder_1_cache);
-    memset(s->encoder_1_attention_gru_memory, w->zero[247], sizeof s->encoder_1_attention_gru_memory);
-    memset(s->encoder_2_cache, w->zero[248], sizeof s->encoder_2_cache);
-    memset(s->encoder_2_attention_gru_memory, w->zero[249], sizeof s->encoder_2_attention_gru_memory);
-    memset(s->encoder_3_attention_gru_memory, w->zero[250], sizeof s->encoder_3_attention_gru_memory);
-    memset(s->encoder_4_attention_gru_memory, w->zero[251], sizeof s->encoder_4_attention_gru_memory);
-    memset(s->dpgrnn1_inter_memory, w->zero[252], sizeof s->dpgrnn1_inter_memory);
-    memset(s->dpgrnn2_inter_memory, w->zero[253], sizeof s->dpgrnn2_inter_memory);
-    memset(s->decoder_0_attention_gru_memory, w->zero[254], sizeof s->decoder_0_attention_gru_memory);
-    memset(s->decoder_1_attention_gru_memory, w->zero[255], sizeof s->decoder_1_attention_gru_memory);
-    memset(s->decoder_2_cache, w->zero[256], sizeof s->decoder_2_cache);
-    memset(s->decoder_2_attention_gru_memory, w->zero[257], sizeof s->decoder_2_attention_gru_memory);
-    memset(s->decoder_3_cache, w->zero[258], sizeof s->decoder_3_cache);
-    memset(s->decoder_3_attention_gru_memory, w->zero[259], sizeof s->decoder_3_attention_gru_memory);
-    memset(s->decoder_4_cache, w->zero[260], sizeof s->decoder_4_cache);
-    memset(s->decoder_4_attention_gru_memory, w->zero[261], sizeof s->decoder_4_attention_gru_memory);
+    memset(s->encoder_0_part0_cache, w->zero[204], sizeof s->encoder_0_part0_cache);
+    memset(s->encoder_0_part1_cache, w->zero[205], sizeof s->encoder_0_part1_cache);
+    memset(s->encoder_0_part2_cache, w->zero[206], sizeof s->encoder_0_part2_cache);
+    memset(s->encoder_0_attention_gru_memory, w->zero[207], sizeof s->encoder_0_attention_gru_memory);
+    memset(s->encoder_1_cache, w->zero[208], sizeof s->encoder_1_cache);
+    memset(s->encoder_1_attention_gru_memory, w->zero[209], sizeof s->encoder_1_attention_gru_memory);
+    memset(s->encoder_2_cache, w->zero[210], sizeof s->encoder_2_cache);
+    memset(s->encoder_2_attention_gru_memory, w->zero[211], sizeof s->encoder_2_attention_gru_memory);
+    memset(s->encoder_3_attention_gru_memory, w->zero[212], sizeof s->encoder_3_attention_gru_memory);
+    memset(s->encoder_4_attention_gru_memory, w->zero[213], sizeof s->encoder_4_attention_gru_memory);
+    memset(s->dpgrnn1_inter_memory, w->zero[214], sizeof s->dpgrnn1_inter_memory);
+    memset(s->dpgrnn2_inter_memory, w->zero[215], sizeof s->dpgrnn2_inter_memory);
+    memset(s->decoder_0_attention_gru_memory, w->zero[216], sizeof s->decoder_0_attention_gru_memory);
+    memset(s->decoder_1_attention_gru_memory, w->zero[217], sizeof s->decoder_1_attention_gru_memory);
+    memset(s->decoder_2_cache, w->zero[218], sizeof s->decoder_2_cache);
+    memset(s->decoder_2_attention_gru_memory, w->zero[219], sizeof s->decoder_2_attention_gru_memory);
+    memset(s->decoder_3_cache, w->zero[220], sizeof s->decoder_3_cache);
+    memset(s->decoder_3_attention_gru_memory, w->zero[221], sizeof s->decoder_3_attention_gru_memory);
+    memset(s->decoder_4_cache, w->zero[222], sizeof s->decoder_4_cache);
+    memset(s->decoder_4_attention_gru_memory, w->zero[223], sizeof s->decoder_4_attention_gru_memory);
 }
 
 static int32_t share(int32_t steps)

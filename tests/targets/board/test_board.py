@@ -162,6 +162,7 @@ class TestBoard:
         assert board.run(UNIT.format("is-enabled")) == "enabled\n"
 
     def test_after_a_reboot_it_enhances_without_a_login(self, board, models, talk):
+        edit_settings(board)
         board.reboot()
         wait_for_sound(board)
         process = board.run(UNIT.format("show --property=MainPID --value")).strip()
@@ -218,6 +219,7 @@ class TestBoard:
         assert int(board.run(UNIT.format("show --property=NRestarts --value"))) == 0
 
     def test_a_microphone_that_is_busy_or_gone_is_waited_for(self, board):
+        set_up(board)
         with busy(board):
             wait_for_failure(board, "Device or resource busy")
         wait_for_sound(board)

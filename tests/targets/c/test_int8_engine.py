@@ -19,6 +19,7 @@ from edge_se.errors import UserError
 from edge_se.model_file import attach_manifest, attached_weights, find_model, manifest_of
 from quant.c.engines import int8_engine
 from quant.c.int8_frame import Frame
+from quant.c.int8_layers import Inputs, ordered
 from quant.c.int8_loops import rolled
 from quant.c.int8_moves import BITS, PADDING, Places, blocks
 from quant.c.int8_planes import find_planes
@@ -261,6 +262,45 @@ def test_a_file_with_floats_is_refused():
 )
 def test_factors_are_what_tflite_prepares(real, expected):
     assert multiplier_of(real) == expected
+
+
+TURNS = [
+    (48, 32, Inputs(8, 4, 4, 8, 4)),  # quads of outputs, each of its own quarter of the inputs
+    (32, 16, Inputs(8, 4, 2, 8, 8)),
+    (24, 12, Inputs(8, 4, 2, 6, 1)),  # even outputs of one half, odd ones of the other
+    (24, 48, Inputs(16, 12, 3, 4, 4)),  # each quad of four inputs of every twelve
+    (16, 10, Inputs(12, 4, 1, 10, 16)),
+    (3, 8, Inputs(8, 4, 1, 8, 3)),
+]
+
+
+@pytest.mark.parametrize(("outputs", "inputs", "expected"), TURNS)
+def test_only_weights_that_may_not_be_zero_are_multiplied(outputs, inputs, expected):
+    random = np.random.default_rng(0)
+    own = expected.of(outputs)
+    given = random.integers(-128, 128, inputs + 4)
+    dense = np.zeros((outputs, inputs + 4), np.int8)
+    np.put_along_axis(dense, own, random.integers(1, 127, own.shape).astype(np.int8), 1)
+    dense[:, inputs:] = 0
+    if expected.apart % 4:  # what is read beyond a group's inputs is the next one's
+        dense[np.arange(outputs)[:, None], own[:, expected.apart :]] = 0
+    dense[0, own[0, 1]] = 0  # a zero by chance changes nothing
+
+    weight, found = ordered(dense[:, :inputs])
+
+    assert found == expected
+    numbers = expected.order(outputs)
+    if outputs % 4 == 0:
+        fours = weight.reshape(outputs // 4, -1, 4, 4).transpose(0, 2, 1, 3)
+        weight = fours.reshape(outputs, -1)
+    sums = (weight.astype(np.int64) * given[own[numbers]]).sum(axis=1)
+    np.testing.assert_array_equal(sums, (dense.astype(np.int64) @ given)[numbers])
+
+
+def test_layers_in_groups_of_their_own_keep_all_inputs():
+    weight, found = ordered(np.eye(16, dtype=np.int8), whole=True)
+
+    assert (found, weight.shape) == (Inputs(16, 4, 1, 16, 16), (16, 16))
 
 
 def neighbouring(width: int = 7) -> Places:

@@ -25,14 +25,15 @@ void sums(const struct sum *s, int sign, int count, const int8_t *a, const int8_
 {
     for (int n = 0; n < count; n += BLOCK) {
         const block x = block_load(a + n), z = block_load(b + n);
-        const block found = (sign < 0 ? subtract : add)(quick_sum(s), s, x, z);
+        const block found = (sign < 0 ? subtract : add)(s->shift != 0, s, x, z);
         block_store(y + n, block_largest(found, block_all((int8_t)s->lowest)));
     }
 }
 void products(const struct product *p, int count, const int8_t *a, const int8_t *b, int8_t *y)
 {
+    const int quick = p->right >= LEAST_RIGHT && p->right <= MOST_RIGHT;
     for (int n = 0; n < count; n += BLOCK)
-        block_store(y + n, multiply(quick_product(p), p, block_load(a + n), block_load(b + n)));
+        block_store(y + n, multiply(quick, p, block_load(a + n), block_load(b + n)));
 }
 #ifdef GUEST /* the same from standard input */
 #include <stdio.h>
