@@ -30,6 +30,10 @@ TIMEOUT_S = 300
 # SNR in dB of a file's output to its simulation's. Float ones differ by rounding; in integers, sums
 # round elsewhere now and then, and states carry that on; what is miswired comes to 0 or less.
 LEAST_SNR_DB = {"float": 60.0, "rounded": 10.0}
+# Where rounding alone takes a network farther than that from float, rounding elsewhere, as each
+# kind of processor does, may take it as far again: so much less than that is asked for, and more
+# than what is miswired has.
+ROUNDED_APART_DB, MISWIRED_DB = 3.0, 3.0
 LEAST_ENERGY = 2.0**-30  # of a sample: one step of int16
 
 # What the child runs: the device's own loop, and nothing of the host's.
@@ -143,6 +147,7 @@ def prove(
     expected: np.ndarray,
     rounded: bool,
     engine: str = "tflite",
+    unrounded: np.ndarray | None = None,
 ) -> None:
     """Run a model file over samples and compare.
 
@@ -152,23 +157,29 @@ def prove(
         expected: what its simulation puts out, float32 [n].
         rounded: whether it computes in integers.
         engine: that runs it.
+        unrounded: what the float network puts out, where rounding may have taken it far from that.
 
     Raises:
         UserError: it can't be run, or puts out something else.
     """
-    require_near(run_apart(content, samples, engine), expected, rounded)
+    require_near(run_apart(content, samples, engine), expected, rounded, unrounded)
 
 
-def require_near(found: np.ndarray, expected: np.ndarray, rounded: bool) -> None:
+def require_near(
+    found: np.ndarray, expected: np.ndarray, rounded: bool, unrounded: np.ndarray | None = None
+) -> None:
     """Raise UserError where what a file puts out is not what its simulation does.
 
     Args:
         found: what the file puts out, float32 of any shape.
         expected: the same of its simulation.
         rounded: whether the file computes in integers.
+        unrounded: the same of the float network; None where that is not near by.
     """
     require_finite(found)
     least = LEAST_SNR_DB["rounded" if rounded else "float"]
+    if unrounded is not None:
+        least = min(least, max(snr_db(expected, unrounded) - ROUNDED_APART_DB, MISWIRED_DB))
     # What is below one step of an int16 sample counts for nothing.
     error = float(np.square(found - expected, dtype=np.float64).sum())
     snr = snr_db(found, expected)

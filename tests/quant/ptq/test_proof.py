@@ -55,3 +55,16 @@ def test_an_abort_ends_the_child_alone(content, samples, monkeypatch):
 
     with pytest.raises(UserError, match="made the runtime end by SIGABRT"):
         proof.run_apart(content, samples)
+
+
+def test_rounding_elsewhere_may_do_what_rounding_does_and_not_more(samples):
+    noise = np.random.default_rng(0).standard_normal(len(samples)).astype(np.float32)
+
+    def apart(db: float) -> np.ndarray:
+        return samples + noise * (np.linalg.norm(samples) / np.linalg.norm(noise) / 10 ** (db / 20))
+
+    near, far = apart(40), apart(-14)
+    proof.require_near(apart(9), samples, rounded=True, unrounded=far)
+    for found, unrounded in ((apart(9), None), (apart(9), near), (apart(2), far)):
+        with pytest.raises(UserError, match="differs from its simulation"):
+            proof.require_near(found, samples, rounded=True, unrounded=unrounded)
