@@ -37,6 +37,7 @@ from quant.c.int8_program import (
     reference_tables,
 )
 from quant.c.int8_spread import SpreadLayers
+from quant.c.int8_structure import used_weights
 from quant.c.integer_path import add_path_memory, close_path, open_path, squared_step
 from quant.c.memory import share
 from quant.c.source import identifier
@@ -89,7 +90,8 @@ class Int8Engine(Engine):
         self._frame, sites = Frame(self.source), _sites(self._program)
         self._chains = Chains(self._frame, self.weights, self.source, sites, tables)
         self._layers = SpreadLayers(
-            self.checks, self._frame, self.weights, self.source, self.scratch, sites
+            *(self.checks, self._frame, self.weights, self.source, self.scratch, sites),
+            used_weights(self._program, manifest.architecture),
         )
         self._lower()
 

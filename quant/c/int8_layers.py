@@ -48,6 +48,7 @@ class Layers:
         source: Source,
         scratch: dict[str, tuple[str, int]],
         sites: Mapping[Operation, int],
+        used: Mapping[Operation, Any],
     ) -> None:
         """Write into a frame.
 
@@ -57,9 +58,10 @@ class Layers:
             source: that gets a function for each shape.
             scratch: of the frame, which gets room for padded rows.
             sites: the same number for operators that share their weights.
+            used: which weights of a layer are other than zero in some checkpoint.
         """
         self._frame, self._weights, self._source, self._scratch = frame, weights, source, scratch
-        self._sites = sites
+        self._sites, self._used = sites, used
         self._known: dict[Any, Any] = {}
         self._split: dict[int, Operation] = {}  # by what splits bands, until it is joined
         self._negatives = _negatives(sites)
@@ -113,9 +115,10 @@ class Layers:
             # Where blocks of bands begin depends on the checkpoint, and all of them together don't.
             self._split[result.index] = operation
             return
-        used = _used_inputs(kernel)
+        made_of = self._used[operation].reshape(kernel.shape)
+        used = _used_inputs(made_of)
         kernel, (first, step) = kernel[:, used], self._frame.rows(places[:, used])
-        weight, given = ordered(kernel)
+        weight, given = ordered(kernel, made_of[:, used])
         sums, order = kernel.sum(axis=1, dtype=np.int64), given.order(outputs)
         tables = self._affine(operation, weight, sums, order=order)
         shape = f"{len(places)}, {step}, {given}, {outputs}, {outputs}"
@@ -220,7 +223,7 @@ class Layers:
         if groups == 1 and self._along_planes(operation, rows, before, stride):
             return
         flat = kernel.reshape(outputs, taps * inputs)
-        weight, inputs_given = ordered(flat, whole=True)
+        weight, inputs_given = ordered(flat)
         tables = self._affine(operation, weight, flat.sum(axis=1, dtype=np.int64))
         buffer, of_group = self._frame.define(result).number, outputs // groups
         first, row = self._frame.rows(rows)
@@ -482,17 +485,20 @@ class Inputs:
         return f"(struct inputs){{{', '.join(map(str, fields))}}}"
 
 
-def ordered(weight: Any, whole: bool = False) -> tuple[Any, Inputs]:
+def ordered(weight: Any, used: Any = None) -> tuple[Any, Inputs]:
     """A layer's weights [outputs, inputs] in the kernel's order, and of what its outputs are made.
 
-    That is all inputs, if they are to be `whole`, or as few as each four outputs have weights for.
+    That is as few inputs as each four outputs have weights for that are `used` (bool, of the same
+    shape), or all of them where it is not said which are.
     """
     outputs, inputs = weight.shape
-    padded = np.pad(weight, ((0, 0), (0, inputs + INPUTS)))
+    whole = used is None
+    widths = (0, 0), (0, inputs + INPUTS)
+    padded, rest = np.pad(weight, widths), np.pad(np.ones_like(weight) if whole else used, widths)
     ways = sorted(_ways(outputs, inputs, whole), key=lambda way: way.count)
     for found in ways:
         own = found.of(outputs)
-        others = padded.copy()
+        others = rest.copy()
         np.put_along_axis(others, own, 0, 1)
         if not others.any():
             break
@@ -521,12 +527,11 @@ def _ways(outputs: int, inputs: int, whole: bool) -> Iterator[Inputs]:
     yield Inputs(-(-inputs // INPUTS) * INPUTS, INPUTS, 1, inputs, outputs)
 
 
-def _used_inputs(kernel: Any) -> Any:
-    """Which inputs of a layer [outputs, inputs] some output is made of, by fours."""
-    _, inputs = kernel.shape
+def _used_inputs(used: Any) -> Any:
+    """Which inputs some output is made of, by fours, of a layer with weights [outputs, inputs]."""
+    _, inputs = used.shape
     fours = np.arange(inputs) // INPUTS
-    used = [kernel[:, fours == n].any() for n in range(fours[-1] + 1)]
-    return np.array(used)[fours]
+    return np.array([used[:, fours == n].any() for n in range(fours[-1] + 1)])[fours]
 
 
 def _selection(operation: Operation) -> Any:

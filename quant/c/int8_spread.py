@@ -122,13 +122,17 @@ class SpreadLayers(Layers):
         together = OUTPUTS // outputs if OUTPUTS % outputs == 0 else 1
         positions = -(-result.shape[2] // together)
         reach = taps + (together - 1) * stride
-        wide = np.zeros((together, outputs, frames, reach, inputs), np.int8)
-        for ahead, part in enumerate(wide):
-            part[:, :, ahead * stride : ahead * stride + taps] = kernel
+
+        def widened(one: Any) -> Any:
+            wide = np.zeros((together, outputs, frames, reach, inputs), one.dtype)
+            for ahead, part in enumerate(wide):
+                part[:, :, ahead * stride : ahead * stride + taps] = one
+            return wide.reshape(together * outputs, -1)
+
         after = max((positions * together - 1) * stride + taps - before - count, 0)
         size, frame = reach * inputs, (before + count + after) * inputs
-        flat = wide.reshape(together * outputs, frames * size)
-        weight, given = ordered(flat)
+        flat, used = widened(kernel), widened(self._used[operation].reshape(kernel.shape))
+        weight, given = ordered(flat, used)
         width, made = frames * size, together * outputs
         sums = flat.sum(axis=1, dtype=np.int64)
         tables = self._affine(operation, weight, sums, together, given.order(made))

@@ -286,7 +286,7 @@ def test_only_weights_that_may_not_be_zero_are_multiplied(outputs, inputs, expec
         dense[np.arange(outputs)[:, None], own[:, expected.apart :]] = 0
     dense[0, own[0, 1]] = 0  # a zero by chance changes nothing
 
-    weight, found = ordered(dense[:, :inputs])
+    weight, found = ordered(dense[:, :inputs], dense[:, :inputs] != 0)
 
     assert found == expected
     numbers = expected.order(outputs)
@@ -298,7 +298,7 @@ def test_only_weights_that_may_not_be_zero_are_multiplied(outputs, inputs, expec
 
 
 def test_layers_in_groups_of_their_own_keep_all_inputs():
-    weight, found = ordered(np.eye(16, dtype=np.int8), whole=True)
+    weight, found = ordered(np.eye(16, dtype=np.int8))
 
     assert (found, weight.shape) == (Inputs(16, 4, 1, 16, 16), (16, 16))
 
