@@ -223,7 +223,7 @@ class Layers:
         if groups == 1 and self._along_planes(operation, rows, before, stride):
             return
         flat = kernel.reshape(outputs, taps * inputs)
-        weight, inputs_given = ordered(flat)
+        weight, inputs_given = ordered(flat, np.ones_like(flat, bool))
         tables = self._affine(operation, weight, flat.sum(axis=1, dtype=np.int64))
         buffer, of_group = self._frame.define(result).number, outputs // groups
         first, row = self._frame.rows(rows)
@@ -485,18 +485,15 @@ class Inputs:
         return f"(struct inputs){{{', '.join(map(str, fields))}}}"
 
 
-def ordered(weight: Any, used: Any = None) -> tuple[Any, Inputs]:
+def ordered(weight: Any, used: Any) -> tuple[Any, Inputs]:
     """A layer's weights [outputs, inputs] in the kernel's order, and of what its outputs are made.
 
     That is as few inputs as each four outputs have weights for that are `used` (bool, of the same
-    shape), or all of them where it is not said which are.
+    shape).
     """
     outputs, inputs = weight.shape
-    whole = used is None
-    widths = (0, 0), (0, inputs + INPUTS)
-    padded, rest = np.pad(weight, widths), np.pad(np.ones_like(weight) if whole else used, widths)
-    ways = sorted(_ways(outputs, inputs, whole), key=lambda way: way.count)
-    for found in ways:
+    padded, rest = (np.pad(each, ((0, 0), (0, inputs + INPUTS))) for each in (weight, used))
+    for found in sorted(_ways(outputs, inputs), key=lambda way: way.count):
         own = found.of(outputs)
         others = rest.copy()
         np.put_along_axis(others, own, 0, 1)
@@ -511,11 +508,11 @@ def ordered(weight: Any, used: Any = None) -> tuple[Any, Inputs]:
     return own, found
 
 
-def _ways(outputs: int, inputs: int, whole: bool) -> Iterator[Inputs]:
+def _ways(outputs: int, inputs: int) -> Iterator[Inputs]:
     """Of what outputs may be made; of all inputs they always may."""
     for apart in range(INPUTS, inputs // 2 + 1):
         groups, count = inputs // apart, -(-apart // INPUTS) * INPUTS
-        if whole or inputs % apart or outputs % OUTPUTS:
+        if inputs % apart or outputs % OUTPUTS:
             continue
         for alike in range(OUTPUTS, outputs // groups + 1, OUTPUTS):
             if outputs % (groups * alike) == 0:

@@ -11,12 +11,9 @@ from typing import Any
 import torch
 
 from quant.c.int8_program import Operation, Program, content_of, read_program
-from quant.graph.encoding import assign_encodings
 from quant.graph.recipes import RECIPES
-from quant.graph.tflite import write_tflite
+from quant.graph.specimen import specimen
 from quant.networks.registry import NETWORKS
-
-WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D"}
 
 
 def used_weights(program: Program, architecture: str) -> Mapping[Operation, Any]:
@@ -26,7 +23,7 @@ def used_weights(program: Program, architecture: str) -> Mapping[Operation, Any]
         program: of the file.
         architecture: of the network; of one that isn't known, the file's own zeros count.
     """
-    layers = [op for op in program.operations if op.kind in WEIGHTED]
+    layers = _layers(program)
     found = {op: content_of(op.input(1)) != 0 for op in layers}
     of_all = _untrained(architecture)
     if len(of_all) == len(layers):
@@ -44,8 +41,9 @@ def _untrained(architecture: str) -> list[Any]:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         graph = network.step(network.create().eval(), recipe.splits)
-    values = [*graph.inputs, *(value for op in graph.operators for value in op.outputs)]
-    ranges = {value.range_key: (-1.0, 1.0) for value in values}
-    encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
-    program = read_program(write_tflite(graph, encodings, recipe.choose).content)
-    return [content_of(op.input(1)) != 0 for op in program.operations if op.kind in WEIGHTED]
+    layers = _layers(read_program(specimen(graph, recipe)))
+    return [content_of(op.input(1)) != 0 for op in layers]
+
+
+def _layers(program: Program) -> list[Operation]:
+    return [op for op in program.operations if op.kind == "CONV_2D"]

@@ -234,11 +234,11 @@ def build_proven(
     """
     signal = calibrated.signal
     samples = calibrated.clips[0] if calibrated.clips else speech(signal.sample_rate)
-    unrounded = simulated(calibrated.graph, signal, samples)
     with corrected(calibrated, recipe, ranges):
         content = build(calibrated, recipe, ranges, calibration)
         hook = simulate(calibrated, recipe, ranges)
         expected = simulated(calibrated.graph, signal, samples, hook)
+    unrounded = partial(simulated, calibrated.graph, signal, samples)
     prove(content, samples, expected, rounded=True, unrounded=unrounded)
     return content
 

@@ -9,6 +9,7 @@ import signal as signals
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -147,7 +148,7 @@ def prove(
     expected: np.ndarray,
     rounded: bool,
     engine: str = "tflite",
-    unrounded: np.ndarray | None = None,
+    unrounded: Callable[[], np.ndarray] | None = None,
 ) -> None:
     """Run a model file over samples and compare.
 
@@ -157,7 +158,8 @@ def prove(
         expected: what its simulation puts out, float32 [n].
         rounded: whether it computes in integers.
         engine: that runs it.
-        unrounded: what the float network puts out, where rounding may have taken it far from that.
+        unrounded: gives what the float network puts out, where rounding may have taken it far from
+            that.
 
     Raises:
         UserError: it can't be run, or puts out something else.
@@ -166,7 +168,10 @@ def prove(
 
 
 def require_near(
-    found: np.ndarray, expected: np.ndarray, rounded: bool, unrounded: np.ndarray | None = None
+    found: np.ndarray,
+    expected: np.ndarray,
+    rounded: bool,
+    unrounded: Callable[[], np.ndarray] | None = None,
 ) -> None:
     """Raise UserError where what a file puts out is not what its simulation does.
 
@@ -174,16 +179,18 @@ def require_near(
         found: what the file puts out, float32 of any shape.
         expected: the same of its simulation.
         rounded: whether the file computes in integers.
-        unrounded: the same of the float network; None where that is not near by.
+        unrounded: gives the same of the float network, if need be; None where that is not at hand.
     """
     require_finite(found)
     least = LEAST_SNR_DB["rounded" if rounded else "float"]
-    if unrounded is not None:
-        least = min(least, max(snr_db(expected, unrounded) - ROUNDED_APART_DB, MISWIRED_DB))
     # What is below one step of an int16 sample counts for nothing.
     error = float(np.square(found - expected, dtype=np.float64).sum())
+    if error <= found.size * LEAST_ENERGY:
+        return
     snr = snr_db(found, expected)
-    if error > found.size * LEAST_ENERGY and snr < least:
+    if snr < least and unrounded is not None:
+        least = min(least, max(snr_db(expected, unrounded()) - ROUNDED_APART_DB, MISWIRED_DB))
+    if snr < least:
         raise UserError(
             _useless(f"differs from its simulation (SNR {snr:.0f} dB, at least {least:.0f})")
         )

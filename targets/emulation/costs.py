@@ -35,9 +35,10 @@ from quant.c.engines import float_engine, int8_engine, with_weights
 from quant.checkpoints import default_checkpoint_path
 from quant.graph import operators as ops
 from quant.graph.encoding import Precision, assign_encodings
-from quant.graph.graph import Graph, Range, Value
+from quant.graph.graph import Graph, Value
 from quant.graph.recipes import RECIPES, Override, Recipe
 from quant.graph.scopes import find_scopes
+from quant.graph.specimen import made_up_ranges, specimen
 from quant.graph.tflite import write_tflite
 from quant.mixed_precision.costs import (
     ENGINES_FILE,
@@ -94,13 +95,6 @@ ENGINES_HEADER = """\
 
 
 # What there is to count -----------------------------------------------------------------------
-
-
-def made_up_ranges(graph: Graph) -> dict[str, Range]:
-    """Ranges that all differ, so that conversions appear wherever real ranges need them."""
-    values = [*graph.inputs, *(value for op in graph.operators for value in op.outputs)]
-    keys = dict.fromkeys(value.range_key for value in values)
-    return {key: (-1.0 - index / 1000, 1.0 + index / 1000) for index, key in enumerate(keys)}
 
 
 def reference_recipes(network: Network, graph: Graph) -> Iterator[Recipe]:
@@ -195,9 +189,7 @@ def collect_operators() -> Found:
         )
         for recipe in reference_recipes(network, network.step(model)):
             graph = network.step(model, recipe.splits)
-            ranges = made_up_ranges(graph)
-            encodings = assign_encodings(graph, recipe.choose, ranges, recipe.signals)
-            add_operators(found, write_tflite(graph, encodings, recipe.choose).content)
+            add_operators(found, specimen(graph, recipe))
     return found
 
 

@@ -9,12 +9,12 @@ import torch
 from edge_se.cli import main
 from edge_se.errors import UserError
 from quant.graph.recipes import RECIPES
+from quant.graph.specimen import made_up_ranges
 from quant.networks.checkpoint import Checkpoint
 from quant.networks.network import Network
 from quant.networks.registry import NETWORKS
 from quant.ptq.calibration import Statistics
 from quant.ptq.pipeline import CalibratedGraph, build_quantized
-from targets.emulation.costs import made_up_ranges
 from targets.npu.ethos_u import VARIANTS, Compiled, compile_for_npu
 from tests.helpers.tiny_model import write_tiny
 

@@ -64,7 +64,7 @@ def test_rounding_elsewhere_may_do_what_rounding_does_and_not_more(samples):
         return samples + noise * (np.linalg.norm(samples) / np.linalg.norm(noise) / 10 ** (db / 20))
 
     near, far = apart(40), apart(-14)
-    proof.require_near(apart(9), samples, rounded=True, unrounded=far)
-    for found, unrounded in ((apart(9), None), (apart(9), near), (apart(2), far)):
+    proof.require_near(apart(9), samples, rounded=True, unrounded=lambda: far)
+    for found, unrounded in ((9, None), (9, lambda: near), (2, lambda: far)):
         with pytest.raises(UserError, match="differs from its simulation"):
-            proof.require_near(found, samples, rounded=True, unrounded=unrounded)
+            proof.require_near(apart(found), samples, rounded=True, unrounded=unrounded)

@@ -298,7 +298,7 @@ def test_only_weights_that_may_not_be_zero_are_multiplied(outputs, inputs, expec
 
 
 def test_layers_in_groups_of_their_own_keep_all_inputs():
-    weight, found = ordered(np.eye(16, dtype=np.int8))
+    weight, found = ordered(np.eye(16, dtype=np.int8), np.ones((16, 16), bool))
 
     assert (found, weight.shape) == (Inputs(16, 4, 1, 16, 16), (16, 16))
 
