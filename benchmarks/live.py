@@ -2,11 +2,15 @@
 
 `python -m benchmarks.live --model FILE.so` deploys a model to an emulated board with loopback
 cards (`make test-board` says what that needs) and measures settings, and ten minutes.
-`--recording FILE.wav` reads one of two channels: a room, and what was heard of it. Both write their
-tables into a file of `benchmarks/results/` (`--json`), and leave its other tables.
+`--server pulseaudio` or `--server pipewire` runs that sound server by itself, without a card, and a
+virtual microphone on it, and records that beside its room. `--recording FILE.wav` reads one of two
+channels: a room, and what was heard of it. All write their tables into a file of
+`benchmarks/results/` (`--json`), and leave its other tables.
 """
 
 import argparse
+import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +22,9 @@ import numpy as np
 
 from benchmarks.results import put
 from edge_se.audio import read
+from edge_se.errors import UserError
+from tests.helpers import sound_server
+from tests.helpers.waiting import wait_for
 from tests.targets.board.listening import (
     RATE,
     Heard,
@@ -29,6 +36,7 @@ from tests.targets.board.listening import (
     set_up,
     status_of,
     talk_beside_a_fan,
+    wav,
 )
 from tests.targets.board.machine import Board
 
@@ -130,16 +138,58 @@ def table_of_recording(path: Path) -> dict[str, Any]:
     }
 
 
+def table_of_server(server: str, length: int) -> dict[str, Any]:
+    """So many minutes of a virtual microphone on a sound server of its own, in twos."""
+    absent = sound_server.missing(server)
+    if absent:
+        raise UserError(f"{absent[0]} is not installed")
+    version = subprocess.check_output([server, "--version"], text=True).split()[-1]
+    with tempfile.TemporaryDirectory() as folder:
+        status, said = Path(folder, "status.json"), Path(folder, "said.wav")
+        said.write_bytes(wav(np.resize(talk_beside_a_fan(), 60 * (length + 1) * RATE)))
+        microphone = [sys.executable, "-m", "edge_se", "live", "--virtual-microphone", "clean"]
+        microphone += ["--capture", "room.monitor", "--status", str(status)]
+        with (
+            sound_server.sound_server(server, Path(folder)),
+            sound_server.running(microphone),
+            sound_server.running(["paplay", "--device=room", str(said)]),
+        ):
+            wait_for(lambda: status.exists() and _of(status)["state"] == "running")
+            room, clean = sound_server.record(["room.monitor", "clean"], 60 * length)
+            told = _of(status)
+    return {
+        "title": f"{length} minutes on a PC with {server}",
+        "command": [f"python -m benchmarks.live --server {server} --minutes {length}"],
+        "measured": f"A virtual microphone of the built-in network ({server} {version}, no sound "
+        "card: a null sink for the room) and the room itself, recorded by two programs that take "
+        "10 ms at a time, by when samples reach them. "
+        f"{told['discarded_s']:.2f} s of {told['seconds']:.0f} s were discarded; "
+        f"{os.cpu_count()} cores had {os.getloadavg()[2]:.1f} programs to run.",
+        "columns": ["minutes", *LAGS],
+        "rows": minutes(listen(room, clean, sound_server.RATE), 2),
+    }
+
+
+def _of(status: Path) -> dict[str, Any]:
+    return dict(json.loads(status.read_text(encoding="utf-8")))
+
+
 def main() -> int:
     """Measure, and write what was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", type=Path, metavar="FILE", help="to deploy to a board")
     source.add_argument("--recording", type=Path, metavar="FILE", help="of a room and what it gave")
+    source.add_argument("--server", choices=sound_server.DAEMONS, help="to run, without a card")
+    parser.add_argument("--minutes", type=int, default=MINUTES, help="of --server (default: 10)")
     parser.add_argument("--json", type=Path, default=FILE, metavar="FILE")
     arguments = parser.parse_args()
     if arguments.recording:
         put(arguments.json, table_of_recording(arguments.recording), **HEAD)
+        return 0
+    if arguments.server:
+        table = table_of_server(arguments.server, arguments.minutes)
+        put(arguments.json, table, **HEAD)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         board = Board(Path(folder))

@@ -37,7 +37,7 @@ SEED = 0
 STRENGTHS = {
     "full suppression": FULL,
     **{f"at most {limit} dB": Strength(float(limit)) for limit in (24, 18, 12, 9, 6, 3)},
-    **{f"mix {mix}": Strength(None, mix) for mix in (0.1, 0.2, 0.3, 0.5)},
+    **{f"mix {mix}": Strength(None, mix) for mix in (0.25, 0.5, 0.75)},
 }
 MEASURED = (
     "Share of words that PocketSphinx 5.1 (its own English model, `maxhmmpf` 3000) gets wrong, "

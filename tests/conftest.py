@@ -1,15 +1,12 @@
 """Shared fixtures: where the reference assets and the real recordings lie, and a sound server."""
 
 import os
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.waiting import wait_for
+from tests.helpers.sound_server import missing, sound_server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -37,32 +34,24 @@ def audio() -> Path:
     return _shared_folder("audio")
 
 
-DAEMONS = ("dbus-daemon", "pipewire", "wireplumber", "pipewire-pulse")
-
-
 @pytest.fixture
-def pipewire(tmp_path, monkeypatch) -> Iterator[None]:
+def pipewire(tmp_path) -> Iterator[None]:
     """PipeWire's daemons, with a room that can be heard, `room.monitor`.
 
     Files below `tmp_path` / .config/pipewire are theirs.
     """
-    missing = [name for name in (*DAEMONS, "pactl", "parec", "paplay") if not shutil.which(name)]
-    if missing:
-        pytest.skip(f"{missing[0]} is not installed")
-    runtime = Path(os.environ.get("TMPDIR", "/tmp"), f"edge-se-{os.getpid()}")  # short, for sockets
-    runtime.mkdir(0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", f"unix:path={runtime}/bus")
-    bus = [DAEMONS[0], "--session", f"--address=unix:path={runtime}/bus", "--nofork", "--nopidfile"]
-    running = []
-    for command in (bus, *([name] for name in DAEMONS[1:])):
-        running.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
-        time.sleep(0.7)
-    room = ["pactl", "load-module", "module-null-sink", "sink_name=room", "rate=48000"]
-    wait_for(lambda: subprocess.run(room, capture_output=True).returncode == 0)
-    yield
-    for process in reversed(running):
-        process.terminate()
-        process.wait(10)
-    shutil.rmtree(runtime)
+    yield from _server("pipewire", tmp_path)
+
+
+@pytest.fixture
+def pulseaudio(tmp_path) -> Iterator[None]:
+    """PulseAudio's daemon, with such a room."""
+    yield from _server("pulseaudio", tmp_path)
+
+
+def _server(name: str, home: Path) -> Iterator[None]:
+    absent = missing(name)
+    if absent:
+        pytest.skip(f"{absent[0]} is not installed")
+    with sound_server(name, home):
+        yield

@@ -8,7 +8,8 @@ import soundfile
 
 from benchmarks import live
 from benchmarks.results import put, render
-from tests.targets.board.listening import Heard
+from tests.helpers import sound_server
+from tests.targets.board.listening import Heard, listen
 
 RATE = 4000
 
@@ -45,3 +46,29 @@ def test_each_so_many_minutes_have_a_row_and_what_is_not_heard_is_counted():
         ["0 to 2", "53.0", "50.0 to 59.0", "3 of 3"],
         ["2 to 4", "65.0", "65.0 to 65.0", "1 of 2"],
     ]
+
+
+def arrivals(samples: np.ndarray, start_s: float, seed: int) -> list[sound_server.Arrival]:
+    """Samples in pieces of 10 ms, each held up by up to 30 ms."""
+    late = np.random.default_rng(seed).uniform(0, 0.03, len(samples) // 480)
+    pieces = (samples * 32767).astype("<i2")[: 480 * len(late)].reshape(-1, 480)
+    return [
+        (start_s + (n + 1) * 0.01 + held, piece.tobytes())
+        for n, (piece, held) in enumerate(zip(pieces, late, strict=True))
+    ]
+
+
+def test_programs_that_are_held_up_and_samples_that_are_missed_change_no_lag():
+    room = np.random.default_rng(0).uniform(-0.1, 0.1, 15 * sound_server.RATE)
+    clean = arrivals(room, 100.05, 1)
+    del clean[700:710]
+
+    said, heard = (
+        sound_server.place(some, 100.2, 14 * sound_server.RATE)
+        for some in (arrivals(room, 100.0, 2), clean)
+    )
+
+    windows = listen(said, heard, sound_server.RATE)
+    assert len(windows) == 6
+    for window in windows:
+        assert abs(window.lag_s - 0.05) < 0.002 or 3.8 < window.start_s < 7

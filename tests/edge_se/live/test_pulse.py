@@ -161,7 +161,9 @@ def test_without_its_programs_it_says_what_to_install(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_program_on_pipewire_records_what_is_said_in_the_room(pipewire, tiny_int8, tmp_path):
+@pytest.mark.parametrize("server", ["pipewire", "pulseaudio"])
+def test_a_program_records_what_is_said_in_the_room(server, request, tiny_int8, tmp_path):
+    request.getfixturevalue(server)
     status = tmp_path / "status.json"
     command = [sys.executable, "-m", "edge_se", "live", "--model", str(tiny_int8)]
     command += ["--virtual-microphone", "clean", "--capture", "room.monitor"]
