@@ -162,7 +162,7 @@ def table_of_server(server: str, length: int) -> dict[str, Any]:
         "command": [f"python -m benchmarks.live --server {server} --minutes {length}"],
         "measured": f"A virtual microphone of the built-in network ({server} {version}, no sound "
         "card: a null sink for the room) and the room itself, recorded by two programs that take "
-        "10 ms at a time, by when samples reach them. "
+        "10 ms at a time, by when the newest sample of a chunk reaches them; others wait for it. "
         f"{told['discarded_s']:.2f} s of {told['seconds']:.0f} s were discarded; "
         f"{os.cpu_count()} cores had {os.getloadavg()[2]:.1f} programs to run.",
         "columns": ["minutes", *LAGS],
