@@ -11,7 +11,6 @@ from quant.c.int8_frame import BLOCK
 from quant.c.int8_layers import (
     EXPONENT,
     MULTIPLIER,
-    OUTPUTS,
     POINTERS,
     RIGHT,
     TABLES,
@@ -20,9 +19,9 @@ from quant.c.int8_layers import (
     affine,
     bias_of,
     matrix_of,
-    ordered,
 )
 from quant.c.int8_moves import BITS, Places, buffer_of, lie_side_by_side, offset_of
+from quant.c.int8_order import OUTPUTS, ordered
 from quant.c.int8_program import (
     Operation,
     Tensor,

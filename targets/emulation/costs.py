@@ -254,9 +254,7 @@ def count_core(
     """What every operator and the rest of the loop cost on a board's core."""
     assert board.core is not None
     core = board.core.key
-    samples = np.resize(bursts(SIGNAL.sample_rate), int(SIGNAL.sample_rate * PROBE_SECONDS)).astype(
-        np.float32
-    )
+    samples = _noise(PROBE_SECONDS)
     with emulated(board, PYTHON) as machine:
         counts, delegated = count_models(machine, paths)
         loops = [count_loop(machine, probe.path, samples) for probe in probes]
@@ -383,17 +381,15 @@ def _toml(value: float | Mapping[str, float]) -> str:
 
 
 def check(files: list[Path], seconds: float) -> None:
-    """Print what files cost by the table and as counted, on every core."""
+    """Print what files cost in LiteRT by the table and as counted, on every core."""
     print("| file | core | predicted | counted | difference | not in the table |")
     print("|---|---|---|---|---|---|")
-    samples = np.resize(bursts(SIGNAL.sample_rate), int(SIGNAL.sample_rate * seconds)).astype(
-        np.float32
-    )
+    samples = _noise(seconds)
     for core, board in cores().items():
         with emulated(board, PYTHON) as machine:
             for file in files:
                 cost = predict(file.read_bytes(), core)
-                counted = count_loop(machine, file, samples)
+                counted = count_loop(machine, file, samples, "tflite")
                 print(
                     f"| {file.stem} | {core} | {cost.instructions:,.0f} | {counted:,.0f} | "
                     f"{cost.instructions / counted - 1:+.1%} | {cost.estimated} |",

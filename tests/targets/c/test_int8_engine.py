@@ -19,9 +19,9 @@ from edge_se.errors import UserError
 from edge_se.model_file import attach_manifest, attached_weights, find_model, manifest_of
 from quant.c.engines import int8_engine
 from quant.c.int8_frame import Frame
-from quant.c.int8_layers import Inputs, ordered
 from quant.c.int8_loops import rolled
 from quant.c.int8_moves import BITS, PADDING, Places, blocks
+from quant.c.int8_order import Inputs, ordered
 from quant.c.int8_planes import find_planes
 from quant.c.int8_program import multiplier_of
 from quant.c.source import Source
