@@ -30,7 +30,7 @@ from edge_se.benchmark import bursts
 from edge_se.engines.generated import prefix
 from edge_se.errors import UserError
 from edge_se.files import written_beside
-from edge_se.model_file import read_manifest, split
+from edge_se.model_file import attach_manifest, manifest_of, read_manifest, split
 from quant.c.engines import float_engine, int8_engine, with_weights
 from quant.checkpoints import default_checkpoint_path
 from quant.graph import operators as ops
@@ -388,7 +388,8 @@ def check(files: list[Path], seconds: float) -> None:
     for core, board in cores().items():
         with emulated(board, PYTHON) as machine:
             for file in files:
-                cost = predict(file.read_bytes(), core)
+                content = file.read_bytes()
+                cost = predict(attach_manifest(content, manifest_of(content, file.name), {}), core)
                 counted = count_loop(machine, file, samples, "tflite")
                 print(
                     f"| {file.stem} | {core} | {cost.instructions:,.0f} | {counted:,.0f} | "

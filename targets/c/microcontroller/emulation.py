@@ -46,6 +46,7 @@ def emulate(package: Path, core: Core, samples: NDArray[np.int16], work: Path) -
     Raises:
         UserError: Compiler or emulator is missing or failed.
     """
+    package, work = package.resolve(), work.resolve()  # the tools run in the latter
     firmware = work / "report.elf"
     engine = [package / "src" / f"{name}.c" for name in ("edge_se", "engine", "engine_weights")]
     bare = [package / "emulated" / f"{name}.c" for name in ("start", "report")]

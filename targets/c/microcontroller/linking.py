@@ -44,6 +44,7 @@ def measure(folder: Path, core: Core, work: Path) -> Memory:
     Raises:
         UserError: There is no compiler, or it failed.
     """
+    folder = folder.resolve()  # the compiler runs in another
     parts = {
         "edge_se": folder / "src" / "edge_se.c",
         "engine": folder / "src" / "engine.c",
@@ -129,8 +130,9 @@ def run(command: Sequence[str], folder: Path) -> str:
     find_tool(command[0])
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if result.returncode:
-        said = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-        raise UserError(f"{Path(command[0]).name} failed ({said[-1][-300:]})")
+        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        said = next((line for line in lines if "error:" in line), lines[-1])
+        raise UserError(f"{Path(command[0]).name} failed ({said[-300:]})")
     return result.stdout
 
 

@@ -132,8 +132,9 @@ def packages(layers, checkpoint, tmp_path_factory) -> Callable[[str], Path]:
     def make(core: str) -> Path:
         folder = tmp_path_factory.mktemp("microcontroller") / "package"
         engine = FixedEngine(values, *names, encodings)
-        with unless_missing():
-            write_package(folder, engine, find_core(core), "a checkpoint")
+        with unless_missing(), pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder.parent)  # a path as one types it
+            write_package(Path("package"), engine, find_core(core), "a checkpoint")
         assert [path.name for path in folder.parent.iterdir()] == ["package"]
         return folder
 
