@@ -1,7 +1,8 @@
 """The compiled core: signal paths in C, for where a compiler was at hand.
 
 `fixed.c` gives the same bits as `edge_se.engines.fixed_path.FixedPath`, and `float.c` and
-`double.c` the same samples, up to rounding, as `edge_se.stft.Stft`, in a few microseconds each.
+`double.c` the same samples, up to rounding, as `edge_se.stft.Stft` and
+`edge_se.level.FloatFrontEnd`, in a few microseconds each.
 They are one shared library called through ctypes, so one wheel serves every Python of a platform.
 All C headers of the project lie here, each once. In `engine/` lie the sources of networks' engines
 without weights (see `edge_se.engines.generated`), which `make default-model` writes; they are part
@@ -12,9 +13,12 @@ import ctypes
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_se.machine import processor_features
+
+if TYPE_CHECKING:  # what compiles the core may have no NumPy
+    from edge_se.level import LevelNormalizer
 
 LIBRARY = "_core.so"
 # The same for processors with more instructions: the compiler's options, what /proc/cpuinfo calls
@@ -24,9 +28,9 @@ VARIANTS = {
     "_core_dotprod.so": (("-mcpu=cortex-a55",), {"asimddp"}, "aarch64"),
 }
 # What `edge_se_core_version` of the library has to say.
-VERSION = 15
+VERSION = 16
 _FUNCTIONS = (
-    *("fixed_analyse", "fixed_synthesise", "stft_analyse", "stft_synthesise"),
+    *("fixed_analyse", "fixed_synthesise", "float_level", "stft_analyse", "stft_synthesise"),
     *("stft_analyse_double", "stft_synthesise_double", "samples_to_int16", "samples_to_float"),
 )
 _ARRAYS = (
@@ -78,11 +82,28 @@ class Level(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int32) for name in (*LEVEL_PARAMETERS, *LEVEL_STATE)]
 
 
+def make_level(normalizer: "LevelNormalizer") -> Level:
+    """A level as a normalizer has it, before the first hop."""
+    level = Level(**{name: getattr(normalizer, name) for name in LEVEL_PARAMETERS})
+    reset_level(level)
+    return level
+
+
 def reset_level(level: Level) -> None:
     """Bring a level's state to what it is before the first hop."""
     state = Level.estimate.offset
     ctypes.memset(ctypes.addressof(level) + state, 0, ctypes.sizeof(level) - state)
     level.estimate = level.floor = level.target
+
+
+class FloatLevel(ctypes.Structure):
+    """`struct float_level` of float.c: addresses of what the caller keeps, and its state."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("level", "samples")),
+        ("mean", ctypes.c_float),
+        ("exponent", ctypes.c_int32),
+    ]
 
 
 class StftContext(ctypes.Structure):

@@ -26,5 +26,5 @@ void edge_se_samples_to_float(struct samples *c)
 /* Raised whenever a struct or what the functions do changes. */
 int edge_se_core_version(void)
 {
-    return 15;
+    return 16;
 }

@@ -9,9 +9,15 @@ static inline float level_scaled(float x, int32_t exponent)
     return exponent < 0 ? x / (float)(1 << -exponent) : x * (float)(1 << exponent);
 }
 
-/* Take in one hop of 256 samples, without DC from here on; what its frame's features are multiplied
-   by. */
-static inline float level_gain(struct level *l, float *mean, float *samples)
+/* An energy of samples whose full scale is 1 in steps of int16, saturated. */
+static inline uint64_t level_energy(float energy)
+{
+    return energy < 1073741824.0f ? (uint64_t)(energy * 1073741824.0f) : (uint64_t)1 << 60;
+}
+
+/* Take in one hop of 256 samples, without DC from here on; the exponent of two that its frame's
+   features are multiplied by. */
+static inline int32_t float_exponent(struct level *l, float *mean, float *samples)
 {
     f4 sum = f4_all(0.0f), squares = f4_all(0.0f), largest = f4_all(0.0f);
     float constant = 0.0f;
@@ -45,9 +51,11 @@ static inline float level_gain(struct level *l, float *mean, float *samples)
     float lanes[4], crest = 0.0f;
     f4_store(lanes, largest);
     for (int n = 0; n < 4; n++) crest = lanes[n] > crest ? lanes[n] : crest;
-    /* Samples are below 2^11. */
-    const float energy = f4_sum(squares) * 1073741824.0f;
-    const int32_t exponent =
-        level_take(l, (uint64_t)energy, (uint64_t)(crest * (256 * 1073741824.0f)));
-    return level_scaled(1.0f, exponent);
+    return level_take(l, level_energy(f4_sum(squares)), level_energy(crest * 256));
+}
+
+/* The same; what features are multiplied by. */
+static inline float level_gain(struct level *l, float *mean, float *samples)
+{
+    return level_scaled(1.0f, float_exponent(l, mean, samples));
 }

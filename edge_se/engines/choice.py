@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from edge_se import fixed
 from edge_se.core import load_core
 from edge_se.engines.samples import CompiledSamples, IntegerSamples, Process
+from edge_se.level import FloatFrontEnd
 from edge_se.manifest import Manifest
 from edge_se.signal import Signal
 from edge_se.stft import Stft
 
 if TYPE_CHECKING:
+    from edge_se.engines.compiled_front_end import CompiledFrontEnd
     from edge_se.engines.compiled_stft import CompiledStft
     from edge_se.engines.loop import SignalPath
 
@@ -34,6 +36,18 @@ def make_stft(signal: Signal) -> "Stft | CompiledStft":
     from edge_se.engines.compiled_stft import CompiledStft
 
     return CompiledStft(core, signal)
+
+
+def make_front_end(signal: Signal) -> "FloatFrontEnd | CompiledFrontEnd | None":
+    """The front end of float samples; None where the signal keeps its level."""
+    if signal.level_dbfs is None:
+        return None
+    core = core_for(signal)
+    if core is None:
+        return FloatFrontEnd(signal)
+    from edge_se.engines.compiled_front_end import CompiledFrontEnd
+
+    return CompiledFrontEnd(core, signal)
 
 
 def make_path(

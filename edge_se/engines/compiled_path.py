@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.core import LEVEL_PARAMETERS, Context, Level, reset_level
+from edge_se.core import Context, make_level, reset_level
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.fixed import BINS, HOP, LEAST_LOGARITHM, WINDOW, path_tables
 from edge_se.manifest import Manifest
@@ -54,8 +54,7 @@ class CompiledPath(FixedPath):
             }
         self._level = None
         if self._normalize is not None:
-            normalizer = self._normalize
-            self._level = Level(**{name: getattr(normalizer, name) for name in LEVEL_PARAMETERS})
+            self._level = make_level(self._normalize)
         self._context = Context(
             **{name: array.ctypes.data for name, array in self._arrays.items()},
             level=None if self._level is None else ctypes.addressof(self._level),

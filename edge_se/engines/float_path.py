@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.engines.choice import make_stft
-from edge_se.level import FloatFrontEnd
+from edge_se.engines.choice import make_front_end, make_stft
 from edge_se.manifest import BandMerging, Manifest, TensorSpec
 from edge_se.quantized import Dequantizer, Quantizer
 from edge_se.signal import FEATURE_ROWS, LEAST_MAGNITUDE
@@ -224,9 +223,7 @@ class FloatPath:
             tensors.features,
             manifest.bands,
         )
-        self._front_end: FloatFrontEnd | None = None
-        if manifest.signal.level_dbfs is not None:
-            self._front_end = FloatFrontEnd(manifest.signal)
+        self._front_end = make_front_end(manifest.signal)
         self._apply_mask = MaskApplier(mask, tensors.mask)
         self._delay: SpectrumDelay | None = None
         if manifest.lookahead_frames:

@@ -178,10 +178,11 @@ def predict(content: bytes, core: str, table: Table | None = None) -> Cost:
         entry or _estimate(operator, core, table)
         for operator, entry in zip(operators, counted, strict=True)
     ]
+    fused = fused_pads(operators, [entry.delegated for entry in found])
     by_kind: dict[tuple[str, str], tuple[int, float]] = {}
-    for entry in found:
+    for position, entry in enumerate(found):
         count, sum_so_far = by_kind.get((entry.kind, entry.type), (0, 0.0))
-        total = sum_so_far + entry.instructions[core]
+        total = sum_so_far + (0 if position in fused else entry.instructions[core])
         by_kind[entry.kind, entry.type] = count + 1, total
     loop = table.loops[core]
     sizes = [int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in manifest.states]
@@ -192,6 +193,22 @@ def predict(content: bytes, core: str, table: Table | None = None) -> Cost:
     rest += loop.partition * len(borders) + loop.border * sum(borders)
     total = rest + sum(instructions for _, instructions in by_kind.values())
     return Cost(total, by_kind, rest, counted.count(None))
+
+
+def fused_pads(operators: Sequence[FileOperator], delegated: Sequence[bool]) -> set[int]:
+    """Places of pads that cost nothing: XNNPACK lets the convolution pad that alone reads one."""
+    readers: dict[int, list[int]] = {}
+    for place, operator in enumerate(operators):
+        for tensor in operator.inputs:
+            readers.setdefault(tensor, []).append(place)
+    found = set()
+    for place, operator in enumerate(operators):
+        if operator.kind == "PAD" and delegated[place]:
+            reading = readers.get(operator.outputs[0], [])
+            if len(reading) == 1 and delegated[reading[0]]:
+                if operators[reading[0]].kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+                    found.add(place)
+    return found
 
 
 def partition_borders(

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 
 from edge_se import Enhancer, core
 from edge_se.core.build import FOLDER, BuildError, compile_core, compile_library, find_compiler
+from edge_se.engines.compiled_front_end import CompiledFrontEnd
 from edge_se.engines.compiled_path import CompiledPath
 from edge_se.engines.compiled_stft import CompiledStft
 from edge_se.engines.fixed_path import FixedPath
 from edge_se.engines.samples import CompiledSamples, IntegerSamples
+from edge_se.level import FloatFrontEnd
 from edge_se.manifest import TensorSpec
 from edge_se.stft import Stft
 from edge_se.strength import FULL, Strength
@@ -256,6 +259,54 @@ def test_the_float_stft_forgets_everything_at_reset(library):
     stft.reset()
 
     np.testing.assert_array_equal(run(), first)
+
+
+FOLLOWING = replace(SIGNAL, level_dbfs=-25.0, front_end="follow")
+
+
+def difficult_hops(seed: int, count: int) -> np.ndarray:
+    """Noise of all levels, each for a while, with DC, clicks, knocks and silence in it."""
+    random = np.random.default_rng(seed)
+    levels = np.repeat(10 ** random.uniform(-4.5, 0, count // 40), 40)
+    hops = 0.3 * levels[:, None] * random.standard_normal((len(levels), HOP))
+    hops += np.repeat(random.choice([0, 0, 0.003, 0.05, 0.3], len(levels) // 40), 40)[:, None]
+    hops[random.integers(len(hops), size=8), random.integers(HOP, size=8)] = 1
+    hops[100:110], hops[200:230], hops[300:302] = np.sign(hops[100:110]), 0, 1e6
+    return hops.astype(np.float32)
+
+
+@pytest.mark.parametrize("front_end", ["follow", "attenuate"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_float_front_end_equals_numpy_s_up_to_rounding(library, front_end, seed):
+    signal = replace(FOLLOWING, front_end=front_end)
+    compiled, model = CompiledFrontEnd(library, signal), FloatFrontEnd(signal)
+    exponents, events = set(), set()
+
+    for hop in difficult_hops(seed, 800):
+        (samples, exponent), (expected, told) = compiled(hop), model(hop)
+        largest = max(np.abs(hop).max(), np.abs(hop - expected).max())
+        np.testing.assert_allclose(samples, expected, rtol=0, atol=1e-6 * largest)
+        assert (exponent, compiled.event) == (told, model.event)
+        exponents.add(exponent)
+        events.add(compiled.event)
+
+    assert len(exponents) >= (9 if front_end == "follow" else 3)
+    assert events == ({0, 1, 2} if front_end == "follow" else {0})
+
+
+def test_the_float_front_end_forgets_everything_at_reset(library):
+    front_end, hops = CompiledFrontEnd(library, FOLLOWING), difficult_hops(0, 400)
+
+    def run() -> list[tuple[bytes, int, int]]:
+        return [
+            (samples.tobytes(), exponent, front_end.event)
+            for samples, exponent in map(front_end, hops)
+        ]
+
+    first = run()
+    front_end.reset()
+
+    assert run() == first
 
 
 def check_samples(library, seed, level):

@@ -14,6 +14,7 @@ from quant.mixed_precision.costs import (
     LoopCost,
     Table,
     find_board,
+    fused_pads,
     load_table,
     partition_borders,
     predict,
@@ -28,8 +29,8 @@ def float_file(default_checkpoint) -> bytes:
     return build_float(default_checkpoint)
 
 
-def operator(inputs, outputs) -> FileOperator:
-    return FileOperator("ADD", "ADD", "int8", 1, tuple(inputs), tuple(outputs))
+def operator(inputs, outputs, kind="ADD") -> FileOperator:
+    return FileOperator(kind, kind, "int8", 1, tuple(inputs), tuple(outputs))
 
 
 def test_every_operator_of_the_embedded_network_was_counted(float_file):
@@ -116,6 +117,15 @@ def test_operators_that_are_ready_do_not_wait_for_another_side():
     operators = [operator([0], [1]), operator([1], [2]), operator([0], [3]), operator([2, 3], [4])]
 
     assert partition_borders(operators, [True, False, True, True], {4}) == [3, 3]
+
+
+def test_a_pad_costs_nothing_where_only_a_convolution_reads_it():
+    pad, convolution = operator([0], [1], "PAD"), operator([1], [2], "DEPTHWISE_CONV_2D")
+
+    assert fused_pads([pad, convolution], [True, True]) == {0}
+    assert fused_pads([pad, convolution], [True, False]) == set()
+    assert fused_pads([pad, operator([1], [2])], [True, True]) == set()
+    assert fused_pads([pad, convolution, operator([1], [3])], [True, True, True]) == set()
 
 
 def test_a_repeated_operator_runs_and_its_copies_agree(float_file):
