@@ -201,14 +201,17 @@ def fused_pads(operators: Sequence[FileOperator], delegated: Sequence[bool]) -> 
     for place, operator in enumerate(operators):
         for tensor in operator.inputs:
             readers.setdefault(tensor, []).append(place)
-    found = set()
-    for place, operator in enumerate(operators):
-        if operator.kind == "PAD" and delegated[place]:
-            reading = readers.get(operator.outputs[0], [])
-            if len(reading) == 1 and delegated[reading[0]]:
-                if operators[reading[0]].kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-                    found.add(place)
-    return found
+
+    def is_fused(place: int) -> bool:
+        reading = readers.get(operators[place].outputs[0], [])
+        return (
+            operators[place].kind == "PAD"
+            and [operators[reader].kind.endswith("CONV_2D") for reader in reading] == [True]
+            and delegated[place]
+            and delegated[reading[0]]
+        )
+
+    return {place for place in range(len(operators)) if is_fused(place)}
 
 
 def partition_borders(
