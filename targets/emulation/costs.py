@@ -2,8 +2,8 @@
 
 Every operator that a recipe puts into a file is run by itself on each emulated core, once and
 several times in one model; the difference is its cost. What is left of a frame (analysis,
-synthesis, states, the delegate's partitions) is told apart by the frame loop of tiny models. Whole
-files are only used to check the sums: `--check` prints predicted and counted totals of files.
+synthesis, states, the delegate's partitions) is told apart by the frame loop of tiny models.
+`python -m benchmarks.frame_loop` compares the sums with counts of whole files.
 
 C engines are counted as a whole, one number for a network and an arithmetic: `--engines` counts
 them alone.
@@ -30,7 +30,7 @@ from edge_se.benchmark import bursts
 from edge_se.engines.generated import prefix
 from edge_se.errors import UserError
 from edge_se.files import written_beside
-from edge_se.model_file import attach_manifest, manifest_of, read_manifest, split
+from edge_se.model_file import read_manifest, split
 from quant.c.engines import float_engine, int8_engine, with_weights
 from quant.checkpoints import default_checkpoint_path
 from quant.graph import operators as ops
@@ -243,7 +243,8 @@ def write_models(found: Found, folder: Path) -> list[Path]:
     return paths
 
 
-def _noise(seconds: float) -> NDArray[np.float32]:
+def noise(seconds: float = PROBE_SECONDS) -> NDArray[np.float32]:
+    """What is counted with, float32 [n]."""
     rate = SIGNAL.sample_rate
     return np.resize(bursts(rate), int(rate * seconds)).astype(np.float32)
 
@@ -254,7 +255,7 @@ def count_core(
     """What every operator and the rest of the loop cost on a board's core."""
     assert board.core is not None
     core = board.core.key
-    samples = _noise(PROBE_SECONDS)
+    samples = noise()
     with emulated(board, PYTHON) as machine:
         counts, delegated = count_models(machine, paths)
         loops = [count_loop(machine, probe.path, samples) for probe in probes]
@@ -322,7 +323,7 @@ def count_engines() -> str:
     with tempfile.TemporaryDirectory() as name:
         files = write_engine_files(Path(name))
         counts: dict[str, dict[str, int]] = {engine: {} for engine in files}
-        samples = _noise(PROBE_SECONDS)
+        samples = noise()
         for core, board in tqdm(cores().items()):
             with emulated(board, PYTHON) as machine:
                 for engine, path in files.items():
@@ -332,7 +333,7 @@ def count_engines() -> str:
     return "\n".join(lines)
 
 
-# Writing and checking -------------------------------------------------------------------------
+# Writing ----------------------------------------------------------------------------------------
 
 
 def cores() -> dict[str, Board]:
@@ -380,35 +381,11 @@ def _toml(value: float | Mapping[str, float]) -> str:
     return str(value)
 
 
-def check(files: list[Path], seconds: float) -> None:
-    """Print what files cost in LiteRT by the table and as counted, on every core."""
-    print("| file | core | predicted | counted | difference | not in the table |")
-    print("|---|---|---|---|---|---|")
-    samples = _noise(seconds)
-    for core, board in cores().items():
-        with emulated(board, PYTHON) as machine:
-            for file in files:
-                content = file.read_bytes()
-                cost = predict(attach_manifest(content, manifest_of(content, file.name), {}), core)
-                counted = count_loop(machine, file, samples, "tflite")
-                print(
-                    f"| {file.stem} | {core} | {cost.instructions:,.0f} | {counted:,.0f} | "
-                    f"{cost.instructions / counted - 1:+.1%} | {cost.estimated} |",
-                    flush=True,
-                )
-
-
 def main() -> None:
-    """Write the table, or check it with files."""
+    """Write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", type=Path, nargs="+", metavar="FILE", help="only compare these files with it"
-    )
     parser.add_argument("--engines", action="store_true", help="count C engines alone")
     arguments = parser.parse_args()
-    if arguments.check:
-        check(arguments.check, PROBE_SECONDS)
-        return
     counting = {ENGINES_FILE: count_engines}
     if not arguments.engines:
         counting[TABLE_FILE] = count_all
