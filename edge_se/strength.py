@@ -65,4 +65,4 @@ def _check(name: str, value: object, most: float) -> None:
 FULL = Strength()
 # By who listens. For recognisers the mildest limit measured that costs no words at any SNR
 # (docs/results.md, benchmarks/recogniser.py).
-PRESETS = {"recogniser": Strength(max_attenuation_db=6.0)}
+PRESETS = {"recogniser": Strength(max_attenuation_db=3.0)}
