@@ -74,10 +74,22 @@ def _debian_keys() -> str | None:
     return str(keys) if keys.is_file() else None
 
 
+def machine_architecture() -> str:
+    """Debian's name of this machine's architecture."""
+    return _output(["dpkg", "--print-architecture"]).strip()
+
+
 def download_packages(
-    folder: Path, release: str, architecture: str, names: Sequence[str]
+    folder: Path, release: str, architecture: str, names: Sequence[str], alone: bool = False
 ) -> list[Path]:
-    """Download Debian packages and all they depend on into a folder, for any architecture.
+    """Download Debian packages into a folder, for any architecture, with all they depend on.
+
+    Args:
+        folder: An empty one.
+        release: Debian's name of it.
+        architecture: Debian's name of it.
+        names: Of the packages.
+        alone: Without what they depend on.
 
     Raises:
         UserError: They can't be downloaded.
@@ -106,8 +118,10 @@ def download_packages(
     apt = ["apt-get", "-q"]
     apt += [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
     _output([*apt, "update"])
-    plan = _output([*apt, "--simulate", "--no-install-recommends", "install", *names])
-    wanted = [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
+    wanted = list(names)
+    if not alone:
+        plan = _output([*apt, "--simulate", "--no-install-recommends", "install", *names])
+        wanted = [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
     result = subprocess.run([*apt, "download", *wanted], cwd=folder, capture_output=True, text=True)
     if result.returncode != 0:
         raise UserError(f"can't download packages of Debian {release}; check the connection")
@@ -155,8 +169,7 @@ def find_emulator(machine: str = "aarch64") -> list[str]:
 
 def _unpack_emulators(folder: Path) -> None:
     _require_tools()
-    architecture = _output(["dpkg", "--print-architecture"]).strip()
-    unpack_packages(folder, "bookworm", architecture, ["qemu-user"])
+    unpack_packages(folder, "bookworm", machine_architecture(), ["qemu-user"])
     for other in (folder / "usr" / "bin").glob("qemu-*"):
         if other.name not in EMULATORS.values():
             other.unlink()  # the other architectures take a hundred megabytes

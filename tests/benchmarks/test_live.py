@@ -22,7 +22,8 @@ def test_a_recording_becomes_a_table_beside_the_others(tmp_path, monkeypatch):
     target.parent.mkdir()
     put(
         target,
-        *live.tables_of_board([["", "", "", "", "", "", ""]], [["0 to 2", "", "", ""]]),
+        live.table_of_settings([["", "", "", "", "", "", ""]]),
+        live.table_of_minutes([["0 to 2", "", "", ""]]),
         **live.HEAD,
     )
     arguments = ["live", "--recording", str(tmp_path / "both.wav"), "--json", str(target)]

@@ -12,6 +12,7 @@ import soundfile
 from edge_se.audio import resample
 from targets.board.install import PRIORITY_COMMAND
 from tests.helpers.clips import samples_of
+from tests.targets.board.cards import made_module
 from tests.targets.board.machine import Board
 
 CLIPS = Path(__file__).parents[3] / "calib_data" / "clips"
@@ -87,6 +88,14 @@ def put_in_cards(board: Board) -> None:
     board.run("echo snd-aloop | sudo tee /etc/modules-load.d/cards.conf")
     board.run("sudo modprobe snd-aloop; cat /proc/asound/cards")
     board.send(RIG.encode(), "/home/pi/.asoundrc")
+
+
+def put_in_steady_cards(board: Board) -> None:
+    """Replace its sound cards until it is switched off, by some that move in no steps."""
+    module = made_module(board.run("uname -r").strip())
+    board.send(module, "/tmp/loop_cards.ko")
+    board.run(f"{UNIT.format('stop')}; sudo rmmod snd_aloop; sudo modprobe snd-pcm")
+    board.run("sudo insmod /tmp/loop_cards.ko; cat /proc/asound/cards")
 
 
 def give_priority(board: Board) -> None:

@@ -256,6 +256,7 @@ class TestBoard:
         assert len(found) > 1
 
     def test_clocks_that_are_200_ppm_apart_are_followed(self, board, talk):
+        slower = 200e-6
         control = "amixer -c Spk cset iface=PCM,name='PCM Rate Shift 100000',device=1 100020"
         set_up(board)
         board.run(control)
@@ -264,9 +265,10 @@ class TestBoard:
         said, heard = record(board, talk, 300)
 
         windows = told(board, listen(said, heard, RATE))
-        settled = [one.lag_s for one in windows if one.start_s > 180]
+        # Who records from the loudspeaker's card counts by its clock too, and so too little.
+        settled = [one.lag_s + slower * one.start_s for one in windows if one.start_s > 180]
         after = status_of(board)
-        assert 100 < abs(after["drift_ppm"]) < 300
+        assert 100 < after["drift_ppm"] < 300
         # Without being followed they would be 24 ms apart, and hops discarded or missing.
         assert max(settled) - min(settled) < STEADY_S
         assert after["xruns"] == before["xruns"]
