@@ -50,6 +50,8 @@ HEAD = {
     "instructions of its one core, 2 ns each, and passes over the time in which it idles.",
 }
 SETTINGS: dict[str, dict[str, Any]] = {
+    "16 kHz, `buffer_ms` 4": {"buffer_ms": 4},
+    "16 kHz, `buffer_ms` 5": {"buffer_ms": 5},
     "16 kHz, `buffer_ms` 6": {"buffer_ms": 6},
     "16 kHz, `buffer_ms` 7": {"buffer_ms": 7},
     "16 kHz, `buffer_ms` 10": {"buffer_ms": 10},
