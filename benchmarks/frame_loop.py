@@ -6,20 +6,26 @@ of them follow projections to boards.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.results import FOLDER, put
 from edge_se.engines.generated import same_arithmetic
 from edge_se.model_file import attach_manifest, attached_weights, read_manifest
 from quant.mixed_precision.costs import predict
-from targets.boards import Board, load_boards
+from targets.boards import Board
 from targets.emulation.costs import PYTHON, cores, count_loop, noise
-from targets.emulation.emulator import EmulatedBoard, emulated
-from targets.emulation.report import project
+from targets.emulation.emulator import emulated
+from targets.emulation.report import project, same_core
 
 ENGINES = {"tflite": "LiteRT", "c": "C"}
+COMMAND = "python -m benchmarks.frame_loop MODEL.tflite ..."
+MEASURED = (
+    "Python included, compiled core as in a bundle, bursts of noise. In brackets what `auto` "
+    "predicts, and by how much that is more; of C it knows counts."
+)
 
 
 @dataclass(frozen=True)
@@ -34,10 +40,6 @@ class Run:
         """Of its row."""
         manifest = read_manifest(self.path)
         return f"{manifest.architecture}, `{manifest.precision}`, {ENGINES[self.engine]}"
-
-    def count(self, machine: EmulatedBoard) -> float:
-        """Instructions of a frame there."""
-        return count_loop(machine, self.path, noise(), self.engine)
 
     def cell(self, counted: float, core: str) -> str:
         """What was counted, and what `auto` predicts of LiteRT."""
@@ -62,6 +64,11 @@ def runs_of(path: Path) -> Iterator[Run]:
         yield Run(path, "c")
 
 
+def _begun(heading: str, runs: Sequence[Run]) -> dict[str, Any]:
+    """A table with its first column."""
+    return {"columns": [heading], "rows": [[run.name] for run in runs], "command": [COMMAND]}
+
+
 def main() -> int:
     """Count, and put the tables into the file of results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.frame_loop", description=__doc__)
@@ -69,45 +76,21 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=FOLDER / "30_arm.json")
     arguments = parser.parse_args()
     runs = [run for path in arguments.models for run in runs_of(path)]
-    counts: dict[str, list[float]] = {}
+    loop, factors = (_begun(heading, runs) for heading in ("instructions per frame", ""))
     for core, emulated_one in cores().items():
-        counts[core] = []
+        boards = same_core(emulated_one)
+        loop["columns"].append(core)
+        factors["columns"] += [board.name for board in boards]
         with emulated(emulated_one, PYTHON) as machine:
-            for run in runs:
-                counts[core].append(run.count(machine))
-                print(core, run.name, run.cell(counts[core][-1], core), sep=" | ", flush=True)
-    boards = [
-        board for board in load_boards().values() if board.core and board.instructions_per_second
-    ]
+            for run, cells, projected in zip(runs, loop["rows"], factors["rows"], strict=True):
+                counted = count_loop(machine, run.path, noise(), run.engine)
+                cells.append(run.cell(counted, core))
+                projected += [run.factors(counted, board) for board in boards]
+                print(core, run.name, cells[-1], sep=" | ", flush=True)
     put(
         arguments.json,
-        {
-            "title": "The whole frame loop",
-            "command": ["python -m benchmarks.frame_loop MODEL.tflite ..."],
-            "measured": "Python included, compiled core as in a bundle, bursts of noise. In "
-            "brackets what `auto` predicts, and by how much that is more; of C it knows counts.",
-            "columns": ["instructions per frame", *counts],
-            "rows": [
-                [run.name, *(run.cell(counts[core][place], core) for core in counts)]
-                for place, run in enumerate(runs)
-            ],
-        },
-        {
-            "title": "Projected real-time factors",
-            "command": ["python -m benchmarks.frame_loop MODEL.tflite ..."],
-            "columns": ["", *(board.name for board in boards)],
-            "rows": [
-                [
-                    run.name,
-                    *(
-                        run.factors(counts[board.core.key][place], board)
-                        for board in boards
-                        if board.core
-                    ),
-                ]
-                for place, run in enumerate(runs)
-            ],
-        },
+        {"title": "The whole frame loop", "measured": MEASURED, **loop},
+        {"title": "Projected real-time factors", **factors},
     )
     return 0
 

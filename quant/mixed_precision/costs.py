@@ -202,16 +202,16 @@ def fused_pads(operators: Sequence[FileOperator], delegated: Sequence[bool]) -> 
         for tensor in operator.inputs:
             readers.setdefault(tensor, []).append(place)
 
-    def is_fused(place: int) -> bool:
-        reading = readers.get(operators[place].outputs[0], [])
-        return (
-            operators[place].kind == "PAD"
-            and [operators[reader].kind.endswith("CONV_2D") for reader in reading] == [True]
-            and delegated[place]
-            and delegated[reading[0]]
-        )
+    def pads_itself(place: int) -> bool:
+        return delegated[place] and operators[place].kind in ("CONV_2D", "DEPTHWISE_CONV_2D")
 
-    return {place for place in range(len(operators)) if is_fused(place)}
+    found = set()
+    for place, operator in enumerate(operators):
+        if operator.kind == "PAD" and delegated[place]:
+            reading = readers.get(operator.outputs[0], [])
+            if len(reading) == 1 and pads_itself(reading[0]):
+                found.add(place)
+    return found
 
 
 def partition_borders(

@@ -243,10 +243,10 @@ def write_models(found: Found, folder: Path) -> list[Path]:
     return paths
 
 
-def noise(seconds: float = PROBE_SECONDS) -> NDArray[np.float32]:
+def noise() -> NDArray[np.float32]:
     """What is counted with, float32 [n]."""
     rate = SIGNAL.sample_rate
-    return np.resize(bursts(rate), int(rate * seconds)).astype(np.float32)
+    return np.resize(bursts(rate), int(rate * PROBE_SECONDS)).astype(np.float32)
 
 
 def count_core(

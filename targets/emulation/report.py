@@ -64,7 +64,7 @@ def emulate_benchmark(
         "hop_ms": 1000 * hop_s,
         "instructions_per_frame": _with_total(counted.per_frame),
         "stages": {name: _with_total(counts) for name, counts in counted.stages.items()},
-        "projection": [project(other, total, hop_s) for other in _same_core(board)],
+        "projection": [project(other, total, hop_s) for other in same_core(board)],
         "agreement": {
             "largest_difference": difference,
             "tolerance": tolerance,
@@ -148,7 +148,8 @@ def _full_scale(frames: NDArray[Any]) -> NDArray[np.float32]:
     return frames if frames.dtype == np.float32 else dequantize(frames, SAMPLE_STEP, 0)
 
 
-def _same_core(board: Board) -> list[Board]:
+def same_core(board: Board) -> list[Board]:
+    """All boards with the core of one, itself too."""
     return [other for other in load_boards().values() if other.core == board.core]
 
 
