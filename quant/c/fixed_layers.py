@@ -23,6 +23,7 @@ from quant.c.fixed_point import (
     Integers,
     band_weights,
     energy_scale,
+    energy_step,
     pair_multipliers,
     quantize_affine,
     quantize_cell,
@@ -307,9 +308,10 @@ def _normalized_linear(layer: Normalization, step: Steps) -> FixedNormalizedLine
 
 
 def _attention(layer: Attention, step: Steps) -> FixedAttention:
-    energy, shift = energy_scale(rows_of(layer.x), step(layer.x), step(layer.energy))
+    of_energy = energy_step(layer.cell, step(layer.energy))
+    energy, shift = energy_scale(rows_of(layer.x), step(layer.x), of_energy)
     return FixedAttention(
-        quantize_cell(layer.cell, step(layer.energy)),
+        quantize_cell(layer.cell, of_energy),
         quantize_affine(layer.gate_weight / 2, layer.gate_bias / 2, UNIT_STEP, SUM_STEP),
         energy,
         shift,
@@ -320,14 +322,16 @@ def _attention(layer: Attention, step: Steps) -> FixedAttention:
 def _attention_both_ways(layer: AttentionBothWays, step: Steps) -> FixedBothWays:
     rows, channels = rows_of(layer.x), layer.x.shape[-1]
     of_squares = step(layer.x) * 2 ** (SQUARE_BITS / 2)
+    of_energy = energy_step(layer.cell, step(layer.energy))
+    of_band_energy = energy_step(layer.band_cell, step(layer.band_energy))
     gain, _, bits = pair_multipliers(step(layer.x), step(layer.x), step(layer.result))
     return FixedBothWays(
-        quantize_cell(layer.cell, step(layer.energy)),
+        quantize_cell(layer.cell, of_energy),
         quantize_affine(layer.gate_weight / 2, layer.gate_bias / 2, UNIT_STEP, SUM_STEP),
-        *energy_scale(rows, of_squares, step(layer.energy)),
-        quantize_cell(layer.band_cell, step(layer.band_energy)),
+        *energy_scale(rows, of_squares, of_energy),
+        quantize_cell(layer.band_cell, of_band_energy),
         quantize_affine(layer.band_weight / 2, layer.band_bias / 2, UNIT_STEP, SUM_STEP),
-        *energy_scale(channels, of_squares, step(layer.band_energy)),
+        *energy_scale(channels, of_squares, of_band_energy),
         gain,
         bits,
     )

@@ -23,6 +23,10 @@ UNIT_BITS, NORMAL_BITS, PAIR_BITS, BAND_BITS = 15, 10, 14, 7
 TANH_REACH = 5.5
 SUM_STEP, UNIT_STEP = TANH_REACH * 2.0**-15, 2.0**-UNIT_BITS
 TANH_SPANS, TANH_DEGREE = 32, 3
+# Of sums before reset and update gates, which are tanh of half of them, and before the candidate.
+GATE_SHARES = np.array([0.5, 0.5, 1], np.float32)
+# Of SUM_STEP, the largest unit of a sum of energies: below half, where no kernel shifts sums.
+HEARD_SHARE = 0.499
 ENERGY_BITS = 24
 
 Integers = NDArray[np.int64]
@@ -89,7 +93,7 @@ class FixedCell:
 def quantize_cell(cell: Cell, step: float) -> FixedCell:
     """A recurrent unit whose input has this step; raises ValueError if sums could leave 32 bits."""
     groups, _, units, inputs = cell.input_weight.shape
-    half = np.array([0.5, 0.5, 1], np.float32)[:, None]
+    half = GATE_SHARES[:, None]
     bias = np.zeros((groups, 3, units), np.float32)
     bias[:, 2] = cell.candidate_bias
     given = quantize_affine(
@@ -180,6 +184,18 @@ def quantize_rectifier(
             shifts = np.rint(shifts / unit).astype(np.int64)
             return FixedRectifier(multipliers[0], multipliers[1], shifts, unit, bits)
     raise ValueError("a rectifier's result is far finer than what it is of")
+
+
+def energy_step(cell: Cell, step: float) -> float:
+    """The step of an energy that a recurrent unit hears: this one, or a finer one.
+
+    One loud frame may set the range of energies; a unit whose gates are decided by a hundredth of
+    it would hear the others in steps that are coarse even in its sums. Beyond the finer step's
+    range an energy is cut off.
+    """
+    of_gates = cell.input_weight * GATE_SHARES[:, None, None]
+    finest = SUM_STEP * WEIGHT_LIMIT / max(float(np.abs(of_gates).max()), 1e-12)
+    return min(step, HEARD_SHARE * finest)
 
 
 def energy_scale(rows: int, step: float, result_step: float) -> tuple[int, int]:

@@ -12,9 +12,18 @@ import numpy as np
 import pytest
 
 from edge_se.errors import UserError
+from quant.c.engines import make_engine
 from quant.c.fixed_engine import FixedEngine
 from quant.c.fixed_layers import quantize_layers
-from quant.c.fixed_point import SUM_STEP, quantize_affine
+from quant.c.fixed_point import (
+    SUM_STEP,
+    TANH_REACH,
+    energy_step,
+    quantize_affine,
+    quantize_cell,
+)
+from quant.c.layers import Cell
+from quant.networks.checkpoint import load_checkpoint
 from quant.networks.gtcrn.model import SIGNAL
 from targets.c.generate import FLAGS
 from targets.c.microcontroller import find_core
@@ -73,6 +82,34 @@ def test_the_tables_tanh_is_near_tanh():
 def test_sums_that_could_leave_32_bits_are_refused():
     with pytest.raises(ValueError, match="32 bits"):
         quantize_affine(np.ones((1, 600)), np.zeros(1), 1.0, 1.0)
+
+
+@pytest.mark.parametrize("loudest", [0.001, 500, 7000, 1e6])
+def test_energies_are_heard_in_steps_that_sums_of_gates_need_not_be_shifted_for(loudest):
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(1, 3, 4, 8)).astype(np.float32)
+    bias = np.zeros((1, 3, 4), np.float32)
+    cell = Cell((0,), (False,), weight, bias, weight[..., :4], bias[:, 2])
+
+    step = energy_step(cell, loudest / 32768)
+
+    multiplier = quantize_cell(cell, step).input.multiplier
+    assert quantize_cell(cell, step).input.shift == 0 and multiplier.max() < 2**30
+    if loudest < 100:
+        assert step == loudest / 32768
+    else:  # whatever is cut off would have decided a gate by itself
+        assert step * 32768 * np.abs(weight).max() > 40 * TANH_REACH
+
+
+@pytest.mark.parametrize("checkpoint", ["gtcrn/dns3", "gtcrn/vctk", "ul_unas/dns3"])
+def test_the_authors_networks_fit_a_microcontroller(checkpoint, assets, noisy):
+    folder, data = checkpoint.split("/")
+    path = assets / folder / f"model_trained_on_{data}.tar"
+    made = make_engine(load_checkpoint(path), "fixed", noisy, lambda *_: None)
+
+    blobs = [made.lean_blob(by_output) for by_output in (False, True)]
+
+    assert len(blobs[0]) == len(blobs[1]) and blobs[0] != blobs[1]
 
 
 def run_on_arm(folder: Path, signal: np.ndarray, core: str, *options: str) -> np.ndarray:
