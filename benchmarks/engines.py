@@ -59,9 +59,10 @@ def main() -> int:
             counts = [count_on_64_bits(engine, samples, options) for options in CPUS]
             rows.append([name, *(f"{count / 1000:.0f} K" for count in counts)])
             print(*rows[-1], sep=" | ", flush=True)
-            if checkpoint is checkpoints[0] and engine.arithmetic != "float":
+            if engine.arithmetic != "float":
                 for core in CORES.values():
-                    packages.append(on_microcontroller(engine, core, _integers(samples)))
+                    row = on_microcontroller(engine, core, _integers(samples), checkpoint.name)
+                    packages.append([name, *row])
                     print(*packages[-1], sep=" | ", flush=True)
     alone = {"title": "The C function alone", "measured": MEASURED, "columns": COLUMNS}
     put(arguments.json, {**alone, "command": [COMMAND], "rows": rows})
@@ -112,18 +113,19 @@ def count_on_64_bits(
         return count_engine(Path(name, "engine.c"), engine.blob, given, options)
 
 
-def on_microcontroller(engine: Engine, core: Core, samples: NDArray[np.int16]) -> list[str]:
-    """A row of the table: what a package takes on an emulated core."""
+def on_microcontroller(
+    engine: Engine, core: Core, samples: NDArray[np.int16], network: str
+) -> list[str]:
+    """What a package of an engine, made from a checkpoint of this name, takes on an emulated core."""
     with tempfile.TemporaryDirectory(prefix="edge-se-") as name:
         folder, work = Path(name) / "package", Path(name)
-        memory = write_package(folder, engine, core, "the built-in network")
+        memory = write_package(folder, engine, core, network)
         files = {str(path): path.read_text(encoding="utf-8") for path in folder.rglob("*.[ch]")}
         expected = run_on_host(files, samples).ravel()
         report = emulate(folder, core, samples.ravel(), work)
     equal = np.array_equal(expected, report.enhanced)
     flash, ram = (sum(part.values()) / 1024 for part in (memory.flash, memory.ram))
     return [
-        engine.arithmetic,
         core.name,
         f"{report.instructions / 1000:.0f} K",
         f"{flash:.1f} KB",
