@@ -116,7 +116,7 @@ def count_on_64_bits(
 def on_microcontroller(
     engine: Engine, core: Core, samples: NDArray[np.int16], network: str
 ) -> list[str]:
-    """What a package of an engine, made from a checkpoint of this name, takes on an emulated core."""
+    """What a package of an engine, from a checkpoint of this name, takes on an emulated core."""
     with tempfile.TemporaryDirectory(prefix="edge-se-") as name:
         folder, work = Path(name) / "package", Path(name)
         memory = write_package(folder, engine, core, network)

@@ -1,0 +1,134 @@
+"""What each precision of a network scores: tables of quality, by SNR and by noise too.
+
+`python -m benchmarks.precisions --noisy DIR --clean DIR ["TITLE=CHECKPOINT" ...]` quantizes a
+checkpoint in every precision, without recovery where `quantize` does not ask for it, enhances
+recordings with each file as it runs by default, and puts a table of that title into a file of
+`benchmarks/results/`; without a checkpoint those of the built-in network, by SNR and by noise too.
+After it, `python -m benchmarks.results` writes the page.
+"""
+
+import argparse
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import FOLDER, put
+from edge_se.enhancer import Enhancer
+from edge_se.model_file import find_model
+from quant import quantize
+from quant.checkpoints import default_checkpoint_path
+from quant.evaluation.evaluate import EvaluationResult, Summary, evaluate_pairs, summarize
+from quant.evaluation.metrics import METRICS, WITH_CLEAN
+from quant.evaluation.pairs import Pair, load_pairs
+
+PRECISIONS = (
+    *("float", "auto", "int8", "int8_float_ends", "int8_float_coders", "dynamic", "int16x8"),
+)
+COMMAND = "python -m benchmarks.precisions --noisy NOISY --clean CLEAN [TITLE=CHECKPOINT ...]"
+COLUMNS = [
+    *("precision", "PESQ-WB", "against float", "STOI", "SI-SNR dB", "SNR to float dB"),
+    "KB, weights for C included",
+]
+BUILT_IN = "The built-in network"
+
+
+def files(checkpoint: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """A network's model files, by what a table calls them."""
+    for precision in PRECISIONS:
+        path = folder / f"{precision}.tflite"
+        result = quantize(checkpoint, precision=precision)
+        result.save(path)
+        taken = result.recipe.name
+        yield f"`{precision}`" + f" (took `{taken}`)" * (taken != precision), path
+
+
+def row(name: str, path: Path, result: EvaluationResult) -> list[str]:
+    """Cells of a table by precision."""
+    overall, change = result.overall, result.differences["pesq"]
+    against = f"{change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
+    near = overall.snr_to_reference_db
+    return [
+        name,
+        *_scores(overall, "enhanced")[:1],
+        "" if name == "`float`" else against,
+        *_scores(overall, "enhanced")[1:],
+        "" if name == "`float`" or near is None else f"{near:.1f}",
+        f"{path.stat().st_size / 1000:.0f}",
+    ]
+
+
+def by_precision(title: str, checkpoint: Path, pairs: Sequence[Pair], work: Path) -> dict[str, Any]:
+    """The table of a network."""
+    rows: list[list[str]] = []
+    for name, path in files(checkpoint, work):
+        result = evaluate_pairs(
+            Enhancer(path).enhance, pairs, reference=Enhancer(work / "float.tflite").enhance
+        )
+        if not rows:
+            rows.append(["noisy", *_with_gaps(_scores(result.overall, "noisy"))])
+        rows.append(row(name, path, result))
+        print(*rows[-1], sep=" | ", flush=True)
+    return {"title": title, "command": [COMMAND], "columns": COLUMNS, "rows": rows}
+
+
+def of_conditions(pairs: Sequence[Pair], float_file: Path) -> list[dict[str, Any]]:
+    """The built-in network's tables by SNR and by noise, the built-in file beside float."""
+    result = evaluate_pairs(
+        Enhancer(find_model("gtcrn")).enhance, pairs, reference=Enhancer(float_file).enhance
+    )
+    kinds = defaultdict(list)
+    for clip in result.clips:
+        kinds[clip.noise_type or "unknown"].append(clip)
+    noises = [summarize(kind, clips) for kind, clips in sorted(kinds.items())]
+
+    def cells(summary: Summary) -> list[str]:
+        means = (summary.means[system] for system in ("noisy", "reference", "enhanced"))
+        pesq_and_ratio = (f"{mean['pesq']:.2f} / {mean['si_snr_db']:.1f}" for mean in means)
+        label = summary.label.replace("_", " ")
+        return [label, str(summary.clips), *pesq_and_ratio]
+
+    systems = ["clips", "noisy", "`float`", "built-in file"]
+    return [
+        {
+            "title": f"{BUILT_IN} by {what}",
+            "measured": "PESQ-WB / SI-SNR in dB; `float`, and the file that is built in.",
+            "command": [COMMAND],
+            "columns": [what, *systems],
+            "rows": [cells(part) for part in parts],
+        }
+        for what, parts in (("SNR", result.buckets), ("noise", noises))
+    ]
+
+
+def _scores(summary: Summary, system: str) -> list[str]:
+    means = summary.means[system]
+    return [f"{means[name]:.{METRICS[name].decimals}f}" for name in WITH_CLEAN]
+
+
+def _with_gaps(scores: list[str]) -> list[str]:
+    return [scores[0], "", *scores[1:], "", ""]
+
+
+def main() -> int:
+    """Measure, and write what was found."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("checkpoints", nargs="*", metavar="TITLE=CHECKPOINT")
+    for name in ("noisy", "clean"):
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--json", type=Path, default=FOLDER / "10_quality.json", metavar="FILE")
+    arguments = parser.parse_args()
+    pairs = load_pairs(arguments.noisy, arguments.clean, Enhancer("gtcrn").sample_rate)
+    asked = [text.split("=", 1) for text in arguments.checkpoints]
+    with tempfile.TemporaryDirectory(prefix="edge-se-") as name:
+        work = Path(name)
+        for title, path in asked or [[BUILT_IN, str(default_checkpoint_path())]]:
+            put(arguments.json, by_precision(title, Path(path), pairs, work))
+        if not asked:
+            put(arguments.json, *of_conditions(pairs, work / "float.tflite"))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
