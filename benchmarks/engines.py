@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results import FOLDER, put
-from edge_se.audio import read, resample
+from edge_se.audio import read
 from edge_se.core import VARIANTS
 from edge_se.engines.generated import ARITHMETICS
 from edge_se.errors import UserError
+from edge_se.resampling import resample
 from quant.c.engine import Engine
 from quant.c.engines import make_engine
 from quant.checkpoints import default_checkpoint_path

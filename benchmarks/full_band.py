@@ -13,9 +13,10 @@ import numpy as np
 
 from benchmarks.demo import draw_spectrograms
 from benchmarks.results import put
-from edge_se.audio import read, resample
+from edge_se.audio import read
 from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError
+from edge_se.resampling import resample
 from quant.evaluation.metrics import METRICS, SAMPLE_RATE, load_dnsmos
 
 REPOSITORY = Path(__file__).resolve().parent.parent

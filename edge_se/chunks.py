@@ -1,12 +1,16 @@
 """A stream in chunks of any length, as sound cards and network packets bring it."""
 
+import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_se.full_band import FullBand
 from edge_se.quantized import SAMPLE_STEP, dequantize, quantize
+from edge_se.resampling import Resampler
 
 if TYPE_CHECKING:
     from edge_se.enhancer import Enhancer
@@ -107,23 +111,85 @@ class AlignedStream:
     All that comes out together is what `Enhancer.enhance` gives.
     """
 
-    def __init__(self, enhancer: "Enhancer", after_frame: Callable[[], object] = nothing) -> None:
-        """Start a signal; the enhancer serves nothing else until it is finished."""
-        self._stream = ChunkedEnhancer(enhancer, after_frame)
-        self._early = self._stream.latency_samples  # what comes out first lies before the signal
+    def __init__(
+        self,
+        enhancer: "Enhancer",
+        rate: int | None = None,
+        full_band: bool = True,
+        after_frame: Callable[[], object] = nothing,
+    ) -> None:
+        """Start a signal; the enhancer serves nothing else until it is finished.
+
+        Args:
+            enhancer: What it has heard before is forgotten.
+            rate: Of the signal, in Hz; None for the enhancer's.
+            full_band: Whether what lies above the enhancer's band is in the output.
+            after_frame: Called after each of the enhancer's frames.
+        """
+        own = enhancer.sample_rate
+        self._rate = own if rate is None else rate
+        self._enhancer, self._after_frame = enhancer, after_frame
+        self._down, self._up = Resampler(self._rate, own), Resampler(own, self._rate)
+        self._full_band: FullBand | None = None
+        if full_band and self._rate > own:
+            self._full_band = FullBand(enhancer.hop_size, own, self._rate)
+        self._rest: NDArray[Any] = np.empty(0, enhancer.sample_dtype)
+        self._early = enhancer.latency_samples  # what comes out first lies before the signal
+        self._dtype = _FLOAT32
+        self._left = 0  # samples that came in and have not gone out
+        enhancer.reset()
+
+    @property
+    def latency(self) -> int:
+        """How many samples later than its time a sample may come out, once its hop is full."""
+        ratio = Fraction(self._rate, self._enhancer.sample_rate)
+        late = self._enhancer.latency_samples + self._up.half
+        return math.ceil(late * ratio) + self._down.half
+
+    @property
+    def needed(self) -> int:
+        """How many samples make the next hop full."""
+        return self._down.needed(self._enhancer.hop_size - len(self._rest))
 
     def push(self, samples: NDArray[Any]) -> NDArray[Any]:
-        """Take in finite float32 or int16 [n]; gives what is ready, [m], which may be empty."""
-        return self._from_the_start(self._stream.process(samples))
+        """Take in finite float32 or int16 [n]; gives what is ready, [m], which may be empty.
+
+        int16 stays int16 where the rate is the enhancer's.
+        """
+        self._dtype = samples.dtype
+        self._left += len(samples)
+        if self._rate != self._enhancer.sample_rate:
+            samples = converted(samples, _FLOAT32)
+        heard = self._down.push(samples[:, None])[:, 0]
+        changed = self._enhance(heard)
+        if self._full_band is not None:
+            changed = self._full_band.split(heard, changed)
+        out = self._up.push(changed[:, None])[:, 0]
+        if self._full_band is not None:
+            out = self._full_band.join(out, samples)
+        self._left -= len(out)
+        return out
 
     def finish(self) -> NDArray[Any]:
-        """What is left of the signal, [m]; the states are reset."""
-        return self._from_the_start(self._stream.flush())
+        """What is left of the signal, [m], pushed out by silence; the states are reset."""
+        left, parts = self._left, [self.push(np.empty(0, self._dtype))]
+        while sum(map(len, parts)) < left:
+            parts.append(self.push(np.zeros(self.needed, self._dtype)))
+        self._enhancer.reset()
+        return np.concatenate(parts)[:left]
 
-    def _from_the_start(self, output: NDArray[Any]) -> NDArray[Any]:
-        early = min(self._early, len(output))
+    def _enhance(self, heard: NDArray[Any]) -> NDArray[Any]:
+        """Whole hops of what came, from the signal's start on, in the dtype it came in."""
+        hop = self._enhancer.hop_size
+        waiting = np.concatenate([self._rest, converted(heard, self._rest.dtype)])
+        whole = waiting[: len(waiting) // hop * hop]
+        self._rest = waiting[len(whole) :]
+        for frame in whole.reshape(-1, hop):
+            self._enhancer.process(frame, frame)
+            self._after_frame()
+        early = min(self._early, len(whole))
         self._early -= early
-        return output[early:]
+        return converted(whole[early:], heard.dtype)
 
 
 def converted(samples: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_se.audio import resample
 from edge_se.benchmark import WARM_UP_FRAMES, Times, frames_of, time_frames
 from edge_se.peers import Peer
+from edge_se.resampling import resample
 from edge_se.stft import Samples
 
 # Audio per turn: long enough that a model finds its own weights in the caches for most of it.

@@ -175,7 +175,6 @@ class Enhancer:
             float32 [n], aligned in time with the input. The states are reset before and after.
 
         Raises:
-            UserError: The rate differs from `sample_rate`, and soxr is not installed.
             ValueError: The signal is not one-dimensional, not floating point, not finite or far
                 beyond full scale, as samples in 16-bit units are.
         """
@@ -187,12 +186,7 @@ class Enhancer:
             )
         if complaint := complain(signal):
             raise ValueError(f"the signal holds {complaint}")
-        if rate not in (None, self.sample_rate):
-            from edge_se.audio.enhancing import enhance_blocks  # which is not needed without
-
-            blocks = enhance_blocks([self], [signal.astype(np.float32)[:, None]], rate, full_band)
-            return np.concatenate(list(blocks))[:, 0]
-        stream = AlignedStream(self)
+        stream = AlignedStream(self, rate, full_band)
         return np.concatenate([stream.push(signal.astype(np.float32)), stream.finish()])
 
     def reset(self) -> None:

@@ -53,31 +53,21 @@ class FullBand:
     Samples at the network's rate go through `split` and, resampled, through `join`.
     """
 
-    def __init__(
-        self,
-        hop: int,
-        model_rate: int,
-        rate: int,
-        lag: int = 0,
-        late_s: float = 0.0,
-        delay: int = 0,
-    ) -> None:
+    def __init__(self, hop: int, model_rate: int, rate: int) -> None:
         """Start a signal.
 
         Args:
             hop: Samples of a frame.
             model_rate: Of the network, in Hz.
             rate: Of the input and output, which is higher.
-            lag: How many samples, at the network's rate, its output is behind what it hears.
-            late_s: By how much resampling to `rate` delays, in seconds.
-            delay: How many samples the output is behind the input at `rate`, in all.
         """
         self._gain = TopGain(hop, model_rate)
-        self._hop, self._per_sample, self._late_s = hop, model_rate / rate, late_s * model_rate
-        self._heard: Samples = np.zeros(lag, np.float32)
+        self._hop, self._per_sample = hop, model_rate / rate
+        # What came and is still to be split, and to be joined.
+        self._heard: Samples = np.empty(0, np.float32)
         self._enhanced: Samples = np.empty(0, np.float32)
-        self._input: Samples = np.zeros(delay, np.float32)
-        # Gains at times, in the network's samples of what it gave, with straight lines between.
+        self._input: Samples = np.empty(0, np.float32)
+        # Gains at times, in the network's samples, with straight lines between.
         self._times: list[float] = []
         self._gains: list[float] = []
         self._split = self._joined = 0
@@ -87,7 +77,7 @@ class FullBand:
 
         Args:
             heard: float32 [n], the next ones.
-            enhanced: float32 [m], the next ones.
+            enhanced: float32 [m], the next ones, aligned with what is heard.
 
         Returns:
             float32 [k], to be resampled; whole hops of `enhanced`.
@@ -98,26 +88,19 @@ class FullBand:
         parts = [self._split_hop() for _ in range(count)]
         return np.concatenate([np.empty(0, np.float32), *parts])
 
-    def finish(self) -> Samples:
-        """What is left of the signal at the network's rate, float32 [k], less than a hop."""
-        left = len(self._enhanced)
-        fill = np.zeros(self._hop, np.float32)
-        rest = self.split(fill, np.zeros(-left % self._hop, np.float32))
-        return rest[:left]
-
     def join(self, samples: NDArray[Any], original: NDArray[Any]) -> Samples:
         """Put in what was taken out, and what lies above the band.
 
         Args:
             samples: float32 [n], the next ones of what `split` gave, resampled.
-            original: float32 [m], the next ones of the input, from the first one on.
+            original: float32 [m], the next ones of the input, aligned with it.
 
         Returns:
             float32 [n].
         """
         self._input = np.concatenate([self._input, original])
         count = len(samples)
-        times = (self._joined + np.arange(count)) * self._per_sample - self._late_s
+        times = (self._joined + np.arange(count)) * self._per_sample
         gains = np.interp(times, self._times or [0.0], self._gains or [1.0]).astype(np.float32)
         joined: Samples = samples + gains * self._input[:count]
         self._input = self._input[count:]

@@ -8,7 +8,6 @@ it, 16-bit WAV at the model's rate.
 from edge_se.audio.formats import INSTALL_HINT, PCM_16, suffixes
 from edge_se.audio.reading import BLOCK, AudioFile, AudioWarning, StereoFile
 from edge_se.audio.recording import Recording, read, write
-from edge_se.audio.resampling import Resampler, resample
 from edge_se.audio.writing import AudioWriter, writing
 
 __all__ = [
@@ -19,10 +18,8 @@ __all__ = [
     "AudioWarning",
     "AudioWriter",
     "Recording",
-    "Resampler",
     "StereoFile",
     "read",
-    "resample",
     "suffixes",
     "write",
     "writing",

@@ -13,10 +13,10 @@ from edge_se.audio.formats import INSTALL_HINT, PCM_16, load_soundfile
 from edge_se.audio.guarded import GuardedFile
 from edge_se.audio.headers import Header, PcmFormat, examine
 from edge_se.audio.pipes import is_standard_input, open_input
-from edge_se.audio.resampling import Resampler
 from edge_se.ending import ending_put_off
 from edge_se.errors import UserError
 from edge_se.quantized import SAMPLE_STEP, dequantize
+from edge_se.resampling import Resampler
 from edge_se.samples import complain
 from edge_se.stft import Samples
 

@@ -172,8 +172,9 @@ def format_report(report: dict[str, Any]) -> str:
 
 
 def _samples(enhancer: "Enhancer", path: Path | None) -> "Samples":
-    from edge_se.audio import read, resample
+    from edge_se.audio import read
     from edge_se.benchmark import bursts
+    from edge_se.resampling import resample
 
     rate = enhancer.sample_rate
     if path is None:

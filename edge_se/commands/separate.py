@@ -18,7 +18,8 @@ from edge_se.errors import UserError
 from edge_se.options import Number, count, input_path, output_folder
 
 if TYPE_CHECKING:
-    from edge_se.audio import AudioWriter, Resampler, StereoFile
+    from edge_se.audio import AudioWriter, StereoFile
+    from edge_se.resampling import Resampler
     from edge_se.separator import Aggressiveness, Separator
     from edge_se.stft import Samples
 
@@ -101,8 +102,9 @@ def separate_file(
     report: Callable[[float], object] = lambda share: None,
 ) -> str:
     """Write both stems of a file; returns what it took, for people."""
-    from edge_se.audio import Resampler, writing
+    from edge_se.audio import writing
     from edge_se.machine import peak_resident_mb
+    from edge_se.resampling import Resampler
 
     length = sum(len(block) for block in source.blocks())
     if not length:

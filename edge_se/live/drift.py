@@ -8,11 +8,10 @@ all as long as nothing has drifted.
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from edge_se.audio.resampling import windowed_sinc
 from edge_se.chunks import converted
+from edge_se.resampling import KernelTable
 
 MOST_SPEED = 0.0015  # of 1; 2.6 cents
 # Crystals differ by less than 200 ppm; what else makes the waiting grow is no drift to learn.
@@ -22,7 +21,6 @@ SETTLING_S = 5.0
 # Of a proportional and integral controller, critically damped, which settles in a minute or two.
 NATURAL_FREQUENCY = 0.03  # per second
 HALF = 16  # samples on each side of the kernel
-_PHASES = 1024  # between which kernels are interpolated, with errors below -79 dB
 
 
 class DriftControl:
@@ -90,9 +88,7 @@ class VaryingResampler:
 
     def __init__(self) -> None:
         """Start with silence."""
-        distance = np.arange(1 - HALF, HALF + 1) - np.arange(_PHASES + 1)[:, None] / _PHASES
-        self._kernels = windowed_sinc(distance, HALF)
-        self._steps = np.diff(self._kernels, axis=0)
+        self._kernels = KernelTable(HALF)
         self._samples: NDArray[Any] = np.zeros(2 * HALF - 1, np.float32)
         self._time = float(HALF - 1)  # of the next sample, counted from the first that is kept
 
@@ -110,20 +106,12 @@ class VaryingResampler:
         if not count or (speed == 1.0 and first == self._time):
             out = kept[first : first + count]
         else:
-            out = self._interpolated(converted(kept, np.dtype(np.float32)), count, speed)
+            times = self._time + speed * np.arange(count)
+            whole = times.astype(np.intp)
+            floats = converted(kept, np.dtype(np.float32))[:, None]
+            out = self._kernels.filtered(floats, whole - HALF + 1, times - whole)[:, 0]
         self._time += count * speed
         done = int(self._time) - HALF + 1
         self._samples = kept[done:]
         self._time -= done
-        return out
-
-    def _interpolated(self, kept: NDArray[Any], count: int, speed: float) -> NDArray[np.float32]:
-        times = self._time + speed * np.arange(count)
-        whole = times.astype(np.intp)
-        phases = (times - whole) * _PHASES
-        rows = phases.astype(np.intp)
-        between = (phases - rows).astype(np.float32)[:, None]
-        kernels = self._kernels[rows] + between * self._steps[rows]
-        around = sliding_window_view(kept, 2 * HALF)[whole - HALF + 1]
-        out: NDArray[np.float32] = np.einsum("nt,nt->n", around, kernels)
         return out

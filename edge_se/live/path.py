@@ -1,15 +1,12 @@
 """From a device's samples to enhanced ones: one channel, the model's rate, whole hops, and back."""
 
 import time
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.audio.resampling import SteadyResampler
-from edge_se.chunks import converted
-from edge_se.full_band import FullBand
+from edge_se.chunks import AlignedStream, converted
 from edge_se.live.drift import VaryingResampler
 from edge_se.live.status import Meter
 
@@ -23,7 +20,6 @@ class LivePath:
     """Enhances a stream at a device's rate and with its channels, all of which get the result.
 
     Attributes:
-        enhancer: It serves this stream alone.
         latency_s: How far enhanced sound lags: the model's latency and the resamplers' filters,
             without the waiting for a hop.
         times: Of the frames so far.
@@ -43,42 +39,29 @@ class LivePath:
         """Start a stream.
 
         Args:
-            enhancer: Ready for its first frame.
+            enhancer: It serves this stream alone; what it has heard before is forgotten.
             rate: Of what comes in and goes out, in Hz.
             channels: Of what comes in and goes out.
             channel: Which of them to enhance, from 1 on; None for their mean.
             varying: Whether it can be played faster or slower.
             full_band: Whether what lies above the model's band comes out too.
-
-        Raises:
-            UserError: The rate is none that sound cards have.
         """
-        self.enhancer = enhancer
-        self._channel, self._rate, self._channels = channel, rate, channels
-        model_rate = enhancer.sample_rate
-        self._down = SteadyResampler(rate, model_rate)
-        late_s = Fraction(enhancer.latency_samples, model_rate) + self._down.delay_s
-        self._up = SteadyResampler(model_rate, rate, late_s)
-        late_s += self._up.delay_s
-        self.latency_s = float(late_s)
-        self._full_band: FullBand | None = None
-        if full_band and rate > model_rate:
-            self._full_band = FullBand(
-                enhancer.hop_size,
-                model_rate,
-                rate,
-                enhancer.latency_samples,
-                float(self._up.delay_s),
-                round(late_s * rate),
-            )
+        self._channel, self._channels = channel, channels
+        self._frames = 0
+        self._stream = AlignedStream(enhancer, rate, full_band, self._count_frame)
+        self._silence = self._stream.latency  # samples that are still to come out first
+        self.latency_s = self._silence / rate
         self._varying = VaryingResampler() if varying else None
         if self._varying is not None:
             self.latency_s += self._varying.delay / rate
         self.heard, self.given = Meter(), Meter()
-        self.times = FrameTimes(enhancer.hop_size, model_rate)
-        self._rest: NDArray[Any] = np.empty(0, enhancer.sample_dtype)
-        self._owed = 0.0  # seconds taken in and not given out
+        self.times = FrameTimes(enhancer.hop_size, enhancer.sample_rate)
         self._spent_us = 0.0  # on a frame that is not complete
+
+    @property
+    def needed(self) -> int:
+        """How many samples make the next hop full."""
+        return self._stream.needed
 
     def push(self, samples: NDArray[Any], speed: float = 1.0) -> NDArray[Any]:
         """Take in int16 or float32 [n, channels]; gives what is ready, [m, channels].
@@ -88,31 +71,34 @@ class LivePath:
             speed: How fast to play, of a path that is `varying`; 1 leaves samples as they are.
         """
         start = time.perf_counter()
-        self._owed += len(samples) / self._rate
-        heard = self._one_channel(samples)
-        out, frames = self._through(heard)
-        self._owed -= len(out) / self._rate
+        heard, self._frames = self._one_channel(samples), 0
+        out = self._after_silence(self._stream.push(heard), len(heard))
         if self._varying is not None:
             out = self._varying.push(out, speed)
         self.heard.add(heard)
         self.given.add(out)
         self._spent_us += 1e6 * (time.perf_counter() - start)
-        if frames:
-            self.times.count(self._spent_us / frames, frames)
+        if self._frames:
+            self.times.count(self._spent_us / self._frames, self._frames)
             self._spent_us = 0.0
-        return np.repeat(out[:, None], self._channels, axis=1)
+        return self._all_channels(out)
 
     def finish(self) -> NDArray[Any]:
         """What is still inside, pushed out by silence: all that came in, later by the latency."""
-        left = round((self._owed + self.latency_s) * self._rate)
-        parts = [np.empty((0, self._channels), self._rest.dtype)]
-        silence = np.zeros(self._rate // 50 + 1, self._rest.dtype)
-        while sum(map(len, parts)) < left:
-            out, _ = self._through(silence)
-            if self._varying is not None:
-                out = self._varying.push(out, 1.0)
-            parts.append(np.repeat(out[:, None], self._channels, axis=1))
-        return np.concatenate(parts)[:left]
+        out = self._after_silence(self._stream.finish(), self._silence)
+        if self._varying is not None:
+            after = np.zeros(self._varying.delay, out.dtype)
+            out = self._varying.push(np.concatenate([out, after]), 1.0)
+        return self._all_channels(out)
+
+    def _after_silence(self, samples: NDArray[Any], count: int) -> NDArray[Any]:
+        """Put up to so many samples of what is left of the latency before what comes out."""
+        count = min(count, self._silence)
+        self._silence -= count
+        return np.concatenate([np.zeros(count, samples.dtype), samples])
+
+    def _count_frame(self) -> None:
+        self._frames += 1
 
     def _one_channel(self, samples: NDArray[Any]) -> NDArray[Any]:
         if samples.shape[1] == 1:
@@ -121,25 +107,8 @@ class LivePath:
             return samples[:, self._channel - 1]
         return converted(samples, np.dtype(np.float32)).mean(axis=1)
 
-    def _through(self, samples: NDArray[Any]) -> tuple[NDArray[Any], int]:
-        """One channel there and back, and how many frames that took."""
-        heard = self._down.push(samples)
-        enhanced, frames = self._enhance(heard)
-        if self._full_band is None:
-            return self._up.push(enhanced), frames
-        changed = self._up.push(self._full_band.split(heard, enhanced))
-        return self._full_band.join(changed, converted(samples, np.dtype(np.float32))), frames
-
-    def _enhance(self, samples: NDArray[Any]) -> tuple[NDArray[Any], int]:
-        """Whole hops of what came, enhanced, in the dtype it came in, and how many they are."""
-        hop, dtype = self.enhancer.hop_size, self.enhancer.sample_dtype
-        waiting = np.concatenate([self._rest, converted(samples, dtype)])
-        frames = len(waiting) // hop
-        whole = waiting[: frames * hop].reshape(frames, hop)
-        self._rest = waiting[frames * hop :]
-        for frame in whole:
-            self.enhancer.process(frame, frame)
-        return converted(whole.reshape(-1), samples.dtype), frames
+    def _all_channels(self, samples: NDArray[Any]) -> NDArray[Any]:
+        return np.repeat(samples[:, None], self._channels, axis=1)
 
 
 class FrameTimes:

@@ -116,7 +116,7 @@ class Stream:
         # Of bytes, until a header has told how many make a sample.
         self._pace = Pace(self._layout.rate * self._layout.frame_bytes)
         self._path: LivePath | None = None
-        self._hop = 0  # bytes
+        self._hop = 0  # bytes; where that is no whole number of samples, nearly
 
     def pump(self) -> None:
         """Read, enhance and write until the input ends.
@@ -143,15 +143,15 @@ class Stream:
         seconds = self._enhancer.hop_size / self._enhancer.sample_rate
         self._hop = max(round(seconds * layout.rate), 1) * layout.frame_bytes
         self._look()
-        while self._fill():
+        while self._fill(needed := self._path.needed * layout.frame_bytes):
             self._drain()
             if self._live:
                 self._watch_lag()
             if self._surplus_left:
                 self._discard()
                 continue
-            hop = bytes(self._queue[: self._hop])
-            del self._queue[: self._hop]
+            hop = bytes(self._queue[:needed])
+            del self._queue[:needed]
             self._put(self._path.push(layout.decode(hop), self._speed()))
         self._end()
 
@@ -245,11 +245,11 @@ class Stream:
             self._surplus_left = max(self._lag - self._hop, 0)
             self._discard()
 
-    def _fill(self) -> bool:
-        """Wait for a hop; False where the input ended before."""
-        while not self._ended and len(self._queue) < self._hop:
+    def _fill(self, count: int) -> bool:
+        """Wait for so many bytes; False where the input ended before."""
+        while not self._ended and len(self._queue) < count:
             self._take(None)
-        return len(self._queue) >= self._hop
+        return len(self._queue) >= count
 
     def _drain(self) -> None:
         """Take all that is there, as long as the source may be live."""

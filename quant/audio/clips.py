@@ -132,7 +132,8 @@ def read_clip(
         The clip, or a `SkippedClip` if it is unreadable, damaged, in another unit, silent or too
         short.
     """
-    from edge_se.audio import read, resample
+    from edge_se.audio import read
+    from edge_se.resampling import resample
 
     try:
         recording = read(path)

@@ -104,8 +104,9 @@ def _benchmark(board: Board, python: str, arguments: argparse.Namespace) -> int:
 
 
 def _samples(path: Path | None, seconds: float | None, rate: int) -> NDArray[np.float32]:
-    from edge_se.audio import read, resample
+    from edge_se.audio import read
     from edge_se.benchmark import bursts
+    from edge_se.resampling import resample
 
     if path is None:
         samples = bursts(rate)

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from edge_se.audio.resampling import SteadyResampler
 
 from edge_se import Enhancer
 from edge_se.audio.enhancing import enhance_blocks
-from edge_se.audio.resampling import SteadyResampler
 from edge_se.errors import UserError
 from edge_se.full_band import FullBand, TopGain
 from edge_se.live.path import LivePath

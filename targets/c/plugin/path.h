@@ -40,9 +40,8 @@ struct path {
     int now;                 /* in the rings: sample that comes in, and that goes out */
     int next;                /* where the next enhanced sample goes */
     float heard[ENGINE_LATENCY + ENGINE_HOP]; /* at the network's rate, oldest first */
-    int before;              /* silence before the first sample, so that it begins a hop */
     int filled;              /* samples of the newest hop */
-    int unheard;             /* of the newest hop, samples from before the start */
+    int early;               /* enhanced samples that lie before the first one */
     float gains[3];          /* at the ends of the last hops, the newest last */
     int hops;                /* 0 until there is a gain */
     float bypassed;          /* share of the input, 0 to 1; negative before the first sample */
@@ -74,9 +73,9 @@ static void path_reset(struct path *p)
     memset(p->changed, 0, size);
     memset(p->gain, 0, size);
     memset(p->heard, 0, sizeof p->heard);
-    p->now = 0;
-    p->next = p->ramp; /* a hop is collected first */
-    p->filled = p->unheard = p->before;
+    p->now = p->filled = 0;
+    p->next = p->latency;
+    p->early = ENGINE_LATENCY;
     p->hops = 0;
     p->bypassed = -1;
 }
@@ -89,18 +88,16 @@ static struct path *path_new(double rate)
     if (!(rate >= LOWEST_RATE && rate <= HIGHEST_RATE) || rate != floor(rate)) return NULL;
     const int host = (int)rate;
     struct resampler down = {0}, up = {0};
-    int heard_late = 0, latency = ENGINE_LATENCY, ramp = ENGINE_HOP;
+    int latency = ENGINE_LATENCY, ramp = ENGINE_HOP;
     size_t of_down = 0, of_up = 0;
     if (host != model) {
         if (!resampler_plan(&down, host, model) || !resampler_plan(&up, model, host)) return NULL;
-        /* Delays are made whole: the first one in the network's samples, all in the host's. */
-        heard_late = resampler_delay(&down, 0);
-        latency = resampler_delay(&up, heard_late + ENGINE_LATENCY);
-        ramp = (ENGINE_HOP * up.up + up.down - 1) / up.down;
+        latency = down.half + resampler_count(&up, ENGINE_LATENCY + up.half);
+        ramp = resampler_count(&up, ENGINE_HOP);
         of_down = resampler_floats(&down);
         of_up = resampler_floats(&up);
     }
-    latency += ramp;
+    latency += ramp; /* a hop is collected first */
     const size_t ring = (size_t)latency + 1;
     struct path *p = malloc(sizeof *p + sizeof(float) * (of_down + of_up + 3 * ring));
     if (!p) return NULL;
@@ -117,7 +114,6 @@ static struct path *path_new(double rate)
     p->input = memory + of_down + of_up;
     p->changed = p->input + ring;
     p->gain = p->changed + ring;
-    p->before = (ENGINE_HOP - heard_late % ENGINE_HOP) % ENGINE_HOP;
     p->latency = latency;
     p->ramp = ramp;
     p->size = (int)ring;
@@ -184,8 +180,10 @@ static void path_hop(struct path *p)
 {
     float enhanced[ENGINE_HOP];
     path_enhance(p, &p->engine, enhanced);
-    if (p->full_band) path_split(p, enhanced);
-    for (int n = p->unheard; n < ENGINE_HOP; n++) {
+    const int first = p->early < ENGINE_HOP ? p->early : ENGINE_HOP;
+    p->early -= first;
+    if (p->full_band && !first) path_split(p, enhanced);
+    for (int n = first; n < ENGINE_HOP; n++) {
         if (!p->resampled) {
             path_give(p, enhanced[n], 0);
             continue;
@@ -198,7 +196,7 @@ static void path_hop(struct path *p)
         }
     }
     memmove(p->heard, p->heard + ENGINE_HOP, sizeof(float) * ENGINE_LATENCY);
-    p->filled = p->unheard = 0;
+    p->filled = 0;
 }
 
 static inline void path_hear(struct path *p, float sample)

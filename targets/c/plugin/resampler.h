@@ -1,5 +1,5 @@
-/* One channel from one rate to another by linear-phase filters, sample by sample: the filters of
-   edge_se/audio/resampling.py's SteadyResampler, which explains the numbers. */
+/* One channel from one rate to another by linear-phase filters, sample by sample, aligned: as
+   edge_se/resampling.py, which explains the numbers. */
 
 #ifndef RESAMPLER_H
 #define RESAMPLER_H
@@ -17,7 +17,6 @@
 struct resampler {
     int up, down;   /* the new rate over the old one, in lowest terms */
     int half, taps; /* how far the filter reaches on one side, and both together */
-    int early;      /* by how much the delay is longer than `half`, in parts of 1 / up */
     int count;      /* samples that are kept */
     int whole;      /* when the next sample is: samples after the first that is kept, */
     int phase;      /* and parts of 1 / up */
@@ -52,28 +51,24 @@ static int resampler_plan(struct resampler *r, int rate, int new_rate)
     return r->up <= RESAMPLER_MOST_PHASES && r->down <= RESAMPLER_MOST_PHASES;
 }
 
-/* Make its delay and one before it, in old samples, a whole number of new ones, and give that. */
-static int resampler_delay(struct resampler *r, int before)
+/* How many new samples begin in so many old ones. */
+static inline int resampler_count(const struct resampler *r, int count)
 {
-    const int parts = (before + r->half) * r->up;
-    r->early = (r->down - parts % r->down) % r->down;
-    return (parts + r->early) / r->down;
+    return (count * r->up + r->down - 1) / r->down;
 }
 
-/* Floats of memory that it needs, once its delay is whole. */
+/* Floats of memory that it needs. */
 static size_t resampler_floats(struct resampler *r)
 {
-    r->size = r->taps + r->early / r->up + 1 + RESAMPLER_ROOM;
+    r->size = r->taps + RESAMPLER_ROOM;
     return (size_t)r->up * (size_t)r->taps + (size_t)r->size;
 }
 
 static void resampler_reset(struct resampler *r)
 {
-    const int before = (r->early + r->up - 1) / r->up;
     memset(r->kept, 0, sizeof(float) * (size_t)r->size);
-    r->count = r->taps - 1 + before;
-    r->whole = r->half - 1;
-    r->phase = (r->up - r->early % r->up) % r->up;
+    r->count = r->whole = r->half - 1; /* silence before the first sample */
+    r->phase = 0;
 }
 
 /* The modified Bessel function of the first kind and order 0. */

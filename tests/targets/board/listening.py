@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from edge_se.audio import resample
+from edge_se.resampling import resample
 from targets.board.install import PRIORITY_COMMAND
 from tests.helpers.clips import samples_of
 from tests.targets.board.cards import made_module

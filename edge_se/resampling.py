@@ -1,0 +1,155 @@
+"""From one sample rate to another by linear-phase filters, block by block, without delay.
+
+The plugin's targets/c/plugin/resampler.h has the same filters.
+"""
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from edge_se.stft import Samples
+
+# Of a filter: reach in samples of the lower rate, and where it attenuates by 6 dB, of half of it.
+# Flat up to 0.89 of half the rate, 80 dB down where it would fold.
+HALF, CUTOFF = 48, 0.95
+KAISER = 7.86
+# Where a period's filters are more numbers, they are interpolated, with errors below -110 dB, from
+# those at so many places in a sample of the lower rate.
+MOST_NUMBERS, PLACES = 1 << 22, 1024
+AT_ONCE = 1 << 20  # numbers that are multiplied before the next are gathered, which bounds memory
+
+
+def resample(samples: Samples, rate: int, new_rate: int) -> Samples:
+    """Resample a signal, float32 [n], aligned with it; the same array if the rates match."""
+    if rate == new_rate:
+        return samples
+    resampler = Resampler(rate, new_rate)
+    return np.concatenate([resampler.push(samples[:, None]), resampler.finish()])[:, 0]
+
+
+class Resampler:
+    """Resamples block by block: all that comes out is aligned with all that goes in.
+
+    Attributes:
+        half: How many samples beyond its own time a sample of the output depends on.
+    """
+
+    def __init__(self, rate: int, new_rate: int, channels: int = 1) -> None:
+        """Be ready for the first sample; any rates, in Hz."""
+        common = math.gcd(rate, new_rate)
+        # A period: so many samples of the output last as long as so many of the input.
+        self._up, self._down = new_rate // common, rate // common
+        self.half = 0 if rate == new_rate else math.ceil(HALF * max(rate / new_rate, 1.0))
+        # From the first one on that the period's first sample depends on.
+        self._kept: Samples = np.zeros((max(self.half - 1, 0), channels), np.float32)
+        self._done = 0  # samples of the period that have come out
+
+    def push(self, samples: Samples) -> Samples:
+        """Take in float32 [n, channels]; gives what is ready, float32 [m, channels]."""
+        if not self.half:
+            return samples
+        kept = np.concatenate([self._kept, samples])
+        known = len(kept) - 2 * self.half + 1
+        ready = max(-(-known * self._up // self._down), self._done)
+        out = np.empty((ready - self._done, kept.shape[1]), np.float32)
+        count = max(AT_ONCE // (2 * self.half * kept.shape[1]), 1)
+        for start in range(0, len(out), count):
+            part = out[start : start + count]
+            part[...] = self._filtered(kept, self._done + start, len(part))
+        periods, self._done = divmod(ready, self._up)
+        self._kept = kept[periods * self._down :]
+        return out
+
+    def finish(self) -> Samples:
+        """What is left, float32 [m, channels]; silence follows."""
+        return self.push(np.zeros((self.half, self._kept.shape[1]), np.float32))
+
+    def needed(self, count: int) -> int:
+        """How many samples have to go in until `count`, 1 or more, come out."""
+        last = (self._done + count - 1) * self._down // self._up
+        return last + max(2 * self.half, 1) - len(self._kept)
+
+    def _filtered(self, kept: Samples, first: int, count: int) -> Samples:
+        """So many samples of the output, from one on that is counted from the period's first."""
+        filters = _filters(self._up, self._down, self.half)
+        if filters is None:
+            whole, parts = np.divmod(np.arange(first, first + count) * self._down, self._up)
+            return _table(self._up, self._down, self.half).filtered(kept, whole, parts / self._up)
+        outputs, inputs = filters.shape
+        step = outputs // self._up * self._down
+        start, early = divmod(first, outputs)
+        rows = -(-(early + count) // outputs)
+        part = kept[start * step : (start + rows - 1) * step + inputs]
+        missing = (rows - 1) * step + inputs - len(part)
+        part = np.concatenate([part, np.zeros((missing, part.shape[1]), np.float32)])
+        windows = sliding_window_view(part, inputs, axis=0)[::step]  # [rows, channels, inputs]
+        product = windows.reshape(-1, inputs) @ filters.T
+        in_turn = product.reshape(rows, -1, outputs).swapaxes(1, 2).reshape(rows * outputs, -1)
+        return in_turn[early : early + count]
+
+
+class KernelTable:
+    """Kernels around any time, interpolated between those at some places in a sample."""
+
+    def __init__(self, half: int, cutoff: float = 1.0) -> None:
+        """As `windowed_sinc`."""
+        places = math.ceil(PLACES * cutoff)
+        distance = np.arange(1 - half, half + 1) - np.arange(places + 1)[:, None] / places
+        self._kernels = windowed_sinc(distance, half, cutoff)
+        self._steps = np.diff(self._kernels, axis=0)
+
+    def filtered(
+        self, samples: Samples, whole: NDArray[Any], fractions: NDArray[Any]
+    ) -> Samples:
+        """Samples at times, float32 [m, channels], of float32 [n, channels].
+
+        Args:
+            samples: Equally far apart.
+            whole: Integers [m], the first of the samples that the kernel reaches.
+            fractions: [m], how far its centre lies beyond a sample, from 0 to below 1.
+        """
+        places = fractions * len(self._steps)
+        rows = places.astype(np.intp)
+        between = (places - rows).astype(np.float32)[:, None]
+        kernels = self._kernels[rows] + between * self._steps[rows]
+        around = sliding_window_view(samples, kernels.shape[1], axis=0)[whole]
+        out: Samples = np.einsum("nct,nt->nc", around, kernels)
+        return out
+
+
+def windowed_sinc(distance: NDArray[Any], half: int, cutoff: float = 1.0) -> NDArray[np.float32]:
+    """Low-pass kernels, one a row, each of which sums to one.
+
+    Args:
+        distance: From where the kernel's centre is to its taps, in samples, [n, 2 * half].
+        half: How far the kernel reaches.
+        cutoff: Where it attenuates by 6 dB, of half the rate.
+    """
+    window = np.i0(KAISER * np.sqrt(np.maximum(1 - (distance / half) ** 2, 0)))
+    kernels = np.sinc(cutoff * distance) * window
+    normalized: NDArray[Any] = kernels / kernels.sum(axis=1, keepdims=True)
+    return normalized.astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _filters(up: int, down: int, half: int) -> Samples | None:
+    """The filters of whole periods, [outputs, inputs], about half of which is no zero."""
+    outputs = up * max(round(2 * half / down), 1)
+    whole, parts = np.divmod(np.arange(outputs) * down, up)
+    shape = outputs, int(whole[-1]) + 2 * half
+    if math.prod(shape) > MOST_NUMBERS:
+        return None
+    distance = np.arange(1 - half, half + 1) - parts[:, None] / up
+    kernels = windowed_sinc(distance, half, CUTOFF * min(up / down, 1.0))
+    filters = np.zeros(shape, np.float32)
+    np.put_along_axis(filters, whole[:, None] + np.arange(2 * half), kernels, axis=1)
+    return filters
+
+
+@lru_cache(maxsize=4)
+def _table(up: int, down: int, half: int) -> KernelTable:
+    return KernelTable(half, CUTOFF * min(up / down, 1.0))
