@@ -26,9 +26,6 @@ def take_turns(peers: Sequence[Peer], samples: Samples, seconds: float) -> list[
 
     Returns:
         For each peer nanoseconds per frame of its own hop, int64 [frames].
-
-    Raises:
-        UserError: The sample rates differ and soxr is not installed.
     """
     rate = peers[0].sample_rate
     frames = [

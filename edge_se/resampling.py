@@ -20,7 +20,10 @@ KAISER = 7.86
 # Where a period's filters are more numbers, they are interpolated, with errors below -110 dB, from
 # those at so many places in a sample of the lower rate.
 MOST_NUMBERS, PLACES = 1 << 22, 1024
-AT_ONCE = 1 << 20  # numbers that are multiplied before the next are gathered, which bounds memory
+AT_ONCE = 1 << 20  # numbers that are gathered before they are multiplied, which bounds memory
+# Multiplications of a product of matrices that OpenBLAS does without other threads, for which it
+# would wait where the cores have other work; of a row and a matrix it takes far fewer.
+ALONE, ROWS = 1 << 18, 2
 
 
 def resample(samples: Samples, rate: int, new_rate: int) -> Samples:
@@ -75,19 +78,21 @@ class Resampler:
 
     def _filtered(self, kept: Samples, first: int, count: int) -> Samples:
         """So many samples of the output, from one on that is counted from the period's first."""
-        filters = _filters(self._up, self._down, self.half)
-        if filters is None:
-            whole, parts = np.divmod(np.arange(first, first + count) * self._down, self._up)
-            return _table(self._up, self._down, self.half).filtered(kept, whole, parts / self._up)
-        outputs, inputs = filters.shape
+        parts = _filters(self._up, self._down, self.half)
+        if not parts:
+            whole, rest = np.divmod(np.arange(first, first + count) * self._down, self._up)
+            return _table(self._up, self._down, self.half).filtered(kept, whole, rest / self._up)
+        outputs, inputs = sum(map(len, parts)), parts[0].shape[1]
         step = outputs // self._up * self._down
+        at_once = max(ALONE // parts[0].size, ROWS)
         start, early = divmod(first, outputs)
-        rows = -(-(early + count) // outputs)
+        rows = -(-(early + count) // (outputs * at_once)) * at_once
         part = kept[start * step : (start + rows - 1) * step + inputs]
         missing = (rows - 1) * step + inputs - len(part)
         part = np.concatenate([part, np.zeros((missing, part.shape[1]), np.float32)])
         windows = sliding_window_view(part, inputs, axis=0)[::step]  # [rows, channels, inputs]
-        product = windows.reshape(-1, inputs) @ filters.T
+        stack = windows.reshape(-1, at_once, inputs)
+        product = np.concatenate([stack @ filters.T for filters in parts], axis=2)
         in_turn = product.reshape(rows, -1, outputs).swapaxes(1, 2).reshape(rows * outputs, -1)
         return in_turn[early : early + count]
 
@@ -102,9 +107,7 @@ class KernelTable:
         self._kernels = windowed_sinc(distance, half, cutoff)
         self._steps = np.diff(self._kernels, axis=0)
 
-    def filtered(
-        self, samples: Samples, whole: NDArray[Any], fractions: NDArray[Any]
-    ) -> Samples:
+    def filtered(self, samples: Samples, whole: NDArray[Any], fractions: NDArray[Any]) -> Samples:
         """Samples at times, float32 [m, channels], of float32 [n, channels].
 
         Args:
@@ -136,18 +139,18 @@ def windowed_sinc(distance: NDArray[Any], half: int, cutoff: float = 1.0) -> NDA
 
 
 @lru_cache(maxsize=4)
-def _filters(up: int, down: int, half: int) -> Samples | None:
-    """The filters of whole periods, [outputs, inputs], about half of which is no zero."""
+def _filters(up: int, down: int, half: int) -> list[Samples]:
+    """The filters of whole periods, [outputs, inputs], about half of which is no zero, in parts."""
     outputs = up * max(round(2 * half / down), 1)
-    whole, parts = np.divmod(np.arange(outputs) * down, up)
+    whole, rest = np.divmod(np.arange(outputs) * down, up)
     shape = outputs, int(whole[-1]) + 2 * half
     if math.prod(shape) > MOST_NUMBERS:
-        return None
-    distance = np.arange(1 - half, half + 1) - parts[:, None] / up
+        return []
+    distance = np.arange(1 - half, half + 1) - rest[:, None] / up
     kernels = windowed_sinc(distance, half, CUTOFF * min(up / down, 1.0))
     filters = np.zeros(shape, np.float32)
     np.put_along_axis(filters, whole[:, None] + np.arange(2 * half), kernels, axis=1)
-    return filters
+    return np.array_split(filters, math.ceil(filters.size * ROWS / ALONE))
 
 
 @lru_cache(maxsize=4)

@@ -65,7 +65,7 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
     pins, runtime = required_wheels(board, python), board.platform.runtime.interpreter
     data, manifest = _read(model, board.platform)
     if model.suffix == ENGINES["c"] or load_the_same(model) is not None:
-        pins, runtime = tuple(pin for pin in pins if pin.startswith(("numpy==", "soxr=="))), "none"
+        pins, runtime = tuple(pin for pin in pins if pin.startswith("numpy==")), "none"
     wheels = {path.name: path.read_bytes() for path in fetch_wheels(pins, board.platform, python)}
     pip = fetch_wheels([INSTALLER], board.platform, python)
     wheels.update({path.name: path.read_bytes() for path in pip})

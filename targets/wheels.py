@@ -71,10 +71,10 @@ def locked(pins: Sequence[str], platform: Platform, python: str) -> dict[str, st
     for pin in pins:
         name, _, release = pin.partition("==")
         for digest, file in listed:
-            package, version_, tag, abi, platforms = file.removesuffix(".whl").split("-")
+            package, version_, tag, _, platforms = file.removesuffix(".whl").split("-")
             if (
                 (package, version_) == (name.replace("-", "_"), release)
-                and _runs(tag, abi, python)
+                and _runs(tag, python)
                 and {"any", *platform.wheel_tags} & set(platforms.split("."))
             ):
                 found[file] = digest
@@ -91,15 +91,9 @@ def _is(path: Path, digest: str) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
-def _runs(tag: str, abi: str, python: str) -> bool:
-    """Whether a wheel is for a Python; one of the stable ABI is for all later ones too."""
-    own = int(python.replace(".", ""))
-    made_for = [part for part in tag.split(".") if part.startswith("cp")]
-    return (
-        "py3" in tag.split(".")
-        or f"cp{own}" in made_for
-        or (abi == "abi3" and any(int(part[2:]) <= own for part in made_for))
-    )
+def _runs(tag: str, python: str) -> bool:
+    """Whether a wheel is for a Python."""
+    return bool({"py3", "cp" + python.replace(".", "")} & set(tag.split(".")))
 
 
 def _download(

@@ -1,8 +1,7 @@
-"""Audio files: reading, writing, resampling, and enhancing a file of any length.
+"""Audio files: reading, writing, and enhancing a file of any length.
 
-Everything is done in blocks (`AudioFile`, `writing`, `Resampler`); `read` and `write` are for what
-fits into memory. With the extra `audio` any format of libsndfile and any rate is handled; without
-it, 16-bit WAV at the model's rate.
+Everything is done in blocks (`AudioFile`, `writing`); `read` and `write` are for what fits into
+memory. With the extra `audio` any format of libsndfile is handled; without it, 16-bit WAV.
 """
 
 from edge_se.audio.formats import INSTALL_HINT, PCM_16, suffixes

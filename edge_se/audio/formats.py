@@ -1,7 +1,6 @@
 """Formats of audio files: which can be read and written here, and how each holds samples.
 
-With the extra `audio` (soundfile, soxr) any format of libsndfile and any rate is handled; without
-it, 16-bit WAV at the model's rate.
+With the extra `audio` (soundfile) any format of libsndfile is handled; without it, 16-bit WAV.
 """
 
 import io

@@ -91,8 +91,8 @@ class AudioFile:
         Blocks hold up to `BLOCK` samples before they are resampled.
 
         Raises:
-            UserError: The file is damaged, holds samples that are not finite or far beyond full
-                scale, or has another rate and soxr is not installed.
+            UserError: The file is damaged, or holds samples that are not finite or far beyond full
+                scale.
         """
         resampler = Resampler(self.rate, self.rate if rate is None else rate, self.channels)
         length = max(1, BLOCK // self.channels)

@@ -222,7 +222,6 @@ class _Live:
         from edge_se.live.stream import Settings, Stream, format_summary
 
         settings = self.settings
-        self.enhancer.reset()
         devices = self._open()
         layout = devices.layout
 

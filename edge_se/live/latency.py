@@ -59,6 +59,9 @@ class _Probe:
         self.starts = [round((LEAD_S + n * EVERY_S) * rate) for n in range(BURSTS)]
         for start in self.starts:
             self.played[start : start + len(self.burst)] = self.burst
+        self.reset()
+
+    def reset(self) -> None:
         self.recorded: list[NDArray[Any]] = []
 
     def process(self, frame: NDArray[Any], out: NDArray[Any]) -> None:

@@ -126,7 +126,7 @@ def matches(path: Path, patterns: Sequence[str]) -> bool:
 def read_clip(
     path: Path, rate: int, minimum_seconds: float = MINIMUM_SECONDS
 ) -> Clip | SkippedClip:
-    """Read one audio file as mono at `rate` Hz; channels are averaged, soxr resamples other rates.
+    """Read one audio file as mono at `rate` Hz; channels are averaged.
 
     Returns:
         The clip, or a `SkippedClip` if it is unreadable, damaged, in another unit, silent or too

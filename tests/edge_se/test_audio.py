@@ -14,7 +14,6 @@ from edge_se.errors import UserError
 def bare(monkeypatch):
     """As without the extra `audio`."""
     monkeypatch.setitem(__import__("sys").modules, "soundfile", None)
-    monkeypatch.setitem(__import__("sys").modules, "soxr", None)
 
 
 class Delay:
@@ -182,11 +181,6 @@ def test_without_the_extra_what_is_no_wav_asks_for_it(tmp_path, bare):
 
     with pytest.raises(UserError, match=r"not a plain WAV file .* pip install"):
         read(path)
-
-
-def test_without_the_extra_other_rates_ask_for_it(bare):
-    with pytest.raises(UserError, match="resampled to 16000 Hz; to do so, pip install"):
-        enhance([Delay()], tones(44100, 1))
 
 
 def test_an_empty_recording_stays_empty():

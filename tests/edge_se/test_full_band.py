@@ -5,12 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from edge_se.audio.resampling import SteadyResampler
 
 from edge_se import Enhancer
 from edge_se.audio.enhancing import enhance_blocks
-from edge_se.errors import UserError
-from edge_se.full_band import FullBand, TopGain
+from edge_se.full_band import TopGain
 from edge_se.live.path import LivePath
 
 RATES = (24000, 32000, 44100, 48000, 96000)
@@ -147,22 +145,15 @@ def test_gains_are_smooth():
     assert np.percentile(steps, 95) < 4
 
 
-@pytest.mark.parametrize("rate", [32000, 48000])
-def test_live_sounds_as_the_file_does(tiny_float, noise_and_tone, rate):
+@pytest.mark.parametrize("full_band", [True, False])
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, *RATES, 44099])
+def test_live_gives_what_the_file_gives(tiny_float, noise_and_tone, rate, full_band):
     signal = noise_and_tone(rate)
 
-    # The same frames: the stream's begin where its first resampler gives the first sample.
-    lead = np.zeros(round(SteadyResampler(rate, 16000).delay_s * rate), np.float32)
-    whole = offline(Enhancer(tiny_float), np.concatenate([lead, signal]), rate)[len(lead) :]
-    stream = live(Enhancer(tiny_float), signal, rate)
+    whole = offline(Enhancer(tiny_float), signal, rate, full_band=full_band)
+    stream = live(Enhancer(tiny_float), signal, rate, full_band=full_band)
 
-    # Their filters differ in the last tenth of the network's band.
-    edges = slice(rate // 10, -rate // 10)
-    error = whole[edges] - stream[edges]
-    assert db(error.std() / whole[edges].std()) < -20
-    spectrum = np.abs(np.fft.rfft(error)) / np.abs(np.fft.rfft(whole[edges])).max()
-    flat = np.fft.rfftfreq(len(error), 1 / rate) < 6900
-    assert db(spectrum[flat].max()) < -50
+    np.testing.assert_allclose(stream, whole, atol=1e-5)
 
 
 @pytest.fixture
@@ -183,21 +174,6 @@ def test_blocks_of_any_length_give_the_same(tiny_float, noise_and_tone):
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("rate", [8000, 11025, 22050, *RATES, 192000])
-def test_live_what_the_network_gives_lies_on_the_input_to_a_hundredth_of_a_sample(rate):
-    signal = noise(rate, high=min(6900 / (rate / 2), 0.86))
-
-    out = live(Scale(), signal, rate, full_band=False)
-
-    edges = slice(rate // 10, -rate // 10)
-    turns = np.angle(np.fft.rfft(out[edges]) * np.fft.rfft(signal[edges]).conj())
-    bins = np.arange(len(turns))
-    heard = np.abs(np.fft.rfft(signal[edges])) > 1.0
-    heard[0] = False
-    slope = np.sum(turns[heard] * bins[heard]) / np.sum(bins[heard] ** 2)
-    assert abs(slope * len(signal[edges]) / (2 * np.pi)) < 0.01
-
-
 @pytest.mark.parametrize("way", [offline, live])
 def test_without_it_nothing_above_the_band_comes_out(way):
     out = way(Scale(), noise(48000), 48000, full_band=False)
@@ -215,35 +191,3 @@ def test_the_enhancer_takes_signals_of_any_rate(tiny_float, noise_and_tone):
     )
     same = signal[::3].copy()
     np.testing.assert_array_equal(enhancer.enhance(same, 16000), enhancer.enhance(same))
-
-
-@pytest.mark.parametrize("rate", [8000, 11025, *RATES, 192000])
-def test_a_steady_resampler_lags_by_what_it_says(rate):
-    down, up = SteadyResampler(rate, 16000), SteadyResampler(16000, rate)
-    lag_s = float(down.delay_s + up.delay_s)
-    wave = noise(rate, high=min(6900 / (rate / 2), 0.86))
-    out = np.concatenate([up.push(down.push(part)) for part in np.array_split(wave, 61)])
-
-    # By a fraction of a sample, as a turn of the phase.
-    frequencies = np.fft.rfftfreq(len(wave), 1 / rate)
-    lag = np.exp(-2j * np.pi * frequencies * lag_s)
-    expected = np.fft.irfft(np.fft.rfft(wave) * lag, len(wave))[: len(out)]
-    inner = slice(rate // 20, -rate // 20)
-    error = (out - expected[: len(out)])[inner]
-    assert db(error.std() / 0.1) < -75
-    assert abs(len(out) - len(wave)) <= rate // 16000 + 1
-
-
-def test_rates_that_no_card_has_are_refused():
-    with pytest.raises(UserError, match="can't be resampled to 44101 Hz"):
-        SteadyResampler(16000, 44101)
-
-
-def test_the_last_part_of_a_hop_is_not_lost():
-    band = FullBand(256, 16000, 48000)
-    signal = np.random.default_rng(0).standard_normal(300).astype(np.float32)
-
-    parts = [band.split(signal, 0.5 * signal[:280]), band.split(signal[:0], 0.5 * signal[280:])]
-
-    assert [len(part) for part in (*parts, band.finish())] == [256, 0, 44]
-    assert len(band.finish()) == 0

@@ -251,7 +251,7 @@ DEPLOY = Kind(
 
 KINDS = {
     "wav": WAVE,
-    "wav-stdlib": replace(WAVE, seeds=seeds.plain_wave, hidden=("soundfile", "soxr")),
+    "wav-stdlib": replace(WAVE, seeds=seeds.plain_wave, hidden=("soundfile",)),
     "flac": replace(WAVE, seeds=seeds.flac, mutate=either(damage, fields(flac_fields))),
     "ogg": replace(WAVE, seeds=seeds.ogg, mutate=either(damage, signed_ogg)),
     "audio": replace(WAVE, seeds=seeds.other_audio),

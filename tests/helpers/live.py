@@ -15,6 +15,9 @@ class Echo:
     sample_dtype = np.dtype(np.int16)
     manifest = SimpleNamespace(algorithmic_latency_ms=16.0)
 
+    def reset(self) -> None:
+        pass
+
     def process(self, frame: np.ndarray, out: np.ndarray) -> None:
         out[...] = frame
 

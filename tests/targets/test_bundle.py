@@ -71,7 +71,7 @@ def test_a_bundle_holds_what_the_board_needs(build):
     names = {name.removeprefix("edge-se-bundle/") for name in files}
     assert {"SHA256SUMS", "bundle.json", "install.py", "edge-se.service", "model.tflite"} < names
     wheels = {name.split("/")[1].split("-")[0] for name in names if name.startswith("wheels/")}
-    assert wheels == {"ai", "numpy", "pip", "edge_se", "soxr"}
+    assert wheels == {"ai", "numpy", "pip", "edge_se"}
     assert files["edge-se-bundle/model.tflite"] == MODEL.read_bytes()
 
 
@@ -109,7 +109,7 @@ def test_a_compiled_engine_needs_no_tflite_runtime_on_the_board(build, pi4_engin
     names = {name.removeprefix("edge-se-bundle/") for name in contents(bundle)}
     assert "model.so" in names and "model.tflite" not in names
     wheels = {name.split("/")[1].split("-")[0] for name in names if name.startswith("wheels/")}
-    assert wheels == {"numpy", "pip", "edge_se", "soxr"}
+    assert wheels == {"numpy", "pip", "edge_se"}
     assert bundle.description["model"]["file"] == "model.so"
 
 

@@ -147,12 +147,3 @@ def test_of_two_at_once_one_makes_the_folder_and_the_other_waits(tmp_path):
     assert [process.wait(timeout=60) for process in both] == [0, 0]
     assert (tmp_path / "made").read_text() == "once\n"
     assert time.monotonic() - start < 60
-
-
-@pytest.mark.parametrize(
-    ("python", "tag"), [("3.11", "cp311-cp311"), ("3.12", "cp312-abi3"), ("3.14", "cp312-abi3")]
-)
-def test_a_wheel_of_the_stable_abi_serves_later_pythons(python, tag):
-    (name,) = locked(["soxr==1.1.0"], PI4, python)
-
-    assert f"-{tag}-" in name

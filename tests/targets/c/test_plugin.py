@@ -15,7 +15,6 @@ from edge_se.core.build import BuildError, compile_library, find_compiler
 from edge_se.strength import Strength
 from quant.c.engines import float_engine
 from quant.graph.recipes import RECIPES
-from quant.ptq.proof import speech
 from targets.boards import find_board
 from targets.c.checks.run import WARNINGS, plugin, write_sources
 from targets.c.plugin import OPTIONS, ROOM, plugin_files, plugin_sources
