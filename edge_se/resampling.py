@@ -43,10 +43,12 @@ class Resampler:
 
     def __init__(self, rate: int, new_rate: int, channels: int = 1) -> None:
         """Be ready for the first sample; any rates, in Hz."""
-        common = math.gcd(rate, new_rate)
-        # A period: so many samples of the output last as long as so many of the input.
-        self._up, self._down = new_rate // common, rate // common
         self.half = 0 if rate == new_rate else math.ceil(HALF * max(rate / new_rate, 1.0))
+        # A period: so many samples of the output last as long as so many of the input, which are
+        # about as many as a filter's, where fewer would do.
+        common = math.gcd(rate, new_rate)
+        times = max(round(2 * self.half * common / rate), 1)
+        self._up, self._down = times * new_rate // common, times * rate // common
         # From the first one on that the period's first sample depends on.
         self._kept: Samples = np.zeros((max(self.half - 1, 0), channels), np.float32)
         self._done = 0  # samples of the period that have come out
@@ -82,18 +84,16 @@ class Resampler:
         if not parts:
             whole, rest = np.divmod(np.arange(first, first + count) * self._down, self._up)
             return _table(self._up, self._down, self.half).filtered(kept, whole, rest / self._up)
-        outputs, inputs = sum(map(len, parts)), parts[0].shape[1]
-        step = outputs // self._up * self._down
-        at_once = max(ALONE // parts[0].size, ROWS)
-        start, early = divmod(first, outputs)
-        rows = -(-(early + count) // (outputs * at_once)) * at_once
-        part = kept[start * step : (start + rows - 1) * step + inputs]
-        missing = (rows - 1) * step + inputs - len(part)
-        part = np.concatenate([part, np.zeros((missing, part.shape[1]), np.float32)])
-        windows = sliding_window_view(part, inputs, axis=0)[::step]  # [rows, channels, inputs]
-        stack = windows.reshape(-1, at_once, inputs)
+        inputs, at_once = parts[0].shape[1], max(ALONE // parts[0].size, ROWS)
+        start, early = divmod(first, self._up)
+        rows = -(-(early + count) // (self._up * at_once)) * at_once
+        needed = kept[start * self._down :][: (rows - 1) * self._down + inputs]
+        missing = (rows - 1) * self._down + inputs - len(needed)
+        padded = np.concatenate([needed, np.zeros((missing, kept.shape[1]), np.float32)])
+        windows = sliding_window_view(padded, inputs, axis=0)[:: self._down]
+        stack = windows.reshape(-1, at_once, inputs)  # of [rows, channels, inputs]
         product = np.concatenate([stack @ filters.T for filters in parts], axis=2)
-        in_turn = product.reshape(rows, -1, outputs).swapaxes(1, 2).reshape(rows * outputs, -1)
+        in_turn = product.reshape(rows, -1, self._up).swapaxes(1, 2).reshape(rows * self._up, -1)
         return in_turn[early : early + count]
 
 
@@ -140,10 +140,9 @@ def windowed_sinc(distance: NDArray[Any], half: int, cutoff: float = 1.0) -> NDA
 
 @lru_cache(maxsize=4)
 def _filters(up: int, down: int, half: int) -> list[Samples]:
-    """The filters of whole periods, [outputs, inputs], about half of which is no zero, in parts."""
-    outputs = up * max(round(2 * half / down), 1)
-    whole, rest = np.divmod(np.arange(outputs) * down, up)
-    shape = outputs, int(whole[-1]) + 2 * half
+    """A period's filters, [up, inputs], in parts; none where they are more than `MOST_NUMBERS`."""
+    whole, rest = np.divmod(np.arange(up) * down, up)
+    shape = up, int(whole[-1]) + 2 * half
     if math.prod(shape) > MOST_NUMBERS:
         return []
     distance = np.arange(1 - half, half + 1) - rest[:, None] / up
