@@ -20,7 +20,8 @@ KAISER = 7.86
 # Where a period's filters are more numbers, they are interpolated, with errors below -110 dB, from
 # those at so many places in a sample of the lower rate.
 MOST_NUMBERS, PLACES = 1 << 22, 1024
-AT_ONCE = 1 << 20  # numbers that are gathered before they are multiplied, which bounds memory
+AT_ONCE = 1 << 20  # numbers that are gathered, and multiplied, before the next: memory is bounded,
+FEW_AT_ONCE = 1 << 16  # and for this many the system need not find new pages each time
 # Multiplications of a product of matrices that OpenBLAS does without other threads, for which it
 # would wait where the cores have other work; of a row and a matrix it takes far fewer.
 ALONE, ROWS = 1 << 18, 2
@@ -115,12 +116,15 @@ class KernelTable:
             whole: Integers [m], the first of the samples that the kernel reaches.
             fractions: [m], how far its centre lies beyond a sample, from 0 to below 1.
         """
-        places = fractions * len(self._steps)
-        rows = places.astype(np.intp)
-        between = (places - rows).astype(np.float32)[:, None]
-        kernels = self._kernels[rows] + between * self._steps[rows]
-        around = sliding_window_view(samples, kernels.shape[1], axis=0)[whole]
-        out: Samples = np.einsum("nct,nt->nc", around, kernels)
+        out = np.empty((len(whole), samples.shape[1]), np.float32)
+        around = sliding_window_view(samples, self._kernels.shape[1], axis=0)
+        count = max(FEW_AT_ONCE // self._kernels.shape[1], 1)
+        for part in (slice(start, start + count) for start in range(0, len(out), count)):
+            places = fractions[part] * len(self._steps)
+            rows = places.astype(np.intp)
+            between = (places - rows).astype(np.float32)[:, None]
+            kernels = self._kernels[rows] + between * self._steps[rows]
+            np.einsum("nct,nt->nc", around[whole[part]], kernels, out=out[part])
         return out
 
 

@@ -37,6 +37,19 @@ def test_output_is_the_enhanced_input_behind_by_the_latency(tiny_int8, noise, tm
     np.testing.assert_array_equal(output[enhancer.latency_samples :], pcm(expected))
 
 
+@pytest.mark.parametrize("rate", [44100, 48000])
+def test_at_other_rates_it_gives_what_a_file_does(noise, tmp_path, rate):
+    result = stream(
+        "gtcrn", noise.tobytes(), "--rate", str(rate), "--format", "f32le", cwd=tmp_path
+    )
+
+    assert result.returncode == 0, result.stderr
+    output = np.frombuffer(result.stdout, np.float32)
+    expected = Enhancer("gtcrn").enhance(noise, rate)
+    np.testing.assert_allclose(output[len(output) - len(noise) :], expected, atol=1e-6)
+    assert 0.0219 < (len(output) - len(noise)) / rate < 0.0221
+
+
 def test_a_summary_tells_times_and_missed_deadlines(tiny_int8, noise, tmp_path):
     result = stream(tiny_int8, pcm(noise).tobytes(), "--json", "summary.json", cwd=tmp_path)
 
