@@ -17,7 +17,7 @@ from edge_se.stft import Samples
 # Flat up to 0.89 of half the rate, 80 dB down where it would fold.
 HALF, CUTOFF = 48, 0.95
 KAISER = 7.86
-# Where a period's filters are more numbers, they are interpolated, with errors below -110 dB, from
+# Where a period's filters are more numbers, they are interpolated, with errors below -120 dB, from
 # those at so many places in a sample of the lower rate.
 MOST_NUMBERS, PLACES = 1 << 22, 1024
 AT_ONCE = 1 << 20  # numbers that are gathered, and multiplied, before the next: memory is bounded,
@@ -45,8 +45,8 @@ class Resampler:
     def __init__(self, rate: int, new_rate: int, channels: int = 1) -> None:
         """Be ready for the first sample; any rates, in Hz."""
         self.half = 0 if rate == new_rate else math.ceil(HALF * max(rate / new_rate, 1.0))
-        # A period: so many samples of the output last as long as so many of the input, which are
-        # about as many as a filter's, where fewer would do.
+        # A period: so many samples of the output last as long as so many of the input. One that is
+        # shorter than a filter is taken several times.
         common = math.gcd(rate, new_rate)
         times = max(round(2 * self.half * common / rate), 1)
         self._up, self._down = times * new_rate // common, times * rate // common
@@ -153,7 +153,8 @@ def _filters(up: int, down: int, half: int) -> list[Samples]:
     kernels = windowed_sinc(distance, half, CUTOFF * min(up / down, 1.0))
     filters = np.zeros(shape, np.float32)
     np.put_along_axis(filters, whole[:, None] + np.arange(2 * half), kernels, axis=1)
-    return np.array_split(filters, math.ceil(filters.size * ROWS / ALONE))
+    most = ALONE // (ROWS * shape[1])
+    return [filters[start : start + most] for start in range(0, up, most)]
 
 
 @lru_cache(maxsize=4)

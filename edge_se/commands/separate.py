@@ -154,11 +154,7 @@ class _Stem:
         self._append(self._resampler.push(samples))
 
     def finish(self) -> None:
-        from numpy import float32, zeros
-
         self._append(self._resampler.finish())
-        # Resampling there and back may round the length up or down.
-        self._append(zeros((self._length - self.written, 2), float32))
 
     def _append(self, samples: "Samples") -> None:
         samples = samples[: self._length - self.written]

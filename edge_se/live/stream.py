@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from edge_se.errors import UserError
 from edge_se.live import pcm
 from edge_se.live.drift import DriftControl
@@ -143,6 +145,8 @@ class Stream:
         seconds = self._enhancer.hop_size / self._enhancer.sample_rate
         self._hop = max(round(seconds * layout.rate), 1) * layout.frame_bytes
         self._look()
+        if self._live:
+            self._begin_with_a_hop(self._path)
         while self._fill(needed := self._path.needed * layout.frame_bytes):
             self._drain()
             if self._live:
@@ -244,6 +248,11 @@ class Stream:
         if self._live and not self._ended:
             self._surplus_left = max(self._lag - self._hop, 0)
             self._discard()
+
+    def _begin_with_a_hop(self, path: LivePath) -> None:
+        """Let hops be full at the end of what a sound card brings at once, by silence before."""
+        late = path.needed - self._hop // self._layout.frame_bytes
+        path.push(np.zeros((late, self._layout.channels), np.float32))
 
     def _fill(self, count: int) -> bool:
         """Wait for so many bytes; False where the input ended before."""

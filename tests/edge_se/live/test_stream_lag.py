@@ -59,6 +59,21 @@ def test_what_a_microphone_piled_up_while_loading_is_never_heard(loading_s, chun
         assert "had piled up" in said[0]
 
 
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+def test_a_hop_of_a_microphone_is_heard_when_it_comes_at_any_rate(rate):
+    world = World()
+    arrivals = [((n + 1) * HOP_S, bytes(2 * round(HOP_S * rate))) for n in range(100)]
+    times: list[float] = []
+
+    def stall() -> float:
+        times.append(world.now)
+        return 0.0
+
+    run(world, FakeSource(world, arrivals), Speaker(world, stall=stall), rate=rate, max_lag=100)
+
+    np.testing.assert_allclose(times[:100], [second for second, _ in arrivals])
+
+
 @pytest.mark.parametrize("stall_s", [0.2, 1.0, 3.0])
 def test_a_hold_up_in_the_middle_is_made_good(stall_s):
     world = World()
