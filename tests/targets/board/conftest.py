@@ -14,17 +14,22 @@ from tests.targets.board.machine import EMULATOR, Board
 
 
 @pytest.fixture(scope="module")
-def board(tool, tmp_path_factory) -> Iterator[Board]:
-    """A fresh board without sound cards, switched on; the tests of a module share it, in order."""
+def one_board(tool, tmp_path_factory) -> Iterator[Board]:
+    """A fresh board without sound cards, switched off."""
     for name in (EMULATOR, "mke2fs", "cpio", "depmod", "ssh-keygen"):
         tool(name)
     one = Board(tmp_path_factory.mktemp("board"))
     try:
-        one.boot()
         yield one
     finally:
         one.close()
-        print(one.transcript)
+
+
+@pytest.fixture
+def board(one_board) -> Board:
+    """A board that is on; the tests of a module share it, in order."""
+    one_board.recover()
+    return one_board
 
 
 @pytest.fixture(scope="module")

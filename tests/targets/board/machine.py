@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from targets.cache import cache_folder, made_once
@@ -65,7 +67,6 @@ class Board:
 
     Attributes:
         config: For ssh, which knows it as `board`.
-        transcript: What was done, and said about it.
     """
 
     name = "board"
@@ -90,7 +91,6 @@ class Board:
             "  GlobalKnownHostsFile none\n"
         )
         self._process: subprocess.Popen | None = None
-        self.transcript = ""
 
     def boot(self) -> None:
         """Switch it on, and wait until somebody can log in and the system has come up."""
@@ -110,6 +110,12 @@ class Board:
             time.sleep(2)
         self.try_to("systemctl is-system-running --wait", LOGIN_S)
         self.tell("-- the board is up")
+
+    def recover(self) -> None:
+        """Have it on and reachable, whatever was done to it."""
+        if self._process is None or not self.answers():
+            self.close()
+            self.boot()
 
     def answers(self) -> bool:
         """Whether somebody can log in now."""
@@ -143,8 +149,8 @@ class Board:
         return str(result.stdout)
 
     def tell(self, text: str) -> None:
-        """Add to the transcript."""
-        self.transcript += f"[{time.strftime('%H:%M:%S')}] {text.rstrip()}\n"
+        """Print what was done, or said about it."""
+        print(f"[{time.strftime('%H:%M:%S')}] {text.rstrip()}", flush=True)
 
     def send(self, data: bytes, path: str) -> None:
         """Write a file there."""
@@ -173,8 +179,16 @@ class Board:
         self._process = None
         self.boot()
 
-    def connect(self, connected: bool) -> None:
-        """Put its network cable in, or pull it out."""
+    @contextmanager
+    def unplugged(self) -> Iterator[None]:
+        """Have its network cable pulled out, and put in again at the end."""
+        self._connect(False)
+        try:
+            yield
+        finally:
+            self._connect(True)
+
+    def _connect(self, connected: bool) -> None:
         self.tell(f"-- the network cable is {'put in' if connected else 'pulled out'}")
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.connect(str(self._folder / "monitor"))

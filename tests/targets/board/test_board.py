@@ -47,18 +47,23 @@ class Deploy:
     board: Board
     state: Path
 
-    def start(self, *arguments: object) -> subprocess.Popen:
-        """Begin."""
+    @contextmanager
+    def start(self, *arguments: object) -> Iterator[subprocess.Popen]:
+        """Begin; it is ended where it has not come to its end by then."""
         words = [str(word) for word in ("deploy", self.board.name, *arguments)]
         self.board.tell(f"$ edge-se {' '.join(words)}")
         options = ["--ssh-config", str(self.board.config)]
-        return subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "edge_se", *words, *options],
             env={**os.environ, "XDG_STATE_HOME": str(self.state)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def __call__(self, *arguments: object, failing: str = "") -> str:
         """What it says; it has to succeed, or to fail with a sentence that holds these words."""
@@ -73,7 +78,21 @@ class Deploy:
 
 @pytest.fixture
 def deploy(board, tmp_path) -> Deploy:
+    """Deploys to a board on which nobody else does."""
+    wait_until(board, "test -e edge-se/lock || echo free; flock -n edge-se/lock echo free", "free")
     return Deploy(board, tmp_path / "state")
+
+
+@pytest.fixture
+def serving(board, deploy, models) -> None:
+    """A board with sound cards and a service that enhances, with priority, by the defaults."""
+    put_in_cards(board)
+    edit_settings(board)
+    in_use = f"test -e edge-se/current/model.so && {UNIT.format('is-enabled')}"
+    if board.try_to(in_use).returncode:
+        deploy("--model", models["so"], "--service")
+    give_priority(board)
+    wait_for_sound(board)
 
 
 def wait_until(board: Board, command: str, wanted: str, seconds: float = 600) -> str:
@@ -97,7 +116,7 @@ def wait_for_failure(board: Board, words: str) -> None:
 
 
 def told(board: Board, heard: list[Heard]) -> list[Heard]:
-    """Add what was heard to the transcript; windows that are whole."""
+    """Print what was heard; windows that are whole."""
     whole = [one for one in heard if one.likeness > 0.5]
     for one in heard:
         board.tell(f"   {one.start_s:5.0f} s: {1e3 * one.lag_s:6.1f} ms, {one.likeness:.3f}")
@@ -108,10 +127,9 @@ class TestBoard:
     def test_a_pulled_cable_is_told_and_the_rest_is_sent_later(self, board, deploy, models):
         with deploy.start("--model", models["so"]) as process:
             wait_for_arrival(board)
-            board.connect(False)
-            _, error = process.communicate(timeout=300)
+            with board.unplugged():
+                _, error = process.communicate(timeout=300)
         board.tell(error)
-        board.connect(True)
 
         assert process.returncode == 2
         assert error.splitlines()[-1].startswith("edge-se: error: the connection to board was lost")
@@ -161,8 +179,10 @@ class TestBoard:
         assert board.run("loginctl show-user pi --property=Linger") == "Linger=yes\n"
         assert board.run(UNIT.format("is-enabled")) == "enabled\n"
 
+
+@pytest.mark.usefixtures("serving")
+class TestService:
     def test_after_a_reboot_it_enhances_without_a_login(self, board, models, talk):
-        edit_settings(board)
         board.reboot()
         wait_for_sound(board)
         process = board.run(UNIT.format("show --property=MainPID --value")).strip()
@@ -181,7 +201,6 @@ class TestBoard:
         status_of(board)
 
     def test_it_is_heard_within_70_ms(self, board, talk):
-        set_up(board)
         before = status_of(board)
 
         said, heard = record(board, talk, 40)
@@ -194,7 +213,6 @@ class TestBoard:
         assert after["discarded_hops"] == before["discarded_hops"]
 
     def test_what_is_heard_does_not_become_late_in_ten_minutes(self, board, talk):
-        set_up(board)
         before = status_of(board)
 
         said, heard = record(board, talk, MINUTES)
@@ -219,7 +237,6 @@ class TestBoard:
         assert int(board.run(UNIT.format("show --property=NRestarts --value"))) == 0
 
     def test_a_microphone_that_is_busy_or_gone_is_waited_for(self, board):
-        set_up(board)
         with busy(board):
             wait_for_failure(board, "Device or resource busy")
         wait_for_sound(board)
@@ -258,7 +275,6 @@ class TestBoard:
     def test_clocks_that_are_200_ppm_apart_are_followed(self, board, talk):
         slower = 200e-6
         control = "amixer -c Spk cset iface=PCM,name='PCM Rate Shift 100000',device=1 100020"
-        set_up(board)
         board.run(control)
         before = status_of(board)
 
