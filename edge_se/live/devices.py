@@ -212,23 +212,31 @@ class Loudspeaker:
         self._pipe = self._end.process.stdin
         self._output = OutputPipe(self._pipe.fileno(), "the loudspeaker")
         self._layout, self._buffering = layout, buffering
-        self._open = False
+        self._playing = False
         self.written = 0
 
     def write(self, data: bytes) -> None:
         """As `OutputPipe.write`; raises DeviceError where the loudspeaker fails.
 
-        It is given silence first, by which all that can be full is full when sound comes. Until it
-        takes that, which it does once it is open, sound is lost, and not late for ever.
+        It is given silence first, by which all that can be full is full when sound comes, and which
+        lasts until some comes, whenever it begins to play. Until then, sound is lost, and not late
+        for ever.
         """
         if not self.written:
-            full = round(self._buffering.full_s * self._layout.rate)
-            self._pass_on(bytes(full * self._layout.frame_bytes))
-        self._open = self._open or self.waiting < self.written
-        if self._open:
-            self._pass_on(data)
+            self._pass_on(bytes(self._size(self._buffering.full_s)) + bytes(len(data)))
+        surplus = 0
+        if not self._playing:
+            frame = self._layout.frame_bytes
+            surplus = max(self.waiting - self._size(self._buffering.target_s), 0) // frame * frame
+        if surplus < len(data):
+            self._playing = True
+            self._pass_on(data[surplus:])
         elif self._end.process.poll() is not None:
             raise self._end.failure()
+
+    def _size(self, seconds: float) -> int:
+        """Bytes of so many seconds."""
+        return round(seconds * self._layout.rate) * self._layout.frame_bytes
 
     def _pass_on(self, data: bytes) -> None:
         try:

@@ -17,7 +17,7 @@ from edge_se.commands import live
 from edge_se.console import Console
 from edge_se.errors import UserError
 from edge_se.live import alsa, pcm
-from edge_se.live.devices import DeviceError
+from edge_se.live.devices import Buffering, DeviceError, Loudspeaker, Program
 from edge_se.live.notify import Notifier
 from edge_se.live.settings import LiveSettings, model_in, read_settings
 from edge_se.live.status import Status
@@ -127,6 +127,36 @@ def test_what_comes_before_the_loudspeaker_is_open_is_lost_and_not_late(card, tm
 
     # 48 ms of silence, and what came since: not the second before.
     assert (tmp_path / "heard").stat().st_size < 0.5 * 32000
+
+
+@pytest.mark.parametrize("buffer_ms", [4, 20])
+@pytest.mark.parametrize("since_ms", [0, 1, 8, 15, 16])
+def test_whenever_the_loudspeaker_begins_just_enough_waits_from_the_first_sound_on(
+    buffer_ms, since_ms
+):
+    waits, hop = Buffering(buffer_ms * 1e-3), bytes(range(256)) * 2
+    program = Program(("sleep", "60"), "playback", "default", "", list)
+    loudspeaker = Loudspeaker(program, pcm.Pcm(16000, 1, "s16le"), waits)
+    (process,) = _children(os.getpid(), "sleep")
+    # What `aplay` would take is taken here.
+    with Path(f"/proc/{process}/fd/0").open("rb", buffering=0) as pipe:
+        os.set_blocking(pipe.fileno(), False)
+        for _ in range(3):  # it is not open yet
+            loudspeaker.write(hop)
+        target = 2 * round(waits.target_s * 16000)
+        silence = pipe.read(loudspeaker.waiting - target - len(hop))  # until its buffer is full
+        silence += pipe.read(32 * since_ms)
+        loudspeaker.write(hop)
+        left = loudspeaker.waiting
+        heard = pipe.read(left)
+    loudspeaker.close()
+
+    # Nothing was missing until this hop, and so it goes on with each.
+    assert left == target + len(hop)
+    assert len(silence) >= 32 * buffer_ms
+    sound = 32 * since_ms
+    assert heard[left - sound :] == hop[len(hop) - sound :]
+    assert not any(silence + heard[: left - sound])
 
 
 @pytest.mark.slow
