@@ -1,5 +1,6 @@
 """The live command, between programs that stand for ALSA's, and what it tells systemd."""
 
+import contextlib
 import json
 import os
 import signal
@@ -135,26 +136,24 @@ def test_whenever_the_loudspeaker_begins_just_enough_waits_from_the_first_sound_
     buffer_ms, since_ms
 ):
     waits, hop = Buffering(buffer_ms * 1e-3), bytes(range(256)) * 2
+    target, sound = 2 * round(waits.target_s * 16000), 32 * since_ms
     program = Program(("sleep", "60"), "playback", "default", "", list)
-    loudspeaker = Loudspeaker(program, pcm.Pcm(16000, 1, "s16le"), waits)
-    (process,) = _children(os.getpid(), "sleep")
-    # What `aplay` would take is taken here.
-    with Path(f"/proc/{process}/fd/0").open("rb", buffering=0) as pipe:
-        os.set_blocking(pipe.fileno(), False)
-        for _ in range(3):  # it is not open yet
+    with contextlib.closing(Loudspeaker(program, pcm.Pcm(16000, 1, "s16le"), waits)) as loudspeaker:
+        (process,) = _children(os.getpid(), "sleep")
+        # What `aplay` would take is taken here.
+        with Path(f"/proc/{process}/fd/0").open("rb", buffering=0) as pipe:
+            os.set_blocking(pipe.fileno(), False)
+            for _ in range(3):  # it is not open yet
+                loudspeaker.write(hop)
+            silence = pipe.read(loudspeaker.waiting - target - len(hop))  # until its buffer is full
+            silence += pipe.read(sound)
             loudspeaker.write(hop)
-        target = 2 * round(waits.target_s * 16000)
-        silence = pipe.read(loudspeaker.waiting - target - len(hop))  # until its buffer is full
-        silence += pipe.read(32 * since_ms)
-        loudspeaker.write(hop)
-        left = loudspeaker.waiting
-        heard = pipe.read(left)
-    loudspeaker.close()
+            left = loudspeaker.waiting
+            heard = pipe.read(left)
 
     # Nothing was missing until this hop, and so it goes on with each.
     assert left == target + len(hop)
     assert len(silence) >= 32 * buffer_ms
-    sound = 32 * since_ms
     assert heard[left - sound :] == hop[len(hop) - sound :]
     assert not any(silence + heard[: left - sound])
 
