@@ -193,7 +193,7 @@ class Loudspeaker:
     """A loudspeaker, through a program that plays what comes through a pipe.
 
     Attributes:
-        written: Bytes so far.
+        written: Bytes of sound so far, without the silence before it.
     """
 
     def __init__(self, program: Program, layout: Pcm, buffering: Buffering) -> None:
@@ -212,7 +212,7 @@ class Loudspeaker:
         self._pipe = self._end.process.stdin
         self._output = OutputPipe(self._pipe.fileno(), "the loudspeaker")
         self._layout, self._buffering = layout, buffering
-        self._playing = False
+        self._begun = False
         self.written = 0
 
     def write(self, data: bytes) -> None:
@@ -222,15 +222,16 @@ class Loudspeaker:
         lasts until some comes, whenever it begins to play. Until then, sound is lost, and not late
         for ever.
         """
-        if not self.written:
-            self._pass_on(bytes(self._size(self._buffering.full_s)) + bytes(len(data)))
+        if not self._begun:
+            self._begun = True
+            self._pass_on(bytes(self._size(self._buffering.full_s) + len(data)))
         surplus = 0
-        if not self._playing:
-            frame = self._layout.frame_bytes
-            surplus = max(self.waiting - self._size(self._buffering.target_s), 0) // frame * frame
+        if not self.written:
+            frame, target = self._layout.frame_bytes, self._size(self._buffering.target_s)
+            surplus = max(self._output.waiting - target, 0) // frame * frame
         if surplus < len(data):
-            self._playing = True
             self._pass_on(data[surplus:])
+            self.written += len(data) - surplus
         elif self._end.process.poll() is not None:
             raise self._end.failure()
 
@@ -243,12 +244,11 @@ class Loudspeaker:
             self._output.write(data)
         except BrokenPipeError:
             raise self._end.failure() from None
-        self.written += len(data)
 
     @property
     def waiting(self) -> int:
-        """Bytes that the loudspeaker has not taken yet."""
-        return self._output.waiting
+        """Bytes that the loudspeaker has not taken yet; none before the first sound."""
+        return self._output.waiting if self.written else 0
 
     @property
     def delay_s(self) -> float:

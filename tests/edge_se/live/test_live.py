@@ -120,14 +120,15 @@ def test_a_status_goes_into_a_file_and_nothing_else(edge_se, tiny_int8, name):
 
 def test_what_comes_before_the_loudspeaker_is_open_is_lost_and_not_late(card, tmp_path, tiny_int8):
     card("aplay", f"sleep 1\nexec cat >{tmp_path / 'heard'}\n")
-    with start(tiny_int8, "--status", str(tmp_path / "status.json")) as process:
+    with start(tiny_int8, "--buffer-ms", "200") as process:
         while not (tmp_path / "heard").exists() or not (tmp_path / "heard").stat().st_size:
             time.sleep(0.01)
         process.terminate()
-        process.communicate(timeout=30)
+        _, messages = process.communicate(timeout=30)
 
-    # 48 ms of silence, and what came since: not the second before.
+    # 227 ms of silence, and what came since: not the second before.
     assert (tmp_path / "heard").stat().st_size < 0.5 * 32000
+    assert "discarded" not in messages
 
 
 @pytest.mark.parametrize("buffer_ms", [4, 20])
@@ -145,17 +146,17 @@ def test_whenever_the_loudspeaker_begins_just_enough_waits_from_the_first_sound_
             os.set_blocking(pipe.fileno(), False)
             for _ in range(3):  # it is not open yet
                 loudspeaker.write(hop)
-            silence = pipe.read(loudspeaker.waiting - target - len(hop))  # until its buffer is full
+            assert loudspeaker.waiting == loudspeaker.written == 0
+            silence = pipe.read(2 * round(waits.full_s * 16000) - target)  # its buffer is full now
             silence += pipe.read(sound)
             loudspeaker.write(hop)
-            left = loudspeaker.waiting
-            heard = pipe.read(left)
+            heard = pipe.read(1 << 16)
 
     # Nothing was missing until this hop, and so it goes on with each.
-    assert left == target + len(hop)
+    assert len(heard) == target + len(hop)
     assert len(silence) >= 32 * buffer_ms
-    assert heard[left - sound :] == hop[len(hop) - sound :]
-    assert not any(silence + heard[: left - sound])
+    assert heard[len(heard) - sound :] == hop[len(hop) - sound :]
+    assert not any(silence + heard[: len(heard) - sound])
 
 
 @pytest.mark.slow
