@@ -84,6 +84,15 @@ def deploy(board, tmp_path) -> Deploy:
 
 
 @pytest.fixture
+def unused(board) -> None:
+    """A board on which no release is in use."""
+    board.run(
+        "test ! -e edge-se/current || "
+        f"{{ {UNIT.format('disable --now')}; rm -r edge-se .config/systemd/user/edge-se.service; }}"
+    )
+
+
+@pytest.fixture
 def serving(board, deploy, models) -> None:
     """A board with sound cards and a service that enhances, with priority, by the defaults."""
     put_in_cards(board)
@@ -123,9 +132,10 @@ def told(board: Board, heard: list[Heard]) -> list[Heard]:
     return whole
 
 
+@pytest.mark.usefixtures("unused")
 class TestBoard:
     def test_a_pulled_cable_is_told_and_the_rest_is_sent_later(self, board, deploy, models):
-        with deploy.start("--model", models["so"]) as process:
+        with board.slowed(250_000), deploy.start("--model", models["so"]) as process:
             wait_for_arrival(board)
             with board.unplugged():
                 _, error = process.communicate(timeout=300)
@@ -295,7 +305,7 @@ def wait_for_arrival(board: Board) -> None:
     """Wait until a few megabytes of a bundle have arrived."""
     size = "cat edge-se/incoming/*.tar.gz 2>/dev/null | wc -c"
     end = time.monotonic() + 600
-    while int(board.try_to(size).stdout or 0) < 2_000_000:
+    while int(board.try_to(size).stdout or 0) < 6_000_000:
         assert time.monotonic() < end
         time.sleep(1)
 
