@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from targets.cache import cache_folder, made_once
-from tests.targets.board import disk, slow_link
+from tests.targets.board import disk
 
 LOGIN_S, SETUP_S, COMMAND_S = 900.0, 3600.0, 600.0
 
@@ -178,17 +178,6 @@ class Board:
         self._process.wait(LOGIN_S)
         self._process = None
         self.boot()
-
-    @contextmanager
-    def slowed(self, bytes_s: int) -> Iterator[None]:
-        """Have connections that begin meanwhile bring it so many bytes a second, of the PC's."""
-        fast = self.config.read_text()
-        link = f"{sys.executable} {slow_link.__file__} {self._port} {bytes_s}"
-        self.config.write_text(f"{fast}  ProxyCommand {link}\n")
-        try:
-            yield
-        finally:
-            self.config.write_text(fast)
 
     @contextmanager
     def unplugged(self) -> Iterator[None]:
