@@ -84,13 +84,13 @@ def read_wav(content: bytes) -> np.ndarray:
 
 def put_in_cards(board: Board) -> None:
     """Give a board new sound cards, now and at each boot, which nobody has opened."""
-    board.run(f"printf '{CARDS}' | sudo tee /etc/modprobe.d/cards.conf")
-    board.run("echo snd-aloop | sudo tee /etc/modules-load.d/cards.conf")
-    board.run(
-        f"{UNIT.format('stop')}; pkill -x 'aplay|arecord'; sleep 1; sudo modprobe -r snd-aloop"
-    )
-    board.run("sudo modprobe snd-aloop; cat /proc/asound/cards")
     board.send(RIG.encode(), "/home/pi/.asoundrc")
+    board.run(
+        f"printf '{CARDS}' | sudo tee /etc/modprobe.d/cards.conf; "
+        "echo snd-aloop | sudo tee /etc/modules-load.d/cards.conf; "
+        f"{UNIT.format('stop')}; pkill -x 'aplay|arecord'; sleep 1; "
+        "sudo modprobe -r snd-aloop && sudo modprobe snd-aloop && cat /proc/asound/cards"
+    )
 
 
 def put_in_steady_cards(board: Board) -> None:
