@@ -119,9 +119,9 @@ class Board:
 
     def answers(self) -> bool:
         """Whether somebody can log in now."""
-        try:
-            return self.try_to("true", 60).returncode == 0
-        except subprocess.TimeoutExpired:  # its server is up, and too slow yet
+        try:  # once its server has answered, a login takes what it takes where the PC is busy
+            return self.try_to("true", LOGIN_S).returncode == 0
+        except subprocess.TimeoutExpired:
             return False
 
     def ssh(self, command: str) -> list[str]:
