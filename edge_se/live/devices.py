@@ -12,6 +12,7 @@ from typing import Protocol
 from edge_se.errors import UserError, printable
 from edge_se.live.pcm import Pcm
 from edge_se.live.pipes import InputPipe, OutputPipe
+from edge_se.live.priority import give_precedence
 
 CAPTURE_PERIOD_S = 0.008
 SILENT_S = 10.0  # a microphone that gives nothing for so long has failed
@@ -99,6 +100,7 @@ class _End:
             raise UserError(
                 f"{program.command[0]} can't be started; install it: {program.hint}"
             ) from None
+        give_precedence(self.process.pid)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 

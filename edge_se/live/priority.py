@@ -4,17 +4,19 @@ A nice value does not do that under systemd: it counts among the processes of on
 every service and every login has one of its own.
 """
 
+import contextlib
 import os
 import resource
 import signal
 from collections.abc import Callable
 
 PRIORITY = 10  # as sound programs have, below that of the kernel's own threads
+OWN_PRIORITY = PRIORITY - 1  # of what computes, for which no device should wait
 LONGEST_S = 2.0  # of computing without a wait, after which it is given back
 
 
 def take_priority(say: Callable[[str], None]) -> bool:
-    """Give this thread, and programs that it starts, real-time priority where it may have it.
+    """Give this thread real-time priority where it may have it.
 
     What computes without a wait would keep every other program from running: it gets the usual
     priority back.
@@ -40,7 +42,17 @@ def take_priority(say: Callable[[str], None]) -> bool:
         longest = min(longest, most)
     resource.setrlimit(resource.RLIMIT_RTTIME, (longest, most))
     try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(OWN_PRIORITY))
     except PermissionError:
         return False
     return True
+
+
+def give_precedence(process: int) -> None:
+    """Have a program that serves a device go before this thread, if that has real-time priority.
+
+    A small buffer would run empty while this thread computes, where both share a core.
+    """
+    if os.sched_getscheduler(0) == os.SCHED_RR:
+        with contextlib.suppress(OSError):  # it has ended, or a sandbox is against it
+            os.sched_setscheduler(process, os.SCHED_RR, os.sched_param(PRIORITY))

@@ -8,7 +8,13 @@ import sys
 
 import pytest
 
-from edge_se.live.priority import LONGEST_S, PRIORITY, take_priority
+from edge_se.live.priority import (
+    LONGEST_S,
+    OWN_PRIORITY,
+    PRIORITY,
+    give_precedence,
+    take_priority,
+)
 
 UNLIMITED = resource.RLIM_INFINITY
 LONGEST = round(1e6 * LONGEST_S)
@@ -39,8 +45,19 @@ def test_it_is_taken_up_to_the_limit(limits, scheduled, most, taken):
 
     assert take_priority(print) is taken
 
-    assert scheduled == ([(0, os.SCHED_RR, os.sched_param(PRIORITY))] if taken else [])
+    assert scheduled == ([(0, os.SCHED_RR, os.sched_param(OWN_PRIORITY))] if taken else [])
     assert limits[resource.RLIMIT_RTTIME] == (LONGEST if taken else UNLIMITED, UNLIMITED)
+
+
+@pytest.mark.parametrize("policy", [os.SCHED_RR, os.SCHED_OTHER])
+def test_what_serves_a_device_goes_before_what_computes(scheduled, monkeypatch, policy):
+    monkeypatch.setattr(os, "sched_getscheduler", lambda process: policy)
+
+    give_precedence(1234)
+
+    before = [(1234, os.SCHED_RR, os.sched_param(PRIORITY))]
+    assert scheduled == (before if policy == os.SCHED_RR else [])
+    assert PRIORITY > OWN_PRIORITY
 
 
 def test_a_shorter_limit_of_time_stays(limits, scheduled):
