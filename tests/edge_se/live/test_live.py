@@ -120,15 +120,14 @@ def test_a_status_goes_into_a_file_and_nothing_else(edge_se, tiny_int8, name):
 
 def test_what_comes_before_the_loudspeaker_is_open_is_lost_and_not_late(card, tmp_path, tiny_int8):
     card("aplay", f"sleep 1\nexec cat >{tmp_path / 'heard'}\n")
-    with start(tiny_int8, "--buffer-ms", "200") as process:
+    with start(tiny_int8) as process:
         while not (tmp_path / "heard").exists() or not (tmp_path / "heard").stat().st_size:
             time.sleep(0.01)
         process.terminate()
-        _, messages = process.communicate(timeout=30)
+        process.communicate(timeout=30)
 
-    # 227 ms of silence, and what came since: not the second before.
+    # 47 ms of silence, and what came since: not the second before.
     assert (tmp_path / "heard").stat().st_size < 0.5 * 32000
-    assert "discarded" not in messages
 
 
 @pytest.mark.parametrize("buffer_ms", [4, 20])
