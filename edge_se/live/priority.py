@@ -54,5 +54,6 @@ def give_precedence(process: int) -> None:
     A small buffer would run empty while this thread computes, where both share a core.
     """
     if os.sched_getscheduler(0) == os.SCHED_RR:
-        with contextlib.suppress(OSError):  # it has ended, or a sandbox is against it
+        # It has ended, as whoever reads from it is told, or no more than this thread has is allowed.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.sched_setscheduler(process, os.SCHED_RR, os.sched_param(PRIORITY))
