@@ -54,6 +54,6 @@ def give_precedence(process: int) -> None:
     A small buffer would run empty while this thread computes, where both share a core.
     """
     if os.sched_getscheduler(0) == os.SCHED_RR:
-        # It has ended, as whoever reads from it is told, or no more than this thread has is allowed.
+        # It has ended, as whoever reads from it is told, or may not have more than this thread.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.sched_setscheduler(process, os.SCHED_RR, os.sched_param(PRIORITY))
