@@ -1,0 +1,39 @@
+"""Tables of quality, of files as a user makes them."""
+
+import json
+import sys
+from functools import partial
+
+import numpy as np
+import soundfile
+
+from benchmarks import precisions
+from calib_data import clips_folder
+from quant import quantize
+from tests.helpers.clips import samples_of
+
+
+def test_each_precision_has_a_row_and_the_built_in_file_its_conditions(tmp_path, monkeypatch):
+    clean = [samples_of(path)[:48000] for path in sorted((clips_folder() / "clean").iterdir())[:2]]
+    noise = 0.02 * np.random.default_rng(0).standard_normal(48000).astype(np.float32)
+    for folder, more in (("noisy", noise), ("clean", 0 * noise)):
+        (tmp_path / folder).mkdir()
+        for index, samples in enumerate(clean):
+            soundfile.write(tmp_path / folder / f"{index}.wav", samples + more, 16000)
+    target = tmp_path / "10.json"
+    folders = [f"--{name}={tmp_path / name}" for name in ("noisy", "clean")]
+    monkeypatch.setattr(precisions, "PRECISIONS", ("float", "dynamic"))
+    # Calibrated with the noisy ones alone, which takes a tenth of the time.
+    monkeypatch.setattr(precisions, "quantize", partial(quantize, clips=tmp_path / "noisy"))
+    monkeypatch.setattr(sys, "argv", ["precisions", *folders, "--json", str(target)])
+
+    precisions.main()
+
+    by_precision, by_snr, by_noise = json.loads(target.read_text())["tables"]
+    noisy, in_float, dynamic = by_precision["rows"]
+    assert [row[0] for row in by_precision["rows"]] == ["noisy", "`float`", "`dynamic`"]
+    assert float(noisy[1]) < float(in_float[1]) and in_float[2] == ""
+    assert abs(float(dynamic[1]) - float(in_float[1]) - float(dynamic[2].split()[0])) < 2e-3
+    assert float(dynamic[5]) > 20
+    assert sum(int(row[1]) for row in by_snr["rows"]) == 2
+    assert [row[:2] for row in by_noise["rows"]] == [["unknown", "2"]]
