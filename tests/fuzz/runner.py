@@ -33,7 +33,7 @@ import edge_se.cli
 from edge_se.errors import LONGEST_SENTENCE
 from tests.fuzz.mutators import Mutator, damaged, generator, pick
 
-HANG_SECONDS = 300  # compiling the core for a board takes 60 on an idle processor, more beside others
+HANG_SECONDS = 300  # compiling the core for a board takes 60, more beside others
 MEMORY_BYTES = 1 << 30  # beyond what the parent has
 FILE_BYTES = 1 << 28
 EXIT_BAD_OUTPUT = 99
