@@ -756,7 +756,8 @@ def make_environment(bundle: Path, environment: Path, system_packages: bool) -> 
     wheels.remove(pip)
     say("installing the wheels")
     python = environment / "bin" / "python"
-    command = [python, pip / "pip", "install", "--no-index", "--no-deps", "--no-cache-dir"]
+    # Isolated: what PYTHONPATH has already would count as installed, and is not seen afterwards.
+    command = [python, "-I", pip / "pip", "install", "--no-index", "--no-deps", "--no-cache-dir"]
     run([*command, "--disable-pip-version-check", *wheels], "installing the wheels")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import edge_se
 from edge_se.core import LIBRARY
 from edge_se.errors import UserError
 from edge_se.model_file import find_model
@@ -133,7 +134,10 @@ def test_a_compiled_engine_is_installed_without_a_tflite_runtime(tmp_path):
     subprocess.run(["tar", "xzf", "b.tar.gz"], cwd=tmp_path, check=True)
 
     script = tmp_path / "edge-se-bundle" / "install.py"
-    subprocess.run([sys.executable, script, "--root", tmp_path / "root"], check=True)
+    command = [sys.executable, script, "--root", tmp_path / "root"]
+    # A checkout in the way, which is not what gets installed.
+    checkout = str(Path(edge_se.__file__).parents[1])
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": checkout})
 
     (report,) = (tmp_path / "root").glob("releases/*/report.json")
     assert json.loads(report.read_text())["benchmark"]["model"]["engine"] == "c"
