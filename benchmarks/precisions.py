@@ -16,7 +16,6 @@ from typing import Any
 
 from benchmarks.results import FOLDER, put
 from edge_se.enhancer import Enhancer
-from edge_se.model_file import find_model
 from quant import quantize
 from quant.checkpoints import default_checkpoint_path
 from quant.evaluation.evaluate import EvaluationResult, Summary, evaluate_pairs, summarize
@@ -46,28 +45,25 @@ def files(checkpoint: Path, folder: Path) -> Iterator[tuple[str, Path]]:
 
 def row(name: str, path: Path, result: EvaluationResult) -> list[str]:
     """Cells of a table by precision."""
-    overall, change = result.overall, result.differences["pesq"]
-    against = f"{change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
-    near = overall.snr_to_reference_db
-    return [
-        name,
-        *_scores(overall, "enhanced")[:1],
-        "" if name == "`float`" else against,
-        *_scores(overall, "enhanced")[1:],
-        "" if name == "`float`" or near is None else f"{near:.1f}",
-        f"{path.stat().st_size / 1000:.0f}",
-    ]
+    change, near = result.differences["pesq"], result.overall.snr_to_reference_db
+    pesq, *others = _scores(result.overall, "enhanced")
+    against, ratio = f"{change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]", f"{near:.1f}"
+    if name == "`float`":  # which is what the others are compared with
+        against = ratio = ""
+    return [name, pesq, against, *others, ratio, f"{path.stat().st_size / 1000:.0f}"]
 
 
 def by_precision(title: str, checkpoint: Path, pairs: Sequence[Pair], work: Path) -> dict[str, Any]:
     """The table of a network."""
     rows: list[list[str]] = []
     for name, path in files(checkpoint, work):
+        reference = Enhancer(work / "float.tflite").enhance
         result = evaluate_pairs(
-            Enhancer(path).enhance, pairs, reference=Enhancer(work / "float.tflite").enhance
+            Enhancer(path).enhance, pairs, reference=reference, score_noisy=not rows
         )
         if not rows:
-            rows.append(["noisy", *_with_gaps(_scores(result.overall, "noisy"))])
+            pesq, *others = _scores(result.overall, "noisy")
+            rows.append(["noisy", pesq, "", *others, "", ""])
         rows.append(row(name, path, result))
         print(*rows[-1], sep=" | ", flush=True)
     return {"title": title, "command": [COMMAND], "columns": COLUMNS, "rows": rows}
@@ -75,9 +71,8 @@ def by_precision(title: str, checkpoint: Path, pairs: Sequence[Pair], work: Path
 
 def of_conditions(pairs: Sequence[Pair], float_file: Path) -> list[dict[str, Any]]:
     """The built-in network's tables by SNR and by noise, the built-in file beside float."""
-    result = evaluate_pairs(
-        Enhancer(find_model("gtcrn")).enhance, pairs, reference=Enhancer(float_file).enhance
-    )
+    reference = Enhancer(float_file).enhance
+    result = evaluate_pairs(Enhancer("gtcrn").enhance, pairs, reference=reference)
     kinds = defaultdict(list)
     for clip in result.clips:
         kinds[clip.noise_type or "unknown"].append(clip)
@@ -105,10 +100,6 @@ def of_conditions(pairs: Sequence[Pair], float_file: Path) -> list[dict[str, Any
 def _scores(summary: Summary, system: str) -> list[str]:
     means = summary.means[system]
     return [f"{means[name]:.{METRICS[name].decimals}f}" for name in WITH_CLEAN]
-
-
-def _with_gaps(scores: list[str]) -> list[str]:
-    return [scores[0], "", *scores[1:], "", ""]
 
 
 def main() -> int:
