@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "share of mixtures with levels, DC, hum, knocks",
         ),
         ("--perceptual-weight", weight, 0.0, "weight of the perceptual loss, what PESQ hears"),
+        ("--teacher-weight", weight, 1.0, "weight of the loss to the teacher's output"),
     )
     for name, kind, default, meaning in numbers:
         parser.add_argument(
@@ -80,6 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start from the weights of this checkpoint",
     )
     parser.add_argument(
+        "--teacher",
+        type=checkpoint_path,
+        metavar="CHECKPOINT",
+        help="learn the output of this trained network too, beside the clean speech",
+    )
+    parser.add_argument(
         "--seed", type=count(), default=0, help="of weights and mixtures (default: 0)"
     )
     parser.add_argument(
@@ -101,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from quant.training.accidents import AccidentSettings
     from quant.training.loop import BEST, LAST, Budget, RunOptions, Trainer, TrainingSettings
+    from quant.training.teacher import TeacherSettings, load_teacher
     from quant.training.validation import score_noisy, validation_mixtures
 
     if arguments.threads:
@@ -113,6 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
             "upstream's code and quantize its checkpoint"
         )
     rate = network.signal(model).sample_rate
+    teacher = load_teacher(arguments.teacher, rate) if arguments.teacher else None
     speech, held_out_speech = load_corpus_parts(arguments.clean, arguments, rate)
     noise, held_out_noise = load_corpus_parts(arguments.noise, arguments, rate)
     settings = TrainingSettings(
@@ -126,6 +135,9 @@ def run(arguments: argparse.Namespace) -> int:
         si_snr_weight=arguments.si_snr_weight,
         perceptual_weight=arguments.perceptual_weight,
         precision=arguments.precision,
+        teacher=TeacherSettings(teacher.sha256, arguments.teacher_weight, arguments.si_snr_weight)
+        if teacher
+        else TeacherSettings(),
         seed=arguments.seed,
         accidents=AccidentSettings(share=arguments.accidents),
     )
@@ -139,7 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
         # Rounding is simulated on the CPU alone.
         device="cuda" if torch.cuda.is_available() and arguments.precision == "float" else "cpu",
     )
-    trainer = Trainer(model, settings, options)
+    trainer = Trainer(model, settings, options, teacher)
     if arguments.resume:
         trainer.resume()
     elif any((arguments.out / name).exists() for name in (LAST, BEST)):

@@ -18,7 +18,7 @@ import torch
 
 from quant.audio.mixing import Mixture
 from quant.graph.recipes import find_recipe
-from quant.networks.checkpoint import network_metadata
+from quant.networks.checkpoint import Checkpoint, network_metadata
 from quant.networks.registry import DEFAULT, find_network
 from quant.ptq.pipeline import signal_for
 from quant.training.accidents import AccidentSettings
@@ -32,6 +32,7 @@ from quant.training.outliers import OutlierPenalty
 from quant.training.perceptual import perceptual_loss
 from quant.training.rounded import RoundedNetwork
 from quant.training.spectra import to_spectrogram
+from quant.training.teacher import Teacher, TeacherSettings
 from quant.training.validation import Scores, score_enhancer, score_model
 
 LAST = "last.safetensors"
@@ -77,6 +78,7 @@ class TrainingSettings:
     si_snr_weight: float = 1.0
     perceptual_weight: float = 0.0
     precision: str = "float"
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
     seed: int = 0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     accidents: AccidentSettings = field(default_factory=AccidentSettings)
@@ -109,6 +111,7 @@ class Trainer:
         model: torch.nn.Module,
         settings: TrainingSettings,
         options: RunOptions,
+        teacher: Checkpoint | None = None,
     ) -> None:
         self.settings = settings
         self.options = options
@@ -118,6 +121,7 @@ class Trainer:
         self.model = model.to(self.device)
         use_fast_layers(self.model)
         self._outliers = OutlierPenalty(self.model) if settings.outlier_weight else None
+        self._teacher = Teacher(teacher, settings.teacher, self.device) if teacher else None
         on_gpu = self.device.type == "cuda"
         # What changes from step to step are tensors, so that a captured step sees it.
         self._average_rate = torch.zeros((), device=self.device)
@@ -227,10 +231,13 @@ class Trainer:
     def _optimize(self, noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         """What a step computes, with nothing that depends on values: a GPU may replay it."""
         target = to_spectrogram(clean, self.signal)
-        loss = self._loss(self.model(to_spectrogram(noisy, self.signal)), target)
+        enhanced = self.model(to_spectrogram(noisy, self.signal))
+        loss = self._loss(enhanced, target)
         if self._rounded is not None:
             rounded = to_spectrogram(self._rounded.enhance(noisy), self.signal)
             loss = (loss + self._loss(rounded, target)) / 2
+        if self._teacher is not None:
+            loss = loss + self._teacher.loss(enhanced, noisy, self.signal)
         if self._outliers is not None:
             loss = loss + self.settings.outlier_weight * self._outliers.take()
         self.optimizer.zero_grad(set_to_none=True)

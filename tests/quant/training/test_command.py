@@ -84,7 +84,10 @@ def test_training_starts_from_a_checkpoint_and_keeps_outliers_down(training_fold
     run = training_folders / "run"
     options = ("--init", default_checkpoint_path(), "--learning-rate", "1e-9", "--steps", "2")
 
-    result = train(training_folders, *options, "--outlier-weight", "0.5")
+    result = train(
+        *(training_folders, *options, "--outlier-weight", "0.5"),
+        *("--teacher", default_checkpoint_path(), "--teacher-weight", "0.5"),
+    )
 
     assert result.returncode == 0, result.stderr
     trained = load_checkpoint(run / "best.safetensors").model

@@ -21,11 +21,11 @@ from quant.training.validation import Scores, validation_mixtures
 SETTINGS = TrainingSettings(batch_size=2, seconds=0.25, warmup_steps=2)
 
 
-def trainer(out, steps=4, settings=SETTINGS, **options):
+def trainer(out, steps=4, settings=SETTINGS, teacher=None, **options):
     out.mkdir(exist_ok=True)
     torch.manual_seed(3)
     run_options = RunOptions(out, Budget(steps=steps), workers=0, **options)
-    return Trainer(find_network(settings.architecture).create(), settings, run_options)
+    return Trainer(find_network(settings.architecture).create(), settings, run_options, teacher)
 
 
 @pytest.mark.parametrize("architecture", ["gtcrn", "ul_unas"])
