@@ -102,14 +102,15 @@ class FloatEngine(LayerEngine):
         self.scratch |= {"spectrum": ("float", 2 * bins), "masked": ("float", 2 * bins)}
         angles = 2 * np.pi * np.arange(bins) / window
         windows = {
-            "window": self.signal.analysis_window().astype(np.float32),
-            "synthesis": self.signal.synthesis_window().astype(np.float32),
+            "window": self.signal.analysis_window(),
+            "synthesis": self.signal.synthesis_window(),
         }
         turning = {"cosines": np.cos(angles), "sines": np.sin(angles), "twiddles": twiddles()}
-        if np.array_equal(windows["window"], windows["synthesis"]):
-            windows = {"window": windows["window"]}
-        names = [self.source.table(name, content) for name, content in windows.items()]
-        names = [names[0], names[-1]] + [
+        # One network may have been trained with either window function.
+        names = [
+            self.weights.table(name, content.astype(np.float32))
+            for name, content in windows.items()
+        ] + [
             self.source.table(name, content.astype(self.signal.transform_dtype))
             for name, content in turning.items()
         ]

@@ -7,12 +7,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_se.engines.fixed_path import MaskScale
 from edge_se.fixed import BINS, HOP, LEAST_LOGARITHM, TABLE_BITS, WINDOW, path_tables
 from edge_se.signal import MASK_ROWS
 from edge_se.speech import soft_energy
 from quant.c.engine import Engine
 from quant.c.front_end import add_front_end, restore_after_knocks
+
+# Largest numbers of the tables that are weights: a network may have been trained with any window.
+LARGEST = {"window": 1 << TABLE_BITS, "synthesis": 5 << TABLE_BITS - 2}
 
 
 def add_path_memory(engine: Engine) -> None:
@@ -29,12 +35,13 @@ def open_path(engine: Engine, fields: Mapping[str, Any]) -> None:
         fields: of `struct context`, those of this engine's own; what nobody names is zero.
     """
     signal = engine.signal
-    tables = path_tables(signal)
-    written: dict[bytes, str] = {}
-    for name, content in tables.items():
-        if written.setdefault(content.tobytes(), name) == name:
-            engine.source.table(name, content)
-    shared = {name: written[content.tobytes()] for name, content in tables.items()} | {
+
+    def table(name: str, content: NDArray[np.int32]) -> str:
+        if name in LARGEST:
+            return engine.weights.table(name, content, 0, LARGEST[name])
+        return engine.source.table(name, content)
+
+    shared = {name: table(name, content) for name, content in path_tables(signal).items()} | {
         "samples": "s->samples",
         "output": "out",
         "spectra": "k.spectrum",

@@ -2,20 +2,22 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from edge_se.errors import UserError
 from edge_se.manifest import Chunk
-from edge_se.signal import Signal
+from edge_se.signal import WINDOW_FUNCTIONS, Signal
 from quant.graph.graph import Graph
 from quant.graph.range_rules import RangeRule
 from quant.graph.recipes import Recipe
 
 # Names of weights and the weights.
 StateDict = Mapping[str, Tensor]
+# Options that every network of frames has: its transform in training, which no weight tells.
+TRANSFORM_OPTIONS = ("hop", "window_function")
 
 
 def no_options(weights: StateDict) -> dict[str, Any]:
@@ -62,15 +64,24 @@ class Network:
     def create(self, **options: Any) -> nn.Module:
         """Build the network, freshly initialised.
 
+        Args:
+            options: of the network, and `TRANSFORM_OPTIONS` unless it is a separator.
+
         Raises:
             UserError: it has no such option, or an option has none of its values.
         """
-        known = list(inspect.signature(self.build).parameters)
+        of_transform = () if self.separates else TRANSFORM_OPTIONS
+        known = [*inspect.signature(self.build).parameters, *of_transform]
         for option in options:
             if option not in known:
-                has = f"its options are {', '.join(known)}" if known else "it has none"
-                raise UserError(f"{self.name} has no option {option!r}; {has}")
-        return self.build(**options)
+                raise UserError(
+                    f"{self.name} has no option {option!r}; its options are {', '.join(known)}"
+                )
+        transform = {name: options.pop(name) for name in of_transform if name in options}
+        model = self.build(**options)
+        if transform:
+            cast(Any, model).signal = _transformed(self.signal(model), **transform)
+        return model
 
     def step(self, model: nn.Module, split: bool = False) -> Graph:
         """Describe one frame of a trained network: features and states in, mask and states out.
@@ -109,3 +120,23 @@ class Network:
     def chunk(self, model: nn.Module) -> Chunk:
         """What a separator takes at once."""
         return Chunk(cast(int, model.window_frames), cast(int, model.offset))
+
+
+def _transformed(
+    signal: Signal, hop: int | None = None, window_function: str | None = None
+) -> Signal:
+    """A signal of another hop or analysis window."""
+    hop = signal.hop if hop is None else hop
+    window_function = window_function or signal.window_function
+    whole = isinstance(hop, int) and not isinstance(hop, bool)
+    if not whole or not 0 < hop < signal.window:
+        raise UserError(
+            f"a hop of {hop} samples does not fit windows of {signal.window}; take a whole number, "
+            f"usually {signal.window // 2} or {signal.window // 4}"
+        )
+    if window_function not in WINDOW_FUNCTIONS:
+        raise UserError(
+            f"there is no window function {window_function!r}; choose one of: "
+            f"{', '.join(WINDOW_FUNCTIONS)}"
+        )
+    return replace(signal, hop=hop, window_function=window_function)

@@ -26,6 +26,8 @@ struct gtcrn_fixed_weights {
     int32_t bits[16];
     int32_t epsilon_high[4];
     int32_t epsilon[4];
+    int32_t window[512];
+    int32_t synthesis[512];
     uint16_t merge_first[64];
     uint16_t merge_until[72];
     int8_t merge_weight[384];
@@ -149,9 +151,9 @@ struct gtcrn_fixed_weights {
     int16_t split_high[200];
 };
 
-typedef char weights_are_packed[sizeof(struct gtcrn_fixed_weights) == 45408 ? 1 : -1];
+typedef char weights_are_packed[sizeof(struct gtcrn_fixed_weights) == 49504 ? 1 : -1];
 
-static const uint32_t layout[2] = {0x8a7321feu, 0x429d0c69u};
+static const uint32_t layout[2] = {0xc61acdbdu, 0xef18dcd7u};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_fixed_weights, multiplier), 2, INT32, 0, 2147483647},
@@ -169,6 +171,8 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_fixed_weights, bits), 15, INT32, 0, 30},
     {offsetof(struct gtcrn_fixed_weights, epsilon_high), 4, INT32, 0, 524288},
     {offsetof(struct gtcrn_fixed_weights, epsilon), 4, INT32, 0, 2147483647},
+    {offsetof(struct gtcrn_fixed_weights, window), 512, INT32, 0, 32768},
+    {offsetof(struct gtcrn_fixed_weights, synthesis), 512, INT32, 0, 40960},
     {offsetof(struct gtcrn_fixed_weights, split_first), 65, UINT16, 0, 128},
 };
 
@@ -394,7 +398,7 @@ void gtcrn_fixed_process(gtcrn_fixed_state *s, const int16_t in[256], int16_t ou
         memset(out, 0, sizeof(int16_t) * 256);
         return;
     }
-    struct context context = {.sines = sines, .window = sines, .synthesis = sines, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .mask_rows = 2, .least_logarithm = -2612471, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 2, .feature_multiplier = w->multiplier[0], .feature_exponent = w->exponent[0], .feature_low = -32768, .feature_high = 32767, .mask_bytes = 2, .mask_multiplier = 16384, .mask_exponent = -14, .mask_unit = 8388608};
+    struct context context = {.sines = sines, .window = w->window, .synthesis = w->synthesis, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .mask_rows = 2, .least_logarithm = -2612471, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 2, .feature_multiplier = w->multiplier[0], .feature_exponent = w->exponent[0], .feature_low = -32768, .feature_high = 32767, .mask_bytes = 2, .mask_multiplier = 16384, .mask_exponent = -14, .mask_unit = 8388608};
     memcpy(s->samples + 256, in, sizeof(int16_t) * 256);
     fixed_analyse(&context);
     if (s->level[19] == KNOCK_BEGAN) keep_states(s);

@@ -434,11 +434,13 @@ struct gtcrn_int8_weights {
     int32_t band_first[64];
     int32_t band_until[64];
     int32_t band_weight[708];
+    int32_t window[512];
+    int32_t synthesis[512];
 };
 
-typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 85488 ? 1 : -1];
+typedef char weights_are_packed[sizeof(struct gtcrn_int8_weights) == 89584 ? 1 : -1];
 
-static const uint32_t layout[2] = {0xb0b4802au, 0xec2b6f45u};
+static const uint32_t layout[2] = {0x4cb04a8au, 0x43aec7d9u};
 
 static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, zero), 133, INT32, -128, 127},
@@ -651,6 +653,8 @@ static const struct bounds bounds[] = {
     {offsetof(struct gtcrn_int8_weights, band_first), 64, INT32, 0, 257},
     {offsetof(struct gtcrn_int8_weights, band_until), 64, INT32, 0, 706},
     {offsetof(struct gtcrn_int8_weights, band_weight), 706, INT32, 0, 1048576},
+    {offsetof(struct gtcrn_int8_weights, window), 512, INT32, 0, 32768},
+    {offsetof(struct gtcrn_int8_weights, synthesis), 512, INT32, 0, 40960},
 };
 
 static const int32_t sines[512] ALIGNED = {
@@ -1366,7 +1370,7 @@ void gtcrn_int8_process(gtcrn_int8_state *s, const int16_t in[256], int16_t out[
         memset(out, 0, sizeof(int16_t) * 256);
         return;
     }
-    struct context context = {.sines = sines, .window = sines, .synthesis = sines, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .mask_rows = 2, .least_logarithm = -2612471, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 1, .feature_multiplier = w->multiplier[14], .feature_exponent = w->feature_exponent[0], .feature_zero_point = w->zero[118], .feature_low = -128, .feature_high = 127, .mask_bytes = 1, .mask_multiplier = w->mask_multiplier[0], .mask_exponent = w->mask_exponent[0], .mask_zero_point = w->zero[117], .mask_unit = w->unit[0], .band_first = w->band_first, .band_until = w->band_until, .band_weight = w->band_weight, .bands = 129, .bands_alike = 65, .bound_exponent = w->bound_exponent[0], .excess_shift = w->excess[0]};
+    struct context context = {.sines = sines, .window = w->window, .synthesis = w->synthesis, .twiddles = twiddles, .samples = s->samples, .output = out, .spectra = k.spectrum, .exponents = &k.exponent, .tail = s->tail, .features = k.features, .mask = k.mask, .mask_rows = 2, .least_logarithm = -2612471, .least_gain = s->least_gain, .dry = s->dry, .level = w->enabled[1] ? (struct level *)s->level : 0, .feature_bytes = 1, .feature_multiplier = w->multiplier[14], .feature_exponent = w->feature_exponent[0], .feature_zero_point = w->zero[118], .feature_low = -128, .feature_high = 127, .mask_bytes = 1, .mask_multiplier = w->mask_multiplier[0], .mask_exponent = w->mask_exponent[0], .mask_zero_point = w->zero[117], .mask_unit = w->unit[0], .band_first = w->band_first, .band_until = w->band_until, .band_weight = w->band_weight, .bands = 129, .bands_alike = 65, .bound_exponent = w->bound_exponent[0], .excess_shift = w->excess[0]};
     memcpy(s->samples + 256, in, sizeof(int16_t) * 256);
     fixed_analyse(&context);
     if (s->level[19] == KNOCK_BEGAN) keep_states(s);

@@ -55,13 +55,18 @@ def layers(checkpoint, noisy) -> Layers:
 
 @pytest.fixture(scope="session")
 def int8_file(checkpoint, noisy) -> Callable[[str], bytes]:
-    """Model file in 8 bits of the "embedded" or a "random" GTCRN, or of a random "ul_unas"."""
+    """Model file in 8 bits by what it is of.
+
+    The "embedded" GTCRN, the same with "plain_hann" windows, a "random" one, a random "ul_unas".
+    """
     made: dict[str, bytes] = {}
 
     def make(which: str) -> bytes:
         if which not in made:
             chosen = checkpoint
-            if which != "embedded":
+            if which == "plain_hann":
+                chosen = load_checkpoint(default_checkpoint_path(), window_function="hann")
+            elif which != "embedded":
                 network = find_network("gtcrn" if which == "random" else which)
                 torch.manual_seed(0)
                 chosen = Checkpoint(network.build().eval(), network, which, "0" * 64)

@@ -30,7 +30,7 @@ from targets.engines import SOURCES, core_sources
 from tests.helpers.clips import samples_of
 
 HOP = 256
-NETWORKS = ["embedded", "random", "ul_unas"]
+NETWORKS = ["embedded", "plain_hann", "random", "ul_unas"]
 
 
 def reference_interpreter(runtime: tflite.Runtime, path: Path, delegate: bool = True) -> Any:
