@@ -15,7 +15,6 @@ from edge_se.manifest import Manifest
 from edge_se.model_file import attach_manifest, find_model, read_model
 from targets.boards import find_board
 from targets.bundle import build_bundle, write_bundle
-from targets.deployment import SCRIPT
 from targets.remote import Connection, RefusedError
 
 MODEL = find_model("gtcrn")
@@ -352,7 +351,7 @@ def test_a_full_disk_is_named(start_loopback, deploy, edge_se, tmp_path):
         connection = Connection(board.name, config=board.config)
         archive = ("--archive", f"edge-se-{'0' * 12}.tar.gz", "--bytes", "40000000")
         with pytest.raises(RefusedError, match="No space left on device"):
-            connection.installer({}, SCRIPT, "install", *archive, data=bytes(40_000_000))
+            connection.installer({}, "install", *archive, data=bytes(40_000_000))
     finally:
         subprocess.run(["umount", str(board.home)], check=True)
 

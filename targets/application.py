@@ -1,0 +1,18 @@
+"""The board's installer as one file, which bundles carry and ssh sends: a zip that Python runs."""
+
+import functools
+from pathlib import Path
+
+from targets.archives import stored_zip
+from targets.board import installer
+
+APPLICATION = "install.pyz"
+_MAIN = b"import sys\n\nfrom installer.command_line import main\n\nsys.exit(main())\n"
+
+
+@functools.cache
+def application() -> bytes:
+    """The zip application, of `targets.board.installer`; the same sources give the same bytes."""
+    modules = sorted(Path(installer.__file__).parent.glob("*.py"))
+    files = {f"installer/{module.name}": module.read_bytes() for module in modules}
+    return b"#!/usr/bin/env python3\n" + stored_zip({"__main__.py": _MAIN, **files})
