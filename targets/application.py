@@ -7,7 +7,19 @@ from targets.archives import stored_zip
 from targets.board import installer
 
 APPLICATION = "install.pyz"
-_MAIN = b"import sys\n\nfrom installer.command_line import main\n\nsys.exit(main())\n"
+# Refuses in the installer's way what could not even read the modules.
+_MAIN = b"""\
+import sys
+
+if sys.version_info < (3, 7):
+    error = "Python %d.%d is too old; edge-se needs 3.10 or later" % sys.version_info[:2]
+    print('{\\n  "error": "%s"\\n}' % error)
+    sys.exit(3)
+
+from installer.command_line import main
+
+sys.exit(main())
+"""
 
 
 @functools.cache

@@ -35,10 +35,10 @@ _EXIT_NO_COMMAND = 127
 _CHUNK = 1 << 18
 # Runs a zip application of so many bytes, which may go on reading what follows it. It lies in
 # memory, in a file without a name: a full disk does not matter, and nothing is ever left. On one
-# line, as not every login shell takes more.
+# line, as not every login shell takes more, and for every Python, so that the application refuses.
 _START = (
     "import runpy, sys, tempfile; file = tempfile.TemporaryFile(dir='/dev/shm'); "
-    "file.write(sys.stdin.buffer.read({})); file.flush(); "
+    "file.write(getattr(sys.stdin, 'buffer', sys.stdin).read({})); file.flush(); "
     "runpy.run_path('/proc/self/fd/%d' % file.fileno(), run_name='__main__')"
 )
 # What ssh takes: user@name, name, or ssh://user@name:port; nothing that a shell would act on.
@@ -125,8 +125,6 @@ class Connection:
             raise UserError(
                 f"{self.host} has no {self.python}; install it there: sudo apt install python3"
             )
-        if "SyntaxError" in messages:
-            raise UserError(f"the Python of {self.host} is too old; edge-se needs 3.10 or later")
         if process.returncode not in (0, EXIT_REFUSED):
             self._fail(process.returncode, messages)
         if process.returncode == EXIT_REFUSED:

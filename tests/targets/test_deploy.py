@@ -95,12 +95,15 @@ def test_a_refused_key_is_named(board, deploy, tmp_path):
 
 def test_a_python_that_is_too_old_is_named(board, deploy):
     old = board.config.with_name("bin") / "python-old"
-    old.write_text("#!/bin/sh\ncat >/dev/null\necho 'SyntaxError: invalid syntax' >&2\nexit 1\n")
+    old.write_text(
+        '#!/bin/sh\ncode="import sys; sys.version_info = (3, 6); $2"\nshift 2\n'
+        'exec python3 -c "$code" "$@"\n'
+    )
     old.chmod(0o755)
 
     message = error(deploy("--python", "python-old"))
 
-    assert message == "the Python of board is too old; edge-se needs 3.10 or later"
+    assert message == "board: Python 3.6 is too old; edge-se needs 3.10 or later"
 
 
 def test_a_greeting_of_the_login_shell_does_no_harm(board, deploy):

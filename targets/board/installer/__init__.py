@@ -6,9 +6,9 @@
     install.pyz status | report | probe       releases, report of the one in use, facts
 
 It travels as one file (`targets/application.py`), needs the standard library alone, and runs on
-Pythons older than edge-se wants, from 3.7 on, so that it can say so. A release is switched to, by
-replacing one link, only after its model has enhanced a signal there and its benchmark was within
-the limit:
+Pythons older than edge-se wants, from 3.7 on, so that it can say what is there. A release is
+switched to, by replacing one link, only after its model has enhanced a signal there and its
+benchmark was within the limit:
 
     ROOT/releases/ID/     env (virtual environment), model.tflite or .so, report.json and more
     ROOT/current          link to the release in use
