@@ -69,7 +69,7 @@ def check_listed(names: Iterable[str], sums: dict[str, str]) -> None:
 def verify(bundle: Path) -> None:
     """Compare all files of an unpacked bundle with their checksums; nothing else may be there."""
     sums = read_checksums(bundle)
-    found = (Path(place, name) for place, _, names in os.walk(str(bundle)) for name in names)
+    found = (Path(place, name) for place, _, names in os.walk(bundle) for name in names)
     check_listed((path.relative_to(bundle).as_posix() for path in found), sums)
     for name, expected in sums.items():
         try:

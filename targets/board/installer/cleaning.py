@@ -49,4 +49,4 @@ def prune(root: Path) -> None:
     """Remove all whole releases but those that were in use last."""
     for release in by_last_use(root)[KEPT_RELEASES:]:
         say(f"removing release {release}")
-        shutil.rmtree(str(root / "releases" / release))
+        shutil.rmtree(root / "releases" / release)

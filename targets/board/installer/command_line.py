@@ -63,7 +63,7 @@ def install_archive(root: Path, arguments: argparse.Namespace) -> dict[str, Any]
         bundle = unpack(archive)
         report = install(root, bundle, arguments.max_rtf, arguments.service, expected.group(1))
     finally:
-        shutil.rmtree(str(archive.with_name("unpacked")), ignore_errors=True)
+        shutil.rmtree(archive.with_name("unpacked"), ignore_errors=True)
     archive.unlink()
     return report
 

@@ -40,7 +40,7 @@ def probe(root: Path) -> dict[str, Any]:
         "python": ".".join(platform.python_version_tuple()[:2]),
         "has_venv": importlib.util.find_spec("venv") is not None,
         "numpy": numpy_version(),
-        "free_bytes": shutil.disk_usage(str(existing)).free,
+        "free_bytes": shutil.disk_usage(existing).free,
         "leftover_bytes": sum(map(size_of, leftovers(root))),
         "root": str(root),
         "incoming": arrivals(root),

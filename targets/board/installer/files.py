@@ -24,7 +24,7 @@ def sha256(path: Path) -> str:
 
 def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(str(path), os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -33,7 +33,7 @@ def sync(path: Path) -> None:
 
 def sync_tree(folder: Path) -> None:
     """Wait until all that is in a folder is on the disk: files first, then their names."""
-    for place, _, files in os.walk(str(folder), topdown=False):
+    for place, _, files in os.walk(folder, topdown=False):
         for name in files:
             path = Path(place, name)
             if not path.is_symlink():
@@ -62,12 +62,12 @@ def require_file(path: Path, limit: int) -> None:
 def remove(path: Path) -> None:
     """Remove a file, a link or a whole folder."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(str(path))
+        shutil.rmtree(path)
     elif os.path.lexists(path):
         path.unlink()
 
 
 def size_of(folder: Path) -> int:
     """Bytes of all files in a folder."""
-    paths = (Path(place, name) for place, _, names in os.walk(str(folder)) for name in names)
+    paths = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
     return sum(path.lstat().st_size for path in paths)

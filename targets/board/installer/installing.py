@@ -54,7 +54,7 @@ def build(root: Path, bundle: Path, folder: Path, max_rtf: float) -> None:
         make_environment(bundle, folder / "env", description["system_numpy"])
         for name in (CHECKSUMS, *read_checksums(bundle)):
             if "/" not in name:
-                shutil.copyfile(str(bundle / name), str(folder / name))
+                shutil.copyfile(bundle / name, folder / name)
         with without_service():
             say("testing the model")
             smoke_test(folder)
@@ -75,7 +75,7 @@ def build(root: Path, bundle: Path, folder: Path, max_rtf: float) -> None:
         for place in (folder.parent, root, root.parent):
             sync(place)
     except BaseException:
-        shutil.rmtree(str(folder), ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         if os.path.lexists(aside):
             aside.rename(folder)
         raise

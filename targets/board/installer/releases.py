@@ -42,7 +42,7 @@ def current(root: Path) -> str | None:
     link = root / "current"
     if not link.is_symlink():
         return None
-    release = Path(os.readlink(str(link)))  # noqa: PTH115 (Python 3.9)
+    release = Path(os.readlink(link))  # noqa: PTH115 (Python 3.9)
     known = release.parent == Path("releases") and is_id(release.name) and (root / release).is_dir()
     return release.name if known else None
 

@@ -17,10 +17,11 @@ PRIORITY_COMMAND = (
 )
 
 
-def keep_serving(user: str) -> None:
+def keep_serving() -> None:
     """Have the user's services run without a login; say what to type where that is not allowed."""
     if shutil.which("loginctl") is None:
         return
+    user = getpass.getuser()
     enable = ["loginctl", "enable-linger", user]
     for command in (enable, ["sudo", "-n", *enable]):
         if lingers(user):

@@ -12,6 +12,7 @@ from .environment import runtime
 from .errors import RefusedError
 from .files import write_whole
 from .processes import run, say
+from .rights import keep_serving, tell_priority
 from .unit import unit_for, user_unit, write_unit
 
 CHECK_S = 60
@@ -62,6 +63,13 @@ def serve(root: Path) -> None:
         run(["systemctl", "--user", "restart", UNIT], "restarting the service", timeout=CHECK_S)
     except RefusedError as error:
         raise RefusedError(f"{error}; systemd says: {service_state()}") from None
+
+
+def enable_service() -> None:
+    """Have the live stream run from now on, at each boot."""
+    run(["systemctl", "--user", "enable", UNIT], "enabling the service")
+    keep_serving()
+    tell_priority()
 
 
 def service_state() -> str:

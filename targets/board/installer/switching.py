@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Any
 
-from .bundle import UNIT
 from .cleaning import prune
 from .environment import check_speed, smoke_test
 from .errors import RefusedError
 from .files import remove, sync, write_whole
-from .processes import run, say
+from .processes import say
 from .releases import REPORT, by_last_use, current, history, status, stored_report
-from .rights import keep_serving, tell_priority
-from .service import restore_service, serve
-from .unit import user_unit
+from .service import enable_service, restore_service, serve
+from .unit import installed_unit
 
 KEPT_HISTORY = 100
 
@@ -64,16 +61,13 @@ def rollback(root: Path) -> dict[str, Any]:
 
 def activate(root: Path, release: str, service: bool) -> None:
     """Make a release the current one, and go back if the service does not start with it."""
-    before, unit = current(root), user_unit()
-    served = unit.read_text(encoding="utf-8", errors="replace") if unit.is_file() else None
+    before, served = current(root), installed_unit()
     switch(root, release)
     try:
         if service or served is not None:
             serve(root)
         if service:
-            run(["systemctl", "--user", "enable", UNIT], "enabling the service")
-            keep_serving(getpass.getuser())
-            tell_priority()
+            enable_service()
         written = [*history(root), release][-KEPT_HISTORY:]
         write_whole(root / "history", "".join(f"{one}\n" for one in written))
     except (RefusedError, OSError):

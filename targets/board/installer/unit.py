@@ -25,6 +25,12 @@ def user_unit() -> Path:
     return Path.home() / ".config" / "systemd" / "user" / UNIT
 
 
+def installed_unit() -> str | None:
+    """The unit that is there now, None without one."""
+    path = user_unit()
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+
+
 def unit_for(release: Path) -> str:
     """The unit that runs a release's live stream, with no setting that this board forbids.
 
@@ -57,7 +63,7 @@ def write_unit(unit: str) -> None:
 def quoted(path: Path) -> str:
     """A path as one word of a unit, whatever is in it."""
     word = ""
-    for byte in os.fsencode(str(path)):
+    for byte in os.fsencode(path):
         character = chr(byte)
         if character in "%$":
             word += 2 * character
