@@ -67,5 +67,5 @@ def refusing_damage() -> Iterator[None]:
     """Say it in one way when an archive can't be read."""
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile):
+    except (tarfile.TarError, EOFError, OSError, zlib.error):  # gzip raises any of the last three
         raise RefusedError("it is cut or damaged") from None
