@@ -7,10 +7,8 @@ unit, a description and checksums of them all. It depends on its contents alone,
 import hashlib
 import io
 import json
-import struct
 import tarfile
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,26 @@ from edge_se.errors import UserError
 from edge_se.files import require_writable, write_whole
 from edge_se.manifest import Manifest
 from edge_se.model_file import manifest_of, read_model
-from targets.board import install as installer
-from targets.board.install import BUNDLE, CHECKSUMS, DESCRIPTION
+from targets.application import APPLICATION, application
+from targets.archives import stored_gzip
+from targets.board.installer.archive import read_archive
+from targets.board.installer.bundle import (
+    BUNDLE,
+    BUNDLE_LIMIT,
+    CHECKSUMS,
+    DESCRIPTION,
+    DESCRIPTION_SHAPE,
+    UNIT,
+    check_listed,
+    parse_checksums,
+)
+from targets.board.installer.errors import RefusedError
+from targets.board.installer.shapes import parse_json
 from targets.boards import Board, Platform, required_wheels
 from targets.cross import core_libraries
 from targets.wheels import INSTALLER, fetch_wheels, runtime_wheel
 
 FORMAT_VERSION = 3
-SCRIPT = "install.py"
 _BOARD_FILES = Path(__file__).parent / "board"
 # Byte-compiled modules lie beside the sources once a wheel is installed, and are about as large.
 _COMPILED = 2.1
@@ -71,8 +81,8 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
     wheels.update({path.name: path.read_bytes() for path in pip})
     wheels.update([runtime_wheel(board.platform)])
     files = {
-        installer.UNIT: (_BOARD_FILES / installer.UNIT).read_bytes(),
-        SCRIPT: (_BOARD_FILES / SCRIPT).read_bytes(),
+        UNIT: (_BOARD_FILES / UNIT).read_bytes(),
+        APPLICATION: application(),
         f"model{model.suffix}": data,
         **{f"wheels/{name}": content for name, content in wheels.items()},
     }
@@ -127,17 +137,14 @@ def read_bundle(path: Path) -> Bundle:
     """
     if not path.is_file():
         raise UserError(f"there is no bundle {path}")
-    if path.stat().st_size > installer.BUNDLE_LIMIT:
+    if path.stat().st_size > BUNDLE_LIMIT:
         raise UserError(f"{path} is larger than any bundle; make it again with edge-se bundle")
     data = path.read_bytes()
     try:
-        files = {
-            name: b"".join(content) for name, content in installer.read_archive(io.BytesIO(data))
-        }
+        files = {name: b"".join(content) for name, content in read_archive(io.BytesIO(data))}
         _verify(files)
-        shape = installer.DESCRIPTION_SHAPE
-        description = installer.parse_json(files[DESCRIPTION], DESCRIPTION, shape)
-    except installer.RefusedError as error:
+        description = parse_json(files[DESCRIPTION], DESCRIPTION, DESCRIPTION_SHAPE)
+    except RefusedError as error:
         raise UserError(
             f"{path} is no whole bundle ({error}); make it again with edge-se bundle"
         ) from None
@@ -150,14 +157,14 @@ def read_bundle(path: Path) -> Bundle:
 def _verify(files: dict[str, bytes]) -> None:
     """Compare a bundle's files with their checksums, as the installer does on the board."""
     if CHECKSUMS not in files:
-        raise installer.RefusedError(f"{CHECKSUMS} is missing")
-    sums = installer.parse_checksums(files[CHECKSUMS])
-    installer.check_listed(files, sums)
+        raise RefusedError(f"{CHECKSUMS} is missing")
+    sums = parse_checksums(files[CHECKSUMS])
+    check_listed(files, sums)
     for name, expected in sums.items():
         if name not in files:
-            raise installer.RefusedError(f"{name} is missing")
+            raise RefusedError(f"{name} is missing")
         if hashlib.sha256(files[name]).hexdigest() != expected:
-            raise installer.RefusedError(f"{name} is damaged")
+            raise RefusedError(f"{name} is damaged")
 
 
 def _verify_model(name: str, files: dict[str, bytes], path: Path) -> None:
@@ -224,21 +231,6 @@ def _archive(files: dict[str, bytes]) -> bytes:
         for name, content in sorted(files.items()):
             member = tarfile.TarInfo(f"{BUNDLE}/{name}")
             member.size = len(content)
-            member.mode = 0o755 if name == SCRIPT else 0o644
+            member.mode = 0o755 if name == APPLICATION else 0o644
             archive.addfile(member, io.BytesIO(content))
-    return _gzip_stored(buffer.getvalue())
-
-
-def _gzip_stored(data: bytes) -> bytes:
-    """A gzip file of stored blocks.
-
-    Almost all of a bundle is compressed already, and versions of zlib compress differently.
-    """
-    size = 0xFFFF
-    blocks = [data[start : start + size] for start in range(0, len(data), size)] or [b""]
-    parts = [b"\x1f\x8b\x08\0\0\0\0\0\0\xff"]
-    for index, block in enumerate(blocks):
-        last = index == len(blocks) - 1
-        parts += [struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF), block]
-    parts.append(struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF))
-    return b"".join(parts)
+    return stored_gzip(buffer.getvalue())

@@ -12,13 +12,12 @@ from typing import Any
 from edge_se.errors import UserError
 from edge_se.files import make_folder, write_json
 from targets.answers import FACTS_SHAPE, REPORT_SHAPE, STATE_SHAPE
-from targets.board import install as installer
+from targets.board.installer import errors
+from targets.board.installer.facts import check_board
 from targets.boards import Board, detect_board
 from targets.bundle import Bundle
 from targets.cache import state_folder
 from targets.remote import Connection, RefusedError
-
-SCRIPT = Path(installer.__file__).read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def reach(connection: Connection, root: str) -> Target:
 
 def _ask(connection: Connection, shape: Any, action: str, *arguments: str) -> dict[str, Any]:
     try:
-        return connection.installer(shape, SCRIPT, action, *arguments)
+        return connection.installer(shape, action, *arguments)
     except RefusedError as error:
         raise UserError(f"{connection.host}: {error}") from None
 
@@ -121,8 +120,8 @@ def plan(target: Target, bundle: Bundle) -> Plan:
         others = [one["bytes"] for name, one in target.facts["incoming"].items() if name != archive]
         facts = {**target.facts, "free_bytes": target.facts["free_bytes"] + sum(others)}
         try:
-            installer.check_board(facts, bundle.description, room)
-        except installer.RefusedError as error:
+            check_board(facts, bundle.description, room)
+        except errors.RefusedError as error:
             raise UserError(f"{target.connection.host}: {error}") from None
     return planned
 
@@ -167,7 +166,7 @@ def deploy(
     current = target.facts["current"]
     stays = f"release {current} stays in use" if current else "nothing is in use there"
     try:
-        answer = connection.installer(REPORT_SHAPE, SCRIPT, *arguments, data=data)
+        answer = connection.installer(REPORT_SHAPE, *arguments, data=data)
     except RefusedError as error:
         raise UserError(f"{connection.host}: {error}; {stays}") from None
     except KeyboardInterrupt:

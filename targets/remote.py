@@ -20,7 +20,8 @@ from typing import IO, Any
 
 from edge_se.errors import UserError
 from targets.answers import ERROR_SHAPE, LIMIT, printable, read_answer
-from targets.board.install import EXIT_REFUSED
+from targets.application import application
+from targets.board.installer.errors import EXIT_REFUSED
 
 _OPTIONS = {
     "BatchMode": "yes",  # no question can be answered in the middle
@@ -32,8 +33,14 @@ _OPTIONS = {
 _EXIT_CONNECTION = 255
 _EXIT_NO_COMMAND = 127
 _CHUNK = 1 << 18
-# Runs a script of so many bytes, which may go on reading what follows it.
-_START = "import sys; exec(compile(sys.stdin.buffer.read({}), 'install.py', 'exec'))"
+# Runs a zip application of so many bytes, which may go on reading what follows it. It lies in
+# memory, in a file without a name: a full disk does not matter, and nothing is ever left. On one
+# line, as not every login shell takes more, and for every Python, so that the application refuses.
+_START = (
+    "import runpy, sys, tempfile; file = tempfile.TemporaryFile(dir='/dev/shm'); "
+    "file.write(getattr(sys.stdin, 'buffer', sys.stdin).read({})); file.flush(); "
+    "runpy.run_path('/proc/self/fd/%d' % file.fileno(), run_name='__main__')"
+)
 # What ssh takes: user@name, name, or ssh://user@name:port; nothing that a shell would act on.
 _HOST = re.compile(
     r"(ssh://)?([^\s@'\"`$\\;&<>|(){}*?!#/-][^\s@'\"`$\\;&<>|(){}*?!#/]*@)?"
@@ -90,14 +97,11 @@ class Connection:
         if self.config is not None and not self.config.is_file():
             raise UserError(f"there is no ssh configuration {self.config}")
 
-    def installer(
-        self, shape: Any, script: str, *arguments: str, data: bytes = b""
-    ) -> dict[str, Any]:
+    def installer(self, shape: Any, *arguments: str, data: bytes = b"") -> dict[str, Any]:
         """Run the installer there, and give what it answers; its progress passes through.
 
         Args:
             shape: What the answer has to look like; see `targets.answers`.
-            script: Text of install.py.
             arguments: For it.
             data: What it reads from standard input.
 
@@ -105,7 +109,7 @@ class Connection:
             RefusedError: The board can't do it.
             UserError: The board can't be reached, has no fitting Python, or answers nonsense.
         """
-        code = script.encode()
+        code = application()
         process = self._start([self.python, "-c", _START.format(len(code)), *arguments])
         with process:
             talk = _Talk(process, self.patience_s)
@@ -121,8 +125,6 @@ class Connection:
             raise UserError(
                 f"{self.host} has no {self.python}; install it there: sudo apt install python3"
             )
-        if "SyntaxError" in messages:
-            raise UserError(f"the Python of {self.host} is too old; edge-se needs 3.10 or later")
         if process.returncode not in (0, EXIT_REFUSED):
             self._fail(process.returncode, messages)
         if process.returncode == EXIT_REFUSED:

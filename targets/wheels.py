@@ -2,12 +2,10 @@
 
 import base64
 import hashlib
-import io
 import json
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import metadata, requires, version
 from pathlib import Path
@@ -17,6 +15,7 @@ import edge_se
 from edge_se.cli import GROUP
 from edge_se.errors import UserError
 from edge_se.files import written_beside
+from targets.archives import stored_zip
 from targets.boards import Platform, load_platforms
 from targets.cache import cache_folder
 from targets.cross import core_libraries
@@ -25,7 +24,6 @@ INSTALLER = "pip==25.3"
 CHECKSUMS_FILE = Path(__file__).parent / "wheels.sha256"
 # Libraries compiled for this machine stay here, and a board needs no sources of others.
 _PACKAGED = (".py", ".tflite", ".typed")
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def fetch_wheels(pins: Sequence[str], platform: Platform, python: str) -> list[Path]:
@@ -157,7 +155,7 @@ def runtime_wheel(platform: Platform) -> tuple[str, bytes]:
     """File name and content of a wheel that holds this very `edge_se`, without the host's rooms.
 
     The core in it is compiled for the platform. The content depends on sources and compiler alone,
-    byte for byte: entries are stored, sorted and have a fixed time.
+    byte for byte.
 
     Raises:
         UserError: There is no compiler for the platform.
@@ -179,14 +177,8 @@ def runtime_wheel(platform: Platform) -> tuple[str, bytes]:
     files[f"{information}/entry_points.txt"] = _entry_points_text(package).encode()
     record = "".join(_record_line(path, data) for path, data in sorted(files.items()))
     record += f"{information}/RECORD,,\n"
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for path, data in [*sorted(files.items()), (f"{information}/RECORD", record.encode())]:
-            entry = zipfile.ZipInfo(path, _ZIP_TIME)
-            entry.create_system = 3
-            entry.external_attr = 0o100644 << 16
-            archive.writestr(entry, data)
-    return f"{name}-{release}-{tag}.whl", buffer.getvalue()
+    data = stored_zip({**dict(sorted(files.items())), f"{information}/RECORD": record.encode()})
+    return f"{name}-{release}-{tag}.whl", data
 
 
 def _metadata_text(release: str) -> str:

@@ -51,6 +51,7 @@ def test_wheel_holds_the_four_packages_and_the_embedded_files(wheel: Path) -> No
         "targets/__init__.py",
         "targets/wheels.sha256",
         "targets/board/edge-se.service",
+        "targets/board/installer/command_line.py",
         "targets/c/plugin/ports.h",
         "targets/c/plugin/plugin.ttl",
         "targets/c/plugin/pipewire.conf",

@@ -1,6 +1,6 @@
 """Pack a model and everything that a board without internet needs to run it into one archive.
 
-On the board: tar xzf bundle.tar.gz && python3 edge-se-bundle/install.py
+On the board: tar xzf bundle.tar.gz && python3 edge-se-bundle/install.pyz
 """
 
 import argparse

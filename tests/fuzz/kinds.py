@@ -18,7 +18,8 @@ from numpy.random import Generator
 
 import edge_se.cli
 from edge_se.errors import sentence
-from targets.board import install
+from targets.application import APPLICATION
+from targets.board.installer.command_line import main
 from tests.fuzz import seeds
 from tests.fuzz.containers import (
     SUMS,
@@ -166,9 +167,9 @@ def among_others(random: Generator, path: Path) -> Iterator[None]:
 
 def install_main(command: list[str]) -> int:
     """The board's installer, its answer's sentence being put where others have it."""
-    sys.argv = ["install.py", *command]
+    sys.argv = [APPLICATION, *command]
     with contextlib.redirect_stdout(io.StringIO()) as output:
-        status = install.main()
+        status = main()
     if status:
         told = sentence(json.loads(output.getvalue())["error"])  # as the host shows it
         print(f"edge-se: error: {told}", file=sys.stderr)

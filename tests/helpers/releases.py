@@ -1,11 +1,15 @@
 """A board's folder with releases that are quick to make: their runtime gives back its input."""
 
+import gzip
 import hashlib
+import io
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
-from targets.board import install
+from targets.application import APPLICATION
+from targets.board.installer.switching import switch
 
 RUNTIME = "#!/bin/sh\nexec cat\n"
 BROKEN_RUNTIME = "#!/bin/sh\necho no module named edge_se >&2\nexit 1\n"
@@ -47,15 +51,28 @@ def description(name: str) -> dict[str, Any]:
     }
 
 
-def bundle_files(name: str) -> dict[str, bytes]:
+def bundle_files(name: str, installer: str = APPLICATION) -> dict[str, bytes]:
     """Files of a bundle without wheels, checksums included."""
     files = {
         "model.tflite": name.encode(),
         "bundle.json": json.dumps(description(name)).encode(),
-        "install.py": b"",
+        installer: b"",
         "edge-se.service": UNIT_TEXT.encode(),
     }
     return {**files, "SHA256SUMS": checksums(files)}
+
+
+def pack(files: dict[str, bytes], *members: tarfile.TarInfo, tail: bytes = b"") -> bytes:
+    """A bundle's archive of these files, and of members that no bundle has."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(f"edge-se-bundle/{name}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+        for member in members:
+            tar.addfile(member)
+    return gzip.compress(buffer.getvalue() + tail)
 
 
 def checksums(files: dict[str, bytes]) -> bytes:
@@ -80,10 +97,10 @@ def write_environment(folder: Path, runtime: str = RUNTIME) -> None:
     python.chmod(0o755)
 
 
-def add_release(root: Path, number: int) -> Path:
+def add_release(root: Path, number: int, installer: str = APPLICATION) -> Path:
     """Install a release and make it the current one; releases have to be numbered in order."""
     name = f"m{number}.tflite"
-    files = bundle_files(name)
+    files = bundle_files(name, installer)
     folder = root / "releases" / hashlib.sha256(files["SHA256SUMS"]).hexdigest()[:12]
     folder.mkdir(parents=True)
     for file, data in files.items():
@@ -98,7 +115,16 @@ def add_release(root: Path, number: int) -> Path:
     }
     report = {"release": release, "benchmark": {"rtf": 0.1}, "throttling": None}
     (folder / "report.json").write_text(json.dumps(report))
-    install.switch(root, folder.name)
+    switch(root, folder.name)
     with (root / "history").open("a") as history:
         history.write(f"{folder.name}\n")
     return folder
+
+
+def ids(root: Path) -> list[str]:
+    """IDs of the releases that were added, oldest first."""
+    reports = (root / "releases").glob("*/bundle.json")
+    return [
+        path.parent.name
+        for path in sorted(reports, key=lambda path: json.loads(path.read_text())["model"]["name"])
+    ]

@@ -5,14 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 
 import pytest
 
 from edge_se.errors import UserError
 from targets.answers import FACTS_SHAPE, REPORT_SHAPE, STATE_SHAPE, read_answer
-from targets.board import install
+from targets.board.installer import releases
 from targets.remote import Connection, RefusedError
 from tests.helpers.releases import add_release
 from tests.helpers.waiting import wait_for
@@ -251,7 +250,7 @@ def test_a_board_or_connection_gone_wrong_is_one_sentence(ssh, body, sentence):
     ssh(body)
 
     with pytest.raises(UserError) as caught:
-        Connection("board").installer(FACTS_SHAPE, "")
+        Connection("board").installer(FACTS_SHAPE)
 
     assert str(caught.value).startswith(sentence)
     assert str(caught.value).isprintable()
@@ -262,7 +261,7 @@ def test_a_board_that_says_nothing_is_given_up(ssh):
     start = time.monotonic()
 
     with pytest.raises(UserError, match="board does not answer any more"):
-        Connection("board", patience_s=0.5).installer({}, "")
+        Connection("board", patience_s=0.5).installer({})
 
     assert time.monotonic() - start < 60
 
@@ -270,7 +269,7 @@ def test_a_board_that_says_nothing_is_given_up(ssh):
 def test_progress_of_a_board_is_passed_on_without_what_a_terminal_obeys(ssh, capfd):
     ssh("cat >/dev/null; printf '  \\033[2Jtesting\\nother\\n' >&2; printf '{\\n}\\n'")
 
-    Connection("board").installer({}, "")
+    Connection("board").installer({})
 
     assert capfd.readouterr().err == "  \\x1b[2Jtesting\n"
 
@@ -279,7 +278,7 @@ def test_a_refusal_that_is_a_lie_is_still_text(ssh):
     ssh('cat >/dev/null; printf \'{\\n"error": "\\\\u001b[2J"\\n}\\n\'; exit 3')
 
     with pytest.raises(RefusedError, match=r"^\\x1b\[2J$"):
-        Connection("board").installer({}, "")
+        Connection("board").installer({})
 
 
 @pytest.mark.parametrize(
@@ -311,7 +310,7 @@ def test_what_is_no_host_never_reaches_ssh(ssh, tmp_path, host):
     ssh(f"touch {tmp_path / 'called'}")
 
     with pytest.raises(UserError, match="is no host; name it as ssh does") as caught:
-        Connection(host).installer({}, "")
+        Connection(host).installer({})
 
     assert str(caught.value).isprintable()
     assert not (tmp_path / "called").exists()
@@ -363,7 +362,7 @@ def test_releases_are_listed_and_damaged_ones_named(edge_se, ssh, tmp_path):
     assert listed.returncode == 0, listed.stderr
     assert f"* {second.name}  damaged: report.json is empty" in listed.stdout
     assert back.returncode == 0, back.stderr
-    assert install.current(root) == first.name
+    assert releases.current(root) == first.name
 
 
 @pytest.mark.parametrize("root", ["with space", "$HOME %n", "a'b\"c", "new\nline", "-x", "`id`"])
@@ -376,6 +375,17 @@ def test_a_root_is_the_same_folder_on_the_board_whatever_its_name(edge_se, ssh, 
     assert release.name in result.stdout
 
 
+def test_running_the_installer_leaves_nothing_on_the_board(ssh, tmp_path, monkeypatch):
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+
+    facts = Connection("board").installer(FACTS_SHAPE, "probe")
+
+    assert facts["root"] == str(home / "edge-se")
+    assert [*home.iterdir(), *temporary.iterdir()] == []
+
+
 def test_what_is_sent_lies_behind_what_arrived(ssh, tmp_path):
     name, data = f"edge-se-{ID}.tar.gz", bytes(range(256)) * 5000
     incoming = tmp_path / "home" / "edge-se" / "incoming"
@@ -384,7 +394,7 @@ def test_what_is_sent_lies_behind_what_arrived(ssh, tmp_path):
     arguments = ("install", "--archive", name, "--arrived", "1000", "--bytes", str(len(data)))
 
     with pytest.raises(RefusedError, match="is no whole edge-se bundle"):
-        Connection("board").installer({}, _script(), *arguments, data=data[1000:])
+        Connection("board").installer({}, *arguments, data=data[1000:])
 
     assert (incoming / name).read_bytes() == data
 
@@ -394,7 +404,7 @@ def test_a_transfer_that_was_cut_stays_to_be_continued(ssh, tmp_path):
     arguments = ("install", "--archive", name, "--bytes", "5000000")
 
     with pytest.raises(RefusedError, match="did not arrive whole; deploy it again"):
-        Connection("board").installer({}, _script(), *arguments, data=bytes(3_000_000))
+        Connection("board").installer({}, *arguments, data=bytes(3_000_000))
 
     arrived = tmp_path / "home" / "edge-se" / "incoming" / name
     assert arrived.stat().st_size == 3_000_000
@@ -402,7 +412,7 @@ def test_a_transfer_that_was_cut_stays_to_be_continued(ssh, tmp_path):
 
 def test_ctrl_c_ends_ssh_as_well(ssh, tmp_path):
     ssh(f"echo $$ >{tmp_path / 'pid'}; exec sleep 600")
-    script = "from targets.remote import Connection; Connection('board').installer({}, '')"
+    script = "from targets.remote import Connection; Connection('board').installer({})"
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as process:
         wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
         process.send_signal(signal.SIGINT)
@@ -418,12 +428,6 @@ def is_there(process: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _script() -> str:
-    from targets.deployment import SCRIPT
-
-    return textwrap.dedent(SCRIPT)
 
 
 def test_a_state_after_a_rollback_is_checked_as_well():

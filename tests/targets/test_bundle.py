@@ -24,7 +24,8 @@ from quant.checkpoints import default_checkpoint_path
 from quant.networks.checkpoint import load_checkpoint
 from targets import bundle as bundles
 from targets import cross
-from targets.board import install
+from targets.board.installer.bundle import verify
+from targets.board.installer.errors import RefusedError
 from targets.boards import find_board
 from targets.bundle import build_bundle, read_bundle, write_bundle
 from targets.deployment import Target, plan
@@ -70,7 +71,7 @@ def test_a_bundle_holds_what_the_board_needs(build):
     files = contents(build())
 
     names = {name.removeprefix("edge-se-bundle/") for name in files}
-    assert {"SHA256SUMS", "bundle.json", "install.py", "edge-se.service", "model.tflite"} < names
+    assert {"SHA256SUMS", "bundle.json", "install.pyz", "edge-se.service", "model.tflite"} < names
     wheels = {name.split("/")[1].split("-")[0] for name in names if name.startswith("wheels/")}
     assert wheels == {"ai", "numpy", "pip", "edge_se"}
     assert files["edge-se-bundle/model.tflite"] == MODEL.read_bytes()
@@ -133,7 +134,7 @@ def test_a_compiled_engine_is_installed_without_a_tflite_runtime(tmp_path):
     write_bundle(tmp_path / "b.tar.gz", build_bundle(here, python, engine))
     subprocess.run(["tar", "xzf", "b.tar.gz"], cwd=tmp_path, check=True)
 
-    script = tmp_path / "edge-se-bundle" / "install.py"
+    script = tmp_path / "edge-se-bundle" / "install.pyz"
     command = [sys.executable, script, "--root", tmp_path / "root"]
     # A checkout in the way, which is not what gets installed.
     checkout = str(Path(edge_se.__file__).parents[1])
@@ -329,27 +330,11 @@ def test_the_installer_finds_a_damaged_file(build, tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(data)
     folder = tmp_path / "edge-se-bundle"
-    install.verify(folder)
+    verify(folder)
     (folder / "model.tflite").write_bytes(b"damaged")
 
-    with pytest.raises(install.RefusedError, match=r"not whole \(model\.tflite is damaged\)"):
-        install.verify(folder)
-
-
-def test_the_installer_speaks_of_throttling(monkeypatch):
-    monkeypatch.setattr(install, "read_text", lambda path: "50005")
-
-    flags = install.throttling()
-
-    assert flags == {
-        "flags": "0x50005",
-        "set": [
-            "under-voltage",
-            "throttled",
-            "under-voltage has occurred",
-            "throttling has occurred",
-        ],
-    }
+    with pytest.raises(RefusedError, match=r"not whole \(model\.tflite is damaged\)"):
+        verify(folder)
 
 
 def test_the_unit_passes_systemds_check(tool, build, tmp_path):
@@ -394,8 +379,8 @@ def rebuilt(files: dict[str, bytes], sums: bool = True) -> bytes:
     [
         ({"wheels/more.whl": b"x"}, False, "'wheels/more.whl' is not in the bundle's SHA256SUMS"),
         ({"SHA256SUMS": b""}, False, "SHA256SUMS does not list what a bundle has to hold"),
-        ({"install.py": None}, False, "install.py is missing"),
-        ({"install.py": b"other"}, False, "install.py is damaged"),
+        ({"install.pyz": None}, False, "install.pyz is missing"),
+        ({"install.pyz": b"other"}, False, "install.pyz is damaged"),
         ({"../../escaped": b"x"}, True, "is no name that a bundle holds"),
         ({"bundle.json": b""}, True, "bundle.json is empty"),
         ({"bundle.json": b"[" * 10**5}, True, "bundle.json is damaged"),

@@ -15,7 +15,6 @@ from edge_se.manifest import Manifest
 from edge_se.model_file import attach_manifest, find_model, read_model
 from targets.boards import find_board
 from targets.bundle import build_bundle, write_bundle
-from targets.deployment import SCRIPT
 from targets.remote import Connection, RefusedError
 
 MODEL = find_model("gtcrn")
@@ -96,12 +95,15 @@ def test_a_refused_key_is_named(board, deploy, tmp_path):
 
 def test_a_python_that_is_too_old_is_named(board, deploy):
     old = board.config.with_name("bin") / "python-old"
-    old.write_text("#!/bin/sh\ncat >/dev/null\necho 'SyntaxError: invalid syntax' >&2\nexit 1\n")
+    old.write_text(
+        '#!/bin/sh\ncode="import sys; sys.version_info = (3, 6); $2"\nshift 2\n'
+        'exec python3 -c "$code" "$@"\n'
+    )
     old.chmod(0o755)
 
     message = error(deploy("--python", "python-old"))
 
-    assert message == "the Python of board is too old; edge-se needs 3.10 or later"
+    assert message == "board: Python 3.6 is too old; edge-se needs 3.10 or later"
 
 
 def test_a_greeting_of_the_login_shell_does_no_harm(board, deploy):
@@ -352,7 +354,7 @@ def test_a_full_disk_is_named(start_loopback, deploy, edge_se, tmp_path):
         connection = Connection(board.name, config=board.config)
         archive = ("--archive", f"edge-se-{'0' * 12}.tar.gz", "--bytes", "40000000")
         with pytest.raises(RefusedError, match="No space left on device"):
-            connection.installer({}, SCRIPT, "install", *archive, data=bytes(40_000_000))
+            connection.installer({}, "install", *archive, data=bytes(40_000_000))
     finally:
         subprocess.run(["umount", str(board.home)], check=True)
 

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from edge_se.resampling import resample
-from targets.board.install import PRIORITY_COMMAND
+from targets.board.installer.rights import PRIORITY_COMMAND
 from tests.helpers.clips import samples_of
 from tests.targets.board.cards import made_module
 from tests.targets.board.machine import Board

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from edge_se import Enhancer
-from targets.board.install import PRIORITY_COMMAND
+from targets.board.installer.rights import PRIORITY_COMMAND
 from tests.helpers.waiting import wait_for
 from tests.targets.board.listening import (
     RATE,
