@@ -19,7 +19,7 @@ from edge_se.signal import Signal
 from quant.graph.graph import Graph
 from quant.networks.network import Network
 from quant.networks.registry import NETWORKS, find_network
-from quant.networks.weights import read_weights, without_unread
+from quant.networks.weights import read_weights, window_function_of, without_unread
 
 # Key of a safetensors file's metadata: JSON of the architecture and its options.
 NETWORK_KEY = "edge_se_network"
@@ -113,6 +113,12 @@ def load_checkpoint(path: Path, architecture: str | None = None, **options: Any)
     network = find_network(named) if named else nearest_network(state_dict)[0]
     options = network.options(state_dict) | stated_options | options
     model = _create(path, network, options)
+    if not (network.separates or "window_function" in options):
+        signal = network.signal(model)
+        heard_through = window_function_of(state_dict, signal.window)
+        if heard_through not in (None, signal.window_function):
+            options["window_function"] = heard_through
+            model = _create(path, network, options)
     state_dict, left_out = without_unread(state_dict, model.state_dict())
     _check_keys(path, network, state_dict, model.state_dict(), recognised=not named)
     _check_finite(path, state_dict)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from edge_se.errors import UserError
 from edge_se.file_kinds import kind_of
+from edge_se.signal import WINDOW_FUNCTIONS
 
 # Keys under which training scripts keep the weights, those first that are taken first.
 STATE_DICT_KEYS = ("model", "state_dict", "model_state_dict")
@@ -34,7 +36,11 @@ _NEVER_READ = re.compile(
     r"|total_params|num_batches_tracked)([._]|$)",
     re.IGNORECASE,
 )
+# Of those, what a network's own transform left, not one that it was judged by.
+_WINDOW = re.compile(r"(^|[._])(window|win|hann)$", re.IGNORECASE)
+_JUDGE = re.compile(r"loss|criterion|metric|discriminator", re.IGNORECASE)
 _PLAIN_DTYPE = torch.float32
+ALIKE = 0.01  # bfloat16 and symmetric windows are nearer to the periodic one, others farther
 
 
 class _Ignored:
@@ -230,6 +236,16 @@ def without_unread(
     seen = [name for name in unread if not _is_counter(name)]
     notes = (f"left out {_some(seen)}, which inference never reads",) if seen else ()
     return {**filled, **kept}, notes
+
+
+def window_function_of(weights: Mapping[str, Tensor], window: int) -> str | None:
+    """Name of the window function, of so many samples, that lies beside the weights, if any."""
+    for name, value in weights.items():
+        if _WINDOW.search(name) and not _JUDGE.search(name) and value.shape == (window,):
+            for known, shape in WINDOW_FUNCTIONS.items():
+                if np.allclose(value.float().numpy(), shape(window), atol=ALIKE):
+                    return known
+    return None
 
 
 def _is_counter(name: str) -> bool:

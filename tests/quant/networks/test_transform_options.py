@@ -82,6 +82,31 @@ def test_what_was_trained_with_an_option_says_so(tmp_path):
     assert (signal.hop, signal.window_function) == (128, "hann")
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "read"),
+    [
+        ("stft.window", torch.hann_window(512), "hann"),
+        ("window", torch.hann_window(512).bfloat16(), "hann"),
+        ("stft.win", torch.hann_window(512, periodic=False), "hann"),
+        ("istft.window", torch.hann_window(512).sqrt(), "square_root_hann"),
+        ("window", torch.hamming_window(512), "square_root_hann"),
+        ("stft.window", torch.hann_window(1024), "square_root_hann"),
+        ("stft_loss.window", torch.hann_window(512), "square_root_hann"),
+    ],
+)
+def test_a_window_beside_the_weights_is_read(tmp_path, name, shape, read):
+    """Which training code may keep as a buffer; that of a loss says nothing."""
+    weights = load_checkpoint(default_checkpoint_path()).model.state_dict() | {name: shape}
+    path = tmp_path / "model.pt"
+    torch.save({"model": weights}, path)
+
+    checkpoint = load_checkpoint(path)
+
+    assert checkpoint.signal.window_function == read
+    given = load_checkpoint(path, window_function="square_root_hann")
+    assert given.signal.window_function == "square_root_hann"
+
+
 @pytest.mark.parametrize("name", ["gtcrn", "gtcrn_light", "gtcrn_unet", "ul_unas"])
 def test_every_network_of_frames_has_these_options(name):
     network = find_network(name)
