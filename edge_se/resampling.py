@@ -50,6 +50,10 @@ class Resampler:
         common = math.gcd(rate, new_rate)
         times = max(round(2 * self.half * common / rate), 1)
         self._up, self._down = times * new_rate // common, times * rate // common
+        # Computed here, since no hop of live sound can wait for that.
+        self._parts = _filters(self._up, self._down, self.half) if self.half else []
+        interpolated = self.half and not self._parts
+        self._table = _table(self._up, self._down, self.half) if interpolated else None
         # From the first one on that the period's first sample depends on.
         self._kept: Samples = np.zeros((max(self.half - 1, 0), channels), np.float32)
         self._done = 0  # samples of the period that have come out
@@ -81,11 +85,10 @@ class Resampler:
 
     def _filtered(self, kept: Samples, first: int, count: int) -> Samples:
         """So many samples of the output, from one on that is counted from the period's first."""
-        parts = _filters(self._up, self._down, self.half)
-        if not parts:
+        if self._table is not None:
             whole, rest = np.divmod(np.arange(first, first + count) * self._down, self._up)
-            return _table(self._up, self._down, self.half).filtered(kept, whole, rest / self._up)
-        inputs, at_once = parts[0].shape[1], max(ALONE // parts[0].size, ROWS)
+            return self._table.filtered(kept, whole, rest / self._up)
+        inputs, at_once = self._parts[0].shape[1], max(ALONE // self._parts[0].size, ROWS)
         start, early = divmod(first, self._up)
         rows = -(-(early + count) // (self._up * at_once)) * at_once
         needed = kept[start * self._down :][: (rows - 1) * self._down + inputs]
@@ -93,7 +96,7 @@ class Resampler:
         padded = np.concatenate([needed, np.zeros((missing, kept.shape[1]), np.float32)])
         windows = sliding_window_view(padded, inputs, axis=0)[:: self._down]
         stack = windows.reshape(-1, at_once, inputs)  # of [rows, channels, inputs]
-        product = np.concatenate([stack @ filters.T for filters in parts], axis=2)
+        product = np.concatenate([stack @ filters.T for filters in self._parts], axis=2)
         in_turn = product.reshape(rows, -1, self._up).swapaxes(1, 2).reshape(rows * self._up, -1)
         return in_turn[early : early + count]
 

@@ -181,7 +181,7 @@ class _Live:
         from edge_se.live.latency import measure_latency
         from edge_se.live.path import LivePath
 
-        settings, devices = self.settings, self._open()
+        settings, devices = self.settings, self._devices()
         layout, channel = devices.layout, settings.channel or None
         path = LivePath(
             self.enhancer,
@@ -190,6 +190,7 @@ class _Live:
             varying=devices.two_clocks,
             full_band=False,
         )
+        devices.open()
         try:
             found = measure_latency(devices, devices, layout, channel, settings.max_lag, self.say)
         finally:
@@ -222,7 +223,7 @@ class _Live:
         from edge_se.live.stream import Settings, Stream, format_summary
 
         settings = self.settings
-        devices = self._open()
+        devices = self._devices()
         layout = devices.layout
 
         def frame_done() -> None:
@@ -245,6 +246,7 @@ class _Live:
         if devices.two_clocks:
             drift = DriftControl(waits.target_s, waits.tolerance_s, waits.period_s)
         stream = Stream(self.enhancer, devices, devices, asked, self.say, frame_done, drift=drift)
+        devices.open()
         try:
             stream.pump()
         finally:
@@ -254,16 +256,16 @@ class _Live:
             if summary["frames"] and not once:
                 self.say(f"{format_summary(summary)}, {devices.xruns} overruns and underruns")
 
-    def _open(self) -> "Devices":
-        from edge_se.live.alsa import open_devices
+    def _devices(self) -> "Devices":
+        from edge_se.live.alsa import alsa_devices
         from edge_se.live.pcm import Pcm
-        from edge_se.live.pulse import open_virtual
+        from edge_se.live.pulse import virtual_devices
 
         settings = self.settings
         layout = Pcm(settings.rate, settings.channels, settings.format)
         if self.virtual is not None:
-            return open_virtual(settings.capture, self.virtual, layout)
-        return open_devices(settings.capture, settings.playback, layout, self.buffering)
+            return virtual_devices(settings.capture, self.virtual, layout)
+        return alsa_devices(settings.capture, settings.playback, layout, self.buffering)
 
     @property
     def buffering(self) -> "Buffering":

@@ -20,12 +20,8 @@ FORMATS["f32le"] = "FLOAT_LE"
 CAPTURE_BUFFER_S = 0.064
 
 
-def open_devices(capture: str, playback: str, layout: Pcm, buffering: Buffering) -> Devices:
-    """Open two devices by ALSA's names, as `plughw:1,0`.
-
-    Raises:
-        UserError: The programs are not installed.
-    """
+def alsa_devices(capture: str, playback: str, layout: Pcm, buffering: Buffering) -> Devices:
+    """Two devices by ALSA's names, as `plughw:1,0`, to be opened."""
     microphone = _program("arecord", "capture", capture, layout, CAPTURE_PERIOD_S, CAPTURE_BUFFER_S)
     waiting = (buffering.period_s, buffering.buffer_s)
     loudspeaker = _program("aplay", "playback", playback, layout, *waiting)

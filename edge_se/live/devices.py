@@ -271,7 +271,7 @@ class Loudspeaker:
 
 
 class Devices:
-    """Where sound comes from and where it goes, as both ends of a stream.
+    """Where sound comes from and where it goes, as both ends of a stream, once they are open.
 
     Attributes:
         layout: Of the samples of both.
@@ -287,13 +287,20 @@ class Devices:
         layout: Pcm,
         two_clocks: bool,
     ) -> None:
-        """Open both; UserError where a program is not installed."""
+        """Be ready to open both."""
         self.layout, self.two_clocks = layout, two_clocks
+        self._open_capture, self._open_playback = capture, playback
+
+    def open(self) -> None:
+        """Open both; UserError where a program is not installed, DeviceError where one fails.
+
+        From then on is recorded what a stream that is not ready hears late, or never.
+        """
         # In this order, since PulseAudio moves who records its default source to a new default one,
         # which a microphone that is made here may be.
-        self._playback = playback()
+        self._playback = self._open_playback()
         try:
-            self._capture = capture()
+            self._capture = self._open_capture()
         except BaseException:
             self._playback.close()
             raise

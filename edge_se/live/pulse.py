@@ -42,8 +42,8 @@ rm -rf "$folder"
 PATIENCE_S = 10.0
 
 
-def open_virtual(capture: str, name: str, layout: Pcm) -> Devices:
-    """Open a microphone, and make one that others see.
+def virtual_devices(capture: str, name: str, layout: Pcm) -> Devices:
+    """A microphone, and one that others will see, to be opened.
 
     Args:
         capture: The sound server's name of a source; "default" for the one in use.

@@ -84,7 +84,7 @@ class Stream:
         clock: Callable[[], float] = time.monotonic,
         drift: DriftControl | None = None,
     ) -> None:
-        """Be ready to pump; nothing is read yet.
+        """Be ready to pump, with all that can be computed before; nothing is read yet.
 
         Args:
             enhancer: Ready for its first frame.
@@ -117,7 +117,7 @@ class Stream:
         )
         # Of bytes, until a header has told how many make a sample.
         self._pace = Pace(self._layout.rate * self._layout.frame_bytes)
-        self._path: LivePath | None = None
+        self._path = self._new_path()
         self._hop = 0  # bytes; where that is no whole number of samples, nearly
 
     def pump(self) -> None:
@@ -134,14 +134,6 @@ class Stream:
                 f"there is no channel {self._settings.channel} in {layout}; give --channels, or "
                 "another --channel"
             )
-        self._path = LivePath(
-            self._enhancer,
-            layout.rate,
-            layout.channels,
-            self._settings.channel,
-            self._drift is not None,
-            self._settings.full_band,
-        )
         seconds = self._enhancer.hop_size / self._enhancer.sample_rate
         self._hop = max(round(seconds * layout.rate), 1) * layout.frame_bytes
         self._look()
@@ -161,11 +153,10 @@ class Stream:
 
     def summary(self) -> dict[str, Any]:
         """What was counted so far, ready for JSON."""
-        path = self._path or LivePath(self._enhancer, self._enhancer.sample_rate, 1)
         rate = self._layout.rate * self._layout.frame_bytes
         return {
-            **path.times.summary(),
-            "latency_ms": round(1e3 * self._latency_s(path), 3),
+            **self._path.times.summary(),
+            "latency_ms": round(1e3 * self._latency_s(), 3),
             "discarded_s": round(self._discarded / rate, 3),
             "discarded_hops": self._discarded // self._hop if self._hop else 0,
         }
@@ -176,12 +167,12 @@ class Stream:
 
         It has not waited for the rest of its hop, as the first one has, which is heard before it.
         """
-        assert self._path is not None, "pump has made it"
-        return self._latency_s(self._path) - self._enhancer.hop_size / self._enhancer.sample_rate
+        return self._latency_s() - self._enhancer.hop_size / self._enhancer.sample_rate
 
-    def _latency_s(self, path: LivePath) -> float:
+    def _latency_s(self) -> float:
         model_s = self._enhancer.latency_samples / self._enhancer.sample_rate
-        return self._enhancer.manifest.algorithmic_latency_ms * 1e-3 + path.latency_s - model_s
+        hop_s = self._enhancer.manifest.algorithmic_latency_ms * 1e-3 - model_s
+        return hop_s + self._path.latency_s
 
     @property
     def drift_ppm(self) -> float:
@@ -190,7 +181,6 @@ class Stream:
 
     def levels(self) -> tuple[float, float]:
         """RMS of what was enhanced and of what came out since the last call, in dBFS."""
-        assert self._path is not None, "levels are those of samples that went out"
         return self._path.heard.read(), self._path.given.read()
 
     def _speed(self) -> float:
@@ -199,6 +189,17 @@ class Stream:
             return 1.0
         bytes_s = self._layout.rate * self._layout.frame_bytes
         return self._drift.speed(self._sink.waiting / bytes_s, self._hop / bytes_s)
+
+    def _new_path(self) -> LivePath:
+        """One for samples as they are laid out, as far as that is known."""
+        return LivePath(
+            self._enhancer,
+            self._layout.rate,
+            self._layout.channels,
+            self._settings.channel,
+            self._drift is not None,
+            self._settings.full_band,
+        )
 
     def _open(self) -> None:
         """Read what may be a header, and find out how samples are laid out."""
@@ -217,7 +218,9 @@ class Stream:
                     f"standard input is a WAV file of {header.pcm}, against --{name} {asked}; "
                     f"leave --{name} out"
                 )
-        self._layout = header.pcm
+        if header.pcm != self._layout:
+            self._layout = header.pcm
+            self._path = self._new_path()
         del self._queue[: header.start]
         if header.size is not None:
             self._left = header.size - len(self._queue)
@@ -333,7 +336,6 @@ class Stream:
 
     def _end(self) -> None:
         """What came of a last hop, and what is still inside, pushed out by silence."""
-        assert self._path is not None, "pump has made it"
         whole = len(self._queue) // self._layout.frame_bytes * self._layout.frame_bytes
         if whole != len(self._queue):
             warnings.warn("the input ended inside a sample, which is left out", stacklevel=1)

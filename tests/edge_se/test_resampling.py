@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soxr
 
+from edge_se import resampling
 from edge_se.resampling import Resampler, resample
 
 # The last two pairs are too fine for a matrix: their filters are interpolated.
@@ -115,3 +116,15 @@ def test_what_would_fold_is_80_db_down(rate, new_rate):
         out = resample(tone, rate, new_rate)[new_rate // 10 : -new_rate // 10]
 
         assert db(out.std() / tone.std()) < -80
+
+
+@pytest.mark.parametrize("rate", [44099, 44100, 48000])
+def test_no_filter_is_computed_while_sound_comes(monkeypatch, rate):
+    """That of 48 kHz takes a small board 50 ms, more than it has before a hop is late."""
+    resampling._filters.cache_clear()
+    resampling._table.cache_clear()
+    both = Resampler(rate, 16000), Resampler(16000, rate)
+
+    monkeypatch.delattr(resampling, "windowed_sinc")
+
+    assert all(len(one.push(np.zeros((1000, 1), np.float32))) for one in both)

@@ -16,10 +16,12 @@ import pytest
 from edge_se import cli
 from edge_se.commands import live
 from edge_se.console import Console
+from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError
-from edge_se.live import alsa, pcm
+from edge_se.live import alsa, devices, pcm, pulse, stream
 from edge_se.live.devices import Buffering, DeviceError, Loudspeaker, Program
 from edge_se.live.notify import Notifier
+from edge_se.live.path import LivePath
 from edge_se.live.settings import LiveSettings, model_in, read_settings
 from edge_se.live.status import Status
 
@@ -116,6 +118,34 @@ def test_a_status_goes_into_a_file_and_nothing_else(edge_se, tiny_int8, name):
 
     assert result.returncode == 2
     assert f"--status {name} is no file" in result.stderr
+
+
+@pytest.mark.parametrize("virtual", [None, "Clean"])
+def test_nothing_is_recorded_before_all_that_a_stream_needs_is_computed(
+    monkeypatch, tiny_int8, virtual
+):
+    told: list[str] = []
+
+    def path(*arguments, **options) -> LivePath:
+        told.append("ready")
+        return LivePath(*arguments, **options)
+
+    def no_device(*_, **__) -> None:
+        told.append("opened")
+        raise DeviceError("there is none")
+
+    monkeypatch.setattr(stream, "LivePath", path)
+    monkeypatch.setattr(pulse, "list_sources", list)
+    monkeypatch.setattr(devices, "_End", no_device)
+    monkeypatch.setattr(pulse, "VirtualMicrophone", no_device)
+    settings = LiveSettings(capture="room", rate=48000)
+    status, enhancer = Status(None, {}, Console()), Enhancer(tiny_int8)
+    one = live._Live(enhancer, settings, Notifier(), status, Console(), virtual)
+
+    with pytest.raises(DeviceError):
+        one.stream()
+
+    assert told == ["ready", "opened"]
 
 
 def test_what_comes_before_the_loudspeaker_is_open_is_lost_and_not_late(card, tmp_path, tiny_int8):

@@ -13,7 +13,7 @@ import pytest
 from edge_se.errors import UserError
 from edge_se.live.devices import DeviceError
 from edge_se.live.pcm import Pcm
-from edge_se.live.pulse import WAITING_S, VirtualMicrophone, list_sources, open_virtual
+from edge_se.live.pulse import WAITING_S, VirtualMicrophone, list_sources, virtual_devices
 from tests.helpers.waiting import wait_for
 
 LAYOUT = Pcm(16000, 1, "s16le")
@@ -105,7 +105,7 @@ def test_who_records_in_gulps_gets_every_sample(microphone):
 
 def test_a_name_that_is_taken_is_refused(server):
     with pytest.raises(UserError, match="there is a microphone 'taken' already"):
-        open_virtual("default", "taken", LAYOUT)
+        virtual_devices("default", "taken", LAYOUT)
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a=b", "-x", "x" * 65, "a'b", "a\nb"])
@@ -117,7 +117,8 @@ def test_a_name_that_a_server_would_misread_is_refused(edge_se, name):
 
 
 def test_the_microphone_that_was_in_use_is_enhanced_and_not_the_new_one(server, monkeypatch):
-    devices = open_virtual("default", "Clean", LAYOUT)
+    devices = virtual_devices("default", "Clean", LAYOUT)
+    devices.open()
     try:
         assert "--device=room" in str(devices._capture._end.process.args)
         assert not devices.two_clocks
@@ -129,7 +130,8 @@ def test_nobody_records_yet_when_it_is_made(server, card):
     """PulseAudio would move who records its default source to the new one, which is enhanced."""
     card("parec", f"echo recording >>{server}; exec sleep 100\n")
 
-    devices = open_virtual("room", "Clean", LAYOUT)
+    devices = virtual_devices("room", "Clean", LAYOUT)
+    devices.open()
     try:
         wait_for(lambda: "recording" in server.read_text())
         made, recording = server.read_text().splitlines()
@@ -150,7 +152,7 @@ def test_a_server_that_makes_none_is_told(server, card):
     card("pactl", refuses)
 
     with pytest.raises(DeviceError, match=r"makes no microphone 'Clean' \(No such entity\)"):
-        open_virtual("room", "Clean", LAYOUT)
+        virtual_devices("room", "Clean", LAYOUT).open()
 
 
 def test_without_its_programs_it_says_what_to_install(tmp_path, monkeypatch):
