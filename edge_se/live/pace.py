@@ -68,23 +68,27 @@ class Pace:
 class Surplus:
     """What waits all the time, which only makes sound late: it is left over from a disturbance."""
 
-    def __init__(self, window_s: float = 4.0) -> None:
-        """Watch for so long."""
+    def __init__(self, window_s: float = 2.0) -> None:
+        """Take for surplus what has waited for so long."""
         self._window = window_s
-        self._least: int | None = None
-        self._end = 0.0
+        self._since: float | None = None  # more than what may wait has waited
+        self._least = 0
 
-    def found(self, waiting: int, now: float) -> int:
-        """The least that waited in a window, when it ends; 0 within one.
+    def found(self, waiting: int, allowed: int, now: float) -> int:
+        """The least that waited, once it was more than what is allowed for long enough; else 0.
 
         Args:
             waiting: Right before more goes out.
+            allowed: So much may wait all the time.
             now: In seconds.
         """
-        if self._least is None:
-            self._least, self._end = waiting, now + self._window
-        self._least = min(self._least, waiting)
-        if now < self._end:
+        if waiting <= allowed:
+            self._since = None
             return 0
-        least, self._least = self._least, None
-        return least
+        if self._since is None:
+            self._since, self._least = now, waiting
+        self._least = min(self._least, waiting)
+        if now - self._since < self._window:
+            return 0
+        self._since = None
+        return self._least

@@ -310,10 +310,11 @@ class Stream:
             return
         bytes_s = self._layout.rate * self._layout.frame_bytes
         going = max(self._hop - self._pace.buffer, 0)  # the hop, as far as it is still in the lag
-        surplus = self._surplus.found(self._lag - going, self._clock())
+        allowed = round(MOST_SURPLUS_S * bytes_s)
+        surplus = self._surplus.found(self._lag - going, allowed, self._clock())
         if self._lag > self._most:
             self._surplus_left = self._lag - self._most // 2
-        elif surplus > MOST_SURPLUS_S * bytes_s:
+        elif surplus:
             # Whole hops: a part of one would be waited for from then on.
             self._surplus_left = surplus - round(KEPT_SURPLUS_S * bytes_s)
             self._surplus_left -= self._surplus_left % self._hop

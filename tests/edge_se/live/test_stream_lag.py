@@ -181,5 +181,21 @@ def test_what_a_disturbance_leaves_waiting_is_heard_for_seconds_and_not_for_ever
 
     late = lags(sink, 0.0)
     assert late[205:220].min() > stall_s - 0.001
+    assert late[200 + round(2.1 / HOP_S) :].max() < MOST_SURPLUS_S
     assert 0 <= late[-600:].min() <= late[-600:].max() < MOST_SURPLUS_S  # and it never runs empty
     assert stream.summary()["discarded_s"] == pytest.approx(stall_s - late[-1], abs=0.001)
+
+
+def test_what_is_needed_now_and_then_is_kept():
+    """Three hops come at once every second, for which what a first one left waiting is needed."""
+    world = World()
+    arrivals = [
+        (second + (2 - index % 64) * HOP_S * (index >= 200 and index % 64 < 2), data)
+        for index, (second, data) in enumerate(microphone(0, 30))
+    ]
+    sink = Speaker(world)
+
+    stream, _ = run(world, FakeSource(world, arrivals), sink, max_lag=6)
+
+    assert not stream.summary()["discarded_s"]
+    np.testing.assert_allclose(lags(sink, 0.0)[-600:], 2 * HOP_S)
