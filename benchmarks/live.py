@@ -174,7 +174,8 @@ def table_of_server(server: str, length: int) -> dict[str, Any]:
         "card: a null sink for the room) and the room itself, recorded by two programs that take "
         "10 ms at a time, by when the newest sample of a chunk reaches them; others wait for it. "
         f"{told['discarded_s']:.2f} s of {told['seconds']:.0f} s were discarded; "
-        f"{os.cpu_count()} cores had {os.getloadavg()[2]:.1f} programs to run.",
+        f"{os.cpu_count()} cores had {os.getloadavg()[2]:.1f} programs to run; these were at nice "
+        f"{os.getpriority(os.PRIO_PROCESS, 0)}.",
         "columns": ["minutes", *LAGS],
         "rows": minutes(listen(room, clean, sound_server.RATE), 2),
     }

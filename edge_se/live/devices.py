@@ -294,7 +294,7 @@ class Devices:
     def open(self) -> None:
         """Open both; UserError where a program is not installed, DeviceError where one fails.
 
-        From then on is recorded what a stream that is not ready hears late, or never.
+        A stream that is not ready by then hears late what is recorded meanwhile, or never.
         """
         # In this order, since PulseAudio moves who records its default source to a new default one,
         # which a microphone that is made here may be.
