@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from edge_se.ending import Ended, ending_on_signals
+from edge_se.ending import Ended, ending_on_signals, ending_put_off
 from edge_se.errors import UserError, reason, sentence
 from edge_se.files import STANDARD_STREAMS
 
@@ -215,6 +215,8 @@ def _call(command: str, module_name: str, argv: list[str]) -> int:
         parse = parser.parse_intermixed_args if intermixed else parser.parse_args
         arguments = parse(argv)
         check_paths(parser, arguments)
+        with ending_put_off():  # numpy makes an ImportError of what interrupts its own import
+            importlib.import_module("numpy")
         code: int = module.run(arguments)
         return code
     except ModuleNotFoundError as error:
