@@ -129,10 +129,10 @@ def _transformed(
     hop = signal.hop if hop is None else hop
     window_function = window_function or signal.window_function
     whole = isinstance(hop, int) and not isinstance(hop, bool)
-    if not whole or not 0 < hop < signal.window:
+    if not whole or not 0 < hop <= signal.window // 2:  # beyond, samples are hardly in any window
         raise UserError(
-            f"a hop of {hop} samples does not fit windows of {signal.window}; take a whole number, "
-            f"usually {signal.window // 2} or {signal.window // 4}"
+            f"a hop of {hop} samples does not fit windows of {signal.window}; take a whole number "
+            f"up to {signal.window // 2}"
         )
     if window_function not in WINDOW_FUNCTIONS:
         raise UserError(

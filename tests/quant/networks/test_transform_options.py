@@ -123,6 +123,7 @@ def test_every_network_of_frames_has_these_options(name):
     ("options", "message"),
     [
         ({"hop": 512}, "a hop of 512 samples does not fit windows of 512"),
+        ({"hop": 257}, "take a whole number up to 256"),
         ({"hop": 0}, "a hop of 0 samples"),
         ({"hop": 12.5}, "a hop of 12.5 samples"),
         ({"hop": True}, "a hop of True samples"),
