@@ -202,7 +202,9 @@ def _run(argv: list[str]) -> int:
 
 
 def _call(command: str, module_name: str, argv: list[str]) -> int:
-    from edge_se.options import check_paths
+    # It brings numpy, which makes an ImportError of what interrupts its own import.
+    with ending_put_off():
+        from edge_se.options import check_paths
 
     try:
         module = importlib.import_module(module_name)
@@ -215,8 +217,6 @@ def _call(command: str, module_name: str, argv: list[str]) -> int:
         parse = parser.parse_intermixed_args if intermixed else parser.parse_args
         arguments = parse(argv)
         check_paths(parser, arguments)
-        with ending_put_off():  # numpy makes an ImportError of what interrupts its own import
-            importlib.import_module("numpy")
         code: int = module.run(arguments)
         return code
     except ModuleNotFoundError as error:

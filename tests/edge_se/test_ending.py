@@ -86,3 +86,27 @@ print("lives")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert (done.returncode, done.stdout, done.stderr) == (code, told, "")
+
+
+def test_a_signal_while_numpy_is_imported_waits_until_it_is():
+    """Its import makes an ImportError of what interrupts it."""
+    program = """
+import signal
+import sys
+from edge_se import cli
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("numpy.") and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            signal.raise_signal(signal.SIGTERM)
+
+assert "numpy" not in sys.modules
+sys.meta_path.insert(0, interrupting := Interrupting())
+code = cli.main(["boards"])
+assert interrupting not in sys.meta_path and "numpy" in sys.modules
+sys.exit(code)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
