@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from quant.training.accidents import AccidentSettings
     from quant.training.loop import BEST, LAST, Budget, RunOptions, Trainer, TrainingSettings
-    from quant.training.teacher import TeacherSettings, load_teacher
+    from quant.training.teacher import load_teacher
     from quant.training.validation import score_noisy, validation_mixtures
 
     if arguments.threads:
@@ -135,9 +135,8 @@ def run(arguments: argparse.Namespace) -> int:
         si_snr_weight=arguments.si_snr_weight,
         perceptual_weight=arguments.perceptual_weight,
         precision=arguments.precision,
-        teacher=TeacherSettings(teacher.sha256, arguments.teacher_weight, arguments.si_snr_weight)
-        if teacher
-        else TeacherSettings(),
+        teacher=teacher.sha256 if teacher else "",
+        teacher_weight=arguments.teacher_weight,
         seed=arguments.seed,
         accidents=AccidentSettings(share=arguments.accidents),
     )

@@ -122,21 +122,18 @@ class Network:
         return Chunk(cast(int, model.window_frames), cast(int, model.offset))
 
 
-def _transformed(
-    signal: Signal, hop: int | None = None, window_function: str | None = None
-) -> Signal:
+def _transformed(signal: Signal, **transform: Any) -> Signal:
     """A signal of another hop or analysis window."""
-    hop = signal.hop if hop is None else hop
-    window_function = window_function or signal.window_function
-    whole = isinstance(hop, int) and not isinstance(hop, bool)
-    if not whole or not 0 < hop <= signal.window // 2:  # beyond, samples are hardly in any window
+    changed = replace(signal, **transform)
+    hop, most = changed.hop, signal.window // 2  # beyond, samples are hardly in any window
+    if type(hop) is not int or not 0 < hop <= most:
         raise UserError(
             f"a hop of {hop} samples does not fit windows of {signal.window}; take a whole number "
-            f"up to {signal.window // 2}"
+            f"up to {most}"
         )
-    if window_function not in WINDOW_FUNCTIONS:
+    if changed.window_function not in WINDOW_FUNCTIONS:
         raise UserError(
-            f"there is no window function {window_function!r}; choose one of: "
+            f"there is no window function {changed.window_function!r}; choose one of: "
             f"{', '.join(WINDOW_FUNCTIONS)}"
         )
-    return replace(signal, hop=hop, window_function=window_function)
+    return changed

@@ -32,7 +32,7 @@ from quant.training.outliers import OutlierPenalty
 from quant.training.perceptual import perceptual_loss
 from quant.training.rounded import RoundedNetwork
 from quant.training.spectra import to_spectrogram
-from quant.training.teacher import Teacher, TeacherSettings
+from quant.training.teacher import Teacher
 from quant.training.validation import Scores, score_enhancer, score_model
 
 LAST = "last.safetensors"
@@ -78,7 +78,8 @@ class TrainingSettings:
     si_snr_weight: float = 1.0
     perceptual_weight: float = 0.0
     precision: str = "float"
-    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    teacher: str = ""  # SHA-256 of its file
+    teacher_weight: float = 1.0
     seed: int = 0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     accidents: AccidentSettings = field(default_factory=AccidentSettings)
@@ -121,7 +122,10 @@ class Trainer:
         self.model = model.to(self.device)
         use_fast_layers(self.model)
         self._outliers = OutlierPenalty(self.model) if settings.outlier_weight else None
-        self._teacher = Teacher(teacher, settings.teacher, self.device) if teacher else None
+        self._teacher: Teacher | None = None
+        if teacher is not None:
+            weights = settings.teacher_weight, settings.si_snr_weight
+            self._teacher = Teacher(teacher, *weights, self.device)
         on_gpu = self.device.type == "cuda"
         # What changes from step to step are tensors, so that a captured step sees it.
         self._average_rate = torch.zeros((), device=self.device)

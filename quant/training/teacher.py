@@ -3,7 +3,6 @@
 G. Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, https://arxiv.org/abs/1503.02531.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,28 +15,14 @@ from quant.training.losses import hybrid_loss
 from quant.training.spectra import to_samples, to_spectrogram
 
 
-@dataclass(frozen=True)
-class TeacherSettings:
-    """Whose output is learnt beside the clean speech, and how much that counts.
-
-    Attributes:
-        sha256: of the teacher's file; empty for none.
-        weight: of its loss, beside 1 of the loss to clean speech.
-        si_snr_weight: in its loss.
-    """
-
-    sha256: str = ""
-    weight: float = 0.0
-    si_snr_weight: float = 1.0
-
-
 class Teacher:
     """A trained network, of any architecture and transform here, that a batch is compared with."""
 
     def __init__(
-        self, checkpoint: Checkpoint, settings: TeacherSettings, device: torch.device
+        self, checkpoint: Checkpoint, weight: float, si_snr_weight: float, device: torch.device
     ) -> None:
-        self._settings = settings
+        """Teach on a device by a loss of a weight, and of SI-SNR's in it (see `hybrid_loss`)."""
+        self._weight, self._si_snr_weight = weight, si_snr_weight
         self._signal = checkpoint.signal
         self._model = checkpoint.model.to(device).requires_grad_(False)
         use_fast_layers(self._model)
@@ -54,8 +39,7 @@ class Teacher:
             taught = self._model(to_spectrogram(noisy, self._signal))
             samples = to_samples(taught, self._signal, noisy.shape[-1])
             target = to_spectrogram(samples, signal)
-        loss = hybrid_loss(enhanced, target, signal, self._settings.si_snr_weight)
-        return self._settings.weight * loss
+        return self._weight * hybrid_loss(enhanced, target, signal, self._si_snr_weight)
 
 
 def load_teacher(path: Path, sample_rate: int) -> Checkpoint:

@@ -14,15 +14,15 @@ from quant.training.checkpoint import write_tensors
 from quant.training.loop import Budget, RunOptions, Trainer, TrainingSettings
 from quant.training.losses import hybrid_loss
 from quant.training.spectra import to_samples, to_spectrogram
-from quant.training.teacher import Teacher, TeacherSettings, load_teacher
+from quant.training.teacher import Teacher, load_teacher
 
 CPU = torch.device("cpu")
 NOISY = 0.1 * torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
-TAUGHT = TeacherSettings("of the built-in network", weight=2.0, si_snr_weight=0.0)
 
 
-def teacher(settings: TeacherSettings = TAUGHT) -> Teacher:
-    return Teacher(load_checkpoint(default_checkpoint_path()), settings, CPU)
+def teacher() -> Teacher:
+    checkpoint = load_checkpoint(default_checkpoint_path())
+    return Teacher(checkpoint, weight=2.0, si_snr_weight=0.0, device=CPU)
 
 
 @pytest.mark.parametrize("student", ["gtcrn", "ul_unas"])
@@ -53,7 +53,7 @@ def test_a_run_learns_from_its_teacher_and_leaves_it_as_it_is(tmp_path, speech, 
         options = RunOptions(out, Budget(steps=3), workers=0)
         run = Trainer(
             find_network("gtcrn").create(),
-            replace(settings, teacher=TeacherSettings(checkpoint.sha256, weight)),
+            replace(settings, teacher=checkpoint.sha256, teacher_weight=weight),
             options,
             checkpoint,
         )
@@ -66,17 +66,16 @@ def test_a_run_learns_from_its_teacher_and_leaves_it_as_it_is(tmp_path, speech, 
 
 
 def test_a_run_does_not_resume_with_another_teacher(tmp_path):
-    def trainer(settings: TeacherSettings) -> Trainer:
+    def trainer(sha256: str) -> Trainer:
         model = find_network("gtcrn").create()
-        return Trainer(
-            model, TrainingSettings(teacher=settings), RunOptions(tmp_path, Budget(steps=1))
-        )
+        settings = TrainingSettings(teacher=sha256)
+        return Trainer(model, settings, RunOptions(tmp_path, Budget(steps=1)))
 
-    trainer(TeacherSettings()).save()
+    trainer("").save()
 
-    trainer(TeacherSettings()).resume()
+    trainer("").resume()
     with pytest.raises(UserError, match="was trained with teacher"):
-        trainer(TeacherSettings("another", 1.0)).resume()
+        trainer("another").resume()
 
 
 @pytest.mark.parametrize(
