@@ -12,8 +12,13 @@ from edge_se.files import make_folder
 from quant.audio.clips import read_calibration_clips
 from quant.checkpoints import default_checkpoint_path
 from quant.commands.progress import ProgressBars
-from quant.evaluation.judge import Judge
-from quant.evaluation.sensitivity import draw_sensitivity, measure_sensitivity
+from quant.evaluation.judge import SimulationJudge
+from quant.evaluation.sensitivity import (
+    JUDGED_CLIPS,
+    JUDGED_SECONDS,
+    draw_sensitivity,
+    measure_sensitivity,
+)
 from quant.graph.recipes import RECIPES
 from quant.mixed_precision.auto import split_clips
 from quant.networks.checkpoint import load_checkpoint
@@ -78,13 +83,12 @@ def main() -> None:
     arguments = parser.parse_args()
     make_folder(arguments.out)
     checkpoint = load_checkpoint(arguments.checkpoint or default_checkpoint_path())
-    clips, judged = split_clips(
-        read_calibration_clips(clips_folder(), checkpoint.signal.sample_rate)
-    )
+    clips = read_calibration_clips(clips_folder(), checkpoint.signal.sample_rate)
+    clips, judged = split_clips(clips, JUDGED_CLIPS, JUDGED_SECONDS)
     with ProgressBars() as progress:
         recipe = replace(RECIPES["int8"], level_dbfs=None)
         calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), recipe, progress)
-        sensitivity = measure_sensitivity(calibrated, Judge(judged, checkpoint), progress)
+        sensitivity = measure_sensitivity(calibrated, SimulationJudge(judged, checkpoint), progress)
     name = draw_ranges(calibrated.statistics, checkpoint.network, arguments.out / "ranges.png")
     draw_sensitivity(sensitivity, arguments.out / "sensitivity.png")
     print(f"wrote ranges.png ({name}) and sensitivity.png into {arguments.out}")

@@ -32,8 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
     from quant.audio.clips import read_calibration_clips
     from quant.commands.options import load_network
     from quant.commands.progress import ProgressBars
-    from quant.evaluation.judge import Judge
+    from quant.evaluation.judge import SimulationJudge
     from quant.evaluation.sensitivity import (
+        JUDGED_CLIPS,
+        JUDGED_SECONDS,
         draw_sensitivity,
         format_sensitivity,
         measure_sensitivity,
@@ -45,11 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
     make_folder(arguments.out)
     checkpoint = load_network(arguments)
     rate = checkpoint.signal.sample_rate
-    clips, judged = split_clips(read_calibration_clips(arguments.clips or clips_folder(), rate))
+    clips = read_calibration_clips(arguments.clips or clips_folder(), rate)
+    clips, judged = split_clips(clips, JUDGED_CLIPS, JUDGED_SECONDS)
     recipe = replace(RECIPES["int8"], level_dbfs=None)
     with ProgressBars() as progress:
         calibrated = calibrate_checkpoint(checkpoint, noisy_clips(clips), recipe, progress)
-        sensitivity = measure_sensitivity(calibrated, Judge(judged, checkpoint), progress)
+        sensitivity = measure_sensitivity(calibrated, SimulationJudge(judged, checkpoint), progress)
     table = format_sensitivity(sensitivity)
     write_json(arguments.out / "sensitivity.json", sensitivity.to_dict())
     write_whole(arguments.out / "sensitivity.txt", table + "\n")

@@ -1,20 +1,25 @@
 """How near a quantized network's output is to the float network's, on clips set aside for that.
 
-Quantization is simulated, so that a recipe, a scope or a technique can be judged without a file.
-Nearness is an SNR to the float network, of the mask and of the output; where the clean speech is
+A file is judged by what it puts out, frame by frame, as on a device. A scope of which there is no
+file is simulated. Nearness is an SNR to the float network; where the clean speech is
 known, also what is lost in PESQ-WB, STOI and SI-SNR, paired clip by clip.
 """
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from edge_se.enhancer import Enhancer
 from edge_se.signal import Signal
 from quant.audio.clips import CalibrationClips
-from quant.audio.mixing import calibration_mixtures
+from quant.audio.frames import analyse
+from quant.audio.mixing import calibration_mixtures, gain_to
 from quant.evaluation.metrics import WITH_CLEAN, MetricError, at_metrics_rate
 from quant.graph.execute import Hook
 from quant.graph.graph import Graph, Range
@@ -24,6 +29,7 @@ from quant.ptq.offline import enhance_offline
 from quant.ptq.pipeline import CalibratedGraph, corrected, simulate
 
 SNR_LIMIT_DB = 100.0
+VOICE_DBFS = -26.0  # of each voice in a stream of several
 COMPRESSION = 0.3
 # Share of phase-aware error; the rest is of magnitudes alone (as in the training loss).
 COMPLEX_SHARE = 0.3
@@ -47,25 +53,24 @@ class JudgedClips:
 
     @staticmethod
     def of(clips: CalibrationClips, seed: int, count: int, seconds: float) -> "JudgedClips":
-        """`count` mixtures drawn by `seed`, or at most so many of the noisy clips, the first ones.
+        """`count` streams of `seconds`: clips one after the other, as states take seconds to fill.
 
-        Voices repeat, with other noise, where there are fewer. Clips are cut to `seconds`, or to
-        the shortest one's length.
+        Clean clips, in an order drawn by `seed` and equally loud, are mixed with noise; they repeat
+        where that takes more. Of noisy clips there are as many streams as they are enough for, one
+        shorter one at least.
         """
         rate = clips.rate
-        samples = round(seconds * rate)
+        length = round(seconds * rate)
         if clips.noisy:
-            found = [clip.samples for clip in clips.noisy[:count]]
-            length = min(samples, *(len(clip) for clip in found))
-            return JudgedClips(np.stack([clip[:length] for clip in found]), rate)
+            return JudgedClips(
+                _streams([clip.samples for clip in clips.noisy], count, length), rate
+            )
         random = np.random.default_rng(seed)
-        voices = len(clips.clean)
-        rounds, rest = divmod(count, voices)
-        order = [*range(voices)] * rounds + sorted(random.permutation(voices)[:rest])
-        speech = [clips.clean[index].samples for index in order]
-        length = min(samples, *(len(clip) for clip in speech))
+        voices = [clip.samples * gain_to(clip.samples, VOICE_DBFS) for clip in clips.clean]
+        rounds = -(-count * length // sum(map(len, voices)))
+        speech = [voices[i] for _ in range(rounds) for i in random.permutation(len(voices))]
         noise = [clip.samples for clip in clips.noise]
-        mixtures = calibration_mixtures([clip[:length] for clip in speech], noise, seed)
+        mixtures = calibration_mixtures([*_streams(speech, count, length)], noise, seed)
         return JudgedClips(
             np.stack([mixture.noisy for mixture in mixtures]),
             rate,
@@ -113,88 +118,68 @@ def format_change(loss: float, standard_error: float) -> str:
 
 @dataclass(frozen=True)
 class Quality:
+    """How near an output is to the float network's.
+
+    Attributes:
+        output_snr_db: SNR of the enhanced spectra to float's, mean over clips.
+        compressed_snr_db: the same, compressed (see `compressed_snr`).
+        losses: by metric, against the float network; empty without clean speech.
+    """
+
+    output_snr_db: float
+    compressed_snr_db: float
+    losses: dict[str, Loss]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Means for JSON."""
+        losses = {
+            name: {"mean": loss.mean, "standard_error": loss.error, "clips": loss.clips}
+            for name, loss in self.losses.items()
+        }
+        return vars(self) | {"losses": losses}
+
+
+@dataclass(frozen=True)
+class SimulatedQuality(Quality):
     """What a simulated network puts out.
 
     Attributes:
         mask_snr_db: SNR of the mask to float's, mean over clips.
-        output_snr_db: the same of the enhanced spectra.
-        compressed_snr_db: the same, compressed (see `compressed_snr`).
-        scores: by metric, each clip's score, NaN where it has none; empty without clean speech.
-        losses: by metric, against the float network.
-        enhanced: the samples [clips, n].
     """
 
     mask_snr_db: float
-    output_snr_db: float
-    compressed_snr_db: float
-    scores: dict[str, np.ndarray]
-    losses: dict[str, Loss]
-    enhanced: np.ndarray
-
-    def to_dict(self) -> dict:
-        """Means for JSON."""
-        return {
-            "mask_snr_db": self.mask_snr_db,
-            "output_snr_db": self.output_snr_db,
-            "compressed_snr_db": self.compressed_snr_db,
-            "losses": {
-                name: {
-                    "mean": loss.mean,
-                    "standard_error": loss.error,
-                    "clips": loss.clips,
-                }
-                for name, loss in self.losses.items()
-            },
-        }
 
 
 class Judge:
-    """Judges simulated networks by the same clips, against one float network."""
+    """Compares outputs for the same clips with the float network's."""
 
     def __init__(
-        self,
-        clips: JudgedClips,
-        checkpoint: Checkpoint,
-        metrics: Sequence[str] = ("pesq",),
+        self, clips: JudgedClips, metrics: Sequence[str], spectra: Tensor, samples: np.ndarray
     ) -> None:
-        """Run the float network.
+        """Score the float network.
 
         Args:
-            clips: what to judge by, at the network's rate.
-            checkpoint: the float network.
+            clips: what is judged by, at the network's rate.
             metrics: names of `WITH_CLEAN` to score where clean speech is known.
+            spectra: that float puts out, complex [clips, frames, bins].
+            samples: of these, [clips, n], aligned with the clips.
         """
         self.clips = clips
         self.metrics = tuple(metrics) if clips.clean is not None else ()
-        self._noisy = torch.from_numpy(clips.noisy)
-        self._mask, self._output, self.reference = self._run(
-            checkpoint.step(), checkpoint.signal, None
-        )
-        self.float_scores = self.score(self.reference)
+        self._spectra = spectra
+        self.float_scores = self._scores(samples)
 
-    def measure(self, graph: Graph, signal: Signal, hook: Hook | None) -> Quality:
-        """Judge the network as it is with the hook, usually a `FakeQuantizer`.
-
-        Args:
-            graph: the network.
-            signal: what it hears, at which level; the float network hears every level as it is.
-            hook: sees its values.
-        """
-        mask, output, enhanced = self._run(graph, signal, hook)
-        scores = self.score(enhanced)
+    def compare(self, spectra: Tensor, samples: np.ndarray) -> Quality:
+        """How near spectra and their samples, as of `__init__`, are to float's."""
+        scores = self._scores(samples)
         return Quality(
-            mask_snr_db=float(spectral_snr(mask, self._mask).mean()),
-            output_snr_db=float(spectral_snr(output, self._output).mean()),
-            compressed_snr_db=float(compressed_snr(output, self._output).mean()),
-            scores=scores,
-            losses={
-                name: Loss.of(self.float_scores[name] - found) for name, found in scores.items()
-            },
-            enhanced=enhanced,
+            float(spectral_snr(spectra, self._spectra).mean()),
+            float(compressed_snr(spectra, self._spectra).mean()),
+            {name: Loss.of(self.float_scores[name] - found) for name, found in scores.items()},
         )
 
-    def score(self, samples: np.ndarray) -> dict[str, np.ndarray]:
-        """Scores of samples [clips, n] by metric, NaN where a clip has none."""
+    def _scores(self, samples: np.ndarray) -> dict[str, np.ndarray]:
+        """Of each clip by metric, NaN where it has none."""
         return {name: self._score(name, samples) for name in self.metrics}
 
     def _score(self, metric: str, samples: np.ndarray) -> np.ndarray:
@@ -209,28 +194,71 @@ class Judge:
                 continue  # stays NaN: the clip has no score and no part in the mean
         return scores
 
-    def _run(
-        self, graph: Graph, signal: Signal, hook: Hook | None
-    ) -> tuple[Tensor, Tensor, np.ndarray]:
-        """Masks [clips, frames, values], enhanced spectra [clips, frames, bins] and samples."""
-        mask, spectra, samples = enhance_offline(graph, signal, self._noisy, hook)
-        return mask.flatten(2), spectra, samples.numpy()
+
+class FileJudge(Judge):
+    """Judges model files by what they put out, frame by frame."""
+
+    def __init__(self, clips: JudgedClips, plain: bytes, metrics: Sequence[str] = ()) -> None:
+        """Run the float network's file, `plain`; the rest is as for `Judge`."""
+        super().__init__(clips, metrics, *_put_out(plain, clips))
+
+    def measure(self, content: bytes) -> Quality:
+        """Judge the file of that content."""
+        return self.compare(*_put_out(content, self.clips))
+
+
+class SimulationJudge(Judge):
+    """Judges simulated networks."""
+
+    def __init__(
+        self, clips: JudgedClips, checkpoint: Checkpoint, metrics: Sequence[str] = ("pesq",)
+    ) -> None:
+        """Run the float network of a checkpoint; the rest is as for `Judge`."""
+        self._noisy = torch.from_numpy(clips.noisy)
+        expected = enhance_offline(checkpoint.step(), checkpoint.signal, self._noisy)
+        self._mask = expected.mask.flatten(2)
+        self.reference = expected.samples.numpy()
+        super().__init__(clips, metrics, expected.spectra, self.reference)
+
+    def measure(self, graph: Graph, signal: Signal, hook: Hook | None) -> SimulatedQuality:
+        """Judge the network as it is with the hook, usually a `FakeQuantizer`.
+
+        Args:
+            graph: the network.
+            signal: what it hears, at which level; the float network hears every level as it is.
+            hook: sees its values.
+        """
+        found = enhance_offline(graph, signal, self._noisy, hook)
+        quality = self.compare(found.spectra, found.samples.numpy())
+        mask_snr_db = float(spectral_snr(found.mask.flatten(2), self._mask).mean())
+        return SimulatedQuality(**vars(quality), mask_snr_db=mask_snr_db)
+
+
+def _streams(clips: Sequence[np.ndarray], count: int, length: int) -> np.ndarray:
+    """Clips one after the other, cut to at most `count` of `length`, or one shorter: [count, n]."""
+    whole = np.concatenate(clips)
+    length = min(length, len(whole))
+    pieces = min(count, len(whole) // length)
+    return whole[: pieces * length].reshape(pieces, length)
+
+
+def _put_out(content: bytes, clips: JudgedClips) -> tuple[Tensor, np.ndarray]:
+    """Spectra [clips, frames, bins] of what a model file makes of the clips, and samples."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(content)
+        enhancer = Enhancer(path)
+        samples = np.stack([enhancer.enhance(noisy) for noisy in clips.noisy])
+    return analyse(torch.from_numpy(samples), enhancer.manifest.signal), samples
 
 
 def measure(
-    calibrated: CalibratedGraph, recipe: Recipe, ranges: dict[str, Range], judge: Judge
-) -> Quality:
-    """Judge a recipe; the calibrated graph is left as it was."""
+    calibrated: CalibratedGraph, recipe: Recipe, ranges: dict[str, Range], judge: SimulationJudge
+) -> SimulatedQuality:
+    """Simulate and judge a recipe; the calibrated graph is left as it was."""
     with corrected(calibrated, recipe, ranges):
-        return judge_corrected(calibrated, recipe, ranges, judge)
-
-
-def judge_corrected(
-    calibrated: CalibratedGraph, recipe: Recipe, ranges: dict[str, Range], judge: Judge
-) -> Quality:
-    """Judge a recipe whose biases are corrected already."""
-    hook = simulate(calibrated, recipe, ranges)
-    return judge.measure(calibrated.graph, calibrated.signal, hook)
+        hook = simulate(calibrated, recipe, ranges)
+        return judge.measure(calibrated.graph, calibrated.signal, hook)
 
 
 def compressed_snr(spectra: Tensor, reference: Tensor) -> Tensor:

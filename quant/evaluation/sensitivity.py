@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from quant.evaluation.judge import Judge, Quality, measure
+from quant.evaluation.judge import SimulatedQuality, SimulationJudge, measure
 from quant.graph.encoding import Precision
 from quant.graph.recipes import RECIPES, Override, Recipe
 from quant.graph.scopes import Scope, find_scopes
@@ -18,6 +18,8 @@ from quant.ptq.pipeline import CalibratedGraph, Progress, find_ranges
 from quant.ptq.ranges import extreme_ranges
 
 ALL = "all"
+# What it is judged by: each scope takes three simulations.
+JUDGED_CLIPS, JUDGED_SECONDS = 32, 3.0
 # Biases are corrected for each scope and precision anew: on so many clips, as that takes time.
 SHIFT_CLIPS = 2
 
@@ -34,9 +36,9 @@ class ScopeCost:
     """
 
     scope: str
-    int8: Quality
-    int16: Quality
-    left_float: Quality
+    int8: SimulatedQuality
+    int16: SimulatedQuality
+    left_float: SimulatedQuality
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Sensitivity:
 
 def measure_sensitivity(
     calibrated: CalibratedGraph,
-    judge: Judge,
+    judge: SimulationJudge,
     progress: Progress = lambda stage, done, total: None,
 ) -> Sensitivity:
     """Measure every scope of a calibrated graph.
@@ -95,8 +97,8 @@ def measure_sensitivity(
 
 
 def _alone(
-    calibrated: CalibratedGraph, judge: Judge, scope: Scope, precision: Precision
-) -> Quality:
+    calibrated: CalibratedGraph, judge: SimulationJudge, scope: Scope, precision: Precision
+) -> SimulatedQuality:
     recipe = Recipe("float", Precision.FLOAT, (Override(scope.pattern, precision),))
     ranges = (
         extreme_ranges(calibrated.statistics)
@@ -106,7 +108,9 @@ def _alone(
     return measure(calibrated, recipe, ranges, judge)
 
 
-def _left_float(calibrated: CalibratedGraph, judge: Judge, scope: Scope) -> Quality:
+def _left_float(
+    calibrated: CalibratedGraph, judge: SimulationJudge, scope: Scope
+) -> SimulatedQuality:
     recipe = Recipe("int8", Precision.INT8, (Override(scope.pattern, Precision.FLOAT),))
     return measure(calibrated, recipe, find_ranges(calibrated, recipe), judge)
 
@@ -142,7 +146,7 @@ def format_sensitivity(sensitivity: Sensitivity) -> str:
     )
 
 
-def _pesq_gained(entry: ScopeCost, whole: Quality) -> str:
+def _pesq_gained(entry: ScopeCost, whole: SimulatedQuality) -> str:
     return f"{whole.losses['pesq'].mean - entry.left_float.losses['pesq'].mean:+.3f}"
 
 

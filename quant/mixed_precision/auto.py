@@ -4,9 +4,9 @@ Candidates are static INT8, the network's own recipes (for GTCRN static INT8 wit
 whole encoder and decoder left float), and dynamic INT8; then, if no static one will do, or one at
 half the cost nearly does, the nearest to float of them again with its weights recovered. What they
 cost comes from checked-in tables of instructions (`costs.py`), in C or in LiteRT, as each will run,
-so that the choice does not depend on the machine that makes it; what they lose is measured on
-mixtures that neither calibration nor recovery heard. Float is no candidate, but its cost is always
-found beside theirs.
+so that the choice does not depend on the machine that makes it; what they lose is measured by their
+files, on mixtures that neither calibration nor recovery heard. Float is no candidate, but its cost
+is always found beside theirs.
 """
 
 import copy
@@ -23,7 +23,7 @@ import torch
 
 from quant.audio.clips import CalibrationClips, enough_to_hold_out, hold_out
 from quant.c.engines import float_engine, int8_engine, with_weights
-from quant.evaluation.judge import Judge, JudgedClips, Quality, format_change, judge_corrected
+from quant.evaluation.judge import FileJudge, JudgedClips, Quality, format_change
 from quant.graph.graph import Range
 from quant.graph.recipes import RECIPES, Recipe
 from quant.mixed_precision.costs import Board, Cost, predict
@@ -41,7 +41,8 @@ from quant.ptq.pipeline import (
 )
 from quant.training.recovery import Recovered, Recovery, one_thread
 
-JUDGED_CLIPS, JUDGED_SECONDS = 32, 3.0
+# So long, as rounding adds up in the states for seconds: 3 s show a third of it, or nothing.
+JUDGED_CLIPS, JUDGED_SECONDS = 32, 10.0
 # Of recovery: with them, calibration and judgement stay under five minutes of one core.
 RECOVERY_STEPS = 60
 # What else may be lost beside a PESQ-WB of the budget, for each of its units.
@@ -241,7 +242,7 @@ def choose_recipe(
     plain = with_weights(plain, partial(float_engine, checkpoint, RECIPES["float"]))
     with torch.no_grad():
         judge, candidates = _Trials(checkpoint, calibration, board).of_all(
-            lambda: Judge(judged, checkpoint, tuple(limits(quality_budget))), progress
+            lambda: FileJudge(judged, plain, tuple(limits(quality_budget))), progress
         )
         chosen = choose(candidates, quality_budget, len(plain))
         promising = worth_recovering(candidates, chosen, quality_budget, len(plain))
@@ -277,8 +278,8 @@ class _Trials:
     board: Board
 
     def of_all(
-        self, judging: Callable[[], Judge], progress: Progress
-    ) -> tuple[Judge, list[Candidate]]:
+        self, judging: Callable[[], FileJudge], progress: Progress
+    ) -> tuple[FileJudge, list[Candidate]]:
         """Try all recipes, half of the work in a second process if there are cores.
 
         Operators are small: a second core is of use to a second process, hardly to a second thread.
@@ -327,7 +328,7 @@ class _Trials:
         self,
         recipes: Sequence[Recipe],
         steps: Mapping[_Step, CalibratedGraph],
-        judge: Judge,
+        judge: FileJudge,
         progress: Progress,
     ) -> list[Candidate]:
         candidates = []
@@ -429,15 +430,14 @@ def _try(
     recipe: Recipe,
     calibrated: CalibratedGraph,
     ranges: dict[str, Range],
-    judge: Judge,
+    judge: FileJudge,
     board: Board,
 ) -> Candidate:
     with corrected(calibrated, recipe, ranges):
         content = build(calibrated, recipe, ranges, {})
         if recipe.is_int8:
             content = with_weights(content, partial(int8_engine, content))
-        quality = judge_corrected(calibrated, recipe, ranges, judge)
-    cost = predict(content, board.core)
+    quality, cost = judge.measure(content), predict(content, board.core)
     return Candidate(recipe, calibrated, ranges, quality, cost, len(content))
 
 

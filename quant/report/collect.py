@@ -15,9 +15,8 @@ from edge_se.enhancer import Enhancer
 from edge_se.inspection import inspect_model
 from edge_se.peers import Ours
 from quant.audio.clips import CalibrationClips
-from quant.audio.frames import analyse
 from quant.evaluation.evaluate import EvaluationResult, Summary, evaluate_pairs, summarize
-from quant.evaluation.judge import Judge, JudgedClips, compressed_snr, spectral_snr
+from quant.evaluation.judge import FileJudge, JudgedClips, Quality, SimulationJudge
 from quant.evaluation.pairs import Pair
 from quant.evaluation.robustness import Robustness, measure_robustness
 from quant.evaluation.saturation import SaturationCounter
@@ -29,9 +28,10 @@ from quant.graph.recipes import Recipe
 from quant.graph.simulate import FakeQuantizer
 from quant.mixed_precision.auto import Decision
 from quant.mixed_precision.costs import Board, load_table, predict
+from quant.ptq.offline import enhance_offline
 from quant.ptq.pipeline import CALIBRATION_SEED, CalibratedGraph, Progress, corrected
 
-CLIPS, SECONDS = 24, 4.0
+CLIPS, SECONDS = 12, 8.0
 SENSITIVITY_CLIPS, SENSITIVITY_SECONDS = 6, 2.0
 LEVEL_BUCKET_DB = 10.0
 SHOWN_SNR_DB = 5.0
@@ -57,12 +57,10 @@ class Inside:
 
     Attributes:
         clipping: share of values cut off, by tensor, the largest first.
-        simulated: SNRs of the simulation to float; None where there is none.
         sensitivity: of the network's scopes; None where they can't be simulated apart.
     """
 
     clipping: dict[str, float]
-    simulated: dict[str, Any] | None = None
     sensitivity: Sensitivity | None = None
 
 
@@ -97,8 +95,7 @@ class Figures:
         facts: names, sizes, operators, states, times and costs, ready for JSON.
         quality: of the files on clips not used before; None without clean speech.
         levels: the same by level.
-        to_float: SNRs to float on the same clips, in dB: simulated, or where there is no simulation
-            of the files.
+        to_float: SNRs to float on the same clips, in dB.
         robustness: of the files.
         stress: of the files, by the names "quantized" and "float".
         sensitivity: of the network's scopes; None where they can't be simulated apart.
@@ -113,7 +110,7 @@ class Figures:
     facts: dict[str, Any]
     quality: EvaluationResult | None
     levels: tuple[Summary, ...]
-    to_float: dict[str, Any]
+    to_float: Quality
     robustness: Robustness
     stress: dict[str, Stress]
     sensitivity: Sensitivity | None
@@ -132,7 +129,7 @@ class Figures:
             **self.facts,
             "quality": self.quality.to_dict() if self.quality else None,
             "quality_by_level": [vars(summary) for summary in self.levels],
-            "to_float": self.to_float,
+            "to_float": self.to_float.to_dict(),
             "robustness": self.robustness.to_dict(),
             "stress": {name: found.to_dict() for name, found in self.stress.items()},
             "sensitivity": self.sensitivity.to_dict() if self.sensitivity else None,
@@ -169,8 +166,8 @@ def collect(made: Made, progress: Progress = lambda stage, done, total: None) ->
         facts = _facts(made, plain, quantized)
         signals = _signals(plain, quantized, clips)
         inside = made.look_inside(clips, progress)
-        to_float = inside.simulated or _to_float(plain, quantized, clips)
-    grade, remarks = judge_result(result, to_float["compressed_snr_db"], facts, robustness)
+        to_float = FileJudge(clips, made.plain).measure(made.content)
+    grade, remarks = judge_result(result, to_float.compressed_snr_db, facts, robustness)
     return Figures(
         facts=facts,
         quality=result,
@@ -223,20 +220,6 @@ def _signals(plain: Path, quantized: Path, clips: JudgedClips) -> dict[str, np.n
     }
 
 
-def _to_float(plain: Path, quantized: Path, clips: JudgedClips) -> dict[str, Any]:
-    """SNRs of what the quantized file puts out to what the float one does, means over clips."""
-    model, reference = Enhancer(quantized), Enhancer(plain)
-    signal = reference.manifest.signal
-    found, expected = (
-        analyse(torch.from_numpy(np.stack([each.enhance(c) for c in clips.noisy])), signal)
-        for each in (model, reference)
-    )
-    return {
-        "output_snr_db": float(spectral_snr(found, expected).mean()),
-        "compressed_snr_db": float(compressed_snr(found, expected).mean()),
-    }
-
-
 def look_inside(
     calibrated: CalibratedGraph,
     recipe: Recipe,
@@ -257,10 +240,10 @@ def look_inside(
     encodings = assign_encodings(graph, recipe.choose, dict(ranges), recipe.signals)
     counter = SaturationCounter(graph, encodings, FakeQuantizer(graph, encodings, recipe.choose))
     with corrected(calibrated, recipe, dict(ranges)):
-        quality = Judge(clips, checkpoint, ()).measure(graph, calibrated.signal, counter)
+        enhance_offline(graph, calibrated.signal, torch.from_numpy(clips.noisy), counter)
     few = clips.first(SENSITIVITY_CLIPS, SENSITIVITY_SECONDS)
-    sensitivity = measure_sensitivity(calibrated, Judge(few, checkpoint), progress)
-    return Inside(counter.shares, quality.to_dict(), sensitivity)
+    sensitivity = measure_sensitivity(calibrated, SimulationJudge(few, checkpoint), progress)
+    return Inside(counter.shares, sensitivity)
 
 
 def _facts(made: Made, plain: Path, quantized: Path) -> dict[str, Any]:

@@ -20,11 +20,6 @@ from quant.report.collect import Figures
 PAGE, DATA = "report.html", "report.json"
 CLIPPING_SHOWN = 12
 SYSTEMS = {"noisy": "noisy", "reference": "float", "enhanced": "quantized"}
-RATIOS = {
-    "mask_snr_db": "mask",
-    "output_snr_db": "output",
-    "compressed_snr_db": "output, compressed",
-}
 GRADE_WORDS = {
     "good": "as good as float",
     "fair": "a little worse than float",
@@ -176,7 +171,7 @@ def _cards(figures: Figures) -> str:
             ),
         )
     else:
-        snr_db = figures.to_float["output_snr_db"]
+        snr_db = figures.to_float.output_snr_db
         cards.insert(0, (f"{snr_db:.1f} dB", "SNR of the output to float's"))
     inner = "".join(
         f'<div class="card"><b>{escape(figure)}</b><span>{escape(text)}</span></div>'
@@ -188,9 +183,8 @@ def _cards(figures: Figures) -> str:
 def _quality(figures: Figures) -> str:
     if figures.quality is None:
         ratios = [
-            (label, f"{figures.to_float[name]:.1f}")
-            for name, label in RATIOS.items()
-            if name in figures.to_float
+            ("output", f"{figures.to_float.output_snr_db:.1f}"),
+            ("output, compressed", f"{figures.to_float.compressed_snr_db:.1f}"),
         ]
         return _section("Quality", _table(("SNR to float", "dB"), ratios))
     buckets, overall = figures.quality.buckets, figures.quality.overall

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from quant.evaluation.judge import Judge, JudgedClips
+from quant.evaluation.judge import JudgedClips, SimulationJudge
 from quant.evaluation.sensitivity import format_sensitivity, measure_sensitivity
 from quant.graph import operators as ops
 from quant.graph.graph import Graph
@@ -36,7 +36,7 @@ def sensitivity():
     noise = np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32) / 60
     clips = JudgedClips(noise, 16000)
     calibrated = CalibratedGraph(checkpoint, graph, statistics, SIGNAL)
-    return measure_sensitivity(calibrated, Judge(clips, checkpoint))
+    return measure_sensitivity(calibrated, SimulationJudge(clips, checkpoint))
 
 
 def test_the_scope_with_the_coarse_range_costs_most(sensitivity):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from quant.evaluation.evaluate import Difference, EvaluationResult, Summary
-from quant.evaluation.judge import Loss, Quality
+from quant.evaluation.judge import Loss, Quality, SimulatedQuality
 from quant.evaluation.robustness import Case, Robustness
 from quant.evaluation.sensitivity import ScopeCost, Sensitivity
 from quant.evaluation.stress import KNOCKS, LEVELS_DBFS, Condition, Recovery, Stress
@@ -54,9 +54,8 @@ def stress(ms: float | None) -> Stress:
     return Stress(6, recoveries, tuple(conditions))
 
 
-def quality(snr_db: float) -> Quality:
-    losses = {"pesq": Loss(0.03, 0.01, 4)}
-    return Quality(snr_db, snr_db, snr_db, {}, losses, np.zeros((1, 1)))
+def quality(snr_db: float) -> SimulatedQuality:
+    return SimulatedQuality(snr_db, snr_db, {"pesq": Loss(0.03, 0.01, 4)}, snr_db)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,7 @@ def figures(facts) -> Figures:
         facts=facts,
         quality=result(0.004),
         levels=(summary("-30 dBFS", 1.7),),
-        to_float=quality(20.0).to_dict(),
+        to_float=quality(20.0),
         robustness=robustness(),
         stress={"quantized": stress(None), "float": stress(250.0)},
         sensitivity=Sensitivity(costs, {"pesq": 1.8}),
@@ -200,14 +199,14 @@ def test_loss_at_a_level_and_drift_are_said(facts):
 def test_a_module_of_one_s_own_has_a_page_without_what_nobody_simulated(facts, figures):
     recipe = facts["model"]["recipe"] | {"route": "litert", "float": {"gru": {"EXP": 2, "LOG": 1}}}
     model = facts["model"] | {"recipe": recipe, "sha256": None}
-    ratios = {"output_snr_db": 30.25, "compressed_snr_db": 10.0}
+    to_float = Quality(30.25, 10.0, {})
 
     changed = {"facts": facts | {"model": model}, "sensitivity": None}
-    page = render(replace(figures, **changed, quality=None, to_float=ratios))
+    page = render(replace(figures, **changed, quality=None, to_float=to_float))
 
     assert "gru</td><td>2 exp, 1 log</td>" in page
     assert "Sensitivity" not in page and "SHA-256" not in page
-    assert "<td>output</td><td>30.2</td>" in page and "<td>mask</td>" not in page
+    assert "<td>output</td><td>30.2</td>" in page
     _, remarks = judge_result(None, 10.0, {**facts, "model": model}, robustness())
     assert "recipe file that leaves layers float" in remarks[0]
 
