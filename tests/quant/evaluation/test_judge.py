@@ -91,6 +91,16 @@ def test_a_loss_is_the_mean_of_the_pairs_that_have_a_score():
     assert Loss.of(np.array([np.nan])).clips == 0
 
 
+def test_one_clip_in_ten_that_is_quite_different_does_not_decide():
+    usual = np.random.default_rng(0).normal(0.03, 0.02, 20)
+    loss, other = Loss.of(usual), Loss.of(np.append(usual[:-1], -2.0))
+
+    assert loss.mean == pytest.approx(usual.mean(), abs=0.005)
+    assert loss.error == pytest.approx(usual.std() / np.sqrt(20), rel=0.3)
+    assert (other.mean, other.error) == pytest.approx((loss.mean, loss.error), abs=0.005)
+    assert other.clips == 20
+
+
 def test_mixtures_are_as_many_and_as_long_as_asked_for():
     random = np.random.default_rng(0)
     clips = [
