@@ -113,18 +113,20 @@ def load_checkpoint(path: Path, architecture: str | None = None, **options: Any)
     network = find_network(named) if named else nearest_network(state_dict)[0]
     options = network.options(state_dict) | stated_options | options
     model = _create(path, network, options)
+    took: tuple[str, ...] = ()
     if not (network.separates or "window_function" in options):
         signal = network.signal(model)
         heard_through = window_function_of(state_dict, signal.window)
         if heard_through not in (None, signal.window_function):
             options["window_function"] = heard_through
             model = _create(path, network, options)
+            took = (f"took {heard_through}, whose values are beside the weights, for the window",)
     state_dict, left_out = without_unread(state_dict, model.state_dict())
     _check_keys(path, network, state_dict, model.state_dict(), recognised=not named)
     _check_finite(path, state_dict)
     model.load_state_dict(state_dict)
     digest = hashlib.sha256(content).hexdigest()
-    notes = (*found.notes, *left_out)
+    notes = (*found.notes, *took, *left_out)
     return Checkpoint(model.eval(), network, path.name, digest, options, notes)
 
 

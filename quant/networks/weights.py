@@ -234,7 +234,7 @@ def without_unread(
     kept = {name: value for name, value in weights.items() if name not in unread}
     filled = {name: torch.zeros_like(value) for name, value in counters.items()}
     seen = [name for name in unread if not _is_counter(name)]
-    notes = (f"left out {_some(seen)}, which inference never reads",) if seen else ()
+    notes = (f"left out {_some(seen)}, no part of the network",) if seen else ()
     return {**filled, **kept}, notes
 
 

@@ -103,6 +103,8 @@ def test_a_window_beside_the_weights_is_read(tmp_path, name, shape, read):
     checkpoint = load_checkpoint(path)
 
     assert checkpoint.signal.window_function == read
+    told = [note for note in checkpoint.notes if note.startswith(f"took {read}")]
+    assert len(told) == (read != "square_root_hann")
     given = load_checkpoint(path, window_function="square_root_hann")
     assert given.signal.window_function == "square_root_hann"
 
