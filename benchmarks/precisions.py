@@ -21,10 +21,8 @@ from quant.checkpoints import default_checkpoint_path
 from quant.evaluation.evaluate import EvaluationResult, Summary, evaluate_pairs, summarize
 from quant.evaluation.metrics import METRICS, WITH_CLEAN
 from quant.evaluation.pairs import Pair, load_pairs
+from quant.networks.checkpoint import load_checkpoint
 
-PRECISIONS = (
-    *("float", "auto", "int8", "int8_float_ends", "int8_float_coders", "dynamic", "int16x8"),
-)
 COMMAND = "python -m benchmarks.precisions --noisy NOISY --clean CLEAN [TITLE=CHECKPOINT ...]"
 COLUMNS = [
     *("precision", "PESQ-WB", "against float", "STOI", "SI-SNR dB", "SNR to float dB"),
@@ -35,7 +33,9 @@ BUILT_IN = "The built-in network"
 
 def files(checkpoint: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     """A network's model files, by what a table calls them."""
-    for precision in PRECISIONS:
+    network = load_checkpoint(checkpoint).network
+    own = [recipe.name for recipe in network.recipes]
+    for precision in ("float", "auto", "int8", *own, "dynamic", "int16x8"):
         path = folder / f"{precision}.tflite"
         result = quantize(checkpoint, precision=precision)
         result.save(path)
