@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test test-slow test-board fuzz lint format benchmark quality costs default-model wheels clean
+.PHONY: setup demo test test-slow test-board fuzz lint format benchmark performance quality costs \
+	default-model wheels clean
 
 setup: $(INSTALLED)
 
@@ -79,6 +80,19 @@ benchmark: $(INSTALLED) $(BENCHMARKED)
 $(BENCHMARKED): $(DEMO)/gtcrn_%.tflite: $(INSTALLED) $(wildcard quant/*.py quant/*/*.py)
 	mkdir -p $(DEMO)
 	$(BIN)/edge-se quantize --precision $* --recover 0 --out $@
+
+# Speed, instructions and sizes for docs/results.md, all anew: an hour. AUDIO is a recording of
+# speech, NETWORKS are checkpoints beside the built-in one.
+AUDIO ?= $(DEMO)/noisy/clip_1.wav
+NETWORKS ?=
+
+performance: $(INSTALLED) $(BENCHMARKED)
+	$(BIN)/python -m benchmarks.demo mix $(DEMO)
+	$(BIN)/python -m benchmarks.engines $(AUDIO) $(NETWORKS)
+	$(BIN)/python -m benchmarks.frame_loop $(BENCHMARKED)
+	$(BIN)/python -m benchmarks.speed $(AUDIO) $(NETWORKS) --peers $(PEERS)
+	$(BIN)/python -m benchmarks.sizes
+	$(BIN)/python -m benchmarks.results
 
 # What each technique of quantization is worth, on these clips; see docs/results.md.
 CHECKPOINTS ?=

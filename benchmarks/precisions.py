@@ -22,6 +22,7 @@ from quant.evaluation.evaluate import EvaluationResult, Summary, evaluate_pairs,
 from quant.evaluation.metrics import METRICS, WITH_CLEAN
 from quant.evaluation.pairs import Pair, load_pairs
 from quant.networks.checkpoint import load_checkpoint
+from quant.networks.network import Network
 
 COMMAND = "python -m benchmarks.precisions --noisy NOISY --clean CLEAN [TITLE=CHECKPOINT ...]"
 COLUMNS = [
@@ -31,11 +32,15 @@ COLUMNS = [
 BUILT_IN = "The built-in network"
 
 
+def precisions_of(network: Network) -> list[str]:
+    """What there is a row for."""
+    own = [recipe.name for recipe in network.recipes]
+    return ["float", "auto", "int8", *own, "dynamic", "int16x8"]
+
+
 def files(checkpoint: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     """A network's model files, by what a table calls them."""
-    network = load_checkpoint(checkpoint).network
-    own = [recipe.name for recipe in network.recipes]
-    for precision in ("float", "auto", "int8", *own, "dynamic", "int16x8"):
+    for precision in precisions_of(load_checkpoint(checkpoint).network):
         path = folder / f"{precision}.tflite"
         result = quantize(checkpoint, precision=precision)
         result.save(path)

@@ -33,7 +33,8 @@ def sizes(arithmetic: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="edge-se-") as name:
         library = Path(name) / "engine.so"
         for options, compiler in TARGETS.values():
-            command = ["edge-se", "compile", "--arithmetic", arithmetic, *options]
+            program = (sys.executable, "-m", "edge_se", "compile")
+            command = [*program, "--arithmetic", arithmetic, *options]
             environment = os.environ | ({} if compiler is None else {"CC": compiler})
             subprocess.run([*command, "--out", str(library)], env=environment, check=True)
             yield f"{library.stat().st_size / 1000:.0f} KB"

@@ -22,7 +22,7 @@ def test_each_precision_has_a_row_and_the_built_in_file_its_conditions(tmp_path,
             soundfile.write(tmp_path / folder / f"{index}.wav", samples + more, 16000)
     target = tmp_path / "10.json"
     folders = [f"--{name}={tmp_path / name}" for name in ("noisy", "clean")]
-    monkeypatch.setattr(precisions, "PRECISIONS", ("float", "dynamic"))
+    monkeypatch.setattr(precisions, "precisions_of", lambda network: ["float", "dynamic"])
     # Calibrated with the noisy ones alone, which takes a tenth of the time.
     monkeypatch.setattr(precisions, "quantize", partial(quantize, clips=tmp_path / "noisy"))
     monkeypatch.setattr(sys, "argv", ["precisions", *folders, "--json", str(target)])
