@@ -44,21 +44,20 @@ RUNS = (
 NAMES = {"c": "C", "tflite": f"LiteRT {version('ai-edge-litert')}"}
 
 
-def systems(checkpoints: Sequence[Path], peers: Sequence[Path], folder: Path) -> Iterator[Peer]:
-    """Everything to time; model files are made in a folder."""
+def ours(checkpoints: Sequence[Path], folder: Path) -> Iterator[Peer]:
+    """Networks in every precision and engine; their files are made in a folder."""
     for number, checkpoint in enumerate(checkpoints):
         for precision in dict.fromkeys(precision for precision, *_ in RUNS):
             made = quantize(checkpoint, precision=precision, recovery_minutes=0)
             made.save(folder / f"{number}_{precision}.tflite")
         for precision, engine, stft in RUNS:
             enhancer = Enhancer(folder / f"{number}_{precision}.tflite", engine, stft=stft)
-            ours = Ours(enhancer)
+            found = Ours(enhancer)
             told = enhancer.manifest.architecture, checkpoint.name
-            ours.name = f"{told[0]} ({told[1]}), `{precision}` in {NAMES[engine]}"
+            found.name = f"{told[0]} ({told[1]}), `{precision}` in {NAMES[engine]}"
             if stft is not None:
-                ours.name += f", {stft}"
-            yield ours
-    yield from map(load_peer, peers)
+                found.name += f", {stft}"
+            yield found
 
 
 def cells(entry: dict[str, Any]) -> list[str]:
@@ -85,8 +84,9 @@ def main() -> int:
     arguments = parser.parse_args()
     recording = read(arguments.audio)
     checkpoints = [default_checkpoint_path(), *arguments.checkpoints]
+    peers = [*map(load_peer, arguments.peers)]
     with tempfile.TemporaryDirectory(prefix="edge-se-") as name:
-        found = [*systems(checkpoints, arguments.peers, Path(name))]
+        found = [*ours(checkpoints, Path(name)), *peers]
         mono = recording.samples.mean(axis=1)
         samples = resample(mono, recording.rate, found[0].sample_rate)
         report = compare(found, samples, arguments.seconds)

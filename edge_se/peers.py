@@ -51,9 +51,9 @@ def load_peer(path: Path) -> Peer:
     """Load what a path names.
 
     Args:
-        path: A model of ours, the authors' streaming ONNX of GTCRN, a folder with DTLN's stages,
-            RNNoise's shared library (librnnoise*.so), or `RNNOISE` for the installed one;
-            `WEBRTC`; or `BUILT_IN` for the built-in GTCRN in our C engine, in float.
+        path: A model of ours, the authors' streaming ONNX of GTCRN or UL-UNAS, a folder with
+            DTLN's stages, RNNoise's shared library (librnnoise*.so), or `RNNOISE` for the installed
+            one; `WEBRTC`; or `BUILT_IN` for the built-in GTCRN in our C engine, in float.
 
     Raises:
         UserError: It is none of these, or its runtime is not installed.
@@ -70,7 +70,7 @@ def load_peer(path: Path) -> Peer:
         return Dtln(path)
     ours = path.is_file() and has_manifest(path.read_bytes())
     if path.suffix == ENGINES["onnxruntime"] and not ours:
-        return GtcrnOnnx(path, create_session(path))
+        return StreamingOnnx(path, create_session(path))
     return Ours(Enhancer(path))
 
 
@@ -92,39 +92,47 @@ class Ours:
         self.process = enhancer.process
 
 
-class GtcrnOnnx:
-    """The authors' streaming export of GTCRN in onnxruntime; see `Peer`.
+class StreamingOnnx:
+    """The authors' streaming export of GTCRN or UL-UNAS in onnxruntime; see `Peer`.
 
     Run as upstream's `stream/gtcrn_stream.py` does: a dictionary of inputs per frame, the caches
     handed from one call to the next.
     """
 
     hop_size, sample_rate, sample_dtype = 256, 16000, np.dtype(np.float32)
-    _CACHES = ("conv_cache", "tra_cache", "inter_cache")
+    # By their inputs, caches in the order of outputs: whose export it is, and its window function.
+    _KNOWN: Mapping[tuple[str, ...], tuple[str, str]] = {
+        ("mix", "conv_cache", "tra_cache", "inter_cache"): ("GTCRN", "square_root_hann"),
+        ("mix", "conv_cache", "tfa_cache", "inter_cache"): ("UL-UNAS", "hann"),
+    }
 
     def __init__(self, path: Path, session: Any) -> None:
         """Use a session of `create_session`; raises UserError when it has other inputs."""
-        self.name = f"{path.name} (the authors' GTCRN, onnxruntime)"
         self.size_kb = _size_kb(path)
         shapes = {node.name: node.shape for node in session.get_inputs()}
-        if set(shapes) != {"mix", *self._CACHES}:
+        if tuple(shapes) not in self._KNOWN:
             raise UserError(
                 f"{path} has the inputs {', '.join(shapes)}: neither a model of edge-se nor the "
-                f"authors' streaming export of GTCRN, so there is no way to run it"
+                f"authors' streaming export of GTCRN or UL-UNAS, so there is no way to run it"
             )
+        network, window_function = self._KNOWN[tuple(shapes)]
+        self.name = f"{path.name} (the authors' {network}, onnxruntime)"
         self._run = session.run
-        self._stft = Stft(Signal(self.sample_rate, 2 * self.hop_size, self.hop_size))
+        self._stft = Stft(
+            Signal(self.sample_rate, 2 * self.hop_size, self.hop_size, window_function)
+        )
         self._inputs: dict[str, NDArray[np.float32]] = {
             name: np.zeros(shape, np.float32) for name, shape in shapes.items()
         }
         self._mix = self._inputs["mix"][0, :, 0]
+        self._caches = [*shapes][1:]
 
     def process(self, frame: Samples, out: Samples) -> None:
         """Take in one hop (float32 [256]) and write one enhanced hop to `out`."""
         spectrum = self._stft.analyse(frame)
         self._mix[...] = spectrum.view(np.float32).reshape(-1, 2)
         enhanced, *caches = self._run(None, self._inputs)
-        self._inputs.update(zip(self._CACHES, caches, strict=True))
+        self._inputs.update(zip(self._caches, caches, strict=True))
         self._stft.synthesise(enhanced.view(np.complex64).reshape(-1), out)
 
 

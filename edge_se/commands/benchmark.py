@@ -70,7 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="PEER",
         help="time these by turns with the model: other models of edge-se, c (the C engine built "
-        "in), the authors' streaming ONNX of GTCRN, a folder with both stages of DTLN, rnnoise "
+        "in), the authors' streaming ONNX of GTCRN or UL-UNAS, a folder with both stages of DTLN, "
+        "rnnoise "
         "(the library of pip's pyrnnoise or of the system; or a librnnoise.so), or webrtc (pip's "
         "webrtc-noise-gain)",
     )

@@ -132,6 +132,16 @@ def test_the_authors_onnx_enhances_as_the_authors_did(assets):
     assert correlation(output, expected[: len(output)]) > 0.99
 
 
+def test_the_authors_onnx_of_ul_unas_gives_their_output(assets):
+    reference = np.load(assets / "reference" / "ul_unas_reference.npz")
+    peer = load_peer(assets / "ul_unas" / "ulunas_stream_simple.onnx")
+
+    output = stream(peer, reference["wav"])[256:]
+
+    # Theirs begins with a frame of reflected samples, which the states remember for a while.
+    assert correlation(output, reference["enhanced"][: len(output)]) > 0.999
+
+
 def test_rnnoise_takes_noise_away():
     pytest.importorskip("pyrnnoise", reason="pyrnnoise is not installed")
     noise = (0.05 * np.random.default_rng(0).standard_normal(96000)).astype(np.float32)
