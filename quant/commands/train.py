@@ -15,6 +15,7 @@ from edge_se.options import (
     positive_float,
     positive_int,
     weight,
+    word,
 )
 from quant.commands.options import (
     add_architecture_arguments,
@@ -57,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "share of mixtures with levels, DC, hum, knocks",
         ),
         ("--perceptual-weight", weight, 0.0, "weight of the perceptual loss, what PESQ hears"),
+        (
+            "--fading-weight",
+            weight,
+            0.0,
+            "weight of the penalty on attention that is slow to forget",
+        ),
         ("--teacher-weight", weight, 1.0, "weight of the loss to the teacher's output"),
     )
     for name, kind, default, meaning in numbers:
@@ -85,6 +92,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=checkpoint_path,
         metavar="CHECKPOINT",
         help="learn the output of this trained network too, beside the clean speech",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        type=word,
+        default=[],
+        metavar="GLOB",
+        help="train only weights of these names, such as 'decoder.*', and keep the others, "
+        "BatchNorm's statistics too",
     )
     parser.add_argument(
         "--seed", type=count(), default=0, help="of weights and mixtures (default: 0)"
@@ -134,6 +150,8 @@ def run(arguments: argparse.Namespace) -> int:
         outlier_weight=arguments.outlier_weight,
         si_snr_weight=arguments.si_snr_weight,
         perceptual_weight=arguments.perceptual_weight,
+        fading_weight=arguments.fading_weight,
+        only=tuple(arguments.only),
         precision=arguments.precision,
         teacher=teacher.sha256 if teacher else "",
         teacher_weight=arguments.teacher_weight,

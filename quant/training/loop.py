@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from edge_se.errors import UserError
 from quant.audio.mixing import Mixture
 from quant.graph.recipes import find_recipe
 from quant.networks.checkpoint import Checkpoint, network_metadata
@@ -25,6 +27,7 @@ from quant.training.accidents import AccidentSettings
 from quant.training.augment import AugmentSettings
 from quant.training.checkpoint import Progress, load_state, save_state, write_tensors
 from quant.training.data import Corpus, MixtureStream, batches
+from quant.training.fading import GAP, FadingPenalty
 from quant.training.fast_layers import use_fast_layers
 from quant.training.gpu.captured import CapturedStep
 from quant.training.losses import hybrid_loss
@@ -77,6 +80,8 @@ class TrainingSettings:
     outlier_weight: float = 0.0
     si_snr_weight: float = 1.0
     perceptual_weight: float = 0.0
+    fading_weight: float = 0.0
+    only: tuple[str, ...] = ()  # patterns of the weights that are trained, all without one
     precision: str = "float"
     teacher: str = ""  # SHA-256 of its file
     teacher_weight: float = 1.0
@@ -120,8 +125,18 @@ class Trainer:
         self.network = find_network(settings.architecture)
         self.signal = self.network.signal(model)
         self.model = model.to(self.device)
+        if settings.only:
+            _freeze_all_but(self.model, settings.only)
         use_fast_layers(self.model)
         self._outliers = OutlierPenalty(self.model) if settings.outlier_weight else None
+        self._fading: FadingPenalty | None = None
+        if settings.fading_weight:
+            if settings.seconds * self.signal.sample_rate < 2 * GAP * self.signal.hop:
+                raise UserError(
+                    f"memories are compared over {2 * GAP} frames, which {settings.seconds:g} s "
+                    "don't have; take longer mixtures"
+                )
+            self._fading = FadingPenalty(self.model)
         self._teacher: Teacher | None = None
         if teacher is not None:
             weights = settings.teacher_weight, settings.si_snr_weight
@@ -220,7 +235,7 @@ class Trainer:
 
     def step(self, noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         """Take one optimizer step on samples [batch, n]; returns the loss, a scalar."""
-        self.model.train(self._rounded is None)
+        self.model.train(self._rounded is None and not self.settings.only)
         for group in self.optimizer.param_groups:
             rate = self.settings.learning_rate_at(self.progress, self.options.budget)
             group["lr"].fill_(rate)
@@ -244,6 +259,8 @@ class Trainer:
             loss = loss + self._teacher.loss(enhanced, noisy, self.signal)
         if self._outliers is not None:
             loss = loss + self.settings.outlier_weight * self._outliers.take()
+        if self._fading is not None:
+            loss = loss + self.settings.fading_weight * self._fading.take()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_gradient)
@@ -343,6 +360,17 @@ class Trainer:
         path = self.options.out / BEST
         network = network_metadata(self.settings.architecture, self.settings.network_options)
         write_tensors(path, self.average, network | {"edge_se_training": json.dumps(record)})
+
+
+def _freeze_all_but(model: torch.nn.Module, patterns: tuple[str, ...]) -> None:
+    names = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    chosen = {name for name in names for pattern in patterns if fnmatchcase(name, pattern)}
+    if not chosen:
+        raise UserError(
+            f"no weight is named {' or '.join(patterns)}; of {len(names)} one is {min(names)}"
+        )
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name in chosen)
 
 
 def _copy(weights: Weights) -> Weights:
