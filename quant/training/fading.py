@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edge_se.errors import UserError
 from quant.networks.gtcrn.model import TRA
 from quant.networks.ul_unas.model import Attention
 
@@ -25,12 +26,23 @@ class FadingPenalty:
     """Collects, while the network runs, by how much attention depends on states of other times."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Watch the attention of a network that is trained."""
+        """Watch the attention of a network that is trained.
+
+        Raises:
+            UserError: the network has none, or none of it is trained.
+        """
         self._differences: list[Tensor] = []
+        watched = 0
         for module in model.modules():
             parts = _memory_and_gate(module)
             if parts is not None and all(weight.requires_grad for weight in module.parameters()):
                 self._watch(*parts)
+                watched += 1
+        if not watched:
+            raise UserError(
+                "no attention with a memory, as GTCRN and UL-UNAS have it, is trained here; leave "
+                "--fading-weight out"
+            )
 
     def take(self) -> Tensor:
         """The mean over what was watched since the last call, a scalar."""

@@ -129,3 +129,10 @@ def test_no_such_weights_are_refused(tmp_path):
 
     with pytest.raises(UserError, match="no weight is named coder"):
         Trainer(find_network("gtcrn").create(), settings, RunOptions(tmp_path, Budget(steps=1)))
+
+
+def test_a_network_without_attention_that_is_trained_is_refused(tmp_path):
+    settings = replace(LONG, fading_weight=1.0, only=("encoder.en_convs.0.*",))
+
+    with pytest.raises(UserError, match="no attention with a memory"):
+        Trainer(find_network("gtcrn").create(), settings, RunOptions(tmp_path, Budget(steps=1)))
