@@ -26,7 +26,7 @@ from edge_se.resampling import resample
 from quant import quantize
 from quant.checkpoints import default_checkpoint_path
 
-TITLE = "By turns: engines, precisions and others"
+TITLE = "Engines and others"
 COMMAND = "python -m benchmarks.speed noisy.wav [CHECKPOINT ...] [--peers PEER ...]"
 COLUMNS = [
     *("", "kB", "hop ms", "µs a hop p5, p50", "real-time factor p50"),
