@@ -1,12 +1,11 @@
 """The choice of a recipe: the cheapest INT8 candidate on a board whose output is near enough.
 
 Candidates are static INT8, the network's own recipes (for GTCRN static INT8 with both ends or the
-whole encoder and decoder left float), and dynamic INT8; then, if no static one will do, or one at
-half the cost nearly does, the nearest to float of them again with its weights recovered. What they
-cost comes from checked-in tables of instructions (`costs.py`), in C or in LiteRT, as each will run,
-so that the choice does not depend on the machine that makes it; what they lose is measured by their
-files, on mixtures that neither calibration nor recovery heard. Float is no candidate, but its cost
-is always found beside theirs.
+whole encoder and decoder left float), and dynamic INT8; then, if no static one will do, the nearest
+to float of them again with its weights recovered. What they cost comes from checked-in tables of
+instructions (`costs.py`), in C or in LiteRT, as each will run, so that the choice does not depend
+on the machine that makes it; what they lose is measured by their files, on mixtures that neither
+calibration nor recovery heard. Float is no candidate, but its cost is always found beside theirs.
 """
 
 import copy
@@ -49,8 +48,6 @@ RECOVERY_STEPS = 60
 BESIDE_PESQ = {"stoi": 0.25, "si_snr_db": 25.0}
 # Recovery leaves a third to a half of a loss: more than so many limits stays too much.
 RECOVERABLE = 3.0
-# Where a static candidate will do, recovery's minutes are for one of at most so much less cost.
-WORTH_MINUTES = 2.0
 # DNS3's and the built-in checkpoint on 48 mixtures of training speakers: int8 lost 0.065 PESQ at
 # 18.6 dB, int8_float_ends 0.019 at 24.4; between and beyond, the loss is taken as exponential.
 _ANCHOR_DB, _ANCHOR_LOSS, _DB_PER_FACTOR_E = 18.6, 0.065, 4.7
@@ -225,9 +222,8 @@ def choose_recipe(
     """Try all candidates and choose the cheapest within the budget.
 
     If none is within it, the nearest to float is chosen. What is worse than another candidate and
-    no faster, or larger than float, is not. Where no static candidate is chosen, or one that takes
-    more than twice another's instructions, the nearest one to float is tried once more with its
-    weights recovered, if it would be cheaper.
+    no faster, or larger than float, is not. Where no static candidate is chosen, the nearest one to
+    float is tried once more with its weights recovered, if it would be cheaper.
 
     Args:
         checkpoint: the network.
@@ -368,14 +364,14 @@ def worth_recovering(
 ) -> Candidate | None:
     """The nearest static candidate to float, if recovered weights could make it the choice.
 
-    Recovery takes minutes, and brings a candidate that is near enough no nearer. So where a static
-    one will do already, it is for what is far cheaper alone.
+    Recovery learns from clips like those that it is judged by, so its judgement is the less strict
+    one: it is for where no static candidate will do as it is.
     """
     dearest = math.inf
     if within_budget(chosen.quality, budget):
-        dearest = chosen.cost.instructions
         if chosen.recipe.is_static:
-            dearest /= WORTH_MINUTES
+            return None
+        dearest = chosen.cost.instructions
     promising = [
         candidate
         for candidate in _worth_having(candidates, float_size)
