@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -418,16 +419,16 @@ def test_ctrl_c_ends_ssh_as_well(ssh, tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) != 0
 
-    # Its parent is gone, so that it is there until the system has looked after it.
-    wait_for(lambda: not is_there(int((tmp_path / "pid").read_text())))
+    wait_for(lambda: not is_running(int((tmp_path / "pid").read_text())))
 
 
-def is_there(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether there is such a process that has not ended; its parent may be gone, and none wait."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2]
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
+    return state.split()[0] != "Z"
 
 
 def test_a_state_after_a_rollback_is_checked_as_well():

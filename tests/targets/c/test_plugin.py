@@ -93,6 +93,10 @@ def noise(count: int, level: float = 0.1) -> np.ndarray:
     return (level * np.random.default_rng(0).standard_normal(count)).astype(np.float32)
 
 
+def random_last_bits(seed: int, count: int) -> np.ndarray:
+    return (2.0**-22 * np.random.default_rng(seed).standard_normal(count)).astype(np.float32)
+
+
 def snr_db(wanted: np.ndarray, found: np.ndarray) -> float:
     return float(10 * np.log10(np.sum(wanted**2) / np.sum((found - wanted) ** 2)))
 
@@ -126,15 +130,21 @@ def test_ul_unas_is_a_plugin_too(compiler, assets, noisy, tmp_path):
     ):
         assert edge_se.cli.main(command) == 0
 
-    # Logarithms tell rounding apart in bins that the resampler has left hardly anything of.
-    for rate, nearest_db in ((16000, 120), (48000, 75)):
+    enhancer = Enhancer(float_file, engine="c")
+    for rate in (16000, 48000):
         heard = soxr.resample(noisy[0], 16000, rate)
         heard += noise(len(heard), 0.01)
 
         enhanced = Plugin(tmp_path / "edge_se_ul_unas.so", rate).aligned(heard)
 
-        wanted = Enhancer(float_file, engine="c").enhance(heard, rate)
-        assert snr_db(wanted, enhanced) > nearest_db
+        wanted = enhancer.enhance(heard, rate)
+        assert snr_db(wanted, enhanced) > (120 if rate == 16000 else 60)
+    # Logarithms tell rounding apart in bins that the resampler has left hardly anything of. How
+    # much comes of it hangs on the processor's order of its float sums of hundreds of products: no
+    # more than of noise as high as four last bits of full scale.
+    nudged = [heard + random_last_bits(seed, len(heard)) for seed in range(8)]
+    nearness = [snr_db(wanted, enhancer.enhance(samples, rate)) for samples in nudged]
+    assert snr_db(wanted, enhanced) > min(nearness)
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 32000, 44100, 48000, 96000])
