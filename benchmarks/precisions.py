@@ -55,7 +55,7 @@ def row(name: str, path: Path, result: EvaluationResult) -> list[str]:
     against, ratio = f"{change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]", f"{near:.1f}"
     if name == "`float`":  # which is what the others are compared with
         against = ratio = ""
-    return [name, pesq, against, *others, ratio, f"{path.stat().st_size / 1000:.0f}"]
+    return [name, pesq, against, *others, ratio, f"{path.stat().st_size / 1000:,.0f}"]
 
 
 def by_precision(title: str, checkpoint: Path, pairs: Sequence[Pair], work: Path) -> dict[str, Any]:
