@@ -6,7 +6,7 @@ known, also what is lost in PESQ-WB, STOI and SI-SNR, paired clip by clip.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,21 +57,26 @@ class JudgedClips:
         """`count` streams of `seconds`: clips one after the other, as states take seconds to fill.
 
         Clean clips, in an order drawn by `seed` and equally loud, are mixed with noise; they repeat
-        where that takes more. Of noisy clips there are as many streams as they are enough for, one
-        shorter one at least.
+        where that takes more, and a stream of silence is left out. Of noisy clips there are as many
+        streams as they are enough for, one shorter one at least.
         """
         rate = clips.rate
         length = round(seconds * rate)
         if clips.noisy:
             return JudgedClips(
-                _streams([clip.samples for clip in clips.noisy], count, length), rate
+                _streams((clip.samples for clip in clips.noisy), count, length), rate
             )
         random = np.random.default_rng(seed)
-        voices = [clip.samples * gain_to(clip.samples, VOICE_DBFS) for clip in clips.clean]
-        rounds = -(-count * length // sum(map(len, voices)))
-        speech = [voices[i] for _ in range(rounds) for i in random.permutation(len(voices))]
+        rounds = -(-count * length // sum(len(clip.samples) for clip in clips.clean))
+        order = (
+            clips.clean[index]
+            for _ in range(rounds)
+            for index in random.permutation(len(clips.clean))
+        )
+        voices = (clip.samples * gain_to(clip.samples, VOICE_DBFS) for clip in order)
+        speech = [stream for stream in _streams(voices, count, length) if stream.any()]
         noise = [clip.samples for clip in clips.noise]
-        mixtures = calibration_mixtures([*_streams(speech, count, length)], noise, seed)
+        mixtures = calibration_mixtures(speech, noise, seed)
         return JudgedClips(
             np.stack([mixture.noisy for mixture in mixtures]),
             rate,
@@ -241,11 +246,18 @@ class SimulationJudge(Judge):
         return SimulatedQuality(**vars(quality), mask_snr_db=mask_snr_db)
 
 
-def _streams(clips: Sequence[np.ndarray], count: int, length: int) -> np.ndarray:
+def _streams(clips: Iterable[np.ndarray], count: int, length: int) -> np.ndarray:
     """Clips one after the other, cut to at most `count` of `length`, or one shorter: [count, n]."""
-    whole = np.concatenate(clips)
+    found: list[np.ndarray] = []
+    missing = count * length
+    for clip in clips:
+        found.append(clip[:missing])
+        missing -= len(found[-1])
+        if not missing:
+            break
+    whole = np.concatenate(found)
     length = min(length, len(whole))
-    pieces = min(count, len(whole) // length)
+    pieces = len(whole) // length
     return whole[: pieces * length].reshape(pieces, length)
 
 

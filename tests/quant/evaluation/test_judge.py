@@ -126,6 +126,18 @@ def test_mixtures_are_as_many_and_as_long_as_asked_for():
     assert len(np.unique(more.noisy, axis=0)) == 7
 
 
+def test_a_stream_of_silence_is_left_out():
+    samples = np.random.default_rng(0).standard_normal(32000).astype(np.float32) / 10
+    voice = np.concatenate([samples[:9000], np.zeros(16000, np.float32)])
+    clips = CalibrationClips(
+        clean=(Clip(Path("a.wav"), voice, 16000),), noise=(Clip(Path("b.wav"), samples, 16000),)
+    )
+
+    judged = JudgedClips.of(clips, 0, 3, 0.5)
+
+    assert judged.noisy.shape == (2, 8000)
+
+
 def test_noisy_clips_are_joined_to_as_many_streams_as_they_are_enough_for():
     random = np.random.default_rng(0)
     noise = random.standard_normal((5, 6000)).astype(np.float32) / 10
