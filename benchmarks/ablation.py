@@ -14,7 +14,7 @@ from calib_data import clips_folder
 from edge_se import Enhancer
 from edge_se.benchmark import bursts
 from edge_se.comparison import compare
-from edge_se.errors import UserError
+from edge_se.errors import UserError, run_script
 from edge_se.files import write_json, written_beside
 from edge_se.inspection import inspect_model
 from edge_se.options import positive_float, positive_int
@@ -275,7 +275,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        sys.exit(f"edge-se: error: {error}")
+    run_script(main)

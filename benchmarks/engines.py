@@ -19,7 +19,7 @@ from benchmarks.results import FOLDER, put
 from edge_se.audio import read
 from edge_se.core import VARIANTS
 from edge_se.engines.generated import ARITHMETICS
-from edge_se.errors import UserError
+from edge_se.errors import UserError, run_script
 from edge_se.resampling import resample
 from quant.c.engine import Engine
 from quant.c.engines import make_engine
@@ -137,7 +137,4 @@ def on_microcontroller(
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        sys.exit(f"edge-se: error: {error}")
+    run_script(main)

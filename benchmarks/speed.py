@@ -8,7 +8,6 @@ float.
 
 import argparse
 import platform
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -19,7 +18,7 @@ from benchmarks.results import FOLDER, put
 from edge_se.audio import read
 from edge_se.comparison import compare
 from edge_se.enhancer import Enhancer
-from edge_se.errors import UserError
+from edge_se.errors import run_script
 from edge_se.machine import cpu_model
 from edge_se.peers import Ours, Peer, load_peer
 from edge_se.resampling import resample
@@ -102,7 +101,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        sys.exit(f"edge-se: error: {error}")
+    run_script(main)

@@ -1,5 +1,9 @@
 """The one kind of error that a user can cause and put right, and how it is shown."""
 
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
 LONGEST_SENTENCE = 1000
 
 
@@ -32,3 +36,11 @@ def sentence(text: str) -> str:
         return text
     half = LONGEST_SENTENCE // 2 - len(" ... ")
     return f"{text[:half]} ... {text[-half:]}"
+
+
+def run_script(main: Callable[[], int | None]) -> NoReturn:
+    """Run what `python -m` names and exit; a `UserError` is its sentence and status 1."""
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"edge-se: error: {error}")

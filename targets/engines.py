@@ -3,7 +3,6 @@
 `python -m targets.engines` writes the core's sources anew, and weights into the built-in GTCRN.
 """
 
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -15,7 +14,7 @@ import torch
 
 from edge_se.core.build import FOLDER, BuildError, compile_library
 from edge_se.engines.generated import ARITHMETICS, engine_manifest, prefix
-from edge_se.errors import UserError
+from edge_se.errors import UserError, run_script
 from edge_se.files import written_beside
 from edge_se.model_file import attach_manifest, find_model, read_model
 from quant.c.engine import Engine
@@ -162,7 +161,4 @@ def compiled(
 
 
 if __name__ == "__main__":
-    try:
-        write_built_in()
-    except UserError as error:
-        sys.exit(f"edge-se: error: {error}")
+    run_script(write_built_in)

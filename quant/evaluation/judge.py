@@ -5,6 +5,7 @@ file is simulated. Nearness is an SNR to the float network; where the clean spee
 known, also what is lost in PESQ-WB, STOI and SI-SNR, paired clip by clip.
 """
 
+import itertools
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -67,12 +68,8 @@ class JudgedClips:
                 _streams((clip.samples for clip in clips.noisy), count, length), rate
             )
         random = np.random.default_rng(seed)
-        rounds = -(-count * length // sum(len(clip.samples) for clip in clips.clean))
-        order = (
-            clips.clean[index]
-            for _ in range(rounds)
-            for index in random.permutation(len(clips.clean))
-        )
+        rounds = (random.permutation(len(clips.clean)) for _ in itertools.count())
+        order = (clips.clean[index] for indices in rounds for index in indices)
         voices = (clip.samples * gain_to(clip.samples, VOICE_DBFS) for clip in order)
         speech = [stream for stream in _streams(voices, count, length) if stream.any()]
         noise = [clip.samples for clip in clips.noise]
@@ -229,8 +226,7 @@ class SimulationJudge(Judge):
         self._noisy = torch.from_numpy(clips.noisy)
         expected = enhance_offline(checkpoint.step(), checkpoint.signal, self._noisy)
         self._mask = expected.mask.flatten(2)
-        self.reference = expected.samples.numpy()
-        super().__init__(clips, metrics, expected.spectra, self.reference)
+        super().__init__(clips, metrics, expected.spectra, expected.samples.numpy())
 
     def measure(self, graph: Graph, signal: Signal, hook: Hook | None) -> SimulatedQuality:
         """Judge the network as it is with the hook, usually a `FakeQuantizer`.

@@ -3,7 +3,7 @@
 import pytest
 
 import edge_se.cli
-from edge_se.errors import LONGEST_SENTENCE, sentence
+from edge_se.errors import LONGEST_SENTENCE, UserError, run_script, sentence
 
 
 @pytest.mark.parametrize("text", ["an é, a \u00b5 and a 中", "x" * LONGEST_SENTENCE])
@@ -41,3 +41,15 @@ def test_odd_words_on_the_command_line_are_one_line(capsys, typed):
 
     last = capsys.readouterr().err.rstrip("\n").split("\n")[-1]
     assert ": error: " in last and last.isprintable() and len(last) <= LONGEST_SENTENCE + 100
+
+
+def test_a_script_ends_with_its_status_or_with_what_was_wrong():
+    def fails() -> int:
+        raise UserError("there is no such file")
+
+    with pytest.raises(SystemExit) as ended:
+        run_script(lambda: 3)
+    assert ended.value.code == 3
+    with pytest.raises(SystemExit) as ended:
+        run_script(fails)
+    assert ended.value.code == "edge-se: error: there is no such file"

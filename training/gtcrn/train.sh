@@ -1,16 +1,8 @@
 #!/bin/sh
 # Train the built-in GTCRN's decoder to forget what it missed: train.sh DATA OUT [--resume]
-# DATA has the folders clean, noise, more/clean and more/noise; the calib_* files are left out.
 set -e
 data=$1 out=$2
 shift 2
-export OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
-exec edge-se train --init gtcrn --out "$out" --only 'decoder.*' --fading-weight 300 \
-    --clean "$data/clean" "$data/more/clean" --noise "$data/noise" "$data/more/noise" \
-    --pattern '[!c]*' 'c[!a]*' 'ca[!l]*' \
-    --validation-pattern 'train_ls-6*' 'train_vctk-p226*' 'train_*wind1*' 'train_*drone-g*' \
-    'train_rain_modern*' 'train_night_Noise*' 'train_babble_1*' \
-    'so762-60*' 'cv-hsb-CV0000[269]*' 'rdh-*' 'keyboard_topre*' 'music_guitar*' \
-    'car_engine_vehicle*' 'rain_indoors_rivea0*' 'footsteps_seq_walk_metal*' 'babble_07*' \
+exec "$(dirname "$0")/../train.sh" "$data" "$out" --init gtcrn --only 'decoder.*' --fading-weight 300 \
     --seed 31 --batch-size 8 --seconds 6 --learning-rate 8e-4 --warmup-steps 20 --minutes 20 \
-    --outlier-weight 0.5 --si-snr-weight 16 --perceptual-weight 7 --threads 1 --workers 1 "$@"
+    --perceptual-weight 7 "$@"

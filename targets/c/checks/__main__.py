@@ -5,11 +5,10 @@ them. clang is needed for `fuzz`.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from edge_se.engines.generated import ARITHMETICS
-from edge_se.errors import UserError
+from edge_se.errors import run_script
 from targets.c.checks.run import (
     fuzz,
     generate_built_in,
@@ -50,7 +49,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        sys.exit(f"edge-se: error: {error}")
+    run_script(main)
