@@ -2,8 +2,9 @@
 
 `python -m benchmarks.precisions --noisy DIR --clean DIR ["TITLE=CHECKPOINT" ...]` quantizes a
 checkpoint in every precision, without recovery where `quantize` does not ask for it, enhances
-recordings with each file as it runs by default, and puts a table of that title into a file of
-`benchmarks/results/`; without a checkpoint those of the built-in network, by SNR and by noise too.
+recordings with each file as it runs by default, with that of `int16x8` in C too, and puts a table
+of that title into a file of `benchmarks/results/`; without a checkpoint those of the built-in
+network, by SNR and by noise too.
 After it, `python -m benchmarks.results` writes the page.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import FOLDER, put
+from edge_se.engines.generated import RECIPES, arithmetics_of
 from edge_se.enhancer import Enhancer
 from quant import quantize
 from quant.checkpoints import default_checkpoint_path
@@ -38,14 +40,16 @@ def precisions_of(network: Network) -> list[str]:
     return ["float", "auto", "int8", *own, "dynamic", "int16x8"]
 
 
-def files(checkpoint: Path, folder: Path) -> Iterator[tuple[str, Path]]:
-    """A network's model files, by what a table calls them."""
+def enhancers(checkpoint: Path, folder: Path) -> Iterator[tuple[str, Enhancer]]:
+    """A network's model files as they are run, by what a table calls that."""
     for precision in precisions_of(load_checkpoint(checkpoint).network):
         path = folder / f"{precision}.tflite"
         result = quantize(checkpoint, precision=precision)
         result.save(path)
         taken = result.recipe.name
-        yield f"`{precision}`" + f" (took `{taken}`)" * (taken != precision), path
+        yield f"`{precision}`" + f" (took `{taken}`)" * (taken != precision), Enhancer(path)
+        if precision == RECIPES["fixed"] and "fixed" in arithmetics_of(path):
+            yield f"`{precision}`, `fixed` in C", Enhancer(path, engine="c", stft="fixed")
 
 
 def row(name: str, path: Path, result: EvaluationResult) -> list[str]:
@@ -61,15 +65,13 @@ def row(name: str, path: Path, result: EvaluationResult) -> list[str]:
 def by_precision(title: str, checkpoint: Path, pairs: Sequence[Pair], work: Path) -> dict[str, Any]:
     """The table of a network."""
     rows: list[list[str]] = []
-    for name, path in files(checkpoint, work):
+    for name, enhancer in enhancers(checkpoint, work):
         reference = Enhancer(work / "float.tflite").enhance
-        result = evaluate_pairs(
-            Enhancer(path).enhance, pairs, reference=reference, score_noisy=not rows
-        )
+        result = evaluate_pairs(enhancer.enhance, pairs, reference=reference, score_noisy=not rows)
         if not rows:
             pesq, *others = _scores(result.overall, "noisy")
             rows.append(["noisy", pesq, "", *others, "", ""])
-        rows.append(row(name, path, result))
+        rows.append(row(name, enhancer.model_path, result))
         print(*rows[-1], sep=" | ", flush=True)
     return {"title": title, "command": [COMMAND], "columns": COLUMNS, "rows": rows}
 
