@@ -24,7 +24,7 @@ from benchmarks.results import put
 from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError
 from edge_se.strength import FULL, PRESETS, Strength
-from quant.audio.clips import read_calibration_clips
+from quant.audio.clips import CalibrationClips, read_calibration_clips
 from quant.audio.mixing import calibration_mixtures
 from quant.commands.progress import ProgressBars
 from quant.evaluation.evaluate import EvaluationResult, bucket_db, evaluate_pairs
@@ -142,11 +142,21 @@ def word_errors(expected: str, found: str) -> tuple[int, int]:
     return costs[-1], len(words)
 
 
-def mixtures(folder: Path, rate: int) -> list[Pair]:
-    """Every clean clip of a calibration folder with noise, at the SNRs and levels above."""
+def clips_to_mix(folder: Path, rate: int) -> CalibrationClips:
+    """A calibration folder's clips, clean ones and noise.
+
+    Raises:
+        UserError: As `read_calibration_clips` does, or its clips are noisy already.
+    """
     clips = read_calibration_clips(folder, rate)
     if not clips.clean:
         raise UserError(f"{folder} holds no clean clips; give a folder with clean/ and noise/")
+    return clips
+
+
+def mixtures(folder: Path, rate: int) -> list[Pair]:
+    """Every clean clip of a calibration folder with noise, at the SNRs and levels above."""
+    clips = clips_to_mix(folder, rate)
     clean, noise = ([clip.samples for clip in some] for some in (clips.clean, clips.noise))
     return [
         Pair(f"{index}", m.noisy, m.clean, rate, m.snr_db)

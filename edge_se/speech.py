@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from edge_se.signal import Signal
 
-# The odds of speech are these times the share to the power of 3/4.
-ODDS = 21.0
+# The odds of speech are these times the share to that power.
+ODDS, POWER = 21.0, 0.75
 # Sound as soft as this counts as half of what is heard: of such sound networks leave all.
 SOFT_DBFS = -65.0
 
@@ -33,5 +33,5 @@ def speech_probability(
     """
     heard = np.square(np.abs(spectrum).astype(np.float64))
     left = float((heard * np.square(np.abs(mask))).sum())
-    odds = float(ODDS * (left / (float(heard.sum()) + soft)) ** 0.75)
+    odds = float(ODDS * (left / (float(heard.sum()) + soft)) ** POWER)
     return odds / (1 + odds)
