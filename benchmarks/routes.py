@@ -15,19 +15,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from tqdm import tqdm
+
 from benchmarks.results import section, write
-from benchmarks.techniques import EXACT_DB, Row, score, static_file
 from calib_data import clips_folder
+from edge_se.benchmark import bursts
+from edge_se.comparison import compare
+from edge_se.enhancer import Enhancer
+from edge_se.peers import Ours
 from quant.audio.clips import read_calibration_clips
-from quant.evaluation.pairs import load_pairs
-from quant.graph.recipes import RECIPES
+from quant.evaluation.evaluate import EvaluationResult, evaluate_pairs
+from quant.evaluation.pairs import Pair, load_pairs
+from quant.graph.recipes import RECIPES, Recipe
+from quant.mixed_precision.costs import DEFAULT_BOARD, find_board, predict
 from quant.mixed_precision.operators import parse
 from quant.modules.calibration import EXACT_FRAMES
 from quant.modules.own import load_own_module
 from quant.modules.pipeline import lower_module, make_module
-from quant.networks.checkpoint import load_checkpoint
-from quant.ptq.pipeline import build_float, noisy_clips
+from quant.networks.checkpoint import Checkpoint, load_checkpoint
+from quant.ptq.pipeline import (
+    build_float,
+    build_quantized,
+    calibrate_checkpoint,
+    find_ranges,
+    noisy_clips,
+)
 
+TIMED_SECONDS = 6.0
+EXACT_DB = 90.0  # from here on the files give the same samples
 FILE = Path(__file__).resolve().parent / "results" / "65_own_modules.json"
 ROUTES = ("our graph", "litert-torch")
 TOOLS = ("litert-torch", "litert-quantizer", "torch", "ai-edge-litert")
@@ -58,6 +74,25 @@ class Conversion:
         )
 
 
+@dataclass(frozen=True)
+class Row:
+    """A file of the table.
+
+    Attributes:
+        name: of the route and the precision.
+        result: scores, with paired differences to float.
+        instructions: per frame on the default board, predicted.
+        frame_us: median on this machine, all files by turns.
+        size: in bytes.
+    """
+
+    name: str
+    result: EvaluationResult
+    instructions: float
+    frame_us: float
+    size: int
+
+
 def make_files(
     checkpoint: Path, module: str, precisions: Sequence[str], folder: Path
 ) -> tuple[dict[str, Path], Conversion]:
@@ -75,10 +110,33 @@ def make_files(
 
     for precision in precisions:
         recipe = RECIPES[precision]
-        by_graph = build_float(ours) if recipe.is_float else static_file(ours, noisy, precision)
+        by_graph = build_float(ours) if recipe.is_float else static_file(ours, noisy, recipe)
         keep(ROUTES[0], precision, by_graph)
         keep(ROUTES[1], precision, make_module(lowered, recipe, noisy).content)
     return files, conversion
+
+
+def static_file(checkpoint: Checkpoint, noisy: Sequence[np.ndarray], recipe: Recipe) -> bytes:
+    """The file that `quantize --precision` makes with `--recover 0`."""
+    calibrated = calibrate_checkpoint(checkpoint, noisy, recipe)
+    return build_quantized(calibrated, recipe, find_ranges(calibrated, recipe), {})
+
+
+def score(files: dict[str, Path], pairs: Sequence[Pair], plain: Path) -> list[Row]:
+    """Score files against the float one, and time them by turns."""
+    reference, board = Enhancer(plain), find_board(DEFAULT_BOARD)
+    rows = []
+    timed = compare(
+        [Ours(Enhancer(path)) for path in files.values()],
+        bursts(reference.sample_rate),
+        TIMED_SECONDS,
+    )
+    for name, times in zip(tqdm(files, desc="scoring"), timed, strict=True):
+        content = files[name].read_bytes()
+        result = evaluate_pairs(Enhancer(files[name]).enhance, pairs, reference=reference.enhance)
+        cost = predict(content, board.core)
+        rows.append(Row(name, result, cost.instructions, times["frame_us"]["p50"], len(content)))
+    return rows
 
 
 def operators(path: Path) -> int:

@@ -1,33 +1,32 @@
 """What each technique of quantization is worth: each added in turn to plain static INT8.
 
-`python -m benchmarks.techniques CHECKPOINT ... --noisy DIR --clean DIR` writes a file after each
-and scores it through the frame loop, beside float and the other precisions. With `--calibration
-DIR` the last static file is calibrated with those clips too, and compared with the embedded ones.
+`python -m benchmarks.techniques --noisy DIR --clean DIR ["TITLE=CHECKPOINT" ...]` makes a file
+after each, scores it through the frame loop, and puts a table of that title into a file of
+`benchmarks/results/`; without a checkpoint that of the built-in network. `--plot FILE` draws all
+tables that stand there. After it, `python -m benchmarks.results` writes the page.
 """
 
 import argparse
-import sys
+import json
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
+from benchmarks.precisions import row
+from benchmarks.results import FOLDER, put
 from calib_data import clips_folder
-from edge_se.benchmark import bursts
-from edge_se.comparison import compare
 from edge_se.enhancer import Enhancer
-from edge_se.files import write_json
-from edge_se.peers import Ours
 from quant.audio.clips import CalibrationClips, read_calibration_clips
 from quant.checkpoints import default_checkpoint_path
-from quant.evaluation.evaluate import EvaluationResult, evaluate_pairs
+from quant.evaluation.evaluate import evaluate_pairs
 from quant.evaluation.pairs import Pair, load_pairs
-from quant.graph.recipes import RECIPES, find_recipe
+from quant.graph.recipes import RECIPES
 from quant.graph.scale_classes import ScaleClasses
 from quant.mixed_precision.costs import DEFAULT_BOARD, find_board, predict
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
@@ -45,41 +44,14 @@ from quant.ptq.pipeline import (
 from quant.ptq.ranges import RANGE_FUNCTIONS, percentile_ranges
 from quant.training.recovery import RecoverySettings, recover
 
-TIMED_SECONDS = 6.0
-EXACT_DB = 90.0  # from here on the files give the same samples
 INT8 = RECIPES["int8"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A file of the table.
-
-    Attributes:
-        name: what was added, or the precision.
-        result: scores, with paired differences to float.
-        instructions: per frame on the default board, predicted.
-        frame_us: median on this machine, all files by turns.
-        size: in bytes.
-    """
-
-    name: str
-    result: EvaluationResult
-    instructions: float
-    frame_us: float
-    size: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Means and differences for JSON."""
-        return {
-            "name": self.name,
-            "means": self.result.overall.means["enhanced"],
-            "noisy": self.result.overall.means["noisy"],
-            "differences": {name: vars(d) for name, d in self.result.differences.items()},
-            "snr_to_float_db": self.result.overall.snr_to_reference_db,
-            "instructions": round(self.instructions),
-            "frame_us": self.frame_us,
-            "bytes": self.size,
-        }
+FILE = FOLDER / "15_techniques.json"
+BUILT_IN, SUFFIX = "The built-in network", ", technique by technique"
+COMMAND = "python -m benchmarks.techniques --noisy NOISY --clean CLEAN [TITLE=CHECKPOINT ...]"
+COLUMNS = [
+    *("", "PESQ-WB", "against float", "STOI", "SI-SNR dB", "SNR to float dB"),
+    *(f"K instructions ({DEFAULT_BOARD})", "KB"),
+]
 
 
 def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator[tuple[str, bytes]]:
@@ -115,7 +87,9 @@ def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator
     ranges = find_ranges(split, INT8)
     yield "and without what rectified sums drop", build_quantized(split, INT8, ranges, {})
     yield "and biases corrected for rounded values", build_quantized(whole, INT8, ranges, {})
-    yield "and loud speech attenuated", static_file(checkpoint, noisy)
+    whole = calibrate_checkpoint(checkpoint, noisy, INT8)
+    ranges = find_ranges(whole, INT8)
+    yield "and loud speech attenuated", build_quantized(whole, INT8, ranges, {})
 
 
 def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:
@@ -126,73 +100,47 @@ def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:
     return build_quantized(found.calibrated, INT8, ranges, {})
 
 
-def static_file(
-    checkpoint: Checkpoint, noisy: Sequence[np.ndarray], precision: str = "int8"
-) -> bytes:
-    """The file that `quantize --precision` makes with `--recover 0`."""
-    recipe = find_recipe(precision, checkpoint.network.recipes)
-    calibrated = calibrate_checkpoint(checkpoint, noisy, recipe)
-    return build_quantized(calibrated, recipe, find_ranges(calibrated, recipe), {})
+def table(title: str, checkpoint: Checkpoint, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """The table of a network: float, then a row for each technique."""
+    embedded = read_calibration_clips(clips_folder(), checkpoint.signal.sample_rate)
+    core, rows = find_board(DEFAULT_BOARD).core, []
+    with tempfile.TemporaryDirectory(prefix="edge-se-") as folder:
+        plain, path = Path(folder) / "float.tflite", Path(folder) / "int8.tflite"
+        plain.write_bytes(build_float(checkpoint))
+        reference = Enhancer(plain)
+
+        def add(name: str, path: Path) -> None:
+            enhance = Enhancer(path).enhance
+            result = evaluate_pairs(enhance, pairs, reference=reference.enhance, score_noisy=False)
+            *cells, size = row(name, path, result)
+            cost = predict(path.read_bytes(), core).instructions / 1000
+            rows.append([*cells, f"{cost:.0f}", size])
+            print(*rows[-1], sep=" | ", flush=True)
+
+        add("`float`", plain)
+        for name, content in add_in_turn(checkpoint, noisy_clips(embedded)):
+            path.write_bytes(content)
+            add(name, path)
+        path.write_bytes(recovered_file(checkpoint, embedded))
+        add("and recovery", path)
+    return {"title": title + SUFFIX, "command": [COMMAND], "columns": COLUMNS, "rows": rows}
 
 
-def score(files: dict[str, Path], pairs: Sequence[Pair], plain: Path) -> list[Row]:
-    """Score files against the float one, and time them by turns."""
-    reference, board = Enhancer(plain), find_board(DEFAULT_BOARD)
-    names, rows = list(files), []
-    timed = compare(
-        [Ours(Enhancer(path)) for path in files.values()],
-        bursts(reference.sample_rate),
-        TIMED_SECONDS,
-    )
-    for name, times in zip(tqdm(names, desc="scoring"), timed, strict=True):
-        content = files[name].read_bytes()
-        result = evaluate_pairs(Enhancer(files[name]).enhance, pairs, reference=reference.enhance)
-        cost = predict(content, board.core)
-        rows.append(Row(name, result, cost.instructions, times["frame_us"]["p50"], len(content)))
-    return rows
-
-
-def format_rows(rows: Sequence[Row]) -> str:
-    """A Markdown table."""
-    lines = [
-        "| | PESQ-WB | against float | STOI | SI-SNR dB | SNR to float dB | K instructions (pi4) "
-        "| µs p50 here | KB |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    means = rows[0].result.overall.means["noisy"]
-    noisy = f"{means['pesq']:.3f} | | {means['stoi']:.4f} | {means['si_snr_db']:.2f}"
-    lines.append(f"| noisy | {noisy} | | | | |")
-    for row in rows:
-        means, pesq = row.result.overall.means["enhanced"], row.result.differences["pesq"]
-        ratio = row.result.overall.snr_to_reference_db
-        exact = ratio is None or ratio >= EXACT_DB
-        against = "" if exact else f"{pesq.mean:+.3f} [{pesq.low:+.3f}, {pesq.high:+.3f}]"
-        lines.append(
-            f"| {row.name} | {means['pesq']:.3f} | {against} | {means['stoi']:.4f} "
-            f"| {means['si_snr_db']:.2f} | {'' if exact else f'{ratio:.1f}'} "
-            f"| {row.instructions / 1000:.0f} | {row.frame_us:.0f} | {row.size / 1000:.0f} |"
-        )
-    return "\n".join(lines)
-
-
-def draw(tables: dict[str, list[Row]], path: Path) -> None:
-    """Plot PESQ against float of each file of each checkpoint, with intervals, as PNG."""
+def draw(tables: Sequence[dict[str, Any]], path: Path) -> None:
+    """Plot PESQ against float of each file of each network, with intervals, as PNG."""
     from matplotlib.figure import Figure
 
-    names = [row.name for row in next(iter(tables.values()))][1:]
+    names = [name for name, *_ in tables[0]["rows"][1:]]
     figure = Figure(figsize=(9, 0.45 * len(names) + 1.3), layout="constrained")
     axes = figure.subplots()
     colours = ("#4c6ef5", "#e8590c", "#2b8a3e", "#ae3ec9")
-    for index, (checkpoint, rows) in enumerate(tables.items()):
-        differences = [row.result.differences["pesq"] for row in rows[1:]]
+    for index, table in enumerate(tables):
+        cells = [re.findall(r"[-+][\d.]+", against) for _, _, against, *_ in table["rows"][1:]]
+        means, low, high = np.array(cells, dtype=float).T
         positions = [p + 0.18 * (index - (len(tables) - 1) / 2) for p in range(len(names))]
-        means = [difference.mean for difference in differences]
-        spans = [
-            [d.mean - d.low for d in differences],
-            [d.high - d.mean for d in differences],
-        ]
-        colour = colours[index % len(colours)]
-        axes.errorbar(means, positions, xerr=spans, fmt="o", color=colour, label=checkpoint)
+        colour, label = colours[index % len(colours)], table["title"].removesuffix(SUFFIX)
+        spans = [means - low, high - means]
+        axes.errorbar(means, positions, xerr=spans, fmt="o", color=colour, label=label)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.axvline(0, color="#868e96", linewidth=1)
@@ -205,57 +153,22 @@ def draw(tables: dict[str, list[Row]], path: Path) -> None:
     figure.savefig(path, format="png", dpi=110)
 
 
-def rows_of(checkpoint: Checkpoint, pairs: Sequence[Pair], given: Sequence[Path]) -> list[Row]:
-    """All rows for a checkpoint; `given` are folders of clips to calibrate with besides."""
-    rate = checkpoint.signal.sample_rate
-    embedded = read_calibration_clips(clips_folder(), rate)
-    noisy = noisy_clips(embedded)
-    with tempfile.TemporaryDirectory() as folder:
-        files: dict[str, Path] = {}
-
-        def keep(name: str, content: bytes) -> None:
-            files[name] = Path(folder) / f"{len(files)}.tflite"
-            files[name].write_bytes(content)
-
-        keep("float", build_float(checkpoint))
-        for name, content in tqdm(add_in_turn(checkpoint, noisy), desc="making", total=10):
-            keep(name, content)
-        keep("and recovery: int8", recovered_file(checkpoint, embedded))
-        for recipe in (*checkpoint.network.recipes, RECIPES["dynamic"]):
-            keep(recipe.name, static_file(checkpoint, noisy, recipe.name))
-        for clips in given:
-            other = noisy_clips(read_calibration_clips(clips, rate))
-            keep(f"int8, calibrated with {clips.name}", static_file(checkpoint, other))
-        return score(files, pairs, files["float"])
-
-
 def main() -> None:
-    """Print a table for each checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "checkpoints", type=Path, nargs="*", help="trained networks (default: the built-in one)"
-    )
-    parser.add_argument("--noisy", type=Path, required=True, help="folder of noisy clips")
-    parser.add_argument("--clean", type=Path, required=True, help="folder of their clean clips")
-    parser.add_argument(
-        "--calibration", type=Path, nargs="*", default=[], help="folders to calibrate with besides"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    """Measure, and write what was found."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("checkpoints", nargs="*", metavar="TITLE=CHECKPOINT")
+    for name in ("noisy", "clean"):
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--json", type=Path, default=FILE, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a picture there (.png)")
     arguments = parser.parse_args()
-    tables: dict[str, list[Row]] = {}
-    for path in arguments.checkpoints or [default_checkpoint_path()]:
-        checkpoint = load_checkpoint(path)
+    asked = [text.split("=", 1) for text in arguments.checkpoints]
+    for title, path in asked or [[BUILT_IN, str(default_checkpoint_path())]]:
+        checkpoint = load_checkpoint(Path(path))
         pairs = load_pairs(arguments.noisy, arguments.clean, checkpoint.signal.sample_rate)
-        tables[checkpoint.name] = rows_of(checkpoint, pairs, arguments.calibration)
-        print(f"\n{checkpoint.name}, {len(pairs)} clips:\n\n{format_rows(tables[checkpoint.name])}")
-        sys.stdout.flush()
-    if arguments.json:
-        write_json(
-            arguments.json, {name: [row.to_dict() for row in rows] for name, rows in tables.items()}
-        )
+        put(arguments.json, table(title, checkpoint, pairs))
     if arguments.plot:
-        draw(tables, arguments.plot)
+        draw(json.loads(arguments.json.read_text(encoding="utf-8"))["tables"], arguments.plot)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from benchmarks import results
-from benchmarks.routes import COLUMNS, FILE, Conversion, contents
-from benchmarks.techniques import Row
+from benchmarks.routes import COLUMNS, FILE, Conversion, Row, contents
 from quant.evaluation.evaluate import Difference, EvaluationResult, Summary
 
 

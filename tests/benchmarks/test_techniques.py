@@ -1,14 +1,18 @@
 """The table of techniques: files that differ by one technique each, and rows that say so."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 
-from benchmarks.techniques import add_in_turn, draw, format_rows, score, static_file
+from benchmarks import techniques
+from benchmarks.routes import static_file
 from edge_se import Enhancer
 from quant.audio.mixing import level_dbfs
 from quant.evaluation.pairs import Pair
+from quant.graph.recipes import RECIPES
+from quant.ptq.pipeline import build_float
 
 
 @pytest.fixture
@@ -19,7 +23,7 @@ def pairs(noisy) -> list[Pair]:
 
 @pytest.mark.slow
 def test_every_technique_makes_another_file_that_runs(default_checkpoint, noisy, tmp_path):
-    files = dict(add_in_turn(default_checkpoint, noisy[:2]))
+    files = dict(techniques.add_in_turn(default_checkpoint, noisy[:2]))
 
     outputs = []
     # So loud that the last technique, attenuation, has something to do.
@@ -31,21 +35,32 @@ def test_every_technique_makes_another_file_that_runs(default_checkpoint, noisy,
         outputs.append(enhancer.enhance(loud))
     assert len(files) == 11
     assert all(not np.array_equal(a, b) for a, b in itertools.pairwise(outputs))
-    assert list(files.values())[-1] == static_file(default_checkpoint, noisy[:2])
+    expected = static_file(default_checkpoint, noisy[:2], RECIPES["int8"])
+    assert list(files.values())[-1] == expected
 
 
 @pytest.mark.slow
-def test_rows_give_scores_and_costs(default_checkpoint, pairs, tmp_path):
-    from quant.ptq.pipeline import build_float
+def test_rows_give_scores_and_costs(default_checkpoint, pairs, tmp_path, monkeypatch):
+    again = build_float(default_checkpoint)
+    monkeypatch.setattr(techniques, "add_in_turn", lambda *_: [("again", again)])
+    monkeypatch.setattr(techniques, "recovered_file", lambda *_: again)
 
-    path = tmp_path / "float.tflite"
-    path.write_bytes(build_float(default_checkpoint))
+    table = techniques.table("Ours", default_checkpoint, pairs)
+    techniques.draw([table], tmp_path / "plot.png")
 
-    rows = score({"float": path, "again": path}, pairs, path)
-    draw({"default": rows}, tmp_path / "plot.png")
-
-    table = format_rows(rows).splitlines()
-    assert [line.split("|")[1].strip() for line in table[2:]] == ["noisy", "float", "again"]
-    assert rows[1].result.overall.snr_to_reference_db == 100.0
-    assert rows[1].to_dict()["differences"]["pesq"]["mean"] == 0.0
+    names, _, against, *_, costs, sizes = zip(*table["rows"], strict=True)
+    assert names == ("`float`", "again", "and recovery")
+    assert against == ("", *["+0.000 [+0.000, +0.000]"] * 2)
+    assert len(set(costs)) == len(set(sizes)) == 1
+    assert float(costs[0]) > 500 and float(sizes[0]) > 200
+    assert all(len(row) == len(table["columns"]) for row in table["rows"])
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_stands_in_the_results_is_what_the_command_writes():
+    published = json.loads(techniques.FILE.read_text())["tables"]
+
+    assert any(table["title"] == techniques.BUILT_IN + techniques.SUFFIX for table in published)
+    for table in published:
+        assert table["columns"] == techniques.COLUMNS
+        assert table["command"] == [techniques.COMMAND]
