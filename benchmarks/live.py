@@ -4,8 +4,7 @@
 says what that needs, and a C compiler for arm64 and `make`), and measures ten minutes with loopback
 cards, and settings with cards that move in no steps.
 `--server pulseaudio` or `--server pipewire` runs that sound server by itself, without a card, and a
-virtual microphone on it, and records that beside its room. `--recording FILE.wav` reads one of two
-channels: a room, and what was heard of it. All write their tables into a file of
+virtual microphone on it, and records that beside its room. All write their tables into a file of
 `benchmarks/results/` (`--json`), and leave its other tables.
 """
 
@@ -22,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.results import put
-from edge_se.audio import read
 from edge_se.errors import UserError
 from tests.helpers import sound_server
 from tests.helpers.waiting import wait_for
@@ -133,23 +131,8 @@ def table_of_minutes(rows: list[list[str]]) -> dict[str, Any]:
     }
 
 
-def table_of_recording(path: Path) -> dict[str, Any]:
-    """An hour of a virtual microphone, in tens of minutes."""
-    recording = read(path)
-    room, clean = recording.samples.T
-    return {
-        "title": "An hour on a PC with PipeWire",
-        "command": [f"python -m benchmarks.live --recording {path.name}"],
-        "measured": "A virtual microphone (PipeWire 0.3.65, no sound card: a null sink for the "
-        "room, no real-time scheduling) and the room itself, recorded by one client in one graph, "
-        "beside other jobs on two shared cores.",
-        "columns": ["minutes", *LAGS],
-        "rows": minutes(listen(room, clean, recording.rate), 10),
-    }
-
-
 def table_of_server(server: str, length: int) -> dict[str, Any]:
-    """So many minutes of a virtual microphone on a sound server of its own, in twos."""
+    """So many minutes of a virtual microphone on a sound server of its own, in twos or tens."""
     absent = sound_server.missing(server)
     if absent:
         raise UserError(f"{absent[0]} is not installed")
@@ -177,7 +160,7 @@ def table_of_server(server: str, length: int) -> dict[str, Any]:
         f"{os.cpu_count()} cores had {os.getloadavg()[2]:.1f} programs to run; these were at nice "
         f"{os.getpriority(os.PRIO_PROCESS, 0)}.",
         "columns": ["minutes", *LAGS],
-        "rows": minutes(listen(room, clean, sound_server.RATE), 2),
+        "rows": minutes(listen(room, clean, sound_server.RATE), 2 if length <= 20 else 10),
     }
 
 
@@ -190,7 +173,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", type=Path, metavar="FILE", help="to deploy to a board")
-    source.add_argument("--recording", type=Path, metavar="FILE", help="of a room and what it gave")
     source.add_argument("--server", choices=sound_server.DAEMONS, help="to run, without a card")
     parser.add_argument("--minutes", type=int, default=MINUTES, help="of --server (default: 10)")
     parser.add_argument(
@@ -198,9 +180,6 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, default=FILE, metavar="FILE")
     arguments = parser.parse_args()
-    if arguments.recording:
-        put(arguments.json, table_of_recording(arguments.recording), **HEAD)
-        return 0
     if arguments.server:
         table = table_of_server(arguments.server, arguments.minutes)
         put(arguments.json, table, **HEAD)

@@ -1,10 +1,8 @@
-"""What is heard of a recording becomes tables, which are kept beside each other."""
+"""What is heard becomes tables, which are kept beside each other."""
 
 import json
-import sys
 
 import numpy as np
-import soundfile
 
 from benchmarks import live
 from benchmarks.results import put, render
@@ -14,28 +12,23 @@ from tests.targets.board.listening import Heard, listen
 RATE = 4000
 
 
-def test_a_recording_becomes_a_table_beside_the_others(tmp_path, monkeypatch):
+def test_what_is_heard_of_a_room_becomes_rows():
     room = np.random.default_rng(0).uniform(-0.1, 0.1, 11 * RATE)
     late = np.concatenate([np.zeros(RATE // 20), room[: -RATE // 20]])
-    soundfile.write(tmp_path / "both.wav", np.stack([room, late], 1), RATE, "PCM_16")
-    target = tmp_path / "results" / "85_live.json"
-    target.parent.mkdir()
-    put(
-        target,
-        live.table_of_settings([["", "", "", "", "", "", ""]]),
-        live.table_of_minutes([["0 to 2", "", "", ""]]),
-        **live.HEAD,
-    )
-    arguments = ["live", "--recording", str(tmp_path / "both.wav"), "--json", str(target)]
-    monkeypatch.setattr(sys, "argv", arguments)
 
-    live.main()
-    live.main()
+    rows = live.minutes(listen(room, late, RATE), 10)
 
-    tables = json.loads(target.read_text())["tables"]
-    assert len(tables) == 3
-    assert tables[-1]["rows"] == [["0 to 10", "50.0", "50.0 to 50.0", "4 of 4"]]
-    assert "### An hour on a PC with PipeWire" in render(target.parent)
+    assert rows == [["0 to 10", "50.0", "50.0 to 50.0", "4 of 4"]]
+
+
+def test_tables_stand_beside_each_other(tmp_path):
+    target = tmp_path / "85_live.json"
+    for _ in range(2):
+        settings, minutes = [[""] * 7], [["0 to 2", "", "", ""]]
+        put(target, live.table_of_settings(settings), live.table_of_minutes(minutes), **live.HEAD)
+
+    assert len(json.loads(target.read_text())["tables"]) == 2
+    assert "### 10 minutes on a board" in render(tmp_path)
 
 
 def test_each_so_many_minutes_have_a_row_and_what_is_not_heard_is_counted():
