@@ -94,7 +94,8 @@ performance: $(INSTALLED) $(BENCHMARKED)
 	$(BIN)/python -m benchmarks.sizes
 	$(BIN)/python -m benchmarks.results
 
-# What each technique of quantization is worth, on these clips; see docs/results.md.
+# What each technique of quantization is worth, on these clips; see docs/results.md. CHECKPOINTS are
+# "TITLE=FILE"; without one it is the built-in network.
 CHECKPOINTS ?=
 NOISY ?= $(DEMO)/noisy
 CLEAN ?= $(DEMO)/clean
