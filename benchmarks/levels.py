@@ -12,12 +12,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.precisions import BUILT_IN
+from benchmarks.precisions import networks
 from benchmarks.recogniser import clips_to_mix
 from benchmarks.results import FOLDER, put
 from edge_se.errors import run_script
 from quant import quantize
-from quant.checkpoints import default_checkpoint_path
 from quant.evaluation.judge import JudgedClips, format_change
 from quant.evaluation.robustness import MINUTES, Robustness, measure_robustness
 from quant.networks.checkpoint import load_checkpoint
@@ -69,12 +68,11 @@ def main() -> None:
     parser.add_argument("--calibration", type=Path, required=True, metavar="DIR")
     parser.add_argument("--json", type=Path, default=FOLDER / "10_quality.json", metavar="FILE")
     arguments = parser.parse_args()
-    asked = [text.split("=", 1) for text in arguments.checkpoints]
-    for title, path in asked or [[BUILT_IN, str(default_checkpoint_path())]]:
-        rate = load_checkpoint(Path(path)).signal.sample_rate
+    for title, path in networks(arguments.checkpoints):
+        rate = load_checkpoint(path).signal.sample_rate
         clips = JudgedClips.of(clips_to_mix(arguments.calibration, rate), SEED, CLIPS, SECONDS)
         with tempfile.TemporaryDirectory(prefix="edge-se-") as work:
-            put(arguments.json, table(title, Path(path), clips, Path(work)))
+            put(arguments.json, table(title, path, clips, Path(work)))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,13 @@ from edge_se.engines.generated import RECIPES, arithmetics_of
 from edge_se.enhancer import Enhancer
 from quant import quantize
 from quant.checkpoints import default_checkpoint_path
-from quant.evaluation.evaluate import EvaluationResult, Summary, evaluate_pairs, summarize
+from quant.evaluation.evaluate import (
+    Difference,
+    EvaluationResult,
+    Summary,
+    evaluate_pairs,
+    summarize,
+)
 from quant.evaluation.metrics import METRICS, WITH_CLEAN
 from quant.evaluation.pairs import Pair, load_pairs
 from quant.networks.checkpoint import load_checkpoint
@@ -32,6 +38,12 @@ COLUMNS = [
     "KB, weights for C included",
 ]
 BUILT_IN = "The built-in network"
+
+
+def networks(asked: Sequence[str]) -> list[tuple[str, Path]]:
+    """Titles and checkpoints of words TITLE=CHECKPOINT; of none, those of the built-in network."""
+    named = (word.split("=", 1) for word in asked)
+    return [(title, Path(path)) for title, path in named] or [(BUILT_IN, default_checkpoint_path())]
 
 
 def precisions_of(network: Network) -> list[str]:
@@ -56,10 +68,15 @@ def row(name: str, path: Path, result: EvaluationResult) -> list[str]:
     """Cells of a table by precision."""
     change, near = result.differences["pesq"], result.overall.snr_to_reference_db
     pesq, *others = _scores(result.overall, "enhanced")
-    against, ratio = f"{change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]", f"{near:.1f}"
+    against, ratio = with_interval(change), f"{near:.1f}"
     if name == "`float`":  # which is what the others are compared with
         against = ratio = ""
     return [name, pesq, against, *others, ratio, f"{path.stat().st_size / 1000:,.0f}"]
+
+
+def with_interval(change: Difference) -> str:
+    """A change of PESQ-WB, and the interval that it lies in, as a cell."""
+    return f"{change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
 
 
 def by_precision(title: str, checkpoint: Path, pairs: Sequence[Pair], work: Path) -> dict[str, Any]:
@@ -118,12 +135,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=FOLDER / "10_quality.json", metavar="FILE")
     arguments = parser.parse_args()
     pairs = load_pairs(arguments.noisy, arguments.clean, Enhancer("gtcrn").sample_rate)
-    asked = [text.split("=", 1) for text in arguments.checkpoints]
     with tempfile.TemporaryDirectory(prefix="edge-se-") as name:
         work = Path(name)
-        for title, path in asked or [[BUILT_IN, str(default_checkpoint_path())]]:
-            put(arguments.json, by_precision(title, Path(path), pairs, work))
-        if not asked:
+        for title, path in networks(arguments.checkpoints):
+            put(arguments.json, by_precision(title, path, pairs, work))
+        if not arguments.checkpoints:
             put(arguments.json, *of_conditions(pairs, work / "float.tflite"))
     return 0
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
+from benchmarks.precisions import with_interval
 from benchmarks.results import section, write
+from benchmarks.techniques import static_file
 from calib_data import clips_folder
 from edge_se.benchmark import bursts
 from edge_se.comparison import compare
@@ -27,20 +28,14 @@ from edge_se.peers import Ours
 from quant.audio.clips import read_calibration_clips
 from quant.evaluation.evaluate import EvaluationResult, evaluate_pairs
 from quant.evaluation.pairs import Pair, load_pairs
-from quant.graph.recipes import RECIPES, Recipe
+from quant.graph.recipes import RECIPES
 from quant.mixed_precision.costs import DEFAULT_BOARD, find_board, predict
 from quant.mixed_precision.operators import parse
 from quant.modules.calibration import EXACT_FRAMES
 from quant.modules.own import load_own_module
 from quant.modules.pipeline import lower_module, make_module
-from quant.networks.checkpoint import Checkpoint, load_checkpoint
-from quant.ptq.pipeline import (
-    build_float,
-    build_quantized,
-    calibrate_checkpoint,
-    find_ranges,
-    noisy_clips,
-)
+from quant.networks.checkpoint import load_checkpoint
+from quant.ptq.pipeline import build_float, noisy_clips
 
 TIMED_SECONDS = 6.0
 EXACT_DB = 90.0  # from here on the files give the same samples
@@ -116,12 +111,6 @@ def make_files(
     return files, conversion
 
 
-def static_file(checkpoint: Checkpoint, noisy: Sequence[np.ndarray], recipe: Recipe) -> bytes:
-    """The file that `quantize --precision` makes with `--recover 0`."""
-    calibrated = calibrate_checkpoint(checkpoint, noisy, recipe)
-    return build_quantized(calibrated, recipe, find_ranges(calibrated, recipe), {})
-
-
 def score(files: dict[str, Path], pairs: Sequence[Pair], plain: Path) -> list[Row]:
     """Score files against the float one, and time them by turns."""
     reference, board = Enhancer(plain), find_board(DEFAULT_BOARD)
@@ -152,7 +141,7 @@ def cells(row: Row, count: int) -> list[str]:
         *(row.name, str(count), f"{row.size / 1000:.0f}", f"{row.frame_us:.0f}"),
         f"{row.instructions / 1000:.0f}",
         f"{row.result.overall.means['enhanced']['pesq']:.3f}",
-        "" if exact else f"{pesq.mean:+.3f} [{pesq.low:+.3f}, {pesq.high:+.3f}]",
+        "" if exact else with_interval(pesq),
         "" if exact else f"{ratio:.1f}",
     ]
 

@@ -18,15 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.precisions import row
+from benchmarks.precisions import networks, row
 from benchmarks.results import FOLDER, put
 from calib_data import clips_folder
 from edge_se.enhancer import Enhancer
 from quant.audio.clips import CalibrationClips, read_calibration_clips
-from quant.checkpoints import default_checkpoint_path
 from quant.evaluation.evaluate import evaluate_pairs
 from quant.evaluation.pairs import Pair, load_pairs
-from quant.graph.recipes import RECIPES
+from quant.graph.recipes import RECIPES, Recipe
 from quant.graph.scale_classes import ScaleClasses
 from quant.mixed_precision.costs import DEFAULT_BOARD, find_board, predict
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
@@ -46,7 +45,7 @@ from quant.training.recovery import RecoverySettings, recover
 
 INT8 = RECIPES["int8"]
 FILE = FOLDER / "15_techniques.json"
-BUILT_IN, SUFFIX = "The built-in network", ", technique by technique"
+SUFFIX = ", technique by technique"
 COMMAND = "python -m benchmarks.techniques --noisy NOISY --clean CLEAN [TITLE=CHECKPOINT ...]"
 COLUMNS = [
     *("", "PESQ-WB", "against float", "STOI", "SI-SNR dB", "SNR to float dB"),
@@ -87,9 +86,7 @@ def add_in_turn(checkpoint: Checkpoint, noisy: Sequence[np.ndarray]) -> Iterator
     ranges = find_ranges(split, INT8)
     yield "and without what rectified sums drop", build_quantized(split, INT8, ranges, {})
     yield "and biases corrected for rounded values", build_quantized(whole, INT8, ranges, {})
-    whole = calibrate_checkpoint(checkpoint, noisy, INT8)
-    ranges = find_ranges(whole, INT8)
-    yield "and loud speech attenuated", build_quantized(whole, INT8, ranges, {})
+    yield "and loud speech attenuated", static_file(checkpoint, noisy, INT8)
 
 
 def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:
@@ -98,6 +95,12 @@ def recovered_file(checkpoint: Checkpoint, clips: CalibrationClips) -> bytes:
     ranges = find_ranges(calibrated, INT8)
     found = recover(calibrated, INT8, ranges, clips, RecoverySettings())
     return build_quantized(found.calibrated, INT8, ranges, {})
+
+
+def static_file(checkpoint: Checkpoint, noisy: Sequence[np.ndarray], recipe: Recipe) -> bytes:
+    """The file that `quantize --precision` makes with `--recover 0`."""
+    calibrated = calibrate_checkpoint(checkpoint, noisy, recipe)
+    return build_quantized(calibrated, recipe, find_ranges(calibrated, recipe), {})
 
 
 def table(title: str, checkpoint: Checkpoint, pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -162,9 +165,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=FILE, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a picture there (.png)")
     arguments = parser.parse_args()
-    asked = [text.split("=", 1) for text in arguments.checkpoints]
-    for title, path in asked or [[BUILT_IN, str(default_checkpoint_path())]]:
-        checkpoint = load_checkpoint(Path(path))
+    for title, path in networks(arguments.checkpoints):
+        checkpoint = load_checkpoint(path)
         pairs = load_pairs(arguments.noisy, arguments.clean, checkpoint.signal.sample_rate)
         put(arguments.json, table(title, checkpoint, pairs))
     if arguments.plot:

@@ -4,28 +4,18 @@ import json
 import sys
 from functools import partial
 
-import numpy as np
-import soundfile
-
 from benchmarks import precisions
-from calib_data import clips_folder
 from quant import quantize
-from tests.helpers.clips import samples_of
 
 
-def test_each_precision_has_a_row_and_the_built_in_file_its_conditions(tmp_path, monkeypatch):
-    clean = [samples_of(path)[:48000] for path in sorted((clips_folder() / "clean").iterdir())[:2]]
-    noise = 0.02 * np.random.default_rng(0).standard_normal(48000).astype(np.float32)
-    for folder, more in (("noisy", noise), ("clean", 0 * noise)):
-        (tmp_path / folder).mkdir()
-        for index, samples in enumerate(clean):
-            soundfile.write(tmp_path / folder / f"{index}.wav", samples + more, 16000)
+def test_each_precision_has_a_row_and_the_built_in_file_its_conditions(
+    pairs_of_two, tmp_path, monkeypatch
+):
     target = tmp_path / "10.json"
-    folders = [f"--{name}={tmp_path / name}" for name in ("noisy", "clean")]
     monkeypatch.setattr(precisions, "precisions_of", lambda network: ["float", "int16x8"])
     # Calibrated with the noisy ones alone, which takes a tenth of the time.
     monkeypatch.setattr(precisions, "quantize", partial(quantize, clips=tmp_path / "noisy"))
-    monkeypatch.setattr(sys, "argv", ["precisions", *folders, "--json", str(target)])
+    monkeypatch.setattr(sys, "argv", ["precisions", *pairs_of_two, "--json", str(target)])
 
     precisions.main()
 

@@ -5,13 +5,11 @@ import sys
 
 import numpy as np
 import pytest
-import soundfile
 
 from benchmarks import speech
 from calib_data import clips_folder
 from edge_se import Enhancer
 from edge_se.speech import ODDS, POWER
-from tests.helpers.clips import samples_of
 from tests.helpers.tiny_model import write_tiny
 
 
@@ -55,16 +53,9 @@ def test_the_fit_finds_the_curve_that_speech_follows(odds, power):
     assert found == pytest.approx((odds, power), rel=0.05)
 
 
-def test_both_tables_are_written(tmp_path, monkeypatch):
-    clean = [samples_of(path)[:48000] for path in sorted((clips_folder() / "clean").iterdir())[:2]]
-    noise = 0.02 * np.random.default_rng(0).standard_normal(48000).astype(np.float32)
-    for folder, more in (("noisy", noise), ("clean", 0 * noise)):
-        (tmp_path / folder).mkdir()
-        for index, samples in enumerate(clean):
-            soundfile.write(tmp_path / folder / f"{index}.wav", samples + more, 16000)
+def test_both_tables_are_written(pairs_of_two, tmp_path, monkeypatch):
     target = tmp_path / "10.json"
-    folders = [f"--{name}={tmp_path / name}" for name in ("noisy", "clean")]
-    arguments = [*folders, f"--calibration={clips_folder()}", "--json", str(target)]
+    arguments = [*pairs_of_two, f"--calibration={clips_folder()}", "--json", str(target)]
     monkeypatch.setattr(sys, "argv", ["speech", *arguments])
     monkeypatch.setattr(speech, "silero", lambda: ("Silero VAD", lambda x: np.ones(len(x) // 512)))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import techniques
-from benchmarks.routes import static_file
+from benchmarks.precisions import BUILT_IN
 from edge_se import Enhancer
 from quant.audio.mixing import level_dbfs
 from quant.evaluation.pairs import Pair
@@ -35,7 +35,7 @@ def test_every_technique_makes_another_file_that_runs(default_checkpoint, noisy,
         outputs.append(enhancer.enhance(loud))
     assert len(files) == 11
     assert all(not np.array_equal(a, b) for a, b in itertools.pairwise(outputs))
-    expected = static_file(default_checkpoint, noisy[:2], RECIPES["int8"])
+    expected = techniques.static_file(default_checkpoint, noisy[:2], RECIPES["int8"])
     assert list(files.values())[-1] == expected
 
 
@@ -60,7 +60,7 @@ def test_rows_give_scores_and_costs(default_checkpoint, pairs, tmp_path, monkeyp
 def test_what_stands_in_the_results_is_what_the_command_writes():
     published = json.loads(techniques.FILE.read_text())["tables"]
 
-    assert any(table["title"] == techniques.BUILT_IN + techniques.SUFFIX for table in published)
+    assert any(table["title"] == BUILT_IN + techniques.SUFFIX for table in published)
     for table in published:
         assert table["columns"] == techniques.COLUMNS
         assert table["command"] == [techniques.COMMAND]

@@ -1,17 +1,17 @@
 #!/bin/sh
-# Train UL-UNAS from scratch on all recordings but the calib_* files: train.sh DATA OUT [OPTION ...]
-# DATA has the folders clean, noise, more/clean and more/noise.
+# Train UL-UNAS from scratch: train.sh DATA OUT [--resume] [--steps N]
+# DATA has the folders clean, noise, more/clean and more/noise; the calib_* files are left out.
 set -e
 data=$1 out=$2
 shift 2
 export OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
-exec edge-se train --out "$out" --architecture ul_unas \
+exec edge-se train --architecture ul_unas --out "$out" --steps 20000 \
     --clean "$data/clean" "$data/more/clean" --noise "$data/noise" "$data/more/noise" \
     --pattern '[!c]*' 'c[!a]*' 'ca[!l]*' \
     --validation-pattern 'train_ls-6*' 'train_vctk-p226*' 'train_*wind1*' 'train_*drone-g*' \
     'train_rain_modern*' 'train_night_Noise*' 'train_babble_1*' \
     'so762-60*' 'cv-hsb-CV0000[269]*' 'rdh-*' 'keyboard_topre*' 'music_guitar*' \
     'car_engine_vehicle*' 'rain_indoors_rivea0*' 'footsteps_seq_walk_metal*' 'babble_07*' \
-    --outlier-weight 0.5 --si-snr-weight 16 --threads 1 --workers 1 --steps 20000 \
     --seed 21 --batch-size 8 --seconds 3 --learning-rate 2e-3 --warmup-steps 500 \
-    --perceptual-weight 5 --validate-every 250 --validation-mixtures 56 --patience 1000 "$@"
+    --outlier-weight 0.5 --si-snr-weight 16 --perceptual-weight 5 \
+    --validate-every 250 --validation-mixtures 56 --patience 1000 --threads 1 --workers 1 "$@"
