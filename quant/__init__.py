@@ -3,7 +3,12 @@
 `quant.quantize` is loaded on first use, so that `import quant` costs nothing.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Before torch loads its threads, which else spin while they wait for each other: quantizing beside
+# one other busy process then takes more than four times as long on two cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from quant.graph.recipes import Recipe
