@@ -59,6 +59,11 @@ TWIDDLES = {
 }
 
 
+def has_transform(signal: Signal) -> bool:
+    """Whether this transform, and so the compiled core's, is that of a signal."""
+    return (signal.window, signal.hop, signal.points) == (WINDOW, HOP, WINDOW)
+
+
 def windows(signal: Signal) -> tuple[Integers, Integers]:
     """Windows [512] of a signal's analysis and synthesis, the latter at most 1.21 times 2**15."""
     return _table(signal.analysis_window()), _table(signal.synthesis_window())

@@ -229,6 +229,8 @@ class Manifest:
     def to_json(self) -> str:
         """The manifest as JSON, the same text for equal manifests."""
         content = asdict(self)
+        if self.signal.n_fft is None:  # runtimes from before there was one read such files
+            del content["signal"]["n_fft"]
         content = {"format_version": content.pop("format_version"), **content}
         return json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -308,7 +310,7 @@ def _signal(content: Mapping[str, Any]) -> Signal:
         _check_understood(name, content.get(name), values)
     if "front_end" in content:  # files from before there was another have none
         _check_understood("front_end", content["front_end"], FRONT_ENDS)
-    level = content.get("level_dbfs")
+    level, points = content.get("level_dbfs"), content.get("n_fft")
     signal = Signal(
         sample_rate=_get(content, "sample_rate", int, "its signal"),
         window=_get(content, "window", int, "its signal"),
@@ -318,6 +320,7 @@ def _signal(content: Mapping[str, Any]) -> Signal:
         mask=content["mask"],
         front_end=content.get("front_end", FRONT_ENDS[0]),
         level_dbfs=None if level is None else _get(content, "level_dbfs", float, "its signal"),
+        n_fft=None if points is None else _get(content, "n_fft", int, "its signal"),
     )
     _check(0 < signal.sample_rate <= LARGEST_RATE, f"its sample rate is {signal.sample_rate}")
     reachable = level is None or abs(level) <= LARGEST_LEVEL_DBFS
@@ -392,7 +395,13 @@ def _check_hop(manifest: Manifest) -> None:
         0 < window <= LARGEST_WINDOW and window % 2 == 0,
         f"its window of {window} samples is not an even number up to {LARGEST_WINDOW}",
     )
-    longest = window - 1 if manifest.chunk is None else window // 2
+    points, separates = manifest.signal.points, manifest.chunk is not None
+    most = window if separates else LARGEST_WINDOW
+    _check(
+        window <= points <= most and points % 2 == 0,
+        f"its n_fft of {points} is not an even number from {window} to {most}",
+    )
+    longest = window // 2 if separates else window - 1
     _check(0 < hop <= longest, f"its hop of {hop} samples is not between 1 and {longest}")
 
 

@@ -21,9 +21,15 @@ def hann(window: int) -> NDArray[np.float64]:
     return square_root_hann(window) ** 2
 
 
+def hamming(window: int) -> NDArray[np.float64]:
+    """Periodic Hamming window, float64 [window]."""
+    return 0.08 + 0.92 * hann(window)
+
+
 WINDOW_FUNCTIONS: Mapping[str, Callable[[int], NDArray[np.float64]]] = {
     "square_root_hann": square_root_hann,
     "hann": hann,
+    "hamming": hamming,
 }
 # What this runtime knows how to do, by field; anything else needs a newer one. Of a frame, kinds
 # with the rows of bins that they have; a separator's has none.
@@ -42,7 +48,7 @@ class Signal:
 
     Attributes:
         sample_rate: In Hz.
-        window: STFT window in samples, an even number.
+        window: STFT window in samples, an even number; the `win_length` of other libraries.
         hop: Samples per frame, fewer than the window's; of a separator half of them at most.
         window_function: Of the analysis, a name of `WINDOW_FUNCTIONS`; synthesis has its dual.
         features: Kind of features: rows of magnitude, real and imaginary part; the magnitude's
@@ -54,6 +60,8 @@ class Signal:
             `edge_se.level`); None where there is no front end.
         front_end: What it does, a name of `FRONT_ENDS`: attenuates loud input alone, or follows it
             both ways, takes DC off, and starts the network anew after knocks.
+        n_fft: Points of the Fourier transform, an even number: the window stands in their middle,
+            zeros beside it. None where it fills them.
     """
 
     sample_rate: int
@@ -64,11 +72,23 @@ class Signal:
     mask: str = "complex"
     level_dbfs: float | None = None
     front_end: str = "attenuate"
+    n_fft: int | None = None
+
+    @property
+    def points(self) -> int:
+        """Points of the Fourier transform."""
+        return self.window if self.n_fft is None else self.n_fft
 
     @property
     def bins(self) -> int:
-        """Number of frequency bins, `window / 2 + 1`."""
-        return self.window // 2 + 1
+        """Number of frequency bins, `points / 2 + 1`."""
+        return self.points // 2 + 1
+
+    @property
+    def windowed(self) -> slice:
+        """Where the window stands among the points."""
+        first = (self.points - self.window) // 2
+        return slice(first, first + self.window)
 
     @property
     def hop_seconds(self) -> float:

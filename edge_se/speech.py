@@ -18,7 +18,7 @@ SOFT_DBFS = -65.0
 def soft_energy(signal: Signal) -> float:
     """Energy of the spectrum, summed over its bins, of noise at `SOFT_DBFS`."""
     window = signal.analysis_window()
-    return float(signal.window / 2 * np.square(window).sum() * 10 ** (SOFT_DBFS / 10))
+    return float(signal.points / 2 * np.square(window).sum() * 10 ** (SOFT_DBFS / 10))
 
 
 def speech_probability(

@@ -47,22 +47,24 @@ class Stft:
     window's first hop, so output lags input by `window - hop` samples.
 
     Attributes:
-        spectrum: complex64 [window / 2 + 1] of the newest window; `analyse` writes into it.
+        spectrum: complex64 [bins] of the newest window; `analyse` writes into it.
     """
 
     def __init__(self, signal: Signal) -> None:
         """Transform as a signal says."""
         window, hop = signal.window, signal.hop
         self._forward, self._inverse = _fastest_transforms()
-        self._unit, self._inverse_length = np.float32(1), np.float32(1 / window)
+        self._unit, self._inverse_length = np.float32(1), np.float32(1 / signal.points)
         # A float's, whatever is computed in: networks are trained with one.
         window_function = signal.analysis_window().astype(np.float32)
         self._analysis_window = window_function.astype(signal.transform_dtype)
         self._synthesis_window = signal.synthesis_window().astype(np.float32)
         self._history = np.zeros(window, np.float32)
-        self._windowed = np.empty(window, signal.transform_dtype)
+        self._points = np.zeros(signal.points, signal.transform_dtype)
+        self._windowed = self._points[signal.windowed]
         self.spectrum = np.empty(signal.bins, np.complex64)
-        self._segment = np.empty(window, np.float32)
+        self._inverted = np.empty(signal.points, np.float32)
+        self._segment = self._inverted[signal.windowed]
         self._tail = np.zeros(window - hop, np.float32)
         # Slices are views made once; making one per frame would cost as much as using it.
         self._older, self._kept = self._history[:-hop], self._history[hop:]
@@ -74,12 +76,12 @@ class Stft:
         """Take in one hop of samples (float32 [hop]) and return the spectrum of the newest window.
 
         Returns:
-            complex64 [window / 2 + 1], the same buffer at each call.
+            complex64 [bins], the same buffer at each call.
         """
         self._older[...] = self._kept
         self._newest[...] = samples
         np.multiply(self._history, self._analysis_window, out=self._windowed)
-        self._forward(self._windowed, self._unit, self.spectrum)
+        self._forward(self._points, self._unit, self.spectrum)
         return self.spectrum
 
     def synthesise(self, spectrum: Spectrum, out: Samples) -> None:
@@ -89,7 +91,7 @@ class Stft:
             spectrum: Spectrum of the newest window; not changed.
             out: float32 [hop].
         """
-        self._inverse(spectrum, self._inverse_length, self._segment)
+        self._inverse(spectrum, self._inverse_length, self._inverted)
         np.multiply(self._segment, self._synthesis_window, out=self._segment)
         np.add(self._overlap, self._tail, out=self._overlap)
         out[...] = self._done

@@ -56,8 +56,7 @@ def format_description(description: dict[str, Any]) -> str:
         ("checkpoint", _words(manifest["checkpoint"])),
         (
             "signal",
-            f"{signal['sample_rate']} Hz, window {signal['window']} "
-            f"({signal['window_function'].replace('_', ' ')}), hop {signal['hop']}, "
+            f"{signal['sample_rate']} Hz, {_window(signal)}, hop {signal['hop']}, "
             f"{manifest['stft']} STFT ({description['stft_core']} here), "
             f"features {signal['features']}{_bands(manifest)}, mask {signal['mask']}",
         ),
@@ -115,6 +114,11 @@ def _bands(manifest: dict[str, Any]) -> str:
         return ""
     count = BandMerging(**bands).count
     return f" of {count} bands, in two parts (up to {bands['bound']:g}, and beyond)"
+
+
+def _window(signal: dict[str, Any]) -> str:
+    points = "" if signal.get("n_fft") is None else f" in {signal['n_fft']} points"
+    return f"window {signal['window']}{points} ({signal['window_function'].replace('_', ' ')})"
 
 
 def _levels(signal: dict[str, Any]) -> str:

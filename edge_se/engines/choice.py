@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def core_for(signal: Signal) -> Any | None:
     """The compiled core, if there is one and it has the size of the signal's transform."""
-    return load_core() if (signal.window, signal.hop) == (fixed.WINDOW, fixed.HOP) else None
+    return load_core() if fixed.has_transform(signal) else None
 
 
 def make_stft(signal: Signal) -> "Stft | CompiledStft":

@@ -25,6 +25,7 @@ from edge_se.fixed import (
     WINDOW,
     Integers,
     analyse,
+    has_transform,
     limited,
     logarithms,
     magnitude,
@@ -142,10 +143,11 @@ def check_served(manifest: Manifest) -> None:
             f"{manifest.precision} has not; quantize with --precision int8 or take the float STFT"
         )
     signal = manifest.signal
-    if (signal.window, signal.hop) != (WINDOW, HOP):
+    if not has_transform(signal):
         raise UserError(
-            f"the fixed-point STFT has a window of {WINDOW} samples and hops of {HOP}, the model a "
-            f"window of {signal.window} and hops of {signal.hop}; take the float STFT"
+            f"the fixed-point STFT has a window of {WINDOW} samples in as many points and hops of "
+            f"{HOP}, the model a window of {signal.window} in {signal.points} and hops of "
+            f"{signal.hop}; take the float STFT"
         )
     finest = feature_scale(signal, features).exponent > _FINEST_FEATURES
     if finest or MaskScale(mask).exponent > _COARSEST_MASK[mask.dtype]:

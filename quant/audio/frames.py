@@ -21,6 +21,7 @@ WINDOW_FUNCTIONS: Mapping[str, Callable[[int], Tensor]] = {
     "square_root_hann": lambda window: torch.hann_window(window).sqrt(),
     # Where the features are logarithms, torch's own rounding of it shows in weak bins.
     "hann": lambda window: torch.from_numpy(hann(window)).float(),
+    "hamming": torch.hamming_window,
 }
 
 
@@ -43,9 +44,13 @@ def analyse(samples: Tensor, signal: Signal) -> Tensor:
     """
     window, hop = signal.window, signal.hop
     frames = frame_count(samples.shape[-1], signal)
-    padded = F.pad(samples, (window - hop, frames * hop - samples.shape[-1]))
+    before, after = signal.windowed.start, signal.points - signal.windowed.stop
+    rest = frames * hop - samples.shape[-1]
+    padded = F.pad(samples, (before + window - hop, rest + after))
     shape, _ = windows(signal)
-    spectra = torch.stft(padded, window, hop, window, shape, center=False, return_complex=True)
+    spectra = torch.stft(
+        padded, signal.points, hop, window, shape, center=False, return_complex=True
+    )
     return spectra.transpose(1, 2)
 
 
@@ -59,7 +64,8 @@ def overlap_add(frames: Tensor, hop: int) -> Tensor:
 def synthesize(spectra: Tensor, length: int, signal: Signal) -> Tensor:
     """Spectra [clips, frames, bins] to samples [clips, length], aligned with the analysed ones."""
     window, hop = signal.window, signal.hop
-    whole = overlap_add(torch.fft.irfft(spectra, window) * windows(signal)[1], hop)
+    frames = torch.fft.irfft(spectra, signal.points)[..., signal.windowed]
+    whole = overlap_add(frames * windows(signal)[1], hop)
     return whole[:, window - hop : window - hop + length]
 
 

@@ -81,8 +81,11 @@ class Engine:
         Raises:
             ValueError: There is no transform for the signal.
         """
-        if (signal.window, signal.hop) != (fixed.WINDOW, fixed.HOP):
-            raise ValueError(f"it has windows of {signal.window} samples")
+        if not fixed.has_transform(signal):
+            raise ValueError(
+                f"it has windows of {signal.window} samples in {signal.points} and hops of "
+                f"{signal.hop}"
+            )
         self.signal = signal
         self.network = network
         self.checkpoint = checkpoint

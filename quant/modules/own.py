@@ -295,6 +295,12 @@ def _signal_of(module: nn.Module) -> Signal:
             f"the signal of {what} has a window of {signal.window} and a hop of {signal.hop} "
             f"samples; the window has to be even, at most {LARGEST_WINDOW}, and longer than the hop"
         )
+    points = signal.points
+    if type(points) is not int or points % 2 or not signal.window <= points <= LARGEST_WINDOW:
+        raise UserError(
+            f"the signal of {what} has the n_fft {points!r}; it has to be an even number from its "
+            f"window of {signal.window} samples to {LARGEST_WINDOW}"
+        )
     if signal.sample_rate > LARGEST_RATE:
         raise UserError(f"the signal of {what} has the sample rate {signal.sample_rate} Hz")
     known = {

@@ -17,9 +17,9 @@ from edge_se.file_kinds import kind_of
 from edge_se.manifest import Chunk
 from edge_se.signal import Signal
 from quant.graph.graph import Graph
-from quant.networks.network import Network
+from quant.networks.network import Network, StateDict
 from quant.networks.registry import NETWORKS, find_network
-from quant.networks.weights import read_weights, window_function_of, without_unread
+from quant.networks.weights import read_weights, window_of, without_unread
 
 # Key of a safetensors file's metadata: JSON of the architecture and its options.
 NETWORK_KEY = "edge_se_network"
@@ -114,13 +114,12 @@ def load_checkpoint(path: Path, architecture: str | None = None, **options: Any)
     options = network.options(state_dict) | stated_options | options
     model = _create(path, network, options)
     took: tuple[str, ...] = ()
-    if not (network.separates or "window_function" in options):
-        signal = network.signal(model)
-        heard_through = window_function_of(state_dict, signal.window)
-        if heard_through not in (None, signal.window_function):
-            options["window_function"] = heard_through
+    if not network.separates:
+        beside = _beside(state_dict, network.signal(model), options)
+        if beside:
+            options |= beside
             model = _create(path, network, options)
-            took = (f"took {heard_through}, whose values are beside the weights, for the window",)
+            took = (_told(network.signal(model), "hop" in options),)
     state_dict, left_out = without_unread(state_dict, model.state_dict())
     _check_keys(path, network, state_dict, model.state_dict(), recognised=not named)
     _check_finite(path, state_dict)
@@ -128,6 +127,20 @@ def load_checkpoint(path: Path, architecture: str | None = None, **options: Any)
     digest = hashlib.sha256(content).hexdigest()
     notes = (*found.notes, *took, *left_out)
     return Checkpoint(model.eval(), network, path.name, digest, options, notes)
+
+
+def _beside(weights: StateDict, signal: Signal, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the window beside the weights that change a signal and that nobody gave."""
+    usual = {"window_function": signal.window_function, "window_length": signal.window}
+    found = window_of(weights, signal.points).items()
+    return {name: value for name, value in found if name not in options and value != usual[name]}
+
+
+def _told(signal: Signal, hop_was_given: bool) -> str:
+    window = f"took {signal.window_function} of {signal.window} samples for the window"
+    hop = f" and hops of {signal.hop} (or name them: --network-option hop=N)"
+    unsure = signal.window != signal.points and not hop_was_given
+    return f"{window}, whose values are beside the weights" + (hop if unsure else "")
 
 
 def _known_names() -> set[str]:

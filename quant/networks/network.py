@@ -17,7 +17,7 @@ from quant.graph.recipes import Recipe
 # Names of weights and the weights.
 StateDict = Mapping[str, Tensor]
 # Options that every network of frames has: its transform in training, which no weight tells.
-TRANSFORM_OPTIONS = ("hop", "window_function")
+TRANSFORM_OPTIONS = ("hop", "window_function", "window_length")
 
 
 def no_options(weights: StateDict) -> dict[str, Any]:
@@ -122,8 +122,20 @@ class Network:
         return Chunk(cast(int, model.window_frames), cast(int, model.offset))
 
 
-def _transformed(signal: Signal, **transform: Any) -> Signal:
-    """A signal of another hop or analysis window."""
+def _transformed(signal: Signal, window_length: Any = None, **transform: Any) -> Signal:
+    """A signal of another hop or analysis window, in as many points as before.
+
+    The hop is half of a window of another length where nothing else is said.
+    """
+    if window_length is not None:
+        points = signal.points
+        if type(window_length) is not int or window_length % 2 or not 0 < window_length <= points:
+            raise UserError(
+                f"a window of {window_length} samples does not fit {points} points; take an even "
+                f"number up to {points}"
+            )
+        n_fft = None if window_length == points else points
+        signal = replace(signal, window=window_length, hop=window_length // 2, n_fft=n_fft)
     changed = replace(signal, **transform)
     hop, most = changed.hop, signal.window // 2  # beyond, samples are hardly in any window
     if type(hop) is not int or not 0 < hop <= most:

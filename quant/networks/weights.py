@@ -238,14 +238,16 @@ def without_unread(
     return {**filled, **kept}, notes
 
 
-def window_function_of(weights: Mapping[str, Tensor], window: int) -> str | None:
-    """Name of the window function, of so many samples, that lies beside the weights, if any."""
+def window_of(weights: Mapping[str, Tensor], points: int) -> dict[str, Any]:
+    """Options of the window, of so many samples at most, that lies beside the weights, if any."""
     for name, value in weights.items():
-        if _WINDOW.search(name) and not _JUDGE.search(name) and value.shape == (window,):
-            for known, shape in WINDOW_FUNCTIONS.items():
-                if np.allclose(value.float().numpy(), shape(window), atol=ALIKE):
-                    return known
-    return None
+        length = len(value) if value.dim() == 1 else 0
+        if not _WINDOW.search(name) or _JUDGE.search(name) or length not in range(2, points + 1, 2):
+            continue
+        for known, shape in WINDOW_FUNCTIONS.items():
+            if np.allclose(value.float().numpy(), shape(length), atol=ALIKE):
+                return {"window_function": known, "window_length": length}
+    return {}
 
 
 def _is_counter(name: str) -> bool:

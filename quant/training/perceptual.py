@@ -133,7 +133,7 @@ def _over_time(disturbance: Tensor) -> Tensor:
 @lru_cache
 def _hearing(device: torch.device, signal: Signal) -> _Hearing:
     frequencies = (
-        torch.arange(signal.bins, dtype=torch.float64) * signal.sample_rate / signal.window
+        torch.arange(signal.bins, dtype=torch.float64) * signal.sample_rate / signal.points
     )
     high_pass = frequencies**4 / (frequencies**4 + HIGH_PASS_HZ**4)
     bark = 13 * torch.atan(0.00076 * frequencies) + 3.5 * torch.atan((frequencies / 7500) ** 2)

@@ -11,8 +11,9 @@ from quant.audio.frames import overlap_add, windows
 def to_spectrogram(samples: torch.Tensor, signal: Signal) -> torch.Tensor:
     """Transform samples [batch, n] to a spectrogram [batch, bins, 1 + n // hop, 2] (real, imag)."""
     shape = _window(samples.device, signal)
-    window = signal.window
-    spectrum = torch.stft(samples, window, signal.hop, window, shape, return_complex=True)
+    spectrum = torch.stft(
+        samples, signal.points, signal.hop, signal.window, shape, return_complex=True
+    )
     return torch.view_as_real(spectrum)
 
 
@@ -27,7 +28,7 @@ def to_samples(
     window, hop = signal.window, signal.hop
     spectrum = torch.view_as_complex(spectrogram.contiguous()).transpose(1, 2)
     shape = _window(spectrum.device, signal)
-    frames = torch.fft.irfft(spectrum, window) * shape
+    frames = torch.fft.irfft(spectrum, signal.points)[..., signal.windowed] * shape
     count = frames.shape[1]
     first, length = window // 2, (count - 1) * hop if length is None else length
     part = slice(first, first + length)

@@ -54,18 +54,19 @@ def test_overlapping_windows_of_analysis_and_synthesis_add_up_to_one(signal):
 def content(**changes) -> str:
     manifest = json.loads(tiny_flatbuffer("float32")[1].to_json())
     manifest["signal"] |= changes
-    bins = manifest["signal"]["window"] // 2 + 1
+    bins = (manifest["signal"].get("n_fft") or manifest["signal"]["window"]) // 2 + 1
     for tensor, rows in (("features", 3), ("mask", 2)):
         manifest["tensors"][tensor]["shape"] = [rows, bins]
     return json.dumps(manifest)
 
 
 def test_a_manifest_may_have_any_signal(signal):
-    read = Manifest.from_json(
-        content(window=signal.window, hop=signal.hop, window_function=signal.window_function), "m"
-    )
+    fields = ("window", "hop", "window_function", "n_fft")
+    read = Manifest.from_json(content(**{name: getattr(signal, name) for name in fields}), "m")
 
     assert read.signal == signal
+    assert ("n_fft" in json.loads(read.to_json())["signal"]) == (signal.n_fft is not None)
+    assert Manifest.from_json(read.to_json(), "m") == read
     assert read.latency_samples == signal.window - signal.hop
 
 
@@ -78,10 +79,14 @@ def test_a_manifest_may_have_any_signal(signal):
         ({"hop": -256}, "its hop of -256 samples is not between 1 and 511"),
         ({"window": 511}, "its window of 511 samples is not an even number up to 65536"),
         ({"window": 0}, "its window of 0 samples is not an even number up to 65536"),
+        ({"n_fft": 510}, "its n_fft of 510 is not an even number from 512 to 65536"),
+        ({"n_fft": 513}, "its n_fft of 513 is not an even number from 512 to 65536"),
+        ({"n_fft": 2**17}, "its n_fft of 131072 is not an even number from 512 to 65536"),
+        ({"n_fft": 512.0}, "its signal has n_fft 512.0, which is not a int"),
         (
             {"window_function": "kaiser"},
             "its window_function is 'kaiser', and this edge-se knows only 'square_root_hann' or "
-            "'hann'",
+            "'hann' or 'hamming'",
         ),
         ({"sample_rate": -16000}, "its sample rate is -16000"),
         (

@@ -5,15 +5,17 @@ import numpy as np
 from edge_se.signal import WINDOW_FUNCTIONS, Signal
 
 TRANSFORMS = [(512, 256), (960, 480), (400, 160), (512, 128), (400, 250), (1536, 768)]
+FILLED_UP = [(400, 160, 512), (400, 200, 402), (512, 256, 1024)]
 SIGNALS = [
-    Signal(16000, window, hop, function)
-    for window, hop in TRANSFORMS
+    Signal(16000, window, hop, function, n_fft=points[0] if points else None)
+    for window, hop, *points in [*TRANSFORMS, *FILLED_UP]
     for function in WINDOW_FUNCTIONS
 ]
 
 
 def name(signal: Signal) -> str:
-    return f"{signal.window}/{signal.hop} {signal.window_function}"
+    points = "" if signal.n_fft is None else f" in {signal.n_fft}"
+    return f"{signal.window}/{signal.hop}{points} {signal.window_function}"
 
 
 def noise(count: int) -> np.ndarray:

@@ -173,8 +173,8 @@ def test_the_fixed_stft_of_another_window_is_refused_in_one_sentence(variant, ma
 
     assert code == 2
     assert errors.splitlines()[-1] == (
-        "edge-se: error: the fixed-point STFT has a window of 512 samples and hops of 256, the "
-        "model a window of 960 and hops of 480; take the float STFT"
+        "edge-se: error: the fixed-point STFT has a window of 512 samples in as many points and "
+        "hops of 256, the model a window of 960 in 960 and hops of 480; take the float STFT"
     )
     assert not (tmp_path / "out.wav").exists()
 

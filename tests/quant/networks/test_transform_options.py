@@ -30,31 +30,37 @@ def speech() -> np.ndarray:
     return clip.astype(np.float32)
 
 
-def as_trained(model: torch.nn.Module, samples: np.ndarray, hop: int, window: str) -> np.ndarray:
+def as_trained(
+    model: torch.nn.Module, samples: np.ndarray, hop: int, window: str, length: int
+) -> np.ndarray:
     """Output of a network between torch's own transforms, as training code has them."""
-    shape = torch.from_numpy(WINDOW_FUNCTIONS[window](WINDOW).astype(np.float32))
+    shape = torch.from_numpy(WINDOW_FUNCTIONS[window](length).astype(np.float32))
     given = torch.from_numpy(samples)[None]
-    spectrum = torch.stft(given, WINDOW, hop, WINDOW, shape, return_complex=True)
+    spectrum = torch.stft(given, WINDOW, hop, length, shape, return_complex=True)
     with torch.no_grad():
         masked = model(torch.view_as_real(spectrum))
     enhanced = torch.view_as_complex(masked.contiguous())
-    return torch.istft(enhanced, WINDOW, hop, WINDOW, shape, length=len(samples))[0].numpy()
+    return torch.istft(enhanced, WINDOW, hop, length, shape, length=len(samples))[0].numpy()
 
 
 @pytest.mark.parametrize(
     ("options", "engines"),
     [
         ({"window_function": "hann"}, ("tflite", "c")),
+        ({"window_function": "hamming"}, ("tflite", "c")),
         ({"hop": 128}, ("tflite",)),
         ({"hop": 128, "window_function": "hann"}, ("tflite",)),
+        ({"window_length": 400}, ("tflite",)),
+        ({"window_length": 400, "hop": 100, "window_function": "hamming"}, ("tflite",)),
     ],
     ids=lambda value: str(value),
 )
 def test_a_file_computes_what_training_did(tmp_path, speech, options, engines):
     checkpoint = load_checkpoint(default_checkpoint_path(), **options)
-    hop = options.get("hop", 256)
+    length = options.get("window_length", WINDOW)
+    hop = options.get("hop", length // 2)
     window = options.get("window_function", "square_root_hann")
-    expected = as_trained(checkpoint.model, speech, hop, window)
+    expected = as_trained(checkpoint.model, speech, hop, window, length)
     path = tmp_path / "model.tflite"
 
     plain = replace(find_recipe("float"), level_dbfs=None)  # no front end, as in training
@@ -72,14 +78,15 @@ def test_a_file_computes_what_training_did(tmp_path, speech, options, engines):
 
 
 def test_what_was_trained_with_an_option_says_so(tmp_path):
-    options: dict[str, Any] = {"hop": 128, "window_function": "hann"}
+    options: dict[str, Any] = {"hop": 128, "window_function": "hann", "window_length": 400}
     model = find_network("gtcrn").create(**options)
     path = tmp_path / "trained.safetensors"
     write_tensors(path, model.state_dict(), network_metadata("gtcrn", options))
 
     signal = load_checkpoint(path).signal
 
-    assert (signal.hop, signal.window_function) == (128, "hann")
+    assert (signal.hop, signal.window_function, signal.window) == (128, "hann", 400)
+    assert signal.bins == 257
 
 
 @pytest.mark.parametrize(
@@ -89,7 +96,8 @@ def test_what_was_trained_with_an_option_says_so(tmp_path):
         ("window", torch.hann_window(512).bfloat16(), "hann"),
         ("stft.win", torch.hann_window(512, periodic=False), "hann"),
         ("istft.window", torch.hann_window(512).sqrt(), "square_root_hann"),
-        ("window", torch.hamming_window(512), "square_root_hann"),
+        ("window", torch.hamming_window(512), "hamming"),
+        ("window", torch.blackman_window(512), "square_root_hann"),
         ("stft.window", torch.hann_window(1024), "square_root_hann"),
         ("stft_loss.window", torch.hann_window(512), "square_root_hann"),
     ],
@@ -109,15 +117,32 @@ def test_a_window_beside_the_weights_is_read(tmp_path, name, shape, read):
     assert given.signal.window_function == "square_root_hann"
 
 
+def test_a_shorter_window_beside_the_weights_is_read(tmp_path):
+    weights = load_checkpoint(default_checkpoint_path()).model.state_dict()
+    path = tmp_path / "model.pt"
+    torch.save(weights | {"stft.window": torch.hann_window(400)}, path)
+
+    found, given = load_checkpoint(path), load_checkpoint(path, hop=100)
+
+    assert (found.signal.window, found.signal.hop, found.signal.points) == (400, 200, 512)
+    told = "took hann of 400 samples for the window, whose values are beside the weights"
+    assert f"{told} and hops of 200 (or name them: --network-option hop=N)" in found.notes
+    assert (given.signal.window, given.signal.hop) == (400, 100)
+    assert told in given.notes
+    whole = load_checkpoint(path, window_length=512, window_function="square_root_hann")
+    assert whole.signal == load_checkpoint(default_checkpoint_path()).signal
+
+
 @pytest.mark.parametrize("name", ["gtcrn", "gtcrn_light", "gtcrn_unet", "ul_unas"])
 def test_every_network_of_frames_has_these_options(name):
     network = find_network(name)
     usual = network.signal(network.create())
     other = "hann" if usual.window_function != "hann" else "square_root_hann"
 
-    changed = network.signal(network.create(hop=128, window_function=other))
+    changed = network.signal(network.create(hop=128, window_function=other, window_length=400))
 
-    assert (changed.hop, changed.window_function) == (128, other)
+    assert (changed.hop, changed.window_function, changed.window) == (128, other, 400)
+    assert changed.bins == usual.bins
     assert network.signal(network.create()) == usual
 
 
@@ -130,8 +155,13 @@ def test_every_network_of_frames_has_these_options(name):
         ({"hop": 12.5}, "a hop of 12.5 samples"),
         ({"hop": True}, "a hop of True samples"),
         ({"hop": "many"}, "a hop of many samples"),
-        ({"window_function": "hamming"}, "choose one of: square_root_hann, hann"),
-        ({"window_function": 3}, "choose one of: square_root_hann, hann"),
+        ({"window_length": 400, "hop": 256}, "a hop of 256 samples does not fit windows of 400"),
+        ({"window_length": 514}, "a window of 514 samples does not fit 512 points"),
+        ({"window_length": 401}, "take an even number up to 512"),
+        ({"window_length": 0}, "a window of 0 samples"),
+        ({"window_length": "400 samples"}, "a window of 400 samples samples"),
+        ({"window_function": "kaiser"}, "choose one of: square_root_hann, hann, hamming"),
+        ({"window_function": 3}, "choose one of: square_root_hann, hann, hamming"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(options, message):
