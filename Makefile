@@ -91,6 +91,7 @@ performance: $(INSTALLED) $(BENCHMARKED)
 	$(BIN)/python -m benchmarks.engines $(AUDIO) $(NETWORKS)
 	$(BIN)/python -m benchmarks.frame_loop $(BENCHMARKED)
 	$(BIN)/python -m benchmarks.speed $(AUDIO) $(NETWORKS) --peers $(PEERS)
+	$(BIN)/python -m benchmarks.start
 	$(BIN)/python -m benchmarks.sizes
 	$(BIN)/python -m benchmarks.results
 
