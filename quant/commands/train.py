@@ -83,9 +83,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--init",
+        nargs="+",
         type=checkpoint_path,
         metavar="CHECKPOINT",
-        help="start from the weights of this checkpoint",
+        help="start from the weights of this checkpoint, or from the mean of several's",
     )
     parser.add_argument(
         "--teacher",
@@ -202,11 +203,15 @@ def _network(arguments: argparse.Namespace) -> "tuple[nn.Module, Network, dict[s
     """A new module, or that of the checkpoint to start from; its network and options."""
     from quant.networks.checkpoint import load_checkpoint
     from quant.networks.registry import DEFAULT, find_network
+    from quant.training.checkpoint import take_mean
 
     options = dict(arguments.network_option)
     if arguments.init is None:
         name = arguments.architecture
         network = find_network(name) if name else DEFAULT
         return network.create(**options), network, options
-    checkpoint = load_checkpoint(arguments.init, arguments.architecture, **options)
-    return checkpoint.model, checkpoint.network, dict(checkpoint.options)
+    first, *others = (
+        load_checkpoint(path, arguments.architecture, **options) for path in arguments.init
+    )
+    take_mean(first, others)
+    return first.model, first.network, dict(first.options)

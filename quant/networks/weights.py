@@ -40,6 +40,8 @@ _NEVER_READ = re.compile(
 _WINDOW = re.compile(r"(^|[._])(window|win|hann)$", re.IGNORECASE)
 _JUDGE = re.compile(r"loss|criterion|metric|discriminator", re.IGNORECASE)
 _PLAIN_DTYPE = torch.float32
+# Before the names of averaged weights, which are better than those of the last step beside them.
+AVERAGE = "average."
 ALIKE = 0.01  # bfloat16 and symmetric windows are nearer to the periodic one, others farther
 
 
@@ -213,8 +215,10 @@ def _prefix(weights: Mapping[str, Tensor], known: Set[str]) -> str:
             if ".".join(parts[first:]) in known:
                 counts[".".join((*parts[:first], ""))] += 1
                 break
-    best = counts.most_common(1)
-    return best[0][0] if best and best[0][1] > counts[""] else ""
+    if not counts:
+        return ""
+    best = max(counts, key=lambda prefix: (counts[prefix], prefix == AVERAGE))
+    return best if counts[best] > counts[""] else ""
 
 
 def without_unread(

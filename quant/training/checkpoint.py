@@ -3,10 +3,12 @@
 Tensors: `model.*` (weights and BatchNorm statistics under upstream's names), `average.*` (their
 exponential moving average), `calibrated.*` (the weights that ranges are of, where rounding is
 trained), `optimizer.exp_avg.*` and `optimizer.exp_avg_sq.*` (Adam's moments), `random.torch` (state
-of torch's generator). Metadata `training`: JSON of everything else.
+of torch's generator). Metadata: `training`, JSON of everything else, and which network it is, so
+that the file is a checkpoint too, of the averaged weights.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from safetensors.torch import save
 
 from edge_se.errors import UserError
 from edge_se.files import write_whole
+from quant.networks.checkpoint import Checkpoint, network_metadata
+from quant.networks.weights import AVERAGE
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -46,14 +50,15 @@ def save_state(
 ) -> None:
     """Write the state of a run; the file is replaced only once it is complete."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"average.{name}": value for name, value in average.items()}
+    tensors |= {AVERAGE + name: value for name, value in average.items()}
     tensors |= {f"calibrated.{name}": value for name, value in calibrated.items()}
     for name, parameter in model.named_parameters():
         state = optimizer.state.get(parameter, {})
         tensors |= {f"optimizer.{key}.{name}": state[key] for key in MOMENTS if key in state}
     tensors["random.torch"] = torch.get_rng_state()
     metadata = {"training": json.dumps({"progress": asdict(progress), "settings": settings})}
-    write_tensors(path, tensors, metadata)
+    network = network_metadata(settings["architecture"], settings["network_options"])
+    write_tensors(path, tensors, network | metadata)
 
 
 def load_state(
@@ -93,7 +98,37 @@ def load_state(
                 **{key: value.to(parameter.device) for key, value in moments.items()},
             }
     torch.set_rng_state(tensors["random.torch"])
-    return _under(tensors, "average."), _under(tensors, "calibrated."), progress
+    return _under(tensors, AVERAGE), _under(tensors, "calibrated."), progress
+
+
+def take_mean(first: Checkpoint, others: Sequence[Checkpoint]) -> None:
+    """Give a checkpoint's network the mean of its weights and others'.
+
+    M. Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves
+    accuracy without increasing inference time", ICML 2022.
+
+    Raises:
+        UserError: they are not of one network.
+    """
+    for other in others:
+        if (other.network, other.options) != (first.network, first.options):
+            raise UserError(
+                f"{first.name} is a {_named(first)} and {other.name} a {_named(other)}; only "
+                "weights of one network have a mean"
+            )
+    weights = [checkpoint.model.state_dict() for checkpoint in (first, *others)]
+    mean = {
+        name: torch.stack([each[name] for each in weights]).mean(0)
+        if value.is_floating_point()
+        else value
+        for name, value in weights[0].items()
+    }
+    first.model.load_state_dict(mean)
+
+
+def _named(checkpoint: Checkpoint) -> str:
+    options = ", ".join(f"{name} {value}" for name, value in checkpoint.options.items())
+    return checkpoint.architecture + (f" with {options}" if options else "")
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
