@@ -31,22 +31,25 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 def draw_curve(entries: list[dict[str, Any]], path: Path) -> None:
     """Plot loss and validation scores over minutes of training, runs one after the other."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(10, 6), layout="constrained")
     panels = figure.subplots(len(SCORES), sharex=True)
-    start = 0.0
-    for name, run in groupby(entries, key=lambda entry: entry.get("run", "")):
+    start, runs = 0.0, groupby(entries, key=lambda entry: entry.get("run", ""))
+    colours = colormaps["tab20"]
+    for number, (name, run) in enumerate(runs):
         found = list(run)
         minutes = [start + entry["training_seconds"] / 60 for entry in found]
         for axes, (key, title) in zip(panels, SCORES.items(), strict=True):
-            axes.plot(minutes, [entry[key] for entry in found], marker=".", label=name)
+            scores = [entry[key] for entry in found]
+            axes.plot(minutes, scores, marker=".", label=name, color=colours(number % colours.N))
             axes.set_ylabel(title)
             axes.grid(alpha=0.3)
         start = minutes[-1]
     panels[-1].set_xlabel("minutes of training")
     if any("run" in entry for entry in entries):
-        panels[1].legend(loc="upper left", ncols=2)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
     figure.savefig(path, dpi=100)
 
 
