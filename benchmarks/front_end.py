@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import put
+from quant.evaluation.stress import LATE_S, Recovery
 
 FILE = Path(__file__).resolve().parent / "results" / "12_front_end.json"
 CONDITIONS = (
@@ -60,6 +61,8 @@ def section(networks: Mapping[str, Sequence[Found]]) -> dict[str, Any]:
                 "The front end: milliseconds after a knock until within 3 dB of no knock, for good",
                 knocks,
                 [[name, kind, *_recoveries(found)] for name, kind, found in stressed],
+                f"In brackets how many windows of 50 ms, of those from {1000 * LATE_S:.0f} ms on, "
+                "are farther.",
             ),
             _table(
                 "The front end on usual recordings",
@@ -70,8 +73,11 @@ def section(networks: Mapping[str, Sequence[Found]]) -> dict[str, Any]:
     }
 
 
-def _table(title: str, columns: Sequence[str], rows: list[list[str]]) -> dict[str, Any]:
-    return {"title": title, "columns": ["network", "front end", *columns], "rows": rows}
+def _table(
+    title: str, columns: Sequence[str], rows: list[list[str]], measured: str = ""
+) -> dict[str, Any]:
+    columns = ["network", "front end", *columns]
+    return {"title": title, "measured": measured, "columns": columns, "rows": rows}
 
 
 def _levels(stress: Found) -> list[str]:
@@ -80,8 +86,12 @@ def _levels(stress: Found) -> list[str]:
 
 
 def _recoveries(stress: Found) -> list[str]:
-    times = [each["ms"] for each in stress["recoveries"]]
-    return ["never" if ms is None else f"{ms:,.0f}" for ms in times]
+    return [_recovery(Recovery(**each)) for each in stress["recoveries"]]
+
+
+def _recovery(found: Recovery) -> str:
+    time = "never" if found.ms is None else f"{found.ms:,.0f}"
+    return f"{time} ({found.late_windows})" if found.late_windows else time
 
 
 def _usual(found: Found) -> list[str]:

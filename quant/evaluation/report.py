@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from quant.evaluation.evaluate import EvaluationResult, Scores
 from quant.evaluation.metrics import METRICS, WITH_CLEAN
-from quant.evaluation.stress import AFTER_S, Recovery, Stress
+from quant.evaluation.stress import AFTER_S, LATE_S, Recovery, Stress
 
 LONGEST_NAME = 28
 
@@ -40,12 +40,14 @@ def format_stress(found: Mapping[str, Stress]) -> str:
 def stress_tables(found: Mapping[str, Stress]) -> list[list[tuple[str, ...]]]:
     """The rows of these tables, headings first."""
     systems, results = list(found), list(found.values())
-    knocks = [
-        ("after a knock", *(f"{s}: {what}" for s in systems for what in ("ms to 3 dB", "most dB")))
-    ]
+    late = f"windows off after {1000 * LATE_S:.0f} ms"
+    of_knocks = ("ms to 3 dB", late, "most dB")
+    knocks = [("after a knock", *(f"{s}: {what}" for s in systems for what in of_knocks))]
     for row in zip(*(result.recoveries for result in results), strict=True):
-        cells = ((_recovery_ms(each), f"{each.farthest_db:+.1f}") for each in row)
-        knocks.append((row[0].knock, *(cell for pair in cells for cell in pair)))
+        found_of = (
+            (_recovery_ms(each), str(each.late_windows), f"{each.farthest_db:+.1f}") for each in row
+        )
+        knocks.append((row[0].knock, *(cell for cells in found_of for cell in cells)))
     if not results[0].conditions:
         return [knocks]
     headings = (f"{s}: {what}" for s in systems for what in ("SI-SNR", "lost dB"))

@@ -27,6 +27,7 @@ SILENCE_S = 120.0
 END_S, AFTER_S = 6.0, 13.0
 WINDOW_S = 0.05
 TOLERANCE_DB = 3.0
+LATE_S = 0.3  # after which nothing is to be left of a knock
 # A window holds speech where the undisturbed output is within so much of its loud windows.
 SPEECH_DB, LOUD_PERCENTILE = 25.0, 95.0
 FLOOR = 1e-10  # -100 dBFS, below which nothing is heard
@@ -68,6 +69,12 @@ class Recovery:
     ms: float | None
     farthest_db: float
     differences_db: tuple[float, ...]
+
+    @property
+    def late_windows(self) -> int:
+        """How many windows are off by more than 3 dB, of those that begin `LATE_S` after it."""
+        late = np.array(self.differences_db[round(LATE_S / WINDOW_S) :], np.float64)
+        return int(np.count_nonzero(np.abs(late) > TOLERANCE_DB))
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from benchmarks.results import render
 
 def found(db: float, ms: float | None) -> dict:
     conditions = [{"name": name, "enhanced_db": db} for name in front_end.CONDITIONS]
-    recoveries = [{"knock": "square", "ms": ms}]
+    off = [None, *7 * [-9.0], 2.9, None, 3.1] if ms is None else [-9.0, 0.0]
+    recovery = {"knock": "square", "ms": ms, "farthest_db": -9.0, "differences_db": off}
     return {
         "overall": {"means": {"enhanced": {"pesq": 1.5, "si_snr_db": db}}},
-        "stress": {"enhanced": {"conditions": conditions, "recoveries": recoveries}},
+        "stress": {"enhanced": {"conditions": conditions, "recoveries": [recovery]}},
     }
 
 
@@ -34,6 +35,6 @@ def test_each_network_has_a_row_without_and_one_with_it(tmp_path, monkeypatch):
         ["B", "with", "10.0"],
     ]
     assert knocks["columns"] == ["network", "front end", "square"]
-    assert [row[2] for row in knocks["rows"]] == ["never", "50", "50"]
+    assert [row[2] for row in knocks["rows"]] == ["never (3)", "50", "50"]
     assert usual["rows"][1] == ["", "with", "1.500", "10.04"]
     assert "### The front end on usual recordings" in render(target.parent)

@@ -83,6 +83,8 @@ def test_the_time_after_a_knock_is_found(rate, deaf_s):
     for recovery in found.recoveries:
         assert recovery.ms == pytest.approx(1000 * deaf_s, abs=100)
         assert recovery.farthest_db == pytest.approx(-40 if deaf_s else 0, abs=0.1)
+        # Windows of 50 ms, those that begin 300 ms after the knock or later.
+        assert recovery.late_windows == pytest.approx(max(deaf_s - 0.3, 0) / 0.05, abs=2)
     assert found.conditions == ()
 
 
