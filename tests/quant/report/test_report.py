@@ -154,7 +154,7 @@ def test_pictures_are_pictures(rendered):
         "encoder.0",
         "25.00%",
         "&lt;mine&gt;.tar",
-        "square, 0.25 s</td><td>&gt; 13000</td><td>-40.0</td><td>250</td>",
+        "square, 0.25 s</td><td>&gt; 13000</td><td>0</td><td>-40.0</td><td>250</td>",
     ],
 )
 def test_the_page_says(rendered, text):
