@@ -203,7 +203,7 @@ def _network(arguments: argparse.Namespace) -> "tuple[nn.Module, Network, dict[s
     """A new module, or that of the checkpoint to start from; its network and options."""
     from quant.networks.checkpoint import load_checkpoint
     from quant.networks.registry import DEFAULT, find_network
-    from quant.training.checkpoint import take_mean
+    from quant.training.mean import take_mean
 
     options = dict(arguments.network_option)
     if arguments.init is None:

@@ -8,7 +8,6 @@ that the file is a checkpoint too, of the averaged weights.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from safetensors.torch import save
 
 from edge_se.errors import UserError
 from edge_se.files import write_whole
-from quant.networks.checkpoint import Checkpoint, network_metadata
+from quant.networks.checkpoint import network_metadata
 from quant.networks.weights import AVERAGE
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -99,36 +98,6 @@ def load_state(
             }
     torch.set_rng_state(tensors["random.torch"])
     return _under(tensors, AVERAGE), _under(tensors, "calibrated."), progress
-
-
-def take_mean(first: Checkpoint, others: Sequence[Checkpoint]) -> None:
-    """Give a checkpoint's network the mean of its weights and others'.
-
-    M. Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves
-    accuracy without increasing inference time", ICML 2022.
-
-    Raises:
-        UserError: they are not of one network.
-    """
-    for other in others:
-        if (other.network, other.options) != (first.network, first.options):
-            raise UserError(
-                f"{first.name} is a {_named(first)} and {other.name} a {_named(other)}; only "
-                "weights of one network have a mean"
-            )
-    weights = [checkpoint.model.state_dict() for checkpoint in (first, *others)]
-    mean = {
-        name: torch.stack([each[name] for each in weights]).mean(0)
-        if value.is_floating_point()
-        else value
-        for name, value in weights[0].items()
-    }
-    first.model.load_state_dict(mean)
-
-
-def _named(checkpoint: Checkpoint) -> str:
-    options = ", ".join(f"{name} {value}" for name, value in checkpoint.options.items())
-    return checkpoint.architecture + (f" with {options}" if options else "")
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:

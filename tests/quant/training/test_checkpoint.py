@@ -7,7 +7,8 @@ from edge_se.errors import UserError
 from quant.checkpoints import default_checkpoint_path
 from quant.networks.checkpoint import load_checkpoint, network_metadata
 from quant.networks.registry import find_network
-from quant.training.checkpoint import Progress, save_state, take_mean, write_tensors
+from quant.training.checkpoint import Progress, save_state, write_tensors
+from quant.training.mean import take_mean
 
 
 def times(factor: float, model: torch.nn.Module) -> dict[str, torch.Tensor]:
