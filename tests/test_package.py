@@ -26,8 +26,9 @@ def _run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.Comp
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from the source distribution, in a folder of its own: other tests build here too."""
     folder = tmp_path_factory.mktemp("dist")
-    _run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, cwd=REPOSITORY)
+    _run(sys.executable, "-m", "build", "--outdir", folder, cwd=REPOSITORY)
     (built,) = folder.glob("*.whl")
     return built
 
