@@ -6,21 +6,25 @@ import sys
 
 import pytest
 
+SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
-@pytest.mark.parametrize("policy", [None, "ACTIVE"])
-def test_threads_wait_without_spinning_unless_told_otherwise(tmp_path, policy):
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")],
+)
+def test_threads_hardly_spin_unless_told_otherwise(tmp_path, given, count):
     (tmp_path / "weights.pt").write_text("no checkpoint")
-    usual = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment = usual | ({} if policy is None else {"OMP_WAIT_POLICY": policy})
+    usual = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     command = [sys.executable, "-m", "edge_se", "quantize", "weights.pt", "--out", "x.tflite"]
 
     done = subprocess.run(
         command,
         cwd=tmp_path,
-        env=environment | {"OMP_DISPLAY_ENV": "true"},
+        env=usual | given | {"OMP_DISPLAY_ENV": "verbose"},
         capture_output=True,
         text=True,
     )
 
     assert done.returncode == 2
-    assert f"OMP_WAIT_POLICY = '{policy or 'PASSIVE'}'" in done.stderr
+    assert f"GOMP_SPINCOUNT = '{count}'" in done.stderr
