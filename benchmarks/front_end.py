@@ -47,6 +47,10 @@ def section(networks: Mapping[str, Sequence[Found]]) -> dict[str, Any]:
     ]
     stressed = [(name, kind, found["stress"]["enhanced"]) for name, kind, found in rows]
     knocks = [each["knock"] for each in stressed[0][2]["recoveries"]]
+    late = (
+        f"In brackets how many windows of 50 ms, of those from {1000 * LATE_S:.0f} ms on, are "
+        "farther."
+    )
     return {
         "title": "The front end",
         "command": COMMAND,
@@ -61,9 +65,8 @@ def section(networks: Mapping[str, Sequence[Found]]) -> dict[str, Any]:
                 "The front end: milliseconds after a knock until within 3 dB of no knock, for good",
                 knocks,
                 [[name, kind, *_recoveries(found)] for name, kind, found in stressed],
-                f"In brackets how many windows of 50 ms, of those from {1000 * LATE_S:.0f} ms on, "
-                "are farther.",
-            ),
+            )
+            | {"measured": late},
             _table(
                 "The front end on usual recordings",
                 ("PESQ-WB", "SI-SNR dB"),
@@ -73,11 +76,8 @@ def section(networks: Mapping[str, Sequence[Found]]) -> dict[str, Any]:
     }
 
 
-def _table(
-    title: str, columns: Sequence[str], rows: list[list[str]], measured: str = ""
-) -> dict[str, Any]:
-    columns = ["network", "front end", *columns]
-    return {"title": title, "measured": measured, "columns": columns, "rows": rows}
+def _table(title: str, columns: Sequence[str], rows: list[list[str]]) -> dict[str, Any]:
+    return {"title": title, "columns": ["network", "front end", *columns], "rows": rows}
 
 
 def _levels(stress: Found) -> list[str]:

@@ -40,7 +40,7 @@ import numpy
 from edge_se.machine import peak_resident_mb
 print(peak_resident_mb())
 """
-# And by how much what one has changes over so many frames, after a minute.
+# And by how much what one has changes over so many minutes of audio, after a first one.
 STREAM = """
 import sys
 import numpy as np
@@ -48,12 +48,12 @@ from edge_se import Enhancer
 from edge_se.machine import resident_mb
 enhancer = Enhancer(sys.argv[1], sys.argv[2])
 noise = np.random.default_rng(0).standard_normal((64, enhancer.hop_size)).astype(np.float32) / 20
-def stream(count):
-    for n in range(count):
+def stream(minutes):
+    for n in range(round(60 * minutes / enhancer.manifest.signal.hop_seconds)):
         enhancer.process(noise[n % 64])
     return resident_mb()
-before = stream(3750)
-print(stream(int(sys.argv[3])) - before)
+before = stream(1)
+print(stream(float(sys.argv[3])) - before)
 """
 
 
@@ -78,8 +78,7 @@ def column(model: Path, engine: str, bare_mb: float, minutes: float) -> list[str
         for _ in range(STARTS)
     ]
     peak = median(report["peak_rss_mb"] for report in reports) - bare_mb
-    frames = round(minutes * 60 / 0.016)
-    change = float(output_of("-c", STREAM, str(model), engine, str(frames)))
+    change = float(output_of("-c", STREAM, str(model), engine, str(minutes)))
     return [
         f"{median(report['start_s'] for report in reports):.2f} s",
         f"{peak:.1f} MB",
