@@ -1,6 +1,7 @@
 """From one sample rate to another by linear-phase filters, block by block, without delay.
 
-The plugin's targets/c/plugin/resampler.h has the same filters.
+The plugin's targets/c/plugin/resampler.h has the same filters. Both sum in float64, so that the
+order of their sums shows in no float32 sample: a network of 8 bits goes another way for a last bit.
 """
 
 import math
@@ -93,7 +94,7 @@ class Resampler:
         rows = -(-(early + count) // (self._up * at_once)) * at_once
         needed = kept[start * self._down :][: (rows - 1) * self._down + inputs]
         missing = (rows - 1) * self._down + inputs - len(needed)
-        padded = np.concatenate([needed, np.zeros((missing, kept.shape[1]), np.float32)])
+        padded = np.concatenate([needed, np.zeros((missing, kept.shape[1]))])
         windows = sliding_window_view(padded, inputs, axis=0)[:: self._down]
         stack = windows.reshape(-1, at_once, inputs)  # of [rows, channels, inputs]
         product = np.concatenate([stack @ filters.T for filters in self._parts], axis=2)
@@ -146,7 +147,7 @@ def windowed_sinc(distance: NDArray[Any], half: int, cutoff: float = 1.0) -> NDA
 
 
 @lru_cache(maxsize=4)
-def _filters(up: int, down: int, half: int) -> list[Samples]:
+def _filters(up: int, down: int, half: int) -> list[NDArray[np.float64]]:
     """A period's filters, [up, inputs], in parts; none where they are more than `MOST_NUMBERS`."""
     whole, rest = np.divmod(np.arange(up) * down, up)
     shape = up, int(whole[-1]) + 2 * half
@@ -154,7 +155,7 @@ def _filters(up: int, down: int, half: int) -> list[Samples]:
         return []
     distance = np.arange(1 - half, half + 1) - rest[:, None] / up
     kernels = windowed_sinc(distance, half, CUTOFF * min(up / down, 1.0))
-    filters = np.zeros(shape, np.float32)
+    filters = np.zeros(shape)
     np.put_along_axis(filters, whole[:, None] + np.arange(2 * half), kernels, axis=1)
     most = ALONE // (ROWS * shape[1])
     return [filters[start : start + most] for start in range(0, up, most)]

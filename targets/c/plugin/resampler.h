@@ -136,13 +136,13 @@ static inline float resampler_next(struct resampler *r)
 {
     const float *x = r->kept + r->whole - r->half + 1;
     const float *kernel = r->kernels + (size_t)r->phase * (size_t)r->taps;
-    float sums[8] = {0}; /* apart, so that they can be added up at once */
-    float sum = 0;
+    double sums[8] = {0}; /* apart, so that they can be added up at once */
+    double sum = 0;
     int k = 0;
     for (; k + 8 <= r->taps; k += 8) {
-        for (int lane = 0; lane < 8; lane++) sums[lane] += x[k + lane] * kernel[k + lane];
+        for (int lane = 0; lane < 8; lane++) sums[lane] += (double)x[k + lane] * kernel[k + lane];
     }
-    for (; k < r->taps; k++) sum += x[k] * kernel[k];
+    for (; k < r->taps; k++) sum += (double)x[k] * kernel[k];
     for (int lane = 0; lane < 8; lane++) sum += sums[lane];
     r->whole += r->step;
     r->phase += r->turn;
@@ -150,7 +150,7 @@ static inline float resampler_next(struct resampler *r)
         r->phase -= r->up;
         r->whole++;
     }
-    return sum;
+    return (float)sum;
 }
 
 #endif
