@@ -16,33 +16,19 @@ from numpy.typing import NDArray
 from edge_se import strict_json
 from edge_se.errors import UserError
 from edge_se.quantized import limits
-from edge_se.signal import (
-    FEATURE_ROWS,
-    FEATURES,
-    FRONT_ENDS,
-    MASK_ROWS,
-    MASKS,
-    WINDOW_FUNCTIONS,
-    Signal,
-)
+from edge_se.signal import FEATURE_ROWS, MASK_ROWS, Signal
 from edge_se.strength import FULL, Strength
 
 FORMAT_VERSION = 3
 
-# What this runtime knows how to do, by manifest field; anything else needs a newer one.
+# What this runtime knows how to do; anything else needs a newer one.
 STFTS = ("float", "fixed")
-UNDERSTOOD: Mapping[str, tuple[str, ...]] = {
-    "window_function": tuple(WINDOW_FUNCTIONS),
-    "features": FEATURES,
-    "mask": MASKS,
-}
 DTYPES = ("float32", "int8", "int16")
 # Of the weights of bins in a band: each is a whole number of 2**-15, together they stay below 16.
 BAND_WEIGHT_BITS, LARGEST_BAND_WEIGHT = 15, 16
 LARGEST_BOUND, LARGEST_EXCESS_RATIO = 256, 256
 # No model comes near these; beyond them a loop would only ask for memory.
-LARGEST_RATE, LARGEST_WINDOW, LARGEST_LOOKAHEAD, LARGEST_SIZE = 10**6, 2**16, 1000, 2**24
-LARGEST_LEVEL_DBFS = 200
+LARGEST_LOOKAHEAD, LARGEST_SIZE = 1000, 2**24
 
 T = TypeVar("T")
 
@@ -272,7 +258,8 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
     names = {f.name for f in fields(Manifest)}
     unknown = sorted(set(content) - names)
     _check(not unknown, f"it has the unknown field {', '.join(unknown)}")
-    _check_understood("stft", content.get("stft"), STFTS)
+    stft, known = content.get("stft"), " or ".join(map(repr, STFTS))
+    _check(stft in STFTS, f"its stft is {stft!r}, and this edge-se knows only {known}")
     tensors = _get(content, "tensors", dict, "it")
     manifest = Manifest(
         format_version=content["format_version"],
@@ -298,33 +285,14 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
-def _check_understood(name: str, value: Any, known: tuple[str, ...]) -> None:
-    names = " or ".join(map(repr, known))
-    _check(value in known, f"its {name} is {value!r}, and this edge-se knows only {names}")
-
-
 def _signal(content: Mapping[str, Any]) -> Signal:
     unknown = sorted(set(content) - {f.name for f in fields(Signal)})
     _check(not unknown, f"its signal has the unknown field {', '.join(unknown)}")
-    for name, values in UNDERSTOOD.items():
-        _check_understood(name, content.get(name), values)
-    if "front_end" in content:  # files from before there was another have none
-        _check_understood("front_end", content["front_end"], FRONT_ENDS)
-    level, points = content.get("level_dbfs"), content.get("n_fft")
-    signal = Signal(
-        sample_rate=_get(content, "sample_rate", int, "its signal"),
-        window=_get(content, "window", int, "its signal"),
-        hop=_get(content, "hop", int, "its signal"),
-        window_function=content["window_function"],
-        features=content["features"],
-        mask=content["mask"],
-        front_end=content.get("front_end", FRONT_ENDS[0]),
-        level_dbfs=None if level is None else _get(content, "level_dbfs", float, "its signal"),
-        n_fft=None if points is None else _get(content, "n_fft", int, "its signal"),
-    )
-    _check(0 < signal.sample_rate <= LARGEST_RATE, f"its sample rate is {signal.sample_rate}")
-    reachable = level is None or abs(level) <= LARGEST_LEVEL_DBFS
-    _check(reachable, f"its level_dbfs is {level}")
+    for name in ("sample_rate", "window", "hop", "window_function", "features", "mask"):
+        _check(name in content, f"its signal has no {name}")
+    signal = Signal(**content)
+    if fault := signal.fault():
+        raise _InvalidError(fault)
     return signal
 
 
@@ -341,7 +309,6 @@ def _check_consistent(manifest: Manifest) -> None:
         f"its features are {signal.features!r} and its mask {signal.mask!r}, but its chunk is "
         f"{manifest.chunk}",
     )
-    _check_hop(manifest)
     bins, chunk, bands = signal.bins, manifest.chunk, manifest.bands
     shapes: dict[str, tuple[int, ...]] = {
         "features": (FEATURE_ROWS.get(signal.features, 0), bins),
@@ -387,22 +354,6 @@ def _check_bands(bands: BandMerging, bins: int) -> None:
             sum(map(abs, weights)) < LARGEST_BAND_WEIGHT << BAND_WEIGHT_BITS,
             f"the weights of its band from bin {first} on are too large",
         )
-
-
-def _check_hop(manifest: Manifest) -> None:
-    window, hop = manifest.signal.window, manifest.signal.hop
-    _check(
-        0 < window <= LARGEST_WINDOW and window % 2 == 0,
-        f"its window of {window} samples is not an even number up to {LARGEST_WINDOW}",
-    )
-    points, separates = manifest.signal.points, manifest.chunk is not None
-    most = window if separates else LARGEST_WINDOW
-    _check(
-        window <= points <= most and points % 2 == 0,
-        f"its n_fft of {points} is not an even number from {window} to {most}",
-    )
-    longest = window // 2 if separates else window - 1
-    _check(0 < hop <= longest, f"its hop of {hop} samples is not between 1 and {longest}")
 
 
 def _chunk(content: Any) -> Chunk | None:

@@ -38,6 +38,14 @@ MASK_ROWS: Mapping[str, int] = {"complex": 2, "real": 1}
 FEATURES = (*FEATURE_ROWS, "stereo_magnitude")
 MASKS = (*MASK_ROWS, "stereo_magnitude")
 FRONT_ENDS = ("attenuate", "follow")
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "window_function": tuple(WINDOW_FUNCTIONS),
+    "features": FEATURES,
+    "mask": MASKS,
+    "front_end": FRONT_ENDS,
+}
+# No model comes near these; beyond them a loop would only ask for memory.
+LARGEST_RATE, LARGEST_WINDOW, LARGEST_LEVEL_DBFS = 10**6, 2**16, 200
 # The least magnitude that has a logarithm of its own.
 LEAST_MAGNITUDE = 1e-12
 
@@ -73,6 +81,36 @@ class Signal:
     level_dbfs: float | None = None
     front_end: str = "attenuate"
     n_fft: int | None = None
+
+    def fault(self) -> str | None:
+        """Why no loop can run it, such as "its hop of 600 samples is not between 1 and 511".
+
+        None where one can.
+        """
+        for name, known in KINDS.items():
+            if (value := getattr(self, name)) not in known:
+                names = " or ".join(map(repr, known))
+                return f"its {name} is {value!r}, and this edge-se knows only {names}"
+        numbers = {"sample_rate": self.sample_rate, "window": self.window, "hop": self.hop}
+        for name, value in (numbers | {"n_fft": self.points}).items():
+            if type(value) is not int:
+                return f"its {name} is {value!r}, not a whole number"
+        if not isinstance(self.level_dbfs, int | float | None):
+            return f"its level_dbfs is {self.level_dbfs!r}, not a number"
+        separates = self.features == "stereo_magnitude"
+        window, longest = self.window, self.window // 2 if separates else self.window - 1
+        most = window if separates else LARGEST_WINDOW
+        if not 0 < self.sample_rate <= LARGEST_RATE:
+            return f"its sample rate is {self.sample_rate}"
+        if window not in range(2, LARGEST_WINDOW + 1, 2):
+            return f"its window of {window} samples is not an even number up to {LARGEST_WINDOW}"
+        if self.points not in range(window, most + 1, 2):
+            return f"its n_fft of {self.points} is not an even number from {window} to {most}"
+        if not 0 < self.hop <= longest:
+            return f"its hop of {self.hop} samples is not between 1 and {longest}"
+        if self.level_dbfs is not None and not abs(self.level_dbfs) <= LARGEST_LEVEL_DBFS:
+            return f"its level_dbfs is {self.level_dbfs}"
+        return None
 
     @property
     def points(self) -> int:

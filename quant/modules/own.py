@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from edge_se.errors import UserError
-from edge_se.manifest import LARGEST_RATE, LARGEST_SIZE, LARGEST_WINDOW
-from edge_se.signal import FEATURE_ROWS, MASK_ROWS, WINDOW_FUNCTIONS, Signal
+from edge_se.manifest import LARGEST_SIZE
+from edge_se.signal import FEATURE_ROWS, MASK_ROWS, Signal
 from quant.networks.weights import read_weights, without_unread
 
 CONTRACT = "see docs/own-network.md"
@@ -284,36 +284,13 @@ def _signal_of(module: nn.Module) -> Signal:
             f"{what} has {has}; give it signal = edge_se.signal.Signal(sample_rate=16000, "
             f"window=512, hop=256), what it hears ({CONTRACT})"
         )
-    numbers = {name: getattr(signal, name) for name in ("sample_rate", "window", "hop")}
-    for name, number in numbers.items():
-        if type(number) is not int or number < 1:
-            raise UserError(
-                f"the signal of {what} has the {name} {number!r}, not a whole number above 0"
-            )
-    if signal.window % 2 or signal.window > LARGEST_WINDOW or signal.hop >= signal.window:
+    if fault := signal.fault():
+        raise UserError(f"the signal of {what} can't be run: {fault}")
+    if signal.features not in FEATURE_ROWS or signal.mask not in MASK_ROWS:
         raise UserError(
-            f"the signal of {what} has a window of {signal.window} and a hop of {signal.hop} "
-            f"samples; the window has to be even, at most {LARGEST_WINDOW}, and longer than the hop"
+            f"the signal of {what} has features and masks of whole recordings; a frame loop knows "
+            f"features of {', '.join(FEATURE_ROWS)} and masks of {', '.join(MASK_ROWS)}"
         )
-    points = signal.points
-    if type(points) is not int or points % 2 or not signal.window <= points <= LARGEST_WINDOW:
-        raise UserError(
-            f"the signal of {what} has the n_fft {points!r}; it has to be an even number from its "
-            f"window of {signal.window} samples to {LARGEST_WINDOW}"
-        )
-    if signal.sample_rate > LARGEST_RATE:
-        raise UserError(f"the signal of {what} has the sample rate {signal.sample_rate} Hz")
-    known = {
-        "window_function": WINDOW_FUNCTIONS,
-        "features": FEATURE_ROWS,
-        "mask": MASK_ROWS,
-    }
-    for name, values in known.items():
-        if getattr(signal, name) not in values:
-            raise UserError(
-                f"the signal of {what} has the {name} {getattr(signal, name)!r}, which the frame "
-                f"loop does not know; it knows {', '.join(values)}"
-            )
     return signal
 
 

@@ -115,8 +115,9 @@ def load_checkpoint(path: Path, architecture: str | None = None, **options: Any)
     model = _create(path, network, options)
     took: tuple[str, ...] = ()
     if not network.separates:
-        beside = _beside(state_dict, network.signal(model), options)
+        window, beside = _beside(state_dict, network.signal(model), options)
         if beside:
+            del state_dict[window]
             options |= beside
             model = _create(path, network, options)
             took = (_told(network.signal(model), "hop" in options),)
@@ -129,11 +130,14 @@ def load_checkpoint(path: Path, architecture: str | None = None, **options: Any)
     return Checkpoint(model.eval(), network, path.name, digest, options, notes)
 
 
-def _beside(weights: StateDict, signal: Signal, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the window beside the weights that change a signal and that nobody gave."""
+def _beside(
+    weights: StateDict, signal: Signal, options: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Name of the window beside the weights, and what of it nobody gave and changes a signal."""
     usual = {"window_function": signal.window_function, "window_length": signal.window}
-    found = window_of(weights, signal.points).items()
-    return {name: value for name, value in found if name not in options and value != usual[name]}
+    window, found = window_of(weights, signal.points)
+    changed = {name: value for name, value in found.items() if value != usual[name]}
+    return window, {name: value for name, value in changed.items() if name not in options}
 
 
 def _told(signal: Signal, hop_was_given: bool) -> str:

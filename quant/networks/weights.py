@@ -242,16 +242,19 @@ def without_unread(
     return {**filled, **kept}, notes
 
 
-def window_of(weights: Mapping[str, Tensor], points: int) -> dict[str, Any]:
-    """Options of the window, of so many samples at most, that lies beside the weights, if any."""
+def window_of(weights: Mapping[str, Tensor], points: int) -> tuple[str, dict[str, Any]]:
+    """Name and options of the window, of so many samples at most, that lies beside the weights.
+
+    Empty where there is none.
+    """
     for name, value in weights.items():
         length = len(value) if value.dim() == 1 else 0
         if not _WINDOW.search(name) or _JUDGE.search(name) or length not in range(2, points + 1, 2):
             continue
         for known, shape in WINDOW_FUNCTIONS.items():
             if np.allclose(value.float().numpy(), shape(length), atol=ALIKE):
-                return {"window_function": known, "window_length": length}
-    return {}
+                return name, {"window_function": known, "window_length": length}
+    return "", {}
 
 
 def _is_counter(name: str) -> bool:

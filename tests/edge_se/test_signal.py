@@ -82,7 +82,7 @@ def test_a_manifest_may_have_any_signal(signal):
         ({"n_fft": 510}, "its n_fft of 510 is not an even number from 512 to 65536"),
         ({"n_fft": 513}, "its n_fft of 513 is not an even number from 512 to 65536"),
         ({"n_fft": 2**17}, "its n_fft of 131072 is not an even number from 512 to 65536"),
-        ({"n_fft": 512.0}, "its signal has n_fft 512.0, which is not a int"),
+        ({"n_fft": 512.0}, "its n_fft is 512.0, not a whole number"),
         (
             {"window_function": "kaiser"},
             "its window_function is 'kaiser', and this edge-se knows only 'square_root_hann' or "

@@ -113,6 +113,8 @@ def test_a_window_beside_the_weights_is_read(tmp_path, name, shape, read):
     assert checkpoint.signal.window_function == read
     told = [note for note in checkpoint.notes if note.startswith(f"took {read}")]
     assert len(told) == (read != "square_root_hann")
+    left_out = [note for note in checkpoint.notes if note.startswith("left out")]
+    assert len(left_out) == (read == "square_root_hann")
     given = load_checkpoint(path, window_function="square_root_hann")
     assert given.signal.window_function == "square_root_hann"
 
