@@ -1,5 +1,6 @@
 """Scores of an enhancer over noisy clips whose clean speech is known."""
 
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,10 @@ Scores = dict[str, float]
 
 BUCKET_DB = 5.0
 BOOTSTRAP_DRAWS = 10_000
+
+# What a metric gave, by its name and a digest of the signals: what many files are compared with is
+# scored once.
+_VALUES: dict[tuple[str, bytes], float] = {}
 
 
 @dataclass(frozen=True)
@@ -228,7 +233,7 @@ def _score(job: _Job) -> _Scored:
         scores[system] = {}
         for name in job.metrics:
             try:
-                scores[system][name] = WITH_CLEAN[name](samples, clean)
+                scores[system][name] = _value(name, samples, clean)
             except MetricError as error:
                 failures.append(f"{system}: {error}")
         if job.dnsmos is not None:
@@ -243,6 +248,13 @@ def _score(job: _Job) -> _Scored:
         except MetricError as error:
             failures.append(f"reference: {error}")
     return scores, ratio, tuple(failures)
+
+
+def _value(name: str, samples: Samples, clean: Samples) -> float:
+    key = name, hashlib.sha256(samples.tobytes() + clean.tobytes()).digest()
+    if key not in _VALUES:
+        _VALUES[key] = WITH_CLEAN[name](samples, clean)
+    return _VALUES[key]
 
 
 def _clip_result(
