@@ -13,18 +13,14 @@ from numpy.typing import NDArray
 from edge_se import fixed
 from edge_se.signal import Signal
 from quant.c.layers import (
-    Attention,
     BandConvolution,
     Convolution,
     Floats,
     Layer,
     Merge,
-    Normalization,
     Recurrence,
     Scan,
     Split,
-    Sum,
-    Temporal,
     rows_of,
 )
 from quant.c.memory import Plan, Shape, plan_memory
@@ -179,20 +175,9 @@ class LayerEngine(Engine, ABC):
             writers[type(layer)](layer)
         self._close()
 
+    @abstractmethod
     def _writers(self) -> dict[type, Callable[[Any], None]]:
         """What writes a layer, by its kind."""
-        return {
-            Merge: self._merge,
-            BandConvolution: self._band_convolution,
-            Convolution: self._convolution,
-            Temporal: self._temporal,
-            Scan: self._scan,
-            Recurrence: self._recurrence,
-            Normalization: self._normalization,
-            Attention: self._attention,
-            Sum: self._sum,
-            Split: self._split,
-        }
 
     def _clear_margins(self) -> None:
         for name, shape in self.plan.buffers.items():
@@ -210,36 +195,6 @@ class LayerEngine(Engine, ABC):
     @abstractmethod
     def _close(self) -> None:
         """Mask to samples."""
-
-    @abstractmethod
-    def _merge(self, layer: Merge) -> None: ...
-
-    @abstractmethod
-    def _band_convolution(self, layer: BandConvolution) -> None: ...
-
-    @abstractmethod
-    def _convolution(self, layer: Convolution) -> None: ...
-
-    @abstractmethod
-    def _temporal(self, layer: Temporal) -> None: ...
-
-    @abstractmethod
-    def _scan(self, layer: Scan) -> None: ...
-
-    @abstractmethod
-    def _recurrence(self, layer: Recurrence) -> None: ...
-
-    @abstractmethod
-    def _normalization(self, layer: Normalization) -> None: ...
-
-    @abstractmethod
-    def _attention(self, layer: Attention) -> None: ...
-
-    @abstractmethod
-    def _sum(self, layer: Sum) -> None: ...
-
-    @abstractmethod
-    def _split(self, layer: Split) -> None: ...
 
     # Bands ---------------------------------------------------------------------------------
 
@@ -352,6 +307,12 @@ def scan_order(layer: Scan) -> list[int]:
         raise ValueError(f"{layer.result.name} has groups of {units} units, expected {QUAD}")
     groups = range(len(layer.cell.firsts))
     return sorted(groups, key=lambda group: (layer.cell.firsts[group], group))
+
+
+def check_served(served: bool, value: Value, found: str) -> None:
+    """Raise ValueError unless the kernels serve what was found in a layer."""
+    if not served:
+        raise ValueError(f"{value.name} has {found}")
 
 
 def check_recurrence(layer: Recurrence) -> None:

@@ -12,48 +12,35 @@ from edge_se.errors import UserError
 from edge_se.fixed import BINS
 from edge_se.quantized import limits
 from edge_se.signal import FEATURE_ROWS, MASK_ROWS, Signal
+from quant.c import fixed_recurrent, fixed_spread
 from quant.c.engine import (
     ROWS_AT_ONCE,
     LayerEngine,
-    check_recurrence,
+    check_served,
     elements,
     moved,
-    scan_order,
 )
 from quant.c.fixed_layers import (
-    FixedAttention,
     FixedBandConvolution,
     FixedMerge,
-    FixedNormalizedLinear,
     FixedSplit,
     FixedSum,
     quantize_layers,
 )
 from quant.c.fixed_numbers import (
     BITS,
-    ENERGY,
-    ENERGY_SHIFT,
-    EPSILON,
-    EPSILON_HIGH,
     EXPONENT,
     GAIN,
     MULTIPLIER,
     SHIFT,
 )
 from quant.c.fixed_point import WEIGHT_LIMIT, Affine, FixedCell, tanh_table
-from quant.c.fixed_spread import (
-    write_attention,
-    write_rectifier,
-    write_sigmoid,
-    write_spread,
-)
 from quant.c.integer_path import add_path_memory, close_path, open_path, squared_step
 from quant.c.layers import (
     AffineRectifier,
     Attention,
     AttentionBothWays,
     BandConvolution,
-    Cell,
     Convolution,
     Layer,
     Merge,
@@ -67,7 +54,7 @@ from quant.c.layers import (
     Temporal,
     rows_of,
 )
-from quant.c.source import identifier, initializer
+from quant.c.source import identifier
 from quant.c.weights import Change
 from quant.graph.encoding import Encoding
 from quant.graph.graph import Value
@@ -125,17 +112,28 @@ class FixedEngine(LayerEngine):
 
     def _writers(self) -> dict[type, Callable[[Any], None]]:
         further: dict[type, Callable[[FixedEngine, Any, Any], None]] = {
-            Spread: write_spread,
-            AffineRectifier: write_rectifier,
-            Sigmoid: write_sigmoid,
-            AttentionBothWays: write_attention,
+            Scan: fixed_recurrent.write_scan,
+            Recurrence: fixed_recurrent.write_recurrence,
+            Normalization: fixed_recurrent.write_normalization,
+            Attention: fixed_recurrent.write_attention,
+            Spread: fixed_spread.write_spread,
+            AffineRectifier: fixed_spread.write_rectifier,
+            Sigmoid: fixed_spread.write_sigmoid,
+            AttentionBothWays: fixed_spread.write_attention,
         }
 
         def writer(write: Callable[[FixedEngine, Any, Any], None]) -> Callable[[Any], None]:
             return lambda layer: write(self, layer, self._of(layer))
 
-        own = {kind: writer(write) for kind, write in further.items()}
-        return super()._writers() | own
+        return {
+            Merge: self._merge,
+            BandConvolution: self._band_convolution,
+            Convolution: self._convolution,
+            Temporal: self._temporal,
+            Sum: self._sum,
+            Split: self._split,
+            **{kind: writer(write) for kind, write in further.items()},
+        }
 
     def _of(self, layer: Layer) -> Any:
         return self._fixed[layer.result]
@@ -181,9 +179,9 @@ class FixedEngine(LayerEngine):
     def _merge(self, layer: Merge) -> None:
         fixed: FixedMerge = self._of(layer)
         alike = layer.alike
-        _check(alike >= 2, layer.result, "hardly any band that is a bin")
+        check_served(alike >= 2, layer.result, "hardly any band that is a bin")
         one = {int(weight) for row in fixed.weights[:alike] for weight in row}
-        _check(one == {WEIGHT_LIMIT}, layer.result, "a band that is not a bin")
+        check_served(one == {WEIGHT_LIMIT}, layer.result, "a band that is not a bin")
         others = [weight.astype(np.int8) for weight in fixed.weights[alike:]]
         first, until, weight = self._merge_spans(layer, others)
         tables = (
@@ -208,7 +206,7 @@ class FixedEngine(LayerEngine):
         until = np.append(starts, len(fixed.first)) + layer.alike
         runs, bands = layer.matrix.shape[1] - layer.alike, layer.matrix.shape[1]
         missing = runs - len(starts)
-        _check(missing >= 0, layer.x, "bands in another order than bins")
+        check_served(missing >= 0, layer.x, "bands in another order than bins")
         first = self.weights.table(
             *("split_first", np.pad(fixed.first[starts], (0, missing)).astype(np.uint16)),
             high=bands - 2,
@@ -252,7 +250,7 @@ class FixedEngine(LayerEngine):
         leaky = layer.slope is not None
         affine = self.affine(layer.result.name, weight.transpose(0, 2, 3, 1), fixed, leaky)
         shift = self.weights.number(SHIFT, fixed.shift)
-        result = self._linear(count) if layer.bounded else self.at(layer.result)
+        result = self.linear(count) if layer.bounded else self.at(layer.result)
         for group in range(groups):
             self.source.call(function, x, affine, shift, result, str(group))
         if layer.bounded:
@@ -314,173 +312,7 @@ class FixedEngine(LayerEngine):
             self.at(layer.result),
         )
 
-    # Recurrent layers ----------------------------------------------------------------------
-
-    def _cell(
-        self, name: str, cell: Cell, fixed: FixedCell, order: Sequence[int], scanned: bool = False
-    ) -> tuple[str, str]:
-        """The cell's tables; groups that share an input are projected together, in `order`."""
-        tables = self.depthwise if scanned else self.affine
-        groups, _, units, inputs = cell.input_weight.shape
-        reading, gates = len(set(cell.firsts)), 3 * units
-        given = fixed.input.weight.reshape(groups, gates, inputs)[list(order)]
-        given = given.reshape(reading, -1, inputs).swapaxes(1, 2)
-        hidden = fixed.hidden.weight.reshape(groups, gates, units).swapaxes(1, 2)
-        bias, multiplier = (
-            part.reshape(groups, gates)[list(order)]
-            for part in (fixed.input.bias, fixed.input.multiplier)
-        )
-        reordered = replace(fixed.input, bias=bias, multiplier=multiplier, below=multiplier)
-        return (
-            self.affine(f"{name}_input", given, reordered),
-            tables(f"{name}_hidden", hidden, fixed.hidden),
-        )
-
-    def _scan(self, layer: Scan) -> None:
-        cell, order = layer.cell, scan_order(layer)
-        pairs = cell.backward[::2] == cell.backward[1::2]
-        _check(pairs, layer.result, "groups that do not run in pairs")
-        fixed: FixedCell = self._of(layer)
-        groups, _, units, inputs = cell.input_weight.shape
-        reading, gates = len(set(cell.firsts)), 3 * units
-        rows = rows_of(layer.result)
-        shape = self.linear_shape(
-            rows,
-            reading,
-            inputs,
-            groups // reading * gates,
-            "WIDE",
-            of_four=4,
-        )
-        place = initializer(**{f"g{g}": order.index(g) for g in range(groups)})
-        backward = initializer(**{f"g{g}": int(b) for g, b in enumerate(cell.backward)})
-        self.scratch["projected"] = ("int32_t", rows * groups * gates)
-        project = self.source.function(
-            "projection",
-            "const int16_t *x, const struct affine a, int shift, int32_t *projected, int group",
-            f"const struct convolution shape = {shape};\n"
-            "convolve(shape, x, a, shift, 0, 0, projected, group);",
-        )
-        function = self.source.function(
-            "scan_rows",
-            "const struct affine hidden, int shift, const int32_t *projected, int16_t *states",
-            f"const int place[{groups}] = {place}, backward[{groups}] = {backward};\n"
-            f"scan({rows}, {groups}, shift, hidden, place, backward, projected,\n"
-            "     tanh_table, states);",
-        )
-        given, hidden = self._cell(layer.values.state.name, cell, fixed, order, scanned=True)
-        shifts = [self.weights.number(SHIFT, part.shift) for part in (fixed.input, fixed.hidden)]
-        for group in range(reading):
-            self.source.call(project, self.at(layer.x), given, shifts[0], "k.projected", str(group))
-        self.source.call(function, hidden, shifts[1], "k.projected", self.at(layer.result))
-
-    def _recurrence(self, layer: Recurrence) -> None:
-        check_recurrence(layer)
-        cell, rows = layer.cell, rows_of(layer.result)
-        fixed: FixedCell = self._of(layer)
-        groups, _, units, inputs = cell.input_weight.shape
-        whole = rows % ROWS_AT_ONCE == 0 and units % EIGHT == 0
-        _check(whole, layer.result, f"{rows} rows of {units} units")
-        self.state[identifier(layer.state)] = ("int16_t", rows * groups * units)
-        shape = initializer(
-            rows=rows,
-            block=ROWS_AT_ONCE,
-            groups=groups,
-            inputs=inputs,
-            units=units,
-        )
-        function = self.source.function(
-            "recurrence",
-            "const struct affine input, int input_shift, const struct affine hidden,\n"
-            "int hidden_shift, const int16_t *x, int32_t *projected, int16_t *state, int group",
-            f"const struct recurrence shape = {shape};\n"
-            "recur(shape, input, input_shift, hidden, hidden_shift, x, projected, state,\n"
-            "      tanh_table, group);",
-        )
-        tables = self._cell(layer.values.state.name, cell, fixed, range(groups))
-        maps = [part for both in zip(tables, self.shifts(fixed), strict=True) for part in both]
-        memory = self.at(layer.x), "k.projected", self.at(layer.result)
-        for group in range(groups):
-            self.source.call(function, *maps, *memory, str(group))
-
-    def _normalization(self, layer: Normalization) -> None:
-        fixed: FixedNormalizedLinear = self._of(layer)
-        outputs, inputs = layer.weight.shape
-        rows, count = rows_of(layer.result), layer.scale.size
-        linear = self.linear_shape(rows, 1, inputs, outputs, of_four=4)
-        norm = fixed.normalization
-        function = self.source.function(
-            "normalized_linear",
-            "const int16_t *x, const int16_t *residual, const struct affine a, int a_shift,\n"
-            "const struct normalization *n, const int16_t *scale, const int16_t *shift,\n"
-            "int16_t *linear, int16_t *y",
-            f"const struct convolution shape = {linear};\n"
-            "convolve(shape, x, a, a_shift, 0, 0, linear, 0);\n"
-            f"normalize({count}, n, linear, residual, scale, shift, y);",
-        )
-        name = layer.result.name
-        number = self.weights.number
-        high, low = (
-            number(k, part)
-            for k, part in zip((EPSILON_HIGH, EPSILON), divmod(norm.epsilon, 2**31), strict=True)
-        )
-        epsilon = f"(int64_t){high} << 31 | {low}"
-        numbers = [number(GAIN, norm.residual), number(GAIN, norm.step), number(BITS, norm.bits)]
-        self.source.call(
-            function,
-            self.at(layer.x),
-            self.at(layer.residual),
-            self.affine(name, fixed.affine.weight.T, fixed.affine),
-            number(SHIFT, fixed.affine.shift),
-            self.struct("normalization", name, [epsilon, *numbers]),
-            self.weights.table(f"{name}_scale", norm.scale.astype(np.int16)),
-            self.weights.table(f"{name}_shift", norm.shift.astype(np.int16)),
-            self._linear(count),
-            self.at(layer.result),
-        )
-
-    def _attention(self, layer: Attention) -> None:
-        fixed: FixedAttention = self._of(layer)
-        _, _, units, inputs = layer.cell.input_weight.shape
-        row, rows = self.shape_of(layer.passed.value).channels, rows_of(layer.x)
-        whole = rows % ROWS_AT_ONCE == 0 and inputs % EIGHT == 0 and units % EIGHT == 0
-        _check(whole, layer.result, f"{rows} rows of {inputs} channels")
-        self.state[identifier(layer.state)] = ("int16_t", units)
-        shape = initializer(
-            rows=rows,
-            channels=inputs,
-            units=units,
-            row=row,
-        )
-        function = self.source.function(
-            "attention",
-            "const struct affine input, const struct affine hidden, const struct affine gate,\n"
-            "const struct levels *levels, const int16_t *x, const int16_t *passed,\n"
-            "int16_t *state, int16_t *y",
-            f"const struct attention shape = {shape};\n"
-            "attend(shape, levels, input, hidden, gate, x, passed, state, tanh_table, y);",
-        )
-        name = layer.result.name
-        number = self.weights.number
-        levels = [
-            *self.shifts(fixed.cell),
-            number(SHIFT, fixed.gate.shift),
-            number(ENERGY, fixed.energy),
-            number(ENERGY_SHIFT, fixed.energy_shift),
-            number(GAIN, fixed.gain),
-            number(GAIN, fixed.passed),
-            number(BITS, fixed.bits),
-        ]
-        self.source.call(
-            function,
-            *self._cell(layer.values.state.name, layer.cell, fixed.cell, [0]),
-            self.affine(f"{name}_gate", fixed.gate.weight.T, fixed.gate),
-            self.struct("levels", name, levels),
-            self.at(layer.x),
-            moved(self.at(layer.passed.value), layer.passed.first),
-            f"s->{identifier(layer.state)}",
-            self.at(layer.result),
-        )
+    # Sums ----------------------------------------------------------------------------------
 
     def _sum(self, layer: Sum) -> None:
         fixed: FixedSum = self._of(layer)
@@ -495,7 +327,7 @@ class FixedEngine(LayerEngine):
         bits = self.weights.number(BITS, fixed.bits)
         self.source.call(function, a, of_a, b, of_b, bits, result)
 
-    def _linear(self, count: int) -> str:
+    def linear(self, count: int) -> str:
         """Scratch memory for so many sums that are not yet a layer's result."""
         _, most = self.scratch.get("linear", ("", 0))
         self.scratch["linear"] = ("int16_t", max(most, count))
@@ -565,12 +397,6 @@ def _by_output(groups: int, outputs: int, weight: NDArray[Any]) -> NDArray[Any]:
 
 def _by_twos(weight: NDArray[Any]) -> NDArray[Any]:
     return weight.reshape(-1, FOUR)[:, [0, 2, 1, 3]].ravel()
-
-
-def _check(served: bool, value: Value, found: str) -> None:
-    """Raise ValueError unless the kernels serve what was found in a layer."""
-    if not served:
-        raise ValueError(f"{value.name} has {found}")
 
 
 def layers_by_result(layers: Sequence[Layer]) -> list[Value]:

@@ -85,8 +85,19 @@ class FloatEngine(LayerEngine):
             Sigmoid: write_sigmoid,
             AttentionBothWays: write_attention,
         }
-        own = {kind: partial(write, self, self._numbers) for kind, write in further.items()}
-        return super()._writers() | own
+        return {
+            Merge: self._merge,
+            BandConvolution: self._band_convolution,
+            Convolution: self._convolution,
+            Temporal: self._temporal,
+            Scan: self._scan,
+            Recurrence: self._recurrence,
+            Normalization: self._normalization,
+            Attention: self._attention,
+            Sum: self._sum,
+            Split: self._split,
+            **{kind: partial(write, self, self._numbers) for kind, write in further.items()},
+        }
 
     def block(self, positions: int, outputs: int) -> int | str:
         """Six quads of sums by three rows would not fit 16 registers."""
