@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_se.audio.formats import load_soundfile
+from edge_se.audio.formats import can_hold
 from edge_se.audio.reading import AudioFile, AudioWarning
 from edge_se.audio.speech_log import SpeechLog, speech_log
 from edge_se.audio.writing import AudioWriter, writing
@@ -92,10 +92,7 @@ def enhance_file(
 
 
 def _tell_subtype(file: AudioFile, writer: AudioWriter) -> None:
-    soundfile = load_soundfile()
-    if soundfile is None or writer.subtype == file.subtype:
-        return
-    if soundfile.check_format(writer.format, file.subtype):
+    if writer.subtype != file.subtype and can_hold(writer.format, file.subtype):
         warnings.warn(
             f"{file.name} is {file.subtype}, which libsndfile would make longer or damage; the "
             f"output is {writer.subtype}",

@@ -32,7 +32,9 @@ BITS = {
     **{"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ULAW": 14, "ALAW": 16},
     **{"ALAC_16": 16, "ALAC_24": 24},
 }
-_REAL = frozenset({"FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III"})
+# Codings that are kept in a format of their own alone: libsndfile claims to write MP3 into WAV.
+_COMPRESSING = {"VORBIS": "OGG", "OPUS": "OGG", "MPEG_LAYER_III": "MP3"}
+_REAL = frozenset({"FLOAT", "DOUBLE", *_COMPRESSING})
 _FINER_THAN_16 = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32", "DWVW_24"})
 # Beyond it libvorbis refuses, and libsndfile crashes then.
 _VORBIS_RATES = range(1000, 200_001)
@@ -106,7 +108,7 @@ def choose_subtype(name: str, subtype: str, suffix: str = "") -> str:
     # libsndfile counts the byte that AIFF pads odd sizes with as a sample.
     padded = name == "AIFF" and subtype in {"PCM_S8", "PCM_U8", "ULAW", "ALAW"}
     known = subtype in _REAL or (subtype in BITS and not padded)
-    if known and soundfile.check_format(name, subtype):
+    if known and can_hold(name, subtype):
         return subtype
     if subtype in _FINER_THAN_16:
         for finer in ("ALAC_24", "PCM_24") if subtype.startswith("ALAC") else ("PCM_24",):
@@ -114,6 +116,13 @@ def choose_subtype(name: str, subtype: str, suffix: str = "") -> str:
                 return finer
     chosen: str = soundfile.default_subtype(name)
     return chosen
+
+
+def can_hold(name: str, subtype: str) -> bool:
+    """Whether a format can hold samples in this way, with the extra `audio`."""
+    soundfile = load_soundfile()
+    own = _COMPRESSING.get(subtype, name) == name
+    return soundfile is not None and own and soundfile.check_format(name, subtype)
 
 
 def require_holds(path: Path, name: str, subtype: str, rate: int, channels: int) -> None:

@@ -267,7 +267,7 @@ def test_companded_samples_survive_reading_and_writing(tmp_path, subtype):
 
 
 @pytest.mark.parametrize("suffix", sorted(FORMATS))
-@pytest.mark.parametrize("subtype", ["PCM_S8", "FLOAT", "ALAC_20", "ALAC_32", "MS_ADPCM"])
+@pytest.mark.parametrize("subtype", sorted(soundfile.available_subtypes()))
 def test_every_format_holds_as_many_samples_as_it_is_given(tmp_path, suffix, subtype):
     path = tmp_path / f"out{suffix}"
     write(path, Recording(SAMPLES[:3999, :1], RATE, subtype))
@@ -275,7 +275,8 @@ def test_every_format_holds_as_many_samples_as_it_is_given(tmp_path, suffix, sub
     found = read(path).samples
     assert found.shape == (3999, 1)
     if suffix not in (".ogg", ".oga", ".opus", ".mp3"):  # those lose much of noise
-        np.testing.assert_allclose(found, SAMPLES[:3999, :1], atol=2.0**-7)
+        error = 2.0**-5 if subtype in ("ULAW", "ALAW") else 2.0**-7
+        np.testing.assert_allclose(found, SAMPLES[:3999, :1], atol=error)
 
 
 def test_a_long_vorbis_file_is_written(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from edge_se import Enhancer
+from edge_se.audio import AudioFile
 from edge_se.commands.inspect import format_description
 from edge_se.inspection import inspect_model
 from tests.helpers.fixed_signals import BANDS
@@ -45,6 +46,24 @@ def test_enhance_has_a_model_built_in(edge_se, clip, tmp_path, noise):
     assert result.returncode == 0, result.stderr
     output, _ = soundfile.read(tmp_path / "out.wav")
     assert np.mean(output**2) < 0.1 * np.mean(noise**2)
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".opus", ".flac", ".aiff"])
+def test_enhance_makes_a_wav_file_of_any_other(edge_se, tiny_int8, tmp_path, noise, suffix):
+    """Libsndfile says that WAV may hold samples of MP3, and fails to write them."""
+    rate = 48000 if suffix == ".opus" else 16000
+    format_ = {".opus": "OGG"}.get(suffix)
+    subtype = {".opus": "OPUS"}.get(suffix)
+    soundfile.write(tmp_path / f"in{suffix}", noise, rate, subtype, format=format_)
+
+    result = edge_se("enhance", f"in{suffix}", "out.wav", "--model", tiny_int8)
+
+    assert result.returncode == 0, result.stderr
+    assert "Warning" not in result.stderr
+    info = soundfile.info(tmp_path / "out.wav")
+    assert (info.format, info.subtype, info.samplerate) == ("WAV", "PCM_16", rate)
+    with AudioFile(tmp_path / f"in{suffix}") as file:
+        assert info.frames == sum(map(len, file.blocks()))
 
 
 def test_enhance_mirrors_a_folder(edge_se, tiny_int8, tmp_path, noise):
