@@ -15,18 +15,27 @@ from edge_se.quantized import SAMPLE_STEP, quantize
 FORMATS = {"s16le": 2, "s24le": 3, "s24_3le": 3, "s32le": 4, "f32le": 4}
 # A WAV file's tag (integers or floats) and bits.
 _WAV_FORMATS = {(1, 16): "s16le", (1, 24): "s24le", (1, 32): "s32le", (3, 32): "f32le"}
-# What other files and streams begin with that decoders take, but no raw samples.
-_CONTAINERS = {
-    b"RIFX": "a big-endian WAV file",
-    b"fLaC": "FLAC",
-    b"OggS": "Ogg",
-    b"FORM": "AIFF",
-    b"caff": "CAF",
-    b".snd": "AU",
-    b"ID3\3": "MP3",
-    b"ID3\4": "MP3",
-    b"Crea": "VOC",
-}
+# What other files and streams have at the start, and where: decoders take them, and as raw samples
+# they would be noise. MP3, AAC and AC-3 without a tag begin as samples may.
+_CONTAINERS = (
+    (0, b"RIFX", "a big-endian WAV file"),
+    (0, b"riff", "W64"),
+    (0, b"fLaC", "FLAC"),
+    (0, b"OggS", "Ogg"),
+    (0, b"FORM", "AIFF"),
+    (0, b"caff", "CAF"),
+    (0, b".snd", "AU"),
+    (0, b"ID3", "MP3"),
+    (0, b"Creative", "VOC"),
+    (0, b"wvpk", "WavPack"),
+    (0, b"TTA", "TTA"),
+    (0, b"MAC ", "Monkey's Audio"),
+    (0, b"#!AMR", "AMR"),
+    (0, b"NIST", "a SPHERE file"),
+    (0, b"\x1a\x45\xdf\xa3", "WebM or Matroska"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA"),
+    (4, b"ftyp", "MP4"),
+)
 HEAD = 12  # bytes that tell a header from samples
 HEADER_LIMIT = 1 << 16
 _S24_STEP, _S32_STEP = 2.0**-23, 2.0**-31
@@ -134,7 +143,7 @@ def _pcm_of(found: PcmFormat) -> Pcm:
     if name is None or not found.rate or not found.channels:
         raise UserError(
             f"standard input is a WAV file of kind {found.tag} with {found.bits} bits, which can't "
-            "be streamed; convert it: ffmpeg -i - -f s16le -"
+            "be streamed; convert it: ffmpeg -i - -c:a pcm_s16le -f wav -"
         )
     return Pcm(found.rate, found.channels, name)
 
@@ -152,9 +161,10 @@ def is_wav(head: bytes) -> bool:
     """
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return True
-    if kind := _CONTAINERS.get(head[:4]):
-        raise UserError(
-            f"standard input is {kind}, and stream takes raw samples or WAV; decode it first: "
-            "ffmpeg -i - -f s16le -ar 16000 -ac 1 -"
-        )
+    for start, beginning, kind in _CONTAINERS:
+        if head.startswith(beginning, start):
+            raise UserError(
+                f"standard input is {kind}, and stream takes raw samples or WAV; decode it first: "
+                "ffmpeg -i - -f s16le -ar 16000 -ac 1 -"
+            )
     return False

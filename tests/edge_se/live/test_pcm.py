@@ -119,14 +119,29 @@ def test_another_file_is_named_and_not_played_as_noise(kind):
         run(file.getvalue())
 
 
-@pytest.mark.parametrize("width", [1])
-def test_a_wav_of_8_bits_is_refused(width):
+@pytest.mark.parametrize(
+    ("head", "named"),
+    [
+        (b"\0\0\0\x1cftypM4A ", "MP4"),
+        (b"\x1a\x45\xdf\xa3\x9fB\x86\x81\1B\xf7\x81", "WebM or Matroska"),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\0\xaa", "WMA"),
+        (b"wvpk\x34\x12\0\0\x10\4\0\0", "WavPack"),
+        (b"TTA1\1\0\1\0\x10\0\x80\x3e", "TTA"),
+        (b"ID3\2\0\0\0\0\0\0\0\0", "MP3"),
+    ],
+)
+def test_what_soundfile_does_not_write_is_no_noise_either(head, named):
+    with pytest.raises(UserError, match=f"standard input is {named}, .* decode it first"):
+        run(head + bytes(4000))
+
+
+def test_a_wav_of_8_bits_is_refused():
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
-        writer.setparams((1, width, 16000, 0, "NONE", ""))
+        writer.setparams((1, 1, 16000, 0, "NONE", ""))
         writer.writeframes(bytes(100))
 
-    with pytest.raises(UserError, match="8 bits"):
+    with pytest.raises(UserError, match="8 bits, .*ffmpeg -i - -c:a pcm_s16le -f wav -"):
         run(file.getvalue())
 
 
