@@ -141,7 +141,7 @@ def test_a_wav_of_8_bits_is_refused():
         writer.setparams((1, 1, 16000, 0, "NONE", ""))
         writer.writeframes(bytes(100))
 
-    with pytest.raises(UserError, match="8 bits, .*ffmpeg -i - -c:a pcm_s16le -f wav -"):
+    with pytest.raises(UserError, match=r"8 bits, .*ffmpeg -i - -c:a pcm_s16le -f wav -"):
         run(file.getvalue())
 
 
