@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_se.engines import ENGINES, load_engine
+from edge_se.engines import engine_of, load_engine
 from edge_se.engines.choice import core_for
 from edge_se.errors import UserError
 from edge_se.manifest import Manifest
@@ -32,10 +32,7 @@ def inspect_model(path: Path, runtime: str | None = None) -> dict[str, Any]:
     Raises:
         UserError: The file can't be read as a model.
     """
-    if path.suffix not in ENGINES.values():
-        expected = " or ".join(ENGINES.values())
-        raise UserError(f"{path} is no model file; its name has to end in {expected}")
-    engine = next(name for name, suffix in ENGINES.items() if path.suffix == suffix)
+    engine = engine_of(path)
     describe = {"tflite": _describe_tflite, "onnxruntime": _describe_onnx, "c": _describe_compiled}
     manifest, operators, further = describe.get(engine, _describe_other)(path, runtime)
     return {

@@ -19,6 +19,8 @@ from edge_se.strength import Strength
 # and C for a .tflite where it computes the same.
 AUTO = "auto"
 ENGINES = {"tflite": ".tflite", "onnxruntime": ".onnx", "c": ".so"}
+# What trained weights are called, which no engine runs.
+CHECKPOINTS = frozenset({".pt", ".pth", ".tar", ".ckpt", ".safetensors"})
 # TFLite interpreters, in the order they are tried.
 RUNTIMES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
 # Runs the same files as microcontrollers do; slow on a PC, so it is taken only when it is named.
@@ -89,10 +91,7 @@ def load_engine(
     """
     chosen = engine in (None, AUTO)
     if chosen:
-        engine = next((name for name, suffix in ENGINES.items() if path.suffix == suffix), None)
-        if engine is None:
-            expected = " or ".join(ENGINES.values())
-            raise UserError(f"{path} is no model file; its name has to end in {expected}")
+        engine = engine_of(path)
     elif engine not in ENGINES:
         raise UserError(f"there is no engine {engine!r}; choose from {', '.join(ENGINES)}")
     elif path.suffix != ENGINES[engine] and (engine, path.suffix) != ("c", ENGINES["tflite"]):
@@ -113,6 +112,24 @@ def load_engine(
 
 
 # What each imports is imported when it is called: a board has only what it needs.
+def engine_of(path: Path) -> str:
+    """Name of the engine that a model file's suffix asks for.
+
+    Raises:
+        UserError: No engine has such files.
+    """
+    for name, suffix in ENGINES.items():
+        if path.suffix == suffix:
+            return name
+    if path.suffix in CHECKPOINTS:
+        raise UserError(
+            f"{path} is a checkpoint by its name; make a model file of it first: edge-se quantize "
+            f"{path} --out {path.stem}.tflite"
+        )
+    expected = " or ".join(ENGINES.values())
+    raise UserError(f"{path} is no model file; its name has to end in {expected}")
+
+
 Loader: TypeAlias = Callable[[Path, str | None], StagedEngine]
 
 

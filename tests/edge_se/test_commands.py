@@ -110,6 +110,11 @@ def test_enhance_puts_a_file_into_an_existing_folder(edge_se, clip, tiny_int8, t
         (("empty", "out"), "empty has no audio files"),
         (("in.wav", "out.wav", "--model", "absent.tflite"), "there is no model file"),
         (("in.wav", "out.wav", "--model", "in.wav"), "in.wav is no model file"),
+        (
+            ("in.wav", "out.wav", "--model", "net.tar"),
+            "net.tar is a checkpoint by its name; make a model file of it first: edge-se quantize "
+            "net.tar --out net.tflite",
+        ),
         (("in.wav", "out.wav", "--engine", "onnxruntime"), "the engine onnxruntime runs .onnx"),
     ],
 )
