@@ -29,6 +29,7 @@ EXTRAS = {
     "quant.commands.evaluate": "quant,evaluate",
     "quant.commands.train": "quant,evaluate",
 }
+MODELS = (".tflite", ".onnx", ".so")  # what their files' names end in
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
@@ -74,6 +75,10 @@ class _Parser(argparse.ArgumentParser):
     """One sentence for a wrong command line, in place of the usage of all options."""
 
     def error(self, message: str) -> NoReturn:
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        named = any(word.endswith(MODELS) for word in unknown)
+        if named and "--model" in self._option_string_actions:
+            message += "; a model is named by --model FILE"
         told = sentence(f"{message}; {self.prog} --help says more")
         self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {told}\n")
 

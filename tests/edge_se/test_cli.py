@@ -62,6 +62,16 @@ def test_an_unknown_command_is_one_line(edge_se):
     assert result.stderr.count("\n") == 1
 
 
+def test_a_model_in_the_wrong_place_is_told_how_to_be_named(edge_se):
+    result = edge_se("benchmark", "mine.tflite")
+
+    assert result.returncode == 2
+    assert result.stderr == (
+        "edge-se benchmark: error: unrecognized arguments: mine.tflite; a model is named by "
+        "--model FILE; edge-se benchmark --help says more\n"
+    )
+
+
 def test_a_command_has_its_own_help(edge_se):
     result = edge_se("benchmark", "--help")
 
