@@ -176,7 +176,7 @@ class Enhancer:
 
         Raises:
             ValueError: The signal is not one-dimensional, not floating point, not finite or far
-                beyond full scale, as samples in 16-bit units are.
+                beyond full scale, as samples in 16-bit units are; or the rate is none.
         """
         signal = np.asarray(samples)
         if signal.ndim != 1 or not np.issubdtype(signal.dtype, np.floating):

@@ -44,7 +44,14 @@ class Resampler:
     """
 
     def __init__(self, rate: int, new_rate: int, channels: int = 1) -> None:
-        """Be ready for the first sample; any rates, in Hz."""
+        """Be ready for the first sample; any rates, in whole Hz.
+
+        Raises:
+            ValueError: A rate is none.
+        """
+        for each in (rate, new_rate):
+            if not isinstance(each, int | np.integer) or each < 1:
+                raise ValueError(f"a sample rate is a whole number of Hz above 0, not {each!r}")
         self.half = 0 if rate == new_rate else math.ceil(HALF * max(rate / new_rate, 1.0))
         # A period: so many samples of the output last as long as so many of the input. One that is
         # shorter than a filter is taken several times.

@@ -128,3 +128,10 @@ def test_no_filter_is_computed_while_sound_comes(monkeypatch, rate):
     monkeypatch.delattr(resampling, "windowed_sinc")
 
     assert all(len(one.push(np.zeros((1000, 1), np.float32))) for one in both)
+
+
+@pytest.mark.parametrize("rate", [0, -16000, 16000.0, "16000"])
+def test_what_is_no_rate_is_refused(rate):
+    for pair in ((rate, 16000), (16000, rate)):
+        with pytest.raises(ValueError, match=r"a sample rate is a whole number of Hz above 0, not "):
+            Resampler(*pair)
