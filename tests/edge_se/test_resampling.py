@@ -133,5 +133,5 @@ def test_no_filter_is_computed_while_sound_comes(monkeypatch, rate):
 @pytest.mark.parametrize("rate", [0, -16000, 16000.0, "16000"])
 def test_what_is_no_rate_is_refused(rate):
     for pair in ((rate, 16000), (16000, rate)):
-        with pytest.raises(ValueError, match=r"a sample rate is a whole number of Hz above 0, not "):
+        with pytest.raises(ValueError, match="a sample rate is a whole number of Hz above 0"):
             Resampler(*pair)
