@@ -95,7 +95,7 @@ class Signal:
         for name, value in (numbers | {"n_fft": self.points}).items():
             if type(value) is not int:
                 return f"its {name} is {value!r}, not a whole number"
-        if not isinstance(self.level_dbfs, int | float | None):
+        if self.level_dbfs is not None and type(self.level_dbfs) not in (int, float):
             return f"its level_dbfs is {self.level_dbfs!r}, not a number"
         separates = self.features == "stereo_magnitude"
         window, longest = self.window, self.window // 2 if separates else self.window - 1
