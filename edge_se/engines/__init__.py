@@ -111,7 +111,6 @@ def load_engine(
     return _LOADERS[engine](path, stft)
 
 
-# What each imports is imported when it is called: a board has only what it needs.
 def engine_of(path: Path) -> str:
     """Name of the engine that a model file's suffix asks for.
 
@@ -130,6 +129,7 @@ def engine_of(path: Path) -> str:
     raise UserError(f"{path} is no model file; its name has to end in {expected}")
 
 
+# What each imports is imported when it is called: a board has only what it needs.
 Loader: TypeAlias = Callable[[Path, str | None], StagedEngine]
 
 

@@ -90,10 +90,10 @@ def write_scan(engine: "FixedEngine", layer: Scan, fixed: FixedCell) -> None:
         "     tanh_table, states);",
     )
     given, hidden = _cell(engine, layer.values.state.name, cell, fixed, order, scanned=True)
-    shifts = [engine.weights.number(SHIFT, part.shift) for part in (fixed.input, fixed.hidden)]
+    of_input, of_hidden = engine.shifts(fixed)
     for group in range(reading):
-        engine.source.call(project, engine.at(layer.x), given, shifts[0], "k.projected", str(group))
-    engine.source.call(function, hidden, shifts[1], "k.projected", engine.at(layer.result))
+        engine.source.call(project, engine.at(layer.x), given, of_input, "k.projected", str(group))
+    engine.source.call(function, hidden, of_hidden, "k.projected", engine.at(layer.result))
 
 
 def write_recurrence(engine: "FixedEngine", layer: Recurrence, fixed: FixedCell) -> None:
