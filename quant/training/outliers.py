@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from quant.networks.ul_unas.model import AffinePReLU
+from quant.training.cpu.library import call, is_compiled_for
 
 # How many times its root mean square a value may reach for free.
 BOUND = 6.0
@@ -32,9 +33,14 @@ class OutlierPenalty:
             if isinstance(module, nn.BatchNorm2d | nn.PReLU | AffinePReLU):
                 module.register_forward_hook(self._watch)
 
-    def _watch(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if torch.is_grad_enabled():  # not while it is validated
-            self._excesses.append(relative_excess(output, self._bound))
+    def _watch(
+        self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+    ) -> Tensor | None:
+        if not torch.is_grad_enabled():  # while it is validated
+            return None
+        output, excess = _Watched.apply(output, self._bound)
+        self._excesses.append(excess)
+        return output
 
     def take(self) -> Tensor:
         """The mean over what was watched since the last call, a scalar."""
@@ -55,22 +61,40 @@ def relative_excess(x: Tensor, bound: float = BOUND) -> Tensor:
     Returns:
         A scalar, 0 where no element exceeds the bound.
     """
-    return _RelativeExcess.apply(x, bound)
+    return _Watched.apply(x, bound)[1]
 
 
-class _RelativeExcess(torch.autograd.Function):
-    """As one function, since every activation is watched: a third of the passes over memory."""
+class _Watched(torch.autograd.Function):
+    """X as it is, and its relative excess.
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
-        usual = torch.linalg.vector_norm(x) / x.numel() ** 0.5 + 1e-8
-        # A limit read back from a GPU would wait for it, and could not be captured as a graph.
-        limit: Any = bound * (usual if x.is_cuda else float(usual))
-        excess = x.clamp(-limit, limit).neg_().add_(x)
-        ctx.save_for_backward(excess, usual)
-        return torch.linalg.vector_norm(excess).div(usual).square() / x.numel()
+    Every activation is watched, so x goes through it: gradients are added in the same pass.
+    """
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        excess, usual = ctx.saved_tensors
-        return excess * (2 * gradient / (usual.square() * excess.numel())), None
+    def forward(ctx: Any, x: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+        ctx.compiled = is_compiled_for(x)
+        if ctx.compiled:
+            x = x.contiguous()
+            usual = (call("sum_of_squares", x, x.numel()) / x.numel()) ** 0.5 + 1e-8
+            squares = call("sum_of_excesses", x, bound * usual, x.numel())
+            excess = x.new_tensor(squares / usual**2 / x.numel())
+        else:
+            # A value read back from a GPU would wait for it, and could not be captured as a graph.
+            usual = torch.linalg.vector_norm(x) / x.numel() ** 0.5 + 1e-8
+            beyond = x - x.clamp(-bound * usual, bound * usual)
+            excess = torch.linalg.vector_norm(beyond).div(usual).square() / x.numel()
+        ctx.save_for_backward(x)
+        ctx.usual, ctx.bound = usual, bound
+        return x.view_as(x), excess
+
+    @staticmethod
+    def backward(ctx: Any, given: Tensor, gradient: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        limit = ctx.bound * ctx.usual
+        scale = 2 * gradient / (ctx.usual**2 * x.numel())
+        if not ctx.compiled:
+            return given + scale * (x - x.clamp(-limit, limit)), None
+        of_x = torch.empty_like(x)
+        arrays = given.contiguous(), x, of_x
+        call("excess_backward", *arrays, limit, float(scale), x.numel())
+        return of_x, None

@@ -21,7 +21,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         """Normalize [N, C, T, F] over all but C, by the batch's statistics while training."""
         if not self.training:
             return super().forward(input)
-        output, mean, variance = _BatchNorm.apply(input, self.weight, self.bias, self.eps)
+        output, mean, variance = self.normalize(input)
         with torch.no_grad():
             count = input.numel() / input.shape[1]
             assert self.running_mean is not None and self.running_var is not None
@@ -30,6 +30,10 @@ class BatchNorm2d(nn.BatchNorm2d):
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
             self.num_batches_tracked += 1
         return output
+
+    def normalize(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[N, C, T, F] normalized; mean and (biased) variance, [C] each."""
+        return _BatchNorm.apply(input, self.weight, self.bias, self.eps)
 
 
 class Conv2d(nn.Conv2d):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
+from torch import Tensor, nn
 
 # Clips of one program: few, so that many programs walk through time side by side, but whole pieces
 # of memory where there are plenty.
@@ -22,6 +22,40 @@ LARGEST_SIZE = 32
 def fits(size: int) -> bool:
     """Whether programs can hold this many state values: a power of two, and few."""
     return size <= LARGEST_SIZE and size & (size - 1) == 0
+
+
+class GRU(nn.GRU):
+    """`torch.nn.GRU` of one layer, batch first, zero initial state.
+
+    Both directions run side by side, the backward one over the reversed sequence, as one recurrence
+    with a block-diagonal weight.
+    """
+
+    def forward(  # type: ignore[override]
+        self, input: Tensor, state: None = None
+    ) -> tuple[Tensor, None]:
+        """Run over sequences [N, L, inputs]; returns outputs [N, L, directions * hidden]."""
+        features = input.permute(1, 2, 0)
+        gates, weights, biases = [], [], []
+        for suffix in ("", "_reverse") if self.bidirectional else ("",):
+            input_weight, weight, input_bias, bias = self._parameters_of(suffix)
+            direction = features.flip(0) if suffix else features
+            part = torch.matmul(input_weight, direction) + input_bias[:, None]
+            gates.append(part.unflatten(1, (3, -1)))
+            weights.append(weight.unflatten(0, (3, -1)))
+            biases.append(bias.unflatten(0, (3, -1)))
+        block_diagonal = [torch.block_diag(*(w[gate] for w in weights)) for gate in range(3)]
+        states = Recurrence.apply(
+            torch.cat(gates, dim=2), torch.stack(block_diagonal), torch.cat(biases, dim=1)
+        )
+        if self.bidirectional:
+            forward, backward = states.chunk(2, dim=1)
+            states = torch.cat([forward, backward.flip(0)], dim=1)
+        return states.permute(2, 0, 1), None
+
+    def _parameters_of(self, suffix: str) -> list[Tensor]:
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        return [getattr(self, name + suffix) for name in names]
 
 
 class Recurrence(torch.autograd.Function):

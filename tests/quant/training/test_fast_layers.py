@@ -8,19 +8,34 @@ from torch import nn
 
 from quant.networks.registry import find_network
 from quant.networks.ul_unas.model import AffinePReLU, Attention
+from quant.training.cpu.library import is_compiled_for, library
 from quant.training.fast_layers import fast_on_gpu, replace_layers, use_fast_layers
 from tests.helpers.running import randomize
 
+# Those that are compiled compute in float32.
+COMPILED = [
+    (nn.GRU(8, 4, batch_first=True, bidirectional=True), (21, 9, 8)),
+    (nn.GRU(3, 16, batch_first=True), (2, 11, 3)),
+    (nn.GRU(8, 5, batch_first=True), (8, 1, 8)),
+    (nn.BatchNorm2d(6), (3, 6, 5, 7)),
+    (randomize(AffinePReLU(6, 7), 0), (3, 6, 5, 7)),
+    (Attention(6), (3, 6, 5, 37)),
+]
 LAYERS = [
-    (nn.GRU(8, 4, batch_first=True, bidirectional=True), (6, 9, 8)),
-    (nn.GRU(8, 16, batch_first=True), (2, 11, 8)),
     (nn.PReLU(), (2, 3, 5, 7)),
     (nn.ConvTranspose2d(16, 2, (1, 5), stride=(1, 2), padding=(0, 2)), (2, 16, 4, 9)),
     (nn.ConvTranspose2d(16, 8, (1, 5), stride=(1, 2), padding=(0, 2), groups=2), (2, 16, 4, 9)),
     (nn.ConvTranspose2d(8, 8, (2, 3), padding=(1, 1), groups=8), (2, 8, 6, 9)),
-    (randomize(AffinePReLU(6, 7), 0), (3, 6, 5, 7)),
-    (Attention(6), (3, 6, 5, 7)),
+    (Attention(6), (3, 6, 5, 7)),  # as it is, when it is not float32
 ]
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
 
 
 def run(layer, inputs):
@@ -43,6 +58,40 @@ def test_a_fast_layer_equals_torchs_in_output_and_gradients(layer, shape):
     assert type(fast[0]) is not type(original[0])
     for actual, expected in zip(run(fast[0], inputs), run(original[0], inputs), strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("layer", "shape"), COMPILED, ids=lambda value: str(value))
+def test_a_compiled_layer_equals_torchs_up_to_rounding(layer, shape, threads):
+    inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0)) + 0.1
+    fast = nn.Sequential(copy.deepcopy(layer))
+    original = copy.deepcopy(fast).double()
+
+    use_fast_layers(fast)
+
+    assert type(fast[0]) is not type(original[0]) and is_compiled_for(inputs)
+    expected = [*run(original[0], inputs.double()), *statistics(original)]
+    actual = [*run(fast[0], inputs), *statistics(fast)]
+    for values, exact in zip(actual, expected, strict=True):
+        torch.testing.assert_close(values.double(), exact, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("compiler", ["false", "no-such-compiler"])
+def test_without_a_compiler_training_says_so_and_goes_on(compiler, monkeypatch, capfd):
+    monkeypatch.setenv("CC", compiler)
+    library.cache_clear()
+    layer = nn.Sequential(nn.GRU(3, 4, batch_first=True))
+    inputs = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    expected = run(layer[0], inputs)
+    use_fast_layers(layer)
+    try:
+        actual = run(layer[0].requires_grad_(), inputs)
+    finally:
+        library.cache_clear()
+
+    assert all(torch.equal(*pair) for pair in zip(actual[:2], expected[:2], strict=True))
+    said = capfd.readouterr().err
+    assert said.count("training with torch's own layers, which takes longer") == 1
+    assert compiler in said
 
 
 def statistics(layer):

@@ -1,0 +1,1 @@
+"""Layers for a CPU, and the C that they call."""
