@@ -97,7 +97,7 @@ class Shuffle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, T, F] to the same shape."""
-        return torch.stack(x.chunk(GROUPS, dim=1), dim=2).flatten(1, 2)
+        return x.unflatten(1, (GROUPS, -1)).transpose(1, 2).flatten(1, 2)
 
 
 @dataclass(frozen=True)
