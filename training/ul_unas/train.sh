@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train UL-UNAS from scratch: train.sh DATA OUT [--resume] [--steps N]
+# Train UL-UNAS, the second run: train.sh DATA OUT (--init first.safetensors | --resume) [--steps N]
 # DATA has the folders clean, noise, more/clean and more/noise; the calib_* files are left out.
 set -e
 data=$1 out=$2
@@ -12,6 +12,6 @@ exec edge-se train --architecture ul_unas --out "$out" --steps 20000 \
     'train_rain_modern*' 'train_night_Noise*' 'train_babble_1*' \
     'so762-60*' 'cv-hsb-CV0000[269]*' 'rdh-*' 'keyboard_topre*' 'music_guitar*' \
     'car_engine_vehicle*' 'rain_indoors_rivea0*' 'footsteps_seq_walk_metal*' 'babble_07*' \
-    --seed 21 --batch-size 8 --seconds 3 --learning-rate 2e-3 --warmup-steps 500 \
-    --outlier-weight 0.5 --si-snr-weight 16 --perceptual-weight 5 \
-    --validate-every 250 --validation-mixtures 56 --patience 1000 --threads 1 --workers 1 "$@"
+    --seed 22 --batch-size 6 --seconds 4 --learning-rate 1e-3 --warmup-steps 300 \
+    --outlier-weight 0.5 --si-snr-weight 24 --perceptual-weight 5 \
+    --validate-every 500 --validation-mixtures 56 --patience 1000 --threads 1 --workers 1 "$@"
