@@ -24,7 +24,7 @@ from quant.commands.progress import ProgressBars
 from quant.networks.checkpoint import Checkpoint, load_checkpoint
 from quant.networks.registry import find_network
 from quant.ptq.pipeline import Progress
-from targets.c.generate import frame_sources
+from targets.c.generate import USUAL, Variant, frame_sources
 
 SOURCES = FOLDER / "engine"
 NOISE = 16000  # samples that stand for clips
@@ -108,13 +108,19 @@ def compile_engine(
     return library_of(engine, checkpoint.describe(), compiler)
 
 
-def library_of(engine: Engine, checkpoint: Mapping[str, Any], compiler: Sequence[str]) -> bytes:
+def library_of(
+    engine: Engine,
+    checkpoint: Mapping[str, Any],
+    compiler: Sequence[str],
+    variant: Variant = USUAL,
+) -> bytes:
     """A shared library of an engine, manifest and weights appended.
 
     Args:
         engine: The engine.
         checkpoint: What its manifest says of the checkpoint.
         compiler: Command of the C compiler.
+        variant: Of the frame.
 
     Raises:
         UserError: The compiler failed.
@@ -127,7 +133,7 @@ def library_of(engine: Engine, checkpoint: Mapping[str, Any], compiler: Sequence
         checkpoint,
         {"edge-se": version("edge-se"), "compiler": Path(compiler[0]).name},
     )
-    library = compiled(frame_sources(engine, name), [f"{name}.c"], compiler)
+    library = compiled(frame_sources(engine, name, variant), [f"{name}.c"], compiler)
     return attach_manifest(library, manifest, {engine.arithmetic: engine.blob})
 
 

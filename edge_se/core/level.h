@@ -77,9 +77,6 @@ static inline void level_follow(struct level *l, int32_t level)
 static inline void level_notice_knock(struct level *l, int32_t loudest, int is_click)
 {
     l->event = 0;
-#if defined(LEAN)
-    (void)loudest, (void)is_click;
-#else
     if (is_click || loudest > l->target + l->knock) {
         if (!l->loud) {
             l->event = KNOCK_BEGAN;
@@ -92,7 +89,6 @@ static inline void level_notice_knock(struct level *l, int32_t loudest, int is_c
         l->event = KNOCK_ENDED;
         l->estimate = l->kept_estimate, l->exponent = l->kept_exponent;
     }
-#endif
 }
 
 /* Whether a hop of that level, with a loudest sample of that level, holds a click. */

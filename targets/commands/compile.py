@@ -11,6 +11,7 @@ a compiler, and the weights as a table.
 --board cortex-m33 --out FOLDER/ (or -m4, -m7, -m55) writes a package for a microcontroller: sources
 with a CMakeLists.txt, an example, a self-test, and what it takes of flash and RAM. It computes in
 fixed, which needs fewer instructions and less flash than int8, unless it is given a MODEL.tflite.
+--restore-states spends RAM on being itself again soon after a knock, as all other engines do.
 
 --plugin ladspa --out FOLDER/ makes a plugin for audio programs (PipeWire, ffmpeg, Ardour), and
 --plugin lv2 a bundle of the newer kind, both with a file for PipeWire's filter chain. Any sample
@@ -79,6 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cortex-m7, cortex-m33, cortex-m55",
     )
     parser.add_argument(
+        "--restore-states",
+        action="store_true",
+        help="with a microcontroller: keep the network's states while a knock lasts, and restore "
+        "them after it, as other engines do; takes as much RAM again as they do",
+    )
+    parser.add_argument(
         "--prefix",
         type=word,
         help="of files, functions and types of the sources, to link several engines (default: "
@@ -114,6 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--allow-cpu is for an NPU; name one with --npu")
     if is_microcontroller(arguments.board):
         return _write_package(arguments, out)
+    if arguments.restore_states:
+        raise UserError("--restore-states is for a microcontroller; other engines always do")
     if arguments.calibration_clips and arguments.arithmetic in (None, "float"):
         raise UserError("--calibration-clips needs --arithmetic fixed or int8; float has no ranges")
     if arguments.plugin:
@@ -250,9 +259,11 @@ def _write_package(arguments: argparse.Namespace, out: Path) -> int:
         raise UserError(
             f"a microcontroller computes in integers; choose --arithmetic {' or '.join(SERVED)}"
         )
+    if arguments.restore_states and arguments.keep_level:
+        raise UserError("--restore-states needs the front end, which --keep-level leaves out")
     require_tools(out)
     made = _make(arguments)
-    memory = write_package(out, made.engine, core, made.source)
+    memory = write_package(out, made.engine, core, made.source, arguments.restore_states)
     flash, ram = (sum(parts.values()) / 1024 for parts in (memory.flash, memory.ram))
     print(
         f"wrote {out}: {made.engine.network} from {made.source} in {made.engine.arithmetic} for a "
@@ -299,7 +310,10 @@ def _compile_for_npu(arguments: argparse.Namespace, out: Path) -> int:
     from edge_se.files import make_folder, write_json, written_beside
     from targets.npu.ethos_u import compile_for_npu
 
-    others = ("board", "prefix", "plugin", "calibration_clips", "architecture", "network_option")
+    others = (
+        *("board", "restore_states", "prefix", "plugin", "calibration_clips", "architecture"),
+        "network_option",
+    )
     for name in others:
         if getattr(arguments, name):
             raise UserError(f"--{name.replace('_', '-')} means nothing beside --npu; leave it out")

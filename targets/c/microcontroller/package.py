@@ -20,7 +20,7 @@ from edge_se.files import folder_written_beside, make_folder, require_folder
 from quant.c.engine import Engine
 from quant.c.source import WIDTH
 from quant.ptq.proof import speech
-from targets.c.generate import frame_sources, weights_sources
+from targets.c.generate import Variant, frame_sources, weights_sources
 from targets.c.microcontroller import OPTIONS, Core
 from targets.c.microcontroller.linking import COMPILER, Memory, find_tool, measure, memory_map
 from targets.engines import compiled
@@ -44,7 +44,9 @@ def require_tools(out: Path) -> None:
     _host_compiler()
 
 
-def write_package(out: Path, engine: Engine, core: Core, source: str) -> Memory:
+def write_package(
+    out: Path, engine: Engine, core: Core, source: str, restores: bool = False
+) -> Memory:
     """Write a package into a folder, whole or not at all; what it takes.
 
     Args:
@@ -52,6 +54,7 @@ def write_package(out: Path, engine: Engine, core: Core, source: str) -> Memory:
         engine: What the package runs.
         core: What it is for.
         source: What the engine was made from, for comments.
+        restores: Whether states are restored after a knock, which takes as much RAM again.
 
     Raises:
         UserError: A compiler is missing or failed, or something else is in the folder.
@@ -60,7 +63,7 @@ def write_package(out: Path, engine: Engine, core: Core, source: str) -> Memory:
         folder_written_beside(out, HEADER) as folder,
         tempfile.TemporaryDirectory(prefix="edge-se-") as work,
     ):
-        for name, text in package_files(engine, core, source).items():
+        for name, text in package_files(engine, core, source, restores).items():
             make_folder((folder / name).parent)
             (folder / name).write_text(text, encoding="utf-8")
         memory = measure(folder, core, Path(work))
@@ -69,13 +72,16 @@ def write_package(out: Path, engine: Engine, core: Core, source: str) -> Memory:
     return memory
 
 
-def package_files(engine: Engine, core: Core, source: str) -> dict[str, str]:
+def package_files(
+    engine: Engine, core: Core, source: str, restores: bool = False
+) -> dict[str, str]:
     """A package's files by path, but for the memory map.
 
     Args:
         engine: What it runs.
         core: What it is for.
         source: What the engine was made from, for comments.
+        restores: Whether states are restored after a knock, which takes as much RAM again.
 
     Raises:
         UserError: This machine's C compiler failed.
@@ -97,9 +103,9 @@ def package_files(engine: Engine, core: Core, source: str) -> dict[str, str]:
     for name, text in files.items():
         if not name.endswith((".c", ".h")):
             files[name] = Template(text).substitute(names)
-    kind = {"lean": True, "by_output": core.has_vectors}
-    sources = frame_sources(engine, ENGINE, **kind)
-    sources |= weights_sources(engine, source, ENGINE, **kind)
+    variant = Variant(lean=True, by_output=core.has_vectors, restores=restores)
+    sources = frame_sources(engine, ENGINE, variant)
+    sources |= weights_sources(engine, source, ENGINE, variant)
     files |= {f"src/{name}": text for name, text in sources.items()}
     return files | {"test/self_test_vector.h": _vector(engine, files)}
 

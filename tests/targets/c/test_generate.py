@@ -156,6 +156,8 @@ def test_the_command_writes_what_generate_gives(checkpoint, tmp_path, capsys):
         ["--board", "cortex-m33", "--plugin", "lv2"],
         ["--board", "cortex-m33", "--prefix", "mine"],
         ["--board", "cortex-m33", "--out", "engine.so"],
+        ["--board", "cortex-m33", "--restore-states", "--keep-level"],
+        ["--restore-states"],
         ["--board", "pi4"],
     ],
 )

@@ -25,6 +25,8 @@ from quant.c.int8_order import Inputs, ordered
 from quant.c.int8_planes import find_planes
 from quant.c.int8_program import multiplier_of
 from quant.c.source import Source
+from targets.c.microcontroller import find_core
+from targets.c.microcontroller.package import package_files, run_on_host
 from targets.emulation.engine import run_engine
 from targets.engines import SOURCES, core_sources
 from tests.helpers.clips import samples_of
@@ -89,6 +91,20 @@ def test_the_engine_has_the_bits_of_the_reference_kernels(pair, noisy, which):
     assert np.abs(found).max() > 100
     engine.reset()
     np.testing.assert_array_equal(enhanced(engine, hops[:20]), expected[:20])
+
+
+@pytest.mark.parametrize("restores", [True, False])
+def test_a_package_restores_states_after_a_knock_where_asked_to(pair, int8_file, noisy, restores):
+    knock = np.sign(np.sin(np.arange(4000) / 20))
+    hops = as_hops(np.concatenate([noisy[0], knock, noisy[0]]))
+    until = (len(noisy[0]) + len(knock)) // HOP
+    _, engine = pair("embedded")
+    made = int8_engine(int8_file("embedded"))
+
+    files = package_files(made, find_core("cortex-m33"), "a file", restores)
+
+    alike = run_on_host(files, hops) == enhanced(engine, hops)
+    assert alike[:until].all() and alike[until:].all() == restores
 
 
 def mixtures(minutes: int) -> Iterator[np.ndarray]:
