@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-/* (x + slope min(x, 0) where x <= 0) + gain x + bias: gain and bias [C, F], slope [C]. */
+/* max(x, 0) + slope min(x, 0) + gain x + bias: gain and bias [C, F], slope [C]. */
 void affine_prelu(const float *restrict x, const float *restrict gain, const float *restrict bias,
                   const float *restrict slope, float *restrict y, long channels, long frames,
                   long bands, long first, long last)
