@@ -59,7 +59,7 @@ def test_a_program_hears_the_room_as_late_as_told_while_a_control_moves(
         with path.open("wb") as file:
             recorders.append(subprocess.Popen(record, stdout=file))
     player = subprocess.Popen(["paplay", *RAW, "--device=room", str(tmp_path / "noise")])
-    wait_for(lambda: heard[NAME].stat().st_size > 3 * RATE * 4)
+    wait_for(lambda: np.count_nonzero(samples(heard["room.monitor"])) > 2 * RATE)
     bypass = '{ params = [ "enhance:Bypass" 1.0 ] }'
     subprocess.run(["pw-cli", "set-param", node(), "Props", bypass], check=True, timeout=20)
     player.wait(30)
@@ -69,8 +69,10 @@ def test_a_program_hears_the_room_as_late_as_told_while_a_control_moves(
 
     room, enhanced = (samples(path) for path in heard.values())
     late = lag(room, enhanced)
-    count = min(len(room), len(enhanced) - late)
-    room, enhanced = room[:count], enhanced[late : late + count]
+    # On a busy machine the second recorder may begin later than what it hears is late.
+    room, enhanced = room[max(-late, 0) :], enhanced[max(late, 0) :]
+    count = min(len(room), len(enhanced))
+    room, enhanced = room[:count], enhanced[:count]
     loud = np.flatnonzero(np.abs(room) > 0.01)
     end = slice(loud[-1] - RATE // 2, loud[-1])
     np.testing.assert_array_equal(enhanced[end], room[end])  # bypassed
