@@ -59,7 +59,7 @@ def test_a_program_hears_the_room_as_late_as_told_while_a_control_moves(
         with path.open("wb") as file:
             recorders.append(subprocess.Popen(record, stdout=file))
     player = subprocess.Popen(["paplay", *RAW, "--device=room", str(tmp_path / "noise")])
-    wait_for(lambda: np.count_nonzero(samples(heard["room.monitor"])) > 2 * RATE)
+    wait_for(lambda: bool(np.count_nonzero(samples(heard["room.monitor"])) > 2 * RATE))
     bypass = '{ params = [ "enhance:Bypass" 1.0 ] }'
     subprocess.run(["pw-cli", "set-param", node(), "Props", bypass], check=True, timeout=20)
     player.wait(30)
