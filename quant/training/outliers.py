@@ -38,7 +38,7 @@ class OutlierPenalty:
     ) -> Tensor | None:
         if not torch.is_grad_enabled():  # while it is validated
             return None
-        output, excess = _Watched.apply(output, self._bound)
+        output, excess = watched(output, self._bound)
         self._excesses.append(excess)
         return output
 
@@ -49,26 +49,24 @@ class OutlierPenalty:
         return penalty
 
 
-def relative_excess(x: Tensor, bound: float = BOUND) -> Tensor:
-    """Mean squared excess of |x| over `bound` times its root mean square, in units of the latter.
+def watched(x: Tensor, bound: float = BOUND) -> tuple[Tensor, Tensor]:
+    """X as it is, to be used in its place, and by how much it has outliers.
 
-    The root mean square counts as given: to make everything larger does not help.
+    That is the mean squared excess of |x| over `bound` times its root mean square, in units of the
+    latter, which counts as given: to make everything larger does not help.
 
     Args:
         x: float, any shape.
         bound: multiple of the root mean square that is free.
 
     Returns:
-        A scalar, 0 where no element exceeds the bound.
+        x, and a scalar, 0 where no element exceeds the bound.
     """
-    return _Watched.apply(x, bound)[1]
+    return _Watched.apply(x, bound)
 
 
 class _Watched(torch.autograd.Function):
-    """X as it is, and its relative excess.
-
-    Every activation is watched, so x goes through it: gradients are added in the same pass.
-    """
+    """Every activation is watched, so x goes through it: gradients are added in the same pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bound: float) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from benchmarks import knocks
-from edge_se.errors import UserError
 from quant.evaluation import stress
+from tests.helpers.tools import unless_missing
 
 
 @pytest.mark.slow
@@ -22,12 +22,8 @@ def test_restoring_takes_memory_and_leaves_less_of_a_knock(tmp_path, monkeypatch
     monkeypatch.setattr(knocks, "ARITHMETICS", ("fixed",))
     monkeypatch.setattr(sys, "argv", ["knocks", str(tmp_path), "--json", str(table)])
 
-    try:
+    with unless_missing():
         knocks.main()
-    except UserError as error:
-        if "install" in str(error):
-            pytest.skip(str(error))
-        raise
 
     goes_on, restored = json.loads(table.read_text())["tables"][0]["rows"]
     assert goes_on[:2] == ["gtcrn, fixed", "goes on"]

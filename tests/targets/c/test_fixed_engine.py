@@ -3,15 +3,13 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_se.errors import UserError
 from quant.c.engines import make_engine
 from quant.c.fixed_engine import FixedEngine
 from quant.c.fixed_layers import quantize_layers
@@ -30,6 +28,7 @@ from targets.c.microcontroller import find_core
 from targets.c.microcontroller.emulation import emulate
 from targets.c.microcontroller.package import write_package
 from tests.helpers.fixed_model import FixedModel, tanh
+from tests.helpers.tools import unless_missing
 
 HOP = 256
 # Bytes of a package, and of the stack that the program takes which calls it.
@@ -182,17 +181,6 @@ def packages(layers, checkpoint, tmp_path_factory) -> Callable[[str], Path]:
 def package(packages) -> Path:
     """A package for a Cortex-M33."""
     return packages("cortex-m33")
-
-
-@contextmanager
-def unless_missing() -> Iterator[None]:
-    """Skip where a tool is not installed."""
-    try:
-        yield
-    except UserError as error:
-        if "install" in str(error):
-            pytest.skip(str(error))
-        raise
 
 
 def test_a_package_tests_itself_on_this_machine(package, tmp_path, compilers):
