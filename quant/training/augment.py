@@ -11,7 +11,9 @@ import numpy as np
 from scipy import fft
 
 from quant.audio.mixing import mixing_gains, random_part, rms
-from quant.training.synthetic_noise import stretched, synthetic_noise
+from quant.training.curves import stretched
+from quant.training.rushing import like_recorded
+from quant.training.synthetic_noise import synthetic_noise
 
 Range = tuple[float, float]
 
@@ -24,18 +26,21 @@ class AugmentSettings:
     level_dbfs: Range = (-35.0, -10.0)
     speed_probability: float = 0.4
     speed: Range = (0.85, 1.18)
-    noise_speed: Range = (0.7, 1.4)
+    noise_speed_probability: float = 0.6
+    noise_speed: Range = (0.5, 2.0)
     equalize_probability: float = 0.6
     equalize_db: float = 8.0
+    noise_equalize_db: float = 12.0
     band_limit_probability: float = 0.1
     band_limit_hz: Range = (3400.0, 7500.0)
     reverb_probability: float = 0.35
     reverb_seconds: Range = (0.1, 0.7)
     direct_to_reverberant_db: Range = (-2.0, 12.0)
     early_seconds: float = 0.05
-    second_noise_probability: float = 0.25
+    second_noise_probability: float = 0.4
     babble_probability: float = 0.15
     synthetic_noise_probability: float = 0.25
+    like_recorded_probability: float = 0.25
     clip_probability: float = 0.05
     clip_db: Range = (3.0, 12.0)
 
@@ -69,7 +74,7 @@ def augmented_mixture(
     microphone = _colour(random, settings, rate) * _band_limit(random, settings, rate)
     voice = _colour(random, settings, rate) * microphone
     reverberant, target = _in_room(clean, voice, random, settings, rate)
-    noise_colour = _colour(random, settings, rate) * microphone
+    noise_colour = _noise_colour(random, settings, rate) * microphone
     disturbance = _filtered(disturbance, noise_colour)
     speech_gain, noise_gain = mixing_gains(
         reverberant,
@@ -183,8 +188,8 @@ def _one_disturbance(
     if kind < settings.babble_probability + settings.synthetic_noise_probability:
         return synthetic_noise(length, random, rate)
     speed = 1.0
-    if random.random() < settings.speed_probability:
-        speed = random.uniform(*settings.noise_speed)
+    if random.random() < settings.noise_speed_probability:
+        speed = np.exp(random.uniform(*np.log(settings.noise_speed)))
     for _ in range(20):
         clip = noise[int(random.integers(len(noise)))]
         part = random_part(clip, int(np.ceil(length * speed)) + 8, random)
@@ -192,7 +197,11 @@ def _one_disturbance(
         # would lift whatever hiss lies in them.
         if rms(part) > 0.1 * _usual_rms(clip):
             break
-    return _resampled(part, speed, length, rate)
+    recorded = _resampled(part, speed, length, rate)
+    made_up = settings.babble_probability + settings.synthetic_noise_probability
+    if kind < made_up + settings.like_recorded_probability:
+        return like_recorded(recorded, random, rate)
+    return recorded
 
 
 def _usual_rms(clip: np.ndarray) -> float:
@@ -221,6 +230,15 @@ def _colour(random: np.random.Generator, settings: AugmentSettings, rate: int) -
         return np.ones(257)
     controls = np.array([0, 100, 250, 600, 1500, 3500, 8000.0])
     gains_db = random.uniform(-1, 1, len(controls)) * settings.equalize_db
+    return 10 ** (np.interp(_frequencies(rate), controls, gains_db) / 20)
+
+
+def _noise_colour(random: np.random.Generator, settings: AugmentSettings, rate: int) -> np.ndarray:
+    """Draw a gain curve, [257], less smooth: recordings of noise are few, and heard often."""
+    if random.random() >= settings.equalize_probability:
+        return np.ones(257)
+    controls = np.geomspace(50, rate / 2, int(random.integers(4, 20)))
+    gains_db = random.uniform(-1, 1, len(controls)) * settings.noise_equalize_db
     return 10 ** (np.interp(_frequencies(rate), controls, gains_db) / 20)
 
 

@@ -1,4 +1,4 @@
-"""Noises made up: coloured noise, machines, clatter and tones.
+"""Noises made up: coloured noise, rushing, machines, clatter and tones.
 
 Recorded noise is mostly weather, water and animals; rooms are full of engines, dishes, keys and
 alarms. Everything random comes from one `numpy.random.Generator`.
@@ -8,13 +8,15 @@ import numpy as np
 from scipy import fft
 
 from quant.audio.mixing import rms
+from quant.training.curves import stretched
+from quant.training.rushing import made_up
 
 _TABLE = 4096  # samples of one period of a waveform
 
 
 def synthetic_noise(length: int, random: np.random.Generator, rate: int) -> np.ndarray:
-    """Make up one of the four kinds, float [length] at `rate` Hz, at any level."""
-    make = (coloured_noise, machine, clatter, tones)[int(random.integers(4))]
+    """Make up one of the five kinds, float [length] at `rate` Hz, at any level."""
+    make = (coloured_noise, made_up, machine, clatter, tones)[int(random.integers(5))]
     return make(length, random, rate)
 
 
@@ -96,11 +98,6 @@ def _ringing(random: np.random.Generator, rate: int) -> np.ndarray:
     ringing = (vibrations * random.uniform(0.1, 1, (modes, 1))).sum(0)
     blow = random.standard_normal(len(times)) * np.exp(-times / random.uniform(0.001, 0.01))
     return ringing + random.uniform(0, 1) * blow
-
-
-def stretched(points: np.ndarray, length: int) -> np.ndarray:
-    """Points [n] stretched to [length], with straight lines between them."""
-    return np.interp(np.linspace(0, len(points) - 1, length), np.arange(len(points)), points)
 
 
 def _steps(points: np.ndarray, length: int) -> np.ndarray:

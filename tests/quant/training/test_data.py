@@ -18,12 +18,14 @@ from quant.training.data import Corpus, MixtureStream, batches, hold_out, joined
 SIGNAL = DEFAULT.signal(DEFAULT.create())
 PLAIN = AugmentSettings(
     speed_probability=0,
+    noise_speed_probability=0,
     equalize_probability=0,
     band_limit_probability=0,
     reverb_probability=0,
     second_noise_probability=0,
     babble_probability=0,
     synthetic_noise_probability=0,
+    like_recorded_probability=0,
     clip_probability=0,
 )
 
@@ -103,12 +105,14 @@ def test_snr_and_level_lie_within_their_ranges(mixtures):
 def test_augmented_mixtures_are_finite_and_within_full_scale(mixtures):
     always = AugmentSettings(
         speed_probability=1,
+        noise_speed_probability=1,
         equalize_probability=1,
         band_limit_probability=1,
         reverb_probability=1,
         second_noise_probability=1,
         babble_probability=0.4,
-        synthetic_noise_probability=0.3,
+        synthetic_noise_probability=0.2,
+        like_recorded_probability=0.2,
         clip_probability=0.5,
     )
 

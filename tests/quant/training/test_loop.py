@@ -137,7 +137,7 @@ def test_resuming_with_other_settings_says_which(tmp_path, speech, noise):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_a_run_from_before_accidents_goes_on_with_those_that_are_asked_for(
+def test_a_run_from_before_accidents_and_todays_mixtures_goes_on_with_them(
     tmp_path, speech, noise, share
 ):
     first = trainer(tmp_path, steps=2)
@@ -145,7 +145,8 @@ def test_a_run_from_before_accidents_goes_on_with_those_that_are_asked_for(
     last = tmp_path / "last.safetensors"
     tensors, metadata = read_tensors(last)
     state = json.loads(metadata["training"])
-    del state["settings"]["accidents"]
+    del state["settings"]["accidents"], state["settings"]["augment"]["like_recorded_probability"]
+    state["settings"]["augment"]["noise_speed"] = [0.7, 1.4]
     write_tensors(last, tensors, {"training": json.dumps(state)})
 
     settings = replace(SETTINGS, accidents=AccidentSettings(share=share))

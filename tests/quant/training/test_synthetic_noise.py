@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from quant.training.rushing import made_up
 from quant.training.synthetic_noise import clatter, coloured_noise, machine, synthetic_noise, tones
 
 LENGTH = 32000
@@ -12,7 +13,10 @@ def draws(make, count=20):
     return [make(LENGTH, np.random.default_rng(seed), 16000) for seed in range(count)]
 
 
-@pytest.mark.parametrize("make", [clatter, coloured_noise, machine, synthetic_noise, tones])
+MAKERS = [clatter, coloured_noise, machine, made_up, synthetic_noise, tones]
+
+
+@pytest.mark.parametrize("make", MAKERS)
 def test_noises_are_finite_audible_and_a_function_of_the_generator(make):
     noises = draws(make)
 
