@@ -5,6 +5,7 @@ Also used while building wheels, and for other platforms with a cross compiler, 
 """
 
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -26,6 +27,8 @@ LINKING = ("-Wl,-z,norelro",)
 # The same for code and tables, and code that runs constructors, of which there are none. zig's
 # linker does without, and refuses to be told.
 LINKING_WITHOUT_ZIG = ("-Wl,-z,noseparate-code", "-nostartfiles")
+# The option that says so on Arm, -mcpu, means something lesser on x86.
+THIS_PROCESSOR = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
 
 
 class BuildError(Exception):

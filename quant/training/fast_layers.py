@@ -11,6 +11,7 @@ from typing import TypeGuard
 from torch import nn
 
 from quant.networks.ul_unas import model as ul_unas
+from quant.training import layers
 from quant.training.cpu import layers as cpu_layers
 from quant.training.cpu import maps, recurrence
 from quant.training.gpu import layers as gpu_layers
@@ -41,7 +42,7 @@ def fast_on_cpu(layer: nn.Module) -> type[nn.Module] | None:
         if geometry == ((1, 5), (1, 2), (0, 2), (1, 1)) and layer.output_padding == (0, 0):
             return cpu_layers.ConvTranspose2d
         if layer.stride == (1, 1):
-            return gpu_layers.ConvTranspose2d
+            return layers.ConvTranspose2d
     if type(layer) is ul_unas.AffinePReLU:
         return maps.AffinePReLU
     if type(layer) is ul_unas.Attention:
@@ -61,11 +62,11 @@ def fast_on_gpu(layer: nn.Module) -> type[nn.Module] | None:
 
         return GRU if fits(layer.hidden_size * (1 + layer.bidirectional)) else None
     if _is_plain_batch_norm(layer):
-        return gpu_layers.BatchNorm2d
+        return layers.BatchNorm2d
     if type(layer) is nn.Conv2d and layer.padding_mode == "zeros":
         return gpu_layers.Conv2d if 1 < layer.groups < layer.in_channels else None
     if type(layer) is nn.ConvTranspose2d and layer.stride == (1, 1):
-        return gpu_layers.ConvTranspose2d
+        return layers.ConvTranspose2d
     return None
 
 

@@ -360,7 +360,7 @@ def _noisy(
 
 def _compiler(key: str | None) -> tuple[list[str], str]:
     """Command of the C compiler for a board, or for this machine, and what that is called."""
-    from edge_se.core.build import BuildError, find_compiler
+    from edge_se.core.build import THIS_PROCESSOR, BuildError, find_compiler
     from edge_se.errors import UserError
     from targets.boards import find_board
     from targets.cross import find_cross_compiler
@@ -369,6 +369,6 @@ def _compiler(key: str | None) -> tuple[list[str], str]:
         board = find_board(key)
         return find_cross_compiler(board.platform), board.name
     try:
-        return [*find_compiler(), "-march=native"], "this machine"
+        return [*find_compiler(), THIS_PROCESSOR], "this machine"
     except BuildError as error:
         raise UserError(f"{error}; install gcc, or name a --board to cross-compile") from None

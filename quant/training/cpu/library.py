@@ -5,7 +5,6 @@ so no library is kept that another machine could meet.
 """
 
 import ctypes
-import platform
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,10 +16,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from edge_se.core.build import BuildError, compile_library, find_compiler
+from edge_se.core.build import THIS_PROCESSOR, BuildError, compile_library, find_compiler
 
 FOLDER = Path(__file__).parent
-THIS_PROCESSOR = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
 # Sums may be made in another order, which vectors need.
 OPTIONS = (THIS_PROCESSOR, "-fassociative-math", "-fno-signed-zeros")
 _SUMS = ("sum_of_squares", "sum_of_excesses")

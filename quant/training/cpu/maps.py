@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from quant.networks.ul_unas import model
+from quant.training import layers
 from quant.training.cpu.library import call, is_compiled_for, side_by_side
-from quant.training.gpu import layers as gpu_layers
 
 
 class AffinePReLU(model.AffinePReLU):
@@ -31,7 +31,7 @@ class Attention(model.Attention):
         return _Gated.apply(x, *self.gates(of_channels, of_bands))
 
 
-class BatchNorm2d(gpu_layers.BatchNorm2d):
+class BatchNorm2d(layers.BatchNorm2d):
     """`torch.nn.BatchNorm2d`, whose sums over a channel are not vectorised in torch."""
 
     def normalize(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
