@@ -71,10 +71,11 @@ def summary(module: str) -> str:
     return (docstring or "").partition("\n")[0]
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """One sentence for a wrong command line, in place of the usage of all options."""
 
     def error(self, message: str) -> NoReturn:
+        """End the command with the sentence and status 2."""
         unknown = message.partition("unrecognized arguments: ")[2].split()
         named = any(word.endswith(MODELS) for word in unknown)
         if named and "--model" in self._option_string_actions:
@@ -86,7 +87,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser(command: str, module: Any) -> argparse.ArgumentParser:
     """The parser of a command, described by the docstring of its module."""
     first, _, rest = (module.__doc__ or "").partition("\n")
-    parser = _Parser(prog=f"edge-se {command}", description=first, epilog=rest.strip() or None)
+    parser = Parser(prog=f"edge-se {command}", description=first, epilog=rest.strip() or None)
     module.add_arguments(parser)
     return parser
 
@@ -147,9 +148,13 @@ def _outcome(argv: list[str]) -> int:
 
 
 def _complain(message: str) -> int:
-    with contextlib.suppress(OSError):  # then nobody can be told
-        print(f"edge-se: error: {sentence(message)}", file=sys.stderr, flush=True)
+    _tell(f"error: {sentence(message)}")
     return EXIT_USER_ERROR
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(OSError):  # then nobody can be told
+        print(f"edge-se: {text}", file=sys.stderr, flush=True)
 
 
 def _prepare_streams() -> None:
@@ -175,11 +180,11 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning as what it says, without the place in the code that it comes from."""
-    print(f"edge-se: warning: {sentence(str(message))}", file=sys.stderr)
+    _tell(f"warning: {sentence(str(message))}")
 
 
 def _run(argv: list[str]) -> int:
-    parser = _Parser(
+    parser = Parser(
         prog="edge-se",
         description="Quantize GTCRN speech enhancement to INT8 TFLite and run it frame by frame.",
         usage="edge-se COMMAND ...",

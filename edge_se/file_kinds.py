@@ -33,7 +33,8 @@ def kind_of(content: bytes) -> str | None:
     if start.startswith((b"<!doctype html", b"<html")):
         return "a web page (a download that failed)"
     # An ONNX model is a protobuf whose first field is its version, and the second who made it.
-    if content[:1] == b"\x08" and 0 < content[1] < 32 and content[2:3] in (b"\x12", b"\x3a"):
+    version, maker = content[1:2], content[2:3]
+    if content[:1] == b"\x08" and b"\0" < version < b" " and maker in (b"\x12", b"\x3a"):
         return "an ONNX model"
     # A safetensors file: the length of its header, a JSON object.
     if content[8:10] in (b'{"', b"{}") and int.from_bytes(content[:8], "little") < len(content):

@@ -206,6 +206,18 @@ def folder_written_beside(path: Path, mark: str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def at_home(path: Path) -> Path:
+    """A path that begins with `~` or `~user`, with that home folder in place of it.
+
+    Raises:
+        UserError: There is no such user, or the system does not know where home is.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path} names no folder ({error}); set HOME, or give a path") from None
+
+
 def find_named(given: str | Path, named: Mapping[str, Path]) -> Path:
     """Path of what goes by a name, or what the path is of.
 

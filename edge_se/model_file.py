@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_se.errors import UserError
+from edge_se.errors import UserError, reason
 from edge_se.file_kinds import in_brackets, kind_of
 from edge_se.files import find_named, write_whole
 from edge_se.manifest import Manifest
@@ -241,7 +241,7 @@ def read_model(path: Path) -> tuple[bytes, Manifest]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}); check its permissions") from None
+        raise UserError(f"{path} can't be read ({reason(error)}); check its permissions") from None
     return data, manifest_of(data, str(path), path.suffix)
 
 

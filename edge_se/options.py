@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_se.engines import AUTO, ENGINES, MICRO, RUNTIMES, STFTS
+from edge_se.engines import AUTO, ENGINES, MICRO, RUNTIMES
 from edge_se.errors import UserError
 from edge_se.files import STANDARD, find_named, require_folder, require_writable, status_of
+from edge_se.manifest import STFTS
 from edge_se.strength import FULL, MOST_DB, PRESETS, Strength
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from edge_se.errors import UserError
+from edge_se.ending import ENDING_SIGNALS
+from edge_se.errors import UserError, reason
 
 Task = TypeVar("Task")
 Report = Callable[[float], None]
@@ -37,7 +38,7 @@ class _ParentGoneError(BaseException):
     """Nobody waits for results any more; as an interrupt, it undoes what is half done."""
 
 
-def do(work: Callable[[Task, Report], str], task: Task, report: Report) -> Outcome:
+def do(work: Work, task: Task, report: Report) -> Outcome:
     """Do one task here, and keep what it warns of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -50,12 +51,12 @@ def do(work: Callable[[Task, Report], str], task: Task, report: Report) -> Outco
         except BrokenPipeError:  # of standard output: that is for the caller
             raise
         except OSError as failure:
-            summary, error = None, f"{failure.filename or 'it'}: {failure.strerror}"
+            summary, error = None, f"{failure.filename or 'it'}: {reason(failure)}"
     return Outcome(summary, error, tuple(str(warning.message) for warning in caught))
 
 
 def do_all(
-    prepare: Callable[[], Callable[[Task, Report], str]],
+    prepare: Callable[[], Work],
     tasks: Sequence[Task],
     jobs: int,
     report: Report,
@@ -172,8 +173,10 @@ class _Pool:
 
 
 def _serve(connection: Connection, prepare: Callable[[], Any]) -> None:
-    # An interrupt from the terminal reaches the parent too, which then closes the connection.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A signal to the whole process group reaches the parent too, which then closes the connection:
+    # what is half written is undone.
+    for number in ENDING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
     def send(kind: str, content: Any) -> None:
         try:

@@ -18,7 +18,7 @@ from edge_se.engines import ENGINES
 from edge_se.engines.generated import load_the_same
 from edge_se.errors import UserError
 from edge_se.files import require_writable, write_whole
-from edge_se.manifest import Manifest
+from edge_se.manifest import Manifest, require_frames
 from edge_se.model_file import manifest_of, read_model
 from targets.application import APPLICATION, application
 from targets.archives import stored_gzip
@@ -41,6 +41,7 @@ from targets.wheels import INSTALLER, fetch_wheels, runtime_wheel
 
 FORMAT_VERSION = 3
 _BOARD_FILES = Path(__file__).parent / "board"
+BUNDLED = (ENGINES["tflite"], ENGINES["c"])  # what models' names end in
 # Byte-compiled modules lie beside the sources once a wheel is installed, and are about as large.
 _COMPILED = 2.1
 
@@ -115,6 +116,12 @@ def build_bundle(board: Board, python: str, model: Path) -> Bundle:
 def _read(model: Path, platform: Platform) -> tuple[bytes, Manifest]:
     """A model's bytes and its manifest; UserError where it does not run on the platform."""
     data, manifest = read_model(model)
+    require_frames(manifest, model)
+    if model.suffix not in BUNDLED:
+        raise UserError(
+            f"{model} can't be bundled: boards run a {' or a '.join(BUNDLED)}, so make one with "
+            "edge-se quantize or edge-se compile"
+        )
     if model.suffix != ENGINES["c"]:
         return data, manifest
     core = core_libraries(platform)[LIBRARY]

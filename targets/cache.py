@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_se.files import make_folder
+from edge_se.files import at_home, make_folder
 
 
 def cache_folder(name: str) -> Path:
@@ -15,7 +15,7 @@ def cache_folder(name: str) -> Path:
     Raises:
         UserError: It can't be made.
     """
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or at_home(Path("~", ".cache"))
     return _made(Path(base) / "edge-se" / name)
 
 
@@ -25,7 +25,7 @@ def state_folder(name: str) -> Path:
     Raises:
         UserError: It can't be made.
     """
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    base = os.environ.get("XDG_STATE_HOME") or at_home(Path("~", ".local", "state"))
     return _made(Path(base) / "edge-se" / name)
 
 

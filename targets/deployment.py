@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_se.ending import Ended
 from edge_se.errors import UserError
 from edge_se.files import make_folder, write_json
 from targets.answers import FACTS_SHAPE, REPORT_SHAPE, STATE_SHAPE
@@ -169,7 +170,7 @@ def deploy(
         answer = connection.installer(REPORT_SHAPE, *arguments, data=data)
     except RefusedError as error:
         raise UserError(f"{connection.host}: {error}; {stays}") from None
-    except KeyboardInterrupt:
+    except Ended:
         say(f"interrupted; what {connection.host} has begun it ends by itself: see --list")
         raise
     if answer["release"]["id"] != bundle.id:

@@ -15,7 +15,7 @@ import torch
 from edge_se.core.build import FOLDER, BuildError, compile_library
 from edge_se.engines.generated import ARITHMETICS, engine_manifest, prefix
 from edge_se.errors import UserError, run_script
-from edge_se.files import written_beside
+from edge_se.files import write_whole
 from edge_se.model_file import attach_manifest, find_model, read_model
 from quant.c.engine import Engine
 from quant.c.engines import make_engine
@@ -71,8 +71,7 @@ def write_built_in() -> None:
     }
     SOURCES.mkdir(exist_ok=True)
     for name, text in files.items():
-        with written_beside(SOURCES / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_whole(SOURCES / name, text)
     for other in SOURCES.iterdir():
         if other.name not in files:
             other.unlink()
@@ -80,32 +79,7 @@ def write_built_in() -> None:
     data, manifest = read_model(path)
     # The file is not in 8 bits throughout: those of the int8 engine are another file's.
     weights = {e.arithmetic: e.blob for e in engines if e.arithmetic != "int8"}
-    with written_beside(path) as temporary:
-        temporary.write_bytes(attach_manifest(data, manifest, weights))
-
-
-def compile_engine(
-    checkpoint: Checkpoint,
-    arithmetic: str,
-    compiler: Sequence[str],
-    noisy: Sequence[np.ndarray] | None = None,
-    progress: Progress = silent,
-) -> bytes:
-    """A shared library with an engine for a network, manifest and weights appended.
-
-    Args:
-        checkpoint: The network.
-        arithmetic: One of `edge_se.engines.generated.ARITHMETICS`.
-        compiler: Command of the C compiler.
-        noisy: What the others than "float" are calibrated with, float32 [n] each; None for the
-            embedded clips.
-        progress: Told how far the calibration is.
-
-    Raises:
-        UserError: No engine can be generated for this network, or the compiler failed.
-    """
-    engine = make_engine(checkpoint, arithmetic, noisy, progress)
-    return library_of(engine, checkpoint.describe(), compiler)
+    write_whole(path, attach_manifest(data, manifest, weights))
 
 
 def library_of(

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edge_se.errors import UserError
+from edge_se.errors import UserError, run_script
 from targets.boards import load_platforms
 from targets.cross import find_cross_compiler
 
@@ -43,11 +43,8 @@ def main() -> None:
     """Build the wheels that the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m targets.release", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the wheels go")
-    try:
-        build_wheels(parser.parse_args().folder)
-    except UserError as error:
-        sys.exit(f"edge-se: error: {error}")
+    build_wheels(parser.parse_args().folder)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from edge_se.errors import UserError
+from edge_se.errors import UserError, reason
 from targets.answers import ERROR_SHAPE, LIMIT, printable, read_answer
 from targets.application import application
 from targets.board.installer.errors import EXIT_REFUSED
@@ -146,7 +146,7 @@ class Connection:
         except FileNotFoundError:
             raise UserError("deploying needs ssh; install openssh-client") from None
         except OSError as error:
-            raise UserError(f"ssh can't be started ({error.strerror})") from None
+            raise UserError(f"ssh can't be started ({reason(error)})") from None
 
     def _fail(self, status: int, messages: str) -> None:
         last = printable((messages.strip().splitlines() or ["no message"])[-1].strip()[:300])

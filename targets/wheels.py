@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 import edge_se
 from edge_se.cli import GROUP
-from edge_se.errors import UserError
-from edge_se.files import written_beside
+from edge_se.errors import UserError, run_script
+from edge_se.files import write_whole
 from targets.archives import stored_zip
 from targets.boards import Platform, load_platforms
 from targets.cache import cache_folder
@@ -201,5 +201,4 @@ def _record_line(path: str, data: bytes) -> str:
 
 
 if __name__ == "__main__":
-    with written_beside(CHECKSUMS_FILE) as beside:
-        beside.write_text(look_up_checksums(), encoding="utf-8")
+    run_script(lambda: write_whole(CHECKSUMS_FILE, look_up_checksums()))

@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_se.audio.formats import advice, suffixes
 from edge_se.audio.pipes import is_pipe_to_write, is_standard_input, kind
 from edge_se.audio.writing import check_target
-from edge_se.errors import UserError
+from edge_se.errors import UserError, reason
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _walk(source: Path, without: str) -> Iterator[tuple[Path, str | None]]:
 
     def fail(error: OSError) -> None:
         folder = Path(error.filename)
-        found.append((folder, f"the folder can't be read ({error.strerror})"))
+        found.append((folder, f"the folder can't be read ({reason(error)})"))
 
     for folder, subfolders, names in os.walk(source, onerror=fail):
         subfolders[:] = [
@@ -122,7 +122,7 @@ def _job(source: Path, target: Path, complaint: str | None = None) -> Job:
 
 def _why(path: Path, error: OSError) -> str:
     if not isinstance(error, FileNotFoundError):
-        return f"{path} can't be read ({error.strerror})"
+        return f"{path} can't be read ({reason(error)})"
     if path.is_symlink():
         return f"{path} is a link to a file that is not there"
     return f"there is no file or folder {path}"

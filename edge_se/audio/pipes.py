@@ -7,19 +7,17 @@ into one is made in such a file; TMPDIR says where they lie.
 
 import os
 import select
-import shutil
 import stat
 import sys
 import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
-from edge_se.errors import UserError
-from edge_se.files import write_all
+from edge_se.errors import UserError, reason
 
 _STANDARD_INPUTS = {"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}
-_STANDARD_OUTPUTS = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
-_STANDARD_OUTPUT = 1
+STANDARD_OUTPUT = Path("/dev/stdout")
+_STANDARD_OUTPUTS = {"-", str(STANDARD_OUTPUT), "/dev/fd/1", "/proc/self/fd/1"}
 _BLOCK = 1 << 16
 
 
@@ -70,7 +68,7 @@ def open_input(path: Path) -> BinaryIO:
             raise UserError(f"{path} is a link to a file that is not there") from None
         raise UserError(f"there is no audio file {path}") from None
     except OSError as error:
-        raise UserError(f"{name} can't be read ({error.strerror})") from None
+        raise UserError(f"{name} can't be read ({reason(error)})") from None
 
 
 def _keep(pipe: BinaryIO) -> BinaryIO:
@@ -89,30 +87,11 @@ def _keep(pipe: BinaryIO) -> BinaryIO:
     return kept
 
 
-def send(content: BinaryIO, path: Path) -> None:
-    """Write a whole file's content into standard output, or into a named pipe.
-
-    Raises:
-        OSError: Nobody reads it, or it can't be written.
-    """
-    content.seek(0)
-    if str(path) not in _STANDARD_OUTPUTS:
-        with path.open("wb") as pipe:
-            shutil.copyfileobj(content, pipe, _BLOCK)
-        return
-    sys.stdout.flush()
-    while block := content.read(_BLOCK):
-        write_all(_STANDARD_OUTPUT, block)
-
-
 def require_output_pipe(path: Path) -> None:
     """Raise UserError where standard output is no place for audio."""
     if str(path) not in _STANDARD_OUTPUTS:
         return
-    try:
-        terminal = os.isatty(1)
-        os.fstat(1)
-    except OSError as error:
-        raise UserError(f"standard output can't be written to ({error.strerror})") from None
-    if terminal:
+    if sys.stdout is None:
+        raise UserError("standard output is closed; give a file name, or a pipe")
+    if os.isatty(1):
         raise UserError("standard output is the terminal; give a file name, or a pipe")

@@ -14,7 +14,7 @@ from edge_se.audio.guarded import GuardedFile
 from edge_se.audio.headers import Header, PcmFormat, examine
 from edge_se.audio.pipes import is_standard_input, open_input
 from edge_se.ending import ending_put_off
-from edge_se.errors import UserError
+from edge_se.errors import UserError, reason
 from edge_se.quantized import SAMPLE_STEP, dequantize
 from edge_se.resampling import Resampler
 from edge_se.samples import complain
@@ -113,7 +113,7 @@ class AudioFile:
                 raise UserError(f"{self.name} is empty: it has no bytes")
             header = examine(self._file, size)
         except OSError as error:
-            raise UserError(f"{self.name} can't be read ({error.strerror})") from None
+            raise UserError(f"{self.name} can't be read ({reason(error)})") from None
         return header
 
     @contextmanager
@@ -155,9 +155,9 @@ class AudioFile:
 
     def _unreadable(self, file: GuardedFile, complaint: str) -> str:
         if file.error is not None:
-            return f"{self.name} can't be read ({file.error.strerror})"
-        reason = complaint.removeprefix("Error : ").rstrip(".") or "libsndfile does not say why"
-        return f"{self.name} can't be read as audio ({reason})"
+            return f"{self.name} can't be read ({reason(file.error)})"
+        why = complaint.removeprefix("Error : ").rstrip(".") or "libsndfile does not say why"
+        return f"{self.name} can't be read as audio ({why})"
 
     def _require_sense(self, rate: int, channels: int) -> None:
         if rate not in RATES:

@@ -19,7 +19,9 @@ class SpeechLog:
     def __init__(self, file: IO[str], enhancers: Sequence[Enhancer]) -> None:
         """Write the header to a text file; one enhancer a channel."""
         first = enhancers[0]
-        self._file, self._hop_seconds = file, first.hop_size / first.sample_rate
+        signal = first.manifest.signal
+        self._file, self._hop_seconds = file, signal.hop / signal.sample_rate
+        self._first_seconds = (signal.hop - signal.window / 2) / signal.sample_rate
         self._columns: list[deque[float]] = [deque() for _ in enhancers]
         # Frames before the recording, whose masks come first where they lag.
         self._frame = -first.manifest.lookahead_frames
@@ -36,11 +38,11 @@ class SpeechLog:
     def write(self, seconds: float) -> None:
         """Write the rows that are complete, up to the recording's length as far as it is known."""
         while all(self._columns):
-            row, time = [column.popleft() for column in self._columns], self._frame
+            row = [column.popleft() for column in self._columns]
+            time = self._first_seconds + self._frame * self._hop_seconds
             self._frame += 1
-            if 0 <= time * self._hop_seconds < seconds:
-                values = [f"{value:.4f}" for value in row]
-                self._file.write(",".join([f"{time * self._hop_seconds:.4f}", *values]) + "\n")
+            if 0 <= time < seconds:
+                self._file.write(",".join(f"{value:.4f}" for value in (time, *row)) + "\n")
 
 
 @contextmanager

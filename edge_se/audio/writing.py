@@ -18,11 +18,11 @@ from edge_se.audio.formats import (
     require_holds,
 )
 from edge_se.audio.guarded import GuardedFile
-from edge_se.audio.pipes import is_pipe_to_write, require_output_pipe, send
+from edge_se.audio.pipes import STANDARD_OUTPUT, is_pipe_to_write, require_output_pipe
 from edge_se.audio.reading import BLOCK
 from edge_se.ending import ending_put_off
-from edge_se.errors import UserError
-from edge_se.files import require_writable, written_beside
+from edge_se.errors import UserError, reason
+from edge_se.files import STANDARD, require_writable, written_beside
 from edge_se.quantized import SAMPLE_STEP, quantize
 from edge_se.stft import Samples
 
@@ -81,11 +81,9 @@ def writing(
     _require_room(path, name, subtype, (frames or 0) * channels)
     try:
         with ExitStack() as stack:
-            if pipe:
-                file: Any = stack.enter_context(tempfile.TemporaryFile(buffering=0))
-            else:
-                temporary = stack.enter_context(written_beside(path))
-                file = stack.enter_context(temporary.open("w+b", buffering=0))
+            target = STANDARD_OUTPUT if str(path) == STANDARD else path
+            temporary = stack.enter_context(written_beside(target))
+            file: Any = stack.enter_context(temporary.open("w+b", buffering=0))
             writer = AudioWriter(path, file, name, subtype, rate, channels)
             try:
                 yield writer
@@ -93,13 +91,11 @@ def writing(
                 writer.abandon()
                 raise
             writer.finish()
-            if pipe:
-                send(file, path)
     except BrokenPipeError:
         raise
     except OSError as error:
         where = f" in {tempfile.gettempdir()}" if pipe else ""
-        raise UserError(f"{path} can't be written: {error.strerror}{where}") from None
+        raise UserError(f"{path} can't be written: {reason(error)}{where}") from None
 
 
 class AudioWriter:

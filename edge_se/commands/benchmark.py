@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_se.errors import UserError
+from edge_se.errors import UserError, printable
 from edge_se.options import (
     add_model_arguments,
     add_strength_arguments,
@@ -18,7 +18,6 @@ from edge_se.options import (
 
 if TYPE_CHECKING:
     from edge_se.benchmark import Measurement
-    from edge_se.enhancer import Enhancer
     from edge_se.stft import Samples
 
 DEFAULT_SECONDS = 30.0
@@ -27,33 +26,8 @@ MOST_SECONDS = 86400.0  # a day, whose frame times still fit into a small board
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    add_model_arguments(parser)
+    add_measuring_arguments(parser, DEFAULT_SECONDS)
     add_strength_arguments(parser)
-    parser.add_argument(
-        "--audio",
-        type=input_path,
-        metavar="FILE",
-        help="audio to process (default: bursts of noise)",
-    )
-    parser.add_argument(
-        "--seconds",
-        type=positive_float(MOST_SECONDS),
-        metavar="S",
-        help=f"how much audio to process, repeating the file where it is shorter (default: the "
-        f"whole file, or {DEFAULT_SECONDS:g})",
-    )
-    parser.add_argument(
-        "--max-rtf",
-        type=positive_float(),
-        metavar="X",
-        help="exit 1 if the real-time factor is above X",
-    )
-    parser.add_argument(
-        "--json",
-        type=output_file,
-        metavar="FILE",
-        help="write the report as JSON (-: standard output)",
-    )
     parser.add_argument(
         "--paced", action="store_true", help="feed frames at real time and report wake-up jitter"
     )
@@ -77,6 +51,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_measuring_arguments(parser: argparse.ArgumentParser, default_seconds: float) -> None:
+    """Declare what times a model here, and counts its instructions on an emulated board."""
+    add_model_arguments(parser)
+    parser.add_argument(
+        "--audio",
+        type=input_path,
+        metavar="FILE",
+        help="audio to process (default: bursts of noise)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=positive_float(MOST_SECONDS),
+        metavar="S",
+        help=f"how much audio to process, repeating the file where it is shorter (default: the "
+        f"whole file, or {default_seconds:g})",
+    )
+    parser.add_argument(
+        "--max-rtf",
+        type=positive_float(),
+        metavar="X",
+        help="exit 1 if the real-time factor, or a worst projection, is above X",
+    )
+    parser.add_argument(
+        "--json",
+        type=output_file,
+        metavar="FILE",
+        help="write the report as JSON (-: standard output)",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from edge_se.benchmark import frames_of, load, measure
@@ -86,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         _require_picture(arguments.histogram)
     loaded = load(arguments.model, arguments.engine, arguments.runtime, arguments.stft)
     loaded.enhancer.strength = asked_strength(arguments, loaded.enhancer.strength)
-    samples = _samples(loaded.enhancer, arguments.audio)
+    samples = samples_of(arguments.audio, loaded.enhancer.sample_rate)
     frames = frames_of(samples, loaded.enhancer.hop_size, loaded.enhancer.sample_dtype)
     count = len(frames)
     if arguments.seconds is not None or arguments.audio is None:
@@ -164,7 +168,8 @@ def format_report(report: dict[str, Any]) -> str:
         ("peak memory", f"{report['peak_rss_mb']} MB"),
         ("memory before loading", before and f"{before} MB"),
     ]
-    table = "\n".join(f"{name:<22} {value}" for name, value in rows if value)
+    # A model's names are whatever its file says.
+    table = "\n".join(printable(f"{name:<22} {value}") for name, value in rows if value)
     if "comparison" in report:
         from edge_se.comparison import format_comparison
 
@@ -172,12 +177,16 @@ def format_report(report: dict[str, Any]) -> str:
     return table
 
 
-def _samples(enhancer: "Enhancer", path: Path | None) -> "Samples":
+def samples_of(path: Path | None, rate: int) -> "Samples":
+    """A file's mean of channels at a rate, or bursts of noise: float32 [n].
+
+    Raises:
+        UserError: The file can't be read, or holds no samples.
+    """
     from edge_se.audio import read
     from edge_se.benchmark import bursts
     from edge_se.resampling import resample
 
-    rate = enhancer.sample_rate
     if path is None:
         return bursts(rate)
     recording = read(path)

@@ -1,8 +1,8 @@
 """Enhance audio files, or every audio file of folders.
 
 The output is as long as the input and aligned with it. With the extra `audio`, any sample rate,
-channel count and common format is handled; without it, 16-bit WAV at the model's rate. `-` is
-standard input or output, as WAV. Files of any length need the same memory.
+channel count and common format is handled; without it, 16-bit WAV. `-` is standard input or output,
+as WAV. Files of any length need the same memory.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edge_se.console import Console
 from edge_se.errors import UserError
+from edge_se.files import STANDARD
 from edge_se.options import (
     MOST_PROCESSES,
     add_full_band,
@@ -67,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     jobs = find_jobs(arguments.input, arguments.output)
     prepare = functools.partial(prepare_work, arguments)
     if arguments.vad is not None:
+        if str(arguments.vad) == STANDARD:
+            raise UserError("--vad writes a file; give it a name, as in --vad speech.csv")
         if len(jobs) != 1 or jobs[0].in_folder:
             raise UserError("--vad writes of one recording; name one, and no folder")
         check_output(arguments.vad, [jobs[0].source, jobs[0].target])

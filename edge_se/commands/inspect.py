@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_se.engines import ENGINES, RUNTIMES
+from edge_se.errors import printable
 from edge_se.level import DB_PER_OCTAVE, ONE, TOO_LOUD, TOO_SOFT, largest_exponent
 from edge_se.manifest import BandMerging
 from edge_se.options import model_path, output_file
@@ -74,7 +75,7 @@ def format_description(description: dict[str, Any]) -> str:
     if "runtimes" in description:
         lines += ["", *_table(("runtime", "runs it"), description["runtimes"].items())]
     if ENGINES["c"] == Path(description["file"]).suffix:  # neither tensors nor operators to list
-        return "\n".join(lines)
+        return _shown(lines)
     tensors = [
         (name, spec["shape"], spec["dtype"], spec["scale"], spec["zero_point"], "")
         for name, spec in manifest["tensors"].items()
@@ -97,7 +98,7 @@ def format_description(description: dict[str, Any]) -> str:
         f"{total} operators",
         *_table(("operator", "precision", "count"), operator_rows),
     ]
-    return "\n".join(
+    return _shown(
         [
             *lines,
             "",
@@ -106,6 +107,11 @@ def format_description(description: dict[str, Any]) -> str:
             *(listed if operators else ()),
         ]
     )
+
+
+def _shown(lines: Iterable[str]) -> str:
+    """Lines for a terminal, whatever others' files say in them."""
+    return "\n".join(map(printable, lines))
 
 
 def _bands(manifest: dict[str, Any]) -> str:

@@ -3,8 +3,8 @@
 The model is loaded before the devices are opened, through `arecord` and `aplay`, which every
 Raspberry Pi has. What piles up is discarded, so that sound is never late. A device that is
 unplugged or busy is waited for. Devices, rate, format and channels come from
-~/.config/edge-se/live.toml, which docs/live/service.md describes; options come before it. Use
-headphones.
+~/.config/edge-se/live.toml, which docs/live/service.md describes; options come before it, but a
+model that it names before --model, by which a service names its release. Use headphones.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from edge_se.console import Console
 from edge_se.ending import Ended
 from edge_se.errors import UserError
-from edge_se.files import STANDARD
+from edge_se.files import STANDARD, at_home
 from edge_se.live.limits import LIMITS
 from edge_se.options import (
     Number,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from edge_se.live.settings import LiveSettings
     from edge_se.live.status import Status
 
-SETTINGS = Path(".config", "edge-se", "live.toml")
+SETTINGS = Path("~", ".config", "edge-se", "live.toml")
 PROVEN_S = 0.25  # of sound that the loudspeaker took: more than all buffers on the way hold
 RETRY_S = 2.0
 
@@ -124,18 +124,23 @@ def run(arguments: argparse.Namespace) -> int:
         _require_regular(arguments.status)
     if arguments.settings is not None and not arguments.settings.exists():
         raise UserError(f"there are no settings {arguments.settings}")
-    settings = read_settings(arguments.settings or Path.home() / SETTINGS)
+    console = Console()
+    path = arguments.settings or at_home(SETTINGS)
+    settings = read_settings(path)
     names = ("capture", "playback", "buffer_ms", "full_band", "listener", "max_attenuation", "mix")
     if arguments.listener is not None:  # whatever the file asks for otherwise
         settings = replace(settings, max_attenuation=None, mix=None)
     given = {name: getattr(arguments, name) for name in names}
     settings = replace(settings, **{n: value for n, value in given.items() if value is not None})
-    model = find_model(settings.model).expanduser() if settings.model else arguments.model
+    model = arguments.model
+    if settings.model:
+        model = at_home(find_model(settings.model))
+        if arguments.model is not None:
+            console.say(f"edge-se: {path} names {model}, which runs in place of {arguments.model}")
     enhancer = Enhancer(
         model and model_in(model), arguments.engine, arguments.runtime, arguments.stft
     )
     enhancer.strength = asked_strength(settings, enhancer.strength)
-    console = Console()
     about = {
         "model": str(enhancer.model_path),
         "strength": asdict(enhancer.strength),

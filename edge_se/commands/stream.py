@@ -17,6 +17,7 @@ import stat
 import sys
 from pathlib import Path
 
+from edge_se.console import Console
 from edge_se.ending import Ended
 from edge_se.errors import UserError
 from edge_se.files import STANDARD, status_of
@@ -111,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"edge-se: {text}", file=sys.stderr, flush=True)
+    Console().say(f"edge-se: {text}")
 
 
 def _require_pipes() -> None:

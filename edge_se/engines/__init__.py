@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_se.errors import UserError
-from edge_se.manifest import Manifest
+from edge_se.manifest import STFTS, Manifest
 from edge_se.states import StateCache
 from edge_se.strength import Strength
 
@@ -25,8 +25,6 @@ CHECKPOINTS = frozenset({".pt", ".pth", ".tar", ".ckpt", ".safetensors"})
 RUNTIMES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
 # Runs the same files as microcontrollers do; slow on a PC, so it is taken only when it is named.
 MICRO = "tflite_micro"
-# Kinds of STFT: in float32, and in integers from int16 samples to int16 samples.
-STFTS = ("float", "fixed")
 
 
 class Engine(Protocol):

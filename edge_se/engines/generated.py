@@ -22,6 +22,7 @@ from edge_se.states import StateCache
 from edge_se.strength import FULL, ONE, Strength
 
 # What the library's `api_version` has to say.
+# Raised whenever the functions of a generated header change.
 API_VERSION = 4
 # Of the samples, by arithmetic.
 ARITHMETICS: Mapping[str, np.dtype[Any]] = {

@@ -1,11 +1,10 @@
-"""Samples of one kind around a `process` that takes and gives the other: float32 and int16."""
+"""Float samples around a `process` that takes and gives int16."""
 
 import ctypes
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_se import fixed
 from edge_se.core import SampleBuffers
@@ -53,19 +52,3 @@ class CompiledSamples:
         self._process(self._integers, self._integers)
         self._to_float(self._address)
         out[...] = self._floats
-
-
-class FloatProcess:
-    """Samples of int16 in and out, around a `process` that takes and gives floats in [-1, 1]."""
-
-    def __init__(self, process: Process, hop: int) -> None:
-        self._process = process
-        self._quantize = Quantizer((hop,), SAMPLE_STEP, 0, np.int16)
-        self._dequantize = Dequantizer(SAMPLE_STEP, 0)
-        self._frame = np.empty(hop, np.float32)
-
-    def process(self, samples: NDArray[np.int16], out: NDArray[np.int16]) -> None:
-        """Enhance one hop, int16 [hop] to int16 [hop]."""
-        self._dequantize(samples, self._frame)
-        self._process(self._frame, self._frame)
-        self._quantize(self._frame, out)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge_se.audio.headers import PcmFormat, examine
 from edge_se.errors import UserError
+from edge_se.live.limits import LIMITS
 from edge_se.quantized import SAMPLE_STEP, quantize
 
 # Bytes of a sample by format, in ffmpeg's names; 24 bits are packed into 3 bytes, ALSA's S24_3LE.
@@ -140,11 +141,18 @@ def find_header(head: bytes) -> WavHeader | None:
 
 def _pcm_of(found: PcmFormat) -> Pcm:
     name = _WAV_FORMATS.get((found.tag, found.bits))
-    if name is None or not found.rate or not found.channels:
+    if name is None:
         raise UserError(
             f"standard input is a WAV file of kind {found.tag} with {found.bits} bits, which can't "
             "be streamed; convert it: ffmpeg -i - -c:a pcm_s16le -f wav -"
         )
+    for what, value in (("rate", found.rate), ("channels", found.channels)):
+        least, most = LIMITS[what]
+        if not least <= value <= most:
+            raise UserError(
+                f"standard input is a WAV file whose {what} would be {value}, and {least} to "
+                f"{most} can be streamed; its header is probably damaged"
+            )
     return Pcm(found.rate, found.channels, name)
 
 

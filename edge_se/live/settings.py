@@ -103,7 +103,7 @@ def model_in(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    found = [path / f"model{suffix}" for suffix in (".tflite", ".so", ".onnx")]
+    found = [path / f"model{suffix}" for suffix in (".tflite", ".so")]
     found = [one for one in found if one.is_file()]
     if len(found) != 1:
         raise UserError(f"{path} holds {len(found)} models; a release's folder holds one")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_se import strict_json
-from edge_se.errors import UserError
+from edge_se.errors import UserError, reason
 from edge_se.files import read_text
 from quant.graph.encoding import Precision
 from quant.graph.graph import Operator
@@ -163,7 +163,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         content = tomllib.loads(read_text(path))
     except OSError as error:
-        raise UserError(f"cannot read recipe {path}: {error.strerror}; check the path") from error
+        raise UserError(f"cannot read recipe {path}: {reason(error)}; check the path") from error
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or nested without end
         raise UserError(f"{path} is not TOML ({error}); see docs/reference/recipes.md") from error
     try:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edge_se.errors import UserError
+from edge_se.errors import UserError, reason
 from edge_se.manifest import LARGEST_SIZE
 from edge_se.signal import FEATURE_ROWS, MASK_ROWS, Signal
 from quant.networks.weights import read_weights, without_unread
@@ -212,7 +212,7 @@ def _load_weights(module: nn.Module, path: Path) -> tuple[str, tuple[str, ...]]:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"cannot read checkpoint {path}: {error.strerror or error}; check the path"
+            f"cannot read checkpoint {path}: {reason(error)}; check the path"
         ) from error
     expected = module.state_dict()
     found = read_weights(path, content, set(expected))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_se import strict_json
-from edge_se.errors import UserError
+from edge_se.errors import UserError, reason
 from edge_se.file_kinds import kind_of
 from edge_se.manifest import Chunk
 from edge_se.signal import Signal
@@ -101,7 +101,7 @@ def load_checkpoint(path: Path, architecture: str | None = None, **options: Any)
         content = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"cannot read checkpoint {path}: {error.strerror or error}; check the path"
+            f"cannot read checkpoint {path}: {reason(error)}; check the path"
         ) from error
     found = read_weights(path, content, _known_names())
     state_dict = found.weights

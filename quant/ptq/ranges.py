@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_se import strict_json
-from edge_se.errors import UserError
+from edge_se.errors import UserError, reason
 from edge_se.files import read_text, write_whole
 from quant.graph.encoding import Precision, encode_range
 from quant.graph.graph import Graph, Range, Value
@@ -177,7 +177,7 @@ def read_ranges(path: Path) -> dict[str, Range]:
         content = strict_json.parse(read_text(path))
         ranges = {str(key): (float(low), float(high)) for key, (low, high) in content.items()}
     except OSError as error:
-        raise UserError(f"cannot read ranges {path}: {error.strerror}; check the path") from error
+        raise UserError(f"cannot read ranges {path}: {reason(error)}; check the path") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f'{path} holds no ranges ({error}); expected {{"tensor": [low, high], ...}}'

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import edge_se.core
+from edge_se.engines.generated import API_VERSION
 from quant.c.engine import Engine
 from quant.c.engines import make_engine
 from quant.c.source import WIDTH, indented
@@ -16,8 +17,6 @@ from quant.ptq.pipeline import Progress
 from targets.c.lean import late_margins, packed
 
 CORE = Path(edge_se.core.__file__).parent
-# Raised whenever the functions of the header change.
-API_VERSION = 4
 # How the sources are compiled; ISO C would not let multiplications and additions be fused.
 FLAGS = ("-std=c99", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
 

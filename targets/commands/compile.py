@@ -223,10 +223,11 @@ def _write_library(arguments: argparse.Namespace, out: Path) -> int:
 
 
 def _write_sources(arguments: argparse.Namespace, out: Path) -> int:
-    from edge_se.files import make_folder, write_whole
+    from edge_se.files import make_folder, require_folder, write_whole
     from targets.c.generate import FLAGS, frame_sources, weights_sources
 
     _check_prefix(arguments.prefix)
+    require_folder(out)
     made = _make(arguments)
     prefix = arguments.prefix or made.engine.network
     files = frame_sources(made.engine, prefix) | weights_sources(made.engine, made.source, prefix)
@@ -307,12 +308,12 @@ def _check_prefix(prefix: str | None) -> None:
 
 def _compile_for_npu(arguments: argparse.Namespace, out: Path) -> int:
     from edge_se.errors import UserError
-    from edge_se.files import make_folder, write_json, written_beside
+    from edge_se.files import make_folder, write_json, write_whole
     from targets.npu.ethos_u import compile_for_npu
 
     others = (
         *("board", "restore_states", "prefix", "plugin", "calibration_clips", "architecture"),
-        "network_option",
+        *("network_option", "keep_level"),
     )
     for name in others:
         if getattr(arguments, name):
@@ -336,8 +337,7 @@ def _compile_for_npu(arguments: argparse.Namespace, out: Path) -> int:
         )
     make_folder(out)
     path = out / f"{model.stem}_{compiled.variant}.tflite"
-    with written_beside(path) as temporary:
-        temporary.write_bytes(compiled.content)
+    write_whole(path, compiled.content)
     write_json(path.with_suffix(".json"), compiled.describe())
     print(f"wrote {path}: {compiled.summary()}")
     if left:

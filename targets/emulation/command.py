@@ -7,14 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_se.cli import Parser
+from edge_se.commands.benchmark import add_measuring_arguments, samples_of
 from edge_se.errors import UserError
-from edge_se.options import (
-    add_model_arguments,
-    check_paths,
-    input_path,
-    output_file,
-    positive_float,
-)
+from edge_se.options import check_paths
 from targets.boards import Board
 
 # Counts hardly change from frame to frame, so that few frames tell what many would.
@@ -42,35 +38,11 @@ def emulate(board: Board, python: str, command: list[str]) -> int:
 
 
 def _parse(board: Board, arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"edge-se boards emulate {board.key} -- benchmark",
         description="Count the instructions per frame and project the real-time factor.",
     )
-    add_model_arguments(parser)
-    parser.add_argument(
-        "--audio",
-        type=input_path,
-        metavar="FILE",
-        help="audio to process (default: bursts of noise)",
-    )
-    parser.add_argument(
-        "--seconds",
-        type=positive_float(3600),
-        metavar="S",
-        help=f"how much audio to process (default: the whole file, or {DEFAULT_SECONDS:g})",
-    )
-    parser.add_argument(
-        "--max-rtf",
-        type=positive_float(),
-        metavar="X",
-        help="exit 1 if a worst projection is above X",
-    )
-    parser.add_argument(
-        "--json",
-        type=output_file,
-        metavar="FILE",
-        help="write the report as JSON (-: standard output)",
-    )
+    add_measuring_arguments(parser, DEFAULT_SECONDS)
     parsed = parser.parse_args(arguments)
     check_paths(parser, parsed)
     return parsed
@@ -104,17 +76,7 @@ def _benchmark(board: Board, python: str, arguments: argparse.Namespace) -> int:
 
 
 def _samples(path: Path | None, seconds: float | None, rate: int) -> NDArray[np.float32]:
-    from edge_se.audio import read
-    from edge_se.benchmark import bursts
-    from edge_se.resampling import resample
-
-    if path is None:
-        samples = bursts(rate)
-    else:
-        recording = read(path)
-        samples = resample(recording.samples.mean(axis=1), recording.rate, rate)
-    if not len(samples):
-        raise UserError(f"{path} holds no samples; give a longer file")
+    samples = samples_of(path, rate)
     if seconds is None and path is None:
         seconds = DEFAULT_SECONDS
     count = len(samples) if seconds is None else max(1, round(seconds * rate))

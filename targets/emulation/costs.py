@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 from edge_se.benchmark import bursts
 from edge_se.engines.generated import prefix
-from edge_se.errors import UserError
-from edge_se.files import written_beside
+from edge_se.errors import UserError, run_script
+from edge_se.files import write_whole
 from edge_se.model_file import read_manifest, split
 from quant.c.engines import float_engine, int8_engine, with_weights
 from quant.checkpoints import default_checkpoint_path
@@ -390,11 +390,10 @@ def main() -> None:
     if not arguments.engines:
         counting[TABLE_FILE] = count_all
     for file, count in counting.items():
-        with written_beside(file) as temporary:
-            temporary.write_text(count(), encoding="utf-8")
+        write_whole(file, count())
         print(f"wrote {file}")
 
 
 if __name__ == "__main__":
     with torch.no_grad():
-        main()
+        run_script(main)

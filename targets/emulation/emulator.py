@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_se.benchmark import STAGES
 from edge_se.errors import UserError
 from edge_se.files import written_beside
 from targets.boards import Board, required_wheels
@@ -25,7 +26,6 @@ from targets.wheels import fetch_wheels, runtime_wheel
 ROOM = Path(__file__).parent
 # In the order of counter.c.
 CLASSES = ("integer", "branch", "memory", "vector_memory", "vector", "dot_product")
-STAGES = ("analysis", "model", "synthesis")
 WARM_UP_FRAMES = 10
 STAGED_FRAMES = 20
 

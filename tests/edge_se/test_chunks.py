@@ -6,7 +6,23 @@ import numpy as np
 import pytest
 
 from edge_se import ChunkedEnhancer, Enhancer
-from edge_se.engines.samples import FloatProcess, IntegerSamples
+from edge_se.engines.samples import IntegerSamples
+from edge_se.quantized import SAMPLE_STEP, Dequantizer, Quantizer
+
+
+class FloatProcess:
+    """Samples of int16 in and out, around a `process` that takes and gives floats in [-1, 1]."""
+
+    def __init__(self, process, hop: int) -> None:
+        self._process = process
+        self._quantize = Quantizer((hop,), SAMPLE_STEP, 0, np.int16)
+        self._dequantize = Dequantizer(SAMPLE_STEP, 0)
+        self._frame = np.empty(hop, np.float32)
+
+    def process(self, samples: np.ndarray, out: np.ndarray) -> None:
+        self._dequantize(samples, self._frame)
+        self._process(self._frame, self._frame)
+        self._quantize(self._frame, out)
 
 
 class Int16Enhancer(Enhancer):

@@ -20,8 +20,6 @@ import edge_se
 from edge_se.core import LIBRARY
 from edge_se.errors import UserError
 from edge_se.model_file import find_model
-from quant.checkpoints import default_checkpoint_path
-from quant.networks.checkpoint import load_checkpoint
 from targets import bundle as bundles
 from targets import cross
 from targets.board.installer.bundle import verify
@@ -29,9 +27,9 @@ from targets.board.installer.errors import RefusedError
 from targets.boards import find_board
 from targets.bundle import build_bundle, read_bundle, write_bundle
 from targets.deployment import Target, plan
-from targets.engines import compile_engine
 from targets.remote import Connection
 from targets.wheels import runtime_wheel
+from tests.helpers.engines import float_library
 from tests.helpers.releases import BARE_BOARD
 
 MODEL = find_model("gtcrn")
@@ -101,7 +99,7 @@ def pi4_engine(tmp_path_factory) -> Path:
     """The default network, compiled for a Raspberry Pi 4."""
     compiler = cross.find_cross_compiler(find_board("pi4").platform)
     path = tmp_path_factory.mktemp("engine") / "pi4.so"
-    path.write_bytes(compile_engine(load_checkpoint(default_checkpoint_path()), "float", compiler))
+    path.write_bytes(float_library(compiler))
     return path
 
 
@@ -127,9 +125,7 @@ def test_a_compiled_engine_is_installed_without_a_tflite_runtime(tmp_path):
     here = find_board("x86-64")
     engine = tmp_path / "engine.so"
     compiler = cross.find_cross_compiler(here.platform)
-    engine.write_bytes(
-        compile_engine(load_checkpoint(default_checkpoint_path()), "float", compiler)
-    )
+    engine.write_bytes(float_library(compiler))
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     write_bundle(tmp_path / "b.tar.gz", build_bundle(here, python, engine))
     subprocess.run(["tar", "xzf", "b.tar.gz"], cwd=tmp_path, check=True)

@@ -36,7 +36,8 @@ from quant.ptq.proof import prove_against_torch
 from targets.boards import find_board, load_platforms
 from targets.cross import find_cross_compiler
 from targets.emulation.engine import run_engine
-from targets.engines import SOURCES, compile_engine, core_sources, silent
+from targets.engines import SOURCES, core_sources, silent
+from tests.helpers.engines import float_library
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def compiled(tmp_path_factory) -> Path:
     except BuildError as error:
         pytest.skip(str(error))
     path = tmp_path_factory.mktemp("compiled") / "default.so"
-    path.write_bytes(compile_engine(load_checkpoint(default_checkpoint_path()), "float", compiler))
+    path.write_bytes(float_library(compiler))
     return path
 
 
@@ -584,7 +585,7 @@ def test_what_is_no_compiled_network_is_refused(tmp_path, content, message):
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="this machine is what is compiled for")
 def test_a_network_compiled_for_a_board_stays_there(tmp_path):
     compiler = find_cross_compiler(find_board("pi4").platform)
-    data = compile_engine(load_checkpoint(default_checkpoint_path()), "float", compiler)
+    data = float_library(compiler)
     (tmp_path / "pi4.so").write_bytes(data)
 
     with pytest.raises(UserError, match="has to be compiled for this machine"):

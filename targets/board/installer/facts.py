@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import platform
+import re
 import shutil
 import struct
 from pathlib import Path
@@ -69,8 +71,10 @@ def throttling() -> dict[str, Any] | None:
     """What a Raspberry Pi's firmware says about voltage and temperature; None elsewhere."""
     text = read_text("/sys/devices/platform/soc/soc:firmware/get_throttled")
     if text is None and shutil.which("vcgencmd"):
-        text = run(["vcgencmd", "get_throttled"], "vcgencmd").decode().strip().partition("=")[2]
-    if not text:
+        with contextlib.suppress(RefusedError):  # not every user may ask the firmware
+            answer = run(["vcgencmd", "get_throttled"], "vcgencmd").decode("ascii", "replace")
+            text = answer.strip().partition("=")[2]
+    if text is None or re.fullmatch("(0x)?[0-9a-fA-F]{1,8}", text) is None:
         return None
     flags = int(text, 16)
     return {"flags": hex(flags), "set": [THROTTLING[bit] for bit in THROTTLING if flags >> bit & 1]}
