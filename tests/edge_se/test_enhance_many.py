@@ -17,6 +17,7 @@ from edge_se import Enhancer
 from edge_se.audio.enhancing import enhance_blocks, enhance_file
 from edge_se.errors import UserError
 from edge_se.parallel import do_all
+from tests.helpers.waiting import wait_for
 
 SAMPLES = (0.1 * np.random.default_rng(0).standard_normal((3000, 1))).astype(np.float32)
 
@@ -213,3 +214,43 @@ def test_a_bad_task_and_a_dead_process_lose_no_other(jobs):
 def test_a_model_that_can_not_be_loaded_is_told_once():
     with pytest.raises(UserError, match="no model"):
         list(do_all(prepare_badly, range(5), 2, lambda share: None))
+
+
+def test_a_signal_to_all_processes_leaves_nothing_half_written(tiny_float, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in "ab":  # half an hour each, so that they are not done before the signal comes
+        soundfile.write(tmp_path / "in" / f"{name}.wav", np.zeros(30_000_000, np.int16), 16000)
+    command = [sys.executable, "-m", "edge_se", "enhance", "in", "out", "--jobs", "2"]
+    with subprocess.Popen(
+        [*command, "--model", str(tiny_float)], cwd=tmp_path, start_new_session=True
+    ) as process:
+        wait_for(lambda: len([*tmp_path.glob("out/.*.tmp")]) == 2)
+        os.killpg(process.pid, signal.SIGTERM)
+
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+
+    assert [*(tmp_path / "out").iterdir()] == []
+
+
+def test_a_pipe_without_a_reader_is_refused_before_the_work(edge_se, tiny_float, tmp_path):
+    clip(tmp_path / "in.wav")
+    os.mkfifo(tmp_path / "out.wav")
+
+    result = edge_se("enhance", "in.wav", "out.wav", "--model", tiny_float)
+
+    assert result.returncode == 2
+    assert "out.wav can't be written to" in result.stderr
+    assert "start its reader first" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_a_closed_standard_output_is_refused_before_the_work(tiny_float, tmp_path, name):
+    clip(tmp_path / "in.wav")
+    line = f"{sys.executable} -m edge_se enhance in.wav {name} --model {tiny_float} >&-"
+
+    result = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=60
+    )
+
+    assert result.returncode == 2
+    assert result.stderr.startswith("edge-se: error: standard output is closed")

@@ -224,6 +224,16 @@ def test_an_archive_that_was_not_written_here_is_refused(tmp_path, flaw):
         read_manifest(path)
 
 
+@pytest.mark.parametrize("length", range(12))
+def test_the_beginnings_of_models_are_none(tmp_path, tiny_int8, length):
+    path = tmp_path / "model.tflite"
+    for content in (b"\x08\x08\x12\x07pytorch\0", tiny_int8.read_bytes(), bytes(12)):
+        path.write_bytes(content[:length])
+
+        with pytest.raises(UserError, match=r"is not a TFLite|is damaged|without an edge-se"):
+            Enhancer(path)
+
+
 @pytest.mark.parametrize(
     ("content", "name"),
     [

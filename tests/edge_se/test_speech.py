@@ -87,6 +87,18 @@ def test_enhance_writes_a_row_for_each_frame(edge_se, tmp_path, noise, lookahead
     np.testing.assert_allclose(values, expected, atol=1e-4)
 
 
+def test_rows_have_the_time_of_their_windows_middle(edge_se, tmp_path, noise):
+    model = write_tiny(tmp_path / "model.tflite", signal=Signal(16000, 512, 128))
+    soundfile.write(tmp_path / "in.wav", noise, 16000, subtype="FLOAT")
+
+    result = edge_se("enhance", "in.wav", "out.wav", "--model", model, "--vad", "speech.csv")
+
+    assert result.returncode == 0, result.stderr
+    _, *rows = csv.reader((tmp_path / "speech.csv").open())
+    # The window of the first frame ends at 128 samples; that of the second has its middle at 0.
+    np.testing.assert_allclose([float(time) for time, _ in rows[:3]], [0, 0.008, 0.016])
+
+
 def test_channels_have_a_column_each(edge_se, tmp_path, noise, tiny_float):
     both = np.stack([noise, 1e-5 * noise], axis=1)
     soundfile.write(tmp_path / "in.wav", both, 16000, subtype="FLOAT")
@@ -108,6 +120,7 @@ def test_channels_have_a_column_each(edge_se, tmp_path, noise, tiny_float):
         (["in.wav", "out.wav", "--vad", "in.wav"], "would overwrite"),
         (["in.wav", "out.wav", "--vad", "out.wav"], "would overwrite"),
         (["in.wav", "out.wav", "--vad", "nowhere/speech.csv"], "nowhere"),
+        (["in.wav", "out.wav", "--vad", "-"], "--vad writes a file; give it a name"),
     ],
 )
 def test_a_log_that_can_t_be_written_is_told_before_the_work(

@@ -195,3 +195,15 @@ def test_two_signals_at_once_end_it_once(tiny_int8, noise, tmp_path):
     assert process.returncode == 0, messages
     assert messages.count(b"\n") == messages.count(b"INFO") + 1, messages
     assert json.loads((tmp_path / "summary.json").read_text())["frames"] in (1, 2)
+
+
+def test_sound_goes_on_where_nobody_can_be_told(tiny_int8, noise, tmp_path):
+    data = pcm(noise).tobytes()[:-1]  # of which there is something to tell
+    (tmp_path / "in").write_bytes(data)
+    line = f"{sys.executable} -m edge_se stream --model {tiny_int8} < in 2> /dev/full"
+
+    result = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, stdout=subprocess.PIPE, timeout=60, check=True
+    )
+
+    assert result.stdout == stream(tiny_int8, data, cwd=tmp_path).stdout

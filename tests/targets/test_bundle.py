@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -18,6 +19,7 @@ import pytest
 
 import edge_se
 from edge_se.core import LIBRARY
+from edge_se.ending import Ended
 from edge_se.errors import UserError
 from edge_se.model_file import find_model
 from targets import bundle as bundles
@@ -26,11 +28,14 @@ from targets.board.installer.bundle import verify
 from targets.board.installer.errors import RefusedError
 from targets.boards import find_board
 from targets.bundle import build_bundle, read_bundle, write_bundle
-from targets.deployment import Target, plan
+from targets.deployment import Target, deploy, plan
 from targets.remote import Connection
 from targets.wheels import runtime_wheel
 from tests.helpers.engines import float_library
 from tests.helpers.releases import BARE_BOARD
+from tests.helpers.tiny_model import write_tiny
+from tests.helpers.tiny_onnx import write_tiny_onnx
+from tests.helpers.tiny_separator import write_separator
 
 MODEL = find_model("gtcrn")
 
@@ -404,3 +409,30 @@ def test_a_bundle_is_not_built_for_a_name_that_can_not_be_written(edge_se, tmp_p
 
         assert result.returncode == 2
         assert result.stderr.count("\n") == 1
+
+
+def test_what_no_board_runs_is_no_bundle(build, tmp_path):
+    refused = {
+        write_tiny_onnx(tmp_path / "model.onnx"): "can't be bundled: boards run a .tflite or a .so",
+        write_tiny(tmp_path / "model.TFLITE"): "can't be bundled: boards run a .tflite or a .so",
+        write_separator(tmp_path / "model.tflite"): "run it by edge-se separate",
+    }
+
+    for model, complaint in refused.items():
+        with pytest.raises(UserError, match=complaint):
+            build(model=model)
+
+
+def test_an_interrupted_deployment_says_what_becomes_of_it(build, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise Ended(signal.SIGINT)
+
+    told: list[str] = []
+    target = Target(Connection("pi@board"), "~/edge-se", BARE_BOARD)
+    planned = plan(target, build())
+    monkeypatch.setattr(Connection, "installer", interrupted)
+
+    with pytest.raises(Ended):
+        deploy(planned, 0.5, False, told.append)
+
+    assert told[-1].startswith("interrupted; what pi@board has begun it ends by itself")

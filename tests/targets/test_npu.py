@@ -81,6 +81,7 @@ def test_what_would_stay_on_the_cpu_is_named_and_refused(tmp_path, capsys):
         (["gone.tflite", "--npu", "ethos-u55-128"], "there is no model file gone.tflite"),
         (["tiny.tflite", "--npu", "ethos-u55-128", "--board", "pi4"], "--board means nothing"),
         (["tiny.tflite", "--npu", "ethos-u55-128", "--arithmetic", "fixed"], "--arithmetic means"),
+        (["tiny.tflite", "--npu", "ethos-u55-128", "--keep-level"], "--keep-level means nothing"),
         (["tiny.tflite", "--allow-cpu"], "--allow-cpu is for an NPU"),
     ],
 )

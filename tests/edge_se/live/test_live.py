@@ -387,3 +387,23 @@ def test_overruns_and_underruns_are_counted(card, systemd, tiny_int8, tmp_path):
         _, messages = process.communicate(timeout=30)
 
     assert "3 overruns and underruns" in messages
+
+
+def test_a_model_of_a_user_who_is_not_there_is_one_sentence(edge_se, tmp_path):
+    (tmp_path / "live.toml").write_text('model = "~nobody-of-that-name/m.tflite"')
+
+    result = edge_se("live", "--settings", "live.toml")
+
+    assert result.returncode == 2
+    assert "~nobody-of-that-name/m.tflite names no folder" in result.stderr.splitlines()[-1]
+
+
+def test_a_model_that_is_taken_in_place_of_an_option_is_told(
+    card, edge_se, tiny_int8, tiny_float, tmp_path
+):
+    (tmp_path / "live.toml").write_text(f'model = "{tiny_float}"')
+
+    result = edge_se("live", "--check", "--settings", "live.toml", "--model", tiny_int8)
+
+    assert result.returncode == 0, result.stderr
+    assert f"names {tiny_float}, which runs in place of {tiny_int8}" in result.stderr

@@ -145,6 +145,17 @@ def test_a_wav_of_8_bits_is_refused():
         run(file.getvalue())
 
 
+@pytest.mark.parametrize(
+    ("start", "size", "what"), [(24, 4, "rate would be 4294967295"), (22, 2, "channels would be")]
+)
+def test_a_header_that_makes_no_sense_is_refused(start, size, what):
+    data = bytearray(wav(np.zeros(10), 16000, "PCM_16"))
+    data[start : start + size] = b"\xff" * size
+
+    with pytest.raises(UserError, match=f"{what}.*its header is probably damaged"):
+        run(bytes(data))
+
+
 def test_a_header_that_is_cut_is_told():
     with pytest.raises(UserError, match="ends within its header"):
         run(wav(np.zeros(10), 16000, "PCM_16")[:30])
