@@ -40,7 +40,7 @@ class AugmentSettings:
     second_noise_probability: float = 0.4
     babble_probability: float = 0.15
     synthetic_noise_probability: float = 0.25
-    like_recorded_probability: float = 0.25
+    like_recorded_probability: float = 0.15
     clip_probability: float = 0.05
     clip_db: Range = (3.0, 12.0)
 
