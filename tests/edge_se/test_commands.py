@@ -231,3 +231,13 @@ def test_inspect_gives_the_manifest_as_json(edge_se, tmp_path):
 
 def test_inspect_refuses_what_is_no_model(edge_se, clip):
     assert error(edge_se("inspect", "in.wav")).startswith("in.wav is no model file")
+
+
+@pytest.mark.parametrize("command", [("inspect",), ("benchmark", "--seconds", "0.1", "--model")])
+def test_a_strangers_model_can_t_speak_to_the_terminal(edge_se, tmp_path, command):
+    model = write_tiny(tmp_path / "model.tflite", architecture="\x1b]0;title\x07")
+
+    result = edge_se(*command, model)
+
+    assert result.returncode == 0, result.stderr
+    assert "\x1b" not in result.stdout and r"\x1b]0;title\x07" in result.stdout
