@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from edge_se.ending import ENDING_SIGNALS
 from edge_se.errors import UserError
 from edge_se.signal import Signal
 from quant.audio.clips import Clip, SkippedClip, iterate_clips, matches, require_clips
@@ -184,6 +185,6 @@ def batches(
 
 
 def _leave_signals_to_the_parent(_: int) -> None:
-    # Ctrl-C reaches the whole process group; the parent finishes its step and ends the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # They reach the whole process group; the parent finishes its step and ends the workers.
+    for number in ENDING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

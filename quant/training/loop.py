@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from edge_se.ending import ENDING_SIGNALS
 from edge_se.errors import UserError
 from quant.audio.mixing import Mixture
 from quant.graph.recipes import find_recipe
@@ -435,9 +436,10 @@ def _duration(seconds: float) -> str:
 
 @contextmanager
 def _interruptible() -> Iterator[Any]:
-    """Let SIGINT and SIGTERM ask for an end after the current step; yields whether one came."""
+    """Let a signal ask for an end after the current step; yields whether one came."""
     received: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM)
+    # nohup has the closed terminal's ignored.
+    signals = [each for each in ENDING_SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
     previous = [signal.signal(number, lambda got, _: received.append(got)) for number in signals]
     try:
         yield lambda: bool(received)

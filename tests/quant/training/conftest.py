@@ -54,15 +54,15 @@ def training_folders(tmp_path):
 
 @pytest.fixture
 def interrupt_after():
-    """A function that makes a run get Ctrl-C in the step of this number."""
+    """A function that makes a run get a signal in the step of this number."""
 
-    def interrupt(run, steps):
+    def interrupt(run, steps, number=signal.SIGTERM):
         take_step = run.step
 
         def step(noisy, clean):
             loss = take_step(noisy, clean)
             if run.progress.step == steps:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
             return loss
 
         run.step = step

@@ -1,6 +1,7 @@
 """A run that is interrupted and resumed ends exactly where an uninterrupted one does."""
 
 import json
+import signal
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from edge_se.ending import ENDING_SIGNALS
 from edge_se.errors import UserError
 from quant.networks.checkpoint import load_checkpoint
 from quant.networks.registry import find_network
@@ -47,6 +49,25 @@ def test_a_resumed_run_is_bit_identical(tmp_path, speech, noise, interrupt_after
     actual = load_file(tmp_path / "parts" / "last.safetensors")
     assert actual.keys() == expected.keys()
     assert all(torch.equal(actual[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("number", ENDING_SIGNALS)
+def test_each_signal_that_asks_for_an_end_saves_the_run(
+    tmp_path, speech, noise, interrupt_after, number
+):
+    run, previous = trainer(tmp_path), signal.signal(number, signal.SIG_DFL)
+    interrupt_after(run, 2, number)
+
+    try:
+        reason = run.run(speech, noise, [], {})
+    finally:
+        signal.signal(number, previous)
+
+    assert "Interrupted" in reason
+    assert run.progress.step == 2
+    second = trainer(tmp_path)
+    second.resume()
+    assert second.progress.step == 2
 
 
 def test_a_killed_run_goes_on_from_where_it_was_last_saved(tmp_path, speech, noise, monkeypatch):
