@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.results import BUILT_IN, FOLDER, put
 from edge_se.engines.generated import prefix
 from edge_se.enhancer import Enhancer
+from edge_se.errors import run_script
 from edge_se.model_file import DEFAULT, built_in_models
 from quant.evaluation.evaluate import Enhance, evaluate_pairs
 from quant.evaluation.metrics import METRICS
@@ -79,4 +80,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_script(main)

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from edge_se.errors import UserError
+from edge_se.errors import UserError, run_script
 
 SCORES = {"loss": "training loss", "pesq": "PESQ-WB", "si_snr": "SI-SNR (dB)"}
 
@@ -63,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -17,6 +17,7 @@ import numpy as np
 from calib_data import clips_folder
 from edge_se import Enhancer
 from edge_se.audio import Recording, read, write
+from edge_se.errors import run_script
 from edge_se.files import written_beside
 from quant.audio.clips import read_calibration_clips
 from quant.audio.mixing import calibration_mixtures
@@ -135,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from calib_data import clips_folder
+from edge_se.errors import run_script
 from edge_se.files import make_folder
 from quant.audio.clips import read_calibration_clips
 from quant.checkpoints import default_checkpoint_path
@@ -96,4 +97,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     with torch.no_grad():
-        main()
+        run_script(main)

@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.results import FOLDER, put
 from edge_se.engines.generated import same_arithmetic
+from edge_se.errors import run_script
 from edge_se.model_file import attach_manifest, attached_weights, read_manifest
 from quant.mixed_precision.costs import predict
 from targets.boards import Board
@@ -96,4 +97,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_script(main)

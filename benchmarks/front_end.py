@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import put
+from edge_se.errors import run_script
 from quant.evaluation.stress import LATE_S, Recovery
 
 FILE = Path(__file__).resolve().parent / "results" / "12_front_end.json"
@@ -116,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,7 +15,7 @@ from benchmarks.demo import draw_spectrograms
 from benchmarks.results import put
 from edge_se.audio import read
 from edge_se.enhancer import Enhancer
-from edge_se.errors import UserError
+from edge_se.errors import UserError, run_script
 from edge_se.resampling import resample
 from quant.evaluation.metrics import METRICS, SAMPLE_RATE, load_dnsmos
 
@@ -103,4 +103,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_script(main)

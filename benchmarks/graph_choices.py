@@ -20,6 +20,7 @@ from edge_se.benchmark import bursts
 from edge_se.comparison import compare
 from edge_se.engines.tflite import create_interpreter, find_runtime
 from edge_se.enhancer import Enhancer
+from edge_se.errors import run_script
 from edge_se.inspection import inspect_model
 from edge_se.model_file import read_manifest
 from edge_se.peers import Ours, Peer
@@ -241,4 +242,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     with torch.no_grad():
-        main()
+        run_script(main)

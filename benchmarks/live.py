@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.results import put
-from edge_se.errors import UserError
+from edge_se.errors import UserError, run_script
 from tests.helpers import sound_server
 from tests.helpers.waiting import wait_for
 from tests.targets.board.listening import (
@@ -205,4 +205,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_script(main)

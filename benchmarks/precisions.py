@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.results import FOLDER, put
 from edge_se.engines.generated import RECIPES, arithmetics_of
 from edge_se.enhancer import Enhancer
+from edge_se.errors import run_script
 from quant import quantize
 from quant.checkpoints import default_checkpoint_path
 from quant.evaluation.evaluate import (
@@ -145,4 +146,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_script(main)

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.results import put
 from edge_se.enhancer import Enhancer
-from edge_se.errors import UserError
+from edge_se.errors import UserError, run_script
 from edge_se.strength import FULL, PRESETS, Strength
 from quant.audio.clips import CalibrationClips, read_calibration_clips
 from quant.audio.mixing import calibration_mixtures
@@ -283,4 +283,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

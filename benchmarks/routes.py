@@ -24,6 +24,7 @@ from calib_data import clips_folder
 from edge_se.benchmark import bursts
 from edge_se.comparison import compare
 from edge_se.enhancer import Enhancer
+from edge_se.errors import run_script
 from edge_se.peers import Ours
 from quant.audio.clips import read_calibration_clips
 from quant.evaluation.evaluate import EvaluationResult, evaluate_pairs
@@ -213,4 +214,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -22,6 +22,7 @@ from benchmarks.precisions import networks, row
 from benchmarks.results import FOLDER, put
 from calib_data import clips_folder
 from edge_se.enhancer import Enhancer
+from edge_se.errors import run_script
 from quant.audio.clips import CalibrationClips, read_calibration_clips
 from quant.evaluation.evaluate import evaluate_pairs
 from quant.evaluation.pairs import Pair, load_pairs
@@ -175,4 +176,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     with torch.no_grad():
-        main()
+        run_script(main)

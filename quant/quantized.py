@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from calib_data import clips_folder
 from edge_se.engines import ENGINES
-from edge_se.engines.generated import RECIPES as WEIGHTS_RECIPES
 from edge_se.errors import UserError
 from edge_se.files import make_folder, written_beside
 from edge_se.manifest import Manifest
@@ -332,7 +331,7 @@ def _own_module(
     given, clips, noisy = options.ranges, None, []
     if given is not None and not recipe.needs_ranges:
         raise UserError("ranges are for a precision with calibrated ranges, as int8")
-    given = read_ranges(given) if isinstance(given, Path) else dict(given or {})
+    given = read_ranges(Path(given)) if isinstance(given, str | Path) else dict(given or {})
     details: dict[str, Any] = {}
     if not recipe.is_float:  # bad clips are found before minutes of conversion
         clips = read_calibration_clips(
@@ -415,7 +414,7 @@ def _enhancer(
             calibrated = recovered.calibrated
     details = _describe(clips, len(noisy), calibrated, recovered, decision)
     content = build_proven(calibrated, recipe, ranges, details)
-    if recipe.name == WEIGHTS_RECIPES["fixed"]:
+    if recipe.is_int16:
         content = with_weights(content, partial(fixed_engine, calibrated, recipe, ranges))
     elif recipe.is_int8:
         content = with_weights(content, partial(int8_engine, content))

@@ -91,6 +91,13 @@ def random_part(samples: np.ndarray, length: int, random: np.random.Generator) -
     return np.resize(np.roll(samples, -start), length)
 
 
+def loudest_part(samples: np.ndarray, length: int) -> np.ndarray:
+    """Cut out the `length` samples around the loudest one; there are as many or more."""
+    start = int(np.abs(samples).argmax()) - length // 2
+    start = min(max(start, 0), len(samples) - length)
+    return samples[start : start + length]
+
+
 def calibration_mixtures(
     clean: Sequence[np.ndarray],
     noise: Sequence[np.ndarray],

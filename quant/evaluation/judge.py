@@ -58,15 +58,14 @@ class JudgedClips:
         """`count` streams of `seconds`: clips one after the other, as states take seconds to fill.
 
         Clean clips, in an order drawn by `seed` and equally loud, are mixed with noise; they repeat
-        where that takes more, and a stream of silence is left out. Of noisy clips there are as many
-        streams as they are enough for, one shorter one at least.
+        where that takes more. Of noisy clips there are as many streams as they are enough for, one
+        shorter one at least. A stream of silence is left out.
         """
         rate = clips.rate
         length = round(seconds * rate)
         if clips.noisy:
-            return JudgedClips(
-                _streams((clip.samples for clip in clips.noisy), count, length), rate
-            )
+            streams = _streams((clip.samples for clip in clips.noisy), count, length)
+            return JudgedClips(streams[streams.any(axis=1)], rate)
         random = np.random.default_rng(seed)
         rounds = (random.permutation(len(clips.clean)) for _ in itertools.count())
         order = (clips.clean[index] for indices in rounds for index in indices)

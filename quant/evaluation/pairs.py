@@ -1,6 +1,8 @@
 """Noisy clips and the clean speech in them, paired by file name or by a `pairs.csv`."""
 
+import contextlib
 import csv
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -151,10 +153,10 @@ def _number(row: dict[str, str], column: str) -> float | None:
     text = (row.get(column) or "").strip()
     if not text:
         return None
-    try:
-        return float(text)
-    except ValueError as error:
-        raise UserError(f"pairs.csv: {column} of {row['noisy']} is {text!r}, no number") from error
+    with contextlib.suppress(ValueError):
+        if math.isfinite(number := float(text)):
+            return number
+    raise UserError(f"pairs.csv: {column} of {row['noisy']} is {text!r}, no number")
 
 
 def _key(path: Path, folder: Path) -> str:

@@ -62,6 +62,11 @@ class Recipe:
     level_dbfs: float | None = None
 
     @property
+    def is_int16(self) -> bool:
+        """Whether all of the network is in 16 bits, with weights of 8."""
+        return self.default is Precision.INT16 and not self.overrides
+
+    @property
     def is_int8(self) -> bool:
         """Whether all of the network is in 8 bits."""
         return self.default is Precision.INT8 and not self.overrides

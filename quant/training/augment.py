@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from quant.audio.mixing import mixing_gains, random_part, rms
+from quant.audio.mixing import loudest_part, mixing_gains, random_part, rms
 from quant.training.curves import stretched
 from quant.training.rushing import like_recorded
 from quant.training.synthetic_noise import synthetic_noise
@@ -142,6 +142,8 @@ def _speech_part(
         # A pause of a clip is no speech to mix at an SNR.
         if rms(part) > 0.3 * _usual_rms(clip):
             break
+    if not part.any():  # clips may be silent nearly everywhere
+        part = loudest_part(clip, needed)
     return _resampled(part, speed, length, rate)
 
 
@@ -197,6 +199,8 @@ def _one_disturbance(
         # would lift whatever hiss lies in them.
         if rms(part) > 0.1 * _usual_rms(clip):
             break
+    if not part.any():
+        part = loudest_part(np.resize(clip, max(len(clip), len(part))), len(part))
     recorded = _resampled(part, speed, length, rate)
     made_up = settings.babble_probability + settings.synthetic_noise_probability
     if kind < made_up + settings.like_recorded_probability:

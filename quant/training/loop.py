@@ -173,7 +173,12 @@ class Trainer:
         self.average = {name: value.to(self.device) for name, value in average.items()}
 
     def save(self) -> None:
-        """Write the state of the run to `last.safetensors`."""
+        """Write the state of the run to `last.safetensors`.
+
+        Raises:
+            UserError: Weights are no numbers any more; the last state that was saved stays.
+        """
+        self._require_finite()
         save_state(
             self.options.out / LAST,
             self.model,
@@ -333,6 +338,7 @@ class Trainer:
     def _checkpoint(
         self, mixtures: list[Mixture], description: dict[str, Any], report: "_Report"
     ) -> None:
+        self._require_finite()
         scores = self._validate(mixtures) if mixtures else None
         if scores is None or scores.pesq > self.progress.best:
             best = scores.pesq if scores else self.progress.best
@@ -340,6 +346,14 @@ class Trainer:
             self._save_best(scores, description)
         self.save()
         report.write(scores)
+
+    def _require_finite(self) -> None:
+        if not all(value.isfinite().all() for value in self.average.values()):
+            raise UserError(
+                f"training diverged before step {self.progress.step}: weights are no numbers any "
+                f"more; {BEST} and {LAST} are as they were saved before; start again with a lower "
+                "--learning-rate"
+            )
 
     def _validate(self, mixtures: list[Mixture]) -> Scores:
         """Score the averaged weights, rounded if that is trained."""

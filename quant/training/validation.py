@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from edge_se.signal import Signal
-from quant.audio.mixing import Mixture, calibration_mixtures, random_part, rms
+from quant.audio.mixing import Mixture, calibration_mixtures, loudest_part, random_part, rms
 from quant.evaluation.metrics import MetricError, at_metrics_rate, pesq_wb, si_snr
 from quant.training.data import Corpus
 from quant.training.spectra import to_samples, to_spectrogram
@@ -39,9 +39,10 @@ def validation_mixtures(
         clip = speech.clips[len(parts) % len(speech.clips)].astype(np.float32) / 32768
         part = clip
         if len(clip) > seconds * rate:
-            part = max(
-                (random_part(clip, round(seconds * rate), random) for _ in range(4)), key=rms
-            )
+            length = round(seconds * rate)
+            part = max((random_part(clip, length, random) for _ in range(4)), key=rms)
+            if not part.any():
+                part = loudest_part(clip, length)
         parts.append(part)
     noises = [clip.astype(np.float32) / 32768 for clip in noise.clips]
     return calibration_mixtures(parts, noises, seed, SNRS_DB, LEVELS_DBFS)

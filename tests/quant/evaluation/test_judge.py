@@ -134,8 +134,10 @@ def test_a_stream_of_silence_is_left_out():
     )
 
     judged = JudgedClips.of(clips, 0, 3, 0.5)
+    heard = JudgedClips.of(CalibrationClips(noisy=clips.clean), 0, 3, 0.5)
 
     assert judged.noisy.shape == (2, 8000)
+    assert heard.noisy.any(axis=1).all() and len(heard.noisy) == 2
 
 
 def test_noisy_clips_are_joined_to_as_many_streams_as_they_are_enough_for():

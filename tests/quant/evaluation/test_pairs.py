@@ -88,6 +88,8 @@ def test_an_unusable_clip_is_named(tmp_path):
         ("file,snr\nnoisy/a.wav,5\n", "columns noisy and clean"),
         ("noisy,clean\nnoisy/a.wav\n", "without a noisy or without a clean"),
         ("noisy,clean,snr_db\nnoisy/a.wav,clean/a.wav,loud\n", "'loud', no number"),
+        ("noisy,clean,snr_db\nnoisy/a.wav,clean/a.wav,inf\n", "'inf', no number"),
+        ("noisy,clean,snr_db\nnoisy/a.wav,clean/a.wav,nan\n", "'nan', no number"),
     ],
 )
 def test_a_wrong_pairs_csv_is_explained(tmp_path, content, reason):

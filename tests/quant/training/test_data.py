@@ -14,6 +14,7 @@ from quant.networks.registry import DEFAULT
 from quant.training.accidents import AccidentSettings
 from quant.training.augment import AugmentSettings, augmented_mixture, room_impulse_response
 from quant.training.data import Corpus, MixtureStream, batches, hold_out, joined, load_corpus
+from quant.training.validation import validation_mixtures
 
 SIGNAL = DEFAULT.signal(DEFAULT.create())
 PLAIN = AugmentSettings(
@@ -89,6 +90,21 @@ def mixtures(speech, noise):
         return [augmented_mixture(*clips, 16000, random, settings, 16000) for _ in range(count)]
 
     return make
+
+
+def test_clips_that_are_silent_nearly_everywhere_make_mixtures_of_sound():
+    gated = np.zeros(1_600_000, np.int16)
+    gated[1_000_000:1_000_800] = 1000 * np.sin(np.arange(800))
+    random = np.random.default_rng(0)
+    for babble in (0.0, 1.0):
+        settings = AugmentSettings(babble_probability=babble, synthetic_noise_probability=0.0)
+        for _ in range(5):
+            mixed = augmented_mixture([gated], [gated], 16000, random, settings, 16000)
+            assert all(np.isfinite(signal).all() and signal.any() for signal in mixed)
+
+    corpus = Corpus(("gated.wav",), (gated,), 16000)
+    for mixture in validation_mixtures(corpus, corpus, 4, 1.0, 0):
+        assert mixture.clean.any() and np.isfinite(mixture.noisy).all()
 
 
 def test_snr_and_level_lie_within_their_ranges(mixtures):

@@ -214,3 +214,17 @@ def test_a_budget_in_minutes_counts_training_time():
 
     assert budget.fraction(Progress(seconds=30)) == 0.25
     assert budget.fraction(Progress(seconds=500)) == 1
+
+
+def test_a_run_that_diverges_says_so_and_keeps_what_was_saved(tmp_path, speech, noise):
+    run = trainer(tmp_path, steps=2)
+    run.run(speech, noise, [], {})
+    saved = (tmp_path / "last.safetensors").read_bytes()
+    further = trainer(tmp_path, steps=4)
+    further.resume()
+    next(further.model.parameters()).data.fill_(float("nan"))
+
+    with pytest.raises(UserError, match=r"diverged before step 4.* lower --learning-rate"):
+        further.run(speech, noise, [], {})
+
+    assert (tmp_path / "last.safetensors").read_bytes() == saved
