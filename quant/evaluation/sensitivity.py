@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 
 from quant.evaluation.judge import SimulatedQuality, SimulationJudge, measure
@@ -92,7 +93,7 @@ def measure_sensitivity(
                 )
             )
             progress("scopes", done + 1, len(scopes))
-    scores = {name: float(values.mean()) for name, values in judge.float_scores.items()}
+    scores = {name: float(np.nanmean(values)) for name, values in judge.float_scores.items()}
     return Sensitivity(tuple(costs), scores)
 
 

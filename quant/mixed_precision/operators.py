@@ -20,8 +20,6 @@ _TYPES = {
 # Options that change which kernel runs, or how often its inner loop does.
 _OPTIONS = ("strideW", "strideH", "dilationWFactor", "dilationHFactor", "axis")
 _NONE = -1  # the place of an input that an operator does without
-# Constant integers are parameters, of which these only say where to read.
-_PLACES = ("SLICE", "RESHAPE")
 
 
 @dataclass(frozen=True)

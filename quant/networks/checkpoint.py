@@ -112,14 +112,14 @@ def load_checkpoint(path: Path, architecture: str | None = None, **options: Any)
     named = architecture or stated
     network = find_network(named) if named else nearest_network(state_dict)[0]
     options = network.options(state_dict) | stated_options | options
-    model = _create(path, network, options)
+    model = network.create(**options)
     took: tuple[str, ...] = ()
     if not network.separates:
         window, beside = _beside(state_dict, network.signal(model), options)
         if beside:
             del state_dict[window]
             options |= beside
-            model = _create(path, network, options)
+            model = network.create(**options)
             took = (_told(network.signal(model), "hop" in options),)
     state_dict, left_out = without_unread(state_dict, model.state_dict())
     _check_keys(path, network, state_dict, model.state_dict(), recognised=not named)
@@ -156,16 +156,6 @@ def _known_names() -> set[str]:
 def _names(network: Network) -> frozenset[str]:
     with torch.device("meta"):
         return frozenset(network.create().state_dict())
-
-
-def _create(path: Path, network: Network, options: Mapping[str, Any]) -> nn.Module:
-    try:
-        return network.create(**options)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"no {network.name} can be built for {path} with the options {dict(options)} ({reason})"
-        ) from None
 
 
 def _stated_network(path: Path, content: bytes) -> tuple[str | None, dict[str, Any]]:

@@ -68,7 +68,7 @@ class Network:
             options: of the network, and `TRANSFORM_OPTIONS` unless it is a separator.
 
         Raises:
-            UserError: it has no such option, or an option has none of its values.
+            UserError: it has no such option, or none can be built with those values.
         """
         of_transform = () if self.separates else TRANSFORM_OPTIONS
         known = [*inspect.signature(self.build).parameters, *of_transform]
@@ -77,10 +77,17 @@ class Network:
                 raise UserError(
                     f"{self.name} has no option {option!r}; its options are {', '.join(known)}"
                 )
-        transform = {name: options.pop(name) for name in of_transform if name in options}
-        model = self.build(**options)
-        if transform:
-            cast(Any, model).signal = _transformed(self.signal(model), **transform)
+        of_network = {name: value for name, value in options.items() if name not in of_transform}
+        transform = {name: options[name] for name in of_transform if name in options}
+        try:
+            model = self.build(**of_network)
+            if transform:
+                cast(Any, model).signal = _transformed(self.signal(model), **transform)
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"no {self.name} can be built with the options {options} ({reason})"
+            ) from None
         return model
 
     def step(self, model: nn.Module, split: bool = False) -> Graph:

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from edge_se.cli import main
 from quant.checkpoints import default_checkpoint_path
 from quant.networks.checkpoint import load_checkpoint
 
@@ -93,3 +94,25 @@ def test_training_starts_from_a_checkpoint_and_keeps_outliers_down(training_fold
     trained = load_checkpoint(run / "best.safetensors").model
     for name, weight in load_checkpoint(default_checkpoint_path()).model.named_parameters():
         torch.testing.assert_close(trained.get_parameter(name), weight, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "option"),
+    [("cascaded_aspp", "n_fft=big"), ("gtcrn", 'window_function=["hann"]')],
+)
+def test_options_that_build_no_network_are_one_sentence(
+    training_folders, capsys, architecture, option
+):
+    folders = [
+        "--clean",
+        str(training_folders / "clean"),
+        "--noise",
+        str(training_folders / "noise"),
+    ]
+    arguments = ["--architecture", architecture, "--network-option", option]
+
+    status = main(["train", *folders, "--out", str(training_folders / "run"), *arguments])
+
+    message = capsys.readouterr().err
+    assert status == 2 and message.count("\n") == 1
+    assert message.startswith(f"edge-se: error: no {architecture} can be built with the options")
