@@ -92,7 +92,7 @@ class Options:
 
     quality_budget: float = QUALITY_BUDGET
     board: str = DEFAULT_BOARD
-    ranges: Mapping[str, Range] | Path | None = None
+    ranges: Mapping[str, Range] | str | Path | None = None
     recovery_minutes: float | None = None
     recovery_clean_weight: float = 0.0
     strength: Strength = FULL
@@ -244,6 +244,12 @@ def _quantized(
     if checkpoint.network.separates:
         if chosen.strength != FULL:
             raise UserError("a separator takes nothing away: its outputs add up to the input")
+        if chosen.ranges is not None or chosen.recovery_minutes or chosen.recovery_clean_weight:
+            raise UserError("ranges and recovery are for enhancers; a separator finds its own")
+        if recipe is not None and recipe.ranges != RECIPES["int8"].ranges:
+            raise UserError(
+                f"a separator has no {recipe.ranges} ranges; leave them out of the recipe"
+            )
         return _separator(checkpoint, folder, recipe or RECIPES["int8"], progress)
     if recipe is not None and not recipe.needs_ranges:
         if chosen.ranges is not None:
@@ -288,6 +294,11 @@ def _check(options: Options) -> None:
         raise UserError("clean speech as a target takes a weight, as in --recover-clean 1")
 
 
+def _given_ranges(options: Options) -> dict[str, Range]:
+    given = options.ranges
+    return read_ranges(Path(given)) if isinstance(given, str | Path) else dict(given or {})
+
+
 def _check_recipe(recipe: Recipe, checkpoint: Checkpoint) -> None:
     """Raise UserError where a recipe means nothing to the network."""
     _check_level(recipe)
@@ -328,10 +339,10 @@ def _own_module(
     if options.recovery_minutes or options.recovery_clean_weight:
         raise UserError("recovery is for networks of this project; train your module yourself")
     board = find_board(options.board)
-    given, clips, noisy = options.ranges, None, []
-    if given is not None and not recipe.needs_ranges:
+    clips, noisy = None, []
+    if options.ranges is not None and not recipe.needs_ranges:
         raise UserError("ranges are for a precision with calibrated ranges, as int8")
-    given = read_ranges(Path(given)) if isinstance(given, str | Path) else dict(given or {})
+    given = _given_ranges(options)
     details: dict[str, Any] = {}
     if not recipe.is_float:  # bad clips are found before minutes of conversion
         clips = read_calibration_clips(
@@ -386,8 +397,7 @@ def _enhancer(
     progress: Progress,
 ) -> Quantized:
     board = find_board(options.board)
-    given = options.ranges
-    given = read_ranges(given) if isinstance(given, Path) else dict(given or {})
+    given = _given_ranges(options)
     clips = read_calibration_clips(folder, checkpoint.signal.sample_rate)
     decision = recovered = None
     if recipe is None:

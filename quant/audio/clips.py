@@ -242,25 +242,39 @@ def read_calibration_clips(folder: Path, rate: int, minimum_clips: int = 4) -> C
     Raises:
         UserError: none of the layouts, or too few usable clips.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give a folder of calibration clips.")
-    folder = _unpacked(folder)
-    clean_folder, noise_folder, noisy_folder = (_subfolder(folder, kind) for kind in KINDS)
+    clean_folder, noise_folder, noisy_folder = calibration_folders(folder)
     if clean_folder and noise_folder:
         clean = read_clips(clean_folder, rate, minimum_clips=minimum_clips)
         noise = read_clips(noise_folder, rate, minimum_clips=1)
         return CalibrationClips(
             clean=clean.clips, noise=noise.clips, skipped=clean.skipped + noise.skipped
         )
-    for present, missing in ((clean_folder, noise_folder), (noise_folder, clean_folder)):
-        if present and not missing and not noisy_folder:
-            kind = "noise" if present is clean_folder else "clean"
+    noisy = read_clips(noisy_folder, rate, minimum_clips=minimum_clips)
+    return CalibrationClips(noisy=noisy.clips, skipped=noisy.skipped)
+
+
+def calibration_folders(folder: Path) -> tuple[Path | None, Path | None, Path]:
+    """Where a folder of calibration clips holds clean, noise and noisy ones, as described above.
+
+    Returns:
+        Either both of the first two, or neither; the third is then the one to read.
+
+    Raises:
+        UserError: none of the layouts.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; give a folder of calibration clips.")
+    folder = _unpacked(folder)
+    clean, noise, noisy = (_subfolder(folder, kind) for kind in KINDS)
+    if clean and noise:
+        return clean, noise, noisy or folder
+    for present, missing in ((clean, "noise"), (noise, "clean")):
+        if present and not noisy:
             raise UserError(
-                f"{folder} has a folder {present.name} but none called {kind}; clean speech"
+                f"{folder} has a folder {present.name} but none called {missing}; clean speech"
                 " is mixed with noise, so both are needed."
             )
-    noisy = read_clips(noisy_folder or folder, rate, minimum_clips=minimum_clips)
-    return CalibrationClips(noisy=noisy.clips, skipped=noisy.skipped)
+    return None, None, noisy or folder
 
 
 def _unpacked(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import math
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -61,12 +62,20 @@ def load_pairs(noisy_dir: Path, clean_dir: Path, rate: int) -> tuple[Pair, ...]:
 
     Raises:
         UserError: A folder or a clean clip is missing, a clip is unusable, a pair's lengths
-            differ, or `pairs.csv` can't be read.
+            differ, or `pairs.csv` can't be read or doesn't
+            fit the folder.
     """
-    noisy_dir, clean_dir = noisy_dir.resolve(), clean_dir.resolve()
+    noisy_dir, clean_dir = _absolute(noisy_dir), _absolute(clean_dir)
     noisy_paths = find_clips(noisy_dir)
     clean_of = _matcher(find_clips(clean_dir), clean_dir)
     rows = _read_rows(noisy_dir, clean_dir)
+    lost = [path for path in rows if not path.is_file()]
+    if lost and not rows.keys() >= set(noisy_paths):
+        raise UserError(
+            f"{noisy_dir.parent / 'pairs.csv'} has no row for some clips in {noisy_dir} but names "
+            f"files that are not there ({_some([path.name for path in lost])}); correct its paths, "
+            "which start from the folder it lies in, or take these rows out"
+        )
     found: list[tuple[Path, Path | None, dict[str, str]]] = []
     for path in noisy_paths:
         row = rows.get(path, {})
@@ -146,7 +155,12 @@ def _read_rows(noisy_dir: Path, clean_dir: Path) -> dict[Path, dict[str, str]]:
         raise UserError(f"{path} can't be read as CSV in UTF-8 ({error}); save it again") from None
     if not all(row["noisy"] and row["clean"] for row in rows):
         raise UserError(f"{path} has a row without a noisy or without a clean file; complete it")
-    return {(folder / row["noisy"]).resolve(): row for row in rows}
+    return {_absolute(folder / row["noisy"]): row for row in rows}
+
+
+def _absolute(path: Path) -> Path:
+    """Without `..`; links stay, for a clip is named as the user sees it."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 (resolve follows links)
 
 
 def _number(row: dict[str, str], column: str) -> float | None:

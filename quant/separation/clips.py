@@ -9,7 +9,13 @@ import numpy as np
 
 from edge_se.audio import StereoFile
 from edge_se.errors import UserError
-from quant.audio.clips import SILENCE_PEAK, SkippedClip, find_clips, require_clips
+from quant.audio.clips import (
+    SILENCE_PEAK,
+    SkippedClip,
+    calibration_folders,
+    find_clips,
+    require_clips,
+)
 from quant.audio.mixing import calibration_mixtures
 
 MINIMUM_SECONDS = 1.0
@@ -64,17 +70,16 @@ def read_mixtures(folder: Path, rate: int, seed: int = 0) -> StereoClips:
     Raises:
         UserError: the folder can't be used, or no clip in it can.
     """
-    parts = [folder / "clean", folder / "noise"]
-    if all(part.is_dir() for part in parts):
-        (vocals, skipped), (music, more) = (_read_folder(part, rate) for part in parts)
+    clean, noise, noisy = calibration_folders(folder)
+    if clean and noise:
+        (vocals, skipped), (music, more) = (_read_folder(part, rate) for part in (clean, noise))
         # Left and right lie side by side, so that both have the same gain.
         mixed = calibration_mixtures(
             [clip.reshape(-1) for clip in vocals], [clip.reshape(-1) for clip in music], seed
         )
         stereo = tuple(mixture.noisy.reshape(-1, 2) for mixture in mixed)
         return StereoClips(stereo, rate, (*skipped, *more))
-    noisy = folder / "noisy"
-    mixtures, skipped = _read_folder(noisy if noisy.is_dir() else folder, rate)
+    mixtures, skipped = _read_folder(noisy, rate)
     return StereoClips(tuple(mixtures), rate, tuple(skipped))
 
 

@@ -38,6 +38,56 @@ def test_pairs_csv_names_the_clean_clip_and_what_is_known(tmp_path):
     assert (pair.snr_db, pair.noise_type, pair.level_dbfs) == (5.0, "rain", -20.5)
 
 
+def test_pairs_csv_knows_clips_that_are_links(tmp_path):
+    write(tmp_path / "store" / "1.wav")
+    write(tmp_path / "store" / "2.wav", level=0.2)
+    for name, target in (
+        ("noisy/a.wav", "1.wav"),
+        ("clean/a.wav", "2.wav"),
+        ("clean/b.wav", "1.wav"),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(tmp_path / "store" / target)
+    (tmp_path / "pairs.csv").write_text("noisy,clean,snr_db\nnoisy/a.wav,clean/b.wav,5\n")
+
+    (pair,) = load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)
+
+    assert pair.snr_db == 5
+    np.testing.assert_array_equal(pair.noisy, pair.clean)
+
+
+def test_a_pairs_csv_beside_linked_folders_counts(tmp_path):
+    write(tmp_path / "disk" / "deep" / "noisy" / "a.wav")
+    write(tmp_path / "disk" / "clean" / "a.wav")
+    (tmp_path / "noisy").symlink_to(tmp_path / "disk" / "deep" / "noisy")
+    (tmp_path / "clean").symlink_to(tmp_path / "disk" / "clean")
+    (tmp_path / "pairs.csv").write_text("noisy,clean,snr_db\nnoisy/a.wav,clean/a.wav,5\n")
+
+    (pair,) = load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)
+
+    assert pair.snr_db == 5
+
+
+def test_rows_that_name_no_file_are_told_where_clips_have_none(tmp_path):
+    for name in ("noisy/a.wav", "clean/a.wav"):
+        write(tmp_path / name)
+    (tmp_path / "pairs.csv").write_text("noisy,clean,snr_db\na.wav,clean/a.wav,5\n")
+
+    with pytest.raises(UserError, match=r"names files that are not there \(a.wav\)"):
+        load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)
+
+
+def test_a_part_of_a_set_needs_no_other_table(tmp_path):
+    for name in ("noisy/a.wav", "clean/a.wav"):
+        write(tmp_path / name)
+    rows = "".join(f"noisy/{name}.wav,clean/{name}.wav,5\n" for name in "ab")
+    (tmp_path / "pairs.csv").write_text("noisy,clean,snr_db\n" + rows)
+
+    (pair,) = load_pairs(tmp_path / "noisy", tmp_path / "clean", 16000)
+
+    assert pair.snr_db == 5
+
+
 def test_relative_folders_find_pairs_csv_too(tmp_path, monkeypatch):
     write(tmp_path / "noisy" / "a.wav")
     write(tmp_path / "clean" / "a.wav")

@@ -1,12 +1,14 @@
 """The cost table knows what the recipes' files hold, and predicts sums of what it knows."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from edge_se.engines.generated import prefix
 from edge_se.errors import UserError
-from edge_se.model_file import find_model
+from edge_se.manifest import BandMerging
+from edge_se.model_file import find_model, read_manifest
 from quant.c.engines import float_engine, with_weights
 from quant.graph.recipes import RECIPES
 from quant.mixed_precision.costs import (
@@ -14,6 +16,7 @@ from quant.mixed_precision.costs import (
     LoopCost,
     Table,
     find_board,
+    frame_key,
     fused_pads,
     load_table,
     partition_borders,
@@ -48,6 +51,21 @@ def test_the_embedded_file_has_a_cost_on_every_board(board):
 
     assert 1e5 < cost.instructions < 1e7
     assert sum(count for count, _ in cost.by_kind.values()) > 1000
+
+
+@pytest.mark.parametrize("mask", ["int8", "int16", "float32"])
+def test_a_mask_of_any_type_has_a_cost_beside_features_of_bands(mask):
+    manifest = read_manifest(find_model("gtcrn"))
+    tensors = replace(
+        manifest.tensors,
+        features=replace(manifest.tensors.features, dtype="int8"),
+        mask=replace(manifest.tensors.mask, dtype=mask),
+    )
+    bands = BandMerging(1.0, 8.0, alike=65, first=(), weights=())
+
+    key = frame_key(replace(manifest, tensors=tensors, bands=bands))
+
+    assert all(key in loop.frame for loop in load_table().loops.values())
 
 
 def test_a_cost_is_the_sum_of_its_operators_and_the_loop(float_file):

@@ -93,10 +93,13 @@ def test_long_files_give_their_middle_only(tmp_path, monkeypatch):
     np.testing.assert_allclose(mixture[:, 0], samples[16000:32000], atol=1e-6)
 
 
-def test_vocals_and_accompaniment_are_mixed_in_stereo(tmp_path):
+@pytest.mark.parametrize(
+    "folders", [("clean", "noise"), ("Clean_train_44k", "NOISE"), ("set/clean", "set/noise")]
+)
+def test_vocals_and_accompaniment_are_mixed_in_stereo(tmp_path, folders):
     random = np.random.default_rng(0)
-    for name, gains in (("clean", (1.0, 0.0)), ("noise", (0.0, 1.0))):
-        (tmp_path / name).mkdir()
+    for name, gains in zip(folders, ((1.0, 0.0), (0.0, 1.0)), strict=True):
+        (tmp_path / name).mkdir(parents=True)
         samples = 0.1 * random.standard_normal((16000, 1)) * np.array(gains)
         soundfile.write(tmp_path / name / "0.wav", samples, 8000, "FLOAT")
 
