@@ -246,10 +246,6 @@ def _quantized(
             raise UserError("a separator takes nothing away: its outputs add up to the input")
         if chosen.ranges is not None or chosen.recovery_minutes or chosen.recovery_clean_weight:
             raise UserError("ranges and recovery are for enhancers; a separator finds its own")
-        if recipe is not None and recipe.ranges != RECIPES["int8"].ranges:
-            raise UserError(
-                f"a separator has no {recipe.ranges} ranges; leave them out of the recipe"
-            )
         return _separator(checkpoint, folder, recipe or RECIPES["int8"], progress)
     if recipe is not None and not recipe.needs_ranges:
         if chosen.ranges is not None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 NOT_OF_MODULES = ("recover",)
 # Options that mean nothing to a separator, by their names in the namespace.
 ENHANCER_OPTIONS = (
-    *("level_dbfs", "keep_level", "ranges", "save_ranges", "range_method", "recover", "report"),
+    *("level_dbfs", "keep_level", "ranges", "save_ranges", "recover", "report"),
     *("listener", "max_attenuation", "mix"),
 )
 

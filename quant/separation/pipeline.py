@@ -25,7 +25,7 @@ from quant.networks.checkpoint import Checkpoint
 from quant.ptq.calibration import observe
 from quant.ptq.pipeline import CalibratedGraph, Progress, build_proven_float, build_quantized
 from quant.ptq.proof import run_apart, speech
-from quant.ptq.ranges import percentile_ranges
+from quant.ptq.ranges import RANGE_FUNCTIONS
 from quant.separation.clips import StereoClips, read_mixtures, spread
 from quant.separation.masks import mask_quality
 
@@ -95,11 +95,12 @@ def calibrate_separator(
     return CalibratedGraph(checkpoint, graph, statistics, checkpoint.signal)
 
 
-def separator_ranges(calibrated: CalibratedGraph) -> dict[str, Range]:
-    """Ranges of a separator's values: percentiles, unless these leave out nearly everything."""
+def separator_ranges(calibrated: CalibratedGraph, recipe: Recipe) -> dict[str, Range]:
+    """Ranges by the recipe's method, unless that leaves out nearly everything."""
     statistics, rules = calibrated.statistics, calibrated.checkpoint.network.range_rules
     ranges: dict[str, Range] = {}
-    for key, (low, high) in percentile_ranges(statistics, rules).items():
+    found = RANGE_FUNCTIONS[recipe.ranges](statistics, rules)
+    for key, (low, high) in found.items():
         smallest, largest = min(statistics.extremes[key][0], 0.0), statistics.extremes[key][1]
         if largest - smallest > LARGEST_CLIPPING * (high - low):
             low, high = smallest, largest
@@ -133,7 +134,7 @@ def quantize_separator(
     found = read_mixtures(clips, checkpoint.signal.sample_rate)
     calibration, judged = split_windows(pick_windows(found.mixtures, checkpoint.signal, chunk))
     calibrated = calibrate_separator(checkpoint, calibration, progress)
-    ranges = separator_ranges(calibrated) if recipe.needs_ranges else {}
+    ranges = separator_ranges(calibrated, recipe) if recipe.needs_ranges else {}
     details = {"clips": len(found.mixtures), "windows": len(calibration)}
     content = build_quantized(calibrated, recipe, ranges, details)
     run_apart(content, speech(checkpoint.signal.sample_rate))

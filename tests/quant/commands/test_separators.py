@@ -1,7 +1,6 @@
 """A separator from its checkpoint to separated stems, by the commands that a user types."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ import quant
 from edge_se.errors import UserError
 from edge_se.inspection import inspect_model
 from edge_se.model_file import read_manifest
-from quant.graph.recipes import RECIPES
 from quant.networks.registry import find_network
 from tests.helpers.separators import SMALL_OPTIONS, fill_by_rule
 
@@ -158,7 +156,6 @@ def test_an_enhancer_has_no_windows(main):
         ({"ranges": {}}, "are for enhancers"),
         ({"recovery_minutes": 1.0}, "are for enhancers"),
         ({"recovery_clean_weight": 1.0}, "are for enhancers"),
-        ({"precision": replace(RECIPES["int8"], ranges="min-max")}, "takes no min-max ranges"),
     ],
 )
 def test_so_they_are_from_python(tmp_path, options, complaint):
@@ -166,4 +163,4 @@ def test_so_they_are_from_python(tmp_path, options, complaint):
     torch.save(model.state_dict(), tmp_path / "weights.pth")
 
     with pytest.raises(UserError, match=complaint):
-        quant.quantize(tmp_path / "weights.pth", **{"precision": "int8"} | options)
+        quant.quantize(tmp_path / "weights.pth", precision="int8", **options)

@@ -61,7 +61,7 @@ def test_a_mask_of_any_type_has_a_cost_beside_features_of_bands(mask):
         features=replace(manifest.tensors.features, dtype="int8"),
         mask=replace(manifest.tensors.mask, dtype=mask),
     )
-    bands = BandMerging(1.0, 8.0, alike=65, first=(), weights=())
+    bands = BandMerging(1, 8, alike=65, first=(), weights=())
 
     key = frame_key(replace(manifest, tensors=tensors, bands=bands))
 

@@ -1,5 +1,7 @@
 """What is measured of separators: seams that one window has not, and that more windows have."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -8,6 +10,7 @@ import torch
 from edge_se.manifest import Chunk
 from edge_se.signal import Signal
 from quant.graph.graph import Graph
+from quant.graph.recipes import RECIPES
 from quant.networks.checkpoint import Checkpoint
 from quant.networks.registry import find_network
 from quant.ptq.calibration import Statistics
@@ -76,7 +79,8 @@ def test_values_that_are_nearly_always_zero_keep_a_range():
     network = find_network("cascaded_lstm")
     checkpoint = Checkpoint(torch.nn.Identity(), network, "none", "")
 
-    ranges = separator_ranges(CalibratedGraph(checkpoint, Graph(), statistics, SIGNAL))
+    calibrated = CalibratedGraph(checkpoint, Graph(), statistics, SIGNAL)
+    ranges = separator_ranges(calibrated, RECIPES["int8"])
 
     assert ranges["seldom"] == (0.0, 0.04)
     assert ranges["never"] == (0.0, 0.001)
@@ -120,3 +124,18 @@ def test_unusable_files_are_skipped_and_named(tmp_path):
 
     assert len(read.mixtures) == 1
     assert [skip.path.name for skip in read.skipped] == ["short.wav", "silent.wav", "surround.wav"]
+
+
+def test_the_recipe_says_how_a_separator_s_ranges_are_found():
+    values = np.append(np.linspace(-1, 1, 99999), 1.5).astype(np.float32)
+    statistics = Statistics(samples={"x": values}, extremes={"x": (-1.0, 1.5)})
+    checkpoint = Checkpoint(torch.nn.Identity(), find_network("cascaded_lstm"), "none", "")
+    calibrated = CalibratedGraph(checkpoint, Graph(), statistics, SIGNAL)
+
+    percentiles, extremes = (
+        separator_ranges(calibrated, replace(RECIPES["int8"], ranges=method))["x"]
+        for method in ("percentile", "min-max")
+    )
+
+    assert percentiles[1] < 1.01
+    assert extremes == (-1.0, 1.5)
