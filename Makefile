@@ -111,10 +111,11 @@ quality: $(INSTALLED)
 costs: $(INSTALLED)
 	$(BIN)/python -m targets.emulation.costs
 
-# Make the built-in model file, its weights for C and the C engines in the wheel again, after
+# Make the built-in model files, their weights for C and the C engines in the wheel again, after
 # training or a change of the graph.
 default-model: $(INSTALLED)
 	$(BIN)/edge-se quantize gtcrn --precision int8_float_ends --out edge_se/models/gtcrn.tflite
+	$(BIN)/edge-se quantize ul_unas --precision int8 --out edge_se/models/ul_unas.tflite
 	$(BIN)/python -m targets.engines
 	$(BIN)/python -m edge_se.core.build
 

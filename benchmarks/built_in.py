@@ -12,7 +12,7 @@ from benchmarks.results import BUILT_IN, FOLDER, put
 from edge_se.engines.generated import prefix
 from edge_se.enhancer import Enhancer
 from edge_se.errors import run_script
-from edge_se.model_file import DEFAULT, built_in_models
+from edge_se.model_file import built_in_models
 from quant.evaluation.evaluate import Enhance, evaluate_pairs
 from quant.evaluation.metrics import METRICS
 from quant.evaluation.pairs import load_pairs
@@ -50,9 +50,8 @@ def main() -> int:
     parser.add_argument("--dnsmos", type=Path, required=True, metavar="FILE")
     parser.add_argument("--json", type=Path, default=FOLDER / "10_quality.json", metavar="FILE")
     arguments = parser.parse_args()
-    pairs = load_pairs(arguments.noisy, arguments.clean, Enhancer(DEFAULT).sample_rate)
-    names = [DEFAULT, *(name for name in built_in_models() if name != DEFAULT)]
-    asked = [(name, Enhancer(name)) for name in names]
+    pairs = load_pairs(arguments.noisy, arguments.clean, Enhancer().sample_rate)
+    asked = [(name, Enhancer(name)) for name in built_in_models()]
     asked.append(("gtcrn --engine c", Enhancer("gtcrn", engine="c")))
 
     def scores(enhance: Enhance) -> list[str]:

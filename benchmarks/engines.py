@@ -1,7 +1,7 @@
 """What C engines take on Arm, counted under emulation: tables of benchmarks/results/30_arm.json.
 
 `python -m benchmarks.engines AUDIO [CHECKPOINT ...]` counts the instructions of a hop in every
-arithmetic, of the built-in network and of the checkpoints: on 64-bit Arm, compiled by zig as the
+arithmetic, of the built-in GTCRN and of the checkpoints: on 64-bit Arm, compiled by zig as the
 wheels are, and on microcontrollers, whose bits are compared with those on this machine. For the
 latter it needs gcc-arm-none-eabi and qemu-system-arm.
 """
@@ -37,7 +37,7 @@ COMMAND = "python -m benchmarks.engines noisy.wav [CHECKPOINT ...]"
 COLUMNS = ["instructions per hop", "Cortex-A53, A72", "Cortex-A55, A76, with dot products"]
 MEASURED = (
     "No Python, compiled by zig as the core in wheels is, under `qemu-aarch64`, 100 hops of "
-    "speech; the built-in network and, where one is named, the authors' DNS3 checkpoint of UL-UNAS."
+    "speech; the built-in GTCRN and, where one is named, the authors' DNS3 checkpoint of UL-UNAS."
 )
 # Without dot products and with them, as the core in the wheels is compiled.
 CPUS = ((), VARIANTS["_core_dotprod.so"][0])

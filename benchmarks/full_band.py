@@ -92,7 +92,7 @@ def main() -> int:
             "--dnsmos sig_bak_ovr.onnx"
         ],
         "measured": f"{len(speech) / RATE:.0f} s of speech of Debian's alsa-utils, recorded at 48 "
-        "kHz, beside noise that falls by 3 dB an octave up to 24 kHz; the built-in network. DNSMOS "
+        "kHz, beside noise that falls by 3 dB an octave up to 24 kHz; the built-in GTCRN. DNSMOS "
         "hears 16 kHz, so what it tells is that the band above 8 kHz harms nothing below; the "
         "[picture](full-band.md) shows the band itself.",
         "columns": ["SNR dB", "", *headings],

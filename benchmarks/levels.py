@@ -2,7 +2,7 @@
 
 `python -m benchmarks.levels --calibration DIR ["TITLE=CHECKPOINT" ...]` quantizes a checkpoint,
 mixes a folder's clips, plays them to each file beside the float one, and puts a table of that title
-into a file of `benchmarks/results/`; without a checkpoint that of the built-in network. The clips
+into a file of `benchmarks/results/`; without a checkpoint that of the built-in GTCRN. The clips
 should be of speakers and noises that no checkpoint was trained on. After it,
 `python -m benchmarks.results` writes the page.
 """
@@ -27,7 +27,7 @@ CLIPS, SECONDS, SEED = 48, 8.0, 0
 MEASURED = (
     "Change of PESQ-WB against float, mean without the tenth of the clips at either end and its "
     "standard error, on {clips} mixtures of {seconds:g} s of recordings, of speakers and noises "
-    "that the built-in network was not trained on. Peaks above full scale are cut off, and both "
+    "that the built-in GTCRN was not trained on. Peaks above full scale are cut off, and both "
     "outputs rounded to 16 bits. Last, of one minute looped without a reset, SNR to float in its "
     "second and its last turn."
 )

@@ -153,7 +153,7 @@ def table_of_server(server: str, length: int) -> dict[str, Any]:
     return {
         "title": f"{length} minutes on a PC with {server}",
         "command": [f"python -m benchmarks.live --server {server} --minutes {length}"],
-        "measured": f"A virtual microphone of the built-in network ({server} {version}, no sound "
+        "measured": f"A virtual microphone of the built-in GTCRN ({server} {version}, no sound "
         "card: a null sink for the room) and the room itself, recorded by two programs that take "
         "10 ms at a time, by when the newest sample of a chunk reaches them; others wait for it. "
         f"{told['discarded_s']:.2f} s of {told['seconds']:.0f} s were discarded; "

@@ -38,11 +38,11 @@ COLUMNS = [
     *("precision", "PESQ-WB", "against float", "STOI", "SI-SNR dB", "SNR to float dB"),
     "KB, weights for C included",
 ]
-BUILT_IN = "The built-in network"
+BUILT_IN = "The built-in GTCRN"
 
 
 def networks(asked: Sequence[str]) -> list[tuple[str, Path]]:
-    """Titles and checkpoints of words TITLE=CHECKPOINT; of none, those of the built-in network."""
+    """Titles and checkpoints of words TITLE=CHECKPOINT; of none, those of the built-in GTCRN."""
     named = (word.split("=", 1) for word in asked)
     return [(title, Path(path)) for title, path in named] or [(BUILT_IN, default_checkpoint_path())]
 
@@ -95,7 +95,7 @@ def by_precision(title: str, checkpoint: Path, pairs: Sequence[Pair], work: Path
 
 
 def of_conditions(pairs: Sequence[Pair], float_file: Path) -> list[dict[str, Any]]:
-    """The built-in network's tables by SNR and by noise, the built-in file beside float."""
+    """The built-in GTCRN's tables by SNR and by noise, the built-in file beside float."""
     reference = Enhancer(float_file).enhance
     result = evaluate_pairs(Enhancer("gtcrn").enhance, pairs, reference=reference)
     kinds = defaultdict(list)

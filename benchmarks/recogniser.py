@@ -41,7 +41,7 @@ STRENGTHS = {
 }
 MEASURED = (
     "Share of words that PocketSphinx 5.1 (its own English model, `maxhmmpf` 3000) gets wrong, "
-    "against what it hears in the clean recording, at each strength of the built-in network. "
+    "against what it hears in the clean recording, at each strength of the built-in GTCRN. "
     "[What that tells, and what not](run.md#for-a-recogniser)."
 )
 PRESET = PRESETS["recogniser"]

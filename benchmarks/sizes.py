@@ -1,6 +1,6 @@
 """How large C engines are: a table of benchmarks/results/40_sizes.json.
 
-`python -m benchmarks.sizes` has `edge-se compile` compile the built-in network in every arithmetic,
+`python -m benchmarks.sizes` has `edge-se compile` compile the built-in GTCRN in every arithmetic,
 for this machine by gcc and clang, and for boards by zig, as wheels are.
 """
 

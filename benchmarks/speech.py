@@ -1,6 +1,6 @@
 """How well the probability of speech tells speech, beside Silero VAD, and what it means.
 
-`python -m benchmarks.speech --noisy DIR --clean DIR --calibration DIR` runs the built-in network
+`python -m benchmarks.speech --noisy DIR --clean DIR --calibration DIR` runs the built-in GTCRN
 over pairs, for areas under ROC curves, and over mixtures of a calibration folder's clips, whose
 speakers and noises it should not have been trained on, for how much of what it gives a probability
 is speech. Both tables go into a file of `benchmarks/results/`. After it,
@@ -28,7 +28,7 @@ from quant.evaluation.metrics import Samples, si_snr
 from quant.evaluation.pairs import Pair, load_pairs
 
 COMMAND = "python -m benchmarks.speech --noisy NOISY --clean CLEAN --calibration DIR"
-WINDOW, RATE = 512, 16000  # of Silero VAD, and of the built-in network
+WINDOW, RATE = 512, 16000  # of Silero VAD, and of the built-in GTCRN
 WITHIN_DB, PERCENTILE = (30, 40), 95
 SNRS_DB = tuple(range(-3, 19, 3))
 LONGEST_PAUSE_S, SEED = 1.5, 0
@@ -108,7 +108,7 @@ def areas(pairs: Sequence[Pair], systems: dict[str, Tell]) -> dict[str, Any]:
         "title": "Speech probability",
         "command": [COMMAND],
         "measured": f"Area under the ROC curve over the windows of {len(pairs)} noisy clips, one "
-        "every 32 ms, of the built-in network and of Silero VAD (in ONNX). A window counts as "
+        "every 32 ms, of the built-in GTCRN and of Silero VAD (in ONNX). A window counts as "
         "speech where the clean recording's energy in it is within so many dB of the recording's "
         f"{PERCENTILE}th percentile.",
         "columns": ["speech is within", "clips at", *systems],

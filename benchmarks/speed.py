@@ -2,7 +2,7 @@
 
 `python -m benchmarks.speed AUDIO [CHECKPOINT ...] [--peers PEER ...]` quantizes the built-in
 network and the checkpoints, and times their files in C and in LiteRT beside other people's models
-(what `edge-se benchmark --compare` takes). All is compared with the built-in network in C, in
+(what `edge-se benchmark --compare` takes). All is compared with the built-in GTCRN in C, in
 float.
 """
 

@@ -1,6 +1,6 @@
 """How soon and in what memory frames are enhanced: a table of benchmarks/results/20_speed.json.
 
-`python -m benchmarks.start` quantizes the built-in network, and starts each file in processes of
+`python -m benchmarks.start` quantizes the built-in GTCRN, and starts each file in processes of
 its own, in LiteRT and in C.
 """
 

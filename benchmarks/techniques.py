@@ -2,7 +2,7 @@
 
 `python -m benchmarks.techniques --noisy DIR --clean DIR ["TITLE=CHECKPOINT" ...]` makes a file
 after each, scores it through the frame loop, and puts a table of that title into a file of
-`benchmarks/results/`; without a checkpoint that of the built-in network. `--plot FILE` draws all
+`benchmarks/results/`; without a checkpoint that of the built-in GTCRN. `--plot FILE` draws all
 tables that stand there. After it, `python -m benchmarks.results` writes the page.
 """
 

@@ -195,7 +195,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         type=model_path,
         metavar="FILE",
         help="model made by `edge-se quantize` or `edge-se convert`, or the name of a built-in one "
-        "(default: gtcrn)",
+        "(default: ul_unas)",
     )
     parser.add_argument(
         "--engine",

@@ -48,7 +48,9 @@ def test_wheel_holds_the_four_packages_and_the_embedded_files(wheel: Path) -> No
 
     for name in (
         "edge_se/models/gtcrn.tflite",
+        "edge_se/models/ul_unas.tflite",
         "quant/checkpoints/gtcrn.safetensors",
+        "quant/checkpoints/ul_unas.safetensors",
         "targets/__init__.py",
         "targets/wheels.sha256",
         "targets/board/edge-se.service",

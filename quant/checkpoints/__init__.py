@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge_se.files import find_named
-from edge_se.model_file import DEFAULT
+
+# Which is quantized where none is named: of the network that the project is for.
+DEFAULT = "gtcrn"
 
 
 def built_in_checkpoints() -> Mapping[str, Path]:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=model_path,
         metavar="FILE",
-        help="a .tflite, a .so of edge-se compile, or a built-in model's name (default: gtcrn)",
+        help="a .tflite, a .so of edge-se compile, or a built-in model's name (default: ul_unas)",
     )
     what.add_argument("--bundle", type=input_path, metavar="FILE", help="made by edge-se bundle")
     what.add_argument(

@@ -22,7 +22,7 @@ def test_a_history_becomes_a_picture(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "not JSON", '{"step": 1}\n'])
-def test_another_file_is_one_clear_line(tmp_path, content):
+def test_a_file_that_is_no_history_is_refused(tmp_path, content):
     (tmp_path / "history.jsonl").write_text(content)
 
     with pytest.raises(UserError, match=r"name a run's history\.jsonl"):

@@ -26,7 +26,7 @@ def test_each_precision_has_a_row_and_each_condition_a_column(tmp_path, monkeypa
     levels.main()
 
     (table,) = json.loads(target.read_text())["tables"]
-    assert table["title"] == "The built-in network at other levels"
+    assert table["title"] == "The built-in GTCRN at other levels"
     assert "2 mixtures of 1.5 s" in table["measured"]
     ((name, *changes, minutes),) = table["rows"]
     assert name == "`dynamic`"

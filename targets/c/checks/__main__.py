@@ -1,6 +1,6 @@
 """Look for faults in engines: `python -m targets.c.checks stress`, `hostile` or `fuzz [SECONDS]`.
 
-Engines of the built-in network, each arithmetic in turn; `plugin` looks for faults in plugins of
+Engines of the built-in GTCRN, each arithmetic in turn; `plugin` looks for faults in plugins of
 them. clang is needed for `fuzz`.
 """
 

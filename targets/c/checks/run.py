@@ -27,14 +27,14 @@ PLUGIN = ("ladspa.c", "engine.c", "engine_weights.c")
 
 
 def generate_built_in(arithmetic: str) -> Path:
-    """The built-in network's engine in a temporary folder, which stays."""
+    """The built-in GTCRN's engine in a temporary folder, which stays."""
     folder = Path(tempfile.mkdtemp(prefix="edge-se-"))
     write_sources(generate(load_checkpoint(default_checkpoint_path()), arithmetic), folder)
     return folder
 
 
 def plugin_of_built_in(arithmetic: str) -> Path:
-    """The sources of a plugin of the built-in network in a temporary folder, which stays."""
+    """The sources of a plugin of the built-in GTCRN in a temporary folder, which stays."""
     folder = Path(tempfile.mkdtemp(prefix="edge-se-"))
     checkpoint = load_checkpoint(default_checkpoint_path())
     engine = make_engine(checkpoint, arithmetic, None, silent)

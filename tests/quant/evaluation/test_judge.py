@@ -9,7 +9,7 @@ import torch
 
 from calib_data import clips_folder
 from edge_se import Enhancer
-from edge_se.model_file import default_model_path
+from edge_se.model_file import find_model
 from quant.audio.clips import CalibrationClips, Clip, read_calibration_clips
 from quant.evaluation.judge import FileJudge, JudgedClips, Loss, SimulationJudge
 from quant.evaluation.metrics import pesq_wb
@@ -158,7 +158,7 @@ def test_noisy_clips_are_joined_to_as_many_streams_as_they_are_enough_for():
 def test_a_file_is_judged_by_what_it_puts_out(default_checkpoint):
     clips = JudgedClips.of(read_calibration_clips(clips_folder(), 16000), 1, 2, 2.0)
     judge = FileJudge(clips, build_float(default_checkpoint), ("pesq",))
-    built_in = default_model_path().read_bytes()
+    built_in = find_model("gtcrn").read_bytes()
 
     same, other = judge.measure(build_float(default_checkpoint)), judge.measure(built_in)
 
@@ -166,7 +166,7 @@ def test_a_file_is_judged_by_what_it_puts_out(default_checkpoint):
     assert same.losses["pesq"] == Loss(0.0, 0.0, 2)
     assert 15 < other.compressed_snr_db < 40
     assert clips.clean is not None
-    enhanced = [Enhancer().enhance(noisy) for noisy in clips.noisy]
+    enhanced = [Enhancer("gtcrn").enhance(noisy) for noisy in clips.noisy]
     scores = [pesq_wb(found, clean) for found, clean in zip(enhanced, clips.clean, strict=True)]
     expected = judge.float_scores["pesq"].mean() - np.mean(scores)
     assert other.losses["pesq"].mean == pytest.approx(expected, abs=1e-9)
