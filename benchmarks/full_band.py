@@ -57,7 +57,7 @@ def measure(
     speech: np.ndarray, snrs_db: Sequence[float], dnsmos: Path
 ) -> tuple[list[list[str]], dict[str, np.ndarray]]:
     """Rows of DNSMOS, and the signals of the last ratio by their titles."""
-    enhancer, score, rows = Enhancer(), load_dnsmos(dnsmos), []
+    enhancer, score, rows = Enhancer("gtcrn"), load_dnsmos(dnsmos), []
     for snr_db in snrs_db:
         noisy = with_noise(speech, snr_db)
         signals = {

@@ -247,7 +247,9 @@ def _text(folder: Path, name: str) -> str:
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, help="model file (default: the built-in one)")
+    parser.add_argument(
+        "--model", default="gtcrn", help="model file, or a built-in one (default: gtcrn)"
+    )
     parser.add_argument("--calibration", type=Path, help="folder with clean/ and noise/ to mix")
     parser.add_argument("--noisy", type=Path, help="folder of noisy clips")
     parser.add_argument("--clean", type=Path, help="folder of clean clips of the same names")

@@ -170,7 +170,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     for name in ("noisy", "clean", "calibration"):
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--model", type=Path, help="model file (default: the built-in one)")
+    parser.add_argument(
+        "--model", default="gtcrn", help="model file, or a built-in one (default: gtcrn)"
+    )
     parser.add_argument("--json", type=Path, default=FOLDER / "10_quality.json", metavar="FILE")
     arguments = parser.parse_args()
     built_in = told_by(Enhancer(arguments.model))

@@ -1,7 +1,7 @@
 """The one kind of error that a user can cause and put right, and how it is shown."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 LONGEST_SENTENCE = 1000
@@ -17,6 +17,12 @@ class UserError(Exception):
 def reason(error: OSError) -> str:
     """What the system said, as in "No space left on device"."""
     return error.strerror or str(error) or type(error).__name__
+
+
+def some(names: Sequence[str], at_most: int = 3) -> str:
+    """The first of the names, and how many more there are, as in "a, b, c and 2 more"."""
+    rest = len(names) - at_most
+    return ", ".join(names[:at_most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_se.console import Console
-from edge_se.errors import UserError
+from edge_se.errors import UserError, some
 from edge_se.files import STANDARD
 from edge_se.options import (
     MOST_PROCESSES,
@@ -146,9 +146,6 @@ def _run_all(
             text = f"{job.target}: {outcome.summary}"
         console.say(f"[{number}/{len(jobs)}] {text}")
     if failures:
-        names = ", ".join(map(str, failures[:NAMED_AT_MOST]))
-        more = f" and {len(failures) - NAMED_AT_MOST} more" if failures[NAMED_AT_MOST:] else ""
-        raise UserError(
-            f"{len(failures)} of {len(jobs)} files could not be enhanced: {names}{more}"
-        )
+        names = some([str(source) for source in failures], NAMED_AT_MOST)
+        raise UserError(f"{len(failures)} of {len(jobs)} files could not be enhanced: {names}")
     return 0

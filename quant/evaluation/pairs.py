@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_se.errors import UserError
+from edge_se.errors import UserError, some
 from quant.audio.clips import SkippedClip, find_clips, read_clip
 
 Samples = NDArray[np.float32]
@@ -23,8 +23,6 @@ _FILE_ID = re.compile(r"fileid_(\d+)", re.IGNORECASE)
 _KIND = re.compile(
     r"(^|[_\-. ])(noisy|clean|mix|mixture|speech|target)(?=$|[_\-. ])", re.IGNORECASE
 )
-
-NAMED_AT_MOST = 3  # files that an error message spells out
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def load_pairs(noisy_dir: Path, clean_dir: Path, rate: int) -> tuple[Pair, ...]:
     if lost and not rows.keys() >= set(noisy_paths):
         raise UserError(
             f"{noisy_dir.parent / 'pairs.csv'} has no row for some clips in {noisy_dir} but names "
-            f"files that are not there ({_some([path.name for path in lost])}); correct its paths, "
+            f"files that are not there ({some([path.name for path in lost])}); correct its paths, "
             "which start from the folder it lies in, or take these rows out"
         )
     found: list[tuple[Path, Path | None, dict[str, str]]] = []
@@ -85,7 +83,7 @@ def load_pairs(noisy_dir: Path, clean_dir: Path, rate: int) -> tuple[Pair, ...]:
     if alone:
         raise UserError(
             f"{len(alone)} of the {len(found)} clips in {noisy_dir} have no clean clip of the same "
-            f"name, or number after fileid_, in {clean_dir} ({_some(alone)}); add "
+            f"name, or number after fileid_, in {clean_dir} ({some(alone)}); add "
             "them, or a pairs.csv beside the two folders"
         )
     return tuple(_load_pair(n, c, noisy_dir, row, rate) for n, c, row in found if c is not None)
@@ -192,7 +190,3 @@ def _file_id(path: Path, folder: Path) -> str:
 
 # What may name a clip and its clean one alike, the surest first.
 _KEYS = (_key, _stem, _without_kind, _file_id)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:NAMED_AT_MOST]) + (" ..." if len(names) > NAMED_AT_MOST else "")

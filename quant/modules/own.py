@@ -18,13 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edge_se.errors import UserError, reason
+from edge_se.errors import UserError, reason, some
 from edge_se.manifest import LARGEST_SIZE
 from edge_se.signal import FEATURE_ROWS, MASK_ROWS, Signal
-from quant.networks.weights import read_weights, without_unread
+from quant.networks.weights import misfits, read_weights, without_unread
 
 CONTRACT = "see docs/own-network.md"
-NAMED_AT_MOST = 3
 FEATURES, MASK = "features", "mask"
 _PROBE_SEED = 0
 
@@ -217,28 +216,14 @@ def _load_weights(module: nn.Module, path: Path) -> tuple[str, tuple[str, ...]]:
     expected = module.state_dict()
     found = read_weights(path, content, set(expected))
     weights, left_out = without_unread(found.weights, expected)
-    faults = {
-        "missing": [key for key in expected if key not in weights],
-        "unknown": [key for key in weights if key not in expected],
-        "of the wrong shape": [
-            f"{key} {list(weights[key].shape)} instead of {list(expected[key].shape)}"
-            for key in expected
-            if key in weights and weights[key].shape != expected[key].shape
-        ],
-    }
-    parts = [f"{_spelt(keys)} {fault}" for fault, keys in faults.items() if keys]
-    if parts:
+    faults = misfits(weights, expected)
+    if faults:
         raise UserError(
-            f"the weights in {path} don't fit {type(module).__name__}: {'; '.join(parts)}; take "
+            f"the weights in {path} don't fit {type(module).__name__}: {faults}; take "
             "the checkpoint of this module, or build the module with the options of its training"
         )
     module.load_state_dict(weights)
     return hashlib.sha256(content).hexdigest(), (*found.notes, *left_out)
-
-
-def _spelt(keys: Sequence[str]) -> str:
-    rest = len(keys) - NAMED_AT_MOST
-    return ", ".join(keys[:NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _check_dtypes(module: nn.Module) -> None:
@@ -254,7 +239,7 @@ def _check_dtypes(module: nn.Module) -> None:
     }
     if others:
         raise UserError(
-            f"{type(module).__name__} holds {_spelt([f'{n} as {d}' for n, d in others.items()])}; "
+            f"{type(module).__name__} holds {some([f'{n} as {d}' for n, d in others.items()])}; "
             "weights are torch.float32 before they are quantized: return module.float(), and "
             "multiply real and imaginary parts apart"
         )
@@ -268,7 +253,7 @@ def _check_finite(module: nn.Module, name: str) -> None:
     ]
     if broken:
         raise UserError(
-            f"{name} holds weights that are not finite: {_spelt(broken)}; its training diverged or "
+            f"{name} holds weights that are not finite: {some(broken)}; its training diverged or "
             "the file is damaged, so take another one"
         )
 

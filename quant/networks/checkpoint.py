@@ -12,18 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from edge_se import strict_json
-from edge_se.errors import UserError, reason
+from edge_se.errors import UserError, reason, some
 from edge_se.file_kinds import kind_of
 from edge_se.manifest import Chunk
 from edge_se.signal import Signal
 from quant.graph.graph import Graph
 from quant.networks.network import Network, StateDict
 from quant.networks.registry import NETWORKS, find_network
-from quant.networks.weights import read_weights, window_of, without_unread
+from quant.networks.weights import misfits, read_weights, window_of, without_unread
 
 # Key of a safetensors file's metadata: JSON of the architecture and its options.
 NETWORK_KEY = "edge_se_network"
-NAMED_AT_MOST = 3  # keys that an error message spells out
 
 
 @dataclass(frozen=True)
@@ -187,17 +186,8 @@ def _check_keys(
     expected: Mapping[str, Tensor],
     recognised: bool,
 ) -> None:
-    faults = {
-        "missing": [key for key in expected if key not in found],
-        "unknown": [key for key in found if key not in expected],
-        "of the wrong shape": [
-            f"{key} {list(found[key].shape)} instead of {list(expected[key].shape)}"
-            for key in expected
-            if key in found and found[key].shape != expected[key].shape
-        ],
-    }
-    parts = [f"{_spell_out(keys)} {fault}" for fault, keys in faults.items() if keys]
-    if parts:
+    faults = misfits(found, expected)
+    if faults:
         nearest, share = nearest_network(found)
         if recognised or nearest is network:
             advice = (
@@ -209,7 +199,7 @@ def _check_keys(
                 f"the nearest known layout is that of {nearest.name} ({share:.0%} of the names); "
                 "name its network with --architecture"
             )
-        raise UserError(f"{path} is no {network.name} checkpoint: {'; '.join(parts)}; {advice}")
+        raise UserError(f"{path} is no {network.name} checkpoint: {faults}; {advice}")
 
 
 def nearest_network(weights: Mapping[str, Tensor]) -> tuple[Network, float]:
@@ -237,11 +227,6 @@ def _check_finite(path: Path, weights: dict[str, Tensor]) -> None:
     broken = [key for key, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise UserError(
-            f"{path} holds weights that are not finite: {_spell_out(broken)}; its training "
+            f"{path} holds weights that are not finite: {some(broken)}; its training "
             "diverged or the file is damaged, so take another one"
         )
-
-
-def _spell_out(keys: list[str]) -> str:
-    rest = len(keys) - NAMED_AT_MOST
-    return ", ".join(keys[:NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from edge_se.errors import UserError
+from edge_se.errors import UserError, some
 from edge_se.file_kinds import kind_of
 from edge_se.signal import WINDOW_FUNCTIONS
 
@@ -195,7 +195,7 @@ def _freed(
         }
         notes.append(f"took the prefix {prefix!r} off the names of the weights")
         if others:
-            notes.append(f"left out {_some(others)}, which have not that prefix")
+            notes.append(f"left out {some(others)}, which have not that prefix")
     if wrapped - {"module"}:
         notes.append(f"took {', '.join(sorted(wrapped))} out of the names of the weights")
     if streaming:
@@ -238,7 +238,7 @@ def without_unread(
     kept = {name: value for name, value in weights.items() if name not in unread}
     filled = {name: torch.zeros_like(value) for name, value in counters.items()}
     seen = [name for name in unread if not _is_counter(name)]
-    notes = (f"left out {_some(seen)}, no part of the network",) if seen else ()
+    notes = (f"left out {some(seen)}, no part of the network",) if seen else ()
     return {**filled, **kept}, notes
 
 
@@ -261,6 +261,15 @@ def _is_counter(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def _some(names: list[str], at_most: int = 3) -> str:
-    rest = len(names) - at_most
-    return ", ".join(names[:at_most]) + (f" and {rest} more" if rest > 0 else "")
+def misfits(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """What is missing, unknown or of another shape than expected of a state dict, or ""."""
+    found = {
+        "missing": [key for key in expected if key not in weights],
+        "unknown": [key for key in weights if key not in expected],
+        "of the wrong shape": [
+            f"{key} {list(weights[key].shape)} instead of {list(tensor.shape)}"
+            for key, tensor in expected.items()
+            if key in weights and weights[key].shape != tensor.shape
+        ],
+    }
+    return "; ".join(f"{some(keys)} {fault}" for fault, keys in found.items() if keys)
