@@ -78,15 +78,12 @@ class CalibrationClips:
         return (*self.clean, *self.noisy)[0].rate
 
 
-def find_clips(
-    folder: Path, patterns: Sequence[str] = ("*",), recursive: bool = True
-) -> tuple[Path, ...]:
-    """Return the audio files of a folder whose name matches one of the glob patterns.
+def find_clips(folder: Path, patterns: Sequence[str] = ("*",)) -> tuple[Path, ...]:
+    """Return the audio files in a folder or below whose name matches one of the glob patterns.
 
     Args:
         folder: folder to look in.
         patterns: globs on the file name, such as `train_*`.
-        recursive: also look in its subfolders.
 
     Returns:
         Paths sorted by their place in the folder, so that the order is the same on every machine.
@@ -99,11 +96,10 @@ def find_clips(
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give a folder of audio files.")
     known = suffixes()
-    found = folder.rglob("*") if recursive else folder.iterdir()
     # Hidden files, such as macOS's ._name.wav, are no recordings.
     audio = [
         path
-        for path in found
+        for path in folder.rglob("*")
         if path.suffix.lower() in known and not path.name.startswith(".") and path.is_file()
     ]
     if not audio:
@@ -123,9 +119,7 @@ def matches(path: Path, patterns: Sequence[str]) -> bool:
     return any(fnmatch(path.name, pattern) for pattern in patterns)
 
 
-def read_clip(
-    path: Path, rate: int, minimum_seconds: float = MINIMUM_SECONDS
-) -> Clip | SkippedClip:
+def read_clip(path: Path, rate: int) -> Clip | SkippedClip:
     """Read one audio file as mono at `rate` Hz; channels are averaged.
 
     Returns:
@@ -141,8 +135,8 @@ def read_clip(
         return SkippedClip(path, str(error).removeprefix(f"{path} "))
     mono = recording.samples.mean(axis=1)
     seconds = len(mono) / recording.rate
-    if seconds < minimum_seconds:
-        return SkippedClip(path, f"too short: {seconds:.2f} s, at least {minimum_seconds:g} s")
+    if seconds < MINIMUM_SECONDS:
+        return SkippedClip(path, f"too short: {seconds:.2f} s, at least {MINIMUM_SECONDS:g} s")
     if np.abs(mono).max() < SILENCE_PEAK:
         return SkippedClip(path, "silent: no sample above -80 dBFS")
     if np.ptp(mono) < 2 * SILENCE_PEAK:
@@ -151,37 +145,24 @@ def read_clip(
     return Clip(path, np.ascontiguousarray(mono, dtype=np.float32), rate)
 
 
-def iterate_clips(
-    paths: Sequence[Path], rate: int, minimum_seconds: float = MINIMUM_SECONDS
-) -> Iterator[Clip | SkippedClip]:
+def iterate_clips(paths: Sequence[Path], rate: int) -> Iterator[Clip | SkippedClip]:
     """Read clips one at a time, in order, so that a caller may keep them in another form."""
     for path in paths:
-        yield read_clip(path, rate, minimum_seconds)
+        yield read_clip(path, rate)
 
 
-def read_clips(
-    folder: Path,
-    rate: int,
-    patterns: Sequence[str] = ("*",),
-    minimum_clips: int = 1,
-    minimum_seconds: float = MINIMUM_SECONDS,
-    recursive: bool = True,
-) -> ClipFolder:
-    """Read a folder's clips into memory.
+def read_clips(folder: Path, rate: int, minimum_clips: int = 1) -> ClipFolder:
+    """Read the clips in a folder or below into memory.
 
     Args:
         folder: folder of audio files.
         rate: in Hz, that they are resampled to.
-        patterns: globs on the file name.
         minimum_clips: how many usable clips there must be.
-        minimum_seconds: shorter clips are skipped.
-        recursive: also look in its subfolders.
 
     Raises:
         UserError: no such folder, no audio in it, or fewer usable clips than `minimum_clips`.
     """
-    paths = find_clips(folder, patterns, recursive)
-    results = list(iterate_clips(paths, rate, minimum_seconds))
+    results = list(iterate_clips(find_clips(folder), rate))
     clips = cut_up([r for r in results if isinstance(r, Clip)], minimum_clips)
     skipped = tuple(result for result in results if isinstance(result, SkippedClip))
     require_clips(folder, len(clips), skipped, minimum_clips)

@@ -8,7 +8,7 @@ clips times frames.
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from quant.graph.graph import Graph, Operator, Region, State, Value
@@ -134,23 +134,6 @@ def run_region(region: Region, x: Tensor) -> Tensor:
     for operator in region.operators:
         _run(operator, values, _unchanged)
     return values[region.values["result"]]
-
-
-class Step(nn.Module):
-    """One frame as a torch module with positional inputs: signals, then states in their order."""
-
-    def __init__(self, graph: Graph) -> None:
-        super().__init__()
-        self.graph = graph
-
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Tensors without a clip axis in, output signals and then new states out."""
-        given = [tensor[None] for tensor in tensors]
-        signals = {value.name: t for value, t in zip(self.graph.inputs, given, strict=False)}
-        rest = given[len(signals) :]
-        states = {state.name: t for state, t in zip(self.graph.states, rest, strict=True)}
-        outputs, carried = run_step(self.graph, signals, states)
-        return tuple(tensor[0] for tensor in [*outputs, *carried.values()])
 
 
 # Recurrences ---------------------------------------------------------------------------------

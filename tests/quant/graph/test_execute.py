@@ -5,7 +5,7 @@ import torch
 
 from quant.graph import histories
 from quant.graph import operators as ops
-from quant.graph.execute import Step, initial_states, run_sequence, run_step
+from quant.graph.execute import initial_states, run_sequence, run_step
 from quant.graph.graph import Graph
 from tests.helpers.running import run_frames
 from tests.helpers.small_graphs import constant
@@ -60,20 +60,6 @@ def test_states_are_carried(graph, inputs):
     assert all(not tensor.any() for tensor in states.values())
     torch.testing.assert_close(carried["early"][:, 0, -1], inputs[:, 0, 0, 0])
     assert carried.keys() == states.keys()
-
-
-def test_step_module_equals_run_step(graph, inputs):
-    states = {name: torch.rand_like(state) for name, state in initial_states(graph).items()}
-    frame = inputs[:1, 0]
-
-    output, *carried = Step(graph)(frame[0], *(state[0] for state in states.values()))
-
-    (expected,), expected_states = run_step(graph, {"x": frame}, states)
-    assert torch.equal(output, expected[0])
-    assert all(
-        torch.equal(tensor, expected_states[name][0])
-        for name, tensor in zip(states, carried, strict=True)
-    )
 
 
 def test_a_hook_sees_every_value(graph, inputs):
