@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from edge_se.text_table import aligned
+
 PACKAGES = ("edge_se", "quant", "targets", "calib_data", "benchmarks")
 C_SUFFIXES = (".c", ".h")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -139,10 +141,7 @@ def format_table(houses: list[House]) -> str:
         )
         for house in houses
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
+    lines = aligned(rows, right=range(1, len(rows[0])))
     for house in houses:
         lines += [f"circle in {house.package}: {', '.join(circle)}" for circle in house.circles]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from edge_se.benchmark import WARM_UP_FRAMES, Times, frames_of, time_frames
 from edge_se.peers import Peer
 from edge_se.resampling import resample
 from edge_se.stft import Samples
+from edge_se.text_table import aligned
 
 # Audio per turn: long enough that a model finds its own weights in the caches for most of it.
 TURN_S = 0.4
@@ -87,8 +88,4 @@ def format_comparison(report: Sequence[dict[str, Any]]) -> str:
         )
         for entry in report
     ]
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (header, *rows)
-    )
+    return "\n".join(aligned([header, *rows]))

@@ -1,7 +1,7 @@
 """Show what is inside a model file: states with scales, operators by precision, size, latency."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from edge_se.level import DB_PER_OCTAVE, ONE, TOO_LOUD, TOO_SOFT, largest_expone
 from edge_se.manifest import BandMerging
 from edge_se.options import model_path, output_file
 from edge_se.signal import Signal
+from edge_se.text_table import aligned
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +74,7 @@ def format_description(description: dict[str, Any]) -> str:
         facts.append(("XNNPACK", f"takes {100 * description['xnnpack_share']:.0f} % of operators"))
     lines = [f"{name:<12} {value}" for name, value in facts if value]
     if "runtimes" in description:
-        lines += ["", *_table(("runtime", "runs it"), description["runtimes"].items())]
+        lines += ["", *aligned([("runtime", "runs it"), *description["runtimes"].items()])]
     if ENGINES["c"] == Path(description["file"]).suffix:  # neither tensors nor operators to list
         return _shown(lines)
     tensors = [
@@ -96,14 +97,14 @@ def format_description(description: dict[str, Any]) -> str:
     listed = [
         "",
         f"{total} operators",
-        *_table(("operator", "precision", "count"), operator_rows),
+        *aligned([("operator", "precision", "count"), *operator_rows]),
     ]
     return _shown(
         [
             *lines,
             "",
             f"2 signals and {count} states ({description['state_bytes'] / 1000:.1f} kB)",
-            *_table(("name", "shape", "dtype", "scale", "zero point", "reset"), tensor_rows),
+            *aligned([("name", "shape", "dtype", "scale", "zero point", "reset"), *tensor_rows]),
             *(listed if operators else ()),
         ]
     )
@@ -178,12 +179,3 @@ def _words(content: Any) -> str:
         if isinstance(value, int | float | str) and len(str(value)) <= 64
     }
     return ", ".join(f"{name} {value}" for name, value in short.items())
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [header, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from edge_se.text_table import aligned
 from quant.evaluation.evaluate import EvaluationResult, Scores
 from quant.evaluation.metrics import METRICS, WITH_CLEAN
 from quant.evaluation.stress import AFTER_S, LATE_S, Recovery, Stress
@@ -93,14 +94,7 @@ def _tables(first: tuple[str, str], rows: Sequence[_Row], result: EvaluationResu
 
 
 def _aligned(lines: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return "\n".join(aligned(lines, right=range(1, len(lines[0]))))
 
 
 def _cell(scores: Scores, name: str) -> str:

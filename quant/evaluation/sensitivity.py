@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from edge_se.text_table import aligned
 from quant.evaluation.judge import SimulatedQuality, SimulationJudge, measure
 from quant.graph.encoding import Precision
 from quant.graph.recipes import RECIPES, Override, Recipe
@@ -137,14 +138,7 @@ def format_sensitivity(sensitivity: Sensitivity) -> str:
                 _pesq_gained(entry, whole) if with_pesq and entry.scope != ALL else "-",
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    return "\n".join(aligned(rows, right=range(1, len(labels))))
 
 
 def _pesq_gained(entry: ScopeCost, whole: SimulatedQuality) -> str:

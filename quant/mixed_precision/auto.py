@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from edge_se.text_table import aligned
 from quant.audio.clips import CalibrationClips, enough_to_hold_out, hold_out
 from quant.c.engines import float_engine, int8_engine, with_weights
 from quant.evaluation.judge import FileJudge, JudgedClips, Quality, format_change
@@ -402,14 +403,7 @@ def format_decision(decision: Decision) -> str:
         )
     cost, size = decision.float_cost.instructions, decision.float_size
     rows.append(["float", f"{cost / 1000:.0f} K", f"{size / 1000:.0f}", "", "", "", "", ""])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if 0 < column < len(row) - 1 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = aligned(rows, right=range(1, len(rows[0]) - 1))
     ratio = decision.chosen.cost.instructions / cost
     speed = (
         f"Float would be faster on {decision.board.name}: {decision.chosen.name} takes "

@@ -12,6 +12,7 @@ from edge_se.errors import UserError
 from edge_se.manifest import Chunk, require_chunk
 from edge_se.separator import Separator
 from edge_se.signal import Signal
+from edge_se.text_table import aligned
 from quant.audio.clips import SkippedClip, find_clips
 from quant.networks.cascaded.blocks import TIME_MULTIPLE
 from quant.separation.clips import read_stereo
@@ -163,11 +164,7 @@ def format_separation(rows: Sequence[dict[str, float | str]], per_clip: bool = T
     shown = [*rows, mean] if per_clip else [mean]
     lines = [["clip", *(MEASURES[name] for name in names)]]
     lines += [[str(row["name"]), *_cells(row, names)] for row in shown]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(names) + 1)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return "\n".join(aligned(lines))
 
 
 def _cells(row: dict[str, float | str], names: Sequence[str]) -> Iterator[str]:

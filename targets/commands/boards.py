@@ -9,6 +9,7 @@ from typing import Any
 
 from edge_se.errors import UserError
 from edge_se.options import output_file, word
+from edge_se.text_table import aligned
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,11 +90,6 @@ def format_boards(entries: list[dict[str, Any]]) -> str:
                 f"{speed[0] / 1e9:.1f} to {speed[1] / 1e9:.1f}" if speed else "",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
     return "\n".join(
-        [*lines, "", "G INSTR/S: assumed billions of instructions per second, one core"]
+        [*aligned(rows), "", "G INSTR/S: assumed billions of instructions per second, one core"]
     )
