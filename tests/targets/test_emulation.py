@@ -124,6 +124,8 @@ def test_int8_uses_the_dot_products_of_an_emulated_pi5(tool, edge_se, tmp_path):
             "pi5",
             "--",
             "benchmark",
+            "--model",
+            "gtcrn",
             "--seconds",
             0.5,
             "--json",
