@@ -116,7 +116,7 @@ def summarize(folder: Path) -> None:
 
 
 def listen(folder: Path) -> None:
-    """Write one noisy clip, and the same enhanced by the built-in GTCRN, as FLAC."""
+    """Write one noisy clip, and the same enhanced as it is by default, as FLAC."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as mixed:
         mix(Path(mixed))

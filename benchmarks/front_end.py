@@ -2,7 +2,7 @@
 
 `python -m benchmarks.front_end "DNS3=with.json,without.json" ...` writes them into a file of
 `benchmarks/results/`: a network's name, and what was measured of its file with the front end and,
-where there is one, without it. Footnotes that stand there stay.
+where there is one, without it. Rows of other networks and footnotes that stand there stay.
 """
 
 import argparse
@@ -26,9 +26,9 @@ COMMAND = [
     'python -m benchmarks.front_end "NAME=WITH_JSON,WITHOUT_JSON" ...',
 ]
 MEASURED = (
-    "Float files in C, the built-in file in LiteRT, on the public evaluation set, with the front "
-    "end and without it (`--keep-level`). Levels, DC and knocks: 6 clips, as `--stress` takes "
-    "them, in 16 bits; usual recordings: all 24."
+    "Float files in C, built-in files as they run by default, on the public evaluation set, with "
+    "the front end and without it (`--keep-level`). Levels, DC and knocks: 6 clips, as `--stress` "
+    "takes them, in 16 bits; usual recordings: all 24."
 )
 
 Found = Mapping[str, Any]
@@ -77,6 +77,22 @@ def section(networks: Mapping[str, Sequence[Found]]) -> dict[str, Any]:
     }
 
 
+def with_known_rows(path: Path, new: dict[str, Any]) -> dict[str, Any]:
+    """A table with the rows of other networks that a file of results has in that of its title."""
+    known = json.loads(path.read_text(encoding="utf-8"))["tables"] if path.exists() else []
+    rows: dict[str, list[list[str]]] = {}
+    for table in (*(table for table in known if table["title"] == new["title"]), new):
+        rows |= _by_network(table["rows"])
+    return new | {"rows": [row for group in rows.values() for row in group]}
+
+
+def _by_network(rows: Sequence[list[str]]) -> dict[str, list[list[str]]]:
+    groups: dict[str, list[list[str]]] = {}
+    for row in rows:
+        groups.setdefault(row[0] or list(groups)[-1], []).append(row)
+    return groups
+
+
 def _table(title: str, columns: Sequence[str], rows: list[list[str]]) -> dict[str, Any]:
     return {"title": title, "columns": ["network", "front end", *columns], "rows": rows}
 
@@ -113,7 +129,8 @@ def main() -> None:
         files = [Path(path) for path in reversed(paths.split(","))]
         networks[name] = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     content = section(networks)
-    put(arguments.json, *content.pop("tables"), **content)
+    tables = [with_known_rows(arguments.json, table) for table in content.pop("tables")]
+    put(arguments.json, *tables, **content)
 
 
 if __name__ == "__main__":

@@ -38,3 +38,17 @@ def test_each_network_has_a_row_without_and_one_with_it(tmp_path, monkeypatch):
     assert [row[2] for row in knocks["rows"]] == ["never (3)", "50", "50"]
     assert usual["rows"][1] == ["", "with", "1.500", "10.04"]
     assert "### The front end on usual recordings" in render(target.parent)
+
+
+def test_rows_of_other_networks_stay(tmp_path, monkeypatch):
+    target = tmp_path / "12.json"
+    for db, networks in ((1.0, "AB"), (2.0, "BC")):
+        (tmp_path / "found.json").write_text(json.dumps(found(db, 50)))
+        both = [f"{name}={tmp_path}/found.json,{tmp_path}/found.json" for name in networks]
+        monkeypatch.setattr(sys, "argv", ["front_end", *both, "--json", str(target)])
+        front_end.main()
+
+    levels = json.loads(target.read_text())["tables"][0]["rows"]
+
+    assert [row[0] for row in levels] == ["A", "", "B", "", "C", ""]
+    assert [row[2] for row in levels] == ["1.0", "1.0", "2.0", "2.0", "2.0", "2.0"]

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Train UL-UNAS, the fourth run: train.sh DATA OUT (--init third.safetensors | --resume) [--steps N]
+# Train UL-UNAS, the fourth run: train.sh DATA OUT (--init CHECKPOINT ... | --resume) [--steps N]
 # DATA has the folders clean, noise, more/clean and more/noise; the calib_* files are left out.
 set -e
 data=$1 out=$2
 shift 2
 export OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
-exec edge-se train --architecture ul_unas --out "$out" --steps 12000 \
+exec edge-se train --architecture ul_unas --out "$out" --steps 8000 \
     --clean "$data/clean" "$data/more/clean" --noise "$data/noise" "$data/more/noise" \
     --pattern '[!c]*' 'c[!a]*' 'ca[!l]*' \
     --validation-pattern 'train_ls-6*' 'train_vctk-p226*' 'train_*wind1*' 'train_*drone-g*' \
