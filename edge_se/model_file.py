@@ -132,7 +132,7 @@ _KINDS = {".tflite": _TFLITE, ".onnx": _ONNX, ".so": _LIBRARY}
 _BY_CONTENT = {"a TFLite model": _TFLITE, "a compiled library": _LIBRARY, "an ONNX model": _ONNX}
 
 
-# Which built-in model runs where none is named: the best by ear that a Pi 3 runs with ease.
+# Which built-in model runs where none is named: the better one, which a Pi 3 runs with ease.
 DEFAULT = "ul_unas"
 
 
