@@ -41,7 +41,7 @@ STRENGTHS = {
 }
 MEASURED = (
     "Share of words that PocketSphinx 5.1 (its own English model, `maxhmmpf` 3000) gets wrong, "
-    "against what it hears in the clean recording, at each strength of the built-in GTCRN. "
+    "against what it hears in the clean recording, at each strength of a built-in network. "
     "[What that tells, and what not](run.md#for-a-recogniser)."
 )
 PRESET = PRESETS["recogniser"]
@@ -248,7 +248,7 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--model", default="gtcrn", help="model file, or a built-in one (default: gtcrn)"
+        "--model", help="model file, or a built-in one (default: the one that runs by default)"
     )
     parser.add_argument("--calibration", type=Path, help="folder with clean/ and noise/ to mix")
     parser.add_argument("--noisy", type=Path, help="folder of noisy clips")
@@ -266,14 +266,16 @@ def main() -> None:
     model = Enhancer(arguments.model)
     if arguments.calibration:
         pairs: Sequence[Pair] = mixtures(arguments.calibration, model.sample_rate)
-        title, options = "Strengths, on calibration mixtures", "--calibration DIR"
+        what, options = "calibration mixtures", "--calibration DIR"
     else:
         pairs = load_pairs(arguments.noisy, arguments.clean, model.sample_rate)
-        title, options = "Strengths, on the public evaluation set", "--noisy NOISY --clean CLEAN"
+        what, options = "the public evaluation set", "--noisy NOISY --clean CLEAN"
+    title = f"Strengths of {model.describe()['architecture']}, on {what}"
     texts = [_text(arguments.texts, pair.name) for pair in pairs] if arguments.texts else None
     known = known_rows(arguments.json, title) if arguments.json else set()
     if arguments.strength:
         known |= STRENGTHS.keys() - set(arguments.strength)
+    options = f"--model {arguments.model} {options}" if arguments.model else options
     options += " --dnsmos sig_bak_ovr.onnx" if arguments.dnsmos else ""
     command = f"python -m benchmarks.recogniser {options}"
     for row in measure(model, pairs, texts, arguments.dnsmos, arguments.processes, known):
