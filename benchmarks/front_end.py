@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import put
+from benchmarks.results import put, rows_of
 from edge_se.errors import run_script
 from quant.evaluation.stress import LATE_S, Recovery
 
@@ -79,11 +79,8 @@ def section(networks: Mapping[str, Sequence[Found]]) -> dict[str, Any]:
 
 def with_known_rows(path: Path, new: dict[str, Any]) -> dict[str, Any]:
     """A table with the rows of other networks that a file of results has in that of its title."""
-    known = json.loads(path.read_text(encoding="utf-8"))["tables"] if path.exists() else []
-    rows: dict[str, list[list[str]]] = {}
-    for table in (*(table for table in known if table["title"] == new["title"]), new):
-        rows |= _by_network(table["rows"])
-    return new | {"rows": [row for group in rows.values() for row in group]}
+    groups = _by_network(rows_of(path, new["title"])) | _by_network(new["rows"])
+    return new | {"rows": [row for group in groups.values() for row in group]}
 
 
 def _by_network(rows: Sequence[list[str]]) -> dict[str, list[list[str]]]:

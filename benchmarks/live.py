@@ -141,6 +141,7 @@ def table_of_server(server: str, length: int) -> dict[str, Any]:
         status, said = Path(folder, "status.json"), Path(folder, "said.wav")
         said.write_bytes(wav(np.resize(talk_beside_a_fan(), 60 * (length + 1) * RATE)))
         microphone = [sys.executable, "-m", "edge_se", "live", "--virtual-microphone", "clean"]
+        microphone += ["--model", "gtcrn"]  # as the tables say
         microphone += ["--capture", "room.monitor", "--status", str(status)]
         with (
             sound_server.sound_server(server, Path(folder)),

@@ -9,7 +9,6 @@ are, so that a run goes on where another ended. Word errors are counted against 
 """
 
 import argparse
-import json
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import put
+from benchmarks.results import put, rows_of
 from edge_se.enhancer import Enhancer
 from edge_se.errors import UserError, run_script
 from edge_se.strength import FULL, PRESETS, Strength
@@ -192,7 +191,7 @@ def table(title: str, command: str, rows: Sequence[Row], pairs: Sequence[Pair]) 
 
 def with_known_rows(path: Path, new: dict[str, Any]) -> dict[str, Any]:
     """A table with the other rows that a file of results has in the table of its title."""
-    rows = {_name(row): row[1:] for row in (*_rows(path, new["title"]), *new["rows"])}
+    rows = {_name(row): row[1:] for row in (*rows_of(path, new["title"]), *new["rows"])}
     preset = " (`--for recogniser`)"
     merged = [
         [name + (preset if STRENGTHS.get(name) == PRESET else ""), *rows[name]]
@@ -204,14 +203,7 @@ def with_known_rows(path: Path, new: dict[str, Any]) -> dict[str, Any]:
 
 def known_rows(path: Path, title: str) -> set[str]:
     """Names of the strengths that a file of results has in the table of a title."""
-    return {_name(row) for row in _rows(path, title)}
-
-
-def _rows(path: Path, title: str) -> list[list[str]]:
-    if not path.exists():
-        return []
-    tables = json.loads(path.read_text(encoding="utf-8"))["tables"]
-    return [row for table in tables if table["title"] == title for row in table["rows"]]
+    return {_name(row) for row in rows_of(path, title)}
 
 
 def _name(row: Sequence[str]) -> str:

@@ -70,6 +70,14 @@ def put(path: Path, *tables: Content, **head: Any) -> None:
     write(path, content)
 
 
+def rows_of(path: Path, title: str) -> list[list[str]]:
+    """Rows that a file of results has in its table of a title; none where it has no such table."""
+    if not path.exists():
+        return []
+    tables = json.loads(path.read_text(encoding="utf-8"))["tables"]
+    return [row for table in tables if table["title"] == title for row in table["rows"]]
+
+
 def write(path: Path, content: Content) -> None:
     """Write a file of results, every row of a table in a line."""
     lines: list[str] = []

@@ -60,8 +60,7 @@ def load_pairs(noisy_dir: Path, clean_dir: Path, rate: int) -> tuple[Pair, ...]:
 
     Raises:
         UserError: A folder or a clean clip is missing, a clip is unusable, a pair's lengths
-            differ, or `pairs.csv` can't be read or
-            doesn't fit the folder.
+            differ, or `pairs.csv` can't be read or doesn't fit the folder.
     """
     noisy_dir, clean_dir = _absolute(noisy_dir), _absolute(clean_dir)
     noisy_paths = find_clips(noisy_dir)
